@@ -1,0 +1,1 @@
+//! The load generator: closed-loop reads and writes against any AoE target, with verification

@@ -1,0 +1,40 @@
+//! ATA over Ethernet frames, byte for byte.
+//!
+//! One file per format: [`mac`] (addresses of stations), [`header`] (the 24 bytes that open every
+//! frame), [`ata`] (command 0), [`config`] (command 1), [`request`] (what a target makes of a
+//! received frame) and [`size`] (how large frames may be).
+//!
+//! Invariants:
+//! * parsing never panics and never reads outside the bytes given, whatever they hold;
+//! * layouts have no padding and alignment 1 (asserted at compile time);
+//! * unknown codes are representable, because unknown traffic must still be counted and answered.
+//!
+//! What it does not do: decide. It neither knows LUNs nor whether a request is admitted.
+//!
+//! Sources: AoEr11, and the conformance rows that the tests name.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(clippy::cast_possible_truncation)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod ata;
+pub mod config;
+pub mod header;
+pub mod mac;
+pub mod request;
+pub mod size;
+
+pub use ata::{ATA_FRAME_BYTES, AtaRegisters};
+pub use config::{CONFIG_FRAME_BYTES, CONFIG_STRING_BYTES_MAX, ConfigArgument, ConfigCommand};
+pub use header::{ErrorCode, HEADER_BYTES, Header, Shelf, Slot, Tag};
+pub use mac::{MacAddress, ParseMacError};
+pub use request::{Request, RequestError};
+pub use size::{FRAME_BYTES_MIN, SECTOR_BYTES, advertised_sector_count, sectors_per_frame};
+
+/// EtherType of ATA over Ethernet, registered with the IEEE.
+pub const ETHERTYPE: u16 = 0x88a2;
+
+/// The protocol version that this crate speaks (high nibble of byte 14).
+pub const VERSION: u8 = 1;

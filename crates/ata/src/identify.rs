@@ -1,0 +1,156 @@
+//! The answer to IDENTIFY DEVICE: 256 little-endian words (ATA8-ACS), with what AoE initiators look
+//! at filled in (conformance rows 68 to 80).
+
+/// What a LUN tells about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentifySpec<'a> {
+    /// Size in 512-byte sectors; below 2^48.
+    pub sectors: u64,
+    /// Serial number, at most 20 ASCII characters; longer ones are cut.
+    pub serial: &'a str,
+    /// Firmware revision, at most 8.
+    pub firmware: &'a str,
+    /// Model, at most 40.
+    pub model: &'a str,
+    /// Whether nothing rotates (word 217).
+    pub solid_state: bool,
+}
+
+/// Largest number of sectors that 28 bits can address.
+const LBA28_SECTORS_MAX: u64 = 0x0fff_ffff;
+
+impl IdentifySpec<'_> {
+    /// The 512 bytes.
+    #[must_use]
+    pub fn build(&self) -> [u8; 512] {
+        let mut words = Words([0; 512]);
+        words.set(0, 0x0040); // a fixed ATA device
+        words.text(10, 10, self.serial);
+        words.text(23, 4, self.firmware);
+        words.text(27, 20, self.model);
+        words.set(47, 0x8000);
+        words.set(49, 0x0200); // LBA; 9front refuses a device without it (row 75)
+        words.set(50, 0x4000);
+        words.set(53, 0x0006);
+        words.set(54, 16383);
+        words.set(55, 16);
+        words.set(56, 63);
+        words.number(60, 2, self.sectors.min(LBA28_SECTORS_MAX)); // row 72
+        words.set(80, 0x01f0); // up to ATA8
+        // No write cache (word 82 and 85 bit 5 clear): an answered write is durable (row 78).
+        // No SMART (bit 0 clear): 0xB0 is not served (row 79).
+        words.set(83, 0x7400); // valid, LBA48, both FLUSH commands (row 74)
+        words.set(84, 0x4000);
+        words.set(86, 0x3400);
+        words.set(87, 0x4000);
+        words.set(93, 0x400b);
+        words.number(100, 4, self.sectors); // row 73
+        words.set(106, 0x6003); // eight logical sectors to a physical one
+        words.set(119, 0x4000);
+        words.set(120, 0x4000);
+        words.set(217, u16::from(self.solid_state));
+        words.seal();
+        words.0
+    }
+}
+
+struct Words([u8; 512]);
+
+impl Words {
+    fn set(&mut self, word: usize, value: u16) {
+        self.0[word * 2..word * 2 + 2].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn number(&mut self, word: usize, words: usize, value: u64) {
+        self.0[word * 2..(word + words) * 2].copy_from_slice(&value.to_le_bytes()[..words * 2]);
+    }
+
+    /// Two characters to a word, the first in the high byte, padded with spaces (row 76).
+    fn text(&mut self, word: usize, words: usize, text: &str) {
+        let field = &mut self.0[word * 2..(word + words) * 2];
+        field.fill(b' ');
+        let printable = text.bytes().map(|b| {
+            if b.is_ascii_graphic() || b == b' ' {
+                b
+            } else {
+                b'?'
+            }
+        });
+        for (index, byte) in printable.take(words * 2).enumerate() {
+            field[index ^ 1] = byte;
+        }
+    }
+
+    /// Word 255: signature, and the checksum that makes all bytes sum to zero (row 80).
+    fn seal(&mut self) {
+        self.0[510] = 0xa5;
+        let sum = self.0[..511]
+            .iter()
+            .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        self.0[511] = sum.wrapping_neg();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(data: &[u8; 512], index: usize) -> u16 {
+        u16::from_le_bytes([data[index * 2], data[index * 2 + 1]])
+    }
+
+    fn build(sectors: u64) -> [u8; 512] {
+        let spec = IdentifySpec {
+            sectors,
+            serial: "ABC",
+            firmware: "0.1.0",
+            model: "Ledge raid10",
+            solid_state: false,
+        };
+        spec.build()
+    }
+
+    #[test]
+    fn rows_72_and_73_capacity_words() {
+        for (sectors, low) in [
+            (2048, 2048),
+            (0x0fff_ffff, 0x0fff_ffff),
+            (1 << 40, 0x0fff_ffff),
+        ] {
+            let data = build(sectors);
+            let lba28 = u32::from(word(&data, 60)) | u32::from(word(&data, 61)) << 16;
+            assert_eq!(u64::from(lba28), low);
+            let lba48 = (0..4).fold(0, |n, i| n | u64::from(word(&data, 100 + i)) << (16 * i));
+            assert_eq!(lba48, sectors);
+            assert_eq!(word(&data, 103), 0);
+        }
+    }
+
+    #[test]
+    fn rows_74_75_78_79_feature_words() {
+        let data = build(8);
+        assert_eq!(word(&data, 83) & 0xc400, 0x4400);
+        assert_ne!(word(&data, 86) & 0x0400, 0);
+        assert_ne!(word(&data, 49) & 0x0200, 0);
+        assert_eq!(word(&data, 85) & 0x0020, 0);
+        assert_eq!(word(&data, 82) & 0x0001, 0);
+    }
+
+    #[test]
+    fn row_76_strings_are_swapped_and_padded_with_spaces() {
+        let data = build(8);
+        assert_eq!(&data[20..24], b"BA C");
+        assert!(data[24..40].iter().all(|b| *b == b' '));
+        assert_eq!(&data[54..60], b"eLgd e");
+    }
+
+    #[test]
+    fn row_80_all_bytes_sum_to_zero() {
+        assert_eq!(
+            build(12345)
+                .iter()
+                .fold(0u8, |sum, byte| sum.wrapping_add(*byte)),
+            0
+        );
+    }
+}

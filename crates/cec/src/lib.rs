@@ -1,0 +1,1 @@
+//! The Ethernet console protocol: sans-I/O server and client sessions

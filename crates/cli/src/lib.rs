@@ -1,0 +1,1 @@
+//! ledge (control) and cec (Ethernet console client)

@@ -1,0 +1,1 @@
+//! The shelf command language: parse, plan, act, render

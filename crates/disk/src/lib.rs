@@ -1,0 +1,1 @@
+//! Block devices: files, disks and memory; io_uring executor; discovery

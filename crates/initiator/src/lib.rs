@@ -1,0 +1,1 @@
+//! AoE client library: discovery, window, retransmission, verification

@@ -1,0 +1,1 @@
+//! The daemon: config, workers, control socket

@@ -1,0 +1,1 @@
+//! Network ports: AF_XDP, AF_PACKET, in-memory

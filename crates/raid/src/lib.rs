@@ -1,0 +1,7 @@
+//! RAID geometry and the md v1.2 on-disk format.
+#![forbid(unsafe_code)]
+#![deny(clippy::cast_possible_truncation)]
+
+pub mod level;
+
+pub use level::{Level, UnknownLevel};

@@ -1,0 +1,389 @@
+//! Administration of a shelf: what the console asks for and what it is told.
+//!
+//! [`Admin`] is the whole of it. The console knows nothing else of the shelf, and the shelf nothing
+//! of words and columns. Every change is durable on the disks that it concerns when the call
+//! returns, or it has not happened.
+
+use aoe::{MacAddress, Shelf};
+use raid::Level;
+use std::fmt;
+
+/// Number of a LUN, 0 to 254: the AoE minor address it is served at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct LunNumber(u8);
+
+impl LunNumber {
+    /// The largest LUN number; 255 is the AoE wildcard.
+    pub const MAX: u8 = 254;
+
+    /// `None` for 255, which is the wildcard of the protocol.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number <= Self::MAX {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for LunNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Slot of a drive in the shelf, from 0; shown as `<shelf>.<slot>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct DriveSlot(pub u16);
+
+impl fmt::Display for DriveSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An element of a LUN, written `LUN.part.member`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ElementId {
+    /// The LUN.
+    pub lun: LunNumber,
+    /// Which of the LUN's RAIDs, from 0.
+    pub part: u8,
+    /// Which member of that RAID, from 0, in the order in which `make` named them.
+    pub member: u8,
+}
+
+impl fmt::Display for ElementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}.{}", self.lun, self.part, self.member))
+    }
+}
+
+/// State of a drive, in the words that monitoring plug-ins know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriveState {
+    /// Present and answering.
+    Up,
+    /// Present, but it failed to open or to answer.
+    Down,
+    /// The slot is configured but holds no drive.
+    Missing,
+}
+
+impl DriveState {
+    /// The word for the state.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// What a drive is used for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DriveRole {
+    /// Nothing on it that anybody would miss.
+    Free,
+    /// Element of a LUN of this shelf.
+    Element(ElementId),
+    /// It carries something that is not ours: a file system, a partition table, a foreign RAID
+    /// signature, a LUN of another shelf. The text says what. `make` refuses it without `-f`.
+    Foreign(String),
+}
+
+/// One row of `show`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DriveStatus {
+    /// The slot.
+    pub slot: DriveSlot,
+    /// Size of the whole drive; 0 when it is not up.
+    pub size_bytes: u64,
+    /// State.
+    pub state: DriveState,
+    /// Role.
+    pub role: DriveRole,
+    /// What kind of drive it is: the model, or `file`, or `ram`.
+    pub model: String,
+    /// Where it was opened from.
+    pub path: String,
+    /// Why it is down, or a remark such as "buffered: the file system does not offer O_DIRECT".
+    pub note: Option<String>,
+}
+
+/// State of an element, in the words that monitoring plug-ins know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ElementState {
+    /// In use.
+    Normal,
+    /// Failed: the RAID goes on without it.
+    Failed,
+    /// No drive holds it.
+    Missing,
+}
+
+impl ElementState {
+    /// The word for the state.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Failed => "failed",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// State of a RAID; what is not set is well. Printed comma-joined, `normal` when nothing is set.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RaidState {
+    /// Too many members are gone: it cannot serve.
+    pub failed: bool,
+    /// A redundant RAID lacks members.
+    pub degraded: bool,
+}
+
+impl fmt::Display for RaidState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match (self.failed, self.degraded) {
+            (true, _) => "failed",
+            (false, true) => "degraded",
+            (false, false) => "normal",
+        })
+    }
+}
+
+/// One element row of `list -l`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ElementStatus {
+    /// Its name.
+    pub id: ElementId,
+    /// State.
+    pub state: ElementState,
+    /// Size of the drive that holds it; 0 when missing.
+    pub size_bytes: u64,
+    /// The drive that holds it.
+    pub drive: Option<DriveSlot>,
+}
+
+/// One RAID row of `list -l`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartStatus {
+    /// Which of the LUN's RAIDs, from 0.
+    pub part: u8,
+    /// Usable size.
+    pub size_bytes: u64,
+    /// Level.
+    pub level: Level,
+    /// State.
+    pub state: RaidState,
+    /// Its elements in order.
+    pub elements: Vec<ElementStatus>,
+}
+
+/// One row of `list`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LunStatus {
+    /// Number.
+    pub lun: LunNumber,
+    /// Usable size.
+    pub size_bytes: u64,
+    /// Whether it is served.
+    pub online: bool,
+    /// Label; at most 16 characters.
+    pub label: Option<String>,
+    /// Serial number, as IDENTIFY tells it.
+    pub serial: String,
+    /// AoE config string.
+    pub config_string: Vec<u8>,
+    /// Its RAIDs.
+    pub parts: Vec<PartStatus>,
+}
+
+/// A member named to `make`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemberChoice {
+    /// The drive in this slot.
+    Drive(DriveSlot),
+    /// The word `missing`: create the RAID degraded.
+    Missing,
+}
+
+/// What `make` is asked to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MakeRequest {
+    /// Number of the new LUN.
+    pub lun: LunNumber,
+    /// Level.
+    pub level: Level,
+    /// Members in element order.
+    pub members: Vec<MemberChoice>,
+    /// Take drives that carry something that is not ours.
+    pub force: bool,
+    /// The administrator declares that the members hold equal data (`-c`).
+    pub clean: bool,
+}
+
+/// A port as `ifstat` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortStatus {
+    /// Interface name.
+    pub interface: String,
+    /// Its address.
+    pub mac: MacAddress,
+    /// MTU in bytes.
+    pub mtu_bytes: usize,
+    /// How frames are exchanged with the kernel: `native`, `generic`, `packet` ….
+    pub mode: String,
+}
+
+/// Why the shelf did not do what was asked. The texts are those that Coraid's tools know, where it
+/// had one; the console puts `error: ` in front.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AdminError {
+    /// No such LUN.
+    #[error("LUN {0} does not exist")]
+    NoSuchLun(LunNumber),
+    /// `make` of a LUN that is there.
+    #[error("lun already exists")]
+    LunExists(LunNumber),
+    /// The shelf has no number yet.
+    #[error("shelf address is unset; set it with: shelf N")]
+    ShelfUnset,
+    /// No such slot. The text is `<shelf>.<slot>`.
+    #[error("drive {0} does not exist")]
+    NoSuchDrive(String),
+    /// The slot is empty or its drive is down.
+    #[error("drive {drive} is {state}{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    DriveNotUp {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// `missing` or `down`.
+        state: &'static str,
+        /// Why, if known.
+        reason: Option<String>,
+    },
+    /// The drive is an element of a LUN, or was named twice.
+    #[error("{0} already in use")]
+    DriveInUse(String),
+    /// The drive carries something that is not ours.
+    #[error("{drive} carries {what}; use -f to overwrite it")]
+    DriveForeign {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// What it carries.
+        what: String,
+    },
+    /// The drive is too small to be a member.
+    #[error("{drive} is too small: {size_bytes} bytes, at least {needed_bytes} are needed")]
+    DriveTooSmall {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// Its size.
+        size_bytes: u64,
+        /// The least size that would do.
+        needed_bytes: u64,
+    },
+    /// A member count that the level cannot have.
+    #[error("wrong number of devices: {level} takes {takes}, {given} given")]
+    WrongMemberCount {
+        /// The level.
+        level: Level,
+        /// What it takes, in words.
+        takes: &'static str,
+        /// What was given.
+        given: usize,
+    },
+    /// A level that this version does not have.
+    #[error("raid type {0} is not available in this version")]
+    LevelNotAvailable(Level),
+    /// Too many of the members are the word `missing`.
+    #[error("too many members are missing: {level} with these members could not serve")]
+    TooManyMissing {
+        /// The level.
+        level: Level,
+    },
+    /// The LUN is online, and what was asked needs it offline. `action` as in "removal".
+    #[error("LUN {lun} needs to be offline before {action}")]
+    LunOnline {
+        /// The LUN.
+        lun: LunNumber,
+        /// What was asked.
+        action: &'static str,
+    },
+    /// Too many members are gone to serve the LUN.
+    #[error("LUN {lun} cannot go online: {reason}")]
+    LunFailed {
+        /// The LUN.
+        lun: LunNumber,
+        /// What is missing.
+        reason: String,
+    },
+    /// Changing the shelf number while LUNs are online.
+    #[error("cannot change shelf address with online LUNs")]
+    OnlineLuns,
+    /// A number that no shelf may have.
+    #[error("invalid shelf number {0} [0-65534, not 4095: the Linux initiator refuses it]")]
+    InvalidShelf(u32),
+    /// A string that is too long.
+    #[error("config string of {0} bytes is too long: at most 1024")]
+    ConfigStringTooLong(usize),
+    /// A drive or the state directory failed while the change was made durable. Says what, where,
+    /// and in which state things are now.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// The shelf, as its administrators see it.
+pub trait Admin {
+    /// The shelf number, if it is set.
+    fn shelf(&self) -> Option<Shelf>;
+
+    /// Every configured slot, in slot order.
+    fn drives(&self) -> Vec<DriveStatus>;
+
+    /// Every LUN, in number order.
+    fn luns(&self) -> Vec<LunStatus>;
+
+    /// Every port.
+    fn ports(&self) -> Vec<PortStatus>;
+
+    /// Creates a LUN, offline.
+    ///
+    /// # Errors
+    /// Any [`AdminError`] that concerns members; then nothing was changed.
+    fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
+
+    /// Serves a LUN. Doing it twice is no error.
+    ///
+    /// # Errors
+    /// No such LUN, too many members gone, or a member failed to record it.
+    fn online(&mut self, lun: LunNumber) -> Result<(), AdminError>;
+
+    /// Stops serving a LUN, after what is in flight. Doing it twice is no error.
+    ///
+    /// # Errors
+    /// No such LUN, or a member failed to record it.
+    fn offline(&mut self, lun: LunNumber) -> Result<(), AdminError>;
+
+    /// Forgets a LUN and erases its metadata from its members. With `force` even when it is online.
+    ///
+    /// # Errors
+    /// No such LUN, it is online, or a member failed.
+    fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError>;
+
+    /// Gives the shelf a number; LUNs move with it.
+    ///
+    /// # Errors
+    /// Invalid number, online LUNs, or the change could not be made durable.
+    fn set_shelf(&mut self, number: u32) -> Result<(), AdminError>;
+}

@@ -1,0 +1,101 @@
+//! The seams between administration, disks and data path.
+//!
+//! The administration ([`crate::admin`]) changes what is on the disks and what is served; the data
+//! path ([`crate::target`]) serves it. They share nothing but immutable [`LunView`]s, handed over
+//! through [`DataPlane`]; a view is replaced as a whole, never edited.
+
+use crate::admin::{DriveSlot, LunNumber};
+use aoe::Shelf;
+use raid::Geometry;
+use std::sync::Arc;
+
+/// A LUN as the data path needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LunView {
+    /// Number; the AoE minor.
+    pub lun: LunNumber,
+    /// Shelf; the AoE major.
+    pub shelf: Shelf,
+    /// Served: an offline LUN is silent (conformance row 115).
+    pub online: bool,
+    /// Usable size.
+    pub capacity_sectors: u64,
+    /// Its RAIDs, joined end to end.
+    pub parts: Vec<PartView>,
+    /// The answer to IDENTIFY.
+    pub identify: Box<[u8; 512]>,
+    /// AoE config string, at most 1024 bytes.
+    pub config_string: Vec<u8>,
+}
+
+/// One RAID of a LUN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartView {
+    /// Where its data lies.
+    pub geometry: Geometry,
+    /// Members in element order; `None` is missing or failed and takes no I/O.
+    pub members: Vec<Option<MemberView>>,
+    /// Whether mirrors may differ where nobody wrote since the last unclean stop. Then reads go to
+    /// the first present member of a mirror set only, so that a sector reads the same every time.
+    pub mirrors_unsynced: bool,
+}
+
+/// A member that takes I/O.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberView {
+    /// The drive that holds it.
+    pub drive: DriveSlot,
+    /// Sector of the drive where member sector 0 lies.
+    pub data_offset_sectors: u64,
+}
+
+/// The workers, as the administration sees them.
+pub trait DataPlane: Send {
+    /// Makes every worker use `view` for its LUN from now on. When this returns, no worker uses an
+    /// older view of it, and what was admitted under an older view has been answered or planned anew.
+    ///
+    /// # Errors
+    /// A text when the workers did not answer (they are stopping, or hang).
+    fn attach(&mut self, view: Arc<LunView>) -> Result<(), String>;
+
+    /// Makes every worker forget the LUN. When this returns, none of its commands is in flight.
+    ///
+    /// # Errors
+    /// As [`DataPlane::attach`].
+    fn detach(&mut self, lun: LunNumber) -> Result<(), String>;
+
+    /// Broadcasts the Query Config advertisement of an online LUN on every port.
+    fn advertise(&mut self, lun: LunNumber);
+}
+
+/// Why a drive did not read or write metadata.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{operation} of {sectors} sectors at sector {sector} failed: {reason}")]
+pub struct DriveError {
+    /// `read` or `write`.
+    pub operation: &'static str,
+    /// First sector.
+    pub sector: u64,
+    /// How many.
+    pub sectors: u64,
+    /// What the drive or the kernel said.
+    pub reason: String,
+}
+
+/// A drive as the administration uses it: slow, synchronous, whole 512-byte sectors.
+pub trait MetadataDrive: Send {
+    /// Size of the drive.
+    fn size_sectors(&self) -> u64;
+
+    /// Fills `buffer`, a multiple of 512 bytes, from `sector` on.
+    ///
+    /// # Errors
+    /// When not all of it could be read.
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError>;
+
+    /// Writes `data`, a multiple of 512 bytes, from `sector` on; durable when this returns.
+    ///
+    /// # Errors
+    /// When not all of it could be made durable; any part of it may be on the drive.
+    fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError>;
+}

@@ -1,0 +1,1 @@
+//! Test hosts: namespaces, veth pairs, daemons and virtual machines for the integration tests
