@@ -1,6 +1,14 @@
 //! The shelf: LUN table, config strings, command ordering, disk and LUN administration; sans-I/O.
+//!
+//! Two halves that share only immutable views ([`plane`]):
+//! * the data path of a worker: [`target`] with [`order`];
+//! * the administration: the trait [`admin`] that the console speaks to.
+//!
+//! Neither sees a file descriptor, a thread, a clock or a logger.
 #![forbid(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod admin;
+pub mod order;
 pub mod plane;
+pub mod target;

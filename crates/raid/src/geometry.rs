@@ -1,0 +1,408 @@
+//! Where the sectors of a RAID lie on its members: pure arithmetic in 64 bits, no allocation.
+//!
+//! ```text
+//! array chunk c, k data columns:   column = c mod k     row = c div k
+//!                                  member sector = row * chunk + offset in the chunk
+//!
+//! raid0   k = n      column i is element i
+//! raid10  k = n / 2  column i is the pair of elements i and i + n/2
+//! raw, jbod, raid1   no chunks: the member sector is the array sector
+//! ```
+//!
+//! Invariants:
+//! * the map from array sectors to (mirror set, member sector) is a bijection onto
+//!   `0..member_sectors` of every mirror set;
+//! * a [`Segment`] never crosses a chunk border, and the segments of a request tile it in order.
+//!
+//! Elements are counted as `make` named them. md counts its *roles* differently for RAID 10, because
+//! its near-2 layout mirrors neighbours: [`Geometry::md_role`] tells them apart.
+//!
+//! Source: md v1.2, RAID 0 layout 1 (equal members, hence one zone) and RAID 10 layout 0x102.
+
+use crate::Level;
+
+/// Most members that a RAID has; the limit of Coraid's shelves.
+pub const MEMBERS_MAX: u8 = 36;
+
+/// Smallest chunk: 4 KiB, the least that md takes for RAID 10.
+pub const CHUNK_SECTORS_MIN: u32 = 8;
+
+/// Default chunk: 64 KiB, the fixed stripe unit of Coraid's shelves.
+pub const CHUNK_SECTORS_DEFAULT: u32 = 128;
+
+/// Why there is no such geometry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GeometryError {
+    /// A level that this version does not serve.
+    #[error("raid type {0} is not available in this version")]
+    NotAvailable(Level),
+    /// A member count that the level cannot have.
+    #[error("{level} takes {takes} members, not {members}")]
+    MemberCount {
+        /// The level.
+        level: Level,
+        /// What it takes, in words.
+        takes: &'static str,
+        /// What was given.
+        members: u8,
+    },
+    /// A chunk that is no power of two, or less than 4 KiB.
+    #[error("a chunk of {0} sectors is not a power of two of at least 8 sectors")]
+    Chunk(u32),
+    /// No room for data, or not a whole number of chunks.
+    #[error("{member_sectors} sectors per member are not a positive number of whole chunks")]
+    MemberSize {
+        /// What was given.
+        member_sectors: u64,
+    },
+    /// The capacity does not fit in 64 bits.
+    #[error(
+        "the capacity of {members} members of {member_sectors} sectors does not fit in 64 bits"
+    )]
+    TooLarge {
+        /// Members.
+        members: u8,
+        /// Sectors of each.
+        member_sectors: u64,
+    },
+}
+
+/// Where the data of one RAID lies. Small and immutable: copy it into every worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    level: Level,
+    members: u8,
+    chunk_sectors: u32,
+    member_sectors: u64,
+    capacity_sectors: u64,
+}
+
+impl Geometry {
+    /// A geometry of `members` members with `member_sectors` used sectors each. `chunk_sectors`
+    /// concerns raid0 and raid10 only.
+    ///
+    /// # Errors
+    /// When the level is not available, or a number is not one that it can have.
+    pub fn new(
+        level: Level,
+        members: u8,
+        chunk_sectors: u32,
+        member_sectors: u64,
+    ) -> Result<Self, GeometryError> {
+        let columns = data_columns(level, members)?;
+        if member_sectors == 0 {
+            return Err(GeometryError::MemberSize { member_sectors });
+        }
+        if is_striped(level) {
+            if !chunk_sectors.is_power_of_two() || chunk_sectors < CHUNK_SECTORS_MIN {
+                return Err(GeometryError::Chunk(chunk_sectors));
+            }
+            if !member_sectors.is_multiple_of(u64::from(chunk_sectors)) {
+                return Err(GeometryError::MemberSize { member_sectors });
+            }
+        }
+        let capacity_sectors =
+            member_sectors
+                .checked_mul(u64::from(columns))
+                .ok_or(GeometryError::TooLarge {
+                    members,
+                    member_sectors,
+                })?;
+        Ok(Self {
+            level,
+            members,
+            chunk_sectors,
+            member_sectors,
+            capacity_sectors,
+        })
+    }
+
+    /// The level.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Number of members, missing ones included.
+    #[must_use]
+    pub const fn members(&self) -> u8 {
+        self.members
+    }
+
+    /// Sectors of a chunk; without meaning for raw, jbod and raid1.
+    #[must_use]
+    pub const fn chunk_sectors(&self) -> u32 {
+        self.chunk_sectors
+    }
+
+    /// Used sectors of every member.
+    #[must_use]
+    pub const fn member_sectors(&self) -> u64 {
+        self.member_sectors
+    }
+
+    /// Usable sectors.
+    #[must_use]
+    pub const fn capacity_sectors(&self) -> u64 {
+        self.capacity_sectors
+    }
+
+    /// Splits `[lba, lba + count)` at chunk borders, in ascending order.
+    ///
+    /// # Panics
+    /// When the range does not lie inside the capacity: callers check that before anything else.
+    #[must_use]
+    pub fn segments(&self, lba: u64, count: u32) -> Segments {
+        assert!(
+            lba.checked_add(u64::from(count))
+                .is_some_and(|end| end <= self.capacity_sectors),
+            "request beyond the end of the RAID"
+        );
+        Segments {
+            geometry: *self,
+            lba,
+            done_sectors: 0,
+            count,
+        }
+    }
+
+    /// Every mirror set, by its column.
+    pub fn mirror_sets(&self) -> impl Iterator<Item = Mirrors> + use<> {
+        let geometry = *self;
+        (0..geometry.columns()).map(move |column| geometry.mirrors(column))
+    }
+
+    /// md's role number of an element. Only in RAID 10 do the two differ.
+    ///
+    /// # Panics
+    /// When there is no such element.
+    #[must_use]
+    pub fn md_role(&self, element: u8) -> u16 {
+        assert!(element < self.members, "no such element");
+        if !matches!(self.level, Level::Raid10) {
+            return u16::from(element);
+        }
+        let half = self.members / 2;
+        if element < half {
+            u16::from(element) * 2
+        } else {
+            u16::from(element - half) * 2 + 1
+        }
+    }
+
+    /// The element that md knows by this role number; `None` when there is no such role.
+    #[must_use]
+    pub fn element_of_md_role(&self, role: u16) -> Option<u8> {
+        let role = u8::try_from(role)
+            .ok()
+            .filter(|&role| role < self.members)?;
+        if !matches!(self.level, Level::Raid10) {
+            return Some(role);
+        }
+        Some(role / 2 + (role % 2) * (self.members / 2))
+    }
+
+    /// Whether these members, in element order, hold all data at least once.
+    #[must_use]
+    pub fn can_serve(&self, is_present: impl Fn(u8) -> bool) -> bool {
+        self.mirror_sets()
+            .all(|set| set.into_iter().any(&is_present))
+    }
+
+    const fn columns(&self) -> u8 {
+        match self.level {
+            Level::Raid0 => self.members,
+            Level::Raid10 => self.members / 2,
+            _ => 1,
+        }
+    }
+
+    const fn mirrors(&self, column: u8) -> Mirrors {
+        match self.level {
+            Level::Raid1 => Mirrors {
+                first: 0,
+                stride: 1,
+                copies: self.members,
+            },
+            Level::Raid10 => Mirrors {
+                first: column,
+                stride: self.members / 2,
+                copies: 2,
+            },
+            _ => Mirrors {
+                first: column,
+                stride: 1,
+                copies: 1,
+            },
+        }
+    }
+}
+
+/// Whether the level has chunks.
+const fn is_striped(level: Level) -> bool {
+    matches!(level, Level::Raid0 | Level::Raid10)
+}
+
+/// Member counts that a level takes, in words; what `make` says when it is given another.
+#[must_use]
+pub const fn member_count_rule(level: Level) -> &'static str {
+    match level {
+        Level::Raw | Level::Jbod => "exactly 1",
+        Level::Raid0 => "1 to 36",
+        Level::Raid1 => "2 to 36",
+        Level::Raid10 => "an even number from 2 to 36",
+        Level::Raid5 => "3 to 36",
+        Level::Raid6 => "4 to 36",
+    }
+}
+
+/// Number of data columns of an available level with a member count that it takes.
+fn data_columns(level: Level, members: u8) -> Result<u8, GeometryError> {
+    let (is_taken, columns) = match level {
+        Level::Raw | Level::Jbod => (members == 1, 1),
+        Level::Raid0 => ((1..=MEMBERS_MAX).contains(&members), members),
+        Level::Raid1 => ((2..=MEMBERS_MAX).contains(&members), 1),
+        Level::Raid10 => (
+            (2..=MEMBERS_MAX).contains(&members) && members.is_multiple_of(2),
+            members / 2,
+        ),
+        Level::Raid5 | Level::Raid6 => return Err(GeometryError::NotAvailable(level)),
+    };
+    if is_taken {
+        Ok(columns)
+    } else {
+        Err(GeometryError::MemberCount {
+            level,
+            takes: member_count_rule(level),
+            members,
+        })
+    }
+}
+
+/// A run of sectors that lies together on every member of one mirror set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// Where it begins, counted from the start of the request.
+    pub offset_sectors: u32,
+    /// Its length.
+    pub sectors: u32,
+    /// Where it begins on each member, counted from the member's data offset.
+    pub member_sector: u64,
+    /// The members that hold it.
+    pub mirrors: Mirrors,
+}
+
+/// The members, in element order, that hold the same data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mirrors {
+    /// The first of them.
+    pub first: u8,
+    /// Distance from each to the next.
+    pub stride: u8,
+    /// How many there are; at least one.
+    pub copies: u8,
+}
+
+impl Mirrors {
+    /// How many there are; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a mirror set is never empty")]
+    pub const fn len(self) -> usize {
+        self.copies as usize
+    }
+}
+
+impl IntoIterator for Mirrors {
+    type Item = u8;
+    type IntoIter = MirrorsIter;
+
+    fn into_iter(self) -> MirrorsIter {
+        MirrorsIter {
+            mirrors: self,
+            given: 0,
+        }
+    }
+}
+
+/// Iterator over the members of a mirror set, the primary first.
+#[derive(Clone, Debug)]
+pub struct MirrorsIter {
+    mirrors: Mirrors,
+    given: u8,
+}
+
+impl Iterator for MirrorsIter {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if self.given == self.mirrors.copies {
+            return None;
+        }
+        let element = self.mirrors.first + self.given * self.mirrors.stride;
+        self.given += 1;
+        Some(element)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::from(self.mirrors.copies - self.given);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for MirrorsIter {}
+
+/// Iterator over the segments of a request.
+#[derive(Clone, Debug)]
+pub struct Segments {
+    geometry: Geometry,
+    lba: u64,
+    done_sectors: u32,
+    count: u32,
+}
+
+impl Iterator for Segments {
+    type Item = Segment;
+
+    fn next(&mut self) -> Option<Segment> {
+        let left = self.count - self.done_sectors;
+        if left == 0 {
+            return None;
+        }
+        let geometry = &self.geometry;
+        let sector = self.lba + u64::from(self.done_sectors);
+        let offset_sectors = self.done_sectors;
+        if !is_striped(geometry.level) {
+            self.done_sectors = self.count;
+            let mirrors = geometry.mirrors(0);
+            return Some(Segment {
+                offset_sectors,
+                sectors: left,
+                member_sector: sector,
+                mirrors,
+            });
+        }
+        let chunk_sectors = u64::from(geometry.chunk_sectors);
+        let (chunk, within) = (sector / chunk_sectors, sector % chunk_sectors);
+        let columns = geometry.columns();
+        let (row, column) = (chunk / u64::from(columns), chunk % u64::from(columns));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "both are below a chunk or columns"
+        )]
+        let (room, column) = ((chunk_sectors - within) as u32, column as u8);
+        let sectors = left.min(room);
+        self.done_sectors += sectors;
+        let member_sector = row * chunk_sectors + within;
+        let mirrors = geometry.mirrors(column);
+        Some(Segment {
+            offset_sectors,
+            sectors,
+            member_sector,
+            mirrors,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "geometry_tests.rs"]
+mod tests;

@@ -1,0 +1,293 @@
+//! Arrival order of overlapping commands.
+//!
+//! Two commands of one LUN *conflict* when their ranges overlap and at least one of them writes.
+//! Conflicting commands run one after the other, in the order in which they arrived, so that a late
+//! retransmission never overtakes a newer write and mirrors never diverge (conformance row 106).
+//!
+//! How: the address space is cut into blocks of [`BLOCK_SECTORS`]; a command covers one or two
+//! neighbouring blocks and stands in the list of each, in arrival order. It may run when no earlier
+//! command in its lists conflicts with it; `blockers` counts those, once per shared list.
+//!
+//! Invariants:
+//! * a command is in the lists of exactly its blocks from [`Order::enter`] to [`Order::leave`];
+//! * an even and an odd block never share a list, so a command stands in a list at most once and
+//!   the parity of the list says which of its two links leads on;
+//! * `enter` counts, and `leave` takes back, the very same pairs, because a list keeps its order;
+//! * no allocation after [`Order::new`].
+
+use crate::admin::LunNumber;
+
+/// Sectors of a block; no command is longer, so that it covers at most two.
+pub const BLOCK_SECTORS: u64 = 32;
+
+/// Index of a command in the tables of the target.
+pub type CommandIndex = u16;
+
+const NONE: CommandIndex = CommandIndex::MAX;
+
+/// What the order needs to know of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// Its LUN.
+    pub lun: LunNumber,
+    /// First sector.
+    pub lba: u64,
+    /// Sectors, 1 to [`BLOCK_SECTORS`].
+    pub sectors: u64,
+    /// Whether it writes.
+    pub writes: bool,
+}
+
+impl Range {
+    fn conflicts(&self, other: &Self) -> bool {
+        self.lun == other.lun
+            && (self.writes || other.writes)
+            && self.lba < other.lba + other.sectors
+            && other.lba < self.lba + self.sectors
+    }
+
+    fn blocks(&self) -> std::ops::RangeInclusive<u64> {
+        self.lba / BLOCK_SECTORS..=(self.lba + self.sectors - 1) / BLOCK_SECTORS
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    range: Option<Range>,
+    blockers: u16,
+    /// The next command in the list of the even block and of the odd block.
+    next: [CommandIndex; 2],
+}
+
+/// The lists.
+#[derive(Debug)]
+pub struct Order {
+    entries: Box<[Entry]>,
+    heads: Box<[CommandIndex]>,
+}
+
+impl Order {
+    /// Room for `commands` commands, at most 65535.
+    #[must_use]
+    pub fn new(commands: u16) -> Self {
+        let empty = Entry {
+            range: None,
+            blockers: 0,
+            next: [NONE; 2],
+        };
+        let lists = usize::from(commands).next_power_of_two().max(1) * 4;
+        Self {
+            entries: vec![empty; usize::from(commands)].into(),
+            heads: vec![NONE; lists].into(),
+        }
+    }
+
+    /// The list of a block: its pair hashed, its parity kept.
+    fn list(&self, lun: LunNumber, block: u64) -> usize {
+        let key = (block >> 1) ^ (u64::from(lun.get()) << 48);
+        // Fibonacci hashing: neighbours spread over the lists. The shift leaves 32 bits.
+        let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let pairs = self.heads.len() / 2;
+        let parity = usize::from(block & 1 == 1);
+        (usize::try_from(hash).unwrap_or(0) % pairs) * 2 + parity
+    }
+
+    fn range(&self, command: CommandIndex) -> Range {
+        match self.entries[usize::from(command)].range {
+            Some(range) => range,
+            None => unreachable!("command {command} is listed without a range"),
+        }
+    }
+
+    /// Puts a command behind all earlier ones. Returns whether it may run at once.
+    ///
+    /// # Panics
+    /// If the command is entered already, or its length is out of bounds: both would lose the order.
+    pub fn enter(&mut self, command: CommandIndex, range: Range) -> bool {
+        assert!(
+            (1..=BLOCK_SECTORS).contains(&range.sectors),
+            "length of {range:?}"
+        );
+        let slot = usize::from(command);
+        assert!(
+            self.entries[slot].range.is_none(),
+            "command {command} entered twice"
+        );
+        let mut blockers = 0u16;
+        for block in range.blocks() {
+            let list = self.list(range.lun, block);
+            blockers += self.append(list, command, &range);
+        }
+        let entry = &mut self.entries[slot];
+        entry.range = Some(range);
+        entry.blockers = blockers;
+        blockers == 0
+    }
+
+    /// Appends to a list, counting the conflicts on the way to its end.
+    fn append(&mut self, list: usize, command: CommandIndex, range: &Range) -> u16 {
+        let link = list & 1;
+        let mut blockers = 0;
+        let mut last = NONE;
+        let mut cursor = self.heads[list];
+        while cursor != NONE {
+            blockers += u16::from(self.range(cursor).conflicts(range));
+            last = cursor;
+            cursor = self.entries[usize::from(cursor)].next[link];
+        }
+        self.entries[usize::from(command)].next[link] = NONE;
+        self.set_next(list, last, command);
+        blockers
+    }
+
+    fn set_next(&mut self, list: usize, previous: CommandIndex, next: CommandIndex) {
+        if previous == NONE {
+            self.heads[list] = next;
+        } else {
+            self.entries[usize::from(previous)].next[list & 1] = next;
+        }
+    }
+
+    /// Takes a finished command out and calls `ready` for each command that may run now.
+    ///
+    /// # Panics
+    /// If the command was not entered.
+    pub fn leave(&mut self, command: CommandIndex, ready: &mut dyn FnMut(CommandIndex)) {
+        let range = self.range(command);
+        for block in range.blocks() {
+            let list = self.list(range.lun, block);
+            let after = self.unlink(list, command);
+            self.unblock(list, after, &range, ready);
+        }
+        self.entries[usize::from(command)].range = None;
+    }
+
+    /// Takes a command out of a list and returns the one behind it.
+    fn unlink(&mut self, list: usize, command: CommandIndex) -> CommandIndex {
+        let link = list & 1;
+        let mut previous = NONE;
+        let mut cursor = self.heads[list];
+        while cursor != command {
+            previous = cursor;
+            cursor = self.entries[usize::from(cursor)].next[link];
+        }
+        let after = self.entries[usize::from(command)].next[link];
+        self.set_next(list, previous, after);
+        after
+    }
+
+    fn unblock(
+        &mut self,
+        list: usize,
+        first: CommandIndex,
+        gone: &Range,
+        ready: &mut dyn FnMut(CommandIndex),
+    ) {
+        let mut cursor = first;
+        while cursor != NONE {
+            let conflicts = self.range(cursor).conflicts(gone);
+            let entry = &mut self.entries[usize::from(cursor)];
+            if conflicts {
+                entry.blockers -= 1;
+                if entry.blockers == 0 {
+                    ready(cursor);
+                }
+            }
+            cursor = entry.next[list & 1];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lun(number: u8) -> LunNumber {
+        LunNumber::new(number).unwrap()
+    }
+
+    fn range(lba: u64, sectors: u64, writes: bool) -> Range {
+        Range {
+            lun: lun(0),
+            lba,
+            sectors,
+            writes,
+        }
+    }
+
+    #[test]
+    fn row_106_overlapping_writes_run_in_arrival_order() {
+        let mut order = Order::new(8);
+        assert!(order.enter(3, range(24, 16, true)));
+        assert!(!order.enter(1, range(30, 4, true)));
+        assert!(!order.enter(2, range(33, 1, true)));
+        let mut ready = Vec::new();
+        order.leave(3, &mut |command| ready.push(command));
+        assert_eq!(ready, [1]);
+        order.leave(1, &mut |command| ready.push(command));
+        assert_eq!(ready, [1, 2]);
+    }
+
+    #[test]
+    fn reads_do_not_wait_for_reads_nor_for_other_luns() {
+        let mut order = Order::new(8);
+        assert!(order.enter(0, range(0, 16, false)));
+        assert!(order.enter(1, range(0, 16, false)));
+        assert!(order.enter(
+            2,
+            Range {
+                lun: lun(1),
+                ..range(0, 16, true)
+            }
+        ));
+        assert!(!order.enter(3, range(8, 1, true)));
+    }
+
+    /// The specification: a command may run when no earlier unfinished one conflicts with it.
+    #[derive(Default)]
+    struct Model(Vec<(CommandIndex, Range)>);
+
+    impl Model {
+        fn may_run(&self, command: CommandIndex) -> bool {
+            let place = self.0.iter().position(|(c, _)| *c == command).unwrap();
+            let own = self.0[place].1;
+            self.0[..place]
+                .iter()
+                .all(|(_, earlier)| !earlier.conflicts(&own))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn commands_run_exactly_when_no_earlier_conflict_is_left(
+            steps in prop::collection::vec(
+                (0u8..2, 0u64..200, 1u64..=BLOCK_SECTORS, any::<bool>(), any::<prop::sample::Index>()),
+                1..200)
+        ) {
+            let mut order = Order::new(16);
+            let mut model = Model::default();
+            let mut running = std::collections::BTreeSet::new();
+            for (number, lba, sectors, writes, pick) in steps {
+                let free = (0..16).find(|c| model.0.iter().all(|(used, _)| used != c));
+                if let Some(command) = free {
+                    let range = Range { lun: lun(number), lba, sectors, writes };
+                    model.0.push((command, range));
+                    if order.enter(command, range) {
+                        running.insert(command);
+                    }
+                }
+                if free.is_none() || pick.index(3) == 0 {
+                    let running_now: Vec<_> = running.iter().copied().collect();
+                    let command = running_now[pick.index(running_now.len())];
+                    running.remove(&command);
+                    order.leave(command, &mut |ready| { assert!(running.insert(ready)); });
+                    model.0.retain(|(c, _)| *c != command);
+                }
+                for (command, _) in &model.0 {
+                    prop_assert_eq!(running.contains(command), model.may_run(*command));
+                }
+            }
+        }
+    }
+}

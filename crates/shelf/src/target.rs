@@ -1,0 +1,260 @@
+//! The data path of one worker: frames in, I/O and replies out. Sans-I/O and deterministic.
+//!
+//! One request: [`Target::receive`] decodes and admits it; an I/O command takes one of a fixed number
+//! of command slots, each with a buffer that the surroundings own under the same index; [`Order`]
+//! lets it run when no earlier overlapping command is left; [`run`] maps it onto drives;
+//! [`Target::complete`] collects the I/Os and answers; [`Target::sent`] frees the slot.
+//!
+//! Invariants:
+//! * a write is answered with success only after every present member of each mirror set that it
+//!   touches completed it durably;
+//! * a write that a member failed is answered only after the administration has either recorded the
+//!   failure durably on the survivors or declared that there is none to fail over to;
+//! * overlapping commands run in arrival order, one at a time;
+//! * every admitted command is answered exactly once;
+//! * bounded memory: nothing is allocated after [`Target::new`] but for config changes.
+//!
+//! What it does not do: touch payload bytes, know time, or log.
+
+mod action;
+mod admit;
+mod counters;
+mod reply;
+mod run;
+
+#[cfg(test)]
+mod tests;
+
+pub use action::{
+    Action, Body, ConfigChange, ConfigDecision, Io, Operation, PortIndex, PortView, Reply,
+};
+pub use counters::Counters;
+
+use crate::admin::LunNumber;
+use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
+use crate::plane::LunView;
+use aoe::ATA_FRAME_BYTES;
+use std::sync::Arc;
+
+/// Sectors that the buffer of a command holds: what fits a frame at MTU 9000 is 17, rounded up to
+/// whole pages.
+pub const BUFFER_SECTORS: usize = 24;
+
+const _: () = assert!(BUFFER_SECTORS as u64 <= BLOCK_SECTORS);
+
+/// The Buffer Count that is advertised: what Linux uses at most (conformance row 28).
+pub const BUFFER_COUNT: u16 = 64;
+
+/// The firmware word of config replies: constant per release.
+pub const FIRMWARE_VERSION: u16 = 0x0001;
+
+/// How often a write is planned anew after a member failed it, before it is answered with a fault.
+const REPLANS_MAX: u8 = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Free,
+    /// Behind an overlapping command.
+    Waiting,
+    /// I/O is in flight.
+    Running,
+    /// A member failed; the next view decides.
+    AwaitingView,
+    /// Answered; the frame is not sent yet.
+    Replying,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Read,
+    Write,
+    Flush,
+}
+
+#[derive(Clone, Debug)]
+struct Command {
+    state: State,
+    kind: Kind,
+    lun: LunNumber,
+    port: PortIndex,
+    /// View generation that it was planned under.
+    epoch: u32,
+    lba: u64,
+    sectors: u32,
+    /// The first 36 bytes of the request; the reply is made in place.
+    head: [u8; ATA_FRAME_BYTES],
+    /// I/Os in flight.
+    outstanding: u16,
+    /// An I/O of this plan failed for good.
+    failed: bool,
+    /// A segment has no present member at all.
+    unmapped: bool,
+    replans: u8,
+}
+
+#[derive(Clone, Debug)]
+struct Lun {
+    view: Arc<LunView>,
+    /// Incremented with each view.
+    epoch: u32,
+    /// Commands admitted and not answered.
+    commands: u32,
+    /// Of these, how many were planned under an older view and are still running.
+    running_old: u32,
+    running: u32,
+    /// An attach or detach waits to be reported.
+    settling: bool,
+    detaching: bool,
+}
+
+/// The data path of one worker.
+#[derive(Debug)]
+pub struct Target {
+    ports: Box<[PortView]>,
+    luns: Box<[Option<Lun>]>,
+    commands: Box<[Command]>,
+    free: Vec<CommandIndex>,
+    order: Order,
+    /// Commands that may run now; empty between calls.
+    ready: Vec<CommandIndex>,
+    counters: Counters,
+}
+
+impl Target {
+    /// A target for these ports with `commands` command slots, at most 65535.
+    #[must_use]
+    pub fn new(ports: &[PortView], commands: u16) -> Self {
+        let Some(zero) = LunNumber::new(0) else {
+            unreachable!("0 is a LUN number")
+        };
+        let empty = Command {
+            state: State::Free,
+            kind: Kind::Read,
+            lun: zero,
+            port: PortIndex(0),
+            epoch: 0,
+            lba: 0,
+            sectors: 0,
+            head: [0; ATA_FRAME_BYTES],
+            outstanding: 0,
+            failed: false,
+            unmapped: false,
+            replans: 0,
+        };
+        Self {
+            ports: ports.into(),
+            luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),
+            commands: vec![empty; usize::from(commands)].into(),
+            free: (0..commands).rev().collect(),
+            order: Order::new(commands),
+            ready: Vec::with_capacity(usize::from(commands)),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many commands are admitted and not answered and sent.
+    #[must_use]
+    pub fn commands_in_flight(&self) -> usize {
+        self.commands.len() - self.free.len()
+    }
+
+    /// The MTU of a port changed: it bounds what is advertised from now on.
+    pub fn set_port(&mut self, port: PortIndex, view: PortView) {
+        self.ports[usize::from(port.0)] = view;
+    }
+
+    /// Uses `view` from now on. Reports [`Action::Settled`] when nothing runs under an older one;
+    /// for an offline view when no command of the LUN is left.
+    pub fn attach(&mut self, view: Arc<LunView>, out: &mut Vec<Action>) {
+        let number = view.lun;
+        let slot = &mut self.luns[usize::from(number.get())];
+        match slot {
+            None => {
+                *slot = Some(Lun {
+                    view,
+                    epoch: 0,
+                    commands: 0,
+                    running_old: 0,
+                    running: 0,
+                    settling: true,
+                    detaching: false,
+                });
+            }
+            Some(lun) => {
+                lun.view = view;
+                lun.epoch = lun.epoch.wrapping_add(1);
+                lun.running_old += lun.running;
+                lun.running = 0;
+                lun.settling = true;
+                lun.detaching = false;
+            }
+        }
+        self.replan_waiting(number, out);
+        self.settle(number, out);
+    }
+
+    /// Forgets a LUN. Reports [`Action::Settled`] when none of its commands is left.
+    pub fn detach(&mut self, number: LunNumber, out: &mut Vec<Action>) {
+        match &self.luns[usize::from(number.get())] {
+            None => out.push(Action::Settled(number)),
+            Some(lun) => {
+                let offline = LunView {
+                    online: false,
+                    ..(*lun.view).clone()
+                };
+                self.attach_for_detach(number, Arc::new(offline), out);
+            }
+        }
+    }
+
+    fn attach_for_detach(&mut self, number: LunNumber, view: Arc<LunView>, out: &mut Vec<Action>) {
+        if let Some(lun) = &mut self.luns[usize::from(number.get())] {
+            lun.view = view;
+            lun.settling = true;
+            lun.detaching = true;
+        }
+        self.replan_waiting(number, out);
+        self.settle(number, out);
+    }
+
+    /// Commands that met a member failure go on under the present view.
+    fn replan_waiting(&mut self, number: LunNumber, out: &mut Vec<Action>) {
+        for index in 0..self.commands.len() {
+            let command = &self.commands[index];
+            if command.lun == number && command.state == State::AwaitingView {
+                if let Some(lun) = &mut self.luns[usize::from(number.get())] {
+                    lun.running_old -= u32::from(command.epoch != lun.epoch);
+                    lun.running -= u32::from(command.epoch == lun.epoch);
+                }
+                if let Ok(index) = CommandIndex::try_from(index) {
+                    self.ready.push(index);
+                }
+            }
+        }
+        self.run_ready(out);
+    }
+
+    /// Reports a change of view that has taken effect.
+    fn settle(&mut self, number: LunNumber, out: &mut Vec<Action>) {
+        let slot = &mut self.luns[usize::from(number.get())];
+        let Some(lun) = slot else { return };
+        let settled = if lun.view.online {
+            lun.running_old == 0
+        } else {
+            lun.commands == 0
+        };
+        if lun.settling && settled {
+            lun.settling = false;
+            if lun.detaching {
+                *slot = None;
+            }
+            out.push(Action::Settled(number));
+        }
+    }
+}

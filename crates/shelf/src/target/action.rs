@@ -1,0 +1,135 @@
+//! What the target asks its surroundings to do.
+
+use crate::admin::{DriveSlot, LunNumber};
+use crate::order::CommandIndex;
+use crate::plane::LunView;
+use aoe::{ATA_FRAME_BYTES, ConfigCommand, Header, MacAddress};
+use std::sync::Arc;
+
+/// Index of a port in the order of [`super::Target::new`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PortIndex(pub u8);
+
+/// A port as the target needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortView {
+    /// Address that replies come from.
+    pub mac: MacAddress,
+    /// MTU: it bounds the Sector Count.
+    pub mtu_bytes: usize,
+}
+
+/// What to do with a drive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Read into the buffer of the command.
+    Read,
+    /// Write from the buffer of the command; complete only when durable.
+    Write,
+    /// Make everything written before durable.
+    Flush,
+}
+
+/// One I/O of a command. Handed back unchanged to [`super::Target::complete`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Io {
+    /// The command; also names its buffer.
+    pub command: CommandIndex,
+    /// What to do.
+    pub operation: Operation,
+    /// The drive.
+    pub drive: DriveSlot,
+    /// First sector on the drive.
+    pub sector: u64,
+    /// Sectors; 0 for a flush.
+    pub sectors: u32,
+    /// Where its data begins in the buffer of the command, in sectors.
+    pub offset_sectors: u32,
+    /// Part of the LUN.
+    pub part: u8,
+    /// Member of the part.
+    pub member: u8,
+    /// For a read: how many copies failed before.
+    pub attempt: u8,
+}
+
+/// What follows the header bytes of a reply.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// The first sectors of the buffer of the command.
+    Data {
+        /// How many.
+        sectors: u32,
+    },
+    /// The IDENTIFY data of the LUN.
+    Identify(Arc<LunView>),
+    /// The config string of the LUN.
+    ConfigString(Arc<LunView>),
+}
+
+/// A frame to send. Shorter than 60 bytes, it is padded with zeros by the port.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Where to send it.
+    pub port: PortIndex,
+    /// Header and fixed argument; the first `head_bytes` count.
+    pub head: [u8; ATA_FRAME_BYTES],
+    /// Length of the head: 32 for a config reply, 36 for an ATA reply.
+    pub head_bytes: usize,
+    /// What follows.
+    pub body: Body,
+    /// The command that this answers. Its buffer is free after [`super::Target::sent`].
+    pub command: Option<CommandIndex>,
+}
+
+/// A Query Config request that changes the config string: decided and stored by the administration,
+/// answered through [`super::Target::config_done`].
+#[derive(Clone, Debug)]
+pub struct ConfigChange {
+    /// Where it came from.
+    pub port: PortIndex,
+    /// Header of the request.
+    pub request: Header,
+    /// The LUN.
+    pub lun: LunNumber,
+    /// What to do.
+    pub command: ConfigCommand,
+    /// The string of the request.
+    pub string: Box<[u8]>,
+}
+
+/// How the administration decided a [`ConfigChange`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConfigDecision {
+    /// The string is stored, or was there already.
+    Stored,
+    /// A different string is present (error 4).
+    Present,
+    /// The argument is not acceptable (error 2).
+    BadArgument,
+    /// It could not be made durable, or the LUN is gone: silence, the initiator asks again.
+    Silence,
+}
+
+/// What the target asks for.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Do an I/O and report it to [`super::Target::complete`].
+    Io(Io),
+    /// Send a frame and report it to [`super::Target::sent`] if it answers a command.
+    Reply(Reply),
+    /// Change a config string and report to [`super::Target::config_done`].
+    ConfigChange(ConfigChange),
+    /// A member failed an I/O. For a redundant LUN a new view must be attached in answer: the
+    /// command that met the failure waits for it.
+    MemberError {
+        /// The LUN.
+        lun: LunNumber,
+        /// The I/O that failed.
+        io: Io,
+    },
+    /// The last attach or detach of this LUN has taken effect.
+    Settled(LunNumber),
+}

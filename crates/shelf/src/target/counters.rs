@@ -1,0 +1,53 @@
+//! What the target counts. Plain numbers of one worker, published once a batch.
+
+/// Counters of one worker's target. Each frame that is left unanswered is counted in exactly one of
+/// the reasons.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Frames handed in.
+    pub frames: u64,
+    /// Addressed to another station.
+    pub not_ours: u64,
+    /// Shorter than their command needs.
+    pub runts: u64,
+    /// Another EtherType.
+    pub not_aoe: u64,
+    /// Responses of others.
+    pub responses: u64,
+    /// A version other than 1.
+    pub bad_version: u64,
+    /// Sent from a group address.
+    pub multicast_source: u64,
+    /// For a shelf or LUN that is not served here.
+    pub no_lun: u64,
+    /// Writes to a wildcard address.
+    pub wildcard_writes: u64,
+    /// Dropped because all command buffers were taken.
+    pub no_buffer: u64,
+    /// Config tests that did not match, and set requests with a malformed string: silence.
+    pub config_silent: u64,
+    /// Query Config requests answered or handed on.
+    pub configs: u64,
+    /// IDENTIFY commands.
+    pub identifies: u64,
+    /// Read commands admitted.
+    pub reads: u64,
+    /// Bytes of reads that succeeded.
+    pub read_bytes: u64,
+    /// Write commands admitted.
+    pub writes: u64,
+    /// Bytes of writes that succeeded.
+    pub write_bytes: u64,
+    /// Flush commands admitted.
+    pub flushes: u64,
+    /// Commands that had to wait for an earlier one that overlaps.
+    pub overlaps: u64,
+    /// ATA commands answered with an error status.
+    pub ata_errors: u64,
+    /// Requests answered with an AoE error.
+    pub aoe_errors: u64,
+    /// Drive reads that failed.
+    pub drive_read_errors: u64,
+    /// Drive writes and flushes that failed.
+    pub drive_write_errors: u64,
+}

@@ -1,0 +1,344 @@
+//! From an admitted command to I/O on drives, and back to an answer.
+
+use super::{Action, Body, Io, Kind, Operation, REPLANS_MAX, State, Target};
+use crate::order::CommandIndex;
+use crate::plane::{LunView, PartView};
+use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
+use ata::Outcome;
+use raid::geometry::Segment;
+use std::sync::Arc;
+use zerocopy::FromBytes;
+
+/// Reads of a mirrored range go to one member per so many sectors (1 MiB), so that a sequential
+/// stream stays sequential on a disk and two streams use both.
+const READ_BALANCE_SECTORS: u64 = 2048;
+
+impl Target {
+    /// Plans every command that may run.
+    pub(super) fn run_ready(&mut self, out: &mut Vec<Action>) {
+        while let Some(index) = self.ready.pop() {
+            self.plan(index, out);
+        }
+    }
+
+    fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
+            unreachable!("a LUN is kept while it has commands")
+        };
+        let view = Arc::clone(&lun.view);
+        let before = out.len();
+        let mapped = match command.kind {
+            Kind::Flush => {
+                plan_flush(index, &view, out);
+                true
+            }
+            Kind::Read => plan_read(index, command.lba, command.sectors, 0, 0, &view, out),
+            Kind::Write => plan_write(index, command.lba, command.sectors, &view, out),
+        };
+        let issued = out.len() - before;
+        command.state = State::Running;
+        command.epoch = lun.epoch;
+        command.outstanding = u16::try_from(issued).unwrap_or(u16::MAX);
+        command.failed = false;
+        command.unmapped = !mapped;
+        lun.running += 1;
+        if issued == 0 {
+            self.finish(index, out);
+        }
+    }
+
+    /// Reports an I/O. `io` is what [`Action::Io`] carried; `ok` whether all of it was done and, for a
+    /// write or flush, is durable.
+    pub fn complete(&mut self, io: &Io, ok: bool, out: &mut Vec<Action>) {
+        if !ok && self.io_failed(io, out) {
+            return;
+        }
+        let command = &mut self.commands[usize::from(io.command)];
+        debug_assert_eq!(command.state, State::Running);
+        command.failed |= !ok;
+        command.outstanding -= 1;
+        if command.outstanding == 0 {
+            self.finish(io.command, out);
+        }
+    }
+
+    /// An I/O failed: counts and reports it. Returns whether another copy is being read instead.
+    #[cold]
+    fn io_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
+        let command = &self.commands[usize::from(io.command)];
+        out.push(Action::MemberError {
+            lun: command.lun,
+            io: *io,
+        });
+        if io.operation != Operation::Read {
+            self.counters.drive_write_errors += 1;
+            return false;
+        }
+        self.counters.drive_read_errors += 1;
+        let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
+            return false;
+        };
+        let view = Arc::clone(&lun.view);
+        let lba = command.lba + u64::from(io.offset_sectors);
+        let attempt = io.attempt + 1;
+        plan_read(
+            io.command,
+            lba,
+            io.sectors,
+            io.offset_sectors,
+            attempt,
+            &view,
+            out,
+        )
+    }
+
+    /// All I/O of a command is done.
+    fn finish(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
+            unreachable!("a LUN is kept while it has commands")
+        };
+        let redundant = lun
+            .view
+            .parts
+            .iter()
+            .any(|part| part.geometry.level().is_redundant());
+        let another_try = command.failed
+            && command.kind != Kind::Read
+            && redundant
+            && command.replans < REPLANS_MAX;
+        if another_try {
+            command.state = State::AwaitingView;
+            command.replans += 1;
+            if command.epoch != lun.epoch {
+                // The answer to the failure came before the command's other I/O was done.
+                lun.running_old -= 1;
+                self.ready.push(index);
+                self.run_ready(out);
+            }
+            return;
+        }
+        lun.running_old -= u32::from(command.epoch != lun.epoch);
+        lun.running -= u32::from(command.epoch == lun.epoch);
+        lun.commands -= 1;
+        let view = Arc::clone(&lun.view);
+        let number = command.lun;
+        self.answer(index, &view, out);
+        if self.commands[usize::from(index)].kind != Kind::Flush {
+            let ready = &mut self.ready;
+            self.order.leave(index, &mut |next| ready.push(next));
+        }
+        self.run_ready(out);
+        self.settle(number, out);
+    }
+
+    fn answer(&mut self, index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        command.state = State::Replying;
+        let bytes = u64::from(command.sectors) * SECTOR_BYTES as u64;
+        let failed = command.failed || command.unmapped;
+        let (outcome, body) = match (command.kind, failed) {
+            (Kind::Read, true) => (Outcome::Unreadable, Body::Empty),
+            (Kind::Write | Kind::Flush, true) => (Outcome::WriteFault, Body::Empty),
+            (Kind::Read, false) => {
+                self.counters.read_bytes += bytes;
+                (
+                    Outcome::Success,
+                    Body::Data {
+                        sectors: command.sectors,
+                    },
+                )
+            }
+            (Kind::Write, false) => {
+                self.counters.write_bytes += bytes;
+                (Outcome::Success, Body::Empty)
+            }
+            (Kind::Flush, false) => (Outcome::Success, Body::Empty),
+        };
+        self.counters.ata_errors += u64::from(outcome != Outcome::Success);
+        let head = command.head;
+        let port = command.port;
+        let Ok((header, rest)) = Header::ref_from_prefix(&head) else {
+            return;
+        };
+        let Ok((registers, _)) = AtaRegisters::ref_from_prefix(rest) else {
+            return;
+        };
+        let registers = registers.response(outcome.status(), outcome.error());
+        self.push_ata_reply(port, header, &registers, view, body, Some(index), out);
+    }
+
+    /// The reply to a command is on its way: its slot and buffer may be used again.
+    pub fn sent(&mut self, index: CommandIndex) {
+        let command = &mut self.commands[usize::from(index)];
+        debug_assert_eq!(command.state, State::Replying);
+        command.state = State::Free;
+        self.free.push(index);
+    }
+}
+
+const _: () = assert!(HEADER_BYTES + size_of::<AtaRegisters>() == ATA_FRAME_BYTES);
+
+/// One flush for each present member. Everything acknowledged is durable already; a flush asks the
+/// drives once more.
+fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
+    for (number, part) in (0u8..).zip(&view.parts) {
+        for (member, place) in (0u8..).zip(&part.members) {
+            if let Some(place) = place {
+                out.push(Action::Io(Io {
+                    command: index,
+                    operation: Operation::Flush,
+                    drive: place.drive,
+                    sector: 0,
+                    sectors: 0,
+                    offset_sectors: 0,
+                    part: number,
+                    member,
+                    attempt: 0,
+                }));
+            }
+        }
+    }
+}
+
+/// One read for each segment, of the copy after `attempt` others. Returns whether every segment has
+/// such a copy; if not, nothing is read.
+fn plan_read(
+    index: CommandIndex,
+    lba: u64,
+    sectors: u32,
+    base_sectors: u32,
+    attempt: u8,
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    let before = out.len();
+    let mapped = for_each_segment(view, lba, sectors, |number, part, mut segment| {
+        let Some(member) = pick_copy(part, &segment, attempt) else {
+            return false;
+        };
+        segment.offset_sectors += base_sectors;
+        push_io(
+            index,
+            Operation::Read,
+            (number, part),
+            &segment,
+            member,
+            attempt,
+            out,
+        )
+    });
+    if !mapped {
+        out.truncate(before);
+    }
+    mapped
+}
+
+/// One write for each segment and present member. Returns whether every segment has one.
+fn plan_write(
+    index: CommandIndex,
+    lba: u64,
+    sectors: u32,
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    let before = out.len();
+    let mapped = for_each_segment(view, lba, sectors, |number, part, segment| {
+        let members = segment.mirrors.into_iter();
+        let written = members
+            .filter(|member| {
+                push_io(
+                    index,
+                    Operation::Write,
+                    (number, part),
+                    &segment,
+                    *member,
+                    0,
+                    out,
+                )
+            })
+            .count();
+        written > 0
+    });
+    if !mapped {
+        out.truncate(before);
+    }
+    mapped
+}
+
+/// Calls `act` for each segment of a range until it returns false; returns whether it never did.
+fn for_each_segment(
+    view: &LunView,
+    lba: u64,
+    sectors: u32,
+    mut act: impl FnMut(u8, &PartView, Segment) -> bool,
+) -> bool {
+    let mut part_start = 0;
+    let mut done = 0u32;
+    for (number, part) in (0u8..).zip(&view.parts) {
+        let capacity = part.geometry.capacity_sectors();
+        let place = lba + u64::from(done) - part_start;
+        if place < capacity && done < sectors {
+            let left = u32::try_from(capacity - place).unwrap_or(u32::MAX);
+            let count = left.min(sectors - done);
+            for mut segment in part.geometry.segments(place, count) {
+                segment.offset_sectors += done;
+                if !act(number, part, segment) {
+                    return false;
+                }
+            }
+            done += count;
+        }
+        part_start += capacity;
+        if done == sectors {
+            return true;
+        }
+    }
+    false
+}
+
+/// The present member to read a segment from, after `attempt` others failed.
+fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<u8> {
+    let copies = segment.mirrors.into_iter();
+    let first = if part.mirrors_unsynced || segment.mirrors.copies < 2 {
+        0
+    } else {
+        let turn =
+            (segment.member_sector / READ_BALANCE_SECTORS) % u64::from(segment.mirrors.copies);
+        usize::try_from(turn).unwrap_or(0)
+    };
+    copies
+        .clone()
+        .skip(first)
+        .chain(copies.take(first))
+        .filter(|member| matches!(part.members.get(usize::from(*member)), Some(Some(_))))
+        .nth(usize::from(attempt))
+}
+
+/// Adds an I/O, unless the member is gone.
+fn push_io(
+    command: CommandIndex,
+    operation: Operation,
+    (number, part): (u8, &PartView),
+    segment: &Segment,
+    member: u8,
+    attempt: u8,
+    out: &mut Vec<Action>,
+) -> bool {
+    let Some(Some(place)) = part.members.get(usize::from(member)) else {
+        return false;
+    };
+    out.push(Action::Io(Io {
+        command,
+        operation,
+        drive: place.drive,
+        sector: place.data_offset_sectors + segment.member_sector,
+        sectors: segment.sectors,
+        offset_sectors: segment.offset_sectors,
+        part: number,
+        member,
+        attempt,
+    }));
+    true
+}

@@ -1,0 +1,1 @@
+#![allow(clippy::cast_possible_truncation)]
