@@ -1,1 +1,31 @@
-//! Block devices: files, disks and memory; io_uring executor; discovery
+//! Drives: block devices, regular files and memory, and the executor of their I/O.
+//!
+//! [`Drive`] opens and claims; [`MetadataHandle`] is a drive as the administration uses it, slow and
+//! exact; [`Executor`] is all drives as a worker uses them, through one io_uring. [`signature`] tells
+//! what a drive carries that is not ours.
+//!
+//! Invariants:
+//! * a drive is claimed for as long as it is open: no other program, and no second slot, has it;
+//! * a write is reported complete only when it is on stable storage (memory drives are volatile and
+//!   say so);
+//! * `unsafe` code lives in `uring.rs` alone.
+//!
+//! What it does not do: know LUNs, retry on other members, or decide what a failure means.
+#![deny(clippy::cast_possible_truncation)]
+
+mod drive;
+mod executor;
+mod metadata;
+mod page;
+mod ram;
+pub mod signature;
+mod spec;
+mod uring;
+
+pub use drive::{Drive, OpenError};
+pub use executor::{Executor, ExecutorError};
+pub use metadata::MetadataHandle;
+pub use spec::{DriveSpec, ParseSizeError};
+
+/// The unit of addresses and lengths.
+pub const SECTOR_BYTES: usize = 512;

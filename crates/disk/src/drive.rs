@@ -1,0 +1,366 @@
+//! Opening and claiming a drive.
+
+use crate::SECTOR_BYTES;
+use crate::ram::RamDisk;
+use crate::spec::DriveSpec;
+use rustix::fs::{AtFlags, FileType, FlockOperation, OFlags, StatxFlags};
+use std::fmt;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Why a drive was not opened. Each text names the path.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing is there.
+    #[error("{path} does not exist")]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Neither a block device nor a regular file.
+    #[error("{path} is a {what}; a drive is a block device or a regular file")]
+    NotADrive {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Somebody else has it.
+    #[error(
+        "{path} is in use: mounted, part of another array, or claimed by another program or slot"
+    )]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("{path} is read-only")]
+    ReadOnly {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It may not be opened by this user.
+    #[error("{path} may not be opened for writing by this user")]
+    Permission {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It holds less than one sector.
+    #[error("{path} is empty: {size_bytes} bytes")]
+    TooSmall {
+        /// The path.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// Its sectors are larger than 512 bytes.
+    #[error(
+        "{path} has sectors of {sector_bytes} bytes; this version serves drives with 512-byte sectors (512n or 512e) only"
+    )]
+    SectorSize {
+        /// The path.
+        path: PathBuf,
+        /// Logical sector size.
+        sector_bytes: u32,
+    },
+    /// There is not so much memory.
+    #[error("{size_bytes} bytes of memory are not to be had")]
+    NoMemory {
+        /// What was asked for.
+        size_bytes: u64,
+    },
+    /// Anything else.
+    #[error("{path} cannot be opened: {source}")]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+pub(crate) enum Medium {
+    File(File),
+    Ram(RamDisk),
+}
+
+/// An open, claimed drive.
+pub struct Drive {
+    path: String,
+    medium: Medium,
+    size_sectors: u64,
+    model: String,
+    note: Option<String>,
+}
+
+impl fmt::Debug for Drive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drive")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drive {
+    /// Opens and claims a drive: block devices exclusively (`O_EXCL`), files by an exclusive lock.
+    /// `O_DIRECT` where the file system offers it; otherwise [`Drive::note`] says so.
+    ///
+    /// # Errors
+    /// An [`OpenError`] that names the path and the reason.
+    pub fn open(spec: &DriveSpec) -> Result<Self, OpenError> {
+        match spec {
+            DriveSpec::Path(path) => open_path(path),
+            DriveSpec::Ram { size_bytes } => {
+                let no_memory = OpenError::NoMemory {
+                    size_bytes: *size_bytes,
+                };
+                Ok(Self {
+                    path: spec.to_string(),
+                    medium: Medium::Ram(RamDisk::new(*size_bytes).ok_or(no_memory)?),
+                    size_sectors: size_bytes / SECTOR_BYTES as u64,
+                    model: "ram".to_owned(),
+                    note: Some("volatile memory: its contents end with ledged".to_owned()),
+                })
+            }
+        }
+    }
+
+    /// Where it was opened from.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Size.
+    #[must_use]
+    pub const fn size_sectors(&self) -> u64 {
+        self.size_sectors
+    }
+
+    /// The model of a block device, `file`, or `ram`.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// A remark that an administrator should see.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Whether its contents end with the process.
+    #[must_use]
+    pub const fn is_volatile(&self) -> bool {
+        matches!(self.medium, Medium::Ram(_))
+    }
+
+    pub(crate) const fn medium(&self) -> &Medium {
+        &self.medium
+    }
+}
+
+fn open_path(path: &Path) -> Result<Drive, OpenError> {
+    let metadata = std::fs::metadata(path).map_err(|source| io_error(path, source))?;
+    let kind = FileType::from_raw_mode(std::os::unix::fs::MetadataExt::mode(&metadata));
+    let block = match kind {
+        FileType::BlockDevice => true,
+        FileType::RegularFile => false,
+        other => {
+            return Err(OpenError::NotADrive {
+                path: path.into(),
+                what: file_type_name(other),
+            });
+        }
+    };
+    let (mut file, note) = open_direct(path, block)?;
+    if !block {
+        claim_file(path, &file)?;
+    }
+    let size_bytes = file
+        .seek(SeekFrom::End(0))
+        .map_err(|source| io_error(path, source))?;
+    if size_bytes < SECTOR_BYTES as u64 {
+        return Err(OpenError::TooSmall {
+            path: path.into(),
+            size_bytes,
+        });
+    }
+    if block {
+        check_sector_size(path, &file)?;
+    }
+    let model = if block {
+        block_model(path)
+    } else {
+        "file".to_owned()
+    };
+    Ok(Drive {
+        path: path.display().to_string(),
+        medium: Medium::File(file),
+        size_sectors: size_bytes / SECTOR_BYTES as u64,
+        model,
+        note,
+    })
+}
+
+/// Opens with `O_DIRECT`; without it where the file system refuses it or wants more than sectors.
+fn open_direct(path: &Path, block: bool) -> Result<(File, Option<String>), OpenError> {
+    let exclusive = if block { OFlags::EXCL } else { OFlags::empty() };
+    let open = |flags: OFlags| {
+        let custom = i32::try_from((flags | OFlags::CLOEXEC).bits()).unwrap_or(0);
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(custom)
+            .open(path)
+    };
+    let buffered = |reason: &str| {
+        let file = open(exclusive).map_err(|source| io_error(path, source))?;
+        Ok((file, Some(format!("buffered: {reason}"))))
+    };
+    let file = match open(exclusive | OFlags::DIRECT) {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            return buffered("the file system does not offer O_DIRECT");
+        }
+        Err(source) => return Err(io_error(path, source)),
+    };
+    if direct_io_align(&file).is_none_or(|align| align as usize <= SECTOR_BYTES) {
+        Ok((file, None))
+    } else {
+        drop(file);
+        buffered("O_DIRECT of this file system wants more than 512-byte sectors")
+    }
+}
+
+/// The offset alignment that direct I/O needs, where the kernel tells it.
+fn direct_io_align(file: &File) -> Option<u32> {
+    let wanted = StatxFlags::from_bits_retain(rustix::fs::StatxFlags::DIOALIGN.bits());
+    let statx = rustix::fs::statx(file.as_fd(), "", AtFlags::EMPTY_PATH, wanted).ok()?;
+    (statx.stx_mask & wanted.bits() != 0).then_some(statx.stx_dio_offset_align)
+}
+
+fn claim_file(path: &Path, file: &File) -> Result<(), OpenError> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        if errno == rustix::io::Errno::WOULDBLOCK {
+            OpenError::InUse { path: path.into() }
+        } else {
+            io_error(path, errno.into())
+        }
+    })
+}
+
+fn check_sector_size(path: &Path, file: &File) -> Result<(), OpenError> {
+    let sector_bytes =
+        rustix::fs::ioctl_blksszget(file).map_err(|errno| io_error(path, errno.into()))?;
+    if sector_bytes as usize == SECTOR_BYTES {
+        Ok(())
+    } else {
+        Err(OpenError::SectorSize {
+            path: path.into(),
+            sector_bytes,
+        })
+    }
+}
+
+/// The model that the kernel tells for a disk; its kernel name where it tells none.
+fn block_model(path: &Path) -> String {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = real
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let model = std::fs::read_to_string(format!("/sys/class/block/{name}/device/model"));
+    model.map_or(name, |model| model.trim().to_owned())
+}
+
+fn io_error(path: &Path, source: std::io::Error) -> OpenError {
+    use rustix::io::Errno;
+    let path = path.to_owned();
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOENT | Errno::NXIO | Errno::NODEV | Errno::NOMEDIUM) => {
+            OpenError::Missing { path }
+        }
+        Some(Errno::BUSY) => OpenError::InUse { path },
+        Some(Errno::ROFS) => OpenError::ReadOnly { path },
+        Some(Errno::ACCESS | Errno::PERM) if is_read_only_device(&path) => {
+            OpenError::ReadOnly { path }
+        }
+        Some(Errno::ACCESS | Errno::PERM) => OpenError::Permission { path },
+        _ => OpenError::Io { path, source },
+    }
+}
+
+fn is_read_only_device(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    std::fs::read_to_string(format!("/sys/class/block/{name}/ro")).is_ok_and(|ro| ro.trim() == "1")
+}
+
+fn file_type_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "directory",
+        FileType::CharacterDevice => "character device",
+        FileType::Fifo => "named pipe",
+        FileType::Socket => "socket",
+        FileType::Symlink => "dangling link",
+        _ => "file of an unknown kind",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(size_bytes: u64) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(size_bytes).unwrap();
+        file
+    }
+
+    fn open(path: &Path) -> Result<Drive, OpenError> {
+        Drive::open(&DriveSpec::Path(path.into()))
+    }
+
+    #[test]
+    fn a_file_is_claimed_until_it_is_closed() {
+        let file = file(1 << 20);
+        let first = open(file.path()).unwrap();
+        assert_eq!(first.size_sectors(), 2048);
+        assert!(matches!(open(file.path()), Err(OpenError::InUse { .. })));
+        drop(first);
+        open(file.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_drive_is_refused_by_name() {
+        assert!(matches!(
+            open(Path::new("/nowhere/at/all")),
+            Err(OpenError::Missing { .. })
+        ));
+        assert!(matches!(
+            open(Path::new("/tmp")),
+            Err(OpenError::NotADrive {
+                what: "directory",
+                ..
+            })
+        ));
+        assert!(matches!(
+            open(Path::new("/dev/null")),
+            Err(OpenError::NotADrive {
+                what: "character device",
+                ..
+            })
+        ));
+        assert!(matches!(
+            open(file(511).path()),
+            Err(OpenError::TooSmall {
+                size_bytes: 511,
+                ..
+            })
+        ));
+    }
+}

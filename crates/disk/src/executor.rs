@@ -1,0 +1,443 @@
+//! All drives of a worker, through one io_uring.
+//!
+//! Takes the [`Io`]s of the target and gives them back with their result. Memory drives are done at
+//! once; files and disks go through the ring, at most [`IN_FLIGHT_MAX`] at a time, the rest waiting
+//! in order.
+//!
+//! Invariants:
+//! * every submitted `Io` is given back exactly once;
+//! * a write is given back as done only when all its bytes are durable;
+//! * a short or interrupted transfer is done again from its start, a few times, before it fails.
+
+use crate::SECTOR_BYTES;
+use crate::drive::{Drive, Medium};
+use crate::page::PAGE_BYTES;
+use crate::uring::{Range, Ring, Transfer};
+use shelf::admin::DriveSlot;
+use shelf::target::{BUFFER_SECTORS, Io, Operation};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+/// Bytes of a command buffer.
+const BUFFER_BYTES: usize = BUFFER_SECTORS * SECTOR_BYTES;
+const _: () = assert!(BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
+
+/// Entries of the submission queue.
+const QUEUE_ENTRIES: u32 = 1024;
+
+/// I/Os handed to the kernel at a time; the completion queue holds them all.
+const IN_FLIGHT_MAX: usize = 2048;
+
+/// How often a short transfer is tried.
+const ATTEMPTS_MAX: u8 = 8;
+
+/// Why the executor could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The kernel does not have the io_uring that is needed.
+    #[error("io_uring with SINGLE_ISSUER and DEFER_TASKRUN is needed (Linux 6.1 or newer): {0}")]
+    Ring(#[source] io::Error),
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    /// Registered file of this index.
+    File(u32),
+    Ram,
+}
+
+#[derive(Clone, Copy)]
+struct Pending {
+    io: Io,
+    attempts: u8,
+}
+
+/// The drives of a worker and the buffers of its commands.
+pub struct Executor {
+    ring: Ring,
+    drives: Vec<Option<(Arc<Drive>, Place)>>,
+    pending: Box<[Option<Pending>]>,
+    free: Vec<u16>,
+    waiting: VecDeque<Io>,
+    /// Reads of memory drives into buffers that the kernel is filling elsewhere.
+    deferred: VecDeque<Io>,
+    done: VecDeque<(Io, bool)>,
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// An executor for these drives with `buffers` command buffers of [`BUFFER_SECTORS`]. Must be
+    /// made by the thread that uses it.
+    ///
+    /// # Errors
+    /// When the kernel refuses the ring.
+    pub fn new(drives: &[(DriveSlot, Arc<Drive>)], buffers: u16) -> Result<Self, ExecutorError> {
+        let mut table: Vec<Option<(Arc<Drive>, Place)>> = Vec::new();
+        let mut files = Vec::new();
+        for (slot, drive) in drives {
+            let index = usize::from(slot.0);
+            if table.len() <= index {
+                table.resize_with(index + 1, || None);
+            }
+            let place = match drive.medium() {
+                Medium::Ram(_) => Place::Ram,
+                Medium::File(file) => {
+                    let Ok(index) = u32::try_from(files.len()) else {
+                        unreachable!("u16 slots")
+                    };
+                    files.push(file.as_raw_fd());
+                    Place::File(index)
+                }
+            };
+            table[index] = Some((Arc::clone(drive), place));
+        }
+        if files.is_empty() {
+            // The kernel refuses an empty table; -1 is an empty place in it.
+            files.push(-1);
+        }
+        let ring =
+            Ring::new(QUEUE_ENTRIES, buffers, BUFFER_BYTES, &files).map_err(ExecutorError::Ring)?;
+        let Ok(in_flight_max) = u16::try_from(IN_FLIGHT_MAX) else {
+            unreachable!("fits")
+        };
+        Ok(Self {
+            ring,
+            drives: table,
+            pending: vec![None; IN_FLIGHT_MAX].into(),
+            free: (0..in_flight_max).rev().collect(),
+            waiting: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
+            deferred: VecDeque::with_capacity(IN_FLIGHT_MAX),
+            done: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
+        })
+    }
+
+    /// The buffer of a command, for filling it or reading it.
+    ///
+    /// # Panics
+    /// If I/O on it is in flight.
+    pub fn buffer_mut(&mut self, command: u16) -> &mut [u8] {
+        self.ring.buffer_mut(command)
+    }
+
+    /// The buffer of a command, for reading it.
+    ///
+    /// # Panics
+    /// If it is being filled.
+    #[must_use]
+    pub fn buffer(&self, command: u16) -> &[u8] {
+        self.ring.buffer(command)
+    }
+
+    /// How many I/Os are submitted and not given back.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.ring.total_in_flight() + self.waiting.len() + self.deferred.len() + self.done.len()
+    }
+
+    /// Whether results are there already: then nobody should sleep.
+    #[must_use]
+    pub fn has_results(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Readable when results may be there.
+    #[must_use]
+    pub fn poll_fd(&self) -> BorrowedFd<'_> {
+        self.ring.poll_fd()
+    }
+
+    /// Takes an I/O. It starts with the next [`Executor::kick`] at the latest.
+    pub fn submit(&mut self, io: Io) {
+        match self.drives.get(usize::from(io.drive.0)) {
+            Some(Some((_, Place::Ram))) if !self.ring.is_idle(io.command) => {
+                self.deferred.push_back(io);
+            }
+            Some(Some((drive, Place::Ram))) => {
+                let drive = Arc::clone(drive);
+                let ok = self.memory_io(&drive, &io);
+                self.done.push_back((io, ok));
+            }
+            Some(Some((_, Place::File(file)))) => {
+                let file = *file;
+                if !self.waiting.is_empty() || !self.start(Pending { io, attempts: 0 }, file) {
+                    self.waiting.push_back(io);
+                }
+            }
+            _ => self.done.push_back((io, false)),
+        }
+    }
+
+    fn memory_io(&mut self, drive: &Drive, io: &Io) -> bool {
+        let Medium::Ram(ram) = drive.medium() else {
+            return false;
+        };
+        if io.sector + u64::from(io.sectors) > drive.size_sectors() {
+            return false;
+        }
+        let start = io.offset_sectors as usize * SECTOR_BYTES;
+        let range = start..start + io.sectors as usize * SECTOR_BYTES;
+        match io.operation {
+            Operation::Read => ram.read(io.sector, &mut self.ring.buffer_mut(io.command)[range]),
+            Operation::Write => ram.write(io.sector, &self.ring.buffer(io.command)[range]),
+            Operation::Flush => {}
+        }
+        true
+    }
+
+    /// Pushes an I/O into the ring; false when there is no room.
+    fn start(&mut self, pending: Pending, file: u32) -> bool {
+        let Some(token) = self.free.pop() else {
+            return false;
+        };
+        let io = pending.io;
+        let pushed = match transfer(&io) {
+            Some(transfer) => self
+                .ring
+                .push(transfer, &range(&io, file), u64::from(token)),
+            None => self.ring.push_flush(file, u64::from(token)),
+        };
+        if pushed.is_err() {
+            self.free.push(token);
+            return false;
+        }
+        self.pending[usize::from(token)] = Some(pending);
+        true
+    }
+
+    fn start_waiting(&mut self) {
+        while let Some(io) = self.waiting.front().copied() {
+            let Some(Some((_, Place::File(file)))) = self.drives.get(usize::from(io.drive.0))
+            else {
+                unreachable!("only file I/O waits")
+            };
+            if !self.start(Pending { io, attempts: 0 }, *file) {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Hands everything to the kernel. Never blocks.
+    ///
+    /// # Errors
+    /// When the ring is broken; then no I/O will complete any more.
+    pub fn kick(&mut self) -> io::Result<()> {
+        self.start_waiting();
+        self.ring.submit()
+    }
+
+    /// Gives back one finished I/O and whether all of it was done.
+    pub fn next_result(&mut self) -> Option<(Io, bool)> {
+        loop {
+            if let Some(result) = self.done.pop_front() {
+                return Some(result);
+            }
+            let (token, result) = self.ring.reap()?;
+            let landed = self.landed(token, result);
+            // A buffer may have become idle; what is still not is deferred again.
+            for _ in 0..self.deferred.len() {
+                if let Some(io) = self.deferred.pop_front() {
+                    self.submit(io);
+                }
+            }
+            if landed.is_some() {
+                return landed;
+            }
+        }
+    }
+
+    /// What a completion means; `None` when the I/O is tried again.
+    fn landed(&mut self, token: u64, result: i32) -> Option<(Io, bool)> {
+        let Ok(token) = u16::try_from(token) else {
+            unreachable!("our own token")
+        };
+        let Some(mut pending) = self.pending[usize::from(token)].take() else {
+            unreachable!("a completion of nothing")
+        };
+        self.free.push(token);
+        let io = pending.io;
+        if let Some(transfer) = transfer(&io) {
+            self.ring.landed(transfer, io.command);
+        }
+        let expected = i32::try_from(io.sectors as usize * SECTOR_BYTES).unwrap_or(i32::MAX);
+        if result == expected {
+            return Some((io, true));
+        }
+        pending.attempts += 1;
+        let again = result >= 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
+        if again && pending.attempts < ATTEMPTS_MAX {
+            let Some(Some((_, Place::File(file)))) = self.drives.get(usize::from(io.drive.0))
+            else {
+                unreachable!("only file I/O completes")
+            };
+            if self.start(pending, *file) {
+                return None;
+            }
+        }
+        Some((io, false))
+    }
+}
+
+fn transfer(io: &Io) -> Option<Transfer> {
+    match io.operation {
+        Operation::Read => Some(Transfer::Read),
+        Operation::Write => Some(Transfer::WriteDurable),
+        Operation::Flush => None,
+    }
+}
+
+fn range(io: &Io, file: u32) -> Range {
+    Range {
+        file,
+        file_offset_bytes: io.sector * SECTOR_BYTES as u64,
+        buffer: io.command,
+        buffer_offset_bytes: io.offset_sectors as usize * SECTOR_BYTES,
+        bytes: io.sectors as usize * SECTOR_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DriveSpec;
+
+    fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
+        Io {
+            command,
+            operation,
+            drive: DriveSlot(drive),
+            sector,
+            sectors,
+            offset_sectors: 0,
+            part: 0,
+            member: 0,
+            attempt: 0,
+        }
+    }
+
+    fn wait(executor: &mut Executor, count: usize) -> Vec<(Io, bool)> {
+        let mut results = Vec::new();
+        while results.len() < count {
+            executor.kick().unwrap();
+            while let Some(result) = executor.next_result() {
+                results.push(result);
+            }
+        }
+        results
+    }
+
+    fn drives() -> (tempfile::NamedTempFile, Vec<(DriveSlot, Arc<Drive>)>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(64 << 20).unwrap();
+        let path = DriveSpec::Path(file.path().into());
+        let ram = DriveSpec::Ram {
+            size_bytes: 64 << 20,
+        };
+        let open = |spec: &DriveSpec| Arc::new(Drive::open(spec).unwrap());
+        (
+            file,
+            vec![(DriveSlot(0), open(&path)), (DriveSlot(3), open(&ram))],
+        )
+    }
+
+    #[test]
+    fn files_and_memory_give_back_what_was_written() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, 64).unwrap();
+        for drive in [0, 3] {
+            for command in 0..32u16 {
+                executor
+                    .buffer_mut(command)
+                    .fill(command.to_le_bytes()[0] + 1);
+                executor.submit(io(
+                    Operation::Write,
+                    command,
+                    drive,
+                    u64::from(command) * 16,
+                    16,
+                ));
+            }
+            assert!(wait(&mut executor, 32).iter().all(|(_, ok)| *ok));
+            executor.submit(io(Operation::Flush, 0, drive, 0, 0));
+            assert!(wait(&mut executor, 1)[0].1);
+            for command in 32..64u16 {
+                executor.submit(io(
+                    Operation::Read,
+                    command,
+                    drive,
+                    u64::from(command - 32) * 16,
+                    16,
+                ));
+            }
+            assert!(wait(&mut executor, 32).iter().all(|(_, ok)| *ok));
+            for command in 32..64u16 {
+                let expected = (command - 32).to_le_bytes()[0] + 1;
+                assert!(
+                    executor.buffer(command)[..8192]
+                        .iter()
+                        .all(|byte| *byte == expected)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn more_io_than_the_ring_holds_waits_and_is_all_done() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, 16).unwrap();
+        for number in 0..5000u64 {
+            executor.submit(io(Operation::Write, 0, 0, number % 1000, 1));
+        }
+        let results = wait(&mut executor, 5000);
+        assert_eq!(results.len(), 5000);
+        assert!(results.iter().all(|(_, ok)| *ok));
+        assert_eq!(executor.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_lies_beyond_a_drive_or_on_no_drive_fails() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, 4).unwrap();
+        executor.submit(io(Operation::Read, 0, 7, 0, 1));
+        executor.submit(io(Operation::Read, 1, 3, 1 << 40, 1));
+        executor.submit(io(Operation::Read, 2, 0, 1 << 30, 1));
+        assert!(wait(&mut executor, 3).iter().all(|(_, ok)| !ok));
+    }
+
+    #[test]
+    fn one_command_may_read_from_files_and_memory() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, 4).unwrap();
+        let second = Io {
+            offset_sectors: 8,
+            ..io(Operation::Read, 0, 3, 0, 8)
+        };
+        executor.buffer_mut(1).fill(7);
+        executor.submit(io(Operation::Write, 1, 3, 0, 8));
+        executor.submit(io(Operation::Read, 0, 0, 0, 8));
+        executor.submit(second);
+        assert!(wait(&mut executor, 3).iter().all(|(_, ok)| *ok));
+        assert!(executor.buffer(0)[..4096].iter().all(|byte| *byte == 0));
+        assert!(executor.buffer(0)[4096..8192].iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn dropping_with_io_in_flight_waits_for_it() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, 64).unwrap();
+        for command in 0..64 {
+            executor.submit(io(Operation::Read, command, 0, u64::from(command), 16));
+        }
+        executor.kick().unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! A memory drive: volatile, for tests and for load tests of the network.
+//!
+//! Memory is cut into regions, each behind a lock of its own, so that a worker and the administration
+//! may share the drive. Only they could ever meet, on the few sectors of metadata.
+
+use crate::SECTOR_BYTES;
+use crate::page::{PAGE_BYTES, Pages};
+use std::sync::{Mutex, MutexGuard};
+
+const REGION_BYTES: usize = 4 << 20;
+
+pub(crate) struct RamDisk {
+    regions: Box<[Mutex<Pages>]>,
+}
+
+impl RamDisk {
+    /// Zeroed memory, taken from the system as it is touched. `None` when the address space has not
+    /// so much.
+    pub(crate) fn new(size_bytes: u64) -> Option<Self> {
+        let mut left = usize::try_from(size_bytes).ok()?;
+        let mut regions = Vec::with_capacity(left.div_ceil(REGION_BYTES));
+        while left > 0 {
+            let bytes = left.min(REGION_BYTES);
+            regions.push(Mutex::new(Pages::new_zeroed(bytes.div_ceil(PAGE_BYTES))?));
+            left -= bytes;
+        }
+        Some(Self {
+            regions: regions.into(),
+        })
+    }
+
+    /// Fills `buffer` from `sector` on. The range must lie inside the drive.
+    pub(crate) fn read(&self, sector: u64, buffer: &mut [u8]) {
+        self.for_each_run(sector, buffer.len(), |region, place, run| {
+            buffer[run.clone()].copy_from_slice(&region.bytes()[place..place + run.len()]);
+        });
+    }
+
+    /// Writes `data` from `sector` on. The range must lie inside the drive.
+    pub(crate) fn write(&self, sector: u64, data: &[u8]) {
+        self.for_each_run(sector, data.len(), |region, place, run| {
+            region.bytes_mut()[place..place + run.len()].copy_from_slice(&data[run]);
+        });
+    }
+
+    fn for_each_run(
+        &self,
+        sector: u64,
+        bytes: usize,
+        mut act: impl FnMut(&mut Pages, usize, std::ops::Range<usize>),
+    ) {
+        let mut offset = usize::try_from(sector)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(SECTOR_BYTES);
+        let mut done = 0;
+        while done < bytes {
+            let place = offset % REGION_BYTES;
+            let run = (REGION_BYTES - place).min(bytes - done);
+            let mut region = lock(&self.regions[offset / REGION_BYTES]);
+            act(&mut region, place, done..done + run);
+            offset += run;
+            done += run;
+        }
+    }
+}
+
+/// A panic elsewhere cannot leave bytes half-changed in a way that matters to a disk.
+fn lock(region: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
+    region
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
