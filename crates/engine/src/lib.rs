@@ -1,1 +1,22 @@
-//! The worker loop that joins port, shelf, raid and disk on each core
+//! The engine: one polled worker thread joins ports, target and drives.
+//!
+//! [`Worker`] is the loop; [`spawn`] starts it on a thread of its own; [`Workers`] is all of them as
+//! the administration sees them; [`message`] is what they say to one another.
+//!
+//! Invariants:
+//! * a worker owns its ports, its target and its executor; it shares only messages;
+//! * a worker never blocks but in its idle wait, which every port, drive and message ends;
+//! * a message to the administration is never lost: what its channel has no room for waits here.
+//!
+//! What it does not do: decide anything. That is the target's, and the administration's.
+#![forbid(unsafe_code)]
+#![deny(clippy::cast_possible_truncation)]
+
+pub mod message;
+mod wake;
+mod worker;
+mod workers;
+
+pub use message::{FromWorker, ToWorker, WorkerReport};
+pub use worker::{Worker, WorkerOptions, spawn};
+pub use workers::{WorkerHandle, Workers};

@@ -1,1 +1,179 @@
-//! Network ports: AF_XDP, AF_PACKET, in-memory
+//! Network ports: how AoE frames come in from an Ethernet interface and go out to it.
+//!
+//! Three back ends stand behind one trait, [`Port`]: AF_XDP sockets fed by `bpf/steer.bpf.c`, an
+//! AF_PACKET socket with mapped rings for interfaces or kernels without XDP, and an in-memory pair
+//! for tests. [`open`] picks one and says why. [`RawSocket`] is the small door beside them, for
+//! protocols with little traffic such as the Ethernet console.
+//!
+//! Invariants:
+//! - One [`Port`] is one receive queue and has one owner. Nothing in it is shared or locked.
+//! - After [`open`], receiving, transmitting and flushing allocate nothing.
+//! - A received frame is borrowed: its memory goes back to the kernel when the sink returns.
+//! - A payload is copied once, into memory that the kernel reads; the caller may reuse its buffer.
+//! - When the process ends, however it ends, the interface is as it was before: the XDP program is
+//!   held by a BPF link whose only reference is a file descriptor of ours.
+//! - `unsafe` code lives in `ring.rs` alone.
+//!
+//! Not here: what the bytes mean, retransmission, addressing, access control.
+
+mod error;
+mod frame;
+mod interface;
+mod memory;
+mod mode;
+mod open;
+mod packet;
+mod raw;
+mod ring;
+mod steer;
+mod xdp;
+
+pub use error::{OpenError, TransmitError};
+pub use frame::ReceivedFrame;
+pub use memory::{MemoryPort, memory_pair};
+pub use mode::{Mode, ParseModeError, RequestedMode};
+pub use open::{MTU_BYTES_MIN, open};
+pub use packet::PacketPort;
+pub use raw::RawSocket;
+pub use xdp::XdpPort;
+
+use aoe::MacAddress;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+/// EtherType of ATA over Ethernet (AoEr11 §2).
+pub const ETHERTYPE_AOE: u16 = 0x88a2;
+
+/// EtherType of the Coraid Ethernet console.
+pub const ETHERTYPE_CEC: u16 = 0xbcbc;
+
+/// Length of an untagged Ethernet header in bytes.
+pub const ETHERNET_HEADER_BYTES: usize = 14;
+
+/// What a port is, fixed when it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFacts {
+    /// Name of the network interface, such as `eth1`.
+    pub interface: String,
+    /// Which receive queue of the interface this port drains, counted from 0.
+    pub queue_index: u32,
+    /// The interface's own station address.
+    pub mac: MacAddress,
+    /// The interface's MTU when the port was opened: bytes after the Ethernet header.
+    pub mtu_bytes: usize,
+    /// How frames travel between the kernel and this process.
+    pub mode: Mode,
+    /// Why this mode and not a faster one, for the log.
+    pub reason: String,
+}
+
+impl PortFacts {
+    /// The longest frame that may be sent, Ethernet header included.
+    #[must_use]
+    pub const fn frame_bytes_max(&self) -> usize {
+        self.mtu_bytes + ETHERNET_HEADER_BYTES
+    }
+}
+
+/// What a port has counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames handed to the sink.
+    pub rx_frames: u64,
+    /// Bytes of those frames.
+    pub rx_bytes: u64,
+    /// Frames accepted for sending.
+    pub tx_frames: u64,
+    /// Bytes of those frames, padding included.
+    pub tx_bytes: u64,
+    /// Frames refused with [`TransmitError::Full`].
+    pub tx_full: u64,
+    /// Frames refused with [`TransmitError::TooLong`].
+    pub tx_too_long: u64,
+    /// Frames or descriptors that the kernel refused to send.
+    pub tx_invalid: u64,
+    /// Frames that the kernel dropped on their way to us for a reason that it does not name.
+    pub rx_dropped: u64,
+    /// Frames that the kernel dropped because our receive ring was full: we were too slow.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found no free receive buffer of ours.
+    pub fill_ring_empty: u64,
+    /// Received frames that we dropped because they were cut short or in too many pieces.
+    pub rx_invalid: u64,
+    /// Received frames that we dropped because they are for another station, or of a VLAN that this
+    /// port does not serve. Mode packet only: XDP leaves tagged frames to the kernel.
+    pub rx_other_host: u64,
+    /// AoE frames that the XDP program left to the kernel because their queue had no socket. Of the
+    /// whole interface.
+    pub aoe_to_kernel: u64,
+    /// Frames of other protocols that the XDP program passed to the kernel. Of the whole interface.
+    pub passed_to_kernel: u64,
+    /// System calls on the data path that failed in a way that they normally do not.
+    pub kernel_errors: u64,
+}
+
+impl PortCounters {
+    /// What every back end does around queueing a frame: refuses what is too long, pads, counts.
+    /// `queue` returns whether there was room.
+    fn transmit(
+        &mut self,
+        facts: &PortFacts,
+        header: &[u8],
+        payload: &[u8],
+        queue: impl FnOnce(&ReceivedFrame<'_>) -> bool,
+    ) -> Result<(), TransmitError> {
+        let bare_bytes = header.len() + payload.len();
+        let limit_bytes = facts.frame_bytes_max();
+        if bare_bytes > limit_bytes {
+            self.tx_too_long += 1;
+            return Err(TransmitError::TooLong {
+                len_bytes: bare_bytes,
+                limit_bytes,
+            });
+        }
+        let padding = &[0; aoe::FRAME_BYTES_MIN][bare_bytes.min(aoe::FRAME_BYTES_MIN)..];
+        let frame = ReceivedFrame {
+            first: header,
+            rest: &[payload, padding],
+        };
+        if !queue(&frame) {
+            self.tx_full += 1;
+            return Err(TransmitError::Full);
+        }
+        self.tx_frames += 1;
+        self.tx_bytes += frame.len_bytes() as u64;
+        Ok(())
+    }
+}
+
+/// One receive queue of one network interface, with its way back out.
+///
+/// A port has one owner, who calls [`receive`](Port::receive), any number of
+/// [`transmit`](Port::transmit)s and one [`flush`](Port::flush) per turn of its loop.
+pub trait Port: Send + fmt::Debug {
+    /// What this port is.
+    fn facts(&self) -> &PortFacts;
+
+    /// Hands up to `budget` frames to `sink` and returns how many. A frame is valid only during the
+    /// call; its memory goes back to the kernel afterwards. Never blocks.
+    fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&ReceivedFrame<'_>)) -> usize;
+
+    /// Queues one frame made of `header` followed by `payload`, padded with zeros to 60 bytes. The
+    /// bytes are copied before the call returns. Nothing is sure to leave before
+    /// [`flush`](Port::flush).
+    ///
+    /// # Errors
+    /// [`TransmitError::Full`] when there is no room now: flush, and try again.
+    /// [`TransmitError::TooLong`] when the frame can never leave through this interface.
+    fn transmit(&mut self, header: &[u8], payload: &[u8]) -> Result<(), TransmitError>;
+
+    /// Tells the kernel to send what is queued and takes back sent buffers. Called once per batch.
+    /// What the interface cannot take now stays queued for the next flush or poll.
+    fn flush(&mut self);
+
+    /// Adds what to poll for input when idle. Polling an AF_XDP socket also sends what is queued.
+    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>);
+
+    /// What this port has counted. Asks the kernel for its share, so this is not for every frame.
+    fn counters(&self) -> PortCounters;
+}

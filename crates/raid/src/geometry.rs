@@ -27,6 +27,9 @@ pub const MEMBERS_MAX: u8 = 36;
 /// Smallest chunk: 4 KiB, the least that md takes for RAID 10.
 pub const CHUNK_SECTORS_MIN: u32 = 8;
 
+/// Sectors that no capacity reaches: 48 bits address less.
+pub const CAPACITY_SECTORS_LIMIT: u64 = 1 << 48;
+
 /// Default chunk: 64 KiB, the fixed stripe unit of Coraid's shelves.
 pub const CHUNK_SECTORS_DEFAULT: u32 = 128;
 
@@ -55,10 +58,8 @@ pub enum GeometryError {
         /// What was given.
         member_sectors: u64,
     },
-    /// The capacity does not fit in 64 bits.
-    #[error(
-        "the capacity of {members} members of {member_sectors} sectors does not fit in 64 bits"
-    )]
+    /// 48 bits, which is what ATA has, do not address the capacity.
+    #[error("{members} members of {member_sectors} sectors are more than 48-bit addresses reach")]
     TooLarge {
         /// Members.
         members: u8,
@@ -101,13 +102,13 @@ impl Geometry {
                 return Err(GeometryError::MemberSize { member_sectors });
             }
         }
-        let capacity_sectors =
-            member_sectors
-                .checked_mul(u64::from(columns))
-                .ok_or(GeometryError::TooLarge {
-                    members,
-                    member_sectors,
-                })?;
+        let capacity_sectors = member_sectors
+            .checked_mul(u64::from(columns))
+            .filter(|&sectors| sectors < CAPACITY_SECTORS_LIMIT)
+            .ok_or(GeometryError::TooLarge {
+                members,
+                member_sectors,
+            })?;
         Ok(Self {
             level,
             members,

@@ -208,12 +208,13 @@ fn numbers_that_a_level_cannot_have_are_refused() {
         new(Level::Raid1, 2, 0, 0),
         Err(E::MemberSize { member_sectors: 0 })
     );
-    let huge = u64::MAX / 128 * 128;
-    let too_large = E::TooLarge {
-        members: 2,
-        member_sectors: huge,
-    };
-    assert_eq!(new(Level::Raid0, 2, 128, huge), Err(too_large));
+    for huge in [u64::MAX / 128 * 128, 1 << 47] {
+        let too_large = E::TooLarge {
+            members: 2,
+            member_sectors: huge,
+        };
+        assert_eq!(new(Level::Raid0, 2, 128, huge), Err(too_large));
+    }
 }
 
 #[test]

@@ -1,9 +1,16 @@
 //! RAID geometry and the md v1.2 on-disk format.
+//!
+//! [`level`] names the levels, [`geometry`] says where data lies, [`layout`] where metadata lies,
+//! [`md`] is the superblock that Linux knows, and [`record`] what the shelf adds to it. Nothing here
+//! reads or writes a disk.
 #![forbid(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod geometry;
+pub mod layout;
 pub mod level;
+pub mod md;
+pub mod record;
 
 pub use geometry::{Geometry, GeometryError, Mirrors, Segment, Segments};
 pub use level::{Level, UnknownLevel};

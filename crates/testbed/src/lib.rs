@@ -1,1 +1,52 @@
-//! Test hosts: namespaces, veth pairs, daemons and virtual machines for the integration tests
+//! Test hosts: everything an integration test needs to put a target and an initiator on one wire.
+//!
+//! The rig needs root and uses only what it made itself: network namespaces, veth pairs and taps
+//! whose names carry the test's process id. It never touches an interface of the host.
+//!
+//! ```text
+//!  namespace "target"                     namespace "client"
+//!  ┌──────────────────┐   veth pair      ┌────────────────────────────────────────────────┐
+//!  │ ledged or vblade │  (MTU 1500/9000) │                 br0                            │
+//!  │            eth1 ─┼──────────────────┼─ uplink ──────┘  └── tap0 ── QEMU (eth0 inside) │
+//!  └──────────────────┘                  └────────────────────────────────────────────────┘
+//! ```
+//!
+//! - [`netns`]: namespaces, veth pairs, bridges and taps; [`network`]: the two topologies, with a
+//!   virtual machine ([`network::VmNetwork`]) and without one ([`network::PairNetwork`]).
+//! - [`guest`]: a Debian kernel and an initramfs with Debian's own AoE and ext4 tools, cached.
+//! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
+//!   output and exit status; [`client`]: what an AoE client does, said in one call each.
+//! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
+//!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick.
+//!
+//! **Invariants**
+//! - Every wait has a time limit, and its error quotes the last lines of whatever was waited for.
+//! - Dropping a value takes back what it made: processes, namespaces, directories.
+//! - Something missing is an error that names the cure; nothing is skipped.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod daemon;
+mod fetch;
+pub mod guest;
+mod initramfs;
+pub mod ledge;
+pub mod netns;
+pub mod network;
+pub mod paths;
+pub mod process;
+pub mod requirements;
+pub mod transcript;
+pub mod vblade;
+pub mod vm;
+mod writers;
+
+pub use client::Client;
+pub use daemon::Daemon;
+pub use ledge::{Ledge, LedgeOptions};
+pub use netns::Namespace;
+pub use network::{PairNetwork, VmNetwork};
+pub use paths::lock_vm;
+pub use process::CommandOutput;
+pub use vm::{Vm, VmOptions};

@@ -1,0 +1,315 @@
+//! The command line.
+
+use aoe::{Shelf, Slot};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt;
+use std::str::FromStr;
+
+/// Reads and writes against any ATA-over-Ethernet target: IOPS, throughput, latency percentiles,
+/// verification.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aoeload",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Writes overwrite the LUN. Exit code: 0 all good, 1 errors, lost commands or wrong data, 2 usage."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) load: Option<LoadArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the targets that answer on an interface
+    Discover(DiscoverArgs),
+    /// Find the highest rate that loses nothing
+    Search(SearchArgs),
+}
+
+/// How frames reach the target.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PathArgs {
+    /// Network interface that leads to the target
+    #[arg(long, value_name = "IF")]
+    pub(crate) interface: String,
+    /// xdp takes every AoE frame of the interface away from the kernel: not beside AoE disks that
+    /// are in use there
+    #[arg(long, value_enum, default_value_t = Backend::Packet)]
+    pub(crate) backend: Backend,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// AF_XDP sockets: native mode, or generic mode where the driver has no other
+    Xdp,
+    /// AF_PACKET with mapped rings: any interface, beside anything
+    Packet,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) path: PathArgs,
+    /// Shelf and slot of the target, such as 1.0 or e1.0
+    #[arg(long, value_name = "S.L")]
+    pub(crate) target: TargetAddress,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+    /// Commands per second, whether the target keeps up or not; latency then counts from the time
+    /// at which a command was due. Without it, a new command follows each answer
+    #[arg(long, value_name = "IOPS", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long to measure
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    /// How long to run before that
+    #[arg(long, value_name = "N", default_value_t = 0.5, value_parser = parse_seconds)]
+    pub(crate) warmup: f64,
+    /// Stamp every sector that is written and check every one that is read. Written blocks are
+    /// read back at the end; --op read checks what a former run left
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// When to send a command again: adaptive, never, or after so many milliseconds
+    #[arg(long, value_name = "WHEN", default_value = "adaptive")]
+    pub(crate) retransmit: RetransmitArg,
+    /// Seconds without an answer after which a command counts as lost
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub(crate) deadline: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What the commands look like.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShapeArgs {
+    /// What to do; writes overwrite the LUN
+    #[arg(long, value_enum, default_value_t = OperationArg::Read)]
+    pub(crate) op: OperationArg,
+    /// Percentage of reads of --op mixed
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) mix: u8,
+    /// Bytes per command, a multiple of 512; by default the most that the target takes
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) size: Option<u64>,
+    /// Commands outstanding; by default the target's Buffer Count, at most 64
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) depth: Option<u16>,
+    /// Blocks in random order (default)
+    #[arg(long, conflicts_with = "sequential")]
+    pub(crate) random: bool,
+    /// Blocks one after the other
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Use only so much of the LUN, from its start
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) range: Option<u64>,
+    /// Makes the choice of operations and blocks repeatable
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OperationArg {
+    Read,
+    Write,
+    Mixed,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    #[command(flatten)]
+    pub(crate) path: PathArgs,
+    /// How long to wait for answers
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) path: PathArgs,
+    /// Shelf and slot of the target, such as 1.0 or e1.0
+    #[arg(long, value_name = "S.L")]
+    pub(crate) target: TargetAddress,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+    /// How long each trial measures
+    #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    /// How long each trial runs before that
+    #[arg(long, value_name = "N", default_value_t = 0.5, value_parser = parse_seconds)]
+    pub(crate) warmup: f64,
+    /// Stop when the result is known to so many percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_rate)]
+    pub(crate) resolution: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The address of one target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TargetAddress {
+    pub(crate) shelf: Shelf,
+    pub(crate) slot: Slot,
+}
+
+impl fmt::Display for TargetAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.shelf, self.slot)
+    }
+}
+
+impl FromStr for TargetAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a shelf and a slot, such as 1.0");
+        let (shelf, slot) = text
+            .strip_prefix('e')
+            .unwrap_or(text)
+            .split_once('.')
+            .ok_or_else(wrong)?;
+        let address = Self {
+            shelf: Shelf(shelf.parse().map_err(|_| wrong())?),
+            slot: Slot(slot.parse().map_err(|_| wrong())?),
+        };
+        if address.shelf == Shelf::ANY || address.slot == Slot::ANY {
+            return Err("65535 and 255 stand for any shelf and slot: name one target".to_owned());
+        }
+        Ok(address)
+    }
+}
+
+/// When to send a command again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RetransmitArg {
+    Adaptive,
+    Never,
+    Milliseconds(u32),
+}
+
+impl FromStr for RetransmitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "adaptive" => Ok(Self::Adaptive),
+            "never" => Ok(Self::Never),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|ms| *ms > 0)
+                .map(Self::Milliseconds)
+                .ok_or_else(|| format!("{text:?}: expected adaptive, never or milliseconds")),
+        }
+    }
+}
+
+/// Bytes, with an optional binary unit: 8192, 8K, 8KiB, 1G.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_lowercase();
+    let shift = match unit.as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(format!("unknown unit {unit:?}: expected K, M, G or T")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of bytes"))?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+/// A time in seconds: from nothing to a year.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    if (0.0..=31_536_000.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{text:?} is out of range"))
+    }
+}
+
+/// A number above 0 and not absurdly large.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number"))?;
+    if number > 0.0 && number <= 1e9 {
+        Ok(number)
+    } else {
+        Err(format!("{text:?} is out of range"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_command_line_parses() {
+        let line = "aoeload --interface veth0 --target 1.0 --op mixed --size 8192 --depth 32 \
+                    --rate 1000 --seconds 5 --sequential --verify --json --backend xdp";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let load = cli.load.unwrap();
+        assert_eq!(load.target.to_string(), "1.0");
+        assert_eq!(load.shape.size, Some(8192));
+        assert_eq!(load.path.backend, Backend::Xdp);
+        let cli = Cli::try_parse_from(["aoeload", "discover", "--interface", "veth0"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Discover(_))));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_refused() {
+        for line in [
+            "aoeload",
+            "aoeload --interface veth0",
+            "aoeload --target 1.0",
+            "aoeload discover",
+            "aoeload --interface veth0 --target 65535.0",
+            "aoeload --interface veth0 --target 1.255",
+            "aoeload --interface veth0 --target 1",
+            "aoeload --interface veth0 --target 1.0 --random --sequential",
+            "aoeload --interface veth0 --target 1.0 --depth 0",
+            "aoeload --interface veth0 --target 1.0 --rate 0",
+            "aoeload --interface veth0 --target 1.0 --seconds NaN",
+            "aoeload --interface veth0 --target 1.0 --size 8Q",
+        ] {
+            let result = Cli::try_parse_from(line.split_whitespace());
+            assert_eq!(result.unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn bytes_take_binary_units() {
+        for (text, bytes) in [("512", 512), ("8K", 8192), ("8KiB", 8192), ("1g", 1 << 30)] {
+            assert_eq!(parse_bytes(text), Ok(bytes));
+        }
+        for text in ["", "0", "K", "8 K", "99999999999999999999", "16777216T"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
+}

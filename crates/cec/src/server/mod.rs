@@ -1,0 +1,462 @@
+//! All console sessions of a shelf.
+//!
+//! ```text
+//!          Tinita                Tinitc or Tdata
+//! (none) ---------> INITB ---------------------------> OPEN --> Treset, end of input,
+//!    ^                | 3 x Tinitb unanswered             |      close(), 10 packets unanswered
+//!    +----------------+-----------------------------------+
+//! ```
+//!
+//! The owner feeds frames with [`Server::receive`], time with [`Server::tick`] (at
+//! [`Server::deadline`] at the latest) and output with [`Server::output`], and after each call
+//! takes all actions from [`Server::next_action`].
+//!
+//! Invariants:
+//! * A session is known by (port, client MAC, connection tag); there are at most
+//!   [`SESSIONS_MAX`].
+//! * Each [`Action::Opened`] is followed by exactly one [`Action::Closed`] of the same session.
+//! * Data is acknowledged before anything looks at it, and only if its session is known: the data
+//!   of an unknown one is answered with an offer, upon which the client connects again and sends
+//!   the same data again.
+//! * Treset is sent only to a host that has no other session here: Unix clients do not look at
+//!   the tag, and one Treset ends all of them. Elsewhere the tag dies of silence.
+//!
+//! It does not know what a console says: echo, CR LF and log-in are its owner's.
+
+mod limiter;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use crate::frame::{ConnectionTag, Frame, Kind};
+use crate::offer::Identity;
+use aoe::MacAddress;
+use core::fmt;
+use core::time::Duration;
+use limiter::Limiter;
+use session::{Fate, Session};
+use std::collections::{BTreeMap, VecDeque};
+use thiserror::Error;
+
+pub use session::OUTPUT_BYTES_MAX;
+
+/// Sessions at once, on all ports together.
+pub const SESSIONS_MAX: usize = 64;
+
+/// Offers per second to one station that probes: far above what any client does, low enough that
+/// a flood costs nothing.
+const OFFERS_PER_S: u32 = 50;
+
+/// One invitation to connect again in this time. A little below the client's resend interval of
+/// 1 s, so that a lost invitation is repeated at the client's first resend.
+const INVITATION_INTERVAL: Duration = Duration::from_millis(900);
+
+/// How long a tag is neither acknowledged nor invited after its end: the client gives up after 3 s.
+const DYING_TIME: Duration = Duration::from_secs(5);
+
+/// One of the shelf's network ports, as the owner numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortIndex(pub usize);
+
+/// A session, never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Who is at the other end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Port of the shelf.
+    pub port: PortIndex,
+    /// Address of the client's host.
+    pub mac: MacAddress,
+    /// The client's own name for the session.
+    pub tag: ConnectionTag,
+}
+
+/// What the owner of the server has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a whole Ethernet frame.
+    Transmit {
+        /// Port to send from.
+        port: PortIndex,
+        /// The frame, padded, without checksum.
+        frame: Vec<u8>,
+    },
+    /// A client has connected: greet it.
+    Opened {
+        /// The new session.
+        session: SessionId,
+        /// Its client.
+        peer: Peer,
+    },
+    /// The client typed something.
+    Input {
+        /// The session.
+        session: SessionId,
+        /// What was typed, at least one byte; Enter is CR.
+        bytes: Vec<u8>,
+    },
+    /// Output had been refused, and there is room again.
+    Writable {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session is over and its id is void.
+    Closed {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// The session has ended, or is being closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("console session {0} has ended")]
+pub struct SessionGone(pub SessionId);
+
+/// Frames that were dropped, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Not a complete console frame.
+    pub malformed: u64,
+    /// Of a kind that the protocol does not define.
+    pub unknown_kind: u64,
+    /// Of a kind that only servers send.
+    pub server_kind: u64,
+    /// Sent from a group address.
+    pub group_source: u64,
+    /// Sent to another station, or received on a port that has no console.
+    pub misaddressed: u64,
+    /// Not answered because the same station asked too often.
+    pub rate_limited: u64,
+    /// A connection wish while all sessions were in use.
+    pub sessions_exhausted: u64,
+}
+
+/// All console sessions of a shelf.
+#[derive(Debug)]
+pub struct Server {
+    identity: Identity,
+    ports: BTreeMap<PortIndex, MacAddress>,
+    sessions: BTreeMap<SessionId, Session>,
+    dying: Vec<(Peer, Duration)>,
+    session_next: u64,
+    offers: Limiter,
+    invitations: Limiter,
+    actions: VecDeque<Action>,
+    counters: Counters,
+}
+
+impl Server {
+    /// A server without ports.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            ports: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            dying: Vec::new(),
+            session_next: 1,
+            offers: Limiter::new(Duration::from_secs(1), OFFERS_PER_S),
+            invitations: Limiter::new(INVITATION_INTERVAL, 1),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Offers the console on `port`, whose address is `mac`.
+    pub fn attach(&mut self, port: PortIndex, mac: MacAddress) {
+        self.ports.insert(port, mac);
+    }
+
+    /// Changes what probes are told. Nothing is announced: an announcement would make every open
+    /// Unix session connect again.
+    pub fn set_identity(&mut self, identity: Identity) {
+        self.identity = identity;
+    }
+
+    /// Takes a frame that arrived on `port`.
+    pub fn receive(&mut self, now: Duration, port: PortIndex, bytes: &[u8]) {
+        let Ok(frame) = Frame::parse(bytes) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if frame.source.is_multicast() {
+            self.counters.group_source += 1;
+            return;
+        }
+        let to_all = frame.kind == Kind::Discover && frame.destination == MacAddress::BROADCAST;
+        let addressed = |mac: &&MacAddress| to_all || frame.destination == **mac;
+        let Some(&mac) = self.ports.get(&port).filter(addressed) else {
+            self.counters.misaddressed += 1;
+            return;
+        };
+        let peer = Peer {
+            port,
+            mac: frame.source,
+            tag: frame.tag,
+        };
+        match frame.kind {
+            Kind::Discover => self.answer_probe(now, peer, mac, frame.sequence),
+            Kind::InitA => self.greet(now, peer, mac),
+            Kind::InitC if self.find(&peer).is_none() => {}
+            Kind::Reset => self.reset(&peer),
+            Kind::InitC | Kind::Data | Kind::Ack => {
+                self.receive_in_session(now, peer, mac, &frame);
+            }
+            Kind::InitB | Kind::Offer => self.counters.server_kind += 1,
+            Kind::Unknown(_) => self.counters.unknown_kind += 1,
+        }
+    }
+
+    /// Queues output and returns how many bytes of it were taken. If these are fewer than offered,
+    /// an [`Action::Writable`] follows once half of the [`OUTPUT_BYTES_MAX`] is free.
+    ///
+    /// # Errors
+    /// When the session has ended or is being closed.
+    pub fn output(
+        &mut self,
+        now: Duration,
+        session: SessionId,
+        bytes: &[u8],
+    ) -> Result<usize, SessionGone> {
+        let accepted = self
+            .sessions
+            .get_mut(&session)
+            .filter(|s| !s.closing)
+            .ok_or(SessionGone(session))?
+            .push_output(bytes);
+        self.advance(now, session);
+        Ok(accepted)
+    }
+
+    /// Tells whether a command runs in the session. While one does, the end of the client's input
+    /// does not end the session. Call it before the next frame is fed.
+    pub fn set_busy(&mut self, now: Duration, session: SessionId, busy: bool) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.busy = busy;
+        }
+        self.advance(now, session);
+    }
+
+    /// Ends the session when all of its output has been delivered. [`Action::Closed`] follows then.
+    pub fn close(&mut self, now: Duration, session: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.closing = true;
+        }
+        self.advance(now, session);
+    }
+
+    /// Does what has become due.
+    pub fn tick(&mut self, now: Duration) {
+        let due: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.deadline().is_some_and(|deadline| deadline <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let fate = self
+                .sessions
+                .get_mut(&id)
+                .map(|session| session.expire(now, &mut self.actions));
+            if fate == Some(Fate::Dead) {
+                self.free(id);
+            } else {
+                self.advance(now, id);
+            }
+        }
+    }
+
+    /// The time of the next needed [`Server::tick`], if any.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.sessions.values().filter_map(Session::deadline).min()
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The open sessions: who, and how long ago the last frame came.
+    pub fn sessions(&self, now: Duration) -> impl Iterator<Item = (SessionId, Peer, Duration)> {
+        self.sessions
+            .iter()
+            .filter(|(_, session)| session.is_open())
+            .map(move |(id, session)| (*id, session.peer, now.saturating_sub(session.heard_at())))
+    }
+
+    /// Frames that were dropped.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn find(&self, peer: &Peer) -> Option<SessionId> {
+        self.sessions
+            .iter()
+            .find(|(_, session)| session.peer == *peer)
+            .map(|(id, _)| *id)
+    }
+
+    /// Tdiscover. The number of the probe comes back in the offer, by which 9atom's clients tell
+    /// an offer that somebody asked for from the invitation to connect again.
+    fn answer_probe(&mut self, now: Duration, peer: Peer, mac: MacAddress, sequence: u8) {
+        if self.offers.admit(now, peer.port, peer.mac) {
+            self.send_offer(peer, mac, sequence);
+        } else {
+            self.counters.rate_limited += 1;
+        }
+    }
+
+    fn send_offer(&mut self, peer: Peer, mac: MacAddress, sequence: u8) {
+        let frame = Frame {
+            destination: peer.mac,
+            source: mac,
+            kind: Kind::Offer,
+            tag: ConnectionTag(0),
+            sequence,
+            payload: self.identity.payload(),
+        };
+        self.actions.push_back(Action::Transmit {
+            port: peer.port,
+            frame: frame.encode(),
+        });
+    }
+
+    /// Tinita: another client connects, or a known one connects again.
+    fn greet(&mut self, now: Duration, peer: Peer, mac: MacAddress) {
+        self.dying.retain(|(dying, _)| *dying != peer);
+        let id = match self.find(&peer) {
+            Some(id) => id,
+            None if self.sessions.len() >= SESSIONS_MAX => {
+                self.counters.sessions_exhausted += 1;
+                return;
+            }
+            None => {
+                let id = SessionId(self.session_next);
+                self.session_next += 1;
+                self.sessions.insert(id, Session::new(now, peer, mac));
+                id
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.heard(now);
+            session.greet(now, &mut self.actions);
+        }
+    }
+
+    /// Treset: the client has left. It says so twice.
+    fn reset(&mut self, peer: &Peer) {
+        self.dying.retain(|(dying, _)| dying != peer);
+        if let Some(id) = self.find(peer) {
+            self.free(id);
+        }
+    }
+
+    fn receive_in_session(
+        &mut self,
+        now: Duration,
+        peer: Peer,
+        mac: MacAddress,
+        frame: &Frame<'_>,
+    ) {
+        let Some(id) = self.find(&peer) else {
+            self.invite(now, peer, mac);
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.heard(now);
+        // A client does not repeat a lost Tinitc; its data says as much.
+        let opened = matches!(frame.kind, Kind::InitC | Kind::Data)
+            && session.greeted(now, &mut self.actions);
+        if opened {
+            self.actions.push_back(Action::Opened { session: id, peer });
+        }
+        match frame.kind {
+            Kind::Ack => session.take_ack(frame.sequence),
+            Kind::Data if session.take_data(frame, &mut self.actions) => {
+                let bytes = frame.payload.bytes();
+                if !bytes.is_empty() && !session.closing {
+                    self.actions.push_back(Action::Input {
+                        session: id,
+                        bytes: bytes.to_vec(),
+                    });
+                }
+            }
+            _ => {}
+        }
+        self.advance(now, id);
+    }
+
+    /// Data or an acknowledgement of a session that is not known here, perhaps from before a
+    /// restart: invites the client to connect again. Not acknowledged, so nothing is lost.
+    fn invite(&mut self, now: Duration, peer: Peer, mac: MacAddress) {
+        self.dying.retain(|(_, until)| now < *until);
+        if self.dying.iter().any(|(dying, _)| *dying == peer) {
+            return;
+        }
+        if self.invitations.admit(now, peer.port, peer.mac) {
+            self.send_offer(peer, mac, 0);
+        } else {
+            self.counters.rate_limited += 1;
+        }
+    }
+
+    /// Sends what can be sent, and ends the session if it is done.
+    fn advance(&mut self, now: Duration, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.transmit(now, &mut self.actions);
+        if session.take_writable() {
+            self.actions.push_back(Action::Writable { session: id });
+        }
+        // What the owner has not seen yet may still become a command.
+        let unseen =
+            |action: &Action| matches!(action, Action::Input { session, .. } if *session == id);
+        if session.is_finished() && !self.actions.iter().any(unseen) {
+            self.end(now, id);
+        }
+    }
+
+    /// Ends a session and lets the client know.
+    fn end(&mut self, now: Duration, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let peer = session.peer;
+        let reset = session.reset();
+        let has_sibling = self.sessions.iter().any(|(other, session)| {
+            *other != id && session.peer.port == peer.port && session.peer.mac == peer.mac
+        });
+        if has_sibling {
+            self.dying.retain(|(_, until)| now < *until);
+            self.dying.truncate(SESSIONS_MAX - 1);
+            self.dying.push((peer, now + DYING_TIME));
+        } else {
+            self.actions.push_back(reset);
+        }
+        self.free(id);
+    }
+
+    /// Forgets a session without a word to its client.
+    fn free(&mut self, id: SessionId) {
+        if self
+            .sessions
+            .remove(&id)
+            .is_some_and(|session| session.is_open())
+        {
+            self.actions.push_back(Action::Closed { session: id });
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The command table, and the reading of options and operands by it.
+//!
+//! Invariants:
+//! * Every name stands for exactly one row, or for one entry of [`NOT_AVAILABLE`].
+//! * A row says all that the parser needs to know of its command.
+
+use crate::lexer::{self, Word};
+use crate::problem::Problem;
+
+/// What a row of the table does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    /// Lists drives.
+    Show,
+    /// Creates a LUN.
+    Make,
+    /// Creates one LUN per drive.
+    Jbod,
+    /// Lists LUNs.
+    List,
+    /// Serves LUNs.
+    Online,
+    /// Stops serving LUNs.
+    Offline,
+    /// Forgets LUNs.
+    Remove,
+    /// Shows or sets the shelf number.
+    Shelf,
+    /// Lists ports.
+    Ifstat,
+    /// Tells the version.
+    Release,
+    /// Tells about commands.
+    Help,
+    /// Ends the session.
+    Exit,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// What it does.
+    pub verb: Verb,
+    /// Its name in the SR and SRX 6 generation of the language.
+    pub name: &'static str,
+    /// Its other names, most of them of SRX 7.
+    pub aliases: &'static [&'static str],
+    /// Options and operands in Coraid's notation, without the word `usage`.
+    pub usage: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Lines that can be typed.
+    pub examples: &'static [&'static str],
+    /// Letters of its options, except `j`, which every command has.
+    options: &'static str,
+    /// Least number of operands.
+    operands_min: usize,
+    /// Largest number of operands.
+    operands_max: usize,
+}
+
+const ANY_NUMBER: usize = usize::MAX;
+
+/// All commands of this version, in the order of `help`.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        verb: Verb::Show,
+        name: "show",
+        aliases: &["disks", "drives"],
+        usage: "show [-l] [-j] [drive ...]",
+        summary: "list drives; -l with size, state and use",
+        examples: &["show -l", "show -l 1.0-3", "show -j"],
+        options: "la",
+        operands_min: 0,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Make,
+        name: "make",
+        aliases: &["mklun"],
+        usage: "make [-c] [-f] LUN type drive ...",
+        summary: "create a LUN, offline; types: raw jbod raid0 raid1 raid10; \
+                  -c drives hold equal data, -f take drives that carry something",
+        examples: &["make 0 raid10 1.0-15", "make 1 raid1 1.0 missing", "make -f 2 jbod 1.3"],
+        options: "cf",
+        operands_min: 3,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Jbod,
+        name: "jbod",
+        aliases: &["mkjbod"],
+        usage: "jbod [-f] drive ...",
+        summary: "create one single-drive LUN per drive; its number is that of the slot",
+        examples: &["jbod 1.0-7"],
+        options: "f",
+        operands_min: 1,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::List,
+        name: "list",
+        aliases: &["luns"],
+        usage: "list [-l] [-j] [LUN ...]",
+        summary: "list LUNs; -l with their RAIDs and elements",
+        examples: &["list", "list -l 0", "list -j 0-3"],
+        options: "la",
+        operands_min: 0,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Online,
+        name: "online",
+        aliases: &[],
+        usage: "online LUN ...",
+        summary: "serve LUNs to the network",
+        examples: &["online 0", "online 0-10"],
+        options: "",
+        operands_min: 1,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Offline,
+        name: "offline",
+        aliases: &[],
+        usage: "offline LUN ...",
+        summary: "stop serving LUNs",
+        examples: &["offline 0"],
+        options: "",
+        operands_min: 1,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Remove,
+        name: "remove",
+        aliases: &["rmlun"],
+        usage: "remove [-f] LUN ...",
+        summary: "forget LUNs and free their drives; asks; -f does not ask, and takes online LUNs too",
+        examples: &["remove 0", "remove -f 0-3"],
+        options: "f",
+        operands_min: 1,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Shelf,
+        name: "shelf",
+        aliases: &[],
+        usage: "shelf [-f] [number]",
+        summary: "show or set the shelf number; asks when there are LUNs; -f does not ask",
+        examples: &["shelf", "shelf 1"],
+        options: "f",
+        operands_min: 0,
+        operands_max: 1,
+    },
+    Command {
+        verb: Verb::Ifstat,
+        name: "ifstat",
+        aliases: &[],
+        usage: "ifstat [-j]",
+        summary: "list network ports",
+        examples: &["ifstat"],
+        options: "",
+        operands_min: 0,
+        operands_max: 0,
+    },
+    Command {
+        verb: Verb::Release,
+        name: "release",
+        aliases: &["version"],
+        usage: "release [-j]",
+        summary: "show the version of the software",
+        examples: &["release"],
+        options: "",
+        operands_min: 0,
+        operands_max: 0,
+    },
+    Command {
+        verb: Verb::Help,
+        name: "help",
+        aliases: &[],
+        usage: "help [command | series]",
+        summary: "list commands, or tell about one of them",
+        examples: &["help make", "help series"],
+        options: "",
+        operands_min: 0,
+        operands_max: 1,
+    },
+    Command {
+        verb: Verb::Exit,
+        name: "exit",
+        aliases: &[],
+        usage: "exit",
+        summary: "end the session",
+        examples: &["exit"],
+        options: "",
+        operands_min: 0,
+        operands_max: 0,
+    },
+];
+
+/// Commands of the Coraid language that this version does not have. They are named so that an
+/// administrator is told the truth instead of `unknown command`.
+pub const NOT_AVAILABLE: &[&str] = &[
+    // LUNs.
+    "grow", "eject", "ejectlun", "restore", "restorelun", "label", "unlabel", "mask",
+    "reservations", "lunreservations", "setvlan", "clrvlan", "vlan", "vlans", "iomode", "setiomode",
+    "flushcacheenable", "flushcachedisable", "flushcachestat",
+    // Protection and background work.
+    "spare", "mkspare", "spares", "rmspare", "fail", "faildrive", "unfail", "replace",
+    "replacedrive", "when", "scrub", "ratelimit", "lunfailguard", "lunfailguardenable",
+    "lunfailguarddisable",
+    // Drives.
+    "setslotled", "slotled", "spareled", "locate", "smartenable", "smartdisable", "smartlog",
+    "ssdhealth", "drivetemp", "erctimers", "setsize", "erase", "secureerase", "condition",
+    "extract", "disktest",
+    // System, network, log.
+    "iostats", "cecon", "cecoff", "cecenable", "cecdisable", "cecstat", "cmenable", "cmdisable",
+    "cmstat", "cmlist", "fcadd", "fcremove", "fclun", "ipaddress", "ipgateway", "service",
+    "syslog", "syslogtest", "date", "timezone", "model", "serial", "motd", "uptime", "temp",
+    "fans", "power", "sysstat", "sos", "update", "reboot", "halt", "sigcheck", "debug", "sync",
+    "passwd", "expertmode",
+];
+
+/// The options of one invocation.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// `-l`, or `-a` of SRX 7.
+    pub long: bool,
+    /// `-f`.
+    pub force: bool,
+    /// `-c`.
+    pub clean: bool,
+}
+
+/// A command as it was typed: known, with right options and a right number of operands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invocation {
+    /// The row.
+    pub command: &'static Command,
+    /// The name that was used, without the expert prefix.
+    pub name: &'static str,
+    /// Its options.
+    pub options: Options,
+    /// Its operands, series expanded.
+    pub operands: Vec<String>,
+}
+
+/// Finds the row for a name, which may have the expert prefix `/`. Returns the name as the table
+/// spells it.
+pub(crate) fn find(word: &str) -> Result<(&'static Command, &'static str), Problem> {
+    let name = word.strip_prefix('/').unwrap_or(word);
+    for command in COMMANDS {
+        if let Some(name) = command.names().find(|candidate| *candidate == name) {
+            return Ok((command, name));
+        }
+    }
+    if NOT_AVAILABLE.contains(&name) {
+        return Err(Problem::NotAvailable(name.to_owned()));
+    }
+    Err(Problem::UnknownCommand { name: word.to_owned(), nearest: nearest(name) })
+}
+
+/// Reads the words of a line. `None` for a line without words.
+pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
+    let Some((first, rest)) = words.split_first() else { return Ok(None) };
+    let (command, name) = find(&first.text())?;
+    let mut options = Options::default();
+    // The SRX 6 and 7 names of the drive list always showed sizes.
+    options.long = matches!(name, "disks" | "drives");
+    let mut operands = Vec::new();
+    let mut options_end = false;
+    for word in lexer::expand(rest)? {
+        match word.strip_prefix('-') {
+            Some("-") if !options_end => options_end = true,
+            Some(letters) if !options_end && !letters.is_empty() => {
+                letters.chars().try_for_each(|letter| command.set(&mut options, letter))?;
+            }
+            _ => operands.push(word),
+        }
+    }
+    if operands.len() < command.operands_min || operands.len() > command.operands_max {
+        return Err(Problem::Usage(command.usage));
+    }
+    Ok(Some(Invocation { command, name, options, operands }))
+}
+
+/// Whether a line asks for JSON. Looked at before the line is understood, because the error of a
+/// line that is not understood must come in the form that was asked for.
+pub(crate) fn asks_for_json(line: &str) -> bool {
+    line.split_whitespace().skip(1).take_while(|word| *word != "--").any(|word| {
+        word.strip_prefix('-').is_some_and(|letters| {
+            letters.contains('j') && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+        })
+    })
+}
+
+impl Command {
+    /// Its name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    fn set(&self, options: &mut Options, letter: char) -> Result<(), Problem> {
+        if letter != 'j' && !self.options.contains(letter) {
+            return Err(Problem::Usage(self.usage));
+        }
+        match letter {
+            'l' | 'a' => options.long = true,
+            'f' => options.force = true,
+            'c' => options.clean = true,
+            // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The known name that a mistyped one is nearest to, if it is near enough to be meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    const LEN_MAX: usize = 24;
+    let typed: Vec<char> = name.chars().take(LEN_MAX + 1).collect();
+    if typed.is_empty() || typed.len() > LEN_MAX {
+        return None;
+    }
+    let distance_max = if typed.len() <= 3 { 1 } else { 2 };
+    COMMANDS
+        .iter()
+        .flat_map(Command::names)
+        .chain(NOT_AVAILABLE.iter().copied())
+        .map(|known| (distance(&typed, known), known))
+        .filter(|(distance, _)| *distance <= distance_max)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be inserted, deleted, replaced or swapped with their neighbour to make one
+/// word of the other (optimal string alignment).
+fn distance(typed: &[char], known: &str) -> usize {
+    let known: Vec<char> = known.chars().collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=known.len()).collect()];
+    for (i, a) in typed.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in known.iter().enumerate() {
+            let replaced = rows[i][j] + usize::from(a != b);
+            let mut best = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == known[j - 1] && typed[i - 1] == *b {
+                best = best.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[typed.len()][known.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Option<Invocation>, Problem> {
+        parse(&lexer::split(line).unwrap())
+    }
+
+    #[test]
+    fn every_name_is_known_once() {
+        let mut names: Vec<&str> =
+            COMMANDS.iter().flat_map(Command::names).chain(NOT_AVAILABLE.iter().copied()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn examples_are_right_by_their_own_row() {
+        for command in COMMANDS {
+            assert!(command.usage.starts_with(command.name));
+            assert!(!command.examples.is_empty());
+            for example in command.examples {
+                let invocation = read(example).unwrap().unwrap();
+                assert_eq!(invocation.command.verb, command.verb, "{example}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_stand_anywhere_until_two_dashes() {
+        let invocation = read("list 0 -lj 1").unwrap().unwrap();
+        assert!(invocation.options.long && asks_for_json("list 0 -lj 1"));
+        assert_eq!(invocation.operands, ["0", "1"]);
+        let invocation = read("list -- -l").unwrap().unwrap();
+        assert_eq!((invocation.options.long, invocation.operands), (false, vec!["-l".to_owned()]));
+        assert!(!asks_for_json("list -- -j") && !asks_for_json("-j") && !asks_for_json("a -1j"));
+    }
+
+    #[test]
+    fn wrong_options_and_counts_tell_the_usage() {
+        for line in ["show -x", "online", "make 0 raid1", "shelf 1 2", "exit now", "online -l 0"] {
+            assert!(matches!(read(line), Err(Problem::Usage(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn aliases_and_the_expert_prefix_are_accepted() {
+        for (line, verb) in [("/show", Verb::Show), ("luns", Verb::List), ("/rmlun 0", Verb::Remove)] {
+            assert_eq!(read(line).unwrap().unwrap().command.verb, verb);
+        }
+        assert!(read("drives").unwrap().unwrap().options.long);
+    }
+
+    #[test]
+    fn mistyped_names_find_the_nearest() {
+        let cases = [("shwo", "show"), ("lst", "list"), ("onlin", "online"), ("grwo", "grow")];
+        for (typed, meant) in cases {
+            assert_eq!(nearest(typed), Some(meant), "{typed}");
+        }
+        for typed in ["", "x", "frobnicate", "zz", &"show".repeat(100)] {
+            assert_eq!(nearest(typed), None, "{typed}");
+        }
+    }
+}

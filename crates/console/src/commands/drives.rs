@@ -1,0 +1,55 @@
+//! `show`: the drives.
+
+use super::gigabytes;
+use crate::names::{drive_name, parse_drive};
+use crate::problem::Problem;
+use crate::record::{DriveRecord, Record};
+use crate::report::Report;
+use aoe::Shelf;
+use shelf::admin::{Admin, AdminError, DriveRole, DriveState, DriveStatus};
+
+/// Lists all drives, or those that are named.
+pub(super) fn show(report: &mut Report, admin: &dyn Admin, long: bool, operands: &[String]) {
+    let shelf = admin.shelf();
+    let drives = admin.drives();
+    let mut row = |report: &mut Report, drive: &DriveStatus| {
+        let line = if long { long_line(shelf, drive) } else { drive_name(shelf, drive.slot) };
+        report.row(line, Record::Drive(DriveRecord::new(shelf, drive)));
+    };
+    if operands.is_empty() {
+        drives.iter().for_each(|drive| row(report, drive));
+    }
+    for (index, word) in operands.iter().enumerate() {
+        match named(&drives, shelf, word) {
+            Ok(drive) => row(report, drive),
+            Err(problem) => return report.fail(problem, &operands[index + 1..]),
+        }
+    }
+}
+
+fn named<'a>(
+    drives: &'a [DriveStatus],
+    shelf: Option<Shelf>,
+    word: &str,
+) -> Result<&'a DriveStatus, Problem> {
+    let slot = parse_drive(word, shelf)?;
+    let drive = drives.iter().find(|drive| drive.slot == slot);
+    drive.ok_or_else(|| AdminError::NoSuchDrive(word.to_owned()).into())
+}
+
+/// A row of `show -l`. Monitoring plug-ins take the first three tokens; what is not always there
+/// comes after them.
+fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
+    let name = drive_name(shelf, drive.slot);
+    let size = gigabytes(drive.size_bytes);
+    let mut line = format!("{name:<4} {size:>8}GB {}", drive.state.name());
+    match &drive.role {
+        DriveRole::Free => {}
+        DriveRole::Element(id) => line.push_str(&format!(" {id}")),
+        DriveRole::Foreign(what) => line.push_str(&format!(" foreign: {what}")),
+    }
+    if drive.state != DriveState::Up && let Some(reason) = &drive.note {
+        line.push_str(&format!(" {reason}"));
+    }
+    line
+}

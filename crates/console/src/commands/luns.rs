@@ -1,0 +1,144 @@
+//! `list`, `make`, `jbod`, `online`, `offline`: the LUNs.
+
+use super::gigabytes;
+use crate::command::Options;
+use crate::names::{drive_name, parse_drive, parse_lun};
+use crate::problem::Problem;
+use crate::record::{LunRecord, Record, status_name};
+use crate::report::Report;
+use aoe::Shelf;
+use raid::Level;
+use shelf::admin::{Admin, AdminError, ElementStatus, LunNumber, LunStatus};
+use shelf::admin::{MakeRequest, MemberChoice, PartStatus};
+
+/// The word that stands for a member that is not there.
+const MISSING: &str = "missing";
+
+/// Lists all LUNs, or those that are named.
+pub(super) fn list(report: &mut Report, admin: &dyn Admin, long: bool, operands: &[String]) {
+    let shelf = admin.shelf();
+    let luns = admin.luns();
+    let mut row = |report: &mut Report, lun: &LunStatus| {
+        let text = if long { long_lines(shelf, lun) } else { vec![lun_line(lun)] };
+        report.rows(text, Record::Lun(LunRecord::new(shelf, lun)));
+    };
+    if operands.is_empty() {
+        luns.iter().for_each(|lun| row(report, lun));
+    }
+    for (index, word) in operands.iter().enumerate() {
+        match named(&luns, word) {
+            Ok(lun) => row(report, lun),
+            Err(problem) => return report.fail(problem, &operands[index + 1..]),
+        }
+    }
+}
+
+fn named<'a>(luns: &'a [LunStatus], word: &str) -> Result<&'a LunStatus, Problem> {
+    let number = parse_lun(word)?;
+    let lun = luns.iter().find(|lun| lun.lun == number);
+    lun.ok_or_else(|| AdminError::NoSuchLun(number).into())
+}
+
+fn long_lines(shelf: Option<Shelf>, lun: &LunStatus) -> Vec<String> {
+    let mut lines = vec![lun_line(lun)];
+    for part in &lun.parts {
+        lines.push(part_line(lun.lun, part));
+        lines.extend(part.elements.iter().map(|element| element_line(shelf, element)));
+    }
+    lines
+}
+
+fn lun_line(lun: &LunStatus) -> String {
+    let size = gigabytes(lun.size_bytes);
+    let line = format!("{:>2} {size}GB {}", lun.lun.get(), status_name(lun.online));
+    match &lun.label {
+        Some(label) => format!("{line} '{}'", label.replace('\'', "''")),
+        None => line,
+    }
+}
+
+fn part_line(lun: LunNumber, part: &PartStatus) -> String {
+    let name = format!("{lun}.{}", part.part);
+    format!("   {name:<5} {}GB {} {}", gigabytes(part.size_bytes), part.level, part.state)
+}
+
+fn element_line(shelf: Option<Shelf>, element: &ElementStatus) -> String {
+    let size = gigabytes(element.size_bytes);
+    let drive = element.drive.map_or_else(|| MISSING.to_owned(), |slot| drive_name(shelf, slot));
+    format!("     {:<6} {:<10} {size:>8}GB {drive}", element.id, element.state.name())
+}
+
+/// Creates a LUN.
+pub(super) fn make(report: &mut Report, admin: &mut dyn Admin, options: Options, words: &[String]) {
+    let done = make_request(admin, options, words)
+        .and_then(|request| admin.make(&request).map_err(Problem::from));
+    if let Err(problem) = done {
+        report.fail(problem, &[]);
+    }
+}
+
+fn make_request(
+    admin: &dyn Admin,
+    options: Options,
+    words: &[String],
+) -> Result<MakeRequest, Problem> {
+    let [lun, level, drives @ ..] = words else {
+        return Err(Problem::Usage("make [-c] [-f] LUN type drive ..."));
+    };
+    let shelf = admin.shelf();
+    if shelf.is_none() {
+        return Err(AdminError::ShelfUnset.into());
+    }
+    Ok(MakeRequest {
+        lun: parse_lun(lun)?,
+        level: level.parse()?,
+        members: drives.iter().map(|word| member(word, shelf)).collect::<Result<_, _>>()?,
+        force: options.force,
+        clean: options.clean,
+    })
+}
+
+fn member(word: &str, shelf: Option<Shelf>) -> Result<MemberChoice, Problem> {
+    if word == MISSING {
+        return Ok(MemberChoice::Missing);
+    }
+    parse_drive(word, shelf).map(MemberChoice::Drive)
+}
+
+/// Creates one LUN of level `jbod` per drive, numbered as its slot.
+pub(super) fn jbod(report: &mut Report, admin: &mut dyn Admin, force: bool, drives: &[String]) {
+    if admin.shelf().is_none() {
+        return report.fail(AdminError::ShelfUnset, &[]);
+    }
+    for (index, word) in drives.iter().enumerate() {
+        if let Err(problem) = jbod_of(admin, force, word) {
+            return report.fail(problem, &drives[index + 1..]);
+        }
+    }
+}
+
+fn jbod_of(admin: &mut dyn Admin, force: bool, word: &str) -> Result<(), Problem> {
+    let slot = parse_drive(word, admin.shelf())?;
+    let request = MakeRequest {
+        lun: parse_lun(&slot.to_string())?,
+        level: Level::Jbod,
+        members: vec![MemberChoice::Drive(slot)],
+        force,
+        clean: false,
+    };
+    Ok(admin.make(&request)?)
+}
+
+/// Does something to each LUN that is named, in order, until one fails.
+pub(super) fn each(
+    report: &mut Report,
+    words: &[String],
+    mut action: impl FnMut(LunNumber) -> Result<(), AdminError>,
+) {
+    for (index, word) in words.iter().enumerate() {
+        let done = parse_lun(word).and_then(|lun| action(lun).map_err(Problem::from));
+        if let Err(problem) = done {
+            return report.fail(problem, &words[index + 1..]);
+        }
+    }
+}

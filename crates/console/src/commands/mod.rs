@@ -1,0 +1,100 @@
+//! The commands: each plans and acts through [`Admin`] and reports.
+
+mod drives;
+mod help;
+mod luns;
+mod remove;
+mod shelf_number;
+mod system;
+
+pub(crate) use remove::Removal;
+pub(crate) use shelf_number::ShelfChange;
+
+use crate::command::{Invocation, Verb};
+use crate::report::Report;
+use crate::session::SessionOptions;
+use shelf::admin::Admin;
+
+/// A plan that waits for the answer to a question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Pending {
+    Removal(Removal),
+    ShelfChange(ShelfChange),
+}
+
+/// Where a command stands after a line.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Outcome {
+    /// What is to be said now.
+    pub(crate) report: Report,
+    /// The question that is open, if the command is not done.
+    pub(crate) pending: Option<Pending>,
+}
+
+impl From<Report> for Outcome {
+    fn from(report: Report) -> Self {
+        Self { report, pending: None }
+    }
+}
+
+impl Pending {
+    /// The question as it is put. Scripts know it by the default in brackets at its end.
+    pub(crate) fn question(&self) -> String {
+        match self {
+            Self::Removal(removal) => removal.question(),
+            Self::ShelfChange(change) => change.question(),
+        }
+    }
+
+    /// Goes on with an answer, if the plan still fits the shelf.
+    pub(crate) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
+        match self {
+            Self::Removal(removal) => removal.answer(admin, answer),
+            Self::ShelfChange(change) => change.answer(admin, answer),
+        }
+    }
+}
+
+/// Runs a command until it is done or asks.
+pub(crate) fn run(
+    invocation: &Invocation,
+    admin: &mut dyn Admin,
+    session: &SessionOptions,
+) -> Outcome {
+    let Invocation { command, name, options, operands } = invocation;
+    let mut report = Report::default();
+    match command.verb {
+        Verb::Show => drives::show(&mut report, admin, options.long, operands),
+        Verb::Make => luns::make(&mut report, admin, *options, operands),
+        Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
+        Verb::List => luns::list(&mut report, admin, options.long, operands),
+        Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
+        Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
+        Verb::Remove => return remove::remove(name, admin, options.force, operands),
+        Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
+        Verb::Ifstat => system::ifstat(&mut report, admin),
+        Verb::Release => system::release(&mut report, session),
+        Verb::Help => help::help(&mut report, operands),
+        Verb::Exit => {}
+    }
+    report.into()
+}
+
+/// A size as the console shows it: decimal gigabytes, cut to megabytes.
+fn gigabytes(size_bytes: u64) -> String {
+    let megabytes = size_bytes / 1_000_000;
+    format!("{}.{:03}", megabytes / 1000, megabytes % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_and_cut_to_megabytes() {
+        assert_eq!(gigabytes(0), "0.000");
+        assert_eq!(gigabytes(999_999), "0.000");
+        assert_eq!(gigabytes(4_000_787_030_016), "4000.787");
+        assert_eq!(gigabytes(u64::MAX), "18446744073.709");
+    }
+}

@@ -1,0 +1,136 @@
+//! `remove`: asks for each LUN, then removes it.
+//!
+//! Every LUN is looked at twice: before its question, so that nobody is asked in vain, and after the
+//! answer, because another console may have changed things in between. A LUN is known by its serial
+//! number, so a new one under the old number is not mistaken for it.
+
+use super::{Outcome, Pending};
+use crate::names::parse_lun;
+use crate::problem::Problem;
+use crate::report::Report;
+use shelf::admin::{Admin, AdminError, LunNumber};
+use std::collections::VecDeque;
+
+/// A removal that is under way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Removal {
+    /// The name the command was called by; it appears in the question.
+    name: &'static str,
+    /// What is still to be removed; the first one is asked about.
+    targets: VecDeque<Target>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Target {
+    lun: LunNumber,
+    /// Serial number when the command was given; `None` if there was no such LUN.
+    serial: Option<String>,
+}
+
+/// How far the answers reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Consent {
+    No,
+    ThisOne,
+    All,
+}
+
+/// Begins a removal, or does it if it is forced.
+pub(super) fn remove(
+    name: &'static str,
+    admin: &mut dyn Admin,
+    force: bool,
+    words: &[String],
+) -> Outcome {
+    let mut report = Report::default();
+    // Destructive: nothing is begun before every word is understood.
+    let mut luns = Vec::new();
+    for word in words {
+        match parse_lun(word) {
+            Ok(lun) => luns.push(lun),
+            Err(problem) => {
+                let others: Vec<String> = words.iter().filter(|w| *w != word).cloned().collect();
+                report.fail(problem, &others);
+                return report.into();
+            }
+        }
+    }
+    if force {
+        super::luns::each(&mut report, words, |lun| admin.remove(lun, true));
+        return report.into();
+    }
+    report.line(format!("Request to {name} {}", count(name, &luns)));
+    let known = admin.luns();
+    let serial = |lun| known.iter().find(|status| status.lun == lun).map(|s| s.serial.clone());
+    let targets = luns.into_iter().map(|lun| Target { lun, serial: serial(lun) }).collect();
+    Removal { name, targets }.proceed(admin, report, Consent::No)
+}
+
+/// `1 LUN: 3`, `2 LUNs: 3 and 4`, `3 LUNs: 3 ... 5`; the commands of SRX 7 say `lun`.
+fn count(name: &str, luns: &[LunNumber]) -> String {
+    let noun = name.strip_prefix("rm").unwrap_or("LUN");
+    match luns {
+        [one] => format!("1 {noun}: {one}"),
+        [one, two] => format!("2 {noun}s: {one} and {two}"),
+        [first, .., last] => format!("{} {noun}s: {first} ... {last}", luns.len()),
+        [] => format!("0 {noun}s"),
+    }
+}
+
+impl Removal {
+    pub(super) fn question(&self) -> String {
+        let lun = self.targets.front().map(|target| target.lun.to_string()).unwrap_or_default();
+        format!("'n' to cancel, 'a' for all, or 'y' to {} {lun} [n]: ", self.name)
+    }
+
+    pub(super) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
+        let consent = match answer.trim() {
+            "y" | "Y" => Consent::ThisOne,
+            "a" | "A" => Consent::All,
+            _ => return Report::from(Problem::Canceled).into(),
+        };
+        self.proceed(admin, Report::default(), consent)
+    }
+
+    /// Removes what is consented to, then stops at the next question, at a failure, or at the end.
+    fn proceed(
+        mut self,
+        admin: &mut dyn Admin,
+        mut report: Report,
+        mut consent: Consent,
+    ) -> Outcome {
+        while let Some(target) = self.targets.front() {
+            let mut done = target.check(admin);
+            if consent == Consent::No && done.is_ok() {
+                return Outcome { report, pending: Some(Pending::Removal(self)) };
+            }
+            done = done.and_then(|()| Ok(admin.remove(target.lun, false)?));
+            self.targets.pop_front();
+            if let Err(problem) = done {
+                let rest: Vec<String> = self.targets.iter().map(|t| t.lun.to_string()).collect();
+                report.fail(problem, &rest);
+                break;
+            }
+            if consent == Consent::ThisOne {
+                consent = Consent::No;
+            }
+        }
+        report.into()
+    }
+}
+
+impl Target {
+    /// Whether it can be removed, and is what it was when the command was given.
+    fn check(&self, admin: &dyn Admin) -> Result<(), Problem> {
+        let luns = admin.luns();
+        let status = luns.iter().find(|status| status.lun == self.lun);
+        let status = status.ok_or(AdminError::NoSuchLun(self.lun))?;
+        if self.serial.as_ref() != Some(&status.serial) {
+            return Err(Problem::LunChanged(self.lun));
+        }
+        if status.online {
+            return Err(AdminError::LunOnline { lun: self.lun, action: "removal" }.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! `ifstat` and `release`.
+
+use crate::record::Record;
+use crate::report::Report;
+use crate::session::SessionOptions;
+use shelf::admin::Admin;
+
+/// Lists the network ports. There is a header only if there are rows.
+pub(super) fn ifstat(report: &mut Report, admin: &dyn Admin) {
+    let ports = admin.ports();
+    if !ports.is_empty() {
+        report.line(format!("{:<15} {:<12} {:>5} {}", "NAME", "ADDR", "MTU", "MODE"));
+    }
+    for port in &ports {
+        let mac = port.mac.to_string();
+        let line = format!("{:<15} {mac:<12} {:>5} {}", port.interface, port.mtu_bytes, port.mode);
+        report.row(line, Record::port(port));
+    }
+}
+
+/// Tells the version.
+pub(super) fn release(report: &mut Report, session: &SessionOptions) {
+    let version = session.version.clone();
+    report.row(format!("ledge {version}"), Record::Release { product: "ledge", version });
+}

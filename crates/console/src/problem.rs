@@ -1,0 +1,143 @@
+//! What can go wrong with a command: texts and codes.
+
+use crate::lexer::LexError;
+use raid::UnknownLevel;
+use shelf::admin::{AdminError, LunNumber};
+
+/// Why a command, or a part of it, was not done. The texts are those of Coraid's console where it
+/// had one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error(transparent)]
+    Lex(#[from] LexError),
+    #[error("unknown command {name}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    UnknownCommand { name: String, nearest: Option<&'static str> },
+    #[error("{0} is not available in this version")]
+    NotAvailable(String),
+    #[error("usage: {0}")]
+    Usage(&'static str),
+    #[error("LUN must be an integer between 0 and 254 inclusive")]
+    InvalidLun(String),
+    #[error("drive {0} does not exist: a drive is named shelf.slot, as 1.0")]
+    InvalidDrive(String),
+    #[error("wrong shelf id {0}")]
+    WrongShelf(String),
+    #[error("invalid shelf number {0} [0-65534, not 4095]")]
+    InvalidShelf(String),
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
+    #[error("LUN {0} changed while the question was open; nothing was done to it")]
+    LunChanged(LunNumber),
+    #[error("shelf address changed while the question was open; nothing was done")]
+    ShelfChanged,
+    #[error("a question was open and this is no answer to it; action canceled")]
+    AnswerExpected,
+    #[error("no question is open")]
+    NoQuestion,
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("skipping: {0}")]
+    Skipped(String),
+    #[error("action canceled")]
+    Canceled,
+}
+
+impl Problem {
+    /// The line that tells it on a console.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Usage(_) | Self::Skipped(_) | Self::Canceled => self.to_string(),
+            _ => format!("error: {self}"),
+        }
+    }
+
+    /// The word for it in JSON; part of the interface, never to be changed.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Lex(LexError::UnbalancedQuote) => "unbalanced_quote",
+            Self::Lex(LexError::SeriesBackwards(_) | LexError::SeriesTooLarge(_)) => "series",
+            Self::UnknownCommand { .. } => "unknown_command",
+            Self::NotAvailable(_) => "not_available",
+            Self::Usage(_) => "usage",
+            Self::InvalidLun(_) => "invalid_lun",
+            Self::InvalidDrive(_) => "no_such_drive",
+            Self::WrongShelf(_) => "wrong_shelf",
+            Self::InvalidShelf(_) => "invalid_shelf",
+            Self::Level(_) => "unknown_level",
+            Self::LunChanged(_) => "lun_changed",
+            Self::ShelfChanged => "shelf_changed",
+            Self::AnswerExpected => "answer_expected",
+            Self::NoQuestion => "no_question",
+            Self::Admin(error) => admin_code(error),
+            Self::Skipped(_) => "skipped",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// The argument that it is about, if it is about one.
+    pub(crate) fn arg(&self) -> Option<String> {
+        match self {
+            Self::Lex(LexError::SeriesBackwards(word) | LexError::SeriesTooLarge(word))
+            | Self::UnknownCommand { name: word, .. }
+            | Self::NotAvailable(word)
+            | Self::InvalidLun(word)
+            | Self::InvalidDrive(word)
+            | Self::WrongShelf(word)
+            | Self::InvalidShelf(word)
+            | Self::Level(UnknownLevel(word))
+            | Self::Skipped(word) => Some(word.clone()),
+            Self::LunChanged(lun) => Some(lun.to_string()),
+            Self::Admin(error) => admin_arg(error),
+            Self::Lex(LexError::UnbalancedQuote)
+            | Self::Usage(_)
+            | Self::ShelfChanged
+            | Self::AnswerExpected
+            | Self::NoQuestion
+            | Self::Canceled => None,
+        }
+    }
+}
+
+fn admin_code(error: &AdminError) -> &'static str {
+    match error {
+        AdminError::NoSuchLun(_) => "no_such_lun",
+        AdminError::LunExists(_) => "lun_exists",
+        AdminError::ShelfUnset => "shelf_unset",
+        AdminError::NoSuchDrive(_) => "no_such_drive",
+        AdminError::DriveNotUp { .. } => "drive_not_up",
+        AdminError::DriveInUse(_) => "drive_in_use",
+        AdminError::DriveForeign { .. } => "drive_foreign",
+        AdminError::DriveTooSmall { .. } => "drive_too_small",
+        AdminError::WrongMemberCount { .. } => "wrong_member_count",
+        AdminError::LevelNotAvailable(_) => "level_not_available",
+        AdminError::TooManyMissing { .. } => "too_many_missing",
+        AdminError::LunOnline { .. } => "lun_online",
+        AdminError::LunFailed { .. } => "lun_failed",
+        AdminError::OnlineLuns => "online_luns",
+        AdminError::InvalidShelf(_) => "invalid_shelf",
+        AdminError::ConfigStringTooLong(_) => "config_string_too_long",
+        AdminError::Io(_) => "io",
+    }
+}
+
+fn admin_arg(error: &AdminError) -> Option<String> {
+    match error {
+        AdminError::NoSuchLun(lun)
+        | AdminError::LunExists(lun)
+        | AdminError::LunOnline { lun, .. }
+        | AdminError::LunFailed { lun, .. } => Some(lun.to_string()),
+        AdminError::NoSuchDrive(drive)
+        | AdminError::DriveNotUp { drive, .. }
+        | AdminError::DriveInUse(drive)
+        | AdminError::DriveForeign { drive, .. }
+        | AdminError::DriveTooSmall { drive, .. } => Some(drive.clone()),
+        AdminError::WrongMemberCount { level, .. }
+        | AdminError::LevelNotAvailable(level)
+        | AdminError::TooManyMissing { level } => Some(level.to_string()),
+        AdminError::InvalidShelf(number) => Some(number.to_string()),
+        AdminError::ShelfUnset
+        | AdminError::OnlineLuns
+        | AdminError::ConfigStringTooLong(_)
+        | AdminError::Io(_) => None,
+    }
+}

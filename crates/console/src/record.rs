@@ -1,0 +1,165 @@
+//! The records of the JSON output: its schema, version 1.
+//!
+//! Sizes are in bytes, MAC addresses twelve lower-case hex digits. Fields are never removed or
+//! renamed within one schema version; new ones may be added.
+
+use crate::names::drive_name;
+use aoe::Shelf;
+use serde::Serialize;
+use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
+use shelf::admin::{PortStatus, RaidState};
+
+/// One element of `data`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Record {
+    Drive(DriveRecord),
+    Lun(LunRecord),
+    Port { name: String, mac: String, mtu_bytes: usize, mode: String },
+    Shelf { shelf: Option<u16> },
+    Release { product: &'static str, version: String },
+    Help { command: &'static str, usage: &'static str, help: &'static str },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct DriveRecord {
+    drive: String,
+    slot: u16,
+    size_bytes: u64,
+    state: &'static str,
+    /// `free`, `element` or `foreign`.
+    role: &'static str,
+    element: Option<ElementName>,
+    /// What a foreign drive carries.
+    carries: Option<String>,
+    model: String,
+    path: String,
+    note: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct ElementName {
+    lun: u8,
+    part: u8,
+    member: u8,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct LunRecord {
+    lun: u8,
+    /// `online` or `offline`.
+    status: &'static str,
+    size_bytes: u64,
+    label: Option<String>,
+    serial: String,
+    /// `null` when the bytes are no text; they are in `config_string_hex` in any case.
+    config_string: Option<String>,
+    config_string_hex: String,
+    raids: Vec<RaidRecord>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct RaidRecord {
+    part: u8,
+    size_bytes: u64,
+    level: &'static str,
+    state: String,
+    failed: bool,
+    degraded: bool,
+    elements: Vec<ElementRecord>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct ElementRecord {
+    #[serde(flatten)]
+    name: ElementName,
+    state: &'static str,
+    size_bytes: u64,
+    drive: Option<String>,
+}
+
+impl ElementName {
+    fn new(id: ElementId) -> Self {
+        Self { lun: id.lun.get(), part: id.part, member: id.member }
+    }
+}
+
+impl DriveRecord {
+    pub(crate) fn new(shelf: Option<Shelf>, drive: &DriveStatus) -> Self {
+        let (role, element, carries) = match &drive.role {
+            DriveRole::Free => ("free", None, None),
+            DriveRole::Element(id) => ("element", Some(ElementName::new(*id)), None),
+            DriveRole::Foreign(what) => ("foreign", None, Some(what.clone())),
+        };
+        Self {
+            drive: drive_name(shelf, drive.slot),
+            slot: drive.slot.0,
+            size_bytes: drive.size_bytes,
+            state: drive.state.name(),
+            role,
+            element,
+            carries,
+            model: drive.model.clone(),
+            path: drive.path.clone(),
+            note: drive.note.clone(),
+        }
+    }
+}
+
+impl LunRecord {
+    pub(crate) fn new(shelf: Option<Shelf>, lun: &LunStatus) -> Self {
+        Self {
+            lun: lun.lun.get(),
+            status: status_name(lun.online),
+            size_bytes: lun.size_bytes,
+            label: lun.label.clone(),
+            serial: lun.serial.clone(),
+            config_string: String::from_utf8(lun.config_string.clone()).ok(),
+            config_string_hex: lun.config_string.iter().map(|b| format!("{b:02x}")).collect(),
+            raids: lun.parts.iter().map(|part| RaidRecord::new(shelf, part)).collect(),
+        }
+    }
+}
+
+impl RaidRecord {
+    fn new(shelf: Option<Shelf>, part: &PartStatus) -> Self {
+        let RaidState { failed, degraded } = part.state;
+        let elements = part.elements.iter().map(|element| ElementRecord::new(shelf, element));
+        Self {
+            part: part.part,
+            size_bytes: part.size_bytes,
+            level: part.level.name(),
+            state: part.state.to_string(),
+            failed,
+            degraded,
+            elements: elements.collect(),
+        }
+    }
+}
+
+impl ElementRecord {
+    fn new(shelf: Option<Shelf>, element: &ElementStatus) -> Self {
+        Self {
+            name: ElementName::new(element.id),
+            state: element.state.name(),
+            size_bytes: element.size_bytes,
+            drive: element.drive.map(|slot| drive_name(shelf, slot)),
+        }
+    }
+}
+
+impl Record {
+    pub(crate) fn port(port: &PortStatus) -> Self {
+        Self::Port {
+            name: port.interface.clone(),
+            mac: port.mac.to_string(),
+            mtu_bytes: port.mtu_bytes,
+            mode: port.mode.clone(),
+        }
+    }
+}
+
+/// The word for whether a LUN is served.
+pub(crate) const fn status_name(online: bool) -> &'static str {
+    if online { "online" } else { "offline" }
+}

@@ -1,0 +1,139 @@
+//! What a command has to say, and its two renderings: lines of text, or one JSON document.
+
+use crate::problem::Problem;
+use crate::record::Record;
+use serde::Serialize;
+
+/// Version of the JSON schema.
+const SCHEMA: u32 = 1;
+
+/// What a command has to say, before it is rendered.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Report {
+    lines: Vec<String>,
+    records: Vec<Record>,
+    problems: Vec<Problem>,
+}
+
+impl Report {
+    /// One row of a listing, as text and as data.
+    pub(crate) fn row(&mut self, line: String, record: Record) {
+        self.lines.push(line);
+        self.records.push(record);
+    }
+
+    /// One item of a listing that takes several lines of text.
+    pub(crate) fn rows(&mut self, lines: Vec<String>, record: Record) {
+        self.lines.extend(lines);
+        self.records.push(record);
+    }
+
+    /// A line that is only for people.
+    pub(crate) fn line(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    /// A failure that ends the command; `rest` are the arguments that were not tried.
+    pub(crate) fn fail(&mut self, problem: impl Into<Problem>, rest: &[String]) {
+        self.problems.push(problem.into());
+        if !rest.is_empty() {
+            self.problems.push(Problem::Skipped(rest.join(" ")));
+        }
+    }
+
+    /// Whether everything that was asked was done.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The text for a console; lines end in `\n`. Control characters, which may come from a disk or
+    /// from the other end of a socket, are shown as `?`: they must not reach a terminal.
+    pub(crate) fn text(&self) -> String {
+        let problems = self.problems.iter().map(Problem::line);
+        let mut text = String::new();
+        for line in self.lines.iter().cloned().chain(problems) {
+            text.extend(line.chars().map(|c| if c.is_control() { '?' } else { c }));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The JSON document; one line, ends in `\n`. A failed command tells its errors and no data.
+    pub(crate) fn json(&self) -> String {
+        if self.is_ok() {
+            return document(&Document { schema: SCHEMA, ok: true, content: Content::Data(&self.records) });
+        }
+        let errors: Vec<ErrorRecord> = self.problems.iter().map(ErrorRecord::new).collect();
+        document(&Document { schema: SCHEMA, ok: false, content: Content::Errors(&errors) })
+    }
+}
+
+impl From<Problem> for Report {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+}
+
+/// A JSON document of the console's shape for one error, for front ends that fail before they
+/// reach a console. One line, ends in `\n`.
+#[must_use]
+pub fn error_document(code: &'static str, arg: Option<&str>, text: &str) -> String {
+    let errors = [ErrorRecord { code, arg: arg.map(str::to_owned), text: text.to_owned() }];
+    document(&Document { schema: SCHEMA, ok: false, content: Content::Errors(&errors) })
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    ok: bool,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Content<'a> {
+    Data(&'a [Record]),
+    Errors(&'a [ErrorRecord]),
+}
+
+#[derive(Serialize)]
+struct ErrorRecord {
+    code: &'static str,
+    arg: Option<String>,
+    text: String,
+}
+
+impl ErrorRecord {
+    fn new(problem: &Problem) -> Self {
+        Self { code: problem.code(), arg: problem.arg(), text: problem.to_string() }
+    }
+}
+
+fn document(document: &Document<'_>) -> String {
+    let mut text = serde_json::to_string(document)
+        .expect("records are strings, numbers and lists: their serialization cannot fail");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        let mut report = Report::default();
+        report.line("a\x1b[2Jb\u{9b}c\r\nd");
+        assert_eq!(report.text(), "a?[2Jb?c??d\n");
+    }
+
+    #[test]
+    fn front_ends_fail_in_the_same_shape() {
+        assert_eq!(
+            error_document("unreachable", Some("/run/x"), "no \"daemon\""),
+            "{\"schema\":1,\"ok\":false,\"errors\":[{\"code\":\"unreachable\",\"arg\":\"/run/x\",\
+             \"text\":\"no \\\"daemon\\\"\"}]}\n"
+        );
+    }
+}

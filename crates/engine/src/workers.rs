@@ -1,0 +1,165 @@
+//! All workers as the administration sees them.
+
+use crate::message::{FromWorker, ToWorker, WorkerReport};
+use crate::wake::Wake;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use shelf::admin::LunNumber;
+use shelf::plane::{DataPlane, LunView};
+use shelf::target::{ConfigChange, ConfigDecision};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a worker may take to settle a change: longer than any drive may take for an I/O.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a worker may take to tell its counters.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    to_worker: Sender<ToWorker>,
+    from_worker: Receiver<FromWorker>,
+    wake: Wake,
+    thread: JoinHandle<()>,
+}
+
+impl WorkerHandle {
+    pub(crate) const fn new(
+        to_worker: Sender<ToWorker>,
+        from_worker: Receiver<FromWorker>,
+        wake: Wake,
+        thread: JoinHandle<()>,
+    ) -> Self {
+        Self {
+            to_worker,
+            from_worker,
+            wake,
+            thread,
+        }
+    }
+
+    fn say(&self, message: ToWorker) -> Result<(), String> {
+        self.to_worker
+            .send_timeout(message, SETTLE_TIMEOUT)
+            .map_err(|_| "a worker takes no messages any more".to_owned())?;
+        self.wake.ring();
+        Ok(())
+    }
+
+    fn wait_settled(&self, lun: LunNumber, deadline: Instant) -> Result<(), String> {
+        loop {
+            match self.settled.recv_deadline(deadline) {
+                Ok(settled) if settled == lun => return Ok(()),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!(
+                        "a drive of LUN {lun} does not answer: I/O is still in flight"
+                    ));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err("a worker has ended".to_owned()),
+            }
+        }
+    }
+}
+
+/// All workers. Clones speak to the same ones.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    workers: Arc<Mutex<Vec<WorkerHandle>>>,
+}
+
+impl Workers {
+    /// Takes charge of running workers.
+    #[must_use]
+    pub fn new(workers: Vec<WorkerHandle>) -> Self {
+        Self {
+            workers: Arc::new(Mutex::new(workers)),
+            events: Events::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to receive the events of each worker from.
+    #[must_use]
+    pub fn event_receivers(&self) -> Vec<Receiver<FromWorker>> {
+        self.lock()
+            .iter()
+            .map(|worker| worker.events.clone())
+            .collect()
+    }
+
+    /// Answers a config change on every worker; the one that asked replies.
+    pub fn config_done(&self, change: &ConfigChange, decision: ConfigDecision) {
+        for worker in self.lock().iter() {
+            if let Err(error) = worker.say(ToWorker::ConfigDone(Box::new(change.clone()), decision))
+            {
+                tracing::error!("config reply: {error}");
+            }
+        }
+    }
+
+    /// The counters of every worker that answers.
+    #[must_use]
+    pub fn reports(&self) -> Vec<WorkerReport> {
+        let workers = self.lock();
+        let ask = |worker: &WorkerHandle| {
+            let (sender, receiver) = bounded(1);
+            worker.say(ToWorker::Report(sender)).ok()?;
+            receiver.recv_timeout(REPORT_TIMEOUT).ok()
+        };
+        workers.iter().filter_map(ask).collect()
+    }
+
+    /// Stops every worker after what is in flight, and waits for them.
+    pub fn stop(&self) {
+        let workers: Vec<_> = self.lock().drain(..).collect();
+        for worker in &workers {
+            drop(worker.say(ToWorker::Stop));
+        }
+        for worker in workers {
+            // Keep its channel empty while it drains.
+            while !worker.thread.is_finished() {
+                drop(worker.events.recv_timeout(Duration::from_millis(5)));
+            }
+            if worker.thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+
+    fn change(&self, lun: LunNumber, message: &ToWorker) -> Result<(), String> {
+        let workers = self.lock();
+        for worker in workers.iter() {
+            // Answers to a change that was given up.
+            while worker.settled.try_recv().is_ok() {}
+            worker.say(message.clone())?;
+        }
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        workers
+            .iter()
+            .try_for_each(|worker| worker.wait_settled(lun, deadline))
+    }
+}
+
+impl DataPlane for Workers {
+    fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
+        self.change(view.lun, &ToWorker::Attach(view))
+    }
+
+    fn detach(&mut self, lun: LunNumber) -> Result<(), String> {
+        self.change(lun, &ToWorker::Detach(lun))
+    }
+
+    fn advertise(&mut self, lun: LunNumber) {
+        for worker in self.lock().iter() {
+            if let Err(error) = worker.say(ToWorker::Advertise(lun)) {
+                tracing::error!("advertisement of LUN {lun}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What the kernel says about a network interface before it is opened.
+//!
+//! Everything is asked through sockets, never through `/sys`: the `/sys` of a process shows the
+//! interfaces of the namespace in which it was mounted, which need not be ours.
+
+use crate::OpenError;
+use crate::ring::{self, InterfaceRequest};
+use aoe::MacAddress;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// `ARPHRD_ETHER`: the hardware type of Ethernet interfaces.
+const HARDWARE_TYPE_ETHERNET: u16 = libc::ARPHRD_ETHER;
+
+/// One Ethernet interface that is there and up.
+#[derive(Clone, Debug)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) index: u32,
+    pub(crate) mac: MacAddress,
+    pub(crate) mtu_bytes: usize,
+    pub(crate) rx_queue_count: u32,
+}
+
+impl Interface {
+    /// Looks the interface up and refuses it if it is missing, down, or not Ethernet.
+    pub(crate) fn find(name: &str) -> Result<Self, OpenError> {
+        let fail = |operation| move |error| OpenError::from_call(name, operation, error);
+        let missing = || OpenError::InterfaceMissing {
+            interface: name.to_owned(),
+        };
+        let socket = socket_with(
+            AddressFamily::INET,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|error| fail("open a control socket")(error.into()))?;
+        let request = InterfaceRequest::new(name).ok_or_else(missing)?;
+        let index = request.index(&socket).map_err(|error| {
+            if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) {
+                missing()
+            } else {
+                fail("look up the interface")(error)
+            }
+        })?;
+        let (hardware_type, mac) = request
+            .hardware_address(&socket)
+            .map_err(fail("read the hardware address"))?;
+        if hardware_type != HARDWARE_TYPE_ETHERNET {
+            return Err(OpenError::NotEthernet {
+                interface: name.to_owned(),
+                hardware_type,
+            });
+        }
+        let up = request
+            .is_up(&socket)
+            .map_err(fail("read the interface flags"))?;
+        if !up {
+            return Err(OpenError::InterfaceDown {
+                interface: name.to_owned(),
+            });
+        }
+        let mtu_bytes = request.mtu_bytes(&socket).map_err(fail("read the MTU"))?;
+        let rx_queue_count =
+            rx_queue_count(&request, &socket).map_err(fail("read the queue count"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            index,
+            mac: MacAddress(mac),
+            mtu_bytes,
+            rx_queue_count,
+        })
+    }
+}
+
+/// Receive queues of the interface. Drivers that cannot say so have one.
+fn rx_queue_count(request: &InterfaceRequest, socket: &OwnedFd) -> io::Result<u32> {
+    match request.channels(socket) {
+        Ok(channels) => Ok((channels.rx_count + channels.combined_count).max(1)),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens an AF_PACKET socket that receives nothing until it is bound.
+pub(crate) fn packet_socket(interface: &str) -> Result<OwnedFd, OpenError> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
+        .map_err(|error| OpenError::from_call(interface, "open a packet socket", error.into()))
+}
+
+/// Takes our own frames off a packet socket: it shall see what came from the wire, no more.
+pub(crate) fn ignore_outgoing(interface: &str, socket: &OwnedFd) -> Result<(), OpenError> {
+    ring::set_packet_option(socket, ring::PACKET_IGNORE_OUTGOING, &1i32)
+        .map_err(|error| OpenError::from_call(interface, "ignore outgoing frames", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_interface_is_named() {
+        for name in [
+            "lp-no-such",
+            "",
+            "a-name-that-is-far-too-long",
+            "nul\0inside",
+        ] {
+            let error = Interface::find(name).unwrap_err();
+            assert!(
+                matches!(&error, OpenError::InterfaceMissing { interface } if interface == name),
+                "{name:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_loopback_interface_is_not_ethernet() {
+        let error = Interface::find("lo").unwrap_err();
+        assert!(matches!(error, OpenError::NotEthernet { .. }), "{error}");
+    }
+}

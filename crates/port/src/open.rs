@@ -1,0 +1,109 @@
+//! Opening an interface: which mode, and why.
+
+use crate::interface::Interface;
+use crate::packet::PacketPort;
+use crate::steer::Hook;
+use crate::xdp::{XdpError, XdpPort};
+use crate::{Mode, OpenError, Port, RequestedMode};
+use tracing::info;
+
+/// The smallest MTU that carries two sectors: initiators take an MTU as if it held the Ethernet
+/// header, so this is the 36 bytes before the data and 1024 bytes of data (conformance row 29).
+pub const MTU_BYTES_MIN: usize = 36 + 2 * 512;
+
+/// Opens every receive queue of an interface: one [`Port`] per queue, in the order of the queues.
+/// Mode `packet` has one port for all queues.
+///
+/// Each choice is logged once, at level info, with its reason.
+///
+/// # Errors
+/// [`OpenError`] when the interface is missing, down, not Ethernet, or of too small an MTU, when
+/// privileges are missing, or when a mode other than `auto` does not work here. `auto` falls back
+/// as far as `packet`.
+pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    let found = Interface::find(interface)?;
+    if found.mtu_bytes < MTU_BYTES_MIN {
+        return Err(OpenError::MtuTooSmall {
+            interface: found.name,
+            mtu_bytes: found.mtu_bytes,
+            mtu_bytes_min: MTU_BYTES_MIN,
+        });
+    }
+    let ports = match mode {
+        RequestedMode::Auto => open_best(&found)?,
+        RequestedMode::Zerocopy => open_xdp(&found, mode, Hook::Native, Some(false))?,
+        RequestedMode::Native => open_xdp(&found, mode, Hook::Native, Some(true))?,
+        RequestedMode::Generic => open_xdp(&found, mode, Hook::Generic, Some(true))?,
+        RequestedMode::Packet => open_packet(&found, "asked for")?,
+    };
+    if let Some(port) = ports.first() {
+        let facts = port.facts();
+        info!(
+            interface,
+            mode = %facts.mode,
+            queues = ports.len(),
+            mtu = facts.mtu_bytes,
+            "port open: {}",
+            facts.reason
+        );
+    }
+    Ok(ports)
+}
+
+/// Tries the modes from the fastest down.
+fn open_best(found: &Interface) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    let refused = |mode: RequestedMode, error: &XdpError| {
+        info!(
+            interface = found.name,
+            "mode {mode} does not work here: {error}"
+        );
+    };
+    let native = match XdpPort::open_all(found, Hook::Native, None, "") {
+        Ok(ports) => return Ok(boxed(explain_copies(ports))),
+        Err(error) => error,
+    };
+    refused(RequestedMode::Native, &native);
+    let reason = format!("native XDP refused: {native}");
+    let generic = match XdpPort::open_all(found, Hook::Generic, Some(true), &reason) {
+        Ok(ports) => return Ok(boxed(ports)),
+        Err(error) => error,
+    };
+    refused(RequestedMode::Generic, &generic);
+    open_packet(
+        found,
+        &format!("native XDP refused: {native}; generic XDP refused: {generic}"),
+    )
+}
+
+/// Tells of each port whether the driver offered zero copy.
+fn explain_copies(mut ports: Vec<XdpPort>) -> Vec<XdpPort> {
+    for port in &mut ports {
+        port.set_reason(match port.facts().mode {
+            Mode::Zerocopy => "the driver offers zero copy",
+            _ => "native XDP works; the driver offers no zero copy at this MTU",
+        });
+    }
+    ports
+}
+
+fn open_xdp(
+    found: &Interface,
+    mode: RequestedMode,
+    hook: Hook,
+    copy: Option<bool>,
+) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    XdpPort::open_all(found, hook, copy, "asked for")
+        .map(boxed)
+        .map_err(|error| error.into_open_error(found, mode))
+}
+
+fn open_packet(found: &Interface, reason: &str) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    Ok(vec![Box::new(PacketPort::open(found, reason)?)])
+}
+
+fn boxed(ports: Vec<XdpPort>) -> Vec<Box<dyn Port>> {
+    ports
+        .into_iter()
+        .map(|port| Box::new(port) as Box<dyn Port>)
+        .collect()
+}

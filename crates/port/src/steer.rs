@@ -1,0 +1,236 @@
+//! The XDP program of one interface: loading it, attaching it, giving it sockets, reading its
+//! counters.
+//!
+//! Invariants:
+//! - The program is attached through a BPF link that only this process holds. When the last
+//!   [`Steering`] of an interface is dropped, or the process dies, the interface is as before.
+//! - A queue without a socket passes its AoE frames to the kernel; nothing is dropped.
+
+use crate::OpenError;
+use crate::interface::Interface;
+use crate::ring;
+use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// The compiled `bpf/steer.bpf.c`, aligned as an ELF reader likes it.
+static PROGRAM: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o")));
+
+#[repr(C, align(16))]
+struct Aligned<Bytes: ?Sized>(Bytes);
+
+/// Name of the program in the object.
+const PROGRAM_NAME: &str = "steer";
+/// Name of the map from receive queue to AF_XDP socket.
+const SOCKETS_MAP: &str = "sockets";
+/// Name of the map from outcome to frame count.
+const OUTCOMES_MAP: &str = "outcomes";
+
+/// What happened to a frame, numbered as in `bpf/steer.bpf.c`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Outcome {
+    AoeToSocket,
+    AoeToKernel,
+    Console,
+    Tagged,
+    Other,
+    Short,
+}
+
+/// Frames that the XDP program of an interface has seen since it was attached, by what became of
+/// them. All queues together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SteerCounters {
+    /// AoE frames handed to an AF_XDP socket.
+    pub(crate) aoe_to_socket: u64,
+    /// AoE frames passed to the kernel because their queue had no socket.
+    pub(crate) aoe_to_kernel: u64,
+    /// Frames of the Ethernet console, passed to the kernel.
+    pub(crate) console: u64,
+    /// VLAN-tagged frames, passed to the kernel.
+    pub(crate) tagged: u64,
+    /// Frames of other EtherTypes, passed to the kernel.
+    pub(crate) other: u64,
+    /// Frames too short for an Ethernet header, passed to the kernel.
+    pub(crate) short: u64,
+}
+
+/// In which place the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// In the driver, before a socket buffer exists.
+    Native,
+    /// In the network stack, on every interface.
+    Generic,
+}
+
+impl Hook {
+    fn flags(self) -> u32 {
+        match self {
+            Self::Native => libbpf_sys::XDP_FLAGS_DRV_MODE,
+            Self::Generic => libbpf_sys::XDP_FLAGS_SKB_MODE,
+        }
+    }
+}
+
+/// The program, attached to an interface.
+#[derive(Debug)]
+pub(crate) struct Steering {
+    /// Detaches the program when it closes.
+    _link: OwnedFd,
+    sockets: MapHandle,
+    outcomes: MapHandle,
+}
+
+impl Steering {
+    /// Loads the program and attaches it to the interface.
+    pub(crate) fn attach(interface: &Interface, hook: Hook) -> Result<Self, AttachError> {
+        let object = load(interface.rx_queue_count).map_err(AttachError::Load)?;
+        let program = object
+            .progs()
+            .find(|program| program.name() == PROGRAM_NAME)
+            .ok_or_else(|| AttachError::Load(io::Error::other("no program in the object")))?;
+        let link = ring::attach_xdp(program.as_fd(), interface.index, hook.flags())
+            .map_err(AttachError::Attach)?;
+        Ok(Self {
+            _link: link,
+            sockets: map(&object, SOCKETS_MAP).map_err(AttachError::Load)?,
+            outcomes: map(&object, OUTCOMES_MAP).map_err(AttachError::Load)?,
+        })
+    }
+
+    /// From now on AoE frames of this receive queue go to this AF_XDP socket. When the socket
+    /// closes, the kernel takes it out again.
+    pub(crate) fn add_socket(&self, queue_index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        insert_socket(&self.sockets, queue_index, socket)
+    }
+
+    /// What the program has counted.
+    pub(crate) fn counters(&self) -> io::Result<SteerCounters> {
+        read_counters(&self.outcomes)
+    }
+}
+
+/// Which step of attaching failed.
+#[derive(Debug)]
+pub(crate) enum AttachError {
+    /// The kernel did not take the program.
+    Load(io::Error),
+    /// The interface did not take it.
+    Attach(io::Error),
+}
+
+impl AttachError {
+    /// The error of a forced mode.
+    pub(crate) fn into_open_error(
+        self,
+        interface: &Interface,
+        mode: crate::RequestedMode,
+    ) -> OpenError {
+        let name = interface.name.clone();
+        let permission = io::ErrorKind::PermissionDenied;
+        match self {
+            Self::Load(error) | Self::Attach(error) if error.kind() == permission => {
+                OpenError::from_call(&name, "load and attach the XDP program", error)
+            }
+            Self::Load(source) => OpenError::ProgramRefused {
+                interface: name,
+                source,
+            },
+            Self::Attach(source) => match source.raw_os_error() {
+                Some(libc::EBUSY | libc::EEXIST) => OpenError::OtherProgram {
+                    interface: name,
+                    source,
+                },
+                _ => OpenError::ModeRefused {
+                    interface: name,
+                    mode,
+                    mtu_bytes: interface.mtu_bytes,
+                    source,
+                },
+            },
+        }
+    }
+}
+
+/// Loads the program with room for one socket per receive queue.
+fn load(queue_count: u32) -> io::Result<Object> {
+    // libbpf prints to stderr by itself otherwise.
+    libbpf_rs::set_print(Some((PrintLevel::Debug, |level, text| {
+        let text = text.trim_end();
+        match level {
+            PrintLevel::Warn => tracing::warn!(target: "libbpf", "{text}"),
+            PrintLevel::Info | PrintLevel::Debug => tracing::trace!(target: "libbpf", "{text}"),
+        }
+    })));
+    let mut open = ObjectBuilder::default()
+        .name("ledge_steer")
+        .and_then(|builder| builder.open_memory(&PROGRAM.0))
+        .map_err(plain)?;
+    for mut map in open.maps_mut() {
+        if map.name() == SOCKETS_MAP {
+            map.set_max_entries(queue_count).map_err(plain)?;
+        }
+    }
+    open.load().map_err(plain)
+}
+
+/// A handle to one of the program's maps that lives on its own.
+fn map(object: &Object, name: &str) -> io::Result<MapHandle> {
+    let map = object
+        .maps()
+        .find(|map| map.name() == name)
+        .ok_or_else(|| io::Error::other(format!("no map {name} in the object")))?;
+    MapHandle::try_from(&map).map_err(plain)
+}
+
+/// The loader's error as one of the system, with its words and the kind that matters to us.
+fn plain(error: libbpf_rs::Error) -> io::Error {
+    let kind = match error.kind() {
+        ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+#[expect(clippy::host_endian_bytes, reason = "BPF maps hold host integers")]
+fn insert_socket(
+    sockets: &impl MapCore,
+    queue_index: u32,
+    socket: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let key = queue_index.to_ne_bytes();
+    let value = socket.as_raw_fd().to_ne_bytes();
+    sockets.update(&key, &value, MapFlags::ANY).map_err(plain)
+}
+
+#[expect(clippy::host_endian_bytes, reason = "BPF maps hold host integers")]
+fn read_counter(outcomes: &impl MapCore, outcome: Outcome) -> io::Result<u64> {
+    let key = (outcome as u32).to_ne_bytes();
+    let per_cpu = outcomes
+        .lookup_percpu(&key, MapFlags::ANY)
+        .map_err(plain)?
+        .ok_or(io::ErrorKind::NotFound)?;
+    Ok(per_cpu
+        .iter()
+        .filter_map(|bytes| bytes.as_slice().try_into().ok())
+        .map(u64::from_ne_bytes)
+        .sum())
+}
+
+fn read_counters(outcomes: &impl MapCore) -> io::Result<SteerCounters> {
+    Ok(SteerCounters {
+        aoe_to_socket: read_counter(outcomes, Outcome::AoeToSocket)?,
+        aoe_to_kernel: read_counter(outcomes, Outcome::AoeToKernel)?,
+        console: read_counter(outcomes, Outcome::Console)?,
+        tagged: read_counter(outcomes, Outcome::Tagged)?,
+        other: read_counter(outcomes, Outcome::Other)?,
+        short: read_counter(outcomes, Outcome::Short)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "steer_tests.rs"]
+mod tests;

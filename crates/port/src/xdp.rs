@@ -1,0 +1,240 @@
+//! A port on an AF_XDP socket.
+//!
+//! Invariants:
+//! - Frames of more than one chunk arrive and leave as runs of descriptors; a run may end in a
+//!   later batch.
+//! - Received chunks go back to the fill ring as soon as the sink has returned. Payloads to be sent
+//!   are copied into transmit chunks, which come back through the completion ring.
+//! - The sockets of one interface share one XDP program, which leaves with the last of them.
+
+use crate::frame::ReceivedFrame;
+use crate::interface::Interface;
+use crate::ring::{XSK_FRAME_BYTES_MAX, XskRings};
+use crate::steer::{AttachError, Hook, Steering};
+use crate::{
+    ETHERNET_HEADER_BYTES, Mode, OpenError, Port, PortCounters, PortFacts, RequestedMode,
+    TransmitError,
+};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How often binding is tried while the kernel still releases the queue's previous socket, which
+/// takes it some 25 ms after the descriptor was closed. All attempts together take a second.
+const BIND_ATTEMPTS: u32 = 50;
+const BIND_RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which step of opening an interface with XDP failed.
+#[derive(Debug)]
+pub(crate) enum XdpError {
+    /// Loading or attaching the program.
+    Attach(AttachError),
+    /// Creating or binding the socket of this queue.
+    Bind(u32, io::Error),
+}
+
+impl XdpError {
+    /// The error of a forced mode, with what to do about it.
+    pub(crate) fn into_open_error(self, interface: &Interface, mode: RequestedMode) -> OpenError {
+        let (queue_index, source) = match self {
+            Self::Attach(error) => return error.into_open_error(interface, mode),
+            Self::Bind(queue_index, source) => (queue_index, source),
+        };
+        let name = interface.name.clone();
+        match source.raw_os_error() {
+            Some(libc::EBUSY) => OpenError::QueueBusy {
+                interface: name,
+                queue_index,
+            },
+            // ENOBUFS is the answer when the memory would exceed the limit on locked memory.
+            Some(libc::EPERM | libc::EACCES | libc::ENOBUFS) => OpenError::NotPermitted {
+                interface: name,
+                operation: "open an AF_XDP socket",
+                source,
+            },
+            Some(libc::EAFNOSUPPORT | libc::ENOPROTOOPT) => OpenError::NoMultiBuffer {
+                interface: name,
+                mode,
+                source,
+            },
+            // Kernels before 6.6 answer the flag XDP_USE_SG with EINVAL.
+            Some(libc::EINVAL) if mode != RequestedMode::Zerocopy => OpenError::NoMultiBuffer {
+                interface: name,
+                mode,
+                source,
+            },
+            _ => OpenError::ModeRefused {
+                interface: name,
+                mode,
+                mtu_bytes: interface.mtu_bytes,
+                source,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for XdpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Attach(AttachError::Load(error)) => write!(f, "loading the program: {error}"),
+            Self::Attach(AttachError::Attach(error)) => {
+                write!(f, "attaching the program: {error}")
+            }
+            Self::Bind(queue, error) => write!(f, "binding a socket to queue {queue}: {error}"),
+        }
+    }
+}
+
+/// One receive queue of an interface, through AF_XDP.
+#[derive(Debug)]
+pub struct XdpPort {
+    facts: PortFacts,
+    rings: XskRings,
+    steering: Arc<Steering>,
+    counted: PortCounters,
+}
+
+impl XdpPort {
+    /// Attaches the program and binds a socket to every receive queue. `copy` is `Some(true)` to
+    /// insist on the kernel's copy, `Some(false)` to insist on zero copy, `None` to take what the
+    /// driver offers. Nothing stays attached when this fails.
+    pub(crate) fn open_all(
+        interface: &Interface,
+        hook: Hook,
+        copy: Option<bool>,
+        reason: &str,
+    ) -> Result<Vec<Self>, XdpError> {
+        let steering = Steering::attach(interface, hook).map_err(XdpError::Attach)?;
+        let steering = Arc::new(steering);
+        (0..interface.rx_queue_count)
+            .map(|queue_index| {
+                Self::bind(interface, queue_index, hook, copy, reason, &steering)
+                    .map_err(|error| XdpError::Bind(queue_index, error))
+            })
+            .collect()
+    }
+
+    fn bind(
+        interface: &Interface,
+        queue_index: u32,
+        hook: Hook,
+        copy: Option<bool>,
+        reason: &str,
+        steering: &Arc<Steering>,
+    ) -> io::Result<Self> {
+        if interface.mtu_bytes + ETHERNET_HEADER_BYTES > XSK_FRAME_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("AF_XDP sends frames of at most {XSK_FRAME_BYTES_MAX} bytes"),
+            ));
+        }
+        let rings = bind_patiently(&interface.name, queue_index, copy)?;
+        let mode = match hook {
+            Hook::Native if rings.is_zero_copy()? => Mode::Zerocopy,
+            Hook::Native => Mode::Native,
+            Hook::Generic => Mode::Generic,
+        };
+        steering.add_socket(queue_index, rings.descriptor())?;
+        Ok(Self {
+            facts: PortFacts {
+                interface: interface.name.clone(),
+                queue_index,
+                mac: interface.mac,
+                mtu_bytes: interface.mtu_bytes,
+                mode,
+                reason: reason.to_owned(),
+            },
+            rings,
+            steering: Arc::clone(steering),
+            counted: PortCounters::default(),
+        })
+    }
+
+    /// Says why this port is in this mode, where that is known only afterwards.
+    pub(crate) fn set_reason(&mut self, reason: &str) {
+        reason.clone_into(&mut self.facts.reason);
+    }
+
+    fn note(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.counted.kernel_errors += 1;
+            tracing::debug!("{}: {error}", self.facts.interface);
+        }
+    }
+}
+
+/// Binds, again and again while the kernel says that the queue is still in use.
+fn bind_patiently(interface: &str, queue_index: u32, copy: Option<bool>) -> io::Result<XskRings> {
+    let mut attempt = 1;
+    loop {
+        match XskRings::bind(interface, queue_index, copy) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && attempt < BIND_ATTEMPTS => {
+                attempt += 1;
+                sleep(BIND_RETRY_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Port for XdpPort {
+    fn facts(&self) -> &PortFacts {
+        &self.facts
+    }
+
+    fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&ReceivedFrame<'_>)) -> usize {
+        let tally = self.rings.receive(budget, sink);
+        self.counted.rx_frames += tally.frames as u64;
+        self.counted.rx_bytes += tally.bytes;
+        self.counted.rx_invalid += tally.invalid;
+        let woken = self.rings.wake_fill();
+        self.note(woken);
+        tally.frames
+    }
+
+    fn transmit(&mut self, header: &[u8], payload: &[u8]) -> Result<(), TransmitError> {
+        let counted = &mut self.counted;
+        let rings = &mut self.rings;
+        counted.transmit(&self.facts, header, payload, |frame| rings.queue(frame))
+    }
+
+    fn flush(&mut self) {
+        let sent = self.rings.kick();
+        self.note(sent);
+        self.rings.reclaim();
+    }
+
+    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        fds.push(self.rings.descriptor());
+    }
+
+    fn counters(&self) -> PortCounters {
+        let mut counters = self.counted;
+        match self.rings.statistics() {
+            Ok(kernel) => {
+                counters.rx_dropped = kernel.rx_dropped;
+                counters.rx_ring_full = kernel.rx_ring_full;
+                counters.fill_ring_empty = kernel.rx_fill_ring_empty_descs;
+                counters.tx_invalid = kernel.tx_invalid_descs;
+            }
+            Err(error) => {
+                counters.kernel_errors += 1;
+                tracing::debug!("{}: AF_XDP statistics: {error}", self.facts.interface);
+            }
+        }
+        match self.steering.counters() {
+            Ok(steered) => {
+                counters.aoe_to_kernel = steered.aoe_to_kernel;
+                counters.passed_to_kernel =
+                    steered.console + steered.tagged + steered.other + steered.short;
+            }
+            Err(error) => {
+                counters.kernel_errors += 1;
+                tracing::debug!("{}: XDP counters: {error}", self.facts.interface);
+            }
+        }
+        counters
+    }
+}

@@ -1,0 +1,511 @@
+//! Ports on real interfaces: a veth pair between two network namespaces, a plain packet socket at
+//! the other end. Needs root; makes and removes its own namespaces, whose names start with `lp-`.
+
+mod net;
+
+use net::{
+    FAR, NEAR, Net, echo, ethernet_frame, frame, inside, ip, next_frame, say, send_back, take,
+    waiting_frames,
+};
+use port::{ETHERTYPE_AOE, ETHERTYPE_CEC, Mode, OpenError, Port, RequestedMode, TransmitError};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+const MODES: [RequestedMode; 3] = [
+    RequestedMode::Native,
+    RequestedMode::Generic,
+    RequestedMode::Packet,
+];
+
+/// The modes that this kernel can do at all.
+fn modes() -> impl Iterator<Item = RequestedMode> {
+    let (family, kind) = (AddressFamily::XDP, SocketType::RAW);
+    let xdp = socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    let without_xdp = matches!(xdp, Err(rustix::io::Errno::AFNOSUPPORT));
+    if without_xdp {
+        say("SKIPPED native and generic: this kernel has no AF_XDP");
+    }
+    MODES
+        .into_iter()
+        .filter(move |mode| *mode == RequestedMode::Packet || !without_xdp)
+}
+
+fn echo_sizes(mtu_bytes: usize, sizes: &[usize]) {
+    for mode in modes() {
+        let net = Net::new(mtu_bytes);
+        let mut port = net.open_one(mode);
+        assert_eq!(port.facts().mode.to_string(), mode.to_string());
+        assert_eq!(port.facts().mtu_bytes, mtu_bytes);
+        let mut peer = net.peer();
+        for &size in sizes {
+            echo(&mut *port, &mut peer, size);
+        }
+        let bytes: usize = sizes.iter().sum();
+        let counters = port.counters();
+        assert_eq!(counters.rx_frames, sizes.len() as u64);
+        assert_eq!(counters.tx_frames, sizes.len() as u64);
+        assert_eq!(counters.rx_bytes, bytes as u64);
+        assert_eq!(counters.tx_bytes, bytes as u64);
+        assert_eq!(lost(&*port), 0, "{counters:?}");
+    }
+}
+
+/// Everything that any counter calls a loss.
+fn lost(port: &dyn Port) -> u64 {
+    let counters = port.counters();
+    counters.tx_full
+        + counters.tx_too_long
+        + counters.tx_invalid
+        + counters.rx_dropped
+        + counters.rx_ring_full
+        + counters.fill_ring_empty
+        + counters.rx_invalid
+        + counters.rx_other_host
+        + counters.aoe_to_kernel
+        + counters.kernel_errors
+}
+
+#[test]
+fn frames_of_every_size_come_and_go_unchanged_at_mtu_9000() {
+    // Around the ends of one, two and three chunks of 3584 bytes, and the sizes that AoE uses.
+    let mut sizes = vec![
+        60, 61, 63, 64, 548, 1060, 1514, 4132, 8228, 8740, 9013, 9014,
+    ];
+    for chunks in 1..=2 {
+        sizes.extend(chunks * 3584 - 3..=chunks * 3584 + 3);
+    }
+    sizes.extend((60..9014).step_by(89));
+    echo_sizes(9000, &sizes);
+}
+
+#[test]
+fn frames_of_every_size_come_and_go_unchanged_at_mtu_1500() {
+    let mut sizes: Vec<usize> = (60..=1514).step_by(7).collect();
+    sizes.extend([61, 1059, 1060, 1061, 1513, 1514]);
+    echo_sizes(1500, &sizes);
+}
+
+#[test]
+fn short_frames_are_padded_with_zeros() {
+    for mode in modes() {
+        let net = Net::new(1500);
+        let mut port = net.open_one(mode);
+        let mut peer = net.peer();
+        // Something else was in the buffers before.
+        for _ in 0..3 {
+            echo(&mut *port, &mut peer, 1514);
+        }
+        for len in [14, 24, 36, 59, 60] {
+            let short = frame(len, 1);
+            send_back(&mut *port, &short);
+            let mut padded = short.clone();
+            padded.resize(60, 0);
+            assert_eq!(next_frame(&mut peer), padded, "{mode}, {len} bytes");
+        }
+    }
+}
+
+#[test]
+fn frames_survive_batches_that_end_in_their_middle() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        let mut peer = net.peer();
+        for budget in 1..=7 {
+            let sent: Vec<Vec<u8>> = (0..20)
+                .map(|number| frame([9014, 60, 3600, 8228][number % 4], number))
+                .collect();
+            for frame in &sent {
+                peer.send(frame).unwrap();
+            }
+            assert!(
+                take(&mut *port, sent.len(), budget) == sent,
+                "{mode}, budget {budget}"
+            );
+        }
+        assert_eq!(
+            port.receive(0, &mut |_| panic!("a frame beyond the budget")),
+            0
+        );
+    }
+}
+
+#[test]
+fn other_protocols_reach_the_kernel_while_the_port_is_open() {
+    const EXPERIMENTAL: u16 = 0x88b5;
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut kernel_console = net.near_socket(ETHERTYPE_CEC);
+        let mut kernel_other = net.near_socket(EXPERIMENTAL);
+        let mut kernel_aoe = net.near_socket(ETHERTYPE_AOE);
+        let mut port = net.open_one(mode);
+        let mut peer = net.peer();
+        for len in [60, 1514, 9014] {
+            for (socket, ethertype) in [
+                (&mut kernel_console, ETHERTYPE_CEC),
+                (&mut kernel_other, EXPERIMENTAL),
+            ] {
+                let sent = ethernet_frame(ethertype, len, len);
+                peer.send(&sent).unwrap();
+                assert!(next_frame(socket) == sent, "{mode}, {len} bytes");
+            }
+        }
+        echo(&mut *port, &mut peer, 1514);
+        let counters = port.counters();
+        if mode == RequestedMode::Packet {
+            assert_eq!(waiting_frames(&mut kernel_aoe).len(), 1);
+            assert_eq!(counters.passed_to_kernel, 0);
+        } else {
+            assert!(waiting_frames(&mut kernel_aoe).is_empty());
+            assert_eq!(counters.passed_to_kernel, 6);
+        }
+        assert_eq!(
+            port.receive(8, &mut |_| panic!("a frame that is not AoE")),
+            0
+        );
+    }
+}
+
+#[test]
+fn tagged_frames_are_not_received_and_priority_tags_do_not_matter() {
+    for mode in modes() {
+        let net = Net::new(1500);
+        let mut port = net.open_one(mode);
+        let mut kernel = net.near_socket(ETHERTYPE_AOE);
+        let mut peer = net.peer();
+        let untagged = frame(100, 1);
+        let tagged = |vlan: [u8; 2]| {
+            let mut bytes = untagged.clone();
+            bytes.splice(12..12, [0x81, 0x00, vlan[0], vlan[1]]);
+            bytes
+        };
+        peer.send(&tagged([0, 5])).unwrap();
+        peer.send(&tagged([0x60, 0])).unwrap();
+        // The last frame proves that those before it have been looked at.
+        let last = frame(200, 2);
+        peer.send(&last).unwrap();
+        if mode == RequestedMode::Packet {
+            assert_eq!(take(&mut *port, 2, 8), [untagged.clone(), last.clone()]);
+            assert_eq!(port.counters().rx_other_host, 1);
+            assert_eq!(waiting_frames(&mut kernel), [untagged, last]);
+        } else {
+            assert_eq!(take(&mut *port, 1, 8), [last]);
+            assert_eq!(port.counters().passed_to_kernel, 2);
+            assert_eq!(waiting_frames(&mut kernel), [untagged]);
+        }
+    }
+}
+
+#[test]
+fn a_full_port_says_so_and_every_buffer_comes_back() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        let mut peer = net.peer();
+        let jumbo = frame(9014, 3);
+        let mut room = Vec::new();
+        for _ in 0..4 {
+            let mut accepted = 0;
+            while port.transmit(&jumbo[..36], &jumbo[36..]) == Ok(()) {
+                accepted += 1;
+                assert!(accepted < 10_000, "{mode}: never full");
+            }
+            room.push(accepted);
+            port.flush();
+            // The receiver is slow and loses most of them; what arrives is whole.
+            assert!(
+                waiting_frames(&mut peer)
+                    .iter()
+                    .all(|bytes| *bytes == jumbo)
+            );
+        }
+        assert!(room[0] > 256, "{mode}: room for {} frames", room[0]);
+        assert!(
+            room.iter().all(|&frames| frames == room[0]),
+            "{mode}: {room:?}"
+        );
+        assert_eq!(port.counters().tx_full, 4);
+        assert_eq!(
+            port.transmit(&jumbo, &[0]),
+            Err(TransmitError::TooLong {
+                len_bytes: 9015,
+                limit_bytes: 9014
+            })
+        );
+        waiting_frames(&mut peer);
+        echo(&mut *port, &mut peer, 8228);
+    }
+}
+
+#[test]
+fn every_receive_queue_has_its_own_port() {
+    for mode in modes().filter(|mode| *mode != RequestedMode::Packet) {
+        let net = Net::with_queues(9000, 2);
+        let mut near = net.open(mode);
+        let mut far = inside(&net.far, || port::open(FAR, mode)).unwrap();
+        assert_eq!((near.len(), far.len()), (2, 2));
+        for queue in [0, 1, 1, 0] {
+            // On veth a frame arrives on the queue of the number from which it was sent. A generic
+            // program runs where that number is lost, and takes everything for queue 0.
+            let arrival = match mode {
+                RequestedMode::Generic => 0,
+                _ => queue,
+            };
+            let sent = frame(9014, queue);
+            send_back(&mut *far[queue], &sent);
+            assert_eq!(near[arrival].facts().queue_index as usize, arrival);
+            assert!(take(&mut *near[arrival], 1, 8).remove(0) == sent, "{mode}");
+            send_back(&mut *near[queue], &sent);
+            assert!(take(&mut *far[arrival], 1, 8).remove(0) == sent, "{mode}");
+            let other = &mut near[1 - arrival];
+            assert_eq!(other.receive(8, &mut |_| panic!("wrong queue")), 0);
+        }
+    }
+}
+
+#[test]
+fn the_interface_is_as_before_after_a_port_was_dropped() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        for _ in 0..5 {
+            // Opening again at once meets a queue that the kernel is still releasing.
+            let mut port = net.open_one(mode);
+            let mut peer = net.peer();
+            echo(&mut *port, &mut peer, 9014);
+            drop(port);
+            assert_untouched(&net);
+        }
+    }
+}
+
+/// No XDP program on the near interface, and AoE goes to the kernel.
+fn assert_untouched(net: &Net) {
+    let link = ip(&format!("-n {} -d link show {NEAR}", net.near));
+    assert!(!link.contains("xdp"), "{link}");
+    let mut kernel = net.near_socket(ETHERTYPE_AOE);
+    let sent = frame(9014, 4);
+    net.peer().send(&sent).unwrap();
+    assert!(next_frame(&mut kernel) == sent);
+}
+
+/// Not a test: the body of the process that holds a port until it is killed.
+#[test]
+fn child_that_holds_a_port() {
+    let Ok(task) = std::env::var("LP_HOLD") else {
+        return;
+    };
+    let (namespace, mode) = task.split_once(' ').unwrap();
+    let mut ports = inside(namespace, || port::open(NEAR, mode.parse().unwrap())).unwrap();
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "\nholding").unwrap();
+    stdout.flush().unwrap();
+    loop {
+        let frame = take(&mut *ports[0], 1, 1).remove(0);
+        send_back(&mut *ports[0], &frame);
+    }
+}
+
+fn spawn_holder(net: &Net, mode: RequestedMode) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_holds_a_port", "--nocapture"])
+        .env("LP_HOLD", format!("{} {mode}", net.near))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let ready = stdout.lines().any(|line| line.unwrap() == "holding");
+    assert!(ready, "{mode}: the holder ended early: {:?}", child.wait());
+    child
+}
+
+#[test]
+fn the_interface_is_as_before_after_the_process_was_killed() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut peer = net.peer();
+        for _ in 0..3 {
+            let mut holder = spawn_holder(&net, mode);
+            let sent = frame(9014, 5);
+            peer.send(&sent).unwrap();
+            assert!(next_frame(&mut peer) == sent, "the holder answers");
+            if mode != RequestedMode::Packet {
+                let second = inside(&net.near, || port::open(NEAR, mode)).unwrap_err();
+                assert!(matches!(second, OpenError::OtherProgram { .. }), "{second}");
+            }
+            holder.kill().unwrap();
+            holder.wait().unwrap();
+            let mut port = net.open_one(mode);
+            echo(&mut *port, &mut peer, 9014);
+            drop(port);
+            assert_untouched(&net);
+            waiting_frames(&mut peer);
+        }
+    }
+}
+
+#[test]
+fn auto_takes_native_where_it_works_and_packet_where_xdp_is_taken() {
+    let net = Net::new(9000);
+    if modes().count() < MODES.len() {
+        return;
+    }
+    let mut port = net.open_one(RequestedMode::Auto);
+    assert_eq!(port.facts().mode, Mode::Native);
+    assert!(
+        port.facts().reason.contains("no zero copy"),
+        "{}",
+        port.facts().reason
+    );
+    let mut peer = net.peer();
+    echo(&mut *port, &mut peer, 9014);
+    let mut second = net.open_one(RequestedMode::Auto);
+    assert_eq!(second.facts().mode, Mode::Packet);
+    let reason = &second.facts().reason;
+    assert!(reason.contains("native XDP refused"), "{reason}");
+    assert!(reason.contains("generic XDP refused"), "{reason}");
+    drop(port);
+    echo(&mut *second, &mut peer, 9014);
+}
+
+#[test]
+fn zero_copy_is_refused_where_the_driver_has_none() {
+    let net = Net::new(9000);
+    if modes().count() < MODES.len() {
+        return;
+    }
+    let open = || port::open(NEAR, RequestedMode::Zerocopy);
+    let error = inside(&net.near, open).unwrap_err();
+    assert!(matches!(error, OpenError::ModeRefused { .. }), "{error}");
+    assert_untouched(&net);
+}
+
+#[test]
+fn an_interface_that_is_down_or_too_small_is_refused_with_advice() {
+    let net = Net::new(1059);
+    for mode in MODES {
+        let error = inside(&net.near, || port::open(NEAR, mode)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                OpenError::MtuTooSmall {
+                    mtu_bytes: 1059,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    ip(&format!("-n {} link set {NEAR} mtu 1060 down", net.near));
+    for mode in MODES {
+        let error = inside(&net.near, || port::open(NEAR, mode)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "lp0: the interface is down; bring it up with `ip link set lp0 up`"
+        );
+    }
+    let error = inside(&net.near, || port::open("lp9", RequestedMode::Auto)).unwrap_err();
+    assert!(
+        matches!(error, OpenError::InterfaceMissing { .. }),
+        "{error}"
+    );
+    ip(&format!("-n {} link set {NEAR} up", net.near));
+    ip(&format!("-n {} link set {FAR} mtu 1060", net.far));
+    for mode in modes() {
+        echo(&mut *net.open_one(mode), &mut net.peer(), 1074);
+    }
+}
+
+#[test]
+fn a_port_outlives_its_link_going_down_and_up() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        let mut peer = net.peer();
+        echo(&mut *port, &mut peer, 9014);
+        ip(&format!("-n {} link set {NEAR} down", net.near));
+        assert_eq!(port.receive(8, &mut |_| panic!("a frame from nowhere")), 0);
+        let jumbo = frame(9014, 6);
+        port.transmit(&jumbo[..36], &jumbo[36..]).unwrap();
+        port.flush();
+        ip(&format!("-n {} link set {NEAR} up", net.near));
+        port.flush();
+        let sent = frame(8228, 7);
+        peer.send(&sent).unwrap();
+        let received = take(&mut *port, 1, 8).remove(0);
+        assert!(received == sent, "{mode}");
+        send_back(&mut *port, &received);
+        // The frame from in between may have been kept or lost; both are right.
+        let mut back = next_frame(&mut peer);
+        if back == jumbo {
+            back = next_frame(&mut peer);
+        }
+        assert!(back == sent, "{mode}");
+    }
+}
+
+#[test]
+fn a_port_whose_interface_was_removed_does_nothing_and_does_not_crash() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        ip(&format!("-n {} link del {FAR}", net.far));
+        let jumbo = frame(9014, 7);
+        for _ in 0..3 {
+            assert_eq!(port.receive(8, &mut |_| panic!("a frame from nowhere")), 0);
+            assert!(matches!(
+                port.transmit(&jumbo[..36], &jumbo[36..]),
+                Ok(()) | Err(TransmitError::Full)
+            ));
+            port.flush();
+        }
+        assert_eq!(port.counters().rx_frames, 0);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_frames_go_round_and_are_all_counted() {
+    const FRAMES: u64 = 100_000;
+    const WINDOW: u64 = 32;
+    for (mode, len) in modes().flat_map(|mode| [(mode, 1060), (mode, 8228)]) {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        let mut far = inside(&net.far, || port::open(FAR, RequestedMode::Packet))
+            .unwrap()
+            .remove(0);
+        let sent = frame(len, 8);
+        let mut backlog: Vec<Vec<u8>> = Vec::new();
+        let (mut out, mut back) = (0, 0);
+        let start = Instant::now();
+        while back < FRAMES {
+            while out < FRAMES && out - back < WINDOW {
+                far.transmit(&sent[..36], &sent[36..]).unwrap();
+                out += 1;
+            }
+            far.flush();
+            backlog.extend(take(&mut *port, 1, 64));
+            for bytes in backlog.drain(..) {
+                port.transmit(&bytes[..36], &bytes[36..]).unwrap();
+            }
+            port.flush();
+            for bytes in take(&mut *far, 1, 64) {
+                assert!(bytes == sent);
+                back += 1;
+            }
+        }
+        let elapsed = start.elapsed().as_secs_f64();
+        let rate = FRAMES as f64 / elapsed;
+        say(&format!(
+            "{mode}, {len} bytes: {rate:.0} round trips/s on one thread (information)"
+        ));
+        for (end, name) in [(&port, "near"), (&far, "far")] {
+            let counters = end.counters();
+            assert_eq!(counters.rx_frames, FRAMES, "{mode} {name}: {counters:?}");
+            assert_eq!(counters.tx_frames, FRAMES, "{mode} {name}: {counters:?}");
+            assert_eq!(counters.rx_bytes, FRAMES * len as u64, "{mode} {name}");
+            assert_eq!(counters.tx_bytes, FRAMES * len as u64, "{mode} {name}");
+            assert_eq!(lost(&**end), 0, "{mode} {name}: {counters:?}");
+        }
+    }
+}

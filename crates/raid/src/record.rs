@@ -1,0 +1,289 @@
+//! The private record of a member: what the shelf knows of a LUN and md has no field for.
+//!
+//! Two slots of 32 KiB lie before the data. A new record goes to the slot that does not hold the
+//! present one, so that a torn write loses nothing.
+//!
+//! ```text
+//!  0 magic   8 format   12 CRC-32C   16 generation   24 set UUID   40 device number
+//! 44 payload bytes   48 data offset   56 zero   64 payload: JSON
+//! ```
+//!
+//! Invariants:
+//! * of two valid slots the one with the higher generation counts;
+//! * a slot that names another set, device or data offset than the md superblock beside it is
+//!   ignored: the md superblock is the truth, and others may have moved data over the slots;
+//! * the checksum covers header and payload, so that a torn, stale or foreign slot is told, and is
+//!   never fatal.
+
+use crate::Level;
+use crate::layout::SLOT_SECTORS;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+mod text;
+
+/// Bytes of a slot.
+pub const SLOT_BYTES: usize = 32 * 1024;
+
+const _: () = assert!(SLOT_BYTES as u64 == SLOT_SECTORS * 512);
+
+/// Format that this version writes, and the only one that it reads.
+pub const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"LedgeRec";
+const HEADER_BYTES: usize = 64;
+const CHECKSUM_OFFSET: usize = 12;
+
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawHeader {
+    magic: [u8; 8],
+    format: U32,
+    checksum: U32,
+    generation: U64,
+    set_uuid: [u8; 16],
+    dev_number: U32,
+    payload_bytes: U32,
+    data_offset: U64,
+    reserved: [u8; 8],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<RawHeader>() == HEADER_BYTES);
+    assert!(offset_of!(RawHeader, checksum) == CHECKSUM_OFFSET);
+    assert!(offset_of!(RawHeader, set_uuid) == 24);
+    assert!(offset_of!(RawHeader, data_offset) == 48);
+};
+
+/// Which member a record belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordOwner {
+    /// UUID of the array.
+    pub set_uuid: Uuid,
+    /// Device number in the array.
+    pub dev_number: u32,
+    /// Where the device's data begins.
+    pub data_offset_sectors: u64,
+}
+
+/// How far the LUN is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordState {
+    /// Being made: unless some member says `Complete`, there is no LUN yet.
+    Making,
+    /// There.
+    Complete,
+    /// Being removed: one member that says so suffices, and there is no LUN any more.
+    Removing,
+}
+
+/// What a record says. All members of a LUN say the same, but for `element`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// How far the LUN is in its life.
+    pub state: RecordState,
+    /// Number of the shelf.
+    pub shelf: u16,
+    /// The number that the shelf is about to have, while it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_shelf: Option<u16>,
+    /// Number of the LUN.
+    pub lun: u8,
+    /// Which of the LUN's RAIDs this set is, from 0.
+    pub part: u8,
+    /// How many RAIDs the LUN has.
+    pub parts: u8,
+    /// Which element of the RAID this member is, from 0.
+    pub element: u8,
+    /// How many elements the RAID has.
+    pub elements: u8,
+    /// Level.
+    #[serde(with = "text::level")]
+    pub level: Level,
+    /// Label of the LUN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Whether the LUN is served, and shall be again after a restart.
+    pub online: bool,
+    /// Serial number of the LUN.
+    pub serial: String,
+    /// AoE config string.
+    #[serde(with = "text::hex")]
+    pub config_string: Vec<u8>,
+    /// When the LUN was made.
+    pub created_unix_seconds: u64,
+}
+
+/// A record that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredRecord {
+    /// Which slot holds it, 0 or 1.
+    pub slot: usize,
+    /// Counts changes.
+    pub generation: u64,
+    /// What it says.
+    pub record: Record,
+}
+
+/// Why a slot holds no record of this member.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Nothing of ours was ever here.
+    #[error("empty slot")]
+    Empty,
+    /// A format that this version cannot read.
+    #[error("record of format {0}; this version reads format {FORMAT}")]
+    Format(u32),
+    /// A payload longer than the slot.
+    #[error("record of {0} bytes, more than a slot holds")]
+    Length(u32),
+    /// Torn or rotten.
+    #[error("record with checksum {found:#010x}, computed {computed:#010x}")]
+    Checksum {
+        /// As stored.
+        found: u32,
+        /// As it should be.
+        computed: u32,
+    },
+    /// A record of another member: left over from an earlier use of the disk.
+    #[error("record of another member (set {set_uuid}, device {dev_number})")]
+    OtherMember {
+        /// Its set.
+        set_uuid: Uuid,
+        /// Its device number.
+        dev_number: u32,
+    },
+    /// A payload that is not what it should be, though its checksum is right.
+    #[error("record that cannot be understood: {0}")]
+    Payload(String),
+}
+
+/// The record does not fit into a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("record of {0} bytes does not fit into a slot")]
+pub struct RecordTooLong(pub usize);
+
+/// What the two slots of a member hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slots {
+    /// The record that counts.
+    pub newest: Option<StoredRecord>,
+    /// What is wrong with each slot; an empty one is not wrong.
+    pub damage: [Option<RecordError>; 2],
+}
+
+/// Reads both slots of a member.
+#[must_use]
+pub fn read_slots(slots: [&[u8; SLOT_BYTES]; 2], owner: &RecordOwner) -> Slots {
+    let mut newest: Option<StoredRecord> = None;
+    let mut damage = [None, None];
+    for (slot, bytes) in slots.into_iter().enumerate() {
+        match decode(bytes, owner) {
+            Ok((generation, record)) => {
+                if newest
+                    .as_ref()
+                    .is_none_or(|newest| newest.generation < generation)
+                {
+                    newest = Some(StoredRecord {
+                        slot,
+                        generation,
+                        record,
+                    });
+                }
+            }
+            Err(RecordError::Empty) => {}
+            Err(error) => damage[slot] = Some(error),
+        }
+    }
+    Slots { newest, damage }
+}
+
+/// The bytes to write at the start of a slot: whole sectors, as many as needed.
+///
+/// # Errors
+/// When the record is longer than a slot.
+pub fn encode(
+    owner: &RecordOwner,
+    generation: u64,
+    record: &Record,
+) -> Result<Vec<u8>, RecordTooLong> {
+    // A record is strings and numbers; there is nothing in it that JSON does not have.
+    let payload = serde_json::to_vec(record).expect("a record is always JSON");
+    let used_bytes = HEADER_BYTES + payload.len();
+    let payload_bytes = u32::try_from(payload.len()).map_err(|_| RecordTooLong(used_bytes))?;
+    if used_bytes > SLOT_BYTES {
+        return Err(RecordTooLong(used_bytes));
+    }
+    let mut header = RawHeader {
+        magic: MAGIC,
+        format: U32::new(FORMAT),
+        checksum: U32::new(0),
+        generation: U64::new(generation),
+        set_uuid: owner.set_uuid.into_bytes(),
+        dev_number: U32::new(owner.dev_number),
+        payload_bytes: U32::new(payload_bytes),
+        data_offset: U64::new(owner.data_offset_sectors),
+        reserved: [0; 8],
+    };
+    header.checksum = U32::new(checksum(&header, &payload));
+    let mut bytes = vec![0; used_bytes.next_multiple_of(512)];
+    bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    bytes[HEADER_BYTES..used_bytes].copy_from_slice(&payload);
+    Ok(bytes)
+}
+
+fn decode(slot: &[u8; SLOT_BYTES], owner: &RecordOwner) -> Result<(u64, Record), RecordError> {
+    let Ok((header, rest)) = RawHeader::read_from_prefix(slot) else {
+        unreachable!("the header is shorter than a slot")
+    };
+    if header.magic != MAGIC {
+        return Err(RecordError::Empty);
+    }
+    if header.format.get() != FORMAT {
+        return Err(RecordError::Format(header.format.get()));
+    }
+    let payload = usize::try_from(header.payload_bytes.get())
+        .ok()
+        .and_then(|bytes| rest.get(..bytes))
+        .ok_or(RecordError::Length(header.payload_bytes.get()))?;
+    let (found, computed) = (header.checksum.get(), checksum(&header, payload));
+    if found != computed {
+        return Err(RecordError::Checksum { found, computed });
+    }
+    let written_for = RecordOwner {
+        set_uuid: Uuid::from_bytes(header.set_uuid),
+        dev_number: header.dev_number.get(),
+        data_offset_sectors: header.data_offset.get(),
+    };
+    if written_for != *owner {
+        let RecordOwner {
+            set_uuid,
+            dev_number,
+            ..
+        } = written_for;
+        return Err(RecordError::OtherMember {
+            set_uuid,
+            dev_number,
+        });
+    }
+    let record =
+        serde_json::from_slice(payload).map_err(|error| RecordError::Payload(error.to_string()))?;
+    Ok((header.generation.get(), record))
+}
+
+/// CRC-32C over the header, its own field taken as zero, and the payload.
+fn checksum(header: &RawHeader, payload: &[u8]) -> u32 {
+    let header = RawHeader {
+        checksum: U32::new(0),
+        ..*header
+    };
+    crc32c::crc32c_append(crc32c::crc32c(header.as_bytes()), payload)
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! Tests of the record codec and of the choice between slots.
+
+use super::*;
+use proptest::prelude::*;
+
+const OWNER: RecordOwner = RecordOwner {
+    set_uuid: Uuid::from_u128(7),
+    dev_number: 3,
+    data_offset_sectors: 264_192,
+};
+
+fn record() -> Record {
+    Record {
+        state: RecordState::Complete,
+        shelf: 1,
+        next_shelf: None,
+        lun: 0,
+        part: 0,
+        parts: 1,
+        element: 3,
+        elements: 16,
+        level: Level::Raid10,
+        label: Some("vm1".to_owned()),
+        online: true,
+        serial: "0123abcd-00-65a1b2c3".to_owned(),
+        config_string: b"\x00any bytes\xff".to_vec(),
+        created_unix_seconds: 1_700_000_000,
+    }
+}
+
+fn slot(generation: u64, record: &Record) -> [u8; SLOT_BYTES] {
+    let mut slot = [0; SLOT_BYTES];
+    let bytes = encode(&OWNER, generation, record).unwrap();
+    slot[..bytes.len()].copy_from_slice(&bytes);
+    slot
+}
+
+static EMPTY: [u8; SLOT_BYTES] = [0; SLOT_BYTES];
+
+#[test]
+fn the_higher_generation_counts_in_whichever_slot_it_lies() {
+    let older = slot(
+        4,
+        &Record {
+            online: false,
+            ..record()
+        },
+    );
+    let newer = slot(5, &record());
+    for (slots, at) in [([&older, &newer], 1), ([&newer, &older], 0)] {
+        let read = read_slots(slots, &OWNER);
+        let expected = StoredRecord {
+            slot: at,
+            generation: 5,
+            record: record(),
+        };
+        assert_eq!(read.newest, Some(expected));
+        assert_eq!(read.damage, [None, None]);
+    }
+}
+
+#[test]
+fn empty_slots_are_no_damage() {
+    let read = read_slots([&EMPTY, &EMPTY], &OWNER);
+    assert_eq!(
+        read,
+        Slots {
+            newest: None,
+            damage: [None, None]
+        }
+    );
+}
+
+#[test]
+fn a_torn_slot_is_told_and_the_other_counts() {
+    let older = slot(4, &record());
+    let mut torn = slot(
+        5,
+        &Record {
+            config_string: vec![7; 1024],
+            ..record()
+        },
+    );
+    torn[512..].fill(0);
+    let read = read_slots([&older, &torn], &OWNER);
+    assert_eq!(read.newest.unwrap().generation, 4);
+    assert!(matches!(
+        read.damage,
+        [None, Some(RecordError::Checksum { .. })]
+    ));
+}
+
+#[test]
+fn a_record_of_another_member_is_ignored() {
+    let bytes = slot(9, &record());
+    for owner in [
+        RecordOwner {
+            set_uuid: Uuid::from_u128(8),
+            ..OWNER
+        },
+        RecordOwner {
+            dev_number: 2,
+            ..OWNER
+        },
+        RecordOwner {
+            data_offset_sectors: 256,
+            ..OWNER
+        },
+    ] {
+        let read = read_slots([&bytes, &EMPTY], &owner);
+        assert_eq!(read.newest, None);
+        assert!(matches!(
+            read.damage[0],
+            Some(RecordError::OtherMember { .. })
+        ));
+    }
+}
+
+#[test]
+fn other_formats_and_lengths_are_told() {
+    let mut other_format = slot(1, &record());
+    other_format[8] = 2;
+    let mut too_long = slot(1, &record());
+    too_long[46] = 0xff;
+    let read = read_slots([&other_format, &too_long], &OWNER);
+    assert_eq!(read.damage[0], Some(RecordError::Format(2)));
+    assert!(matches!(read.damage[1], Some(RecordError::Length(_))));
+}
+
+#[test]
+fn fields_of_later_versions_are_read_over() {
+    let mut value = serde_json::to_value(record()).unwrap();
+    value["masks"] = serde_json::json!(["001122334455"]);
+    assert_eq!(serde_json::from_value::<Record>(value).unwrap(), record());
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_refused() {
+    let long = Record {
+        label: Some("x".repeat(SLOT_BYTES)),
+        ..record()
+    };
+    assert!(matches!(encode(&OWNER, 1, &long), Err(RecordTooLong(_))));
+}
+
+#[test]
+fn wrong_digits_in_the_config_string_are_refused() {
+    for digits in ["0", "0g", "é", "+1"] {
+        let mut value = serde_json::to_value(record()).unwrap();
+        value["config_string"] = digits.into();
+        assert!(serde_json::from_value::<Record>(value).is_err(), "{digits}");
+    }
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let level = prop::sample::select(vec![Level::Jbod, Level::Raid0, Level::Raid1, Level::Raid10]);
+    let state = prop::sample::select(vec![
+        RecordState::Making,
+        RecordState::Complete,
+        RecordState::Removing,
+    ]);
+    let numbers = (
+        any::<u16>(),
+        any::<Option<u16>>(),
+        any::<[u8; 5]>(),
+        any::<u64>(),
+    );
+    let texts = (
+        any::<Option<String>>(),
+        ".{0,20}",
+        prop::collection::vec(any::<u8>(), 0..1025),
+    );
+    (level, state, numbers, texts, any::<bool>()).prop_map(|(level, state, n, t, online)| Record {
+        state,
+        shelf: n.0,
+        next_shelf: n.1,
+        lun: n.2[0],
+        part: n.2[1],
+        parts: n.2[2],
+        element: n.2[3],
+        elements: n.2[4],
+        level,
+        label: t.0,
+        online,
+        serial: t.1,
+        config_string: t.2,
+        created_unix_seconds: n.3,
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read(record in any_record(), generation in any::<u64>()) {
+        let read = read_slots([&EMPTY, &slot(generation, &record)], &OWNER);
+        prop_assert_eq!(read.newest, Some(StoredRecord { slot: 1, generation, record }));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(
+        patches in prop::collection::vec((0..600_usize, any::<u8>()), 0..8),
+        noise in prop::collection::vec(any::<u8>(), 600),
+    ) {
+        let mut patched = slot(1, &record());
+        for (at, byte) in patches {
+            patched[at] = byte;
+        }
+        let mut noisy = EMPTY;
+        noisy[..8].copy_from_slice(b"LedgeRec");
+        noisy[8..600].copy_from_slice(&noise[8..]);
+        let read = read_slots([&patched, &noisy], &OWNER);
+        if let Some(newest) = read.newest {
+            // A change that the checksum does not see is no change.
+            prop_assert_eq!(newest.record, record());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The administration of a shelf: finds its LUNs on the drives, changes them, and hands views of
+//! them to the data path.
+//!
+//! Everything that is known of a LUN lies on its members: an md v1.2 superblock, which says what the
+//! array is and which members are good, and a record of ours, which says everything else. A LUN is
+//! found again whatever slots its drives are in.
+//!
+//! Invariants:
+//! * a change is durable on the drives before it is reported, and a crash between any two writes
+//!   leaves the LUN as before or as after ([`change`] says how for each change);
+//! * a redundant LUN is marked dirty durably before it is served, and clean only when its mirrors
+//!   are known to agree; found dirty at start, it is never marked clean here (that takes a resync);
+//! * that a member failed is durable on the survivors before a view without it is attached, so that
+//!   nothing is acknowledged that a restart would look for on the failed member;
+//! * the last copy of anything is never given up.
+//!
+//! It does not read or write data, and sees neither files nor threads nor a clock: those come in
+//! through [`Parts`].
+
+use crate::admin::{
+    Admin, AdminError, DriveSlot, DriveStatus, LunNumber, LunStatus, MakeRequest, PortStatus,
+};
+use crate::plane::DataPlane;
+use aoe::Shelf;
+use std::collections::BTreeMap;
+use std::fmt;
+use uuid::Uuid;
+
+mod assemble;
+mod change;
+mod drives;
+mod failure;
+mod lun;
+mod make;
+mod rounds;
+mod scan;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+pub use drives::{Drive, NoDrive};
+pub use failure::MemberFailure;
+
+use drives::Drives;
+use lun::Lun;
+
+/// Where the shelf number is kept.
+pub trait ShelfStore: Send {
+    /// Stores it; durable and atomic when this returns.
+    ///
+    /// # Errors
+    /// What went wrong, and where; then the old number is still stored.
+    fn save_shelf(&mut self, shelf: Shelf) -> Result<(), String>;
+}
+
+/// What a [`Manager`] is made of.
+pub struct Parts {
+    /// The shelf number, if one was set.
+    pub shelf: Option<Shelf>,
+    /// Every configured slot; each slot once.
+    pub drives: Vec<Drive>,
+    /// Every port.
+    pub ports: Vec<PortStatus>,
+    /// The workers.
+    pub plane: Box<dyn DataPlane>,
+    /// Where the shelf number is kept.
+    pub store: Box<dyn ShelfStore>,
+    /// Tells the time, in seconds since 1970.
+    pub now_unix_seconds: Box<dyn FnMut() -> u64 + Send>,
+    /// Gives a new random UUID each time.
+    pub new_uuid: Box<dyn FnMut() -> Uuid + Send>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("shelf", &self.shelf).finish_non_exhaustive()
+    }
+}
+
+/// The administration of one shelf.
+pub struct Manager {
+    shelf: Option<Shelf>,
+    drives: Drives,
+    luns: BTreeMap<LunNumber, Lun>,
+    ports: Vec<PortStatus>,
+    plane: Box<dyn DataPlane>,
+    store: Box<dyn ShelfStore>,
+    now_unix_seconds: Box<dyn FnMut() -> u64 + Send>,
+    new_uuid: Box<dyn FnMut() -> Uuid + Send>,
+    notices: Vec<String>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("shelf", &self.shelf)
+            .field("luns", &self.luns)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Manager {
+    /// Finds the LUNs on the drives, finishes or undoes what a crash interrupted, and serves those
+    /// that were served. What it cannot do is told by [`Manager::take_notices`] and in the listings;
+    /// a start never fails.
+    #[must_use]
+    pub fn start(parts: Parts) -> Self {
+        let mut manager = Self {
+            shelf: parts.shelf,
+            drives: Drives::new(parts.drives),
+            luns: BTreeMap::new(),
+            ports: parts.ports,
+            plane: parts.plane,
+            store: parts.store,
+            now_unix_seconds: parts.now_unix_seconds,
+            new_uuid: parts.new_uuid,
+            notices: Vec::new(),
+        };
+        manager.assemble();
+        manager
+    }
+
+    /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Stops serving everything, in good order. LUNs stay recorded as online, so that the next start
+    /// serves them again.
+    pub fn shutdown(&mut self) {
+        let online: Vec<_> =
+            self.luns.values().filter(|lun| lun.is_live).map(|lun| lun.number).collect();
+        for number in online {
+            match self.plane.detach(number) {
+                Ok(()) => self.went_quiet(number),
+                Err(reason) => self.notices.push(format!(
+                    "LUN {number} was not stopped and stays marked dirty: {reason}"
+                )),
+            }
+        }
+    }
+
+    /// `<shelf>.<slot>`, as administrators name a drive.
+    fn drive_name(&self, slot: DriveSlot) -> String {
+        self.shelf.map_or_else(|| format!("?.{slot}"), |shelf| format!("{shelf}.{slot}"))
+    }
+}
+
+impl Admin for Manager {
+    fn shelf(&self) -> Option<Shelf> {
+        self.shelf
+    }
+
+    fn drives(&self) -> Vec<DriveStatus> {
+        self.drives.iter().map(drives::Entry::status).collect()
+    }
+
+    fn luns(&self) -> Vec<LunStatus> {
+        self.luns.values().map(|lun| lun.status(&self.drives)).collect()
+    }
+
+    fn ports(&self) -> Vec<PortStatus> {
+        self.ports.clone()
+    }
+
+    fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        self.make_lun(request)
+    }
+
+    fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {
+        self.bring_online(lun)
+    }
+
+    fn offline(&mut self, lun: LunNumber) -> Result<(), AdminError> {
+        self.take_offline(lun)
+    }
+
+    fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        self.remove_lun(lun, force)
+    }
+
+    fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {
+        self.change_shelf(number)
+    }
+}

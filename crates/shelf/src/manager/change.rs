@@ -1,0 +1,185 @@
+//! Changes of a LUN that is there: online, offline, remove.
+//!
+//! How each survives a crash at any write:
+//! * **online**: the records say so (the change is done with the first), then the superblocks are
+//!   marked dirty, then the data path gets the view. A start serves what the records call online.
+//! * **offline**: the data path lets go, the records say so, then the superblocks are marked clean.
+//!   A crash before the last leaves a LUN that is offline and needs a resync it did not need.
+//! * **remove**: the records say `Removing` (done with the first), then the metadata is erased, drive
+//!   by drive. A start erases what is left of a LUN that any member calls so.
+
+use super::{LunNumber, Manager};
+use crate::admin::AdminError;
+use raid::md::Resync;
+use raid::record::{Record, RecordState};
+
+impl Manager {
+    pub(super) fn bring_online(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        let lun = self.luns.get(&number).ok_or(AdminError::NoSuchLun(number))?;
+        if lun.is_live {
+            return Ok(());
+        }
+        if !lun.can_serve() {
+            let reason = format!("too many elements are missing or failed: {}", lun.absent_elements());
+            return Err(AdminError::LunFailed { lun: number, reason });
+        }
+        let record = Record { online: true, ..lun.record.clone() };
+        self.record(number, record)?;
+        let served = self.go_live(number);
+        if served.is_err()
+            && let Some(lun) = self.luns.get(&number)
+        {
+            let record = Record { online: false, ..lun.record.clone() };
+            if let Err(error) = self.record(number, record) {
+                self.notices.push(format!("LUN {number} is still recorded as online: {error}"));
+            }
+            self.went_quiet(number);
+        }
+        served
+    }
+
+    /// Serves a LUN that the records call online.
+    pub(super) fn go_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        let Some(mut rounds) = self.rounds(number) else {
+            return Err(AdminError::NoSuchLun(number));
+        };
+        if rounds.lun.is_redundant() {
+            rounds.superblocks(Resync::DirtyFrom(0)).map_err(|reason| {
+                AdminError::Io(format!("LUN {number} could not be marked dirty: {reason}"))
+            })?;
+        }
+        rounds.lun.is_live = true;
+        if let Err(error) = self.attach_if_live(number) {
+            if let Some(lun) = self.luns.get_mut(&number) {
+                lun.is_live = false;
+            }
+            return Err(error);
+        }
+        self.plane.advertise(number);
+        Ok(())
+    }
+
+    pub(super) fn take_offline(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        let lun = self.luns.get(&number).ok_or(AdminError::NoSuchLun(number))?;
+        let (was_live, is_recorded_online) = (lun.is_live, lun.record.online);
+        let record = Record { online: false, ..lun.record.clone() };
+        if was_live {
+            self.stop(number)?;
+        }
+        if is_recorded_online && let Err(error) = self.record(number, record) {
+            self.resume(number, was_live);
+            return Err(error);
+        }
+        self.went_quiet(number);
+        Ok(())
+    }
+
+    pub(super) fn remove_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
+        let lun = self.luns.get(&number).ok_or(AdminError::NoSuchLun(number))?;
+        let was_live = lun.is_live;
+        if was_live && !force {
+            return Err(AdminError::LunOnline { lun: number, action: "removal" });
+        }
+        if was_live {
+            self.stop(number)?;
+        }
+        let failures = match self.erase_lun(number) {
+            Ok(failures) => failures,
+            Err(reason) => {
+                self.resume(number, was_live);
+                let text = format!("LUN {number} could not be removed: {reason}");
+                return Err(AdminError::Io(text));
+            }
+        };
+        self.forget(number);
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(AdminError::Io(format!(
+            "LUN {number} is removed, but not all drives could be erased: {}",
+            failures.join("; ")
+        )))
+    }
+
+    /// Removes a LUN from its drives. Gives what could not be erased.
+    ///
+    /// # Errors
+    /// When no member took the record that says so; then nothing was erased.
+    pub(super) fn erase_lun(&mut self, number: LunNumber) -> Result<Vec<String>, String> {
+        let Some(mut rounds) = self.rounds(number) else {
+            return Ok(Vec::new());
+        };
+        if !rounds.lun.is_recorded() {
+            return Ok(Vec::new());
+        }
+        let record = Record { state: RecordState::Removing, ..rounds.lun.record.clone() };
+        // Two ahead, as an earlier change may be unfinished on an absent member.
+        let generation = rounds.lun.generation + 2;
+        let failures = rounds.write_records(generation, &record);
+        let normal = rounds.lun.members.iter().filter(|member| member.is_normal()).count();
+        if failures.len() == normal {
+            return Err(super::rounds::reasons(&failures));
+        }
+        rounds.lun.generation = generation;
+        Ok(rounds.erase())
+    }
+
+    /// A LUN is no more; its drives are what they were, or free if they were erased.
+    pub(super) fn forget(&mut self, number: LunNumber) {
+        let Some(lun) = self.luns.remove(&number) else {
+            return;
+        };
+        for drive in lun.members.iter().filter_map(super::lun::Member::drive) {
+            let is_ours = |entry: &super::drives::Entry| {
+                matches!(entry.usage, super::drives::Usage::Element(id) if id.lun == number)
+            };
+            if self.drives.get(drive).is_some_and(is_ours) {
+                self.drives.release(drive);
+            }
+        }
+    }
+
+    /// Makes a record durable.
+    pub(super) fn record(&mut self, number: LunNumber, record: Record) -> Result<(), AdminError> {
+        let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
+        rounds.record(record).map_err(|reason| {
+            AdminError::Io(format!("LUN {number} could not be changed: {reason}"))
+        })
+    }
+
+    /// Takes a LUN from the data path.
+    fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        self.plane.detach(number).map_err(|reason| {
+            AdminError::Io(format!("the workers did not let go of LUN {number}: {reason}"))
+        })?;
+        if let Some(lun) = self.luns.get_mut(&number) {
+            lun.is_live = false;
+        }
+        Ok(())
+    }
+
+    /// Serves a LUN again that could not be changed.
+    fn resume(&mut self, number: LunNumber, was_live: bool) {
+        if let Some(lun) = self.luns.get_mut(&number) {
+            lun.is_live = was_live;
+        }
+        if let Err(error) = self.attach_if_live(number) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// A LUN takes no more I/O, or never did: marks it clean if its mirrors are known to agree. When
+    /// that fails it stays dirty, which costs a resync and nothing else.
+    pub(super) fn went_quiet(&mut self, number: LunNumber) {
+        let Some(mut rounds) = self.rounds(number) else {
+            return;
+        };
+        rounds.lun.is_live = false;
+        if !rounds.lun.is_dirty || rounds.lun.is_unsynced {
+            return;
+        }
+        if let Err(reason) = rounds.superblocks(Resync::Clean) {
+            self.notices.push(format!("LUN {number} could not be marked clean: {reason}"));
+        }
+    }
+}

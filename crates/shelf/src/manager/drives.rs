@@ -1,0 +1,194 @@
+//! The drives of the shelf: what is in each slot and what it is used for.
+
+use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId};
+use crate::plane::MetadataDrive;
+use std::fmt;
+
+/// Why a slot has no drive to use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoDrive {
+    /// There is none.
+    Missing,
+    /// It could not be opened, or is claimed by somebody else.
+    Down(String),
+}
+
+/// A configured slot.
+pub struct Drive {
+    /// Number of the slot.
+    pub slot: DriveSlot,
+    /// Where the drive was opened from.
+    pub path: String,
+    /// What kind of drive it is: the model, or `file`, or `ram`.
+    pub model: String,
+    /// A remark for `show`.
+    pub note: Option<String>,
+    /// The drive.
+    pub drive: Result<Box<dyn MetadataDrive>, NoDrive>,
+    /// What the prober of signatures found on it, in words such as "an ext4 file system". On members
+    /// of LUNs of this shelf it is disregarded.
+    pub foreign: Option<String>,
+}
+
+impl fmt::Debug for Drive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drive")
+            .field("slot", &self.slot)
+            .field("path", &self.path)
+            .field("foreign", &self.foreign)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a drive is used for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Usage {
+    /// For nothing.
+    Free,
+    /// For something that is not ours.
+    Foreign(String),
+    /// For a LUN of another shelf.
+    Elsewhere { shelf: u16, lun: u8 },
+    /// For a LUN.
+    Element(ElementId),
+}
+
+/// A slot and what became of it.
+pub(super) struct Entry {
+    pub(super) drive: Drive,
+    pub(super) usage: Usage,
+}
+
+impl Entry {
+    pub(super) fn size_sectors(&self) -> Option<u64> {
+        self.drive.drive.as_ref().ok().map(|drive| drive.size_sectors())
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_sectors().map_or(0, |sectors| sectors * 512)
+    }
+
+    /// State, and why.
+    pub(super) fn state(&self) -> (DriveState, Option<&str>) {
+        match &self.drive.drive {
+            Ok(_) => (DriveState::Up, None),
+            Err(NoDrive::Missing) => (DriveState::Missing, None),
+            Err(NoDrive::Down(reason)) => (DriveState::Down, Some(reason)),
+        }
+    }
+
+    pub(super) fn status(&self) -> DriveStatus {
+        let (state, reason) = self.state();
+        DriveStatus {
+            slot: self.drive.slot,
+            size_bytes: self.size_bytes(),
+            state,
+            role: match &self.usage {
+                Usage::Free => DriveRole::Free,
+                Usage::Element(id) => DriveRole::Element(*id),
+                usage => DriveRole::Foreign(usage.foreign().unwrap_or_default()),
+            },
+            model: self.drive.model.clone(),
+            path: self.drive.path.clone(),
+            note: reason.map(str::to_owned).or_else(|| self.drive.note.clone()),
+        }
+    }
+}
+
+impl Usage {
+    /// What the drive carries that is not ours.
+    pub(super) fn foreign(&self) -> Option<String> {
+        match self {
+            Self::Foreign(what) => Some(what.clone()),
+            Self::Elsewhere { shelf, lun } => Some(format!("LUN {lun} of shelf {shelf}")),
+            Self::Free | Self::Element(_) => None,
+        }
+    }
+}
+
+/// All slots, in order.
+pub(super) struct Drives(Vec<Entry>);
+
+impl Drives {
+    pub(super) fn new(mut drives: Vec<Drive>) -> Self {
+        drives.sort_by_key(|drive| drive.slot);
+        let entry = |drive: Drive| Entry { usage: unused(&drive), drive };
+        Self(drives.into_iter().map(entry).collect())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter()
+    }
+
+    pub(super) fn get(&self, slot: DriveSlot) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.drive.slot == slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: DriveSlot) -> Option<&mut Entry> {
+        self.0.iter_mut().find(|entry| entry.drive.slot == slot)
+    }
+
+    pub(super) fn set_usage(&mut self, slot: DriveSlot, usage: Usage) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.usage = usage;
+        }
+    }
+
+    /// Takes a drive for a LUN.
+    pub(super) fn claim(&mut self, slot: DriveSlot, id: ElementId) {
+        self.set_usage(slot, Usage::Element(id));
+    }
+
+    /// A drive is in no LUN any more, and nothing of ours is on it.
+    pub(super) fn erased(&mut self, slot: DriveSlot) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.drive.foreign = None;
+            entry.usage = Usage::Free;
+        }
+    }
+
+    /// A drive is in no LUN any more, and is as it was before.
+    pub(super) fn release(&mut self, slot: DriveSlot) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.usage = unused(&entry.drive);
+        }
+    }
+
+    /// Reads metadata.
+    pub(super) fn read(
+        &mut self,
+        slot: DriveSlot,
+        sector: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), String> {
+        self.device(slot)?
+            .read(sector, buffer)
+            .map_err(|error| format!("drive in slot {slot}: {error}"))
+    }
+
+    /// Writes metadata; durable when this returns.
+    pub(super) fn write(
+        &mut self,
+        slot: DriveSlot,
+        sector: u64,
+        data: &[u8],
+    ) -> Result<(), String> {
+        self.device(slot)?
+            .write(sector, data)
+            .map_err(|error| format!("drive in slot {slot}: {error}"))
+    }
+
+    fn device(&mut self, slot: DriveSlot) -> Result<&mut Box<dyn MetadataDrive>, String> {
+        let entry = self.get_mut(slot).ok_or_else(|| format!("slot {slot} does not exist"))?;
+        match &mut entry.drive.drive {
+            Ok(drive) => Ok(drive),
+            Err(NoDrive::Missing) => Err(format!("drive in slot {slot} is missing")),
+            Err(NoDrive::Down(reason)) => Err(format!("drive in slot {slot} is down: {reason}")),
+        }
+    }
+}
+
+/// What a drive is used for that is in no LUN.
+fn unused(drive: &Drive) -> Usage {
+    drive.foreign.clone().map_or(Usage::Free, Usage::Foreign)
+}

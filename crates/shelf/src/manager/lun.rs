@@ -1,0 +1,209 @@
+//! A LUN in memory: what its members' metadata says, and what is true of it now.
+
+use super::drives::Drives;
+use crate::admin::{
+    DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
+};
+use crate::plane::{LunView, MemberView, PartView};
+use aoe::{SECTOR_BYTES, Shelf};
+use ata::identify::IdentifySpec;
+use raid::Geometry;
+use raid::layout::MetadataPlaces;
+use raid::md::Superblock;
+use raid::record::{Record, RecordOwner};
+
+/// The metadata of a member, as it is on its drive.
+#[derive(Clone, Debug)]
+pub(super) struct Metadata {
+    pub(super) superblock: Superblock,
+    /// Which private slot holds the present record.
+    pub(super) slot: usize,
+}
+
+impl Metadata {
+    /// Whose record the private slots hold.
+    pub(super) const fn owner(superblock: &Superblock) -> RecordOwner {
+        RecordOwner {
+            set_uuid: superblock.set_uuid(),
+            dev_number: superblock.dev_number(),
+            data_offset_sectors: superblock.data_offset_sectors(),
+        }
+    }
+
+    /// Where the metadata lies. Every member of ours has room for it.
+    pub(super) fn places(superblock: &Superblock) -> MetadataPlaces {
+        MetadataPlaces::of(superblock.data_offset_sectors())
+            .expect("a member is only taken when it has room for our metadata")
+    }
+}
+
+/// An element of a LUN.
+#[derive(Clone, Debug)]
+pub(super) enum Member {
+    /// In use.
+    Normal {
+        drive: DriveSlot,
+        data_offset_sectors: u64,
+        /// `None` for raw.
+        metadata: Option<Box<Metadata>>,
+    },
+    /// Its drive is there, but failed, or missed changes.
+    Failed { drive: DriveSlot },
+    /// No drive holds it.
+    Missing,
+}
+
+impl Member {
+    pub(super) const fn drive(&self) -> Option<DriveSlot> {
+        match self {
+            Self::Normal { drive, .. } | Self::Failed { drive } => Some(*drive),
+            Self::Missing => None,
+        }
+    }
+
+    pub(super) const fn is_normal(&self) -> bool {
+        matches!(self, Self::Normal { .. })
+    }
+
+    pub(super) fn metadata_mut(&mut self) -> Option<(DriveSlot, &mut Metadata)> {
+        match self {
+            Self::Normal { drive, metadata: Some(metadata), .. } => Some((*drive, metadata)),
+            _ => None,
+        }
+    }
+}
+
+/// A LUN. It has one RAID.
+#[derive(Clone, Debug)]
+pub(super) struct Lun {
+    pub(super) number: LunNumber,
+    pub(super) geometry: Geometry,
+    /// In element order.
+    pub(super) members: Vec<Member>,
+    /// What the members' records say; `element` is each member's own.
+    pub(super) record: Record,
+    /// Generation of that record.
+    pub(super) generation: u64,
+    /// Event count of the superblocks.
+    pub(super) events: u64,
+    /// Whether the superblocks say, or may say, dirty.
+    pub(super) is_dirty: bool,
+    /// Whether mirrors may differ.
+    pub(super) is_unsynced: bool,
+    /// Whether it is attached to the data path.
+    pub(super) is_live: bool,
+}
+
+impl Lun {
+    /// Whether it has metadata; raw has none.
+    pub(super) const fn is_recorded(&self) -> bool {
+        !matches!(self.geometry.level(), raid::Level::Raw)
+    }
+
+    pub(super) const fn is_redundant(&self) -> bool {
+        self.geometry.level().is_redundant()
+    }
+
+    pub(super) fn can_serve(&self) -> bool {
+        self.can_serve_without(&[])
+    }
+
+    /// Whether it could serve if these elements were gone too.
+    pub(super) fn can_serve_without(&self, lost: &[u8]) -> bool {
+        self.geometry.can_serve(|element| {
+            self.members[usize::from(element)].is_normal() && !lost.contains(&element)
+        })
+    }
+
+    pub(super) fn all_normal(&self) -> bool {
+        self.members.iter().all(Member::is_normal)
+    }
+
+    pub(super) const fn element_id(&self, member: u8) -> ElementId {
+        ElementId { lun: self.number, part: 0, member }
+    }
+
+    /// Members with their element numbers.
+    pub(super) fn elements(&self) -> impl Iterator<Item = (u8, &Member)> {
+        (0..).zip(&self.members)
+    }
+
+    /// The elements that take no I/O, as words.
+    pub(super) fn absent_elements(&self) -> String {
+        let absent: Vec<_> = self
+            .elements()
+            .filter(|(_, member)| !member.is_normal())
+            .map(|(element, _)| self.element_id(element).to_string())
+            .collect();
+        absent.join(", ")
+    }
+
+    fn state(&self) -> RaidState {
+        let failed = !self.can_serve();
+        RaidState { failed, degraded: !failed && self.is_redundant() && !self.all_normal() }
+    }
+
+    pub(super) fn status(&self, drives: &Drives) -> LunStatus {
+        let size_bytes = self.geometry.capacity_sectors() * SECTOR_BYTES as u64;
+        let elements = self.elements().map(|(element, member)| ElementStatus {
+            id: self.element_id(element),
+            state: match member {
+                Member::Normal { .. } => ElementState::Normal,
+                Member::Failed { .. } => ElementState::Failed,
+                Member::Missing => ElementState::Missing,
+            },
+            size_bytes: member
+                .drive()
+                .and_then(|slot| drives.get(slot))
+                .map_or(0, super::drives::Entry::size_bytes),
+            drive: member.drive(),
+        });
+        let part = PartStatus {
+            part: 0,
+            size_bytes,
+            level: self.geometry.level(),
+            state: self.state(),
+            elements: elements.collect(),
+        };
+        LunStatus {
+            lun: self.number,
+            size_bytes,
+            online: self.is_live,
+            label: self.record.label.clone(),
+            serial: self.record.serial.clone(),
+            config_string: self.record.config_string.clone(),
+            parts: vec![part],
+        }
+    }
+
+    /// What the data path needs of it.
+    pub(super) fn view(&self, shelf: Shelf) -> LunView {
+        let capacity_sectors = self.geometry.capacity_sectors();
+        let members = self.members.iter().map(|member| match member {
+            Member::Normal { drive, data_offset_sectors, .. } => {
+                Some(MemberView { drive: *drive, data_offset_sectors: *data_offset_sectors })
+            }
+            Member::Failed { .. } | Member::Missing => None,
+        });
+        let identify = IdentifySpec {
+            sectors: capacity_sectors,
+            serial: &self.record.serial,
+            firmware: env!("CARGO_PKG_VERSION"),
+            model: &format!("Ledge {}", self.geometry.level()),
+            solid_state: false,
+        };
+        LunView {
+            lun: self.number,
+            shelf,
+            online: true,
+            capacity_sectors,
+            parts: vec![PartView {
+                geometry: self.geometry,
+                members: members.collect(),
+                mirrors_unsynced: self.is_unsynced,
+            }],
+            identify: Box::new(identify.build()),
+            config_string: self.record.config_string.clone(),
+        }
+    }
+}

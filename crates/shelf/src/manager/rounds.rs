@@ -1,0 +1,227 @@
+//! Rounds of writes: one change, written to every member of a LUN.
+//!
+//! * A *record round* writes the same record with a higher generation to each member's idle slot.
+//!   After a crash within it the highest generation counts and is completed at start, so the change
+//!   is done as soon as one member has it.
+//! * A *superblock round* writes the members' roles and the dirty mark with a higher event count.
+//!   The freshest superblock counts.
+//!
+//! A member that fails a write is given up if the others hold all data, durably: with another
+//! superblock round on them, repeated until it fails nobody. Otherwise the round is undone as far as
+//! the drives let it.
+
+use super::drives::Drives;
+use super::lun::{Lun, Member, Metadata};
+use super::{LunNumber, Manager};
+use raid::layout::SUPERBLOCK_SECTOR;
+use raid::md::{Resync, Role};
+use raid::record::{Record, encode};
+
+/// Elements that failed a write, and how.
+pub(super) type Failures = Vec<(u8, String)>;
+
+/// A LUN and what its rounds need.
+pub(super) struct Rounds<'a> {
+    pub(super) drives: &'a mut Drives,
+    pub(super) lun: &'a mut Lun,
+    pub(super) notices: &'a mut Vec<String>,
+    pub(super) now_unix_seconds: u64,
+}
+
+impl Manager {
+    /// The rounds of a LUN that is there.
+    pub(super) fn rounds(&mut self, number: LunNumber) -> Option<Rounds<'_>> {
+        let now_unix_seconds = (self.now_unix_seconds)();
+        let lun = self.luns.get_mut(&number)?;
+        Some(Rounds {
+            drives: &mut self.drives,
+            lun,
+            notices: &mut self.notices,
+            now_unix_seconds,
+        })
+    }
+}
+
+impl Rounds<'_> {
+    /// Makes a record durable on every member. On an error the old one counts, unless the drives
+    /// refuse that too; the text says so.
+    pub(super) fn record(&mut self, record: Record) -> Result<(), String> {
+        if !self.lun.is_recorded() {
+            self.lun.record = record;
+            return Ok(());
+        }
+        let generation = self.next_generation();
+        let failures = self.write_records(generation, &record);
+        self.lun.generation = generation;
+        if failures.is_empty() {
+            self.lun.record = record;
+            return Ok(());
+        }
+        if self.can_lose(&failures) {
+            self.lun.record = record;
+            return self.give_up(&failures);
+        }
+        let old = self.lun.record.clone();
+        let generation = self.next_generation();
+        let undo_failures = self.write_records(generation, &old);
+        self.lun.generation = generation;
+        let end = if undo_failures.is_empty() {
+            "nothing was changed"
+        } else {
+            "it may show after a restart"
+        };
+        Err(format!("{}; {end}", reasons(&failures)))
+    }
+
+    /// A generation that wins over every other on any member. An unfinished change on an absent
+    /// member is one ahead at most, so a change made without it goes two ahead.
+    fn next_generation(&self) -> u64 {
+        self.lun.generation + if self.lun.all_normal() { 1 } else { 2 }
+    }
+
+    /// Writes a record to the idle slot of every member, and gives the members that failed.
+    pub(super) fn write_records(&mut self, generation: u64, record: &Record) -> Failures {
+        let mut failures = Vec::new();
+        for (element, member) in (0..).zip(&mut self.lun.members) {
+            let Some((drive, metadata)) = member.metadata_mut() else {
+                continue;
+            };
+            let slot = 1 - metadata.slot;
+            let sector = Metadata::places(&metadata.superblock).slots[slot].sector;
+            let own = Record { element, ..record.clone() };
+            let written = encode(&Metadata::owner(&metadata.superblock), generation, &own)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| self.drives.write(drive, sector, &bytes));
+            match written {
+                Ok(()) => metadata.slot = slot,
+                Err(reason) => failures.push((element, reason)),
+            }
+        }
+        failures
+    }
+
+    /// Makes roles and the dirty mark durable on every member. Elements that are not normal get the
+    /// role of a failed device: from now on the members are ahead of them.
+    pub(super) fn superblocks(&mut self, resync: Resync) -> Result<(), String> {
+        let before = self.lun.members.clone();
+        // Until all members say clean, some may say dirty.
+        self.lun.is_dirty |= resync != Resync::Clean;
+        loop {
+            self.lun.events += 1;
+            let failures = self.write_superblocks(resync);
+            if failures.is_empty() {
+                self.lun.is_dirty = resync != Resync::Clean;
+                return Ok(());
+            }
+            if !self.can_lose(&failures) {
+                self.lun.members = before;
+                return Err(reasons(&failures));
+            }
+            self.mark_failed(&failures);
+        }
+    }
+
+    /// Writes every member's superblock as it is to be, and gives the members that failed.
+    pub(super) fn write_superblocks(&mut self, resync: Resync) -> Failures {
+        let lun = &mut *self.lun;
+        let roles: Vec<(u32, Role)> = lun
+            .elements()
+            .map(|(element, member)| (lun.geometry.md_role(element), member.is_normal()))
+            .map(|(role, is_normal)| {
+                (u32::from(role), if is_normal { Role::Active(role) } else { Role::Faulty })
+            })
+            .collect();
+        let name = format!("{}:{}", lun.record.shelf, lun.number);
+        let mut failures = Vec::new();
+        for (element, member) in (0..).zip(&mut lun.members) {
+            let Some((drive, metadata)) = member.metadata_mut() else {
+                continue;
+            };
+            let superblock = &mut metadata.superblock;
+            for (dev_number, role) in &roles {
+                superblock.set_role(*dev_number, *role);
+            }
+            superblock.set_name(&name);
+            superblock.set_resync(resync);
+            superblock.set_events(lun.events, self.now_unix_seconds);
+            let block = superblock.encode();
+            if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
+                failures.push((element, reason));
+            }
+        }
+        failures
+    }
+
+    /// What the superblocks are to say of the mirrors now.
+    pub(super) const fn present_resync(&self) -> Resync {
+        if self.lun.is_dirty { Resync::DirtyFrom(0) } else { Resync::Clean }
+    }
+
+    /// Whether the LUN can serve without the members that failed.
+    fn can_lose(&self, failures: &Failures) -> bool {
+        let lost: Vec<u8> = failures.iter().map(|(element, _)| *element).collect();
+        self.lun.is_redundant() && self.lun.can_serve_without(&lost)
+    }
+
+    /// Gives up members, durably.
+    pub(super) fn give_up(&mut self, failures: &Failures) -> Result<(), String> {
+        let before = self.lun.members.clone();
+        self.mark_failed(failures);
+        let resync = self.present_resync();
+        self.superblocks(resync).inspect_err(|_| self.lun.members = before)
+    }
+
+    fn mark_failed(&mut self, failures: &Failures) {
+        for (element, reason) in failures {
+            let id = self.lun.element_id(*element);
+            self.notices.push(format!("element {id} failed: {reason}"));
+            let member = &mut self.lun.members[usize::from(*element)];
+            if let Some(drive) = member.drive() {
+                *member = Member::Failed { drive };
+            }
+        }
+    }
+
+    /// Erases our metadata from every drive of the LUN, those that are no longer part of it first:
+    /// their records do not know that it is removed. Drives that fail keep it.
+    pub(super) fn erase(&mut self) -> Vec<String> {
+        let mut drives: Vec<_> = self
+            .lun
+            .members
+            .iter()
+            .filter_map(|member| Some((member.is_normal(), member.drive()?)))
+            .collect();
+        drives.sort_by_key(|(is_normal, _)| *is_normal);
+        let mut failures = Vec::new();
+        for (_, drive) in drives {
+            match erase_drive(self.drives, drive) {
+                Ok(()) => self.drives.erased(drive),
+                Err(reason) => failures.push(reason),
+            }
+        }
+        failures
+    }
+}
+
+/// Erases the superblock of a drive, then its records, wherever either layout has them. From the
+/// first write on the drive is no member.
+pub(super) fn erase_drive(drives: &mut Drives, drive: super::DriveSlot) -> Result<(), String> {
+    use raid::layout::MetadataPlaces;
+    use raid::md::{Superblock, raw::BLOCK_BYTES};
+    let mut block = [0; BLOCK_BYTES];
+    drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
+    let places = Superblock::decode(&block)
+        .ok()
+        .and_then(|superblock| MetadataPlaces::of(superblock.data_offset_sectors()));
+    drives.write(drive, SUPERBLOCK_SECTOR, &[0; BLOCK_BYTES])?;
+    for slot in places.iter().flat_map(|places| &places.slots) {
+        drives.write(drive, slot.sector, &[0; 512])?;
+    }
+    Ok(())
+}
+
+/// What went wrong, in a line.
+pub(super) fn reasons(failures: &Failures) -> String {
+    let reasons: Vec<&str> = failures.iter().map(|(_, reason)| reason.as_str()).collect();
+    reasons.join("; ")
+}

@@ -1,0 +1,118 @@
+//! What is on a drive: reads its superblock and its record, and decides whose it is.
+
+use super::drives::{Drives, NoDrive, Usage};
+use super::lun::Metadata;
+use crate::admin::{DriveSlot, LunNumber};
+use raid::Geometry;
+use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
+use raid::md::raw::BLOCK_BYTES;
+use raid::md::{Superblock, SuperblockError};
+use raid::record::{RecordError, SLOT_BYTES, Slots, StoredRecord, read_slots};
+
+/// A drive with a superblock and a record that belong together.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) drive: DriveSlot,
+    pub(super) superblock: Superblock,
+    pub(super) geometry: Geometry,
+    pub(super) stored: StoredRecord,
+}
+
+/// Looks at every drive that is in no LUN, notes what it carries, and gives those that are members
+/// of a LUN. A drive that cannot be read is down from now on.
+pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candidate> {
+    let idle: Vec<_> = drives
+        .iter()
+        .filter(|entry| !matches!(entry.usage, Usage::Element(_)))
+        .map(|entry| (entry.drive.slot, entry.size_sectors().unwrap_or(0)))
+        .filter(|(_, sectors)| *sectors >= DEVICE_SECTORS_MIN)
+        .collect();
+    let mut candidates = Vec::new();
+    for (slot, size_sectors) in idle {
+        match look_at(drives, slot, size_sectors, notices) {
+            Ok(Look::NotMd) => drives.release(slot),
+            Ok(Look::Foreign(what)) => drives.set_usage(slot, Usage::Foreign(what)),
+            Ok(Look::Candidate(candidate)) => candidates.push(*candidate),
+            Err(reason) => {
+                notices.push(format!("drive in slot {slot} is down: {reason}"));
+                if let Some(entry) = drives.get_mut(slot) {
+                    entry.drive.drive = Err(NoDrive::Down(reason));
+                }
+            }
+        }
+    }
+    candidates
+}
+
+enum Look {
+    NotMd,
+    Foreign(String),
+    Candidate(Box<Candidate>),
+}
+
+fn look_at(
+    drives: &mut Drives,
+    drive: DriveSlot,
+    size_sectors: u64,
+    notices: &mut Vec<String>,
+) -> Result<Look, String> {
+    let mut block = [0; BLOCK_BYTES];
+    drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
+    let superblock = match Superblock::decode(&block) {
+        Ok(superblock) => superblock,
+        Err(SuperblockError::NotMd) => return Ok(Look::NotMd),
+        Err(error) => return Ok(Look::Foreign(format!("an {error}"))),
+    };
+    let foreign = |remark: &str| {
+        Ok(Look::Foreign(format!("a member of md array '{}'{remark}", superblock.name())))
+    };
+    let data_end = superblock.data_offset_sectors().checked_add(superblock.data_sectors());
+    if data_end.is_none_or(|end| end > size_sectors) {
+        return foreign(", which is longer than the drive");
+    }
+    let Some(places) = MetadataPlaces::of(superblock.data_offset_sectors()) else {
+        return foreign("");
+    };
+    let slots = read_record(drives, drive, &superblock, &places)?;
+    let has_damage = |error: &RecordError| !matches!(error, RecordError::OtherMember { .. });
+    for error in slots.damage.iter().flatten().filter(|error| has_damage(error)) {
+        notices.push(format!("drive in slot {drive}: {error}"));
+    }
+    let Some(stored) = slots.newest else {
+        return foreign("");
+    };
+    let geometry = match superblock.geometry() {
+        Ok(geometry) => geometry,
+        Err(error) => return foreign(&format!(" ({error})")),
+    };
+    if !belong_together(&superblock, &geometry, &stored) {
+        return foreign(", whose record is of another kind than its superblock");
+    }
+    Ok(Look::Candidate(Box::new(Candidate { drive, superblock, geometry, stored })))
+}
+
+fn read_record(
+    drives: &mut Drives,
+    drive: DriveSlot,
+    superblock: &Superblock,
+    places: &MetadataPlaces,
+) -> Result<Slots, String> {
+    let mut slots = Box::new([[0; SLOT_BYTES]; 2]);
+    for (area, bytes) in places.slots.iter().zip(slots.iter_mut()) {
+        drives.read(drive, area.sector, bytes)?;
+    }
+    let [a, b] = &*slots;
+    Ok(read_slots([a, b], &Metadata::owner(superblock)))
+}
+
+/// Whether a record says of its member what the superblock says, and this version can serve it: one
+/// RAID, and device numbers that are the md roles of the elements.
+fn belong_together(superblock: &Superblock, geometry: &Geometry, stored: &StoredRecord) -> bool {
+    let record = &stored.record;
+    record.level == geometry.level()
+        && record.elements == geometry.members()
+        && record.element < record.elements
+        && u32::from(geometry.md_role(record.element)) == superblock.dev_number()
+        && (record.part, record.parts) == (0, 1)
+        && LunNumber::new(record.lun).is_some()
+}

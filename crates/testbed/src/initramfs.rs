@@ -1,0 +1,265 @@
+//! Builds the guest's root file system: an initramfs with busybox, the kernel modules on the way
+//! from the virtual NIC to ext4, and Debian's own AoE and ext4 tools with their libraries.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::fetch::UnpackedKernel;
+use crate::process::{run, run_ok};
+use crate::requirements::program;
+
+/// The guest's first process.
+const INIT: &str = include_str!("guest-init.sh");
+
+/// The programs taken from this machine; everything else is busybox. All go to `/usr/sbin`, which
+/// is first in the guest's `PATH`, so that none is hidden by a busybox applet of the same name.
+const TOOLS: &[&str] = &[
+    "aoe-discover",
+    "aoe-flush",
+    "aoe-interfaces",
+    "aoe-revalidate",
+    "aoe-sancheck",
+    "aoe-stat",
+    "aoe-version",
+    "aoecfg",
+    "aoeping",
+    "e2fsck",
+    "mke2fs",
+];
+
+/// Modules that the guest needs beside what these depend on; inserted in this order.
+const MODULES: &[&str] = &["virtio_pci", "virtio_net", "ext4", "aoe"];
+
+/// Names that one program answers to.
+const LINKS: &[(&str, &str)] = &[("/usr/sbin/mkfs.ext4", "mke2fs"), ("/bin/sh", "busybox")];
+
+/// A file of this machine and its place in the guest.
+type Copied = (PathBuf, PathBuf);
+
+/// Everything from this machine that goes into the image.
+pub(crate) fn host_files() -> Result<Vec<Copied>> {
+    let mut files = vec![(program("busybox")?, PathBuf::from("/bin/busybox"))];
+    // aoe-stat asks for bash by name.
+    files.push((program("bash")?, PathBuf::from("/bin/bash")));
+    for tool in TOOLS {
+        files.push((program(tool)?, Path::new("/usr/sbin").join(tool)));
+    }
+    files.push((
+        PathBuf::from("/etc/mke2fs.conf"),
+        PathBuf::from("/etc/mke2fs.conf"),
+    ));
+    for (source, _) in files.clone() {
+        for library in libraries(&source)? {
+            let copied = (library.clone(), library);
+            if !files.contains(&copied) {
+                files.push(copied);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The libraries and the loader of a dynamic program; none for scripts and static programs.
+fn libraries(path: &Path) -> Result<Vec<PathBuf>> {
+    let start = fs::read(path).with_context(|| path.display().to_string())?;
+    if !start.starts_with(b"\x7fELF") {
+        return Ok(Vec::new());
+    }
+    let mut command = Command::new(program("ldd")?);
+    command.arg(path).env("LC_ALL", "C");
+    // ldd fails for a static program and says so.
+    let listing = run(command, Duration::from_secs(60))?.output;
+    ensure!(
+        !listing.contains("not found"),
+        "{} lacks a library: {listing}",
+        path.display()
+    );
+    Ok(library_paths(&listing))
+}
+
+/// Picks the paths from lines `name => /path (address)` and `/path (address)`.
+fn library_paths(listing: &str) -> Vec<PathBuf> {
+    let path_of = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words
+            .into_iter()
+            .find(|word| word.starts_with('/'))
+            .map(PathBuf::from)
+    };
+    let is_library = |line: &&str| line.trim_end().ends_with(')');
+    listing
+        .lines()
+        .filter(is_library)
+        .filter_map(path_of)
+        .collect()
+}
+
+/// What the image is made of, as text: the image is built again when this changes.
+pub(crate) fn manifest(kernel_package: &Path, files: &[Copied]) -> Result<String> {
+    let mut text = format!(
+        "{}\n{MODULES:?}\n{LINKS:?}\n",
+        crate::paths::base_name(kernel_package)
+    );
+    for (source, place) in files {
+        let metadata = fs::metadata(source).with_context(|| source.display().to_string())?;
+        let modified = metadata
+            .modified()?
+            .duration_since(std::time::UNIX_EPOCH)?
+            .as_secs();
+        text += &format!("{} {} {modified}\n", place.display(), metadata.len());
+    }
+    Ok(text + INIT)
+}
+
+/// Builds the image into `target`, using `staging` (removed by the caller) for its tree.
+pub(crate) fn build(
+    kernel: &UnpackedKernel,
+    files: &[Copied],
+    staging: &Path,
+    target: &Path,
+) -> Result<()> {
+    let root = staging.join("initramfs");
+    for directory in [
+        "bin", "dev", "etc", "mnt", "proc", "run", "sys", "tmp", "usr/sbin",
+    ] {
+        let path = root.join(directory);
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+    }
+    for (source, place) in files {
+        copy(source, &inside(&root, place)?)?;
+    }
+    for (link, original) in LINKS {
+        std::os::unix::fs::symlink(original, inside(&root, Path::new(link))?)?;
+    }
+    let modules = copy_modules(kernel, &root)?;
+    fs::write(root.join("etc/modules.order"), modules.join("\n") + "\n")?;
+    let init = root.join("init");
+    fs::write(&init, INIT)?;
+    set_executable(&init)?;
+    archive(&root, target)
+}
+
+/// The place below the new root.
+fn inside(root: &Path, place: &Path) -> Result<PathBuf> {
+    Ok(root.join(
+        place
+            .strip_prefix("/")
+            .context("places in the guest are absolute")?,
+    ))
+}
+
+fn copy(source: &Path, target: &Path) -> Result<()> {
+    let directory = target.parent().context("a file has a directory")?;
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    fs::copy(source, target).with_context(|| format!("copying {}", source.display()))?;
+    Ok(())
+}
+
+fn set_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Copies the modules and their dependencies; returns their paths in the guest in loading order.
+fn copy_modules(kernel: &UnpackedKernel, root: &Path) -> Result<Vec<String>> {
+    let mut order: Vec<String> = Vec::new();
+    for module in MODULES {
+        let mut command = Command::new(program("modprobe")?);
+        command
+            .arg("-d")
+            .arg(&kernel.root)
+            .args(["-S", &kernel.release]);
+        command.args(["--show-depends", module]).env("LC_ALL", "C");
+        for path in inserted(&run_ok(command)?) {
+            let place = decompressed(&path, kernel, root)?;
+            if !order.contains(&place) {
+                order.push(place);
+            }
+        }
+    }
+    if !order.iter().any(|place| place.ends_with("/aoe.ko")) {
+        bail!("kernel {} has no aoe module", kernel.release);
+    }
+    Ok(order)
+}
+
+/// Picks the paths from lines `insmod PATH [OPTIONS]`; `builtin NAME` needs nothing.
+fn inserted(listing: &str) -> Vec<PathBuf> {
+    let path_of = |line: &str| {
+        line.strip_prefix("insmod ")?
+            .split(' ')
+            .next()
+            .map(PathBuf::from)
+    };
+    listing.lines().filter_map(path_of).collect()
+}
+
+/// Copies one module to the same place in the image, uncompressed: the guest's insmod is plain.
+fn decompressed(path: &Path, kernel: &UnpackedKernel, root: &Path) -> Result<String> {
+    let relative = path
+        .strip_prefix(&kernel.root)
+        .context("a module outside of the package")?;
+    if path.extension().is_none_or(|extension| extension != "xz") {
+        copy(path, &root.join(relative))?;
+        return Ok(format!("/{}", relative.display()));
+    }
+    copy(path, &root.join(relative))?;
+    let mut command = Command::new(program("busybox")?);
+    command.args(["unxz", "-f"]).arg(root.join(relative));
+    run_ok(command)?;
+    Ok(format!("/{}", relative.with_extension("").display()))
+}
+
+/// Packs the tree as a compressed cpio archive, the form the kernel unpacks.
+fn archive(root: &Path, target: &Path) -> Result<()> {
+    let partial = target.with_extension("partial");
+    let output = File::create(&partial).with_context(|| partial.display().to_string())?;
+    let script = "set -e; find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -1";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script])
+        .current_dir(root)
+        .stdout(output)
+        .stdin(Stdio::null());
+    let status = command.status().context("cannot start cpio")?;
+    ensure!(
+        status.success(),
+        "packing the guest's initramfs failed: {status}"
+    );
+    fs::rename(&partial, target).with_context(|| target.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn library_paths_are_read_from_ldd() {
+        let listing = "\tlinux-vdso.so.1 (0x00007f)\n\
+                       \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+                       \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let expected = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(library_paths(listing), expected.map(PathBuf::from));
+        assert_eq!(
+            library_paths("\tnot a dynamic executable\n"),
+            Vec::<PathBuf>::new()
+        );
+    }
+
+    #[test]
+    fn module_paths_are_read_from_modprobe() {
+        let listing = "builtin virtio\ninsmod /k/jbd2.ko \ninsmod /k/ext4.ko option=1\n";
+        assert_eq!(
+            inserted(listing),
+            ["/k/jbd2.ko", "/k/ext4.ko"].map(PathBuf::from)
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! A virtual machine in software emulation that runs one shell command at a time.
+//!
+//! The guest's kernel log comes over its first serial line and is kept; commands and answers go
+//! over the second ("guest-init.sh" has the format). Hardware acceleration is never used: the
+//! same run must be possible in a cloud machine or a container without it.
+//!
+//! **Invariants**
+//! - An answer belongs to the command it carries the number of: after a time-out, the late answer
+//!   is dropped.
+//! - Every error quotes the last lines of the guest's console.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, Log};
+use crate::guest::{self, GuestImage};
+use crate::network::{TAP, VmNetwork};
+use crate::process::{CommandOutput, to_text};
+use crate::requirements;
+
+/// The byte that begins an answer.
+const ANSWER: u8 = 1;
+
+/// The longest pause between looks at the clock.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How a machine is built.
+#[derive(Debug, Clone)]
+pub struct VmOptions {
+    /// Emulated CPUs; the emulator gives each a thread.
+    pub processors: u8,
+    /// Memory in MiB; files in the guest's `/run` and `/tmp` live there too.
+    pub memory_mib: u32,
+    /// Time until the guest must answer. Emulated boots take 3 to 20 s on an idle machine.
+    pub boot_timeout: Duration,
+}
+
+impl Default for VmOptions {
+    fn default() -> Self {
+        Self {
+            processors: 1,
+            memory_mib: 512,
+            boot_timeout: Duration::from_secs(180),
+        }
+    }
+}
+
+/// A running machine; dropping it is a power cut.
+#[derive(Debug)]
+pub struct Vm {
+    // Fields drop in order: the emulator before the directory of its sockets.
+    emulator: Daemon,
+    console: Log,
+    commands: UnixStream,
+    received: Vec<u8>,
+    next_id: u64,
+    _sockets: TempDir,
+}
+
+impl Vm {
+    /// Boots a machine on the network's tap and waits until it takes commands.
+    ///
+    /// # Errors
+    /// A package is missing, the guest cannot be built, or it does not come up in time.
+    pub fn boot(network: &VmNetwork, options: &VmOptions) -> Result<Self> {
+        let image = guest::prepare()?;
+        let sockets = tempfile::tempdir().context("directory for the serial lines")?;
+        let console_path = sockets.path().join("console");
+        let commands_path = sockets.path().join("commands");
+        let console_listener = listen(&console_path)?;
+        let commands_listener = listen(&commands_path)?;
+
+        let command = emulator(network, options, &image, &console_path, &commands_path)?;
+        let mut emulator = Daemon::start("the emulator", command)?;
+        let deadline = Instant::now() + options.boot_timeout;
+        let console = Log::default();
+        console.follow(accept(&console_listener, &mut emulator, deadline)?);
+        let commands = accept(&commands_listener, &mut emulator, deadline)?;
+        commands
+            .set_read_timeout(Some(POLL))
+            .context("serial line")?;
+
+        let received = Vec::new();
+        let mut vm = Self {
+            emulator,
+            console,
+            commands,
+            received,
+            next_id: 0,
+            _sockets: sockets,
+        };
+        vm.answer("ready", deadline)
+            .context("the guest did not boot")?;
+        Ok(vm)
+    }
+
+    /// Runs a shell command (busybox `sh`; may have several lines) to its end in the guest.
+    /// Background work is started with `… >FILE 2>&1 &`.
+    ///
+    /// # Errors
+    /// The guest has died, or does not answer within `timeout`.
+    pub fn run(&mut self, command: &str, timeout: Duration) -> Result<CommandOutput> {
+        let deadline = Instant::now() + timeout;
+        self.next_id += 1;
+        let id = self.next_id.to_string();
+        let escaped = command.replace('\\', "\\\\").replace('\n', "\\n");
+        self.commands
+            .write_all(format!("{id} {escaped}\n").as_bytes())
+            .with_context(|| format!("cannot send a command to the guest{}", self.quote()))?;
+        let seconds = timeout.as_secs();
+        self.answer(&id, deadline)
+            .with_context(|| format!("in the guest, `{command}` (time limit {seconds} s)"))
+    }
+
+    /// Runs a shell command that must succeed, and returns its output.
+    ///
+    /// # Errors
+    /// As [`Vm::run`], or its exit status is not 0.
+    pub fn run_ok(&mut self, command: &str, timeout: Duration) -> Result<String> {
+        self.run(command, timeout)?.success(command)
+    }
+
+    /// Everything the guest's kernel and init have said so far.
+    #[must_use]
+    pub fn console(&self) -> String {
+        self.console.lines().join("\n")
+    }
+
+    /// Waits for the answer to the command with this number.
+    fn answer(&mut self, id: &str, deadline: Instant) -> Result<CommandOutput> {
+        loop {
+            while let Some((answered, output)) = take_answer(&mut self.received)? {
+                if answered == id {
+                    return Ok(output);
+                }
+            }
+            let mut buffer = [0; 65536];
+            match self.commands.read(&mut buffer) {
+                Ok(0) => bail!("the guest has ended{}", self.quote()),
+                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if is_timeout(error.kind()) => {}
+                Err(error) => bail!("the guest's serial line: {error}{}", self.quote()),
+            }
+            if Instant::now() >= deadline {
+                bail!("no answer in time{}", self.quote());
+            }
+        }
+    }
+
+    fn quote(&self) -> String {
+        let emulator = self.emulator.log();
+        format!(
+            "\n--- guest console:\n{}\n--- emulator:\n{emulator}",
+            self.console.tail()
+        )
+    }
+}
+
+fn is_timeout(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+/// Takes the first complete answer off the received bytes.
+fn take_answer(received: &mut Vec<u8>) -> Result<Option<(String, CommandOutput)>> {
+    let Some(start) = received.iter().position(|byte| *byte == ANSWER) else {
+        return Ok(None);
+    };
+    let Some(header_len) = received[start..].iter().position(|byte| *byte == b'\n') else {
+        return Ok(None);
+    };
+    let header = to_text(&received[start + 1..start + header_len]);
+    let words: Vec<&str> = header.split(' ').collect();
+    let [id, status, len_bytes] = words[..] else {
+        bail!("the guest answered with the header {header:?}");
+    };
+    let status = status
+        .parse()
+        .with_context(|| format!("answer header {header:?}"))?;
+    let len_bytes: usize = len_bytes
+        .parse()
+        .with_context(|| format!("answer header {header:?}"))?;
+    let body = start + header_len + 1;
+    if received.len() < body + len_bytes {
+        return Ok(None);
+    }
+    let output = to_text(&received[body..body + len_bytes]);
+    let answer = (id.to_owned(), CommandOutput { output, status });
+    received.drain(..body + len_bytes);
+    Ok(Some(answer))
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
+    listener.set_nonblocking(true).context("serial line")?;
+    Ok(listener)
+}
+
+/// Waits for the emulator to connect one of its serial lines.
+fn accept(listener: &UnixListener, emulator: &mut Daemon, deadline: Instant) -> Result<UnixStream> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).context("serial line")?;
+                return Ok(stream);
+            }
+            Err(error) if is_timeout(error.kind()) => {}
+            Err(error) => return Err(error).context("serial line"),
+        }
+        if let Some(status) = emulator.exit_status()? {
+            bail!(
+                "the emulator ended with status {status}:\n{}",
+                emulator.log()
+            );
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "the emulator does not connect its serial lines:\n{}",
+                emulator.log()
+            );
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn emulator(
+    network: &VmNetwork,
+    options: &VmOptions,
+    image: &GuestImage,
+    console: &Path,
+    commands: &Path,
+) -> Result<Command> {
+    let mtu = network.mtu;
+    let mut command = network
+        .client
+        .command(requirements::program("qemu-system-x86_64")?);
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+    ]);
+    command.args(["-machine", "pc", "-accel", "tcg", "-cpu", "Nehalem"]);
+    command.arg("-smp").arg(options.processors.to_string());
+    command.arg("-m").arg(options.memory_mib.to_string());
+    command
+        .arg("-kernel")
+        .arg(&image.kernel)
+        .arg("-initrd")
+        .arg(&image.initramfs);
+    command.arg("-append").arg(format!(
+        "console=ttyS0 loglevel=5 panic=-1 mitigations=off guest.mtu={mtu}"
+    ));
+    for (name, path) in [("console", console), ("commands", commands)] {
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id={name},path={}", path.display()));
+        command.arg("-serial").arg(format!("chardev:{name}"));
+    }
+    command
+        .arg("-netdev")
+        .arg(format!("tap,id=net0,ifname={TAP},script=no,downscript=no"));
+    command.arg("-device").arg(format!(
+        "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,host_mtu={mtu},mrg_rxbuf=on,romfile="
+    ));
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_when_all_of_it_has_arrived() {
+        let mut received = b"noise\x017 1 6\nab\ncd".to_vec();
+        assert_eq!(take_answer(&mut received).unwrap(), None);
+        received.extend(b"\n\x018 0 0\n");
+        let expected = CommandOutput {
+            output: "ab\ncd\n".into(),
+            status: 1,
+        };
+        assert_eq!(
+            take_answer(&mut received).unwrap(),
+            Some(("7".into(), expected))
+        );
+        let empty = CommandOutput {
+            output: String::new(),
+            status: 0,
+        };
+        assert_eq!(
+            take_answer(&mut received).unwrap(),
+            Some(("8".into(), empty))
+        );
+        assert_eq!(take_answer(&mut received).unwrap(), None);
+    }
+
+    #[test]
+    fn a_broken_header_is_an_error() {
+        assert!(take_answer(&mut b"\x01what\n".to_vec()).is_err());
+        assert!(take_answer(&mut b"\x011 zero 0\n".to_vec()).is_err());
+    }
+}
