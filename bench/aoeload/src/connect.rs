@@ -61,7 +61,9 @@ impl Connection {
             discovery.receive(frame);
             discovery.targets().first().cloned()
         })?
-        .ok_or_else(|| anyhow!("no answer to Query Config: `aoeload discover` lists who answers"))?;
+        .ok_or_else(|| {
+            anyhow!("no answer to Query Config: `aoeload discover` lists who answers")
+        })?;
         let Some(&destination) = target.macs.first() else {
             bail!("an answer without sender");
         };

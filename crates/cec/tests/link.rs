@@ -1,5 +1,6 @@
 //! Client and server over a link that loses and doubles frames: every byte arrives once, in
 //! order, in both directions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use aoe::{MacAddress, Shelf};
 use cec::{

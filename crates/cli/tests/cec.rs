@@ -1,4 +1,5 @@
 //! The `cec` program against a toy console on a real wire: two network namespaces and a veth pair.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cec::{Action, Identity, PortIndex, Server, SessionId};
 use port::RawSocket;
@@ -101,7 +102,6 @@ impl Console {
             }
             if let Some((_, session)) = self.slow.take_if(|(time, _)| *time <= now) {
                 self.print(now, session, b"at last\r\ntoy> ");
-                self.server.set_busy(now, session, false);
             }
             self.server.tick(now);
             self.perform(now);
@@ -138,9 +138,8 @@ impl Console {
             b"big" => self.print(now, session, &big()),
             b"bye" => return self.server.close(now, session),
             b"slow" => {
-                self.server.set_busy(now, session, true);
                 self.slow = Some((now + Duration::from_millis(300), session));
-                return;
+                return self.print(now, session, b"");
             }
             line => {
                 let answer = format!("{} bytes\r\n", line.len());
@@ -157,7 +156,7 @@ impl Console {
         if let Ok(accepted) = self.server.output(now, session, unsent) {
             unsent.drain(..accepted);
         }
-        let busy = !unsent.is_empty();
+        let busy = !unsent.is_empty() || self.slow.is_some();
         self.server.set_busy(now, session, busy);
     }
 }
@@ -262,9 +261,11 @@ impl Pty {
 #[test]
 fn a_probe_prints_one_row_per_shelf_and_fails_when_there_is_none() {
     let Some(network) = network() else { return };
-    let output = pipe(&network, "-p -w 1", b"");
+    let output = pipe(&network, "-s 7 -w 1", b"");
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "none found.\n");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, "Probing for shelves ... none found.\n");
+    assert_eq!(pipe(&network, "-p -w 1", b"").status.code(), Some(1));
     let toy = Toy::start(&network);
     let output = pipe(&network, "-p -w 1", b"");
     let row = String::from_utf8(output.stdout).unwrap();
@@ -306,7 +307,7 @@ fn piped_input_gets_its_whole_answer_and_status_0() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.starts_with("SHELF | EA\n7       "), "{stdout:?}");
     assert!(
-        stdout.ends_with("\ntoy> hi\r\n2 bytes\r\ntoy> "),
+        stdout.ends_with("\n[#qp]: toy> hi\r\n2 bytes\r\ntoy> "),
         "{stdout:?}"
     );
     drop(toy);
@@ -340,6 +341,8 @@ fn a_user_has_echo_the_escape_menu_and_a_session_that_survives_a_restart() {
     user.expect("abc\r\n3 bytes\r\ntoy> ");
     user.type_text("\x04i\r");
     user.expect(">>> ");
+    user.expect("\x04");
+    user.type_text("\r");
     user.expect("1 bytes\r\ntoy> ");
     drop(toy);
     let toy = Toy::start(&network);
@@ -359,6 +362,8 @@ fn the_picker_asks_again_after_a_session_and_the_shelf_can_end_one() {
     let toy = Toy::start(&network);
     let mut user = Pty::start(cec(&network, "-w 1"));
     user.expect("SHELF | EA\r\n7       ");
+    user.expect("[#qp]: ");
+    user.type_text("8\n");
     user.expect("[#qp]: ");
     user.type_text("7\n");
     user.expect("connecting ... ");

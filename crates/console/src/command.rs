@@ -81,7 +81,11 @@ pub const COMMANDS: &[Command] = &[
         usage: "make [-c] [-f] LUN type drive ...",
         summary: "create a LUN, offline; types: raw jbod raid0 raid1 raid10; \
                   -c drives hold equal data, -f take drives that carry something",
-        examples: &["make 0 raid10 1.0-15", "make 1 raid1 1.0 missing", "make -f 2 jbod 1.3"],
+        examples: &[
+            "make 0 raid10 1.0-15",
+            "make 1 raid1 1.0 missing",
+            "make -f 2 jbod 1.3",
+        ],
         options: "cf",
         operands_min: 3,
         operands_max: ANY_NUMBER,
@@ -202,23 +206,96 @@ pub const COMMANDS: &[Command] = &[
 /// administrator is told the truth instead of `unknown command`.
 pub const NOT_AVAILABLE: &[&str] = &[
     // LUNs.
-    "grow", "eject", "ejectlun", "restore", "restorelun", "label", "unlabel", "mask",
-    "reservations", "lunreservations", "setvlan", "clrvlan", "vlan", "vlans", "iomode", "setiomode",
-    "flushcacheenable", "flushcachedisable", "flushcachestat",
+    "grow",
+    "eject",
+    "ejectlun",
+    "restore",
+    "restorelun",
+    "label",
+    "unlabel",
+    "mask",
+    "reservations",
+    "lunreservations",
+    "setvlan",
+    "clrvlan",
+    "vlan",
+    "vlans",
+    "iomode",
+    "setiomode",
+    "flushcacheenable",
+    "flushcachedisable",
+    "flushcachestat",
     // Protection and background work.
-    "spare", "mkspare", "spares", "rmspare", "fail", "faildrive", "unfail", "replace",
-    "replacedrive", "when", "scrub", "ratelimit", "lunfailguard", "lunfailguardenable",
+    "spare",
+    "mkspare",
+    "spares",
+    "rmspare",
+    "fail",
+    "faildrive",
+    "unfail",
+    "replace",
+    "replacedrive",
+    "when",
+    "scrub",
+    "ratelimit",
+    "lunfailguard",
+    "lunfailguardenable",
     "lunfailguarddisable",
     // Drives.
-    "setslotled", "slotled", "spareled", "locate", "smartenable", "smartdisable", "smartlog",
-    "ssdhealth", "drivetemp", "erctimers", "setsize", "erase", "secureerase", "condition",
-    "extract", "disktest",
+    "setslotled",
+    "slotled",
+    "spareled",
+    "locate",
+    "smartenable",
+    "smartdisable",
+    "smartlog",
+    "ssdhealth",
+    "drivetemp",
+    "erctimers",
+    "setsize",
+    "erase",
+    "secureerase",
+    "condition",
+    "extract",
+    "disktest",
     // System, network, log.
-    "iostats", "cecon", "cecoff", "cecenable", "cecdisable", "cecstat", "cmenable", "cmdisable",
-    "cmstat", "cmlist", "fcadd", "fcremove", "fclun", "ipaddress", "ipgateway", "service",
-    "syslog", "syslogtest", "date", "timezone", "model", "serial", "motd", "uptime", "temp",
-    "fans", "power", "sysstat", "sos", "update", "reboot", "halt", "sigcheck", "debug", "sync",
-    "passwd", "expertmode",
+    "iostats",
+    "cecon",
+    "cecoff",
+    "cecenable",
+    "cecdisable",
+    "cecstat",
+    "cmenable",
+    "cmdisable",
+    "cmstat",
+    "cmlist",
+    "fcadd",
+    "fcremove",
+    "fclun",
+    "ipaddress",
+    "ipgateway",
+    "service",
+    "syslog",
+    "syslogtest",
+    "date",
+    "timezone",
+    "model",
+    "serial",
+    "motd",
+    "uptime",
+    "temp",
+    "fans",
+    "power",
+    "sysstat",
+    "sos",
+    "update",
+    "reboot",
+    "halt",
+    "sigcheck",
+    "debug",
+    "sync",
+    "passwd",
+    "expertmode",
 ];
 
 /// The options of one invocation.
@@ -257,12 +334,17 @@ pub(crate) fn find(word: &str) -> Result<(&'static Command, &'static str), Probl
     if NOT_AVAILABLE.contains(&name) {
         return Err(Problem::NotAvailable(name.to_owned()));
     }
-    Err(Problem::UnknownCommand { name: word.to_owned(), nearest: nearest(name) })
+    Err(Problem::UnknownCommand {
+        name: word.to_owned(),
+        nearest: nearest(name),
+    })
 }
 
 /// Reads the words of a line. `None` for a line without words.
 pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
-    let Some((first, rest)) = words.split_first() else { return Ok(None) };
+    let Some((first, rest)) = words.split_first() else {
+        return Ok(None);
+    };
     let (command, name) = find(&first.text())?;
     let mut options = Options::default();
     // The SRX 6 and 7 names of the drive list always showed sizes.
@@ -273,7 +355,9 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
         match word.strip_prefix('-') {
             Some("-") if !options_end => options_end = true,
             Some(letters) if !options_end && !letters.is_empty() => {
-                letters.chars().try_for_each(|letter| command.set(&mut options, letter))?;
+                letters
+                    .chars()
+                    .try_for_each(|letter| command.set(&mut options, letter))?;
             }
             _ => operands.push(word),
         }
@@ -281,17 +365,26 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     if operands.len() < command.operands_min || operands.len() > command.operands_max {
         return Err(Problem::Usage(command.usage));
     }
-    Ok(Some(Invocation { command, name, options, operands }))
+    Ok(Some(Invocation {
+        command,
+        name,
+        options,
+        operands,
+    }))
 }
 
 /// Whether a line asks for JSON. Looked at before the line is understood, because the error of a
 /// line that is not understood must come in the form that was asked for.
-pub(crate) fn asks_for_json(line: &str) -> bool {
-    line.split_whitespace().skip(1).take_while(|word| *word != "--").any(|word| {
-        word.strip_prefix('-').is_some_and(|letters| {
-            letters.contains('j') && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+#[must_use]
+pub fn asks_for_json(line: &str) -> bool {
+    line.split_whitespace()
+        .skip(1)
+        .take_while(|word| *word != "--")
+        .any(|word| {
+            word.strip_prefix('-').is_some_and(|letters| {
+                letters.contains('j') && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+            })
         })
-    })
 }
 
 impl Command {
@@ -363,8 +456,11 @@ mod tests {
 
     #[test]
     fn every_name_is_known_once() {
-        let mut names: Vec<&str> =
-            COMMANDS.iter().flat_map(Command::names).chain(NOT_AVAILABLE.iter().copied()).collect();
+        let mut names: Vec<&str> = COMMANDS
+            .iter()
+            .flat_map(Command::names)
+            .chain(NOT_AVAILABLE.iter().copied())
+            .collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -389,20 +485,34 @@ mod tests {
         assert!(invocation.options.long && asks_for_json("list 0 -lj 1"));
         assert_eq!(invocation.operands, ["0", "1"]);
         let invocation = read("list -- -l").unwrap().unwrap();
-        assert_eq!((invocation.options.long, invocation.operands), (false, vec!["-l".to_owned()]));
+        assert_eq!(
+            (invocation.options.long, invocation.operands),
+            (false, vec!["-l".to_owned()])
+        );
         assert!(!asks_for_json("list -- -j") && !asks_for_json("-j") && !asks_for_json("a -1j"));
     }
 
     #[test]
     fn wrong_options_and_counts_tell_the_usage() {
-        for line in ["show -x", "online", "make 0 raid1", "shelf 1 2", "exit now", "online -l 0"] {
+        for line in [
+            "show -x",
+            "online",
+            "make 0 raid1",
+            "shelf 1 2",
+            "exit now",
+            "online -l 0",
+        ] {
             assert!(matches!(read(line), Err(Problem::Usage(_))), "{line}");
         }
     }
 
     #[test]
     fn aliases_and_the_expert_prefix_are_accepted() {
-        for (line, verb) in [("/show", Verb::Show), ("luns", Verb::List), ("/rmlun 0", Verb::Remove)] {
+        for (line, verb) in [
+            ("/show", Verb::Show),
+            ("luns", Verb::List),
+            ("/rmlun 0", Verb::Remove),
+        ] {
             assert_eq!(read(line).unwrap().unwrap().command.verb, verb);
         }
         assert!(read("drives").unwrap().unwrap().options.long);
@@ -410,7 +520,12 @@ mod tests {
 
     #[test]
     fn mistyped_names_find_the_nearest() {
-        let cases = [("shwo", "show"), ("lst", "list"), ("onlin", "online"), ("grwo", "grow")];
+        let cases = [
+            ("shwo", "show"),
+            ("lst", "list"),
+            ("onlin", "online"),
+            ("grwo", "grow"),
+        ];
         for (typed, meant) in cases {
             assert_eq!(nearest(typed), Some(meant), "{typed}");
         }

@@ -50,13 +50,19 @@ impl Word {
     /// The word without its quotes, series unexpanded.
     #[must_use]
     pub fn text(&self) -> String {
-        self.segments.iter().map(|segment| segment.text.as_str()).collect()
+        self.segments
+            .iter()
+            .map(|segment| segment.text.as_str())
+            .collect()
     }
 
     fn push(&mut self, character: char, quoted: bool) {
         match self.segments.last_mut() {
             Some(segment) if segment.quoted == quoted => segment.text.push(character),
-            _ => self.segments.push(Segment { text: character.to_string(), quoted }),
+            _ => self.segments.push(Segment {
+                text: character.to_string(),
+                quoted,
+            }),
         }
     }
 }
@@ -103,8 +109,12 @@ pub fn expand(words: &[Word]) -> Result<Vec<String>, LexError> {
     for word in words {
         let parts = parts(word)?;
         let too_large = || LexError::SeriesTooLarge(word.text());
-        let count = parts.iter().try_fold(1_usize, |count, part| part.count()?.checked_mul(count));
-        let count = count.filter(|count| *count <= MAX_WORDS).ok_or_else(too_large)?;
+        let count = parts
+            .iter()
+            .try_fold(1_usize, |count, part| part.count()?.checked_mul(count));
+        let count = count
+            .filter(|count| *count <= MAX_WORDS)
+            .ok_or_else(too_large)?;
         let widest: usize = parts.iter().map(Part::bytes_max).sum();
         bytes += widest.checked_mul(count).ok_or_else(too_large)?;
         if count > 1 && (bytes > MAX_BYTES || expanded.len() + count > MAX_WORDS) {
@@ -125,13 +135,21 @@ pub fn join<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
 
 fn quote(word: &str) -> String {
     let plain = !word.is_empty() && !word.contains(|c: char| c == '\'' || c.is_whitespace());
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "''")) }
+    if plain {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "''"))
+    }
 }
 
 /// A piece of a word: text, or the numbers of a series.
 enum Part<'a> {
     Text(&'a str),
-    Series { first: u64, last: u64, digits: usize },
+    Series {
+        first: u64,
+        last: u64,
+        digits: usize,
+    },
 }
 
 impl Part<'_> {
@@ -167,13 +185,17 @@ fn unquoted_parts<'a>(mut rest: &'a str, parts: &mut Vec<Part<'a>>) -> Result<()
     while !rest.is_empty() {
         let digits = digits_of(rest);
         if digits == 0 {
-            let text_len = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let text_len = rest
+                .find(|c: char| c.is_ascii_digit())
+                .unwrap_or(rest.len());
             parts.push(Part::Text(&rest[..text_len]));
             rest = &rest[text_len..];
             continue;
         }
         let (first, after) = rest.split_at(digits);
-        let last = after.strip_prefix('-').map_or("", |tail| &tail[..digits_of(tail)]);
+        let last = after
+            .strip_prefix('-')
+            .map_or("", |tail| &tail[..digits_of(tail)]);
         if last.is_empty() {
             parts.push(Part::Text(first));
             rest = after;
@@ -187,7 +209,8 @@ fn unquoted_parts<'a>(mut rest: &'a str, parts: &mut Vec<Part<'a>>) -> Result<()
 }
 
 fn digits_of(text: &str) -> usize {
-    text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())
+    text.find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len())
 }
 
 fn series_part(series: &str, first: &str, last: &str) -> Result<Part<'static>, LexError> {
@@ -201,7 +224,11 @@ fn series_part(series: &str, first: &str, last: &str) -> Result<Part<'static>, L
     if last < first {
         return Err(LexError::SeriesBackwards(series.to_owned()));
     }
-    Ok(Part::Series { first, last, digits })
+    Ok(Part::Series {
+        first,
+        last,
+        digits,
+    })
 }
 
 /// All words that the parts stand for. The caller has bounded their number.
@@ -210,7 +237,11 @@ fn product(parts: &[Part<'_>]) -> Vec<String> {
     for part in parts {
         words = match *part {
             Part::Text(text) => words.into_iter().map(|word| word + text).collect(),
-            Part::Series { first, last, digits } => words
+            Part::Series {
+                first,
+                last,
+                digits,
+            } => words
                 .iter()
                 .flat_map(|word| (first..=last).map(move |n| format!("{word}{n:0digits$}")))
                 .collect(),

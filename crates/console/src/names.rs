@@ -21,7 +21,11 @@ pub(crate) fn drive_name(shelf: Option<Shelf>, slot: DriveSlot) -> String {
 pub(crate) fn decimal(word: &str) -> Option<u64> {
     let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = word.len() > 1 && word.starts_with('0');
-    if digits && !leading_zero { word.parse().ok() } else { None }
+    if digits && !leading_zero {
+        word.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// Reads a LUN number.
@@ -59,7 +63,17 @@ mod tests {
     #[test]
     fn lun_numbers_are_plain_decimals_to_254() {
         assert_eq!(parse_lun("254").unwrap().get(), 254);
-        for word in ["255", "-1", "+1", "00", "01", "", " 1", "x", "99999999999999999999999"] {
+        for word in [
+            "255",
+            "-1",
+            "+1",
+            "00",
+            "01",
+            "",
+            " 1",
+            "x",
+            "99999999999999999999999",
+        ] {
             assert_eq!(parse_lun(word), Err(Problem::InvalidLun(word.to_owned())));
         }
     }
@@ -68,9 +82,17 @@ mod tests {
     fn drive_names_carry_the_shelf_number() {
         let shelf = Some(Shelf(1));
         assert_eq!(parse_drive("1.15", shelf), Ok(DriveSlot(15)));
-        assert_eq!(parse_drive("2.15", shelf), Err(Problem::WrongShelf("2".to_owned())));
-        for word in ["1", "1.", ".1", "01.1", "1.01", "1.1.1", "a.b", "unset.0", ""] {
-            assert_eq!(parse_drive(word, shelf), Err(Problem::InvalidDrive(word.to_owned())));
+        assert_eq!(
+            parse_drive("2.15", shelf),
+            Err(Problem::WrongShelf("2".to_owned()))
+        );
+        for word in [
+            "1", "1.", ".1", "01.1", "1.01", "1.1.1", "a.b", "unset.0", "",
+        ] {
+            assert_eq!(
+                parse_drive(word, shelf),
+                Err(Problem::InvalidDrive(word.to_owned()))
+            );
         }
         let absent = AdminError::NoSuchDrive("1.65536".to_owned());
         assert_eq!(parse_drive("1.65536", shelf), Err(absent.into()));

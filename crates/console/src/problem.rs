@@ -11,7 +11,10 @@ pub(crate) enum Problem {
     #[error(transparent)]
     Lex(#[from] LexError),
     #[error("unknown command {name}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
-    UnknownCommand { name: String, nearest: Option<&'static str> },
+    UnknownCommand {
+        name: String,
+        nearest: Option<&'static str>,
+    },
     #[error("{0} is not available in this version")]
     NotAvailable(String),
     #[error("usage: {0}")]

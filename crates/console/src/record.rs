@@ -15,10 +15,24 @@ use shelf::admin::{PortStatus, RaidState};
 pub(crate) enum Record {
     Drive(DriveRecord),
     Lun(LunRecord),
-    Port { name: String, mac: String, mtu_bytes: usize, mode: String },
-    Shelf { shelf: Option<u16> },
-    Release { product: &'static str, version: String },
-    Help { command: &'static str, usage: &'static str, help: &'static str },
+    Port {
+        name: String,
+        mac: String,
+        mtu_bytes: usize,
+        mode: String,
+    },
+    Shelf {
+        shelf: Option<u16>,
+    },
+    Release {
+        product: &'static str,
+        version: String,
+    },
+    Help {
+        command: &'static str,
+        usage: &'static str,
+        help: &'static str,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -80,7 +94,11 @@ struct ElementRecord {
 
 impl ElementName {
     fn new(id: ElementId) -> Self {
-        Self { lun: id.lun.get(), part: id.part, member: id.member }
+        Self {
+            lun: id.lun.get(),
+            part: id.part,
+            member: id.member,
+        }
     }
 }
 
@@ -115,8 +133,16 @@ impl LunRecord {
             label: lun.label.clone(),
             serial: lun.serial.clone(),
             config_string: String::from_utf8(lun.config_string.clone()).ok(),
-            config_string_hex: lun.config_string.iter().map(|b| format!("{b:02x}")).collect(),
-            raids: lun.parts.iter().map(|part| RaidRecord::new(shelf, part)).collect(),
+            config_string_hex: lun
+                .config_string
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect(),
+            raids: lun
+                .parts
+                .iter()
+                .map(|part| RaidRecord::new(shelf, part))
+                .collect(),
         }
     }
 }
@@ -124,7 +150,10 @@ impl LunRecord {
 impl RaidRecord {
     fn new(shelf: Option<Shelf>, part: &PartStatus) -> Self {
         let RaidState { failed, degraded } = part.state;
-        let elements = part.elements.iter().map(|element| ElementRecord::new(shelf, element));
+        let elements = part
+            .elements
+            .iter()
+            .map(|element| ElementRecord::new(shelf, element));
         Self {
             part: part.part,
             size_bytes: part.size_bytes,

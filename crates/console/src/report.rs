@@ -61,16 +61,27 @@ impl Report {
     /// The JSON document; one line, ends in `\n`. A failed command tells its errors and no data.
     pub(crate) fn json(&self) -> String {
         if self.is_ok() {
-            return document(&Document { schema: SCHEMA, ok: true, content: Content::Data(&self.records) });
+            return document(&Document {
+                schema: SCHEMA,
+                ok: true,
+                content: Content::Data(&self.records),
+            });
         }
         let errors: Vec<ErrorRecord> = self.problems.iter().map(ErrorRecord::new).collect();
-        document(&Document { schema: SCHEMA, ok: false, content: Content::Errors(&errors) })
+        document(&Document {
+            schema: SCHEMA,
+            ok: false,
+            content: Content::Errors(&errors),
+        })
     }
 }
 
 impl From<Problem> for Report {
     fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem], ..Self::default() }
+        Self {
+            problems: vec![problem],
+            ..Self::default()
+        }
     }
 }
 
@@ -78,8 +89,16 @@ impl From<Problem> for Report {
 /// reach a console. One line, ends in `\n`.
 #[must_use]
 pub fn error_document(code: &'static str, arg: Option<&str>, text: &str) -> String {
-    let errors = [ErrorRecord { code, arg: arg.map(str::to_owned), text: text.to_owned() }];
-    document(&Document { schema: SCHEMA, ok: false, content: Content::Errors(&errors) })
+    let errors = [ErrorRecord {
+        code,
+        arg: arg.map(str::to_owned),
+        text: text.to_owned(),
+    }];
+    document(&Document {
+        schema: SCHEMA,
+        ok: false,
+        content: Content::Errors(&errors),
+    })
 }
 
 #[derive(Serialize)]
@@ -106,7 +125,11 @@ struct ErrorRecord {
 
 impl ErrorRecord {
     fn new(problem: &Problem) -> Self {
-        Self { code: problem.code(), arg: problem.arg(), text: problem.to_string() }
+        Self {
+            code: problem.code(),
+            arg: problem.arg(),
+            text: problem.to_string(),
+        }
     }
 }
 

@@ -20,14 +20,14 @@ impl Wake {
     /// Ends the present or next wait.
     pub(crate) fn ring(&self) {
         // It fails only when the count is at its limit: then the worker is awake already.
-        drop(rustix::io::write(&self.0, &1u64.to_le_bytes()));
+        let _ = rustix::io::write(&self.0, &1u64.to_le_bytes());
     }
 
     /// Forgets past rings.
     pub(crate) fn clear(&self) {
         let mut count = [0; 8];
         // It fails only when nobody rang.
-        drop(rustix::io::read(&self.0, &mut count));
+        let _ = rustix::io::read(&self.0, &mut count);
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -363,7 +363,7 @@ impl Worker {
         let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsent.is_empty() && self.unsaid.is_empty() {
             // Interrupted or not, the next turn looks at everything.
-            drop(epoll::wait(&self.epoll, &mut events, Some(&SLEEP)));
+            let _ = epoll::wait(&self.epoll, &mut events, Some(&SLEEP));
         }
         self.wake.clear();
     }

@@ -19,27 +19,14 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A running worker.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    to_worker: Sender<ToWorker>,
-    from_worker: Receiver<FromWorker>,
-    wake: Wake,
-    thread: JoinHandle<()>,
+    pub(crate) to_worker: Sender<ToWorker>,
+    pub(crate) events: Receiver<FromWorker>,
+    pub(crate) settled: Receiver<LunNumber>,
+    pub(crate) wake: Wake,
+    pub(crate) thread: JoinHandle<()>,
 }
 
 impl WorkerHandle {
-    pub(crate) const fn new(
-        to_worker: Sender<ToWorker>,
-        from_worker: Receiver<FromWorker>,
-        wake: Wake,
-        thread: JoinHandle<()>,
-    ) -> Self {
-        Self {
-            to_worker,
-            from_worker,
-            wake,
-            thread,
-        }
-    }
-
     fn say(&self, message: ToWorker) -> Result<(), String> {
         self.to_worker
             .send_timeout(message, SETTLE_TIMEOUT)
@@ -76,7 +63,6 @@ impl Workers {
     pub fn new(workers: Vec<WorkerHandle>) -> Self {
         Self {
             workers: Arc::new(Mutex::new(workers)),
-            events: Events::default(),
         }
     }
 

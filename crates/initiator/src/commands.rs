@@ -200,6 +200,13 @@ impl Commands {
         &self.counters
     }
 
+    /// The place that the next command will take, so that its data can be put there; `None` when
+    /// the window is full.
+    #[must_use]
+    pub fn next_id(&self) -> Option<CommandId> {
+        self.free.last().copied()
+    }
+
     /// Starts a command; `None` when the window is full. The frame has to be sent now: the clock of
     /// its answer runs from `now_ns`. `sectors` must not be 0.
     pub fn start(

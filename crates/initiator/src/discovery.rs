@@ -157,7 +157,7 @@ fn parse<'a>(frame: &ReceivedFrame<'a>) -> Option<(&'a Header, &'a ConfigArgumen
     answer.then_some((header, argument))
 }
 
-fn matches<T: PartialEq>(asked: T, found: T, any: T) -> bool {
+fn matches<T: PartialEq + Copy>(asked: T, found: T, any: T) -> bool {
     asked == any || asked == found
 }
 

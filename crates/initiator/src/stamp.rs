@@ -88,7 +88,11 @@ impl Stamp {
     /// Whether the sector after this one belongs to the same write of a run.
     #[must_use]
     pub fn is_written_with_next(&self) -> bool {
-        self.block_sectors > 1 && (self.lba + 1) % u64::from(self.block_sectors) != 0
+        self.block_sectors > 1
+            && !self
+                .lba
+                .wrapping_add(1)
+                .is_multiple_of(self.block_sectors.into())
     }
 }
 

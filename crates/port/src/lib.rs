@@ -23,6 +23,7 @@ mod memory;
 mod mode;
 mod open;
 mod packet;
+mod patience;
 mod raw;
 mod ring;
 mod steer;

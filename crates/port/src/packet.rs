@@ -24,6 +24,7 @@ use crate::{
     TransmitError,
 };
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use rustix::net::{SendFlags, send};
 use std::cell::Cell;
 use std::io;
@@ -85,6 +86,7 @@ impl PacketPort {
         }
         let shape = shape(interface.mtu_bytes);
         let rings = PacketRings::map(&socket, shape).map_err(fail("map the packet rings"))?;
+        allow_whole_ring_in_flight(name, &socket, &shape);
         ring::bind_packet(&socket, interface.index, ETHERTYPE_AOE)
             .map_err(fail("bind a packet socket"))?;
         Ok(Self {
@@ -127,6 +129,17 @@ impl PacketPort {
             self.counted.rx_invalid += 1;
         }
         (true, !other_host && complete)
+    }
+}
+
+/// Lets the kernel have a whole transmit ring under way. Its default for sockets is some twenty
+/// jumbo frames. Without the privilege to go beyond the system's limit, that limit holds; frames
+/// beyond it wait for the next flush.
+fn allow_whole_ring_in_flight(interface: &str, socket: &OwnedFd, shape: &PacketRingShape) {
+    let bytes = shape.tx_slots() * shape.slot_bytes;
+    let forced = set_socket_send_buffer_size_force(socket, bytes);
+    if let Err(error) = forced.or_else(|_| set_socket_send_buffer_size(socket, bytes)) {
+        tracing::warn!(interface, "cannot enlarge the send buffer: {error}");
     }
 }
 

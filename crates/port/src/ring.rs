@@ -461,9 +461,10 @@ impl PacketRings {
         // and borrowed through `&mut self`.
         let target = unsafe { std::slice::from_raw_parts_mut(data.as_ptr(), len) };
         frame.copy_to(0, target);
-        let header = slot.cast::<libc::tpacket2_hdr>().as_ptr();
-        // SAFETY: the slot is ours and starts with this header.
-        unsafe { (&raw mut (*header).tp_len).write(kernel_len) };
+        // SAFETY: the slot starts with this header.
+        let length = unsafe { slot.add(std::mem::offset_of!(libc::tpacket2_hdr, tp_len)) };
+        // SAFETY: the slot is ours, and this is the header's length, a `u32` in its place.
+        unsafe { length.cast::<u32>().write(kernel_len) };
         self.status(slot)
             .store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
         true

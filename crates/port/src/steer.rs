@@ -8,6 +8,7 @@
 
 use crate::OpenError;
 use crate::interface::Interface;
+use crate::patience::patiently;
 use crate::ring;
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel};
 use std::io;
@@ -92,7 +93,8 @@ impl Steering {
             .progs()
             .find(|program| program.name() == PROGRAM_NAME)
             .ok_or_else(|| AttachError::Load(io::Error::other("no program in the object")))?;
-        let link = ring::attach_xdp(program.as_fd(), interface.index, hook.flags())
+        let (program, flags) = (program.as_fd(), hook.flags());
+        let link = patiently(|| ring::attach_xdp(program, interface.index, flags))
             .map_err(AttachError::Attach)?;
         Ok(Self {
             _link: link,
@@ -157,11 +159,11 @@ impl AttachError {
 
 /// Loads the program with room for one socket per receive queue.
 fn load(queue_count: u32) -> io::Result<Object> {
-    // libbpf prints to stderr by itself otherwise.
+    // libbpf prints to stderr by itself otherwise. Whatever goes wrong comes back as an error too.
     libbpf_rs::set_print(Some((PrintLevel::Debug, |level, text| {
         let text = text.trim_end();
         match level {
-            PrintLevel::Warn => tracing::warn!(target: "libbpf", "{text}"),
+            PrintLevel::Warn => tracing::debug!(target: "libbpf", "{text}"),
             PrintLevel::Info | PrintLevel::Debug => tracing::trace!(target: "libbpf", "{text}"),
         }
     })));

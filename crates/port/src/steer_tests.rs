@@ -147,7 +147,6 @@ fn the_kernel_lets_nothing_shorter_than_a_header_reach_a_test_run() {
 /// Bytes in front of the data as metadata are the only way to ask for a frame with less data than
 /// an Ethernet header. Newer kernels refuse to run such a frame; older ones run it.
 #[test]
-#[expect(clippy::host_endian_bytes, reason = "a kernel structure")]
 fn short_frames_never_reach_the_socket() {
     let bench = Bench::new(true);
     let program = bench.object.progs_mut().next().unwrap();

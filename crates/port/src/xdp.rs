@@ -9,6 +9,7 @@
 
 use crate::frame::ReceivedFrame;
 use crate::interface::Interface;
+use crate::patience::patiently;
 use crate::ring::{XSK_FRAME_BYTES_MAX, XskRings};
 use crate::steer::{AttachError, Hook, Steering};
 use crate::{
@@ -18,13 +19,6 @@ use crate::{
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Duration;
-
-/// How often binding is tried while the kernel still releases the queue's previous socket, which
-/// takes it some 25 ms after the descriptor was closed. All attempts together take a second.
-const BIND_ATTEMPTS: u32 = 50;
-const BIND_RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Which step of opening an interface with XDP failed.
 #[derive(Debug)]
@@ -130,7 +124,7 @@ impl XdpPort {
                 format!("AF_XDP sends frames of at most {XSK_FRAME_BYTES_MAX} bytes"),
             ));
         }
-        let rings = bind_patiently(&interface.name, queue_index, copy)?;
+        let rings = patiently(|| XskRings::bind(&interface.name, queue_index, copy))?;
         let mode = match hook {
             Hook::Native if rings.is_zero_copy()? => Mode::Zerocopy,
             Hook::Native => Mode::Native,
@@ -161,20 +155,6 @@ impl XdpPort {
         if let Err(error) = result {
             self.counted.kernel_errors += 1;
             tracing::debug!("{}: {error}", self.facts.interface);
-        }
-    }
-}
-
-/// Binds, again and again while the kernel says that the queue is still in use.
-fn bind_patiently(interface: &str, queue_index: u32, copy: Option<bool>) -> io::Result<XskRings> {
-    let mut attempt = 1;
-    loop {
-        match XskRings::bind(interface, queue_index, copy) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && attempt < BIND_ATTEMPTS => {
-                attempt += 1;
-                sleep(BIND_RETRY_PAUSE);
-            }
-            result => return result,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Ports on real interfaces: a veth pair between two network namespaces, a plain packet socket at
 //! the other end. Needs root; makes and removes its own namespaces, whose names start with `lp-`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod net;
 
 use net::{
@@ -9,6 +11,7 @@ use net::{
 };
 use port::{ETHERTYPE_AOE, ETHERTYPE_CEC, Mode, OpenError, Port, RequestedMode, TransmitError};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -242,7 +245,7 @@ fn a_full_port_says_so_and_every_buffer_comes_back() {
 #[test]
 fn every_receive_queue_has_its_own_port() {
     for mode in modes().filter(|mode| *mode != RequestedMode::Packet) {
-        let net = Net::with_queues(9000, 2);
+        let net = Net::with_queues(9000, 2, 2);
         let mut near = net.open(mode);
         let mut far = inside(&net.far, || port::open(FAR, mode)).unwrap();
         assert_eq!((near.len(), far.len()), (2, 2));
@@ -334,9 +337,10 @@ fn the_interface_is_as_before_after_the_process_was_killed() {
                 let second = inside(&net.near, || port::open(NEAR, mode)).unwrap_err();
                 assert!(matches!(second, OpenError::OtherProgram { .. }), "{second}");
             }
+            // A supervisor that does not wait: the new process meets the old one's remains.
             holder.kill().unwrap();
-            holder.wait().unwrap();
             let mut port = net.open_one(mode);
+            holder.wait().unwrap();
             echo(&mut *port, &mut peer, 9014);
             drop(port);
             assert_untouched(&net);
@@ -367,6 +371,43 @@ fn auto_takes_native_where_it_works_and_packet_where_xdp_is_taken() {
     assert!(reason.contains("generic XDP refused"), "{reason}");
     drop(port);
     echo(&mut *second, &mut peer, 9014);
+}
+
+#[test]
+fn auto_takes_generic_where_the_driver_refuses_native() {
+    if modes().count() < MODES.len() {
+        return;
+    }
+    // veth wants as many receive queues here as there are transmit queues at the other end.
+    let net = Net::with_queues(9000, 1, 2);
+    let native = || port::open(NEAR, RequestedMode::Native);
+    let error = inside(&net.near, native).unwrap_err();
+    assert!(matches!(error, OpenError::ModeRefused { .. }), "{error}");
+    let mut port = net.open_one(RequestedMode::Auto);
+    assert_eq!(port.facts().mode, Mode::Generic);
+    let reason = &port.facts().reason;
+    assert!(reason.contains("native XDP refused"), "{reason}");
+    echo(&mut *port, &mut net.peer(), 9014);
+}
+
+#[test]
+fn missing_privileges_are_named() {
+    let net = Net::new(9000);
+    for mode in MODES.into_iter().chain([RequestedMode::Auto]) {
+        let error = inside(&net.near, || {
+            // Capabilities belong to the thread, which ends with this closure.
+            let mut own = capabilities(None).unwrap();
+            own.effective = CapabilitySet::empty();
+            set_capabilities(None, own).unwrap();
+            port::open(NEAR, mode)
+        });
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, OpenError::NotPermitted { .. }),
+            "{mode}: {error}"
+        );
+        assert!(error.to_string().contains("CAP_NET_RAW"), "{mode}: {error}");
+    }
 }
 
 #[test]

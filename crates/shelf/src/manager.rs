@@ -74,7 +74,9 @@ pub struct Parts {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("shelf", &self.shelf).finish_non_exhaustive()
+        f.debug_struct("Parts")
+            .field("shelf", &self.shelf)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,8 +131,12 @@ impl Manager {
     /// Stops serving everything, in good order. LUNs stay recorded as online, so that the next start
     /// serves them again.
     pub fn shutdown(&mut self) {
-        let online: Vec<_> =
-            self.luns.values().filter(|lun| lun.is_live).map(|lun| lun.number).collect();
+        let online: Vec<_> = self
+            .luns
+            .values()
+            .filter(|lun| lun.is_live)
+            .map(|lun| lun.number)
+            .collect();
         for number in online {
             match self.plane.detach(number) {
                 Ok(()) => self.went_quiet(number),
@@ -143,7 +149,8 @@ impl Manager {
 
     /// `<shelf>.<slot>`, as administrators name a drive.
     fn drive_name(&self, slot: DriveSlot) -> String {
-        self.shelf.map_or_else(|| format!("?.{slot}"), |shelf| format!("{shelf}.{slot}"))
+        self.shelf
+            .map_or_else(|| format!("?.{slot}"), |shelf| format!("{shelf}.{slot}"))
     }
 }
 
@@ -157,7 +164,10 @@ impl Admin for Manager {
     }
 
     fn luns(&self) -> Vec<LunStatus> {
-        self.luns.values().map(|lun| lun.status(&self.drives)).collect()
+        self.luns
+            .values()
+            .map(|lun| lun.status(&self.drives))
+            .collect()
     }
 
     fn ports(&self) -> Vec<PortStatus> {

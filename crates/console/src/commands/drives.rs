@@ -12,8 +12,12 @@ use shelf::admin::{Admin, AdminError, DriveRole, DriveState, DriveStatus};
 pub(super) fn show(report: &mut Report, admin: &dyn Admin, long: bool, operands: &[String]) {
     let shelf = admin.shelf();
     let drives = admin.drives();
-    let mut row = |report: &mut Report, drive: &DriveStatus| {
-        let line = if long { long_line(shelf, drive) } else { drive_name(shelf, drive.slot) };
+    let row = |report: &mut Report, drive: &DriveStatus| {
+        let line = if long {
+            long_line(shelf, drive)
+        } else {
+            drive_name(shelf, drive.slot)
+        };
         report.row(line, Record::Drive(DriveRecord::new(shelf, drive)));
     };
     if operands.is_empty() {
@@ -48,7 +52,9 @@ fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
         DriveRole::Element(id) => line.push_str(&format!(" {id}")),
         DriveRole::Foreign(what) => line.push_str(&format!(" foreign: {what}")),
     }
-    if drive.state != DriveState::Up && let Some(reason) = &drive.note {
+    if drive.state != DriveState::Up
+        && let Some(reason) = &drive.note
+    {
         line.push_str(&format!(" {reason}"));
     }
     line

@@ -28,7 +28,10 @@ pub(super) fn help(report: &mut Report, operands: &[String]) {
 
 fn all(report: &mut Report) {
     for command in COMMANDS {
-        report.row(format!("{:<8} {}", command.name, command.summary), record(command));
+        report.row(
+            format!("{:<8} {}", command.name, command.summary),
+            record(command),
+        );
     }
     report.line("help COMMAND tells more of a command, help series of series such as 1.0-15");
 }
@@ -46,5 +49,9 @@ fn one(report: &mut Report, command: &Command) {
 }
 
 fn record(command: &Command) -> Record {
-    Record::Help { command: command.name, usage: command.usage, help: command.summary }
+    Record::Help {
+        command: command.name,
+        usage: command.usage,
+        help: command.summary,
+    }
 }

@@ -18,8 +18,12 @@ const MISSING: &str = "missing";
 pub(super) fn list(report: &mut Report, admin: &dyn Admin, long: bool, operands: &[String]) {
     let shelf = admin.shelf();
     let luns = admin.luns();
-    let mut row = |report: &mut Report, lun: &LunStatus| {
-        let text = if long { long_lines(shelf, lun) } else { vec![lun_line(lun)] };
+    let row = |report: &mut Report, lun: &LunStatus| {
+        let text = if long {
+            long_lines(shelf, lun)
+        } else {
+            vec![lun_line(lun)]
+        };
         report.rows(text, Record::Lun(LunRecord::new(shelf, lun)));
     };
     if operands.is_empty() {
@@ -43,7 +47,11 @@ fn long_lines(shelf: Option<Shelf>, lun: &LunStatus) -> Vec<String> {
     let mut lines = vec![lun_line(lun)];
     for part in &lun.parts {
         lines.push(part_line(lun.lun, part));
-        lines.extend(part.elements.iter().map(|element| element_line(shelf, element)));
+        lines.extend(
+            part.elements
+                .iter()
+                .map(|element| element_line(shelf, element)),
+        );
     }
     lines
 }
@@ -59,13 +67,24 @@ fn lun_line(lun: &LunStatus) -> String {
 
 fn part_line(lun: LunNumber, part: &PartStatus) -> String {
     let name = format!("{lun}.{}", part.part);
-    format!("   {name:<5} {}GB {} {}", gigabytes(part.size_bytes), part.level, part.state)
+    format!(
+        "   {name:<5} {}GB {} {}",
+        gigabytes(part.size_bytes),
+        part.level,
+        part.state
+    )
 }
 
 fn element_line(shelf: Option<Shelf>, element: &ElementStatus) -> String {
     let size = gigabytes(element.size_bytes);
-    let drive = element.drive.map_or_else(|| MISSING.to_owned(), |slot| drive_name(shelf, slot));
-    format!("     {:<6} {:<10} {size:>8}GB {drive}", element.id, element.state.name())
+    let drive = element
+        .drive
+        .map_or_else(|| MISSING.to_owned(), |slot| drive_name(shelf, slot));
+    format!(
+        "     {:<6} {:<10} {size:>8}GB {drive}",
+        element.id,
+        element.state.name()
+    )
 }
 
 /// Creates a LUN.
@@ -92,7 +111,10 @@ fn make_request(
     Ok(MakeRequest {
         lun: parse_lun(lun)?,
         level: level.parse()?,
-        members: drives.iter().map(|word| member(word, shelf)).collect::<Result<_, _>>()?,
+        members: drives
+            .iter()
+            .map(|word| member(word, shelf))
+            .collect::<Result<_, _>>()?,
         force: options.force,
         clean: options.clean,
     })

@@ -33,7 +33,10 @@ pub(crate) struct Outcome {
 
 impl From<Report> for Outcome {
     fn from(report: Report) -> Self {
-        Self { report, pending: None }
+        Self {
+            report,
+            pending: None,
+        }
     }
 }
 
@@ -61,7 +64,12 @@ pub(crate) fn run(
     admin: &mut dyn Admin,
     session: &SessionOptions,
 ) -> Outcome {
-    let Invocation { command, name, options, operands } = invocation;
+    let Invocation {
+        command,
+        name,
+        options,
+        operands,
+    } = invocation;
     let mut report = Report::default();
     match command.verb {
         Verb::Show => drives::show(&mut report, admin, options.long, operands),

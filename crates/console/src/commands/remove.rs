@@ -61,8 +61,19 @@ pub(super) fn remove(
     }
     report.line(format!("Request to {name} {}", count(name, &luns)));
     let known = admin.luns();
-    let serial = |lun| known.iter().find(|status| status.lun == lun).map(|s| s.serial.clone());
-    let targets = luns.into_iter().map(|lun| Target { lun, serial: serial(lun) }).collect();
+    let serial = |lun| {
+        known
+            .iter()
+            .find(|status| status.lun == lun)
+            .map(|s| s.serial.clone())
+    };
+    let targets = luns
+        .into_iter()
+        .map(|lun| Target {
+            lun,
+            serial: serial(lun),
+        })
+        .collect();
     Removal { name, targets }.proceed(admin, report, Consent::No)
 }
 
@@ -79,8 +90,15 @@ fn count(name: &str, luns: &[LunNumber]) -> String {
 
 impl Removal {
     pub(super) fn question(&self) -> String {
-        let lun = self.targets.front().map(|target| target.lun.to_string()).unwrap_or_default();
-        format!("'n' to cancel, 'a' for all, or 'y' to {} {lun} [n]: ", self.name)
+        let lun = self
+            .targets
+            .front()
+            .map(|target| target.lun.to_string())
+            .unwrap_or_default();
+        format!(
+            "'n' to cancel, 'a' for all, or 'y' to {} {lun} [n]: ",
+            self.name
+        )
     }
 
     pub(super) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
@@ -102,7 +120,10 @@ impl Removal {
         while let Some(target) = self.targets.front() {
             let mut done = target.check(admin);
             if consent == Consent::No && done.is_ok() {
-                return Outcome { report, pending: Some(Pending::Removal(self)) };
+                return Outcome {
+                    report,
+                    pending: Some(Pending::Removal(self)),
+                };
             }
             done = done.and_then(|()| Ok(admin.remove(target.lun, false)?));
             self.targets.pop_front();
@@ -129,7 +150,11 @@ impl Target {
             return Err(Problem::LunChanged(self.lun));
         }
         if status.online {
-            return Err(AdminError::LunOnline { lun: self.lun, action: "removal" }.into());
+            return Err(AdminError::LunOnline {
+                lun: self.lun,
+                action: "removal",
+            }
+            .into());
         }
         Ok(())
     }

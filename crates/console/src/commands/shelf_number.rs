@@ -21,7 +21,12 @@ pub(super) fn shelf(admin: &mut dyn Admin, force: bool, operands: &[String]) -> 
     let from = admin.shelf();
     let Some(word) = operands.first() else {
         let mut report = Report::default();
-        report.row(shelf_name(from), Record::Shelf { shelf: from.map(|shelf| shelf.0) });
+        report.row(
+            shelf_name(from),
+            Record::Shelf {
+                shelf: from.map(|shelf| shelf.0),
+            },
+        );
         return report.into();
     };
     let to = match parse_shelf(word) {
@@ -42,12 +47,20 @@ pub(super) fn shelf(admin: &mut dyn Admin, force: bool, operands: &[String]) -> 
     let mut report = Report::default();
     let noun = if luns.len() == 1 { "LUN" } else { "LUNs" };
     let from = shelf_name(from);
-    report.line(format!("Request to change shelf {from} to {to} with {} {noun}", luns.len()));
-    Outcome { report, pending: Some(Pending::ShelfChange(change)) }
+    report.line(format!(
+        "Request to change shelf {from} to {to} with {} {noun}",
+        luns.len()
+    ));
+    Outcome {
+        report,
+        pending: Some(Pending::ShelfChange(change)),
+    }
 }
 
 fn parse_shelf(word: &str) -> Result<Shelf, Problem> {
-    let shelf = decimal(word).and_then(|number| u16::try_from(number).ok()).map(Shelf);
+    let shelf = decimal(word)
+        .and_then(|number| u16::try_from(number).ok())
+        .map(Shelf);
     shelf
         .filter(|shelf| shelf.is_valid_target())
         .ok_or_else(|| Problem::InvalidShelf(word.to_owned()))

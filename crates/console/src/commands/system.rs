@@ -9,11 +9,17 @@ use shelf::admin::Admin;
 pub(super) fn ifstat(report: &mut Report, admin: &dyn Admin) {
     let ports = admin.ports();
     if !ports.is_empty() {
-        report.line(format!("{:<15} {:<12} {:>5} {}", "NAME", "ADDR", "MTU", "MODE"));
+        report.line(format!(
+            "{:<15} {:<12} {:>5} {}",
+            "NAME", "ADDR", "MTU", "MODE"
+        ));
     }
     for port in &ports {
         let mac = port.mac.to_string();
-        let line = format!("{:<15} {mac:<12} {:>5} {}", port.interface, port.mtu_bytes, port.mode);
+        let line = format!(
+            "{:<15} {mac:<12} {:>5} {}",
+            port.interface, port.mtu_bytes, port.mode
+        );
         report.row(line, Record::port(port));
     }
 }
@@ -21,5 +27,11 @@ pub(super) fn ifstat(report: &mut Report, admin: &dyn Admin) {
 /// Tells the version.
 pub(super) fn release(report: &mut Report, session: &SessionOptions) {
     let version = session.version.clone();
-    report.row(format!("ledge {version}"), Record::Release { product: "ledge", version });
+    report.row(
+        format!("ledge {version}"),
+        Record::Release {
+            product: "ledge",
+            version,
+        },
+    );
 }

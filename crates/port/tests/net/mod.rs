@@ -1,10 +1,15 @@
 //! Network namespaces joined by a veth pair, and frames to send through them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot set up its network fails, and says why"
+)]
+
 use port::{ETHERTYPE_AOE, Port, RawSocket, RequestedMode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,10 +30,10 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Net {
     pub(crate) fn new(mtu_bytes: usize) -> Self {
-        Self::with_queues(mtu_bytes, 1)
+        Self::with_queues(mtu_bytes, 1, 1)
     }
 
-    pub(crate) fn with_queues(mtu_bytes: usize, queues: u32) -> Self {
+    pub(crate) fn with_queues(mtu_bytes: usize, near: u32, far: u32) -> Self {
         let id = format!(
             "{}-{}",
             std::process::id(),
@@ -40,9 +45,10 @@ impl Net {
         };
         ip(&format!("netns add {}", net.near));
         ip(&format!("netns add {}", net.far));
-        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+        let queues = |count| format!("numrxqueues {count} numtxqueues {count}");
+        let (near, far) = (queues(near), queues(far));
         ip(&format!(
-            "link add {NEAR} netns {} {queues} type veth peer name {FAR} netns {} {queues}",
+            "link add {NEAR} netns {} {near} type veth peer name {FAR} netns {} {far}",
             net.near, net.far
         ));
         for (namespace, interface) in [(&net.near, NEAR), (&net.far, FAR)] {
@@ -133,7 +139,7 @@ pub(crate) fn inside<T: Send>(namespace: &str, body: impl FnOnce() -> T + Send) 
 
 /// Prints a line that shows with `--nocapture`.
 pub(crate) fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    eprintln!("{text}");
 }
 
 /// An AoE frame of this length whose every byte depends on `seed`.

@@ -15,23 +15,39 @@ use raid::record::{Record, RecordState};
 
 impl Manager {
     pub(super) fn bring_online(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let lun = self.luns.get(&number).ok_or(AdminError::NoSuchLun(number))?;
+        let lun = self
+            .luns
+            .get(&number)
+            .ok_or(AdminError::NoSuchLun(number))?;
         if lun.is_live {
             return Ok(());
         }
         if !lun.can_serve() {
-            let reason = format!("too many elements are missing or failed: {}", lun.absent_elements());
-            return Err(AdminError::LunFailed { lun: number, reason });
+            let reason = format!(
+                "too many elements are missing or failed: {}",
+                lun.absent_elements()
+            );
+            return Err(AdminError::LunFailed {
+                lun: number,
+                reason,
+            });
         }
-        let record = Record { online: true, ..lun.record.clone() };
+        let record = Record {
+            online: true,
+            ..lun.record.clone()
+        };
         self.record(number, record)?;
         let served = self.go_live(number);
         if served.is_err()
             && let Some(lun) = self.luns.get(&number)
         {
-            let record = Record { online: false, ..lun.record.clone() };
+            let record = Record {
+                online: false,
+                ..lun.record.clone()
+            };
             if let Err(error) = self.record(number, record) {
-                self.notices.push(format!("LUN {number} is still recorded as online: {error}"));
+                self.notices
+                    .push(format!("LUN {number} is still recorded as online: {error}"));
             }
             self.went_quiet(number);
         }
@@ -60,9 +76,15 @@ impl Manager {
     }
 
     pub(super) fn take_offline(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let lun = self.luns.get(&number).ok_or(AdminError::NoSuchLun(number))?;
+        let lun = self
+            .luns
+            .get(&number)
+            .ok_or(AdminError::NoSuchLun(number))?;
         let (was_live, is_recorded_online) = (lun.is_live, lun.record.online);
-        let record = Record { online: false, ..lun.record.clone() };
+        let record = Record {
+            online: false,
+            ..lun.record.clone()
+        };
         if was_live {
             self.stop(number)?;
         }
@@ -75,10 +97,16 @@ impl Manager {
     }
 
     pub(super) fn remove_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
-        let lun = self.luns.get(&number).ok_or(AdminError::NoSuchLun(number))?;
+        let lun = self
+            .luns
+            .get(&number)
+            .ok_or(AdminError::NoSuchLun(number))?;
         let was_live = lun.is_live;
         if was_live && !force {
-            return Err(AdminError::LunOnline { lun: number, action: "removal" });
+            return Err(AdminError::LunOnline {
+                lun: number,
+                action: "removal",
+            });
         }
         if was_live {
             self.stop(number)?;
@@ -112,12 +140,20 @@ impl Manager {
         if !rounds.lun.is_recorded() {
             return Ok(Vec::new());
         }
-        let record = Record { state: RecordState::Removing, ..rounds.lun.record.clone() };
+        let record = Record {
+            state: RecordState::Removing,
+            ..rounds.lun.record.clone()
+        };
         // Two ahead, as an earlier change may be unfinished on an absent member.
         let generation = rounds.lun.generation + 2;
         let failures = rounds.write_records(generation, &record);
-        let normal = rounds.lun.members.iter().filter(|member| member.is_normal()).count();
-        if failures.len() == normal {
+        let normal = rounds
+            .lun
+            .members
+            .iter()
+            .filter(|member| member.is_normal())
+            .count();
+        if normal > 0 && failures.len() == normal {
             return Err(super::rounds::reasons(&failures));
         }
         rounds.lun.generation = generation;
@@ -130,9 +166,7 @@ impl Manager {
             return;
         };
         for drive in lun.members.iter().filter_map(super::lun::Member::drive) {
-            let is_ours = |entry: &super::drives::Entry| {
-                matches!(entry.usage, super::drives::Usage::Element(id) if id.lun == number)
-            };
+            let is_ours = |entry: &super::drives::Entry| matches!(entry.usage, super::drives::Usage::Element(id) if id.lun == number);
             if self.drives.get(drive).is_some_and(is_ours) {
                 self.drives.release(drive);
             }
@@ -150,7 +184,9 @@ impl Manager {
     /// Takes a LUN from the data path.
     fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
         self.plane.detach(number).map_err(|reason| {
-            AdminError::Io(format!("the workers did not let go of LUN {number}: {reason}"))
+            AdminError::Io(format!(
+                "the workers did not let go of LUN {number}: {reason}"
+            ))
         })?;
         if let Some(lun) = self.luns.get_mut(&number) {
             lun.is_live = false;
@@ -179,7 +215,8 @@ impl Manager {
             return;
         }
         if let Err(reason) = rounds.superblocks(Resync::Clean) {
-            self.notices.push(format!("LUN {number} could not be marked clean: {reason}"));
+            self.notices
+                .push(format!("LUN {number} could not be marked clean: {reason}"));
         }
     }
 }

@@ -61,7 +61,11 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn size_sectors(&self) -> Option<u64> {
-        self.drive.drive.as_ref().ok().map(|drive| drive.size_sectors())
+        self.drive
+            .drive
+            .as_ref()
+            .ok()
+            .map(|drive| drive.size_sectors())
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -90,7 +94,9 @@ impl Entry {
             },
             model: self.drive.model.clone(),
             path: self.drive.path.clone(),
-            note: reason.map(str::to_owned).or_else(|| self.drive.note.clone()),
+            note: reason
+                .map(str::to_owned)
+                .or_else(|| self.drive.note.clone()),
         }
     }
 }
@@ -112,7 +118,10 @@ pub(super) struct Drives(Vec<Entry>);
 impl Drives {
     pub(super) fn new(mut drives: Vec<Drive>) -> Self {
         drives.sort_by_key(|drive| drive.slot);
-        let entry = |drive: Drive| Entry { usage: unused(&drive), drive };
+        let entry = |drive: Drive| Entry {
+            usage: unused(&drive),
+            drive,
+        };
         Self(drives.into_iter().map(entry).collect())
     }
 
@@ -179,7 +188,9 @@ impl Drives {
     }
 
     fn device(&mut self, slot: DriveSlot) -> Result<&mut Box<dyn MetadataDrive>, String> {
-        let entry = self.get_mut(slot).ok_or_else(|| format!("slot {slot} does not exist"))?;
+        let entry = self
+            .get_mut(slot)
+            .ok_or_else(|| format!("slot {slot} does not exist"))?;
         match &mut entry.drive.drive {
             Ok(drive) => Ok(drive),
             Err(NoDrive::Missing) => Err(format!("drive in slot {slot} is missing")),

@@ -28,7 +28,11 @@ impl Manager {
         reason: &str,
     ) -> Result<MemberFailure, AdminError> {
         let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
-        let Some(present) = rounds.lun.members.get(usize::from(member)).filter(|_| part == 0)
+        let Some(present) = rounds
+            .lun
+            .members
+            .get(usize::from(member))
+            .filter(|_| part == 0)
         else {
             let text = format!("element {number}.{part}.{member} does not exist");
             return Err(AdminError::Io(text));
@@ -48,7 +52,9 @@ impl Manager {
         let attached = self.attach_if_live(number);
         let id = format!("{number}.{part}.{member}");
         let decided = decided.map_err(|reason| {
-            AdminError::Io(format!("the failure of {id} could not be recorded: {reason}"))
+            AdminError::Io(format!(
+                "the failure of {id} could not be recorded: {reason}"
+            ))
         })?;
         attached?;
         Ok(decided)

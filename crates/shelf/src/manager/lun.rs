@@ -67,7 +67,11 @@ impl Member {
 
     pub(super) fn metadata_mut(&mut self) -> Option<(DriveSlot, &mut Metadata)> {
         match self {
-            Self::Normal { drive, metadata: Some(metadata), .. } => Some((*drive, metadata)),
+            Self::Normal {
+                drive,
+                metadata: Some(metadata),
+                ..
+            } => Some((*drive, metadata)),
             _ => None,
         }
     }
@@ -120,7 +124,11 @@ impl Lun {
     }
 
     pub(super) const fn element_id(&self, member: u8) -> ElementId {
-        ElementId { lun: self.number, part: 0, member }
+        ElementId {
+            lun: self.number,
+            part: 0,
+            member,
+        }
     }
 
     /// Members with their element numbers.
@@ -140,7 +148,10 @@ impl Lun {
 
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
-        RaidState { failed, degraded: !failed && self.is_redundant() && !self.all_normal() }
+        RaidState {
+            failed,
+            degraded: !failed && self.is_redundant() && !self.all_normal(),
+        }
     }
 
     pub(super) fn status(&self, drives: &Drives) -> LunStatus {
@@ -180,9 +191,14 @@ impl Lun {
     pub(super) fn view(&self, shelf: Shelf) -> LunView {
         let capacity_sectors = self.geometry.capacity_sectors();
         let members = self.members.iter().map(|member| match member {
-            Member::Normal { drive, data_offset_sectors, .. } => {
-                Some(MemberView { drive: *drive, data_offset_sectors: *data_offset_sectors })
-            }
+            Member::Normal {
+                drive,
+                data_offset_sectors,
+                ..
+            } => Some(MemberView {
+                drive: *drive,
+                data_offset_sectors: *data_offset_sectors,
+            }),
             Member::Failed { .. } | Member::Missing => None,
         });
         let identify = IdentifySpec {

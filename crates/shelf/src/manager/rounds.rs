@@ -88,7 +88,10 @@ impl Rounds<'_> {
             };
             let slot = 1 - metadata.slot;
             let sector = Metadata::places(&metadata.superblock).slots[slot].sector;
-            let own = Record { element, ..record.clone() };
+            let own = Record {
+                element,
+                ..record.clone()
+            };
             let written = encode(&Metadata::owner(&metadata.superblock), generation, &own)
                 .map_err(|error| error.to_string())
                 .and_then(|bytes| self.drives.write(drive, sector, &bytes));
@@ -128,7 +131,14 @@ impl Rounds<'_> {
             .elements()
             .map(|(element, member)| (lun.geometry.md_role(element), member.is_normal()))
             .map(|(role, is_normal)| {
-                (u32::from(role), if is_normal { Role::Active(role) } else { Role::Faulty })
+                (
+                    u32::from(role),
+                    if is_normal {
+                        Role::Active(role)
+                    } else {
+                        Role::Faulty
+                    },
+                )
             })
             .collect();
         let name = format!("{}:{}", lun.record.shelf, lun.number);
@@ -152,9 +162,45 @@ impl Rounds<'_> {
         failures
     }
 
+    /// Rewrites every member's superblock with nothing changed but the name. Not an event: a member
+    /// that misses it is as good as the others.
+    pub(super) fn rename(&mut self) -> Result<(), String> {
+        let name = format!("{}:{}", self.lun.record.shelf, self.lun.number);
+        let mut failures = Vec::new();
+        for (element, member) in (0..).zip(&mut self.lun.members) {
+            if let Some((drive, metadata)) = member.metadata_mut() {
+                metadata.superblock.set_name(&name);
+                let block = metadata.superblock.encode();
+                if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
+                    failures.push((element, reason));
+                }
+            }
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons(&failures))
+        }
+    }
+
+    /// Writes the bad-block log of every member.
+    pub(super) fn write_bad_block_logs(&mut self, log: &[u8]) -> Result<(), String> {
+        for member in &mut self.lun.members {
+            if let Some((drive, metadata)) = member.metadata_mut() {
+                let sector = Metadata::places(&metadata.superblock).bad_blocks.sector;
+                self.drives.write(drive, sector, log)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What the superblocks are to say of the mirrors now.
     pub(super) const fn present_resync(&self) -> Resync {
-        if self.lun.is_dirty { Resync::DirtyFrom(0) } else { Resync::Clean }
+        if self.lun.is_dirty {
+            Resync::DirtyFrom(0)
+        } else {
+            Resync::Clean
+        }
     }
 
     /// Whether the LUN can serve without the members that failed.
@@ -168,7 +214,8 @@ impl Rounds<'_> {
         let before = self.lun.members.clone();
         self.mark_failed(failures);
         let resync = self.present_resync();
-        self.superblocks(resync).inspect_err(|_| self.lun.members = before)
+        self.superblocks(resync)
+            .inspect_err(|_| self.lun.members = before)
     }
 
     fn mark_failed(&mut self, failures: &Failures) {

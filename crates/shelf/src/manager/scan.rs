@@ -64,9 +64,14 @@ fn look_at(
         Err(error) => return Ok(Look::Foreign(format!("an {error}"))),
     };
     let foreign = |remark: &str| {
-        Ok(Look::Foreign(format!("a member of md array '{}'{remark}", superblock.name())))
+        Ok(Look::Foreign(format!(
+            "a member of md array '{}'{remark}",
+            superblock.name()
+        )))
     };
-    let data_end = superblock.data_offset_sectors().checked_add(superblock.data_sectors());
+    let data_end = superblock
+        .data_offset_sectors()
+        .checked_add(superblock.data_sectors());
     if data_end.is_none_or(|end| end > size_sectors) {
         return foreign(", which is longer than the drive");
     }
@@ -75,7 +80,12 @@ fn look_at(
     };
     let slots = read_record(drives, drive, &superblock, &places)?;
     let has_damage = |error: &RecordError| !matches!(error, RecordError::OtherMember { .. });
-    for error in slots.damage.iter().flatten().filter(|error| has_damage(error)) {
+    for error in slots
+        .damage
+        .iter()
+        .flatten()
+        .filter(|error| has_damage(error))
+    {
         notices.push(format!("drive in slot {drive}: {error}"));
     }
     let Some(stored) = slots.newest else {
@@ -88,7 +98,12 @@ fn look_at(
     if !belong_together(&superblock, &geometry, &stored) {
         return foreign(", whose record is of another kind than its superblock");
     }
-    Ok(Look::Candidate(Box::new(Candidate { drive, superblock, geometry, stored })))
+    Ok(Look::Candidate(Box::new(Candidate {
+        drive,
+        superblock,
+        geometry,
+        stored,
+    })))
 }
 
 fn read_record(

@@ -11,7 +11,7 @@ pub(crate) enum Typed {
     /// The escape menu asks.
     Menu,
     /// An answer that the menu does not know: it explains itself and asks again.
-    MenuAgain,
+    Unknown,
     /// Back from the menu to the session.
     Continue,
     /// The user leaves the session.
@@ -23,6 +23,8 @@ pub(crate) struct Keyboard {
     escape: Escape,
     typed: VecDeque<u8>,
     in_menu: bool,
+    /// The menu's answer is one key, but users of cec-14 press Enter after it.
+    after_answer: bool,
 }
 
 impl Keyboard {
@@ -31,6 +33,7 @@ impl Keyboard {
             escape,
             typed: VecDeque::new(),
             in_menu: false,
+            after_answer: false,
         }
     }
 
@@ -46,6 +49,11 @@ impl Keyboard {
     /// Takes the next thing. At most `room_bytes` of input, and an escape only when all input
     /// before it has been `delivered`, so that quitting loses nothing.
     pub(crate) fn next(&mut self, room_bytes: usize, delivered: bool) -> Option<Typed> {
+        let is_enter = |byte: &mut u8| matches!(byte, b'\r' | b'\n');
+        if self.after_answer && !self.typed.is_empty() {
+            self.after_answer = false;
+            self.typed.pop_front_if(is_enter);
+        }
         if self.in_menu {
             let answer = self.typed.pop_front()?;
             return Some(self.answer_menu(answer));
@@ -70,13 +78,10 @@ impl Keyboard {
             b'q' => Typed::Quit,
             b'i' => Typed::Input(vec![self.escape.byte]),
             b'.' => Typed::Continue,
-            b'\r' | b'\n' => return Typed::Menu,
-            _ => Typed::MenuAgain,
+            _ => Typed::Unknown,
         };
-        self.in_menu = typed == Typed::MenuAgain;
-        // An Enter that came with the answer belongs to it.
-        self.typed
-            .pop_front_if(|byte| matches!(byte, b'\r' | b'\n'));
+        self.in_menu = typed == Typed::Unknown;
+        self.after_answer = true;
         typed
     }
 }
@@ -98,20 +103,25 @@ mod tests {
     #[test]
     fn the_menu_sends_the_escape_continues_or_quits() {
         let mut keyboard = keyboard();
-        keyboard.push(b"ls\r\x01i\x01.\r\x01x\r.more\x01\rq");
+        keyboard.push(b"ls\r\x01i\x01.");
         let input = |text: &[u8]| Typed::Input(text.to_vec());
-        let expected = [
+        let first = [
             input(b"ls\r"),
             Typed::Menu,
             input(b"\x01"),
             Typed::Menu,
             Typed::Continue,
+        ];
+        assert_eq!(all(&mut keyboard), first);
+        keyboard.push(b"\r\r\x01x\r.more\x01\rq");
+        let expected = [
+            input(b"\r"),
             Typed::Menu,
-            Typed::MenuAgain,
+            Typed::Unknown,
             Typed::Continue,
             input(b"more"),
             Typed::Menu,
-            Typed::Menu,
+            Typed::Unknown,
             Typed::Quit,
         ];
         assert_eq!(all(&mut keyboard), expected);

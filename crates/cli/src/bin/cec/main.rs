@@ -31,11 +31,14 @@ use std::io::{IsTerminal, stdin};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// No shelf answered, or piped input was not delivered.
+/// Wrong usage, no shelf answered, or piped input was not delivered.
 const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return explain(&error),
+    };
     match run(&options) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -46,6 +49,13 @@ fn main() -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
+}
+
+/// Prints what clap has to say: the help, the version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    let wrong = error.use_stderr() || printed.is_err();
+    ExitCode::from(if wrong { FAILURE } else { 0 })
 }
 
 fn run(options: &Options) -> Result<u8> {
@@ -63,13 +73,14 @@ fn run(options: &Options) -> Result<u8> {
         // `probe` has returned nothing but what was asked for.
         return converse(&mut link, options, &offers[0], tag);
     }
-    picker::print_table(&offers);
     loop {
         match picker::choose(&link, &offers)? {
             Choice::Quit => return Ok(0),
             Choice::Probe => {
                 offers = probe(&mut link, options)?;
-                picker::print_table(&offers);
+                if offers.is_empty() {
+                    return Ok(FAILURE);
+                }
             }
             Choice::Shelf(offer) => {
                 let code = converse(&mut link, options, &offer, tag)?;
@@ -105,7 +116,7 @@ fn probe(link: &mut Link, options: &Options) -> Result<Vec<Offer>> {
     let mut offers = probe.into_offers();
     offers.retain(|offer| options.wants(offer));
     if offers.is_empty() {
-        eprintln!("none found.");
+        options.chat("none found.\n");
     } else {
         options.chat("done.\n");
     }

@@ -3,9 +3,10 @@
 use crate::SIGNAL_CHECK;
 use crate::link::{Link, Ready};
 use crate::terminal::read_stdin;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use aoe::MacAddress;
 use cec::Offer;
+use std::io::{Write, stdout};
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,18 +37,17 @@ pub(crate) fn print_rows(offers: &[Offer]) {
     }
 }
 
-/// The rows under a header, for people.
-pub(crate) fn print_table(offers: &[Offer]) {
-    println!("SHELF | EA");
-    print_rows(offers);
-}
-
-/// Asks until the answer is one of the choices. The end of input quits.
+/// Shows the shelves and asks until the answer is one of the choices. The end of input quits.
 pub(crate) fn choose(link: &Link, offers: &[Offer]) -> Result<Choice> {
     loop {
-        eprint!("[#qp]: ");
+        println!("SHELF | EA");
+        print_rows(offers);
+        print!("[#qp]: ");
+        stdout()
+            .flush()
+            .context("cannot write to standard output")?;
         let Some(line) = read_line(link)? else {
-            eprintln!();
+            println!();
             return Ok(Choice::Quit);
         };
         if let Some(choice) = parse(&line, offers) {

@@ -132,14 +132,14 @@ impl Session<'_> {
                 Typed::Input(bytes) => {
                     self.client.input(self.link.now(), &bytes);
                 }
-                Typed::Menu => eprint!("\r\n>>> "),
-                Typed::MenuAgain => eprint!(
+                Typed::Menu => eprint!(">>> "),
+                Typed::Unknown => eprint!(
                     "\r\nq: quit, i: send {}, .: continue\r\n>>> ",
                     self.options.escape
                 ),
-                Typed::Continue => eprint!("\r\n"),
+                Typed::Continue => eprint!(".\r\n"),
                 Typed::Quit => {
-                    eprint!("\r\n");
+                    eprint!("q\r\n");
                     self.client.leave();
                     return;
                 }

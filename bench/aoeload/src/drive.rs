@@ -1,0 +1,151 @@
+//! The loop: receive, send, flush; now and then look for overdue commands and show progress.
+
+use crate::connect::{Clock, Connection, RECEIVE_BUDGET};
+use crate::load::{Load, Summary};
+use crate::plan::Plan;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use port::Port;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How often overdue commands are looked for.
+const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
+/// How often progress is shown.
+const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
+
+/// Runs a load to its end, or until `stop` is set.
+pub(crate) fn run(connection: &mut Connection, plan: &Plan, stop: &AtomicBool) -> Result<Summary> {
+    let mut load = Load::new(plan, connection, connection.clock.now_ns())?;
+    let progress = Progress::new(plan, connection.clock.now_ns());
+    let mut driver = Driver {
+        clock: connection.clock,
+        ports: &mut connection.ports,
+        stop,
+        progress,
+    };
+    driver.stage(&mut load)?;
+    if load.has_written() && !stop.load(Ordering::Relaxed) {
+        driver.progress.read_back();
+        load.read_back();
+        driver.stage(&mut load)?;
+    }
+    driver.progress.bar.finish_and_clear();
+    Ok(load.into_summary(stop.load(Ordering::Relaxed)))
+}
+
+struct Driver<'a> {
+    clock: Clock,
+    ports: &'a mut [Box<dyn Port>],
+    stop: &'a AtomicBool,
+    progress: Progress,
+}
+
+impl Driver<'_> {
+    /// Runs the stage that `load` is in to its end.
+    fn stage(&mut self, load: &mut Load) -> Result<()> {
+        let mut next_expire_ns = 0;
+        let mut stopped = false;
+        loop {
+            let now_ns = self.clock.now_ns();
+            if load.is_over(now_ns) {
+                return Ok(());
+            }
+            let received = self.receive(load);
+            let port = self
+                .ports
+                .first_mut()
+                .context("the interface has no queue")?
+                .as_mut();
+            load.send(port, self.clock.now_ns())?;
+            if now_ns >= next_expire_ns {
+                next_expire_ns = now_ns + EXPIRE_INTERVAL_NS;
+                load.expire(port, now_ns)?;
+                self.progress.show(load, now_ns);
+                if self.stop.load(Ordering::Relaxed) && !stopped {
+                    stopped = true;
+                    load.stop(now_ns);
+                }
+            }
+            port.flush();
+            if received == 0 {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    fn receive(&mut self, load: &mut Load) -> usize {
+        let clock = self.clock;
+        self.ports
+            .iter_mut()
+            .map(|port| {
+                port.receive(RECEIVE_BUDGET, &mut |frame| {
+                    load.receive(frame, clock.now_ns());
+                })
+            })
+            .sum()
+    }
+}
+
+/// The bar on the terminal; nothing where stderr is none.
+struct Progress {
+    bar: ProgressBar,
+    next_ns: u64,
+    done_before: u64,
+    begin_ns: u64,
+    size_bytes: u64,
+    reading_back: bool,
+}
+
+impl Progress {
+    fn new(plan: &Plan, now_ns: u64) -> Self {
+        let target = if plan.progress && std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let whole_ms = (plan.warmup_ns + plan.measure_ns) / 1_000_000;
+        let bar = ProgressBar::with_draw_target(Some(whole_ms), target);
+        // The template is constant and tested; a bar of another shape would do as well.
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            next_ns: now_ns + PROGRESS_INTERVAL_NS,
+            done_before: 0,
+            begin_ns: now_ns,
+            size_bytes: plan.size_bytes() as u64,
+            reading_back: false,
+        }
+    }
+
+    fn read_back(&mut self) {
+        self.reading_back = true;
+        self.bar.set_message("reading back what was written");
+    }
+
+    fn show(&mut self, load: &Load, now_ns: u64) {
+        if now_ns < self.next_ns || self.bar.is_hidden() {
+            return;
+        }
+        let since_ns = now_ns - self.next_ns + PROGRESS_INTERVAL_NS;
+        self.next_ns = now_ns + PROGRESS_INTERVAL_NS;
+        self.bar.set_position((now_ns - self.begin_ns) / 1_000_000);
+        if self.reading_back {
+            return;
+        }
+        let done = load.done_count();
+        let per_s = (done - self.done_before) as f64 * 1e9 / since_ns as f64;
+        self.done_before = done;
+        let mb_per_s = per_s * self.size_bytes as f64 / 1e6;
+        self.bar
+            .set_message(format!("{per_s:.0} IOPS, {mb_per_s:.0} MB/s"));
+    }
+}
+
+/// What the bar looks like.
+const TEMPLATE: &str = "{bar:30} {msg}";
+
+#[cfg(test)]
+mod tests;

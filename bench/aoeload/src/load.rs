@@ -1,0 +1,339 @@
+//! A load in progress: what is on the wire, what comes next, what has been counted.
+//!
+//! Stages, in this order: *measure* (warm-up included), then *read back* if writes are verified.
+//! Each stage ends when nothing more is to be started and nothing is outstanding; a command without
+//! an answer ends by its deadline, so every stage does.
+//!
+//! Invariants:
+//! * nothing is allocated for a command: data lie in one buffer per place in the window, which
+//!   stays as it is until the command ends, so a retransmission sends the same bytes;
+//! * a frame that the port could not take is the next one to be sent.
+
+use crate::connect::Connection;
+use crate::plan::Plan;
+use crate::tally::Tally;
+use crate::verify::Verify;
+use crate::workload::{Random, Workload};
+use anyhow::Result;
+use initiator::{
+    CheckCounters, CommandFrame, Commands, Counters, Event, Expired, Finished, Generation,
+    Operation, WindowSpec,
+};
+use port::{Port, ReceivedFrame, TransmitError};
+
+/// How many errors are told one by one.
+const SAMPLES_MAX: usize = 10;
+/// How many other blocks are tried when one may not be written now.
+const BLOCK_TRIES: usize = 16;
+
+/// What is being done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Measure,
+    /// Reading back; the next block to look at.
+    ReadBack(u64),
+    /// Only waiting for answers.
+    Drain,
+}
+
+/// What must be remembered of a command until it ends.
+#[derive(Clone, Copy, Default, Debug)]
+struct InFlight {
+    block: u64,
+    /// When it was due: the time of its start, or that of the schedule.
+    due_ns: u64,
+    floor: Generation,
+    measured: bool,
+}
+
+/// A command that is to be started.
+struct Next {
+    operation: Operation,
+    block: u64,
+    due_ns: u64,
+}
+
+/// A load in progress.
+#[derive(Debug)]
+pub(crate) struct Load {
+    plan: Plan,
+    commands: Commands,
+    workload: Workload,
+    verify: Verify,
+    tally: Tally,
+    stage: Stage,
+    in_flight: Vec<InFlight>,
+    data: Vec<u8>,
+    unsent: Option<CommandFrame>,
+    /// Time of the first command of the schedule, and how many of it have been started.
+    schedule_ns: u64,
+    scheduled: u64,
+    samples: Vec<String>,
+}
+
+impl Load {
+    /// A load that starts at `now_ns`.
+    pub(crate) fn new(plan: &Plan, connection: &Connection, now_ns: u64) -> Result<Self> {
+        let depth = usize::from(plan.depth);
+        let spec = WindowSpec {
+            depth,
+            lba48: connection.identity.lba48,
+            retransmission: plan.retransmission,
+            deadline_ns: plan.deadline_ns,
+            first_transmission: plan.run.0 as u32,
+        };
+        let mut tally = Tally::new()?;
+        tally.begin_ns = now_ns + plan.warmup_ns;
+        tally.end_ns = tally.begin_ns + plan.measure_ns;
+        let mut random = Random::new(plan.run.0);
+        let words =
+            (0..depth * plan.size_bytes() / 8).flat_map(|_| random.next_u64().to_le_bytes());
+        Ok(Self {
+            plan: *plan,
+            commands: Commands::new(connection.route, spec),
+            workload: Workload::new(plan),
+            verify: Verify::new(plan),
+            tally,
+            stage: Stage::Measure,
+            in_flight: vec![InFlight::default(); depth],
+            data: words.collect(),
+            unsent: None,
+            schedule_ns: now_ns,
+            scheduled: 0,
+            samples: Vec::with_capacity(SAMPLES_MAX),
+        })
+    }
+
+    /// Ends measuring at `now_ns`, or reading back, ahead of time.
+    pub(crate) fn stop(&mut self, now_ns: u64) {
+        self.tally.end_ns = self.tally.end_ns.min(now_ns);
+        self.stage = Stage::Drain;
+    }
+
+    /// Moves on to reading back what was written. Called when the stage before it is over.
+    pub(crate) fn read_back(&mut self) {
+        self.stage = Stage::ReadBack(0);
+    }
+
+    /// Whether the stage has come to its end.
+    pub(crate) fn is_over(&self, now_ns: u64) -> bool {
+        if self.commands.outstanding() > 0 {
+            return false;
+        }
+        match self.stage {
+            Stage::Measure => now_ns >= self.tally.end_ns,
+            Stage::ReadBack(block) => self.verify.next_touched(block).is_none(),
+            Stage::Drain => true,
+        }
+    }
+
+    /// Takes in a received frame.
+    pub(crate) fn receive(&mut self, frame: &ReceivedFrame<'_>, now_ns: u64) {
+        if let Event::Finished(finished) = self.commands.receive(frame, now_ns) {
+            self.finish(&finished, Some(frame), now_ns);
+        }
+    }
+
+    /// Fills the window, as far as commands are due and the port has room.
+    pub(crate) fn send(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
+        if let Some(frame) = self.unsent.take()
+            && !self.transmit(port, frame)?
+        {
+            return Ok(());
+        }
+        while self.commands.outstanding() < self.commands.depth() {
+            let Some(next) = self.next(now_ns) else {
+                break;
+            };
+            let Some(frame) = self.start(&next, now_ns) else {
+                break;
+            };
+            if !self.transmit(port, frame)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due now, if anything.
+    fn next(&mut self, now_ns: u64) -> Option<Next> {
+        if let Stage::ReadBack(from) = self.stage {
+            let block = self.verify.next_touched(from)?;
+            self.stage = Stage::ReadBack(block + 1);
+            return Some(Next {
+                operation: Operation::Read,
+                block,
+                due_ns: now_ns,
+            });
+        }
+        let running = self.stage == Stage::Measure && now_ns < self.tally.end_ns;
+        let due_ns = match self.plan.rate {
+            Some(rate) => self.schedule_ns + (self.scheduled as f64 * 1e9 / rate) as u64,
+            None => now_ns,
+        };
+        (running && due_ns <= now_ns).then(|| Next {
+            operation: self.workload.operation(),
+            block: self.workload.block(),
+            due_ns,
+        })
+    }
+
+    /// Starts a command. `None` when it is a write and none of the blocks tried may be written now:
+    /// writes on the wire that overlap have no order.
+    fn start(&mut self, next: &Next, now_ns: u64) -> Option<CommandFrame> {
+        let sectors = self.plan.sectors;
+        let mut block = next.block;
+        let data_bytes = self.plan.size_bytes();
+        let floor = match next.operation {
+            Operation::Read => self.verify.begin_read(block),
+            Operation::Write => Generation::default(),
+        };
+        let id = self.commands.next_id()?;
+        if next.operation == Operation::Write {
+            let start = id.index() * data_bytes;
+            let data = &mut self.data[start..start + data_bytes];
+            let mut tries = 0;
+            while !self.verify.begin_write(block, sectors, data) {
+                tries += 1;
+                if tries == BLOCK_TRIES {
+                    return None;
+                }
+                block = self.workload.block();
+            }
+        }
+        self.in_flight[id.index()] = InFlight {
+            block,
+            due_ns: next.due_ns,
+            floor,
+            measured: self.stage == Stage::Measure,
+        };
+        self.scheduled += 1;
+        let lba = block * u64::from(sectors);
+        self.commands.start(next.operation, lba, sectors, now_ns)
+    }
+
+    /// Gives a frame to the port; keeps it for later if there is no room now.
+    fn transmit(&mut self, port: &mut dyn Port, frame: CommandFrame) -> Result<bool> {
+        let data = match frame.operation {
+            Operation::Read => &[][..],
+            Operation::Write => {
+                let start = frame.id.index() * self.plan.size_bytes();
+                &self.data[start..start + self.plan.size_bytes()]
+            }
+        };
+        match port.transmit(&frame.header, data) {
+            Ok(()) => Ok(true),
+            Err(TransmitError::Full) => {
+                self.unsent = Some(frame);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends again what is overdue, and gives up what is lost. To be called about every millisecond.
+    pub(crate) fn expire(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
+        while let Some(expired) = self.commands.next_expired(now_ns) {
+            let id = match &expired {
+                Expired::Again(frame) => frame.id,
+                Expired::Lost(finished) => finished.id,
+            };
+            // What waits for room has been overtaken: sent now, it would mean another command.
+            if self.unsent.is_some_and(|frame| frame.id == id) {
+                self.unsent = None;
+            }
+            match expired {
+                Expired::Again(frame) if self.unsent.is_none() => {
+                    self.transmit(port, frame)?;
+                }
+                // No room for this one either: its next timeout repeats it.
+                Expired::Again(_) => {}
+                Expired::Lost(finished) => self.finish(&finished, None, now_ns),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, finished: &Finished, frame: Option<&ReceivedFrame<'_>>, now_ns: u64) {
+        let command = self.in_flight[finished.id.index()];
+        let done = finished.result.is_ok();
+        if finished.operation == Operation::Write {
+            self.verify.end_write(command.block, done);
+        }
+        if let Err(error) = finished.result {
+            let what = match finished.operation {
+                Operation::Read => "read",
+                Operation::Write => "write",
+            };
+            return self.sample(|| {
+                format!(
+                    "{what} of {} sectors at LBA {}: {error}",
+                    finished.sectors, finished.lba
+                )
+            });
+        }
+        if command.measured {
+            self.tally.done(finished.operation, command.due_ns, now_ns);
+        }
+        if let (Operation::Read, Some(frame)) = (finished.operation, frame) {
+            let (block, sectors) = (command.block, finished.sectors);
+            let checked = self.verify.end_read(block, sectors, command.floor, frame);
+            if let Err(mismatch) = checked {
+                self.sample(|| format!("wrong data: {mismatch}"));
+            }
+        }
+    }
+
+    #[cold]
+    fn sample(&mut self, line: impl FnOnce() -> String) {
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(line());
+        }
+    }
+
+    /// Commands of the schedule that were due before the end of measuring and never started.
+    fn overdue_count(&self) -> u64 {
+        let due = self.plan.rate.map_or(0.0, |rate| {
+            self.tally.end_ns.saturating_sub(self.schedule_ns) as f64 * rate / 1e9
+        });
+        (due as u64).saturating_sub(self.scheduled)
+    }
+
+    /// What has been done so far inside the time of measurement.
+    pub(crate) fn done_count(&self) -> u64 {
+        self.tally.done_count()
+    }
+
+    /// Whether there is anything to read back.
+    pub(crate) fn has_written(&self) -> bool {
+        self.verify.next_touched(0).is_some()
+    }
+
+    /// What came out of it.
+    pub(crate) fn into_summary(self, interrupted: bool) -> Summary {
+        Summary {
+            overdue: self.overdue_count(),
+            counters: *self.commands.counters(),
+            check: self.verify.counters().copied(),
+            tally: self.tally,
+            samples: self.samples,
+            interrupted,
+        }
+    }
+}
+
+/// What came out of a load.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) tally: Tally,
+    /// Of all commands, those of the warm-up and of reading back included.
+    pub(crate) counters: Counters,
+    /// What verification found, if it was asked for.
+    pub(crate) check: Option<CheckCounters>,
+    /// Commands that were due before the end of measuring and never started.
+    pub(crate) overdue: u64,
+    /// The first errors, one line each.
+    pub(crate) samples: Vec<String>,
+    /// Whether the load was stopped before its end.
+    pub(crate) interrupted: bool,
+}

@@ -1,0 +1,89 @@
+//! What is counted while a load runs.
+//!
+//! Invariant: throughput counts the commands that ended inside the time of measurement; latency
+//! covers those that began inside it, however late they ended. Leaving out the late ones would hide
+//! just the stalls that a percentile is there to show.
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use initiator::Operation;
+
+/// Latencies above an hour count as an hour.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+/// Digits of a latency that are kept.
+const LATENCY_DIGITS: u8 = 3;
+
+/// The commands of one kind.
+#[derive(Debug)]
+pub(crate) struct KindTally {
+    /// Latencies in nanoseconds of those that began inside the time of measurement.
+    pub(crate) latency: Histogram<u64>,
+    /// How many were done inside it.
+    pub(crate) done: u64,
+}
+
+/// The counts of a load.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) reads: KindTally,
+    pub(crate) writes: KindTally,
+    /// When measuring begins and ends.
+    pub(crate) begin_ns: u64,
+    pub(crate) end_ns: u64,
+}
+
+impl KindTally {
+    fn new() -> Result<Self> {
+        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
+            .context("cannot make a histogram")?;
+        Ok(Self { latency, done: 0 })
+    }
+}
+
+impl Tally {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            reads: KindTally::new()?,
+            writes: KindTally::new()?,
+            begin_ns: 0,
+            end_ns: 0,
+        })
+    }
+
+    /// A command that was due at `due_ns` was done at `now_ns`.
+    pub(crate) fn done(&mut self, operation: Operation, due_ns: u64, now_ns: u64) {
+        let window = self.begin_ns..self.end_ns;
+        let kind = match operation {
+            Operation::Read => &mut self.reads,
+            Operation::Write => &mut self.writes,
+        };
+        if window.contains(&due_ns) {
+            kind.latency
+                .saturating_record(now_ns.saturating_sub(due_ns).max(1));
+        }
+        kind.done += u64::from(window.contains(&now_ns));
+    }
+
+    /// Commands done inside the time of measurement.
+    pub(crate) fn done_count(&self) -> u64 {
+        self.reads.done + self.writes.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_covers_what_began_inside_and_throughput_what_ended_inside() {
+        let mut tally = Tally::new().unwrap();
+        (tally.begin_ns, tally.end_ns) = (1000, 2000);
+        for (due_ns, now_ns) in [(900, 990), (990, 1000), (1500, 1600), (1900, 9000)] {
+            tally.done(Operation::Read, due_ns, now_ns);
+        }
+        assert_eq!(tally.reads.done, 2);
+        assert_eq!(tally.reads.latency.len(), 2);
+        assert!(tally.reads.latency.max() >= 7100);
+        assert_eq!(tally.writes.latency.len(), 0);
+    }
+}

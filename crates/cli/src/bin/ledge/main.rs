@@ -1,0 +1,141 @@
+//! `ledge`: runs console commands of the shelf through the daemon's control socket.
+//!
+//! * With a command it runs that one, and ends with 0 if it was done, else with 1.
+//! * Without a command it is a console: with line editing on a terminal, else one command per line
+//!   of the standard input.
+//!
+//! What a command lists goes to the standard output; lines that begin with `error:`, `usage:` or
+//! `skipping:` go to the standard error. In JSON everything is one document on the standard output.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod input;
+mod output;
+
+use clap::Parser;
+use connection::Connection;
+use console::protocol::{PromptKind, Request, Response};
+use input::{Entered, Input, Keyboard, Piped};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs console commands of a Ledge storage shelf. `ledge help` lists them; without a command it is
+/// an interactive console.
+#[derive(Debug, Parser)]
+#[command(name = "ledge", version)]
+struct Arguments {
+    /// Control socket of the daemon
+    #[arg(long, value_name = "PATH", default_value = "/run/ledge/control.sock")]
+    socket: PathBuf,
+
+    /// Answer in JSON
+    #[arg(short = 'j', long)]
+    json: bool,
+
+    /// The command and its arguments, such as: make 0 raid10 1.0-15
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let json = arguments.json || console::command::asks_for_json(&arguments.line());
+            output::failure(&error, json);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything that was asked was done.
+fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+    let connection = Connection::open(&arguments.socket)?;
+    let interactive = arguments.command.is_empty() && io::stdin().is_terminal();
+    let input: Box<dyn Input> = if interactive {
+        Box::new(Keyboard::new()?)
+    } else {
+        Box::new(Piped)
+    };
+    let mut console = Console {
+        connection,
+        input,
+        json: arguments.json,
+    };
+    if arguments.command.is_empty() {
+        console.run()
+    } else {
+        console.command(&arguments.line())
+    }
+}
+
+impl Arguments {
+    /// The words of the command as the one line that the shelf's console takes apart again.
+    fn line(&self) -> String {
+        console::lexer::join(&self.command)
+    }
+}
+
+/// A conversation between a user and the shelf.
+struct Console {
+    connection: Connection,
+    input: Box<dyn Input>,
+    /// Ask for JSON in every command.
+    json: bool,
+}
+
+impl Console {
+    /// Runs commands until the input or the session ends.
+    fn run(&mut self) -> anyhow::Result<bool> {
+        let mut all_done = true;
+        while self.connection.prompt().kind != PromptKind::End {
+            match self.input.command(&self.connection.prompt().text)? {
+                Entered::Line(line) if line.trim().is_empty() => {}
+                Entered::Line(line) => all_done &= self.command(&line)?,
+                Entered::Interrupt => {}
+                Entered::End => break,
+            }
+        }
+        Ok(all_done)
+    }
+
+    /// Runs one command, and puts its questions to the user. Whoever does not answer has not
+    /// consented.
+    fn command(&mut self, line: &str) -> anyhow::Result<bool> {
+        let line = if self.json {
+            with_json(line)
+        } else {
+            line.to_owned()
+        };
+        let json = console::command::asks_for_json(&line);
+        let mut response = self.ask(&Request::Line(line))?;
+        while response.prompt.kind == PromptKind::Answer {
+            let answer = match self.input.answer(&response.prompt.text, json)? {
+                Entered::Line(answer) => answer,
+                Entered::Interrupt | Entered::End => String::new(),
+            };
+            response = self.ask(&Request::Answer(answer))?;
+        }
+        Ok(response.ok)
+    }
+
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {
+        let response = self.connection.ask(request)?;
+        output::show(&response)?;
+        Ok(response)
+    }
+}
+
+/// The line with `-j` as its first argument.
+fn with_json(line: &str) -> String {
+    let line = line.trim_start();
+    let (name, rest) = line.split_at(line.find(char::is_whitespace).unwrap_or(line.len()));
+    format!("{name} -j{rest}")
+}

@@ -1,0 +1,228 @@
+//! A shelf that exists in memory only: the rules of [`Admin`] without disks, for tests of consoles.
+
+use aoe::{MacAddress, Shelf};
+use raid::Level;
+use shelf::admin::{
+    Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
+    ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
+    RaidState,
+};
+
+/// Size of a 4 TB drive.
+const DRIVE_BYTES: u64 = 4_000_787_030_016;
+
+/// What a member of it holds: whole chunks after the metadata.
+const MEMBER_BYTES: u64 = 4_000_786_939_904;
+
+/// The shelf. Tests may change it behind the console's back, as other consoles do.
+#[derive(Debug)]
+pub(crate) struct FakeShelf {
+    pub(crate) shelf: Option<Shelf>,
+    pub(crate) drives: Vec<DriveStatus>,
+    pub(crate) luns: Vec<LunStatus>,
+    pub(crate) ports: Vec<PortStatus>,
+    made: u32,
+}
+
+impl FakeShelf {
+    /// Shelf 1 with 16 free drives of 4 TB and one port.
+    pub(crate) fn new() -> Self {
+        let drive = |slot| DriveStatus {
+            slot: DriveSlot(slot),
+            size_bytes: DRIVE_BYTES,
+            state: DriveState::Up,
+            role: DriveRole::Free,
+            model: "ST4000NM0033".to_owned(),
+            path: format!("/dev/disk{slot}"),
+            note: None,
+        };
+        let port = PortStatus {
+            interface: "eth1".to_owned(),
+            mac: MacAddress([0x00, 0x10, 0x04, 0x01, 0x2e, 0x81]),
+            mtu_bytes: 9000,
+            mode: "native".to_owned(),
+        };
+        Self {
+            shelf: Some(Shelf(1)),
+            drives: (0..16).map(drive).collect(),
+            luns: Vec::new(),
+            ports: vec![port],
+            made: 0,
+        }
+    }
+
+    fn lun(&mut self, lun: LunNumber) -> Result<&mut LunStatus, AdminError> {
+        let found = self.luns.iter_mut().find(|status| status.lun == lun);
+        found.ok_or(AdminError::NoSuchLun(lun))
+    }
+
+    fn name(&self, slot: DriveSlot) -> String {
+        format!("{}.{slot}", self.shelf.unwrap())
+    }
+
+    fn check_drive(&self, slot: DriveSlot, force: bool) -> Result<(), AdminError> {
+        let drive = self.name(slot);
+        let Some(status) = self.drives.iter().find(|status| status.slot == slot) else {
+            return Err(AdminError::NoSuchDrive(drive));
+        };
+        if status.state != DriveState::Up {
+            let (state, reason) = (status.state.name(), status.note.clone());
+            return Err(AdminError::DriveNotUp {
+                drive,
+                state,
+                reason,
+            });
+        }
+        match &status.role {
+            DriveRole::Element(_) => Err(AdminError::DriveInUse(drive)),
+            DriveRole::Foreign(what) if !force => Err(AdminError::DriveForeign {
+                drive,
+                what: what.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn elements(&mut self, request: &MakeRequest) -> Vec<ElementStatus> {
+        let mut elements = Vec::new();
+        for (member, choice) in (0..).zip(&request.members) {
+            let id = ElementId {
+                lun: request.lun,
+                part: 0,
+                member,
+            };
+            elements.push(match choice {
+                MemberChoice::Missing => ElementStatus {
+                    id,
+                    state: ElementState::Missing,
+                    size_bytes: 0,
+                    drive: None,
+                },
+                MemberChoice::Drive(slot) => {
+                    self.drives[usize::from(slot.0)].role = DriveRole::Element(id);
+                    let (state, drive) = (ElementState::Normal, Some(*slot));
+                    ElementStatus {
+                        id,
+                        state,
+                        size_bytes: DRIVE_BYTES,
+                        drive,
+                    }
+                }
+            });
+        }
+        elements
+    }
+}
+
+fn check_count(level: Level, given: usize) -> Result<u64, AdminError> {
+    let wrong = |takes| {
+        Err(AdminError::WrongMemberCount {
+            level,
+            takes,
+            given,
+        })
+    };
+    match level {
+        Level::Raid5 | Level::Raid6 => Err(AdminError::LevelNotAvailable(level)),
+        Level::Raw | Level::Jbod if given != 1 => wrong("one drive"),
+        Level::Raid1 if given != 2 => wrong("two drives"),
+        Level::Raid10 if given % 2 != 0 => wrong("an even number of drives"),
+        Level::Raid10 | Level::Raid1 => Ok(given as u64 / 2),
+        _ => Ok(given as u64),
+    }
+}
+
+impl Admin for FakeShelf {
+    fn shelf(&self) -> Option<Shelf> {
+        self.shelf
+    }
+
+    fn drives(&self) -> Vec<DriveStatus> {
+        self.drives.clone()
+    }
+
+    fn luns(&self) -> Vec<LunStatus> {
+        self.luns.clone()
+    }
+
+    fn ports(&self) -> Vec<PortStatus> {
+        self.ports.clone()
+    }
+
+    fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        if self.lun(request.lun).is_ok() {
+            return Err(AdminError::LunExists(request.lun));
+        }
+        let data_members = check_count(request.level, request.members.len())?;
+        for choice in &request.members {
+            if let MemberChoice::Drive(slot) = choice {
+                self.check_drive(*slot, request.force)?;
+            }
+        }
+        let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
+        let degraded = request.members.contains(&MemberChoice::Missing);
+        let state = RaidState {
+            failed: false,
+            degraded,
+        };
+        let elements = self.elements(request);
+        self.made += 1;
+        self.luns.push(LunStatus {
+            lun: request.lun,
+            size_bytes,
+            online: false,
+            label: None,
+            serial: format!("serial{:02}", self.made),
+            config_string: Vec::new(),
+            parts: vec![PartStatus {
+                part: 0,
+                size_bytes,
+                level,
+                state,
+                elements,
+            }],
+        });
+        self.luns.sort_by_key(|status| status.lun);
+        Ok(())
+    }
+
+    fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {
+        let status = self.lun(lun)?;
+        if status.parts.iter().any(|part| part.state.failed) {
+            let reason = "both halves of a mirror are missing".to_owned();
+            return Err(AdminError::LunFailed { lun, reason });
+        }
+        status.online = true;
+        Ok(())
+    }
+
+    fn offline(&mut self, lun: LunNumber) -> Result<(), AdminError> {
+        self.lun(lun)?.online = false;
+        Ok(())
+    }
+
+    fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        if self.lun(lun)?.online && !force {
+            return Err(AdminError::LunOnline {
+                lun,
+                action: "removal",
+            });
+        }
+        self.luns.retain(|status| status.lun != lun);
+        for drive in &mut self.drives {
+            if matches!(drive.role, DriveRole::Element(id) if id.lun == lun) {
+                drive.role = DriveRole::Free;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {
+        if self.luns.iter().any(|status| status.online) {
+            return Err(AdminError::OnlineLuns);
+        }
+        let shelf = u16::try_from(number).map_err(|_| AdminError::InvalidShelf(number))?;
+        self.shelf = Some(Shelf(shelf));
+        Ok(())
+    }
+}

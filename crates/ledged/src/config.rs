@@ -1,0 +1,403 @@
+//! The configuration file.
+//!
+//! Every complaint names the file, the line, the key and what to do. Unknown keys are refused: a
+//! mistyped key must not silently mean its default.
+
+use aoe::Shelf;
+use disk::DriveSpec;
+use port::RequestedMode;
+use serde::Deserialize;
+use shelf::admin::DriveSlot;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// Where the configuration is without `--config`.
+pub(crate) const DEFAULT_PATH: &str = "/etc/ledge/ledge.toml";
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Shelf number; unset on a new box.
+    pub(crate) shelf: Option<Shelf>,
+    /// Shelf-wide settings.
+    pub(crate) state_dir: PathBuf,
+    /// Where `ledge` finds the daemon.
+    pub(crate) control_socket: PathBuf,
+    /// CPU of the worker.
+    pub(crate) core: Option<usize>,
+    /// Ports, at least one.
+    pub(crate) ports: Vec<PortConfig>,
+    /// Drives, each slot once.
+    pub(crate) disks: Vec<DiskConfig>,
+}
+
+/// A `[[port]]`.
+#[derive(Clone, Debug)]
+pub(crate) struct PortConfig {
+    /// Interface name.
+    pub(crate) interface: String,
+    /// How frames are exchanged with the kernel.
+    pub(crate) mode: RequestedMode,
+    /// Whether the Ethernet console answers here.
+    pub(crate) cec: bool,
+}
+
+/// A `[[disk]]`.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskConfig {
+    /// Its slot.
+    pub(crate) slot: DriveSlot,
+    /// What it is.
+    pub(crate) spec: DriveSpec,
+    /// Line of its path in the file, for messages about the drive.
+    pub(crate) line: usize,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{path}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}:{line}: {reason}")]
+    Refused {
+        path: PathBuf,
+        line: usize,
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    shelf: Option<Spanned<i64>>,
+    #[serde(default = "default_state_dir")]
+    state_dir: PathBuf,
+    #[serde(default = "default_control_socket")]
+    control_socket: PathBuf,
+    workers: Option<Spanned<i64>>,
+    cores: Option<Spanned<Vec<i64>>>,
+    #[serde(default)]
+    port: Vec<Spanned<RawPort>>,
+    #[serde(default)]
+    disk: Vec<Spanned<RawDisk>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPort {
+    interface: Spanned<String>,
+    mode: Option<Spanned<String>>,
+    #[serde(default)]
+    cec: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDisk {
+    slot: Spanned<i64>,
+    path: Spanned<String>,
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/ledge".into()
+}
+
+fn default_control_socket() -> PathBuf {
+    "/run/ledge/control.sock".into()
+}
+
+/// Reads and checks a configuration file.
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Source { path, text: &text }.check()
+}
+
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        before.matches('\n').count() + 1
+    }
+
+    fn refuse(&self, span: &Range<usize>, reason: impl Into<String>) -> ConfigError {
+        let (path, line) = (self.path.to_owned(), self.line(span));
+        ConfigError::Refused {
+            path,
+            line,
+            reason: reason.into(),
+        }
+    }
+
+    fn check(&self) -> Result<Config, ConfigError> {
+        let raw: RawConfig = toml::from_str(self.text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            self.refuse(&span, error.message().replace('\n', ", "))
+        })?;
+        let core = self.check_workers(raw.workers.as_ref(), raw.cores.as_ref())?;
+        Ok(Config {
+            shelf: raw
+                .shelf
+                .as_ref()
+                .map(|shelf| self.check_shelf(shelf))
+                .transpose()?,
+            state_dir: raw.state_dir,
+            control_socket: raw.control_socket,
+            core,
+            ports: self.check_ports(&raw.port)?,
+            disks: self.check_disks(&raw.disk)?,
+        })
+    }
+
+    fn check_shelf(&self, shelf: &Spanned<i64>) -> Result<Shelf, ConfigError> {
+        let number = *shelf.get_ref();
+        u16::try_from(number)
+            .ok()
+            .map(Shelf)
+            .filter(|shelf| shelf.is_valid_target())
+            .ok_or_else(|| {
+                let reason = if number == 4095 {
+                    "shelf = 4095: the Linux initiator refuses this number; use another, 0 to 65534"
+                        .into()
+                } else {
+                    format!("shelf = {number}: must be 0 to 65534, and not 4095")
+                };
+                self.refuse(&shelf.span(), reason)
+            })
+    }
+
+    fn check_workers(
+        &self,
+        workers: Option<&Spanned<i64>>,
+        cores: Option<&Spanned<Vec<i64>>>,
+    ) -> Result<Option<usize>, ConfigError> {
+        if let Some(workers) = workers.filter(|workers| *workers.get_ref() != 1) {
+            let count = workers.get_ref();
+            let reason = if *count > 1 {
+                format!("workers = {count}: this version has one worker; set workers = 1")
+            } else {
+                format!("workers = {count}: must be at least 1")
+            };
+            return Err(self.refuse(&workers.span(), reason));
+        }
+        let Some(cores) = cores else { return Ok(None) };
+        let [core] = cores.get_ref().as_slice() else {
+            let given = cores.get_ref().len();
+            let reason = format!("cores: {given} given; one core for each worker, so exactly 1");
+            return Err(self.refuse(&cores.span(), reason));
+        };
+        let present = core_affinity::get_core_ids().unwrap_or_default();
+        let found = present.iter().find(|id| i64::try_from(id.id) == Ok(*core));
+        let Some(found) = found else {
+            let ids: Vec<String> = present.iter().map(|id| id.id.to_string()).collect();
+            let reason = format!(
+                "cores = [{core}]: no such core here; there are {}",
+                ids.join(", ")
+            );
+            return Err(self.refuse(&cores.span(), reason));
+        };
+        Ok(Some(found.id))
+    }
+
+    fn check_ports(&self, raw: &[Spanned<RawPort>]) -> Result<Vec<PortConfig>, ConfigError> {
+        let mut ports: Vec<PortConfig> = Vec::new();
+        for port in raw.iter().map(Spanned::get_ref) {
+            let interface = port.interface.get_ref().clone();
+            let refuse = |reason| Err(self.refuse(&port.interface.span(), reason));
+            if interface.is_empty() || interface.len() > 15 || interface.contains(['/', ' ']) {
+                return refuse(format!("interface = {interface:?} is no interface name"));
+            }
+            if ports.iter().any(|other| other.interface == interface) {
+                return refuse(format!("interface = {interface:?} has a [[port]] already"));
+            }
+            let mode = match &port.mode {
+                None => RequestedMode::Auto,
+                Some(word) => word.get_ref().parse().map_err(|error| {
+                    self.refuse(
+                        &word.span(),
+                        format!("mode = {:?}: {error}", word.get_ref()),
+                    )
+                })?,
+            };
+            ports.push(PortConfig {
+                interface,
+                mode,
+                cec: port.cec,
+            });
+        }
+        if ports.is_empty() {
+            let end = self.text.len()..self.text.len();
+            let reason = "no [[port]]: a shelf serves on at least one interface; add [[port]] with interface = \"…\"";
+            return Err(self.refuse(&end, reason));
+        }
+        Ok(ports)
+    }
+
+    fn check_disks(&self, raw: &[Spanned<RawDisk>]) -> Result<Vec<DiskConfig>, ConfigError> {
+        let mut disks: Vec<DiskConfig> = Vec::new();
+        for disk in raw.iter().map(Spanned::get_ref) {
+            let number = *disk.slot.get_ref();
+            let slot = u16::try_from(number).map(DriveSlot).map_err(|_| {
+                self.refuse(
+                    &disk.slot.span(),
+                    format!("slot = {number}: must be 0 to 65535"),
+                )
+            })?;
+            if let Some(other) = disks.iter().find(|other| other.slot == slot) {
+                let reason = format!(
+                    "slot = {number} is taken by the disk of line {}",
+                    other.line
+                );
+                return Err(self.refuse(&disk.slot.span(), reason));
+            }
+            let text = disk.path.get_ref();
+            let span = disk.path.span();
+            let spec: DriveSpec = text
+                .parse()
+                .map_err(|error| self.refuse(&span, format!("path = {text:?}: {error}")))?;
+            if let Some(other) = disks.iter().find(|other| same_file(&other.spec, &spec)) {
+                let reason = format!("path = {text:?} is the disk of line {} already", other.line);
+                return Err(self.refuse(&span, reason));
+            }
+            disks.push(DiskConfig {
+                slot,
+                spec,
+                line: self.line(&span),
+            });
+        }
+        disks.sort_by_key(|disk| disk.slot);
+        Ok(disks)
+    }
+}
+
+/// Whether two paths lead to one file or device. Memory drives are always different ones.
+fn same_file(one: &DriveSpec, other: &DriveSpec) -> bool {
+    match (one, other) {
+        (DriveSpec::Path(one), DriveSpec::Path(other)) => {
+            one == other
+                || matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Config, String> {
+        let source = Source {
+            path: Path::new("ledge.toml"),
+            text,
+        };
+        source.check().map_err(|error| error.to_string())
+    }
+
+    const PORT: &str = "[[port]]\ninterface = \"eth1\"\n";
+
+    #[test]
+    fn a_full_configuration_is_taken_as_written() {
+        let config = check(
+            "shelf = 1\nstate_dir = \"/s\"\ncontrol_socket = \"/c\"\nworkers = 1\ncores = [0]\n\
+             [[port]]\ninterface = \"eth1\"\nmode = \"packet\"\ncec = true\n\
+             [[disk]]\nslot = 1\npath = \"ram:1M\"\n[[disk]]\nslot = 0\npath = \"/dev/sda\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.shelf, Some(Shelf(1)));
+        assert_eq!(config.core, Some(0));
+        assert!(config.ports[0].cec);
+        assert_eq!(config.disks[0].slot, DriveSlot(0));
+        assert_eq!(
+            config.disks[1].spec,
+            DriveSpec::Ram {
+                size_bytes: 1 << 20
+            }
+        );
+    }
+
+    #[test]
+    fn absent_keys_have_their_defaults() {
+        let config = check(PORT).unwrap();
+        assert_eq!(config.shelf, None);
+        assert_eq!(config.control_socket, Path::new("/run/ledge/control.sock"));
+        assert_eq!(config.ports[0].mode, RequestedMode::Auto);
+        assert!(!config.ports[0].cec);
+    }
+
+    #[test]
+    fn every_refusal_names_file_line_key_and_reason() {
+        let cases = [
+            ("shelf = 4095\n", 1, "shelf = 4095"),
+            ("shelf = 65535\n", 1, "0 to 65534"),
+            ("shelf = -1\n", 1, "shelf = -1"),
+            ("shelf = \"one\"\n", 1, "invalid type"),
+            ("\nshelv = 1\n", 2, "unknown field `shelv`"),
+            ("workers = 2\n", 1, "one worker"),
+            ("workers = 0\n", 1, "at least 1"),
+            ("cores = [0, 1]\n", 1, "exactly 1"),
+            ("cores = [4000]\n", 1, "no such core"),
+            ("shelf = 1\n", 2, "no [[port]]"),
+            (
+                "[[port]]\ninterface = \"a\"\nmod = \"auto\"\n",
+                3,
+                "unknown field `mod`",
+            ),
+            (
+                "[[port]]\ninterface = \"a\"\nmode = \"fast\"\n",
+                3,
+                "mode = \"fast\"",
+            ),
+            ("[[port]]\ninterface = \"a/b\"\n", 2, "no interface name"),
+            (
+                "[[port]]\ninterface = \"a\"\n[[port]]\ninterface = \"a\"\n",
+                4,
+                "already",
+            ),
+            ("[[port]]\n", 1, "missing field `interface`"),
+            (
+                "[[disk]]\nslot = -1\npath = \"/x\"\n[[port]]\ninterface = \"a\"\n",
+                2,
+                "slot = -1",
+            ),
+            ("this is not toml\n", 1, ""),
+        ];
+        for (text, line, reason) in cases {
+            let error = check(text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("ledge.toml:{line}: ")),
+                "{text:?}: {error}"
+            );
+            assert!(error.contains(reason), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_slot_or_a_path_is_given_once() {
+        let twice = |second: &str| {
+            check(&format!(
+                "{PORT}[[disk]]\nslot = 0\npath = \"/dev/null\"\n{second}"
+            ))
+        };
+        let slot = twice("[[disk]]\nslot = 0\npath = \"/dev/zero\"\n").unwrap_err();
+        assert!(
+            slot.starts_with("ledge.toml:7: ") && slot.contains("line 5"),
+            "{slot}"
+        );
+        let path = twice("[[disk]]\nslot = 1\npath = \"/dev/./null\"\n").unwrap_err();
+        assert!(
+            path.starts_with("ledge.toml:8: ") && path.contains("line 5"),
+            "{path}"
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Starting and ending the shelf.
+
+use crate::config::Config;
+use crate::door;
+use crate::store::StateDir;
+use crate::{drives, events};
+use anyhow::{Context, bail};
+use engine::{WorkerOptions, Workers};
+use port::Port;
+use shelf::admin::{Admin, PortStatus};
+use shelf::manager::{Manager, Parts};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+/// How long the worker polls without work before it sleeps. Long enough to bridge the gaps of a busy
+/// initiator, short enough to leave the core to others when there is none.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Commands that the worker holds at a time: 16 initiators with a full window each.
+const COMMANDS: u16 = 1024;
+
+/// The administration, shared by all doors.
+#[derive(Clone)]
+pub(crate) struct Administration(Arc<Mutex<Manager>>);
+
+impl Administration {
+    /// The only way in. Whoever holds it may write drives and wait for workers.
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        Guard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The locked administration. What happened while it was held goes to the log when it is released.
+pub(crate) struct Guard<'a>(MutexGuard<'a, Manager>);
+
+impl std::ops::Deref for Guard<'_> {
+    type Target = Manager;
+
+    fn deref(&self) -> &Manager {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut Manager {
+        &mut self.0
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        for notice in self.0.take_notices() {
+            tracing::warn!("{notice}");
+        }
+    }
+}
+
+/// A running shelf.
+pub(crate) struct Daemon {
+    administration: Administration,
+    workers: Workers,
+    socket: door::socket::Door,
+}
+
+impl Daemon {
+    /// Starts everything. What stops the start is told; a drive that is missing does not.
+    pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
+        let state = StateDir::open(&config.state_dir)?;
+        let number = shelf_number(config, &state)?;
+        // Before drives and ports are touched: another shelf may be running with them.
+        let socket = door::socket::Door::bind(&config.control_socket)?;
+        let opened = drives::open(&config.disks);
+        let (ports, statuses) = open_ports(config)?;
+        let options = WorkerOptions {
+            index: 0,
+            core: config.core,
+            spin: SPIN,
+            commands: COMMANDS,
+        };
+        let worker = engine::spawn(options, ports, opened.drives, pin)
+            .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;
+        let workers = Workers::new(vec![worker]);
+        let manager = Manager::start(Parts {
+            shelf: number,
+            drives: opened.slots,
+            ports: statuses,
+            plane: Box::new(workers.clone()),
+            store: Box::new(state),
+            now_unix_seconds: Box::new(unix_seconds),
+            new_uuid: Box::new(Uuid::new_v4),
+        });
+        let administration = Administration(Arc::new(Mutex::new(manager)));
+        drop(administration.lock());
+        for receiver in workers.event_receivers() {
+            let (workers, administration) = (workers.clone(), administration.clone());
+            spawn("events", move || {
+                events::run(&receiver, &workers, &administration)
+            })?;
+        }
+        socket.serve(&administration)?;
+        door::ethernet::serve(config, &administration)?;
+        Ok(Self {
+            administration,
+            workers,
+            socket,
+        })
+    }
+
+    /// Tells whoever started us that the shelf serves.
+    pub(crate) fn announce_ready(&self) -> anyhow::Result<()> {
+        let manager = self.administration.lock();
+        let shelf = manager
+            .shelf()
+            .map_or_else(|| "unset".to_owned(), |shelf| shelf.to_string());
+        let (all, online) = (
+            manager.luns().len(),
+            manager.luns().iter().filter(|l| l.online).count(),
+        );
+        let text = format!(
+            "ready: shelf {shelf}, {} drives, {all} LUNs, {online} online",
+            manager.drives().len(),
+        );
+        tracing::info!("{text}");
+        print_line(&format!("ledged {text}"));
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("sd_notify")?;
+        Ok(())
+    }
+
+    /// Ends in good order: no new commands, what is in flight is answered, LUNs are marked clean.
+    pub(crate) fn stop(self) {
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+        self.socket.close();
+        self.administration.lock().shutdown();
+        self.workers.stop();
+        tracing::info!("ended; everything acknowledged is durable");
+    }
+}
+
+/// The number that the command `shelf` set last; before it was ever used, that of the configuration.
+fn shelf_number(config: &Config, state: &StateDir) -> anyhow::Result<Option<aoe::Shelf>> {
+    let stored = state.shelf()?;
+    if let (Some(stored), Some(configured)) = (stored, config.shelf)
+        && stored != configured
+    {
+        tracing::warn!(
+            "shelf is {stored}, set by the command `shelf`; the configuration says {configured}"
+        );
+    }
+    Ok(stored.or(config.shelf))
+}
+
+/// Opens every port that can be; at least one must.
+fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Vec<PortStatus>)> {
+    let mut ports: Vec<Box<dyn Port>> = Vec::new();
+    let mut statuses = Vec::new();
+    let mut failures = Vec::new();
+    for port in &config.ports {
+        match port::open(&port.interface, port.mode) {
+            Ok(queues) => {
+                if let Some(first) = queues.first().map(|queue| queue.facts()) {
+                    statuses.push(PortStatus {
+                        interface: first.interface.clone(),
+                        mac: first.mac,
+                        mtu_bytes: first.mtu_bytes,
+                        mode: first.mode.to_string(),
+                    });
+                }
+                ports.extend(queues);
+            }
+            Err(error) => {
+                tracing::error!("port {}: {error}", port.interface);
+                failures.push(error.to_string());
+            }
+        }
+    }
+    if ports.is_empty() {
+        bail!("no port can be opened: {}", failures.join("; "));
+    }
+    if u8::try_from(ports.len()).is_err() {
+        bail!(
+            "{} receive queues are too many: at most 255; fewer queues: ethtool -L",
+            ports.len()
+        );
+    }
+    Ok((ports, statuses))
+}
+
+fn pin(core: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Starts a named thread.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .with_context(|| format!("thread {name}"))?;
+    Ok(())
+}
+
+/// The one line on standard output. Nobody may be listening there.
+fn print_line(text: &str) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout();
+    drop(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
+}

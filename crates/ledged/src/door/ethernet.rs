@@ -1,0 +1,328 @@
+//! The Ethernet console on the ports that have `cec = true`.
+//!
+//! Two threads: `cec` feeds frames and time to the sans-I/O [`Server`] and never waits for anything
+//! else, so that packets are acknowledged in time; `cec-run` runs the commands, one after the other.
+
+use crate::config::Config;
+use crate::daemon::{Administration, spawn};
+use anyhow::Context;
+use aoe::Shelf;
+use cec::{Action, Identity, PortIndex, Server, SessionId};
+use console::editor::{Editor, Event, to_terminal};
+use console::session::{Next, Session};
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use port::RawSocket;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use shelf::admin::Admin;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a probe shows beside the number.
+const NAME: &str = "ledge";
+
+/// Input that waits while a command runs; a client has one packet outstanding, so this is plenty.
+const INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// To the thread that runs commands.
+enum Job {
+    Open(SessionId),
+    Line(SessionId, String),
+    Cancel(SessionId),
+    Close(SessionId),
+}
+
+/// From the thread that runs commands.
+struct Done {
+    session: SessionId,
+    /// For a raw terminal.
+    output: String,
+    /// The session is over.
+    over: bool,
+    shelf: Option<Shelf>,
+}
+
+/// Opens the console on every port that has it.
+pub(crate) fn serve(config: &Config, administration: &Administration) -> anyhow::Result<()> {
+    let mut sockets = Vec::new();
+    for port in config.ports.iter().filter(|port| port.cec) {
+        match RawSocket::open(&port.interface, cec::ETHERTYPE) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => tracing::error!("no Ethernet console on {}: {error}", port.interface),
+        }
+    }
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).context("cec")?);
+    let (jobs, job_receiver) = unbounded();
+    let (done_sender, done) = unbounded();
+    let shelf = administration.lock().shelf();
+    let runner_wake = Arc::clone(&wake);
+    let administration = administration.clone();
+    spawn("cec-run", move || {
+        run_jobs(&job_receiver, &done_sender, &runner_wake, &administration)
+    })?;
+    let mut server = Server::new(Identity::new(shelf, NAME));
+    for (index, socket) in sockets.iter().enumerate() {
+        server.attach(PortIndex(index), socket.mac());
+    }
+    let terminals = BTreeMap::new();
+    let start = Instant::now();
+    let mut door = Door {
+        server,
+        sockets,
+        terminals,
+        jobs,
+        done,
+        wake,
+        start,
+        shelf,
+    };
+    spawn("cec", move || door.run())
+}
+
+fn run_jobs(
+    jobs: &Receiver<Job>,
+    done: &Sender<Done>,
+    wake: &OwnedFd,
+    administration: &Administration,
+) {
+    let mut sessions: BTreeMap<SessionId, Session> = BTreeMap::new();
+    for job in jobs {
+        let mut manager = administration.lock();
+        let (id, reply) = match job {
+            Job::Open(id) => {
+                sessions.insert(id, Session::new(super::session_options()));
+                (id, None)
+            }
+            Job::Line(id, line) => {
+                let Some(session) = sessions.get_mut(&id) else {
+                    continue;
+                };
+                (id, Some(session.line(&mut *manager, &line)))
+            }
+            Job::Cancel(id) => {
+                let Some(session) = sessions.get_mut(&id) else {
+                    continue;
+                };
+                (id, Some(session.cancel()))
+            }
+            Job::Close(id) => {
+                sessions.remove(&id);
+                continue;
+            }
+        };
+        let over = reply.as_ref().is_some_and(|reply| reply.next == Next::End);
+        let mut output = reply.map_or_else(String::new, |reply| to_terminal(&reply.output));
+        if let Some(session) = sessions.get(&id).filter(|_| !over) {
+            output.push_str(&session.prompt(&*manager));
+        }
+        let shelf = manager.shelf();
+        drop(manager);
+        if done
+            .send(Done {
+                session: id,
+                output,
+                over,
+                shelf,
+            })
+            .is_err()
+        {
+            return;
+        }
+        // It fails only when the count is at its limit: then the other thread is awake.
+        let _ = rustix::io::write(wake, &1u64.to_le_bytes());
+    }
+}
+
+/// One session's terminal.
+#[derive(Default)]
+struct Terminal {
+    editor: Editor,
+    /// Typed while a command runs.
+    input: Vec<u8>,
+    /// Output that the server had no room for.
+    output: Vec<u8>,
+    busy: bool,
+    over: bool,
+}
+
+struct Door {
+    server: Server,
+    sockets: Vec<RawSocket>,
+    terminals: BTreeMap<SessionId, Terminal>,
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+    wake: Arc<OwnedFd>,
+    start: Instant,
+    shelf: Option<Shelf>,
+}
+
+impl Door {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn run(&mut self) {
+        loop {
+            self.receive();
+            while let Ok(done) = self.done.try_recv() {
+                self.finish(done);
+            }
+            let now = self.now();
+            self.server.tick(now);
+            self.act();
+            self.wait();
+        }
+    }
+
+    fn receive(&mut self) {
+        let mut frame = [0; 2048];
+        let now = self.now();
+        for (index, socket) in self.sockets.iter_mut().enumerate() {
+            loop {
+                match socket.receive(&mut frame) {
+                    Ok(Some(bytes)) => self.server.receive(now, PortIndex(index), &frame[..bytes]),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::debug!("cec: {error}");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.server.next_action() {
+            match action {
+                Action::Transmit { port, frame } => {
+                    // A lost frame is sent again by the protocol.
+                    if let Err(error) = self.sockets[port.0].send(&frame) {
+                        tracing::debug!("cec: {error}");
+                    }
+                }
+                Action::Opened { session, peer } => {
+                    tracing::info!("cec session {session} from {}", peer.mac);
+                    self.terminals.insert(
+                        session,
+                        Terminal {
+                            busy: true,
+                            ..Terminal::default()
+                        },
+                    );
+                    self.server.set_busy(self.start.elapsed(), session, true);
+                    self.say(Job::Open(session));
+                }
+                Action::Input { session, bytes } => {
+                    if let Some(terminal) = self.terminals.get_mut(&session)
+                        && terminal.input.len() < INPUT_BYTES_MAX
+                    {
+                        terminal.input.extend_from_slice(&bytes);
+                    }
+                    self.feed(session);
+                }
+                Action::Writable { session } => self.push_output(session, b""),
+                Action::Closed { session } => {
+                    tracing::info!("cec session {session} ended");
+                    self.terminals.remove(&session);
+                    self.say(Job::Close(session));
+                }
+            }
+        }
+    }
+
+    fn say(&self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            tracing::error!("cec: nobody runs commands any more");
+        }
+    }
+
+    /// Takes typed input up to the next command.
+    fn feed(&mut self, session: SessionId) {
+        while let Some(terminal) = self.terminals.get_mut(&session)
+            && !terminal.busy
+            && !terminal.input.is_empty()
+        {
+            let fed = terminal.editor.feed(&terminal.input);
+            terminal.input.drain(..fed.taken);
+            let job = match fed.event {
+                None => None,
+                Some(Event::Line(line)) => Some(Job::Line(session, line)),
+                Some(Event::Interrupt) => Some(Job::Cancel(session)),
+                Some(Event::End) => {
+                    terminal.busy = true;
+                    terminal.over = true;
+                    self.push_output(session, &fed.echo);
+                    return;
+                }
+            };
+            terminal.busy = job.is_some();
+            self.push_output(session, &fed.echo);
+            if let Some(job) = job {
+                self.server.set_busy(self.start.elapsed(), session, true);
+                self.say(job);
+            }
+        }
+    }
+
+    fn finish(&mut self, done: Done) {
+        if done.shelf != self.shelf {
+            self.shelf = done.shelf;
+            self.server.set_identity(Identity::new(done.shelf, NAME));
+        }
+        let Some(terminal) = self.terminals.get_mut(&done.session) else {
+            return;
+        };
+        terminal.busy = done.over;
+        terminal.over = done.over;
+        self.push_output(done.session, done.output.as_bytes());
+        self.server
+            .set_busy(self.start.elapsed(), done.session, false);
+        self.feed(done.session);
+    }
+
+    /// Queues output, keeping what the server has no room for; closes the session behind the last of
+    /// it when it is over.
+    fn push_output(&mut self, session: SessionId, bytes: &[u8]) {
+        let now = self.start.elapsed();
+        let Some(terminal) = self.terminals.get_mut(&session) else {
+            return;
+        };
+        terminal.output.extend_from_slice(bytes);
+        match self.server.output(now, session, &terminal.output) {
+            Ok(taken) => drop(terminal.output.drain(..taken)),
+            Err(_gone) => terminal.output.clear(),
+        }
+        if terminal.over && terminal.output.is_empty() {
+            self.server.close(now, session);
+        }
+    }
+
+    /// Sleeps until a frame, a finished command or a timer.
+    fn wait(&self) {
+        let until = self
+            .server
+            .deadline()
+            .map_or(Duration::from_secs(60), |deadline| {
+                deadline.saturating_sub(self.now())
+            });
+        let timeout = Timespec::try_from(until).unwrap_or(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
+        let mut fds: Vec<PollFd<'_>> = self
+            .sockets
+            .iter()
+            .map(|socket| PollFd::new(socket, PollFlags::IN))
+            .collect();
+        fds.push(PollFd::new(&*self.wake, PollFlags::IN));
+        // Interrupted or not, the next turn looks at everything.
+        let _ = poll(&mut fds, Some(&timeout));
+        let mut count = [0; 8];
+        // It fails only when nobody rang.
+        let _ = rustix::io::read(&*self.wake, &mut count);
+    }
+}

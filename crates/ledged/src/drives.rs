@@ -1,0 +1,82 @@
+//! Opening the drives of the configuration.
+//!
+//! A drive that cannot be used never stops the shelf: its slot shows why, and the LUNs that miss it
+//! come up degraded or stay offline.
+
+use crate::config::DiskConfig;
+use disk::{Drive, DriveSpec, MetadataHandle, OpenError, signature};
+use shelf::admin::DriveSlot;
+use shelf::manager::NoDrive;
+use shelf::plane::MetadataDrive;
+use std::sync::Arc;
+
+/// The drives of the shelf, as its two halves need them.
+pub(crate) struct Opened {
+    /// For the administration: every slot.
+    pub(crate) slots: Vec<shelf::manager::Drive>,
+    /// For the worker: those that are up.
+    pub(crate) drives: Vec<(DriveSlot, Arc<Drive>)>,
+}
+
+/// Opens, claims and probes every drive.
+pub(crate) fn open(disks: &[DiskConfig]) -> Opened {
+    let mut opened = Opened {
+        slots: Vec::new(),
+        drives: Vec::new(),
+    };
+    for disk in disks {
+        opened.slots.push(match Drive::open(&disk.spec) {
+            Ok(drive) => {
+                let drive = Arc::new(drive);
+                opened.drives.push((disk.slot, Arc::clone(&drive)));
+                slot_of(disk, &drive)
+            }
+            Err(error) => {
+                tracing::error!(
+                    "slot {} (line {} of the configuration): {error}",
+                    disk.slot,
+                    disk.line
+                );
+                let reason = match error {
+                    OpenError::Missing { .. } => NoDrive::Missing,
+                    error => NoDrive::Down(error.to_string()),
+                };
+                shelf::manager::Drive {
+                    slot: disk.slot,
+                    path: disk.spec.to_string(),
+                    model: String::new(),
+                    note: None,
+                    drive: Err(reason),
+                    foreign: None,
+                }
+            }
+        });
+    }
+    opened
+}
+
+fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>) -> shelf::manager::Drive {
+    let foreign = match &disk.spec {
+        DriveSpec::Ram { .. } => None,
+        DriveSpec::Path(path) => signature::probe(path).unwrap_or_else(|error| {
+            // Nobody may take for empty what could not be looked at.
+            tracing::error!("slot {}: {error}", disk.slot);
+            Some(error.to_string())
+        }),
+    };
+    let note = drive.note().map(str::to_owned);
+    if let Some(note) = &note {
+        tracing::info!("slot {} ({}): {note}", disk.slot, drive.path());
+    }
+    let handle = MetadataHandle::new(Arc::clone(drive));
+    shelf::manager::Drive {
+        slot: disk.slot,
+        path: drive.path().to_owned(),
+        model: drive.model().to_owned(),
+        note,
+        drive: handle
+            .map(|handle| Box::new(handle) as Box<dyn MetadataDrive>)
+            .ok_or_else(|| NoDrive::Down("no memory for its buffer".to_owned())),
+        foreign,
+    }
+}

@@ -1,0 +1,62 @@
+//! What a worker reports, carried to the administration.
+
+use crate::daemon::Administration;
+use crossbeam::channel::Receiver;
+use engine::{FromWorker, Workers};
+use shelf::admin::LunNumber;
+use shelf::manager::MemberFailure;
+use shelf::target::{Io, Operation};
+
+/// Deals with the events of one worker until it ends.
+pub(crate) fn run(
+    events: &Receiver<FromWorker>,
+    workers: &Workers,
+    administration: &Administration,
+) {
+    for event in events {
+        match event {
+            FromWorker::ConfigChange(change) => {
+                let string = &change.string;
+                let decision =
+                    administration
+                        .lock()
+                        .config_command(change.lun, change.command, string);
+                workers.config_done(&change, decision);
+            }
+            FromWorker::MemberError { lun, io } => member_error(lun, &io, administration),
+            FromWorker::Broken(reason) => {
+                tracing::error!("{reason}; the shelf cannot serve and ends");
+                // systemd starts it again; what was acknowledged is durable.
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
+fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
+    let operation = match io.operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Flush => "flush",
+    };
+    let element = format!("{lun}.{}.{}", io.part, io.member);
+    let what = format!(
+        "{operation} of {} sectors at sector {} failed",
+        io.sectors, io.sector
+    );
+    tracing::error!("element {element} (slot {}): {what}", io.drive);
+    if io.operation == Operation::Read {
+        // The other copy was read instead, or the initiator was told; the member stays.
+        return;
+    }
+    match administration
+        .lock()
+        .member_failed(lun, io.part, io.member, &what)
+    {
+        Ok(MemberFailure::GivenUp) => {
+            tracing::error!("element {element} is failed; the LUN is degraded")
+        }
+        Ok(MemberFailure::Kept) => tracing::error!("element {element} is the last copy and stays"),
+        Err(error) => tracing::error!("element {element}: {error}"),
+    }
+}

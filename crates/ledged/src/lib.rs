@@ -1,1 +1,0 @@
-//! The daemon: config, workers, control socket

@@ -1,0 +1,74 @@
+//! `ledged`: the storage shelf.
+//!
+//! Reads its configuration, claims its drives, opens its ports, starts a worker, finds its LUNs,
+//! opens its doors (control socket and Ethernet console), says that it is ready, and waits for
+//! SIGTERM or SIGINT, upon which it ends with everything durable.
+//!
+//! Threads: the worker (data path); `events` (what the worker reports to the administration);
+//! `control` and one per connection; `cec` and `cec-run`; and the main thread, which waits for
+//! signals. All but the worker meet in one lock around the administration.
+#![forbid(unsafe_code)]
+
+mod config;
+mod daemon;
+mod door;
+mod drives;
+mod events;
+mod store;
+
+use anyhow::Context;
+use clap::Parser;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The Ledge storage shelf: serves disks as ATA-over-Ethernet LUNs.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Check the configuration file and end.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LEDGE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = config::load(&arguments.config)?;
+    if arguments.check {
+        tracing::info!("{} is fine", arguments.config.display());
+        return Ok(());
+    }
+    // Signals are caught from here on: one that comes during the start ends it in good order.
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ])
+    .context("cannot catch signals")?;
+    let daemon = daemon::Daemon::start(&config)?;
+    daemon.announce_ready()?;
+    let signal = signals.forever().next().unwrap_or_default();
+    tracing::info!("ending on signal {signal}");
+    daemon.stop();
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! `make`: a new LUN.
+//!
+//! How it survives a crash at any write: every member gets a record that says `Making`, then its
+//! superblock; when all have both, the records turn to `Complete`. One complete record makes the
+//! LUN, and a start completes the others; without one a start erases what is there.
+
+use super::drives::{Entry, Usage};
+use super::lun::{Lun, Member, Metadata};
+use super::rounds::{erase_drive, reasons};
+use super::{LunNumber, Manager};
+use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
+use aoe::Shelf;
+use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, member_count_rule};
+use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout};
+use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock};
+use raid::record::{Record, RecordState};
+use raid::{Geometry, Level};
+use uuid::Uuid;
+
+/// A member that was found fit.
+struct Fit {
+    element: u8,
+    drive: DriveSlot,
+    layout: MemberLayout,
+}
+
+impl Manager {
+    pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        let level = request.level;
+        if !level.is_available() {
+            return Err(AdminError::LevelNotAvailable(level));
+        }
+        let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
+        if self.luns.contains_key(&request.lun) {
+            return Err(AdminError::LunExists(request.lun));
+        }
+        // One sector per member is enough to ask whether the level takes that many.
+        let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
+        let chunk_sectors = u64::from(CHUNK_SECTORS_DEFAULT);
+        let counted = Geometry::new(level, members, CHUNK_SECTORS_DEFAULT, chunk_sectors)
+            .map_err(|error| refused_geometry(&error, request))?;
+        let fits = self.fit_members(request)?;
+        let is_there = |element| fits.iter().any(|fit| fit.element == element);
+        if !counted.can_serve(is_there) {
+            return Err(AdminError::TooManyMissing { level });
+        }
+        let member_sectors = fits
+            .iter()
+            .map(|fit| fit.layout.data_sectors)
+            .min()
+            .unwrap_or(0);
+        let geometry = Geometry::new(level, members, CHUNK_SECTORS_DEFAULT, member_sectors)
+            .map_err(|error| refused_geometry(&error, request))?;
+        let lun = self.new_lun(request, shelf, geometry, &fits);
+        if lun.is_recorded() {
+            self.write_new(lun)?;
+        } else {
+            self.luns.insert(request.lun, lun);
+        }
+        for fit in fits {
+            let id = ElementId {
+                lun: request.lun,
+                part: 0,
+                member: fit.element,
+            };
+            self.drives.claim(fit.drive, id);
+        }
+        Ok(())
+    }
+
+    /// Checks every member that was named.
+    fn fit_members(&self, request: &MakeRequest) -> Result<Vec<Fit>, AdminError> {
+        let mut fits: Vec<Fit> = Vec::with_capacity(request.members.len());
+        for (element, choice) in (0..).zip(&request.members) {
+            let MemberChoice::Drive(slot) = *choice else {
+                continue;
+            };
+            let drive = self.drive_name(slot);
+            let Some(entry) = self.drives.get(slot) else {
+                return Err(AdminError::NoSuchDrive(drive));
+            };
+            if fits.iter().any(|fit| fit.drive == slot) {
+                return Err(AdminError::DriveInUse(drive));
+            }
+            let layout = fit_drive(entry, drive, request)?;
+            fits.push(Fit {
+                element,
+                drive: slot,
+                layout,
+            });
+        }
+        Ok(fits)
+    }
+
+    fn new_lun(
+        &mut self,
+        request: &MakeRequest,
+        shelf: Shelf,
+        geometry: Geometry,
+        fits: &[Fit],
+    ) -> Lun {
+        let created_unix_seconds = (self.now_unix_seconds)();
+        let set_uuid = (self.new_uuid)();
+        let is_unsynced = geometry.level().is_redundant() && !request.clean;
+        let name = format!("{shelf}:{}", request.lun);
+        let mut members = vec![Member::Missing; usize::from(geometry.members())];
+        for fit in fits {
+            let metadata = (geometry.level() != Level::Raw).then(|| {
+                let superblock = Superblock::new(&NewMember {
+                    set_uuid,
+                    device_uuid: (self.new_uuid)(),
+                    name: &name,
+                    created_unix_seconds,
+                    geometry: &geometry,
+                    layout: fit.layout,
+                    element: fit.element,
+                    resync: Resync::Clean,
+                });
+                // The first record goes to the other slot, slot 0.
+                Box::new(Metadata {
+                    superblock,
+                    slot: 1,
+                })
+            });
+            members[usize::from(fit.element)] = Member::Normal {
+                drive: fit.drive,
+                data_offset_sectors: fit.layout.data_offset_sectors,
+                metadata,
+            };
+        }
+        let record = Record {
+            state: RecordState::Making,
+            shelf: shelf.0,
+            next_shelf: None,
+            lun: request.lun.get(),
+            part: 0,
+            parts: 1,
+            element: 0,
+            elements: geometry.members(),
+            level: geometry.level(),
+            label: None,
+            online: false,
+            serial: serial(set_uuid, request.lun, created_unix_seconds),
+            config_string: Vec::new(),
+            created_unix_seconds,
+        };
+        Lun {
+            number: request.lun,
+            geometry,
+            members,
+            record,
+            generation: 0,
+            events: 0,
+            is_dirty: is_unsynced,
+            is_unsynced,
+            is_live: false,
+        }
+    }
+
+    /// Writes a new LUN to its drives, or leaves nothing of it there.
+    fn write_new(&mut self, lun: Lun) -> Result<(), AdminError> {
+        let number = lun.number;
+        let drives: Vec<_> = lun.members.iter().filter_map(Member::drive).collect();
+        self.luns.insert(number, lun);
+        let Err(reason) = self.write_making(number, &drives) else {
+            return self.write_complete(number);
+        };
+        self.luns.remove(&number);
+        let mut text = format!("LUN {number} was not made: {reason}");
+        for drive in drives {
+            if let Err(reason) = erase_drive(&mut self.drives, drive) {
+                text.push_str("; not erased: ");
+                text.push_str(&reason);
+            }
+        }
+        Err(AdminError::Io(text))
+    }
+
+    /// Writes everything but the word that completes the LUN.
+    fn write_making(&mut self, number: LunNumber, drives: &[DriveSlot]) -> Result<(), String> {
+        // A boot sector or file system at the start would make others take the drive for theirs.
+        for &drive in drives {
+            self.drives.write(drive, 0, &[0; 4096])?;
+        }
+        let Some(mut rounds) = self.rounds(number) else {
+            unreachable!("the LUN was just put there")
+        };
+        rounds.write_bad_block_logs(&EMPTY_BAD_BLOCK_LOG)?;
+        let record = rounds.lun.record.clone();
+        rounds.lun.generation = 1;
+        rounds.lun.events = 1;
+        let mut failures = rounds.write_records(1, &record);
+        if failures.is_empty() {
+            let resync = rounds.present_resync();
+            failures = rounds.write_superblocks(resync);
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons(&failures))
+        }
+    }
+
+    /// Completes a LUN, or removes it as a complete one is removed.
+    fn write_complete(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        let Some(rounds) = &mut self.rounds(number) else {
+            unreachable!("the LUN was just put there")
+        };
+        let record = Record {
+            state: RecordState::Complete,
+            ..rounds.lun.record.clone()
+        };
+        let failures = rounds.write_records(2, &record);
+        rounds.lun.generation = 2;
+        if failures.is_empty() {
+            rounds.lun.record = record;
+            return Ok(());
+        }
+        let mut text = format!("LUN {number} was not made: {}", reasons(&failures));
+        match self.erase_lun(number) {
+            Ok(not_erased) if not_erased.is_empty() => {}
+            Ok(not_erased) => {
+                text.push_str("; not erased: ");
+                text.push_str(&not_erased.join("; "));
+            }
+            Err(reason) => {
+                text.push_str("; it may show after a restart: ");
+                text.push_str(&reason);
+            }
+        }
+        self.forget(number);
+        Err(AdminError::Io(text))
+    }
+}
+
+/// Whether a drive can be a member, and how it is divided.
+fn fit_drive(
+    entry: &Entry,
+    drive: String,
+    request: &MakeRequest,
+) -> Result<MemberLayout, AdminError> {
+    let (state, reason) = entry.state();
+    let Some(size_sectors) = entry.size_sectors().filter(|_| state == DriveState::Up) else {
+        let reason = reason.map(str::to_owned);
+        return Err(AdminError::DriveNotUp {
+            drive,
+            state: state.name(),
+            reason,
+        });
+    };
+    if matches!(entry.usage, Usage::Element(_)) {
+        return Err(AdminError::DriveInUse(drive));
+    }
+    if let Some(what) = entry.usage.foreign().filter(|_| !request.force) {
+        return Err(AdminError::DriveForeign { drive, what });
+    }
+    let (layout, needed_sectors) = if request.level == Level::Raw {
+        let whole = MemberLayout {
+            data_offset_sectors: 0,
+            data_sectors: size_sectors,
+        };
+        ((size_sectors > 0).then_some(whole), 1)
+    } else {
+        (
+            MemberLayout::new(size_sectors, CHUNK_SECTORS_DEFAULT).ok(),
+            DEVICE_SECTORS_MIN,
+        )
+    };
+    layout.ok_or(AdminError::DriveTooSmall {
+        drive,
+        size_bytes: size_sectors * 512,
+        needed_bytes: needed_sectors * 512,
+    })
+}
+
+fn refused_geometry(error: &GeometryError, request: &MakeRequest) -> AdminError {
+    match error {
+        GeometryError::MemberCount { level, .. } => AdminError::WrongMemberCount {
+            level: *level,
+            takes: member_count_rule(*level),
+            given: request.members.len(),
+        },
+        error => AdminError::Io(format!("LUN {} cannot be made: {error}", request.lun)),
+    }
+}
+
+/// A serial number of 20 characters in the shape of Coraid's: hash, LUN, time of creation.
+fn serial(set_uuid: Uuid, lun: LunNumber, created_unix_seconds: u64) -> String {
+    let hash = set_uuid.as_fields().0;
+    let seconds = created_unix_seconds & 0xffff_ffff;
+    format!("{hash:08x}-{:02x}-{seconds:08x}", lun.get())
+}

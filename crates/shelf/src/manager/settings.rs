@@ -1,0 +1,184 @@
+//! The shelf number and the config strings.
+//!
+//! How a change of the shelf number survives a crash at any write: first every record names the
+//! number to be, then the store takes it, then every record takes it. The store decides: a start
+//! with the old number takes the intention back, a start with the new one finishes the change.
+
+use super::drives::Usage;
+use super::{LunNumber, Manager};
+use crate::admin::AdminError;
+use crate::target::ConfigDecision;
+use aoe::{CONFIG_STRING_BYTES_MAX, ConfigCommand, Shelf};
+use raid::record::Record;
+
+impl Manager {
+    pub(super) fn change_shelf(&mut self, number: u32) -> Result<(), AdminError> {
+        let shelf = u16::try_from(number)
+            .map(Shelf)
+            .ok()
+            .filter(|shelf| shelf.is_valid_target())
+            .ok_or(AdminError::InvalidShelf(number))?;
+        if self.shelf == Some(shelf) {
+            return Ok(());
+        }
+        if self.luns.values().any(|lun| lun.is_live) {
+            return Err(AdminError::OnlineLuns);
+        }
+        self.check_nobody_is_there(shelf)?;
+        let numbers: Vec<LunNumber> = self.luns.keys().copied().collect();
+        let intended = self
+            .change_records(&numbers, |record| record.next_shelf = Some(shelf.0))
+            .and_then(|()| {
+                self.store.save_shelf(shelf).map_err(|reason| {
+                    AdminError::Io(format!("the shelf number could not be stored: {reason}"))
+                })
+            });
+        if let Err(error) = intended {
+            if let Err(undo) = self.change_records(&numbers, |record| record.next_shelf = None) {
+                self.notices.push(format!(
+                    "the next start has to undo a change of shelf: {undo}"
+                ));
+            }
+            return Err(error);
+        }
+        self.shelf = Some(shelf);
+        let finished = self.change_records(&numbers, |record| {
+            record.shelf = shelf.0;
+            record.next_shelf = None;
+        });
+        for number in numbers {
+            self.rename(number, shelf);
+        }
+        // LUNs of that number may have been waiting on the drives.
+        self.assemble();
+        finished.map_err(|error| {
+            AdminError::Io(format!(
+                "the shelf is {shelf}; the next start has to finish: {error}"
+            ))
+        })
+    }
+
+    /// Refuses a number under which a LUN of ours would meet a LUN that is on other drives.
+    fn check_nobody_is_there(&self, shelf: Shelf) -> Result<(), AdminError> {
+        for entry in self.drives.iter() {
+            if let Usage::Elsewhere { shelf: other, lun } = entry.usage
+                && other == shelf.0
+                && self.luns.keys().any(|number| number.get() == lun)
+            {
+                let drive = self.drive_name(entry.drive.slot);
+                let text = format!(
+                    "drive {drive} carries LUN {lun} of shelf {shelf}, and this shelf has a LUN \
+                     {lun} too; remove one of them first"
+                );
+                return Err(AdminError::Io(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the records of LUNs; all are tried.
+    fn change_records(
+        &mut self,
+        numbers: &[LunNumber],
+        change: impl Fn(&mut Record),
+    ) -> Result<(), AdminError> {
+        let mut result = Ok(());
+        for &number in numbers {
+            let Some(lun) = self.luns.get(&number) else {
+                continue;
+            };
+            let mut record = lun.record.clone();
+            change(&mut record);
+            if record != lun.record {
+                result = result.and(self.record(number, record));
+            }
+        }
+        result
+    }
+
+    /// Brings the name in the superblocks up to date. It is for the eyes of Linux administrators
+    /// only, so a member that fails this is not worse for it.
+    fn rename(&mut self, number: LunNumber, shelf: Shelf) {
+        let Some(mut rounds) = self.rounds(number) else {
+            return;
+        };
+        rounds.lun.record.shelf = shelf.0;
+        rounds.lun.record.next_shelf = None;
+        if let Err(reason) = rounds.rename() {
+            self.notices
+                .push(format!("md name of LUN {number} was not changed: {reason}"));
+        }
+    }
+
+    /// A Query Config request that changes the config string. What is stored is durable on every
+    /// member, shown by the data path and advertised when this returns.
+    ///
+    /// Test-and-replace comes with two strings: see [`Manager::replace_config_string`].
+    pub fn config_command(
+        &mut self,
+        number: LunNumber,
+        command: ConfigCommand,
+        string: &[u8],
+    ) -> ConfigDecision {
+        let Some(lun) = self.luns.get(&number) else {
+            return ConfigDecision::Silence;
+        };
+        let present = lun.record.config_string.as_slice();
+        match command {
+            // The same string again is a retransmission whose answer was lost (row 36).
+            ConfigCommand::SetIfEmpty if present == string => ConfigDecision::Stored,
+            ConfigCommand::SetIfEmpty if !present.is_empty() => ConfigDecision::Present,
+            ConfigCommand::SetIfEmpty | ConfigCommand::ForceSet => {
+                self.store_config(number, string)
+            }
+            _ => ConfigDecision::BadArgument,
+        }
+    }
+
+    /// Replaces the config string by `new` if it is `old` exactly, as [`Manager::config_command`].
+    pub fn replace_config_string(
+        &mut self,
+        number: LunNumber,
+        old: &[u8],
+        new: &[u8],
+    ) -> ConfigDecision {
+        match self.luns.get(&number) {
+            None => ConfigDecision::Silence,
+            Some(lun) if lun.record.config_string == old => self.store_config(number, new),
+            Some(_) => ConfigDecision::Present,
+        }
+    }
+
+    fn store_config(&mut self, number: LunNumber, string: &[u8]) -> ConfigDecision {
+        if string.len() > CONFIG_STRING_BYTES_MAX {
+            return ConfigDecision::BadArgument;
+        }
+        let Some(lun) = self.luns.get(&number) else {
+            return ConfigDecision::Silence;
+        };
+        if lun.record.config_string == string {
+            return ConfigDecision::Stored;
+        }
+        let is_live = lun.is_live;
+        let record = Record {
+            config_string: string.to_vec(),
+            ..lun.record.clone()
+        };
+        let stored = self.record(number, record);
+        // Also after an error: the round may have given up a member.
+        let attached = self.attach_if_live(number);
+        match stored.and(attached) {
+            Ok(()) => {
+                if is_live {
+                    self.plane.advertise(number);
+                }
+                ConfigDecision::Stored
+            }
+            Err(error) => {
+                self.notices
+                    .push(format!("config string of LUN {number}: {error}"));
+                ConfigDecision::Silence
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Power cuts at every write of every change, and at every write of the start that follows.
+//!
+//! After the next start the shelf is as before the change or as after it, whatever the cut write
+//! left, and after a change that was reported done it is as after it.
+
+use super::world::{Seen, TEARS, Tear, World, number, seen};
+use crate::admin::{Admin, AdminError};
+use crate::manager::Manager;
+use crate::target::ConfigDecision;
+use aoe::ConfigCommand;
+use raid::Level;
+
+const MIB: u64 = super::world::MIB;
+
+/// A world with LUN 0 of this level on all drives but the last.
+fn with_lun(level: Level, members: usize, online: bool) -> World {
+    let world = World::new(&vec![2 * MIB; members + 1]);
+    let mut manager = world.start();
+    let drives: Vec<usize> = (0..members).collect();
+    world.make(&mut manager, 0, level, &drives);
+    if online {
+        manager.online(number(0)).unwrap();
+        assert_eq!(
+            manager.config_command(number(0), ConfigCommand::ForceSet, b"before"),
+            ConfigDecision::Stored
+        );
+        manager.shutdown();
+    }
+    world.fork()
+}
+
+type Change = dyn Fn(&World, &mut Manager) -> bool;
+
+/// Starts twice: what is found must stay.
+fn found(world: &World) -> Seen {
+    let first = seen(&world.start());
+    assert_eq!(
+        seen(&world.fork().start()),
+        first,
+        "a second start finds the same"
+    );
+    first
+}
+
+fn cut(base: &World, change: &Change, writes: u64, tear: Tear) -> (World, bool) {
+    let world = base.fork();
+    let mut manager = world.start();
+    world.cut_power_after(writes, tear);
+    let is_done = change(&world, &mut manager);
+    (world, is_done)
+}
+
+fn check_every_cut(base: &World, change: &Change) {
+    let before = found(&base.fork());
+    let complete = base.fork();
+    let mut manager = complete.start();
+    let started = complete.power.lock().unwrap().writes;
+    assert!(
+        change(&complete, &mut manager),
+        "with power the change is done"
+    );
+    let writes = complete.power.lock().unwrap().writes - started;
+    drop(manager);
+    let after = found(&complete.fork());
+    assert_ne!(before, after);
+    let (mut befores, mut afters) = (0, 0);
+    for k in 0..writes {
+        for tear in TEARS {
+            let (world, is_done) = cut(base, change, k, tear);
+            let at = format!("power cut in write {k} of {writes}, {tear:?} of it done");
+            let now = found(&world.fork());
+            assert!(now == before || now == after, "{at}: {now:#?}");
+            assert!(!is_done || now == after, "{at}: reported done");
+            if now == before {
+                befores += 1
+            } else {
+                afters += 1
+            }
+            check_every_second_cut(&world, &now, &at);
+        }
+    }
+    assert!(
+        befores > 0 && afters > 0,
+        "{befores} as before, {afters} as after"
+    );
+}
+
+/// Cuts power in every write of the start that cleans up, too.
+fn check_every_second_cut(world: &World, expected: &Seen, at: &str) {
+    let complete = world.fork();
+    drop(complete.start());
+    let writes = complete.power.lock().unwrap().writes;
+    for k in 0..writes {
+        for tear in TEARS {
+            let again = world.fork();
+            again.cut_power_after(k, tear);
+            drop(again.start());
+            let now = found(&again.fork());
+            assert_eq!(
+                now, *expected,
+                "{at}; then in write {k} of the start, {tear:?} done"
+            );
+        }
+    }
+}
+
+const SHAPES: [(Level, usize); 4] = [
+    (Level::Jbod, 1),
+    (Level::Raid0, 3),
+    (Level::Raid1, 2),
+    (Level::Raid10, 4),
+];
+
+#[test]
+fn make_is_done_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        let base = World::new(&vec![2 * MIB; members + 1]);
+        let drives: Vec<usize> = (0..members).collect();
+        // The serial number tells apart two makes; one world makes it once.
+        let change = move |world: &World, manager: &mut Manager| {
+            manager.make(&world.request(0, level, &drives)).is_ok()
+        };
+        check_make(&base, &change);
+    }
+}
+
+/// As [`check_every_cut`], but the LUN of each run has a serial number of its own.
+fn check_make(base: &World, change: &Change) {
+    let blank = |mut seen: Seen| {
+        for lun in &mut seen.luns {
+            lun.serial.clear();
+        }
+        seen
+    };
+    let before = blank(found(&base.fork()));
+    let complete = base.fork();
+    assert!(change(&complete, &mut complete.start()));
+    let writes = complete.power.lock().unwrap().writes;
+    let after = blank(found(&complete.fork()));
+    let (mut befores, mut afters) = (0, 0);
+    for k in 0..writes {
+        for tear in TEARS {
+            let (world, is_done) = cut(base, change, k, tear);
+            let at = format!("power cut in write {k} of {writes}, {tear:?} of it done");
+            let now = found(&world.fork());
+            let blanked = blank(now.clone());
+            assert!(blanked == before || blanked == after, "{at}: {now:#?}");
+            assert!(!is_done, "{at}: reported done");
+            if blanked == before {
+                befores += 1
+            } else {
+                afters += 1
+            }
+            check_every_second_cut(&world, &now, &at);
+        }
+    }
+    assert!(
+        befores > 0 && afters > 0,
+        "{befores} as before, {afters} as after"
+    );
+}
+
+#[test]
+fn online_is_done_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        let base = with_lun(level, members, false);
+        check_every_cut(&base, &|_, manager| manager.online(number(0)).is_ok());
+    }
+}
+
+#[test]
+fn offline_is_done_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
+    }
+}
+
+#[test]
+fn remove_is_done_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        for online in [false, true] {
+            let base = with_lun(level, members, online);
+            check_every_cut(&base, &|_, manager| manager.remove(number(0), true).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_config_string_is_stored_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &|_, manager| {
+            let string = [b'x'; 1024];
+            let decision = manager.config_command(number(0), ConfigCommand::ForceSet, &string);
+            decision == ConfigDecision::Stored
+        });
+    }
+}
+
+#[test]
+fn a_shelf_number_changes_for_all_luns_or_for_none() {
+    let base = World::new(&[2 * MIB; 5]);
+    let mut manager = base.start();
+    base.make(&mut manager, 0, Level::Raid10, &[0, 1]);
+    base.make(&mut manager, 7, Level::Raid0, &[2, 3]);
+    drop(manager);
+    check_every_cut(&base, &|_, manager| manager.set_shelf(2).is_ok());
+}
+
+#[test]
+fn a_degraded_lun_changes_wholly_or_not_at_all() {
+    let base = with_lun(Level::Raid10, 4, true);
+    base.image(1).is_present = false;
+    drop(base.start());
+    check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
+    check_every_cut(&base, &|_, manager| manager.remove(number(0), true).is_ok());
+}
+
+#[test]
+fn a_change_that_fails_for_want_of_power_is_an_error() {
+    let base = with_lun(Level::Raid1, 2, false);
+    let mut manager = base.start();
+    base.cut_power_after(0, Tear::Nothing);
+    assert!(matches!(manager.online(number(0)), Err(AdminError::Io(_))));
+}
