@@ -4,7 +4,9 @@
 use cec::{Action, Identity, PortIndex, Server, SessionId};
 use port::RawSocket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -381,4 +383,20 @@ fn the_picker_asks_again_after_a_session_and_the_shelf_can_end_one() {
     user.expect("[#qp]: ");
     user.type_text("q\n");
     assert_eq!(user.exit_code(), Some(0));
+}
+
+#[test]
+fn a_signal_ends_the_session_and_restores_the_terminal() {
+    let Some(network) = network() else { return };
+    let toy = Toy::start(&network);
+    let mut user = Pty::start(cec(&network, "-s 7"));
+    let before = tcgetattr(&user.master).unwrap();
+    user.expect("toy> ");
+    let during = tcgetattr(&user.master).unwrap();
+    assert!(!during.local_modes.contains(LocalModes::ICANON), "raw mode");
+    kill_process(Pid::from_child(&user.child), Signal::TERM).unwrap();
+    assert_eq!(user.exit_code(), Some(128 + 15));
+    let after = tcgetattr(&user.master).unwrap();
+    assert_eq!(after.local_modes, before.local_modes);
+    drop(toy);
 }

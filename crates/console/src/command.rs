@@ -346,9 +346,9 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
         return Ok(None);
     };
     let (command, name) = find(&first.text())?;
-    let mut options = Options::default();
     // The SRX 6 and 7 names of the drive list always showed sizes.
-    options.long = matches!(name, "disks" | "drives");
+    let long = matches!(name, "disks" | "drives");
+    let mut options = Options { long, ..Options::default() };
     let mut operands = Vec::new();
     let mut options_end = false;
     for word in lexer::expand(rest)? {

@@ -149,7 +149,7 @@ impl Editor {
     /// that a lone ESC never costs the end of a line.
     fn in_escape(&mut self, byte: u8) -> bool {
         let state = std::mem::take(&mut self.escape);
-        if byte < 0x20 || byte >= DELETE {
+        if !(0x20..DELETE).contains(&byte) {
             return false;
         }
         self.escape = match (state, byte) {

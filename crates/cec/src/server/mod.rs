@@ -27,18 +27,18 @@ mod limiter;
 mod session;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use crate::frame::{ConnectionTag, Frame, Kind};
 use crate::offer::Identity;
 use aoe::MacAddress;
-use core::fmt;
 use core::time::Duration;
 use limiter::Limiter;
 use session::{Fate, Session};
 use std::collections::{BTreeMap, VecDeque};
-use thiserror::Error;
 
 pub use session::OUTPUT_BYTES_MAX;
+pub use types::{Action, Counters, Peer, PortIndex, SessionGone, SessionId};
 
 /// Sessions at once, on all ports together.
 pub const SESSIONS_MAX: usize = 64;
@@ -53,91 +53,6 @@ const INVITATION_INTERVAL: Duration = Duration::from_millis(900);
 
 /// How long a tag is neither acknowledged nor invited after its end: the client gives up after 3 s.
 const DYING_TIME: Duration = Duration::from_secs(5);
-
-/// One of the shelf's network ports, as the owner numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortIndex(pub usize);
-
-/// A session, never used again for another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(u64);
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// Who is at the other end of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Port of the shelf.
-    pub port: PortIndex,
-    /// Address of the client's host.
-    pub mac: MacAddress,
-    /// The client's own name for the session.
-    pub tag: ConnectionTag,
-}
-
-/// What the owner of the server has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send a whole Ethernet frame.
-    Transmit {
-        /// Port to send from.
-        port: PortIndex,
-        /// The frame, padded, without checksum.
-        frame: Vec<u8>,
-    },
-    /// A client has connected: greet it.
-    Opened {
-        /// The new session.
-        session: SessionId,
-        /// Its client.
-        peer: Peer,
-    },
-    /// The client typed something.
-    Input {
-        /// The session.
-        session: SessionId,
-        /// What was typed, at least one byte; Enter is CR.
-        bytes: Vec<u8>,
-    },
-    /// Output had been refused, and there is room again.
-    Writable {
-        /// The session.
-        session: SessionId,
-    },
-    /// The session is over and its id is void.
-    Closed {
-        /// The session.
-        session: SessionId,
-    },
-}
-
-/// The session has ended, or is being closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("console session {0} has ended")]
-pub struct SessionGone(pub SessionId);
-
-/// Frames that were dropped, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Not a complete console frame.
-    pub malformed: u64,
-    /// Of a kind that the protocol does not define.
-    pub unknown_kind: u64,
-    /// Of a kind that only servers send.
-    pub server_kind: u64,
-    /// Sent from a group address.
-    pub group_source: u64,
-    /// Sent to another station, or received on a port that has no console.
-    pub misaddressed: u64,
-    /// Not answered because the same station asked too often.
-    pub rate_limited: u64,
-    /// A connection wish while all sessions were in use.
-    pub sessions_exhausted: u64,
-}
 
 /// All console sessions of a shelf.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::lun::{Lun, Member, Metadata};
 use super::scan::{Candidate, scan};
 use super::{LunNumber, Manager};
 use crate::admin::DriveSlot;
-use raid::md::{Resync, Role};
+use raid::md::{Resync, Role, Superblock};
 use raid::record::{Record, RecordState};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 struct Set {
     uuid: Uuid,
     lun: Lun,
+    freshest: Superblock,
     /// Whether all members hold the record that counts.
     is_level: bool,
     /// Drives that claim to be in the set, and are not: why.
@@ -71,6 +72,7 @@ impl Manager {
             uuid,
             mut lun,
             mut is_level,
+            freshest,
             ..
         } = set;
         let number = lun.number;
@@ -111,6 +113,13 @@ impl Manager {
         }
         let record = lun.record.clone();
         self.luns.insert(number, lun);
+        let leveled = self
+            .rounds(number)
+            .map_or(Ok(()), |mut rounds| rounds.level_superblocks(&freshest));
+        if let Err(reason) = leveled {
+            self.notices
+                .push(format!("LUN {number}: a member stays behind: {reason}"));
+        }
         if !is_level && let Err(error) = self.record(number, record) {
             self.notices
                 .push(format!("an interrupted change was not finished: {error}"));
@@ -141,11 +150,14 @@ impl Manager {
             notices: &mut self.notices,
             now_unix_seconds,
         };
-        let failures = rounds.erase();
-        self.notices.push(format!(
-            "{what} {number} was interrupted; its drives are free again"
-        ));
-        self.notices.extend(failures);
+        let failures = match rounds.remove() {
+            Ok(failures) => failures,
+            Err(reason) => vec![reason],
+        };
+        self.notices
+            .push(format!("{what} {number} was interrupted; it is removed"));
+        let not_erased = |reason| format!("not erased: {reason}");
+        self.notices.extend(failures.into_iter().map(not_erased));
     }
 
     /// Serves a LUN that was served when the shelf stopped.
@@ -224,6 +236,7 @@ fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
     Some(Set {
         uuid,
         lun,
+        freshest: freshest.superblock,
         is_level,
         spurious,
     })

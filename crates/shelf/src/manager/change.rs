@@ -11,7 +11,7 @@
 use super::{LunNumber, Manager};
 use crate::admin::AdminError;
 use raid::md::Resync;
-use raid::record::{Record, RecordState};
+use raid::record::Record;
 
 impl Manager {
     pub(super) fn bring_online(&mut self, number: LunNumber) -> Result<(), AdminError> {
@@ -140,24 +140,7 @@ impl Manager {
         if !rounds.lun.is_recorded() {
             return Ok(Vec::new());
         }
-        let record = Record {
-            state: RecordState::Removing,
-            ..rounds.lun.record.clone()
-        };
-        // Two ahead, as an earlier change may be unfinished on an absent member.
-        let generation = rounds.lun.generation + 2;
-        let failures = rounds.write_records(generation, &record);
-        let normal = rounds
-            .lun
-            .members
-            .iter()
-            .filter(|member| member.is_normal())
-            .count();
-        if normal > 0 && failures.len() == normal {
-            return Err(super::rounds::reasons(&failures));
-        }
-        rounds.lun.generation = generation;
-        Ok(rounds.erase())
+        rounds.remove()
     }
 
     /// A LUN is no more; its drives are what they were, or free if they were erased.

@@ -14,8 +14,8 @@ use super::drives::Drives;
 use super::lun::{Lun, Member, Metadata};
 use super::{LunNumber, Manager};
 use raid::layout::SUPERBLOCK_SECTOR;
-use raid::md::{Resync, Role};
-use raid::record::{Record, encode};
+use raid::md::{Resync, Role, Superblock};
+use raid::record::{Record, RecordState, encode};
 
 /// Elements that failed a write, and how.
 pub(super) type Failures = Vec<(u8, String)>;
@@ -229,6 +229,66 @@ impl Rounds<'_> {
         }
     }
 
+    /// Removes the LUN from its drives: first every member says so, then all is erased. Gives what
+    /// could not be erased.
+    ///
+    /// # Errors
+    /// When no member took the record; then nothing was erased.
+    pub(super) fn remove(&mut self) -> Result<Vec<String>, String> {
+        let record = Record {
+            state: RecordState::Removing,
+            ..self.lun.record.clone()
+        };
+        // Two ahead, as an earlier change may be unfinished on an absent member.
+        let generation = self.lun.generation + 2;
+        let failures = self.write_records(generation, &record);
+        let normal = self
+            .lun
+            .members
+            .iter()
+            .filter(|member| member.is_normal())
+            .count();
+        if normal > 0 && failures.len() == normal {
+            return Err(reasons(&failures));
+        }
+        self.lun.generation = generation;
+        // They do not know that the LUN is removed, so they are to be erased first.
+        self.mark_failed(&failures);
+        Ok(self.erase())
+    }
+
+    /// Brings members that missed the last superblock round up to the freshest, so that another
+    /// interruption does not leave them two rounds behind.
+    pub(super) fn level_superblocks(&mut self, freshest: &Superblock) -> Result<(), String> {
+        let roles: Vec<u32> = (0..self.lun.geometry.members())
+            .map(|element| u32::from(self.lun.geometry.md_role(element)))
+            .collect();
+        let mut failures = Vec::new();
+        for (element, member) in (0..).zip(&mut self.lun.members) {
+            let Some((drive, metadata)) = member.metadata_mut() else {
+                continue;
+            };
+            let superblock = &mut metadata.superblock;
+            if superblock.events() == freshest.events() {
+                continue;
+            }
+            for &dev_number in &roles {
+                superblock.set_role(dev_number, freshest.role(dev_number));
+            }
+            superblock.set_resync(freshest.resync());
+            superblock.set_events(freshest.events(), self.now_unix_seconds);
+            let block = superblock.encode();
+            if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
+                failures.push((element, reason));
+            }
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons(&failures))
+        }
+    }
+
     /// Erases our metadata from every drive of the LUN, those that are no longer part of it first:
     /// their records do not know that it is removed. Drives that fail keep it.
     pub(super) fn erase(&mut self) -> Vec<String> {
@@ -254,7 +314,7 @@ impl Rounds<'_> {
 /// first write on the drive is no member.
 pub(super) fn erase_drive(drives: &mut Drives, drive: super::DriveSlot) -> Result<(), String> {
     use raid::layout::MetadataPlaces;
-    use raid::md::{Superblock, raw::BLOCK_BYTES};
+    use raid::md::raw::BLOCK_BYTES;
     let mut block = [0; BLOCK_BYTES];
     drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
     let places = Superblock::decode(&block)
