@@ -1,25 +1,51 @@
 //! The command line.
 
 use aoe::{Shelf, Slot};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 use std::fmt;
 use std::str::FromStr;
 
-/// Reads and writes against any ATA-over-Ethernet target: IOPS, throughput, latency percentiles,
-/// verification.
-#[derive(Debug, Parser)]
-#[command(
-    name = "aoeload",
-    version,
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
-    after_help = "Writes overwrite the LUN. Exit code: 0 all good, 1 errors, lost commands or wrong data, 2 usage."
-)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Option<Command>,
-    #[command(flatten)]
-    pub(crate) load: Option<LoadArgs>,
+const ABOUT: &str = "Reads and writes against any ATA-over-Ethernet target: IOPS, throughput, \
+                     latency percentiles, verification";
+const AFTER_HELP: &str = "Writes overwrite the LUN. Exit code: 0 all good, 1 errors, lost commands \
+                          or wrong data, 2 usage.";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// No subcommand: run a load.
+    Load(LoadArgs),
+    /// A subcommand.
+    Command(Command),
+}
+
+impl Request {
+    /// Parses a command line whose first word is the program's name.
+    pub(crate) fn parse<I, T>(words: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let matches = command().try_get_matches_from(words)?;
+        if matches.subcommand_name().is_some() {
+            Command::from_arg_matches(&matches).map(Self::Command)
+        } else {
+            LoadArgs::from_arg_matches(&matches).map(Self::Load)
+        }
+    }
+}
+
+/// The options of a load, or a subcommand in their place.
+fn command() -> clap::Command {
+    let command = clap::Command::new("aoeload");
+    Command::augment_subcommands(LoadArgs::augment_args(command))
+        .about(ABOUT)
+        .after_help(AFTER_HELP)
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(false)
+        .arg_required_else_help(false)
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
 }
 
 #[derive(Debug, Subcommand)]
@@ -262,24 +288,33 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn the_documented_command_line_parses() {
         let line = "aoeload --interface veth0 --target 1.0 --op mixed --size 8192 --depth 32 \
                     --rate 1000 --seconds 5 --sequential --verify --json --backend xdp";
-        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        let load = cli.load.unwrap();
+        let Ok(Request::Load(load)) = Request::parse(line.split_whitespace()) else {
+            panic!("it asks for a load");
+        };
         assert_eq!(load.target.to_string(), "1.0");
         assert_eq!(load.shape.size, Some(8192));
         assert_eq!(load.path.backend, Backend::Xdp);
-        let cli = Cli::try_parse_from(["aoeload", "discover", "--interface", "veth0"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Discover(_))));
+        for (line, json) in [
+            ("aoeload discover --interface veth0", false),
+            ("aoeload discover --interface veth0 --json", true),
+        ] {
+            let Ok(Request::Command(Command::Discover(discover))) =
+                Request::parse(line.split_whitespace())
+            else {
+                panic!("it asks for a search");
+            };
+            assert_eq!(discover.json, json);
+        }
     }
 
     #[test]
@@ -298,7 +333,7 @@ mod tests {
             "aoeload --interface veth0 --target 1.0 --seconds NaN",
             "aoeload --interface veth0 --target 1.0 --size 8Q",
         ] {
-            let result = Cli::try_parse_from(line.split_whitespace());
+            let result = Request::parse(line.split_whitespace());
             assert_eq!(result.unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -24,8 +24,7 @@ mod verify;
 mod workload;
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use cli::{Cli, Command, LoadArgs};
+use cli::{Command, LoadArgs, Request};
 use connect::Connection;
 use plan::{Plan, UsageError};
 use std::io::Write;
@@ -41,12 +40,11 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = match (&cli.command, &cli.load) {
-        (Some(Command::Discover(args)), _) => discover::discover(args),
-        (Some(Command::Search(args)), _) => search::search(args),
-        (None, Some(args)) => run_load(args),
-        (None, None) => Err(UsageError::NothingToDo.into()),
+    let request = Request::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let outcome = match &request {
+        Request::Load(args) => run_load(args),
+        Request::Command(Command::Discover(args)) => discover::discover(args),
+        Request::Command(Command::Search(args)) => search::search(args),
     };
     match outcome {
         Ok(true) => ExitCode::from(EXIT_OK),

@@ -16,8 +16,6 @@ const DEADLINE_NS_DEFAULT: u64 = 10_000_000_000;
 /// Why the load that was asked for cannot be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UsageError {
-    #[error("nothing to do: give --interface and --target, or a subcommand")]
-    NothingToDo,
     #[error("--size {bytes} is not a multiple of {SECTOR_BYTES}")]
     SizeNotSectors { bytes: u64 },
     #[error("--size {bytes} is more than the {limit_bytes} bytes that {limited_by}")]

@@ -190,6 +190,7 @@ struct Pty {
     master: File,
     child: Child,
     heard: Arc<Mutex<Vec<u8>>>,
+    modes_before: LocalModes,
 }
 
 impl Pty {
@@ -202,6 +203,7 @@ impl Pty {
             let name = name.to_str().unwrap();
             File::options().read(true).write(true).open(name).unwrap()
         };
+        let modes_before = tcgetattr(&master).unwrap().local_modes;
         let child = command
             .stdin(terminal())
             .stdout(terminal())
@@ -223,6 +225,7 @@ impl Pty {
             master,
             child,
             heard,
+            modes_before,
         }
     }
 
@@ -390,13 +393,12 @@ fn a_signal_ends_the_session_and_restores_the_terminal() {
     let Some(network) = network() else { return };
     let toy = Toy::start(&network);
     let mut user = Pty::start(cec(&network, "-s 7"));
-    let before = tcgetattr(&user.master).unwrap();
     user.expect("toy> ");
     let during = tcgetattr(&user.master).unwrap();
     assert!(!during.local_modes.contains(LocalModes::ICANON), "raw mode");
     kill_process(Pid::from_child(&user.child), Signal::TERM).unwrap();
     assert_eq!(user.exit_code(), Some(128 + 15));
     let after = tcgetattr(&user.master).unwrap();
-    assert_eq!(after.local_modes, before.local_modes);
+    assert_eq!(after.local_modes, user.modes_before);
     drop(toy);
 }

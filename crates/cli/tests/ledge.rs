@@ -6,7 +6,9 @@ mod fake;
 use console::protocol::{self, Greeting, PromptKind, Request};
 use console::{Session, SessionOptions};
 use fake::FakeShelf;
-use std::io::{BufReader, Write};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -242,4 +244,77 @@ fn a_wrong_or_dying_server_is_told() {
     );
     // Whether the end is met in sending or in receiving is up to the kernel.
     assert!(stderr.starts_with("error: "), "{stderr}");
+}
+
+/// `ledge` on a terminal of its own.
+struct Terminal {
+    ours: File,
+    child: std::process::Child,
+}
+
+impl Terminal {
+    fn start(server: &Server) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let open = || File::options().read(true).write(true).open(&name).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ledge"));
+        command
+            .arg("--socket")
+            .arg(&server.socket)
+            .env("TERM", "dumb");
+        command.stdin(open()).stdout(open()).stderr(open());
+        let child = command.spawn().unwrap();
+        Self {
+            ours: File::from(ours),
+            child,
+        }
+    }
+
+    /// Reads until the screen shows `text`; returns all that it showed.
+    fn until(&mut self, text: &str) -> String {
+        let mut shown = String::new();
+        let mut byte = [0];
+        while !shown.contains(text) {
+            match self.ours.read(&mut byte) {
+                Ok(1) => shown.push(char::from(byte[0])),
+                end => panic!("{end:?} before {text:?}; shown: {shown:?}"),
+            }
+        }
+        shown
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.ours.write_all(keys.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn on_a_terminal_it_is_a_console() {
+    let server = Server::start();
+    let mut terminal = Terminal::start(&server);
+    terminal.until("SR shelf 1> ");
+    terminal.keys("jbod 1.0-1\r");
+    terminal.until("SR shelf 1> ");
+    terminal.keys("online 9\r");
+    terminal.until("error: LUN 9 does not exist");
+    terminal.until("SR shelf 1> ");
+    terminal.keys("remove 0\r");
+    terminal.until("Request to remove 1 LUN: 0");
+    terminal.until("[n]: ");
+    // Ctrl-C at a question is no.
+    terminal.keys("\x03");
+    terminal.until("action canceled");
+    terminal.until("SR shelf 1> ");
+    terminal.keys("remove 1\r");
+    terminal.until("[n]: ");
+    terminal.keys("y\r");
+    terminal.until("SR shelf 1> ");
+    terminal.keys("list\r");
+    terminal.until(" 0 4000.786GB offline");
+    terminal.until("SR shelf 1> ");
+    // Ctrl-D ends it; a command had failed.
+    terminal.keys("\x04");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
 }

@@ -348,7 +348,10 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     let (command, name) = find(&first.text())?;
     // The SRX 6 and 7 names of the drive list always showed sizes.
     let long = matches!(name, "disks" | "drives");
-    let mut options = Options { long, ..Options::default() };
+    let mut options = Options {
+        long,
+        ..Options::default()
+    };
     let mut operands = Vec::new();
     let mut options_end = false;
     for word in lexer::expand(rest)? {

@@ -281,8 +281,7 @@ fn list_online_and_offline_stop_at_the_first_failure() {
     bench.silent("offline 1");
     assert_eq!(
         bench.good("list"),
-        "\
- 0 4000.786GB online
+        " 0 4000.786GB online
  1 4000.786GB offline
  2 4000.786GB online
  3 4000.786GB offline
@@ -685,7 +684,7 @@ proptest! {
             prop_assert!(reply.ok || !reply.output.is_empty(), "{line}");
             prop_assert!(reply.output.is_empty() || reply.output.ends_with('\n'));
             prop_assert!(!reply.output.contains(|c: char| c.is_control() && c != '\n'));
-            bench.session.prompt(&bench.shelf);
+            prop_assert!(!bench.session.prompt(&bench.shelf).is_empty());
         }
     }
 

@@ -32,6 +32,7 @@ mod drives;
 mod failure;
 mod lun;
 mod make;
+mod removal;
 mod rounds;
 mod scan;
 mod settings;

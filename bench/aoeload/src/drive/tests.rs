@@ -1,12 +1,11 @@
 //! Whole loads against a target in memory that can be told to misbehave.
 
 use super::*;
-use crate::cli::{Cli, OperationArg};
+use crate::cli::{LoadArgs, OperationArg};
 use crate::report::Report;
 use aoe::ata::AFLAG_WRITE;
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, MacAddress, Request, Shelf, Slot};
 use ata::{Command, IdentifySpec, Outcome};
-use clap::Parser;
 use port::{MemoryPort, memory_pair};
 use std::thread;
 use zerocopy::IntoBytes;
@@ -152,6 +151,13 @@ impl FakeTarget {
     }
 }
 
+fn arguments(line: &str) -> LoadArgs {
+    match crate::cli::Request::parse(line.split_whitespace()) {
+        Ok(crate::cli::Request::Load(args)) => args,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
 /// Runs `aoeload` with these options against a target with a fault and the given disk.
 fn load_on(disk: Vec<u8>, fault: Fault, options: &str) -> (Report, Summary, Vec<u8>) {
     let (ours, port) = memory_pair(US, THEM, 9000, 256).unwrap();
@@ -163,10 +169,7 @@ fn load_on(disk: Vec<u8>, fault: Fault, options: &str) -> (Report, Summary, Vec<
         writes: 0,
     };
     let line = format!("aoeload --interface memory --target 1.2 --warmup 0.01 {options}");
-    let args = Cli::try_parse_from(line.split_whitespace())
-        .unwrap()
-        .load
-        .unwrap();
+    let args = arguments(&line);
     let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let server = scope.spawn(|| {
@@ -349,8 +352,7 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
 
 fn refusal(options: &str, connection: &Connection) -> String {
     let line = format!("aoeload --interface memory --target 1.2 {options}");
-    let args = Cli::try_parse_from(line.split_whitespace()).unwrap();
-    let error = Plan::new(&args.load.unwrap(), connection).unwrap_err();
+    let error = Plan::new(&arguments(&line), connection).unwrap_err();
     assert!(error.downcast_ref::<crate::plan::UsageError>().is_some());
     error.to_string()
 }
@@ -361,7 +363,7 @@ fn the_shape_of_the_bar_is_accepted() {
 }
 
 #[test]
-fn mixed_is_the_default_only_when_asked_for() {
-    let args = Cli::try_parse_from(["aoeload", "--interface", "x", "--target", "1.2"]).unwrap();
-    assert_eq!(args.load.unwrap().shape.op, OperationArg::Read);
+fn nothing_is_written_unless_asked_for() {
+    let args = arguments("aoeload --interface x --target 1.2");
+    assert_eq!(args.shape.op, OperationArg::Read);
 }

@@ -57,7 +57,7 @@ impl FakeShelf {
     }
 
     fn name(&self, slot: DriveSlot) -> String {
-        format!("{}.{slot}", self.shelf.unwrap())
+        format!("{}.{slot}", self.shelf.map_or(0xffff, |shelf| shelf.0))
     }
 
     fn check_drive(&self, slot: DriveSlot, force: bool) -> Result<(), AdminError> {
@@ -126,7 +126,7 @@ fn check_count(level: Level, given: usize) -> Result<u64, AdminError> {
         Level::Raid5 | Level::Raid6 => Err(AdminError::LevelNotAvailable(level)),
         Level::Raw | Level::Jbod if given != 1 => wrong("one drive"),
         Level::Raid1 if given != 2 => wrong("two drives"),
-        Level::Raid10 if given % 2 != 0 => wrong("an even number of drives"),
+        Level::Raid10 if !given.is_multiple_of(2) => wrong("an even number of drives"),
         Level::Raid10 | Level::Raid1 => Ok(given as u64 / 2),
         _ => Ok(given as u64),
     }

@@ -122,7 +122,7 @@ fn while_a_write_is_on_the_wire_each_sector_may_be_old_or_new() {
 
 #[test]
 fn damage_is_corrupt_whatever_was_expected() {
-    for allowed in [0..=0, 5..=5] {
+    for allowed in [0..=5, 5..=5] {
         let mut bytes = answer(written(77, 5));
         bytes[ATA_FRAME_BYTES + 512 + 100] ^= 1;
         let (result, _) = own(&bytes, allowed);

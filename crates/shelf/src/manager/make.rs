@@ -6,7 +6,8 @@
 
 use super::drives::{Entry, Usage};
 use super::lun::{Lun, Member, Metadata};
-use super::rounds::{erase_drive, reasons};
+use super::removal::erase_drive;
+use super::rounds::reasons;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;

@@ -4,5 +4,8 @@ mod assembly;
 mod changes;
 mod crash;
 mod failures;
+mod linux;
 mod making;
+mod memory;
+mod random;
 mod world;

@@ -1,1 +1,7 @@
-#![allow(clippy::cast_possible_truncation)]
+//! The target against drives in memory: conformance rows, order, failures, and any bytes at all.
+
+mod ata;
+mod config;
+mod failure;
+mod fuzz;
+mod rig;

@@ -3,7 +3,8 @@
 //! After the next start the shelf is as before the change or as after it, whatever the cut write
 //! left, and after a change that was reported done it is as after it.
 
-use super::world::{Seen, TEARS, Tear, World, number, seen};
+use super::memory::{TEARS, Tear};
+use super::world::{Seen, World, number, seen};
 use crate::admin::{Admin, AdminError};
 use crate::manager::Manager;
 use crate::target::ConfigDecision;
@@ -72,9 +73,9 @@ fn check_every_cut(base: &World, change: &Change) {
             assert!(now == before || now == after, "{at}: {now:#?}");
             assert!(!is_done || now == after, "{at}: reported done");
             if now == before {
-                befores += 1
+                befores += 1;
             } else {
-                afters += 1
+                afters += 1;
             }
             check_every_second_cut(&world, &now, &at);
         }
@@ -147,9 +148,9 @@ fn check_make(base: &World, change: &Change) {
             assert!(blanked == before || blanked == after, "{at}: {now:#?}");
             assert!(!is_done, "{at}: reported done");
             if blanked == before {
-                befores += 1
+                befores += 1;
             } else {
-                afters += 1
+                afters += 1;
             }
             check_every_second_cut(&world, &now, &at);
         }

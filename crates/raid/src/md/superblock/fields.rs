@@ -1,0 +1,150 @@
+//! The fields of a superblock: what it says, and what may be changed.
+
+use super::{
+    Features, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync, Role, SECONDS_MASK, Superblock,
+    UnsupportedArray,
+};
+use crate::{Geometry, GeometryError, Level};
+use uuid::Uuid;
+use zerocopy::byteorder::little_endian::U64;
+
+impl Superblock {
+    /// UUID of the array.
+    #[must_use]
+    pub const fn set_uuid(&self) -> Uuid {
+        Uuid::from_bytes(self.raw.set_uuid)
+    }
+
+    /// UUID of this device.
+    #[must_use]
+    pub const fn device_uuid(&self) -> Uuid {
+        Uuid::from_bytes(self.raw.device_uuid)
+    }
+
+    /// Name of the array, up to the first NUL; what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self
+            .raw
+            .set_name
+            .split(|&byte| byte == 0)
+            .next()
+            .unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+
+    /// Names the array; at most 32 bytes, the rest is cut.
+    pub fn set_name(&mut self, name: &str) {
+        self.raw.set_name = [0; 32];
+        for (byte, of_name) in self.raw.set_name.iter_mut().zip(name.bytes()) {
+            *byte = of_name;
+        }
+    }
+
+    /// When the array was made.
+    #[must_use]
+    pub const fn created_unix_seconds(&self) -> u64 {
+        self.raw.ctime.get() & SECONDS_MASK
+    }
+
+    /// Device number of this device: its permanent index into the roles.
+    #[must_use]
+    pub const fn dev_number(&self) -> u32 {
+        self.raw.dev_number.get()
+    }
+
+    /// Sector of this device where data begins.
+    #[must_use]
+    pub const fn data_offset_sectors(&self) -> u64 {
+        self.raw.data_offset.get()
+    }
+
+    /// Sectors of this device usable from there.
+    #[must_use]
+    pub const fn data_sectors(&self) -> u64 {
+        self.raw.data_size.get()
+    }
+
+    /// Count of updates.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.raw.events.get()
+    }
+
+    /// Notes an update.
+    pub const fn set_events(&mut self, events: u64, now_unix_seconds: u64) {
+        self.raw.events = U64::new(events);
+        self.raw.utime = U64::new(now_unix_seconds & SECONDS_MASK);
+    }
+
+    /// Whether the copies agree.
+    #[must_use]
+    pub const fn resync(&self) -> Resync {
+        match self.raw.resync_offset.get() {
+            u64::MAX => Resync::Clean,
+            sector => Resync::DirtyFrom(sector),
+        }
+    }
+
+    /// Says whether the copies agree.
+    pub const fn set_resync(&mut self, resync: Resync) {
+        self.raw.resync_offset = U64::new(match resync {
+            Resync::Clean => u64::MAX,
+            Resync::DirtyFrom(sector) => sector,
+        });
+    }
+
+    /// Role of a device; a device beyond the table has none.
+    #[must_use]
+    pub fn role(&self, dev_number: u32) -> Role {
+        usize::try_from(dev_number)
+            .ok()
+            .and_then(|index| self.roles.get(index))
+            .map_or(Role::Spare, |&role| role)
+    }
+
+    /// Gives a device its role.
+    ///
+    /// # Panics
+    /// When the table has no place for it.
+    pub fn set_role(&mut self, dev_number: u32, role: Role) {
+        let index = usize::try_from(dev_number).expect("device numbers are small");
+        self.roles[index] = role;
+    }
+
+    /// The feature bits.
+    #[must_use]
+    pub const fn feature_bits(&self) -> u32 {
+        self.raw.feature_map.get()
+    }
+
+    /// What the array is, as far as this version can serve it.
+    ///
+    /// # Errors
+    /// When it has features, a level, a layout or numbers that we do not serve.
+    pub fn geometry(&self) -> Result<Geometry, UnsupportedArray> {
+        let raw = &self.raw;
+        let served = Features::RAID0_LAYOUT.bits() | Features::BAD_BLOCKS.bits();
+        if raw.feature_map.get() & !served != 0 {
+            return Err(UnsupportedArray::Features(raw.feature_map.get() & !served));
+        }
+        let (level, layout) = (raw.level.get(), raw.layout.get());
+        let level = match (level, layout, raw.raid_disks.get()) {
+            (1, _, 1) => Level::Jbod,
+            (1, _, _) => Level::Raid1,
+            (0, LAYOUT_RAID0_ORIGINAL, _) => Level::Raid0,
+            (10, LAYOUT_NEAR_2, _) => Level::Raid10,
+            _ => return Err(UnsupportedArray::Level { level, layout }),
+        };
+        let members = u8::try_from(raw.raid_disks.get()).unwrap_or(u8::MAX);
+        let member_sectors = match level {
+            Level::Raid0 => raw.data_size.get(),
+            _ => raw.size.get(),
+        };
+        let geometry = Geometry::new(level, members, raw.chunk_sectors.get(), member_sectors)?;
+        if geometry.member_sectors() > raw.data_size.get() {
+            return Err(GeometryError::MemberSize { member_sectors }.into());
+        }
+        Ok(geometry)
+    }
+}

@@ -1,0 +1,74 @@
+//! Taking a LUN from its drives.
+
+use super::drives::Drives;
+use super::rounds::{Rounds, reasons};
+use crate::admin::DriveSlot;
+use raid::layout::{MetadataPlaces, SUPERBLOCK_SECTOR};
+use raid::md::Superblock;
+use raid::md::raw::BLOCK_BYTES;
+use raid::record::{Record, RecordState};
+
+impl Rounds<'_> {
+    /// Removes the LUN from its drives: first every member says so, then all is erased. Gives what
+    /// could not be erased.
+    ///
+    /// # Errors
+    /// When no member took the record; then nothing was erased.
+    pub(super) fn remove(&mut self) -> Result<Vec<String>, String> {
+        let record = Record {
+            state: RecordState::Removing,
+            ..self.lun.record.clone()
+        };
+        // Two ahead, as an earlier change may be unfinished on an absent member.
+        let generation = self.lun.generation + 2;
+        let failures = self.write_records(generation, &record);
+        let normal = self
+            .lun
+            .members
+            .iter()
+            .filter(|member| member.is_normal())
+            .count();
+        if normal > 0 && failures.len() == normal {
+            return Err(reasons(&failures));
+        }
+        self.lun.generation = generation;
+        // They do not know that the LUN is removed, so they are to be erased first.
+        self.mark_failed(&failures);
+        Ok(self.erase())
+    }
+
+    /// Erases our metadata from every drive of the LUN, those that are no longer part of it first:
+    /// their records do not know that it is removed. Drives that fail keep it.
+    pub(super) fn erase(&mut self) -> Vec<String> {
+        let mut drives: Vec<_> = self
+            .lun
+            .members
+            .iter()
+            .filter_map(|member| Some((member.is_normal(), member.drive()?)))
+            .collect();
+        drives.sort_by_key(|(is_normal, _)| *is_normal);
+        let mut failures = Vec::new();
+        for (_, drive) in drives {
+            match erase_drive(self.drives, drive) {
+                Ok(()) => self.drives.erased(drive),
+                Err(reason) => failures.push(reason),
+            }
+        }
+        failures
+    }
+}
+
+/// Erases the superblock of a drive, then its records, wherever either layout has them. From the
+/// first write on the drive is no member.
+pub(super) fn erase_drive(drives: &mut Drives, drive: DriveSlot) -> Result<(), String> {
+    let mut block = [0; BLOCK_BYTES];
+    drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
+    let places = Superblock::decode(&block)
+        .ok()
+        .and_then(|superblock| MetadataPlaces::of(superblock.data_offset_sectors()));
+    drives.write(drive, SUPERBLOCK_SECTOR, &[0; BLOCK_BYTES])?;
+    for slot in places.iter().flat_map(|places| &places.slots) {
+        drives.write(drive, slot.sector, &[0; 512])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! What the tests put in place of drives, workers and the state directory.
+
+use crate::admin::{DriveSlot, LunNumber};
+use crate::manager::ShelfStore;
+use crate::plane::{DataPlane, DriveError, LunView, MetadataDrive};
+use aoe::Shelf;
+use raid::md::{Resync, Role, Superblock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// What of a write is on the drive when power is cut in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tear {
+    Nothing,
+    FirstSector,
+    Everything,
+}
+
+pub(super) const TEARS: [Tear; 3] = [Tear::Nothing, Tear::FirstSector, Tear::Everything];
+
+/// The power supply of everything durable.
+#[derive(Debug, Default)]
+pub(super) struct Power {
+    /// Writes until the cut; `None` for never.
+    pub(super) cut_after: Option<(u64, Tear)>,
+    is_off: bool,
+    pub(super) writes: u64,
+}
+
+impl Power {
+    /// Accounts for a write. Gives what of it is done, and whether it succeeds.
+    fn write(&mut self) -> (Tear, bool) {
+        if self.is_off {
+            return (Tear::Nothing, false);
+        }
+        self.writes += 1;
+        match &mut self.cut_after {
+            Some((0, tear)) => {
+                self.is_off = true;
+                (*tear, false)
+            }
+            Some((left, _)) => {
+                *left -= 1;
+                (Tear::Everything, true)
+            }
+            None => (Tear::Everything, true),
+        }
+    }
+}
+
+/// The contents of a drive, sparse.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    pub(super) sectors: u64,
+    pub(super) written: BTreeMap<u64, Vec<u8>>,
+    pub(super) foreign: Option<String>,
+    pub(super) is_present: bool,
+    pub(super) fails_writes: bool,
+    pub(super) fails_reads: bool,
+}
+
+impl Image {
+    fn read(&self, sector: u64, buffer: &mut [u8]) {
+        for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
+            match self.written.get(&at) {
+                Some(written) => bytes.copy_from_slice(written),
+                None => bytes.fill(0),
+            }
+        }
+    }
+
+    fn write(&mut self, sector: u64, data: &[u8]) {
+        for (at, bytes) in (sector..).zip(data.chunks_exact(512)) {
+            assert!(at < self.sectors, "write beyond the end");
+            self.written.insert(at, bytes.to_vec());
+        }
+    }
+
+    pub(super) fn superblock(&self) -> Option<Superblock> {
+        let mut block = [0; 4096];
+        self.read(8, &mut block);
+        Superblock::decode(&block).ok()
+    }
+}
+
+pub(super) type Images = Vec<Arc<Mutex<Image>>>;
+
+pub(super) struct MemoryDrive {
+    pub(super) image: Arc<Mutex<Image>>,
+    pub(super) power: Arc<Mutex<Power>>,
+    pub(super) sectors: u64,
+}
+
+impl MetadataDrive for MemoryDrive {
+    fn size_sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
+        let image = self.image.lock().unwrap();
+        if image.fails_reads || self.power.lock().unwrap().is_off {
+            return Err(error("read", sector, buffer.len()));
+        }
+        image.read(sector, buffer);
+        Ok(())
+    }
+
+    fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
+        let mut image = self.image.lock().unwrap();
+        if image.fails_writes {
+            return Err(error("write", sector, data.len()));
+        }
+        let (done, succeeds) = self.power.lock().unwrap().write();
+        match done {
+            Tear::Nothing => {}
+            Tear::FirstSector => image.write(sector, &data[..512]),
+            Tear::Everything => image.write(sector, data),
+        }
+        if succeeds {
+            Ok(())
+        } else {
+            Err(error("write", sector, data.len()))
+        }
+    }
+}
+
+fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
+    let reason = "Input/output error (os error 5)".to_owned();
+    DriveError {
+        operation,
+        sector,
+        sectors: bytes as u64 / 512,
+        reason,
+    }
+}
+
+/// What the data path was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    Attach(LunNumber),
+    Detach(LunNumber),
+    Advertise(LunNumber),
+}
+
+#[derive(Default)]
+pub(super) struct PlaneLog {
+    pub(super) told: Vec<Told>,
+    pub(super) views: BTreeMap<LunNumber, Arc<LunView>>,
+    pub(super) refuses: bool,
+}
+
+pub(super) struct CheckingPlane {
+    pub(super) images: BTreeMap<DriveSlot, Arc<Mutex<Image>>>,
+    pub(super) power: Arc<Mutex<Power>>,
+    pub(super) log: Arc<Mutex<PlaneLog>>,
+}
+
+impl CheckingPlane {
+    /// What must be durable before a redundant LUN takes writes: the dirty mark, and the roles.
+    fn check(&self, view: &LunView) {
+        let part = &view.parts[0];
+        if !part.geometry.level().is_redundant() || self.power.lock().unwrap().is_off {
+            return;
+        }
+        let present = part.members.iter().flatten();
+        for member in present {
+            let image = self.images[&member.drive].lock().unwrap();
+            let superblock = image.superblock().expect("a member has a superblock");
+            assert_ne!(
+                superblock.resync(),
+                Resync::Clean,
+                "dirty before it is served"
+            );
+            for (element, other) in (0..).zip(&part.members) {
+                let role = part.geometry.md_role(element);
+                let is_active = superblock.role(u32::from(role)) == Role::Active(role);
+                assert_eq!(is_active, other.is_some(), "roles as in the view");
+            }
+        }
+    }
+}
+
+impl DataPlane for CheckingPlane {
+    fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
+        self.check(&view);
+        let mut log = self.log.lock().unwrap();
+        if log.refuses {
+            return Err("the workers hang".to_owned());
+        }
+        log.told.push(Told::Attach(view.lun));
+        log.views.insert(view.lun, view);
+        Ok(())
+    }
+
+    fn detach(&mut self, lun: LunNumber) -> Result<(), String> {
+        let mut log = self.log.lock().unwrap();
+        if log.refuses {
+            return Err("the workers hang".to_owned());
+        }
+        log.told.push(Told::Detach(lun));
+        log.views
+            .remove(&lun)
+            .map(|_| ())
+            .ok_or_else(|| "not attached".to_owned())
+    }
+
+    fn advertise(&mut self, lun: LunNumber) {
+        let mut log = self.log.lock().unwrap();
+        assert!(
+            log.views.contains_key(&lun),
+            "only what is served is advertised"
+        );
+        log.told.push(Told::Advertise(lun));
+    }
+}
+
+pub(super) struct MemoryStore {
+    pub(super) shelf: Arc<Mutex<Option<Shelf>>>,
+    pub(super) power: Arc<Mutex<Power>>,
+}
+
+impl ShelfStore for MemoryStore {
+    fn save_shelf(&mut self, shelf: Shelf) -> Result<(), String> {
+        let (done, succeeds) = self.power.lock().unwrap().write();
+        if done == Tear::Everything {
+            *self.shelf.lock().unwrap() = Some(shelf);
+        }
+        if succeeds {
+            Ok(())
+        } else {
+            Err("no power".to_owned())
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Random lives of a shelf: changes, failures, drives that go and come back, and power cuts.
+//!
+//! After each change, done or cut, a start finds the shelf as before it or as after it.
+
+use super::memory::{TEARS, Tear};
+use super::world::{MIB, Seen, World, number, seen};
+use crate::admin::{Admin, MakeRequest};
+use crate::manager::Manager;
+use aoe::ConfigCommand;
+use proptest::prelude::*;
+use raid::Level;
+
+const DRIVES: usize = 6;
+
+#[derive(Clone, Debug)]
+enum Change {
+    Make {
+        lun: u8,
+        level: Level,
+        drives: Vec<usize>,
+        clean: bool,
+    },
+    Online(u8),
+    Offline(u8),
+    Remove(u8),
+    Config(u8, Vec<u8>),
+    Shelf(u32),
+    Fail(u8, u8),
+    Shutdown,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    change: Change,
+    /// After how many writes power is cut, if it is.
+    cut: Option<(u64, Tear)>,
+    /// A drive that is pulled, or put back, before the next step.
+    toggled: Option<usize>,
+}
+
+fn lun() -> impl Strategy<Value = u8> {
+    0_u8..2
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let level = prop::sample::select(vec![Level::Jbod, Level::Raid0, Level::Raid1, Level::Raid10]);
+    let drives = Just((0..DRIVES).collect::<Vec<_>>()).prop_shuffle();
+    prop_oneof![
+        4 => (lun(), level, drives, 1_usize..=2, any::<bool>()).prop_map(
+            |(lun, level, mut drives, half, clean)| {
+                drives.truncate(if level == Level::Jbod { 1 } else { half * 2 });
+                Change::Make { lun, level, drives, clean }
+            }
+        ),
+        4 => lun().prop_map(Change::Online),
+        2 => lun().prop_map(Change::Offline),
+        1 => lun().prop_map(Change::Remove),
+        2 => (lun(), prop::collection::vec(any::<u8>(), 0..600))
+            .prop_map(|(lun, string)| Change::Config(lun, string)),
+        1 => (1_u32..3).prop_map(Change::Shelf),
+        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Fail(lun, member)),
+        1 => Just(Change::Shutdown),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cut = prop::option::of((0_u64..24, prop::sample::select(TEARS.to_vec())));
+    (change(), cut, prop::option::weighted(0.2, 0..DRIVES)).prop_map(|(change, cut, toggled)| {
+        Step {
+            change,
+            cut,
+            toggled,
+        }
+    })
+}
+
+/// Does a change; whether it is refused or fails is not of interest here.
+fn apply(world: &World, manager: &mut Manager, change: &Change) {
+    let result = match change {
+        Change::Make {
+            lun,
+            level,
+            drives,
+            clean,
+        } => manager.make(&MakeRequest {
+            clean: *clean,
+            ..world.request(*lun, *level, drives)
+        }),
+        Change::Online(lun) => manager.online(number(*lun)),
+        Change::Offline(lun) => manager.offline(number(*lun)),
+        Change::Remove(lun) => manager.remove(number(*lun), true),
+        Change::Shelf(shelf) => manager.set_shelf(*shelf),
+        Change::Fail(lun, member) => manager
+            .member_failed(number(*lun), 0, *member, "Input/output error")
+            .map(|_| ()),
+        Change::Config(lun, string) => {
+            manager.config_command(number(*lun), ConfigCommand::ForceSet, string);
+            Ok(())
+        }
+        Change::Shutdown => {
+            manager.shutdown();
+            Ok(())
+        }
+    };
+    drop(result);
+}
+
+/// What a start finds; serial numbers differ between runs of one `make`.
+fn found(world: &World) -> Seen {
+    let mut seen = seen(&world.fork().start());
+    for lun in &mut seen.luns {
+        lun.serial.clear();
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30000))]
+
+    #[test]
+    fn whatever_happens_each_change_is_done_or_not(steps in prop::collection::vec(step(), 1..14)) {
+        let mut world = World::new(&[2 * MIB; DRIVES]);
+        for Step { change, cut, toggled } in steps {
+            let before = found(&world);
+            let complete = world.fork();
+            apply(&complete, &mut complete.start(), &change);
+            let after = found(&complete);
+            world = world.fork();
+            let mut manager = world.start();
+            if let Some((writes, tear)) = cut {
+                world.cut_power_after(writes, tear);
+            }
+            apply(&world, &mut manager, &change);
+            drop(manager);
+            let now = found(&world);
+            prop_assert!(
+                now == before || now == after,
+                "{change:?}, {cut:?}:\nbefore {before:#?}\nafter {after:#?}\nnow {now:#?}"
+            );
+            if let Some(index) = toggled {
+                let mut image = world.image(index);
+                image.is_present = !image.is_present;
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Conformance rows 10 to 19 and 68 to 106.
+
+use super::super::{Action, PortIndex, PortView};
+use super::rig::{CLIENT_MAC, PORT_MAC, Rig, ata, frame, header, outcome, view, write};
+use aoe::{MacAddress, Shelf, Slot};
+use raid::Level;
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::big_endian::U16;
+
+fn pattern(seed: u8, sectors: usize) -> Vec<u8> {
+    (0..sectors * 512)
+        .map(|i| {
+            seed.wrapping_add((i / 512).to_le_bytes()[0])
+                .wrapping_mul(31)
+        })
+        .collect()
+}
+
+#[test]
+fn rows_68_to_71_identify_is_the_same_whatever_comes_with_it() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    let plain = rig.ask_one(&ata(0xec, 0, 0, 1, &[]));
+    assert_eq!(plain.len(), 548);
+    assert_eq!(outcome(&plain), (0x40, 0));
+    assert!(plain[36..].iter().all(|byte| *byte == 0x5a));
+    for (flags, lba3, count, trailing) in [
+        (0x40, 0xa0, 1, 512),
+        (0, 0xe0, 1, 1024),
+        (0, 0, 0, 8192),
+        (0, 0xa0, 255, 8704),
+    ] {
+        let request = ata(0xec, flags, lba3 << 24, count, &vec![0xed; trailing]);
+        let reply = rig.ask_one(&request);
+        assert_eq!(reply[36..], plain[36..]);
+        assert_eq!((reply.len(), outcome(&reply)), (548, (0x40, 0)));
+    }
+}
+
+#[test]
+fn rows_81_82_90_what_is_written_is_read_on_every_level() {
+    for (level, members) in [
+        (Level::Jbod, 1),
+        (Level::Raid0, 3),
+        (Level::Raid1, 3),
+        (Level::Raid10, 4),
+        (Level::Raw, 1),
+    ] {
+        let mut rig = Rig::new([view(0, level, members)]);
+        let sectors = view(0, level, members).capacity_sectors;
+        for (lba, count) in [
+            (0, 1),
+            (0, 16),
+            (24, 16),
+            (30, 4),
+            (sectors - 16, 16),
+            (sectors - 1, 1),
+            (100, 17),
+        ] {
+            let data = pattern(u8::try_from(count).unwrap(), count);
+            let reply = rig.write(lba, &data);
+            assert_eq!(
+                (reply.len(), outcome(&reply)),
+                (60, (0x40, 0)),
+                "{level} {lba}+{count}"
+            );
+            let reply = rig.read(lba, u8::try_from(count).unwrap());
+            assert_eq!(reply.len(), (36 + 512 * count).max(60));
+            assert!(reply[36..] == data, "{level} {lba}+{count}");
+            let reply = rig.ask_one(&ata(
+                0x20,
+                0,
+                lba | 0xe000_0000,
+                u8::try_from(count).unwrap(),
+                &[],
+            ));
+            assert!(reply[36..] == data, "28-bit {level} {lba}+{count}");
+        }
+    }
+}
+
+#[test]
+fn mirrors_hold_the_same_bytes() {
+    for (level, members, copies) in [
+        (Level::Raid1, 3, vec![(0, 1), (0, 2)]),
+        (Level::Raid10, 4, vec![(0, 2), (1, 3)]),
+    ] {
+        let mut rig = Rig::new([view(0, level, members)]);
+        for lba in (0..512).step_by(8) {
+            rig.write(lba, &pattern(lba.to_le_bytes()[0], 8));
+        }
+        for (one, other) in copies {
+            assert!(
+                rig.drives[one] == rig.drives[other],
+                "{level} {one} {other}"
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_83_91_93_the_opcode_alone_gives_the_direction() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    let data = pattern(7, 2);
+    let mut longer = data.clone();
+    longer.extend_from_slice(&[0xff; 100]);
+    assert_eq!(
+        outcome(&rig.ask_one(&ata(0x34, 0x40, 4, 2, &longer))),
+        (0x40, 0)
+    );
+    let reply = rig.ask_one(&ata(0x24, 0x41, 4, 2, &[0; 1024]));
+    assert!(reply[36..] == data);
+    assert!(rig.read(6, 1)[36..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn rows_84_85_86_sector_counts() {
+    let port = PortView {
+        mac: PORT_MAC,
+        mtu_bytes: 1500,
+    };
+    let mut rig = Rig::with_ports(&[port], [view(0, Level::Jbod, 1)]);
+    assert_eq!(outcome(&rig.read(0, 2)), (0x40, 0));
+    for count in [0, 3, 16, 255] {
+        let reply = rig.read(0, count);
+        assert_eq!(
+            (reply.len(), outcome(&reply)),
+            (60, (0x41, 0x04)),
+            "{count}"
+        );
+        assert_eq!(
+            outcome(&rig.ask_one(&ata(0x34, 0x41, 0, count, &[]))),
+            (0x41, 0x04)
+        );
+    }
+    let mut jumbo = Rig::new([view(0, Level::Jbod, 1)]);
+    assert_eq!(jumbo.read(0, 17).len(), 36 + 17 * 512);
+    assert_eq!(outcome(&jumbo.read(0, 18)), (0x41, 0x04));
+}
+
+#[test]
+fn rows_87_88_ranges_beyond_the_end() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    for (lba, count) in [(1024, 1), (1023, 2), (1009, 16), (0xffff_ffff_ffff, 16)] {
+        let reply = rig.read(lba, count);
+        assert_eq!(
+            (reply.len(), outcome(&reply)),
+            (60, (0x41, 0x10)),
+            "{lba}+{count}"
+        );
+        let request = write(lba, &pattern(1, usize::from(count)));
+        assert_eq!(outcome(&rig.ask_one(&request)), (0x41, 0x10));
+    }
+    assert!(rig.drives[0].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn row_92_a_short_payload_writes_nothing() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    let mut request = write(0, &pattern(1, 4));
+    request.truncate(36 + 3 * 512 + 511);
+    assert_eq!(outcome(&rig.ask_one(&request)), (0x41, 0x04));
+    assert!(rig.drives[0].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn rows_97_98_99_flush_power_mode_and_unknown_opcodes() {
+    let mut rig = Rig::new([view(0, Level::Raid1, 2)]);
+    for opcode in [0xe7, 0xea] {
+        rig.deliver(0, &ata(opcode, 0, 0, 0, &[]));
+        assert_eq!(rig.pending.len(), 2, "each member is flushed");
+        rig.drain();
+        let (_, reply) = rig.sent.pop().unwrap();
+        assert_eq!((reply.len(), outcome(&reply)), (60, (0x40, 0)));
+    }
+    let reply = rig.ask_one(&ata(0xe5, 0, 0, 0, &[]));
+    assert_eq!((reply[26], outcome(&reply)), (0xff, (0x40, 0)));
+    for opcode in [0x99, 0x25, 0xc8, 0xb0, 0x06, 0x00, 0xef] {
+        let reply = rig.ask_one(&ata(opcode, 0, 0, 1, &[]));
+        assert_eq!(
+            (reply[14], reply.len(), outcome(&reply)),
+            (0x18, 60, (0x41, 0x04))
+        );
+    }
+}
+
+#[test]
+fn rows_63_64_65_67_other_commands_are_refused_by_code_1() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    for command in 2..=255 {
+        let reply = rig.ask_one(&frame(&header(command), &[0; 40]));
+        assert_eq!((reply[14], reply[15], reply.len()), (0x1c, 1, 60));
+        assert_eq!(reply[16..24], frame(&header(command), &[])[16..24]);
+        assert!(reply[24..].iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn rows_8_and_10_to_17_addressing() {
+    let ports = [
+        PortView {
+            mac: PORT_MAC,
+            mtu_bytes: 9000,
+        },
+        PortView {
+            mac: MacAddress([2; 6]),
+            mtu_bytes: 1500,
+        },
+    ];
+    let mut rig = Rig::with_ports(&ports, [view(0, Level::Jbod, 1), view(7, Level::Jbod, 1)]);
+    let asked = |shelf, slot, destination| {
+        let mut request = header(1);
+        (request.shelf, request.slot, request.destination) = (U16::new(shelf), slot, destination);
+        frame(&request, &[0; 8])
+    };
+    for (shelf, slot, replies) in [
+        (1, 0, 1),
+        (0xffff, 0, 1),
+        (1, 0xff, 2),
+        (0xffff, 0xff, 2),
+        (2, 0, 0),
+        (1, 3, 0),
+        (2, 0xff, 0),
+        (0xffff, 3, 0),
+    ] {
+        for destination in [PORT_MAC, MacAddress::BROADCAST] {
+            let sent = rig.ask(&asked(shelf, slot, destination));
+            assert_eq!(sent.len(), replies, "{shelf}.{slot}");
+            for reply in sent {
+                assert_eq!(reply[16..18], [0, 1]);
+                assert!(reply[18] == 0 || reply[18] == 7);
+                assert_eq!(
+                    (&reply[..6], &reply[6..12]),
+                    (&CLIENT_MAC.0[..], &PORT_MAC.0[..])
+                );
+            }
+        }
+    }
+    assert!(
+        rig.ask(&asked(1, 0, MacAddress([4; 6]))).is_empty(),
+        "another station's frame"
+    );
+    rig.deliver(1, &asked(1, 0, MacAddress([2; 6])));
+    let (port, reply) = rig.sent.pop().unwrap();
+    assert_eq!(
+        (port, &reply[6..12], reply[28]),
+        (PortIndex(1), &[2; 6][..], 2)
+    );
+}
+
+#[test]
+fn rows_16_and_17_wildcards_identify_but_never_write() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1), view(1, Level::Jbod, 1)]);
+    let wildcard = |mut request: Vec<u8>| {
+        request[..6].fill(0xff);
+        request[16..19].fill(0xff);
+        request
+    };
+    assert_eq!(rig.ask(&wildcard(ata(0xec, 0, 0, 1, &[]))).len(), 2);
+    assert!(rig.ask(&wildcard(write(0, &pattern(1, 1)))).is_empty());
+    assert_eq!(rig.target.counters().wildcard_writes, 2);
+    assert!(rig.drives[0].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn row_106_overlapping_writes_end_in_arrival_order_whatever_the_drives_do() {
+    let mut rig = Rig::new([view(0, Level::Raid1, 2)]);
+    for seed in 1..=4 {
+        rig.deliver(0, &write(8, &pattern(seed, 16)));
+    }
+    assert_eq!(rig.target.counters().overlaps, 3);
+    while !rig.pending.is_empty() {
+        rig.complete(rig.pending.len() - 1);
+    }
+    assert_eq!(rig.sent.len(), 4);
+    assert!(rig.read(8, 16)[36..] == pattern(4, 16));
+    assert!(rig.drives[0] == rig.drives[1]);
+}
+
+#[test]
+fn rows_110_and_112_too_many_requests_are_dropped_and_service_goes_on() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    let request = write(0, &pattern(9, 16));
+    for _ in 0..10_000 {
+        rig.deliver(0, &request);
+    }
+    assert_eq!(
+        rig.target.counters().no_buffer,
+        10_000 - u64::from(rig.commands)
+    );
+    rig.drain();
+    assert_eq!(rig.sent.len(), usize::from(rig.commands));
+    assert_eq!(rig.target.commands_in_flight(), 0);
+    assert!(rig.read(0, 16)[36..] == pattern(9, 16));
+}
+
+#[test]
+fn row_115_an_offline_lun_is_silent_after_what_was_admitted() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    rig.deliver(0, &write(0, &pattern(1, 1)));
+    rig.deliver(0, &write(0, &pattern(2, 1)));
+    rig.attach(crate::plane::LunView {
+        online: false,
+        ..view(0, Level::Jbod, 1)
+    });
+    assert!(rig.events.is_empty(), "not settled while commands are left");
+    rig.drain();
+    assert_eq!(rig.sent.len(), 2);
+    assert!(matches!(rig.events[..], [Action::Settled(_)]));
+    for command in 0..=5 {
+        assert!(rig.ask(&frame(&header(command), &[0; 40])).is_empty());
+    }
+    rig.attach(view(0, Level::Jbod, 1));
+    assert!(rig.read(0, 1)[36..] == pattern(2, 1));
+    rig.events.clear();
+    rig.detach(0);
+    assert!(matches!(rig.events[..], [Action::Settled(_)]));
+    assert!(rig.ask(&ata(0xec, 0, 0, 1, &[])).is_empty());
+}
+
+#[test]
+fn row_20_replies_carry_nothing_of_the_request_or_of_memory() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    let reply = rig.write(0, &[0xcc; 512]);
+    assert!(reply[36..].iter().all(|byte| *byte == 0));
+    let mut asked = header(1);
+    asked.slot = Slot::ANY.0;
+    asked.shelf = U16::new(Shelf::ANY.0);
+    let mut argument = vec![0xdd; 1032];
+    argument[5] = 0x10;
+    let reply = rig.ask_one(&frame(&asked, &argument));
+    assert!(reply[32..].iter().all(|byte| *byte == 0));
+    assert_eq!(reply[..24].len(), asked.as_bytes().len());
+}

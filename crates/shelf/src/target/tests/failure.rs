@@ -1,0 +1,152 @@
+//! Members that fail.
+
+use super::super::{Action, Operation};
+use super::rig::{Rig, ata, outcome, view, write};
+use crate::plane::LunView;
+use raid::Level;
+
+fn without(member: usize) -> LunView {
+    let mut degraded = view(0, Level::Raid10, 4);
+    degraded.parts[0].members[member] = None;
+    degraded
+}
+
+fn member_errors(rig: &Rig) -> Vec<u8> {
+    let member = |event: &Action| match event {
+        Action::MemberError { io, .. } => Some(io.member),
+        _ => None,
+    };
+    rig.events.iter().filter_map(member).collect()
+}
+
+#[test]
+fn a_read_that_fails_is_read_from_the_mirror() {
+    let mut rig = Rig::new([view(0, Level::Raid10, 4)]);
+    rig.write(24, &[7; 8192]);
+    for broken in 0..4 {
+        rig.broken_reads = [broken].into();
+        let reply = rig.read(24, 16);
+        assert_eq!(outcome(&reply), (0x40, 0), "drive {broken}");
+        assert!(reply[36..].iter().all(|byte| *byte == 7));
+    }
+    assert!(rig.target.counters().drive_read_errors > 0);
+}
+
+#[test]
+fn row_101_data_that_no_copy_gives_is_an_unreadable_sector() {
+    let mut rig = Rig::new([view(0, Level::Raid10, 4)]);
+    rig.write(0, &[7; 512]);
+    rig.broken_reads = [0, 2].into();
+    let reply = rig.read(0, 1);
+    assert_eq!((reply.len(), outcome(&reply)), (60, (0x41, 0x40)));
+    assert_eq!(
+        outcome(&rig.read(32, 1)),
+        (0x40, 0),
+        "the other pair is not concerned"
+    );
+    assert_eq!(outcome(&rig.write(0, &[8; 512])), (0x40, 0));
+}
+
+#[test]
+fn a_failed_write_waits_for_the_administration_and_is_then_done_on_the_survivors() {
+    let mut rig = Rig::new([view(0, Level::Raid10, 4)]);
+    rig.broken_writes = [2].into();
+    assert!(
+        rig.ask(&write(0, &[9; 512])).is_empty(),
+        "no answer before the failure is recorded"
+    );
+    assert_eq!(member_errors(&rig), [2]);
+    rig.events.clear();
+    rig.attach(without(2));
+    rig.drain();
+    let (_, reply) = rig.sent.pop().unwrap();
+    assert_eq!(outcome(&reply), (0x40, 0));
+    assert!(matches!(rig.events[..], [Action::Settled(_)]));
+    assert!(rig.read(0, 1)[36..].iter().all(|byte| *byte == 9));
+    assert_eq!(rig.drives[0][256 * 512], 9);
+}
+
+#[test]
+fn the_answer_of_the_administration_may_come_before_the_other_mirror_is_done() {
+    let mut rig = Rig::new([view(0, Level::Raid10, 4)]);
+    rig.broken_writes = [2].into();
+    rig.deliver(0, &write(0, &[9; 512]));
+    let broken = rig.pending.iter().position(|io| io.drive.0 == 2).unwrap();
+    rig.complete(broken);
+    rig.attach(without(2));
+    assert!(rig.sent.is_empty());
+    rig.drain();
+    assert_eq!(outcome(&rig.sent.pop().unwrap().1), (0x40, 0));
+    let settled = rig
+        .events
+        .iter()
+        .filter(|event| matches!(event, Action::Settled(_)))
+        .count();
+    assert_eq!(settled, 1);
+    assert_eq!(rig.target.commands_in_flight(), 0);
+}
+
+#[test]
+fn a_last_copy_that_keeps_failing_is_a_write_fault_in_the_end() {
+    let mut rig = Rig::new([without(2)]);
+    rig.broken_writes = [0].into();
+    rig.deliver(0, &write(0, &[9; 512]));
+    let mut rounds = 0;
+    while rig.sent.is_empty() {
+        rig.drain();
+        rig.attach(without(2));
+        rounds += 1;
+        assert!(rounds < 10);
+    }
+    assert_eq!(outcome(&rig.sent[0].1), (0x61, 0x04));
+    assert_eq!(rig.target.commands_in_flight(), 0);
+}
+
+#[test]
+fn without_redundancy_a_failure_is_answered_at_once() {
+    let mut rig = Rig::new([view(0, Level::Raid0, 2)]);
+    rig.broken_writes = [1].into();
+    rig.broken_reads = [1].into();
+    assert_eq!(outcome(&rig.write(32, &[1; 512])), (0x61, 0x04));
+    assert_eq!(outcome(&rig.read(32, 1)), (0x41, 0x40));
+    assert_eq!(outcome(&rig.write(0, &[1; 512])), (0x40, 0));
+    assert_eq!(
+        outcome(&rig.ask_one(&ata(0xea, 0, 0, 0, &[]))),
+        (0x61, 0x04)
+    );
+}
+
+#[test]
+fn a_set_without_any_member_faults_at_once_and_touches_nothing() {
+    let mut gone = without(2);
+    gone.parts[0].members[0] = None;
+    let mut rig = Rig::new([gone]);
+    assert_eq!(outcome(&rig.write(24, &[1; 8192])), (0x61, 0x04));
+    assert_eq!(outcome(&rig.read(0, 1)), (0x41, 0x40));
+    assert!(
+        rig.drives
+            .iter()
+            .all(|drive| drive.iter().all(|byte| *byte == 0))
+    );
+    assert_eq!(outcome(&rig.write(32, &[1; 512])), (0x40, 0));
+}
+
+#[test]
+fn unsynced_mirrors_are_read_from_their_first_present_member_only() {
+    let mut unsynced = view(0, Level::Raid10, 4);
+    unsynced.parts[0].mirrors_unsynced = true;
+    let reads = |rig: &mut Rig| {
+        let mut members = std::collections::BTreeSet::new();
+        for lba in (0..2048).step_by(16) {
+            rig.deliver(0, &ata(0x24, 0x40, lba, 16, &[]));
+            let io = &rig.pending[0];
+            assert_eq!(io.operation, Operation::Read);
+            members.insert(io.member);
+            rig.drain();
+        }
+        members.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(reads(&mut Rig::new([unsynced.clone()])), [0, 1]);
+    unsynced.parts[0].members[0] = None;
+    assert_eq!(reads(&mut Rig::new([unsynced])), [1, 2]);
+}

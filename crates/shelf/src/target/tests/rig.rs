@@ -1,0 +1,266 @@
+//! A target with its surroundings in memory: buffers, drives, and a record of what was sent.
+
+use super::super::{
+    Action, BUFFER_SECTORS, Body, Io, Operation, PortIndex, PortView, Reply, Target,
+};
+use crate::admin::{DriveSlot, LunNumber};
+use crate::plane::{LunView, MemberView, PartView};
+use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
+use raid::{Geometry, Level};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// The address of the only port unless a test makes more.
+pub(super) const PORT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+/// The initiator.
+pub(super) const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
+/// Sectors of each drive.
+const DRIVE_SECTORS: usize = 2048;
+/// Where members begin on their drive.
+const DATA_OFFSET: u64 = 256;
+
+pub(super) struct Rig {
+    pub(super) target: Target,
+    buffers: Vec<Vec<u8>>,
+    pub(super) drives: Vec<Vec<u8>>,
+    /// I/O that was asked for and not done.
+    pub(super) pending: Vec<Io>,
+    /// Frames sent, padded as a port would.
+    pub(super) sent: Vec<(PortIndex, Vec<u8>)>,
+    /// Everything that was neither I/O nor a reply.
+    pub(super) events: Vec<Action>,
+    /// Drives whose reads or writes fail.
+    pub(super) broken_reads: BTreeSet<u16>,
+    pub(super) broken_writes: BTreeSet<u16>,
+    pub(super) commands: u16,
+}
+
+pub(super) fn lun(number: u8) -> LunNumber {
+    LunNumber::new(number).unwrap()
+}
+
+/// A LUN over drives 0, 1, 2 …
+pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
+    let geometry = Geometry::new(level, members, 32, 1024).unwrap();
+    let member = |drive| {
+        Some(MemberView {
+            drive: DriveSlot(drive),
+            data_offset_sectors: DATA_OFFSET,
+        })
+    };
+    LunView {
+        lun: lun(number),
+        shelf: Shelf(1),
+        online: true,
+        capacity_sectors: geometry.capacity_sectors(),
+        parts: vec![PartView {
+            geometry,
+            members: (0..u16::from(members)).map(member).collect(),
+            mirrors_unsynced: false,
+        }],
+        identify: Box::new([0x5a; 512]),
+        config_string: Vec::new(),
+    }
+}
+
+impl Rig {
+    /// One port at MTU 9000 with the given LUNs attached, and eight drives.
+    pub(super) fn new(views: impl IntoIterator<Item = LunView>) -> Self {
+        Self::with_ports(
+            &[PortView {
+                mac: PORT_MAC,
+                mtu_bytes: 9000,
+            }],
+            views,
+        )
+    }
+
+    pub(super) fn with_ports(ports: &[PortView], views: impl IntoIterator<Item = LunView>) -> Self {
+        let commands = 32;
+        let mut rig = Self {
+            target: Target::new(ports, commands),
+            buffers: vec![vec![0xee; BUFFER_SECTORS * 512]; usize::from(commands)],
+            drives: vec![vec![0; DRIVE_SECTORS * 512]; 8],
+            pending: Vec::new(),
+            sent: Vec::new(),
+            events: Vec::new(),
+            broken_reads: BTreeSet::new(),
+            broken_writes: BTreeSet::new(),
+            commands,
+        };
+        for view in views {
+            rig.attach(view);
+        }
+        rig.events.clear();
+        rig
+    }
+
+    pub(super) fn attach(&mut self, view: LunView) {
+        let mut actions = Vec::new();
+        self.target.attach(Arc::new(view), &mut actions);
+        self.absorb(actions);
+    }
+
+    pub(super) fn detach(&mut self, number: u8) {
+        let mut actions = Vec::new();
+        self.target.detach(lun(number), &mut actions);
+        self.absorb(actions);
+    }
+
+    /// Delivers a frame; nothing is completed yet.
+    pub(super) fn deliver(&mut self, port: u8, frame: &[u8]) {
+        let mut actions = Vec::new();
+        let command = self
+            .target
+            .receive(PortIndex(port), frame, frame.len(), &mut actions);
+        if let Some(command) = command {
+            let payload = &frame[ATA_FRAME_BYTES.min(frame.len())..];
+            let buffer = &mut self.buffers[usize::from(command)];
+            let bytes = payload.len().min(buffer.len());
+            buffer[..bytes].copy_from_slice(&payload[..bytes]);
+        }
+        self.absorb(actions);
+    }
+
+    pub(super) fn absorb(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Io(io) => self.pending.push(io),
+                Action::Reply(reply) => self.send(&reply),
+                event => self.events.push(event),
+            }
+        }
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        let mut frame = reply.head[..reply.head_bytes].to_vec();
+        match &reply.body {
+            Body::Empty => {}
+            Body::Data { sectors } => {
+                let command = usize::from(reply.command.unwrap());
+                frame.extend_from_slice(&self.buffers[command][..*sectors as usize * 512]);
+            }
+            Body::Identify(view) => frame.extend_from_slice(view.identify.as_slice()),
+            Body::ConfigString(view) => frame.extend_from_slice(&view.config_string),
+        }
+        frame.resize(frame.len().max(aoe::FRAME_BYTES_MIN), 0);
+        self.sent.push((reply.port, frame));
+        if let Some(command) = reply.command {
+            self.target.sent(command);
+        }
+    }
+
+    /// Does the pending I/O at `index`.
+    pub(super) fn complete(&mut self, index: usize) {
+        let io = self.pending.remove(index);
+        let drive = usize::from(io.drive.0);
+        let place = usize::try_from(io.sector).unwrap() * 512;
+        let bytes = io.sectors as usize * 512;
+        let offset = io.offset_sectors as usize * 512;
+        assert!(
+            io.sector >= DATA_OFFSET || io.operation == Operation::Flush,
+            "{io:?}"
+        );
+        assert!(
+            io.sector + u64::from(io.sectors) <= DATA_OFFSET + 1024,
+            "{io:?}"
+        );
+        let buffer = &mut self.buffers[usize::from(io.command)];
+        let ok = match io.operation {
+            Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
+            Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
+                false
+            }
+            Operation::Read => {
+                buffer[offset..offset + bytes]
+                    .copy_from_slice(&self.drives[drive][place..place + bytes]);
+                true
+            }
+            Operation::Write => {
+                self.drives[drive][place..place + bytes]
+                    .copy_from_slice(&buffer[offset..offset + bytes]);
+                true
+            }
+            Operation::Flush => true,
+        };
+        let mut actions = Vec::new();
+        self.target.complete(&io, ok, &mut actions);
+        self.absorb(actions);
+    }
+
+    /// Does all I/O, oldest first.
+    pub(super) fn drain(&mut self) {
+        while !self.pending.is_empty() {
+            self.complete(0);
+        }
+    }
+
+    /// Delivers a frame, does all I/O, and returns what was sent.
+    pub(super) fn ask(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
+        self.sent.clear();
+        self.deliver(0, frame);
+        self.drain();
+        self.sent.drain(..).map(|(_, frame)| frame).collect()
+    }
+
+    /// Like [`Rig::ask`] where exactly one reply is expected.
+    pub(super) fn ask_one(&mut self, frame: &[u8]) -> Vec<u8> {
+        let replies = self.ask(frame);
+        assert_eq!(replies.len(), 1, "{replies:02x?}");
+        replies.into_iter().next().unwrap()
+    }
+
+    pub(super) fn write(&mut self, lba: u64, data: &[u8]) -> Vec<u8> {
+        self.ask_one(&write(lba, data))
+    }
+
+    pub(super) fn read(&mut self, lba: u64, count: u8) -> Vec<u8> {
+        self.ask_one(&ata(0x24, 0x40, lba, count, &[]))
+    }
+}
+
+/// A request header to 1.0 from the client.
+pub(super) fn header(command: u8) -> Header {
+    Header::request(
+        PORT_MAC,
+        CLIENT_MAC,
+        Shelf(1),
+        Slot(0),
+        command,
+        Tag(0x8765_4321),
+    )
+}
+
+pub(super) fn frame(header: &Header, argument: &[u8]) -> Vec<u8> {
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(argument);
+    bytes
+}
+
+/// An ATA request to 1.0.
+pub(super) fn ata(opcode: u8, flags: u8, lba: u64, count: u8, data: &[u8]) -> Vec<u8> {
+    let registers = AtaRegisters {
+        flags,
+        ..AtaRegisters::extended(opcode, false, lba, count)
+    };
+    let mut argument = registers.as_bytes().to_vec();
+    argument.extend_from_slice(data);
+    frame(&header(0), &argument)
+}
+
+/// WRITE EXT of whole sectors.
+pub(super) fn write(lba: u64, data: &[u8]) -> Vec<u8> {
+    ata(
+        0x34,
+        0x41,
+        lba,
+        u8::try_from(data.len() / 512).unwrap(),
+        data,
+    )
+}
+
+/// Status and Error of a reply.
+pub(super) fn outcome(reply: &[u8]) -> (u8, u8) {
+    (reply[27], reply[25])
+}
