@@ -16,8 +16,8 @@ use crate::verify::Verify;
 use crate::workload::{Random, Workload};
 use anyhow::Result;
 use initiator::{
-    CheckCounters, CommandFrame, Commands, Counters, Event, Expired, Finished, Generation,
-    Operation, WindowSpec,
+    CheckCounters, CommandError, CommandFrame, Commands, Counters, Event, Expired, Finished,
+    Generation, Operation, WindowSpec,
 };
 use port::{Port, ReceivedFrame, TransmitError};
 
@@ -25,6 +25,9 @@ use port::{Port, ReceivedFrame, TransmitError};
 const SAMPLES_MAX: usize = 10;
 /// How many other blocks are tried when one may not be written now.
 const BLOCK_TRIES: usize = 16;
+
+/// How long after the end of measuring commands are started that were due before it.
+const GRACE_NS: u64 = 100_000_000;
 
 /// What is being done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct Load {
     schedule_ns: u64,
     scheduled: u64,
     samples: Vec<String>,
+    /// Commands lost since the last answer.
+    lost_in_a_row: usize,
 }
 
 impl Load {
@@ -101,6 +106,7 @@ impl Load {
             schedule_ns: now_ns,
             scheduled: 0,
             samples: Vec::with_capacity(SAMPLES_MAX),
+            lost_in_a_row: 0,
         })
     }
 
@@ -121,7 +127,9 @@ impl Load {
             return false;
         }
         match self.stage {
-            Stage::Measure => now_ns >= self.tally.end_ns,
+            Stage::Measure => {
+                now_ns >= self.tally.end_ns && !self.is_due(self.due_ns(now_ns), now_ns)
+            }
             Stage::ReadBack(block) => self.verify.next_touched(block).is_none(),
             Stage::Drain => true,
         }
@@ -166,16 +174,27 @@ impl Load {
                 due_ns: now_ns,
             });
         }
-        let running = self.stage == Stage::Measure && now_ns < self.tally.end_ns;
-        let due_ns = match self.plan.rate {
-            Some(rate) => self.schedule_ns + (self.scheduled as f64 * 1e9 / rate) as u64,
-            None => now_ns,
-        };
-        (running && due_ns <= now_ns).then(|| Next {
+        let due_ns = self.due_ns(now_ns);
+        let due = self.stage == Stage::Measure && self.is_due(due_ns, now_ns);
+        due.then(|| Next {
             operation: self.workload.operation(),
             block: self.workload.block(),
             due_ns,
         })
+    }
+
+    /// When the next command is due: according to the schedule, or now.
+    fn due_ns(&self, now_ns: u64) -> u64 {
+        self.plan.rate.map_or(now_ns, |rate| {
+            self.schedule_ns + (self.scheduled as f64 * 1e9 / rate) as u64
+        })
+    }
+
+    /// Whether a command may be started now that is due at `due_ns`. Those of a schedule that ends
+    /// get a little longer: what fell due with the last turn of the loop is not late.
+    fn is_due(&self, due_ns: u64, now_ns: u64) -> bool {
+        let end_ns = self.tally.end_ns;
+        due_ns <= now_ns && due_ns < end_ns && now_ns < end_ns + GRACE_NS
     }
 
     /// Starts a command. `None` when it is a write and none of the blocks tried may be written now:
@@ -257,6 +276,7 @@ impl Load {
     fn finish(&mut self, finished: &Finished, frame: Option<&ReceivedFrame<'_>>, now_ns: u64) {
         let command = self.in_flight[finished.id.index()];
         let done = finished.result.is_ok();
+        self.note_loss(finished.result == Err(CommandError::Lost));
         if finished.operation == Operation::Write {
             self.verify.end_write(command.block, done);
         }
@@ -281,6 +301,20 @@ impl Load {
             if let Err(mismatch) = checked {
                 self.sample(|| format!("wrong data: {mismatch}"));
             }
+        }
+    }
+
+    /// Gives up reading back from a target that is gone: each block would take a deadline.
+    fn note_loss(&mut self, lost: bool) {
+        if !lost {
+            self.lost_in_a_row = 0;
+            return;
+        }
+        self.lost_in_a_row += 1;
+        let gone = self.lost_in_a_row >= self.commands.depth();
+        if gone && matches!(self.stage, Stage::ReadBack(_)) {
+            self.stage = Stage::Drain;
+            self.sample(|| "the target is gone: not everything was read back".to_owned());
         }
     }
 

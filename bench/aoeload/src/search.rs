@@ -90,7 +90,7 @@ fn bisect(
     while !stop.load(Ordering::Relaxed)
         && report.trials.len() < TRIALS_MAX
         && rate >= 1.0
-        && high - report.rate > resolution * high
+        && !is_settled(report.rate, high, resolution)
     {
         let trial_plan = Plan {
             rate: Some(rate),
@@ -111,6 +111,11 @@ fn bisect(
         rate = next_rate(report.rate, high);
     }
     Ok(report)
+}
+
+/// Whether the rate that passed and the one that did not are close enough.
+fn is_settled(low: f64, high: f64, resolution: f64) -> bool {
+    high.is_finite() && high - low <= resolution * high
 }
 
 /// The rate between one that passed and one that did not; upwards while none has failed.
@@ -156,6 +161,8 @@ mod tests {
     fn the_search_goes_up_until_something_fails_and_halves_from_then_on() {
         assert!(next_rate(1000.0, f64::INFINITY) > 1000.0);
         assert!((next_rate(1000.0, 2000.0) - 1500.0).abs() < 1e-9);
+        assert!(!is_settled(1000.0, f64::INFINITY, 0.01));
+        assert!(!is_settled(1000.0, 1020.0, 0.01) && is_settled(1000.0, 1010.0, 0.01));
         assert!((next_rate(0.0, 2000.0) - 1000.0).abs() < 1e-9);
     }
 }

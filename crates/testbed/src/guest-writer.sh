@@ -6,6 +6,7 @@
 
 directory=$1
 name=$2
+trap 'rm -f "/run/writer.running.$name"' EXIT
 
 write() {
     dd if="$1" of="$directory/$2" bs=64k count=64 conv=fsync,notrunc 2>"/run/$name.error" || {

@@ -29,7 +29,8 @@ impl Client {
         let writers = WRITERS.join(" ");
         let command = format!(
             "mkdir {path} && rm -f /run/acknowledged /run/writer.*; \
-             for name in {writers}; do sh /run/writer {path} $name >/dev/null 2>&1 & done"
+             for name in {writers}; do \
+             touch /run/writer.running.$name; sh /run/writer {path} $name >/dev/null 2>&1 & done"
         );
         self.shell(&command)?;
         Ok(())
@@ -103,7 +104,7 @@ impl Client {
     /// A writer has failed, or they do not end.
     pub fn stop_writers(&mut self) -> Result<String> {
         let command = "touch /run/writer.stop; \
-                       while pgrep -f '^sh /run/writer ' >/dev/null; do sleep 0.1; done";
+                       while ls /run/writer.running.* >/dev/null 2>&1; do sleep 0.1; done";
         self.vm.run_ok(command, STEP_TIMEOUT)?;
         self.acknowledged()
     }

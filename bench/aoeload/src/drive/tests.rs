@@ -28,6 +28,8 @@ enum Fault {
     Damage,
     /// Does not answer.
     Drop,
+    /// Answers writes, but no read.
+    NoReads,
     /// Answers twice.
     Repeat,
     /// Fails a write.
@@ -85,7 +87,12 @@ impl FakeTarget {
                 let write = registers.flags & AFLAG_WRITE != 0;
                 let nth = if write { self.writes } else { self.reads };
                 let wrong = nth % 50 == 49;
-                if wrong && self.fault == Fault::Drop {
+                let dropped = match self.fault {
+                    Fault::Drop => wrong,
+                    Fault::NoReads => registers.command_status == ata::opcode::READ_EXT,
+                    _ => false,
+                };
+                if dropped {
                     return;
                 }
                 self.port.transmit(&bytes, &data).unwrap();
@@ -241,6 +248,15 @@ fn without_retransmission_a_lost_frame_is_a_lost_command() {
     assert!(!report.ok);
     assert!(summary.counters.lost > 0);
     assert_eq!(summary.check.unwrap().faults(), 0, "{:?}", summary.samples);
+}
+
+#[test]
+fn reading_back_from_a_target_that_is_gone_is_given_up() {
+    let options = "--op write --verify --seconds 0.1 --depth 4 --deadline 0.05";
+    let (report, summary) = load(Fault::NoReads, options);
+    assert!(!report.ok);
+    assert!((4..=8).contains(&summary.counters.lost), "{report}");
+    assert!(summary.samples.iter().any(|line| line.contains("is gone")));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Assembly at start: absent, stale, foreign, copied and doubled members.
 
-use super::memory::Image;
+use super::memory::{Image, Tear};
 use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveRole, ElementState};
+use crate::target::ConfigDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
-use raid::md::Superblock;
+use raid::md::{Role, Superblock};
 
 /// LUN 0 of this level on all drives, online and stopped in good order.
 fn with_lun(level: Level, members: usize) -> World {
@@ -145,6 +146,37 @@ fn a_split_mirror_is_not_joined() {
         1,
         "{states:?}"
     );
+}
+
+#[test]
+fn a_member_that_calls_the_freshest_failed_is_not_used() {
+    let world = with_lun(Level::Raid1, 2);
+    patch_superblock(&mut world.image(1), |superblock| {
+        superblock.set_role(0, Role::Faulty)
+    });
+    assert_eq!(states(&world), [Normal, Failed]);
+}
+
+#[test]
+fn a_change_made_without_a_member_wins_over_one_that_only_it_has() {
+    let world = World::new(&[2 * MIB; 2]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid0, &[0, 1]);
+    let mut config = |string| manager.config_command(number(0), ConfigCommand::ForceSet, string);
+    // Member 0 refuses it, and power is cut before it is undone on member 1.
+    world.image(0).fails_writes = true;
+    world.cut_power_after(1, Tear::Nothing);
+    assert_eq!(config(b"refused"), ConfigDecision::Silence);
+    drop(manager);
+    let world = world.fork();
+    world.image(0).fails_writes = false;
+    world.image(1).is_present = false;
+    let mut manager = world.start();
+    let stored = manager.config_command(number(0), ConfigCommand::ForceSet, b"stored");
+    assert_eq!(stored, ConfigDecision::Stored);
+    drop(manager);
+    world.image(1).is_present = true;
+    assert_eq!(seen(&world.fork().start()).luns[0].config_string, b"stored");
 }
 
 #[test]

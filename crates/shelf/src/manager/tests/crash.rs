@@ -219,6 +219,18 @@ fn a_degraded_lun_changes_wholly_or_not_at_all() {
 }
 
 #[test]
+fn a_lun_with_a_failed_member_changes_wholly_or_not_at_all() {
+    let base = with_lun(Level::Raid10, 4, true);
+    let mut manager = base.start();
+    manager
+        .member_failed(number(0), 0, 3, "Input/output error")
+        .unwrap();
+    drop(manager);
+    check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
+    check_every_cut(&base, &|_, manager| manager.remove(number(0), true).is_ok());
+}
+
+#[test]
 fn a_change_that_fails_for_want_of_power_is_an_error() {
     let base = with_lun(Level::Raid1, 2, false);
     let mut manager = base.start();

@@ -1,0 +1,60 @@
+# Ledge. The two commands to start with: make demo, make test.
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
+
+.PHONY: help build demo test check fmt lint unit deny fuzz bench clean packages-build packages-test
+
+help:
+	@echo 'make build   release binaries into $(TARGET_DIR)/release'
+	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
+	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
+	@echo 'make check   what needs no root: format, lints, unit and property tests'
+	@echo 'make bench   aoeload against ledged and vblade, interleaved'
+	@echo 'make deny    licences and sources of the dependencies (needs cargo-deny)'
+	@echo 'make fuzz    the fuzz targets, 60 seconds each (needs cargo-fuzz and a nightly toolchain)'
+
+packages-build:
+	@deploy/packages.sh build
+
+packages-test:
+	@deploy/packages.sh test
+
+build: packages-build
+	$(CARGO) build --release --locked --workspace --bins
+
+demo: build
+	@CI=$(CI) deploy/demo.sh $(TARGET_DIR)/release
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint: packages-build
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# Crates whose tests need neither root nor other programs.
+unit:
+	$(CARGO) test --locked -p aoe -p ata -p cec -p shelf -p console -p engine -p initiator -p tidy
+
+check: fmt lint unit
+
+# The binaries first: integration tests start them.
+test: packages-test fmt lint
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+	$(MAKE) --no-print-directory demo CI=1
+
+deny:
+	$(CARGO) deny check licenses bans sources
+
+fuzz:
+	for target in frames superblock cec; do \
+		(cd fuzz && $(CARGO) +nightly fuzz run $$target -- -max_total_time=60) || exit 1; \
+	done
+
+bench: build
+	@bench/compare.sh $(TARGET_DIR)/release
+
+clean:
+	$(CARGO) clean

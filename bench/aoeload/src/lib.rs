@@ -1,1 +1,0 @@
-//! The load generator: closed-loop reads and writes against any AoE target, with verification

@@ -1,0 +1,322 @@
+//! `aoeload` against vblade, a target by the authors of the protocol, across a veth pair.
+//!
+//! Needs root and vblade: `apt-get install vblade iproute2 util-linux`. Each test makes two network
+//! namespaces of its own and takes them away again, so nothing outside is touched.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "the functions around the tests are tests, too"
+)]
+
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const LUN_BYTES: u64 = 8 << 20;
+const INSTALL: &str = "this test needs root and: apt-get install vblade iproute2 util-linux";
+
+/// Two namespaces joined by a veth pair, with a file to serve.
+struct Bench {
+    /// What the names of the namespaces begin with.
+    name: String,
+    directory: TempDir,
+    server: Option<Child>,
+}
+
+impl Bench {
+    fn new(mtu_bytes: u32) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("la-{}-{count}", std::process::id());
+        let directory = tempfile::tempdir().unwrap();
+        let lun = File::create(directory.path().join("lun")).unwrap();
+        lun.set_len(LUN_BYTES).unwrap();
+        let bench = Self {
+            name,
+            directory,
+            server: None,
+        };
+        let (target, client) = (bench.namespace('t'), bench.namespace('c'));
+        ip(&format!("netns add {target}"));
+        ip(&format!("netns add {client}"));
+        ip(&format!(
+            "link add t0 netns {target} type veth peer name c0 netns {client}"
+        ));
+        ip(&format!("-n {target} link set t0 mtu {mtu_bytes} up"));
+        ip(&format!("-n {client} link set c0 mtu {mtu_bytes} up"));
+        bench
+    }
+
+    /// A bench with vblade serving e1.0.
+    fn serving(mtu_bytes: u32) -> Self {
+        let mut bench = Self::new(mtu_bytes);
+        bench.start();
+        bench
+    }
+
+    fn namespace(&self, end: char) -> String {
+        format!("{}{end}", self.name)
+    }
+
+    fn lun(&self) -> PathBuf {
+        self.directory.path().join("lun")
+    }
+
+    /// Starts vblade and waits until it answers.
+    fn start(&mut self) {
+        let server = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.namespace('t')))
+            .args(["vblade", "-b", "64", "1", "0", "t0"])
+            .arg(self.lun())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.server = Some(server.expect(INSTALL));
+        for _ in 0..100 {
+            let found = self.aoeload("discover --interface c0 --seconds 0.2 --json");
+            assert_eq!(found.status.code(), Some(0), "{}", text(&found.stderr));
+            if text(&found.stdout).contains("\"1.0\"") {
+                return;
+            }
+            let server = self.server.as_mut().unwrap();
+            let ended = server.try_wait().unwrap();
+            assert!(ended.is_none(), "vblade ended ({ended:?}): {INSTALL}");
+        }
+        panic!("vblade does not answer");
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+    }
+
+    fn command(&self, options: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.namespace('c')))
+            .arg(env!("CARGO_BIN_EXE_aoeload"))
+            .args(options.split_whitespace());
+        command
+    }
+
+    fn aoeload(&self, options: &str) -> Output {
+        self.command(options).output().expect(INSTALL)
+    }
+
+    /// Runs a load; returns its exit code and its result.
+    fn load(&self, options: &str) -> (i32, Value) {
+        let output = self.aoeload(&format!("--interface c0 --target 1.0 --json {options}"));
+        report(&output, options)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            // It may have ended by itself; either way nothing is left of it.
+            if server.kill().is_ok() && server.wait().is_err() {
+                writeln!(std::io::stderr(), "vblade has no exit status").ok();
+            }
+        }
+        for end in ['t', 'c'] {
+            let name = self.namespace(end);
+            if Command::new("ip")
+                .args(["netns", "del", &name])
+                .status()
+                .is_err()
+            {
+                writeln!(std::io::stderr(), "{name} is left over").ok();
+            }
+        }
+    }
+}
+
+fn ip(arguments: &str) {
+    match Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+    {
+        Ok(output) => assert!(
+            output.status.success(),
+            "ip {arguments}: {}; {INSTALL}",
+            text(&output.stderr)
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound => panic!("{INSTALL}"),
+        Err(error) => panic!("ip {arguments}: {error}"),
+    }
+}
+
+fn report(output: &Output, options: &str) -> (i32, Value) {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let value = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("{options}: {error}: {stdout:?}\n{stderr}"));
+    (output.status.code().unwrap(), value)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn discover_tells_what_vblade_advertises() {
+    let bench = Bench::serving(1500);
+    let found = bench.aoeload("discover --interface c0 --json");
+    let report: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let target = &report["targets"][0];
+    assert_eq!(target["target"], "1.0");
+    assert_eq!(target["buffer_count"], 64);
+    assert_eq!(target["sector_count"], 2);
+    let table = bench.aoeload("discover --interface c0");
+    assert!(
+        text(&table.stdout).contains("1.0 "),
+        "{}",
+        text(&table.stdout)
+    );
+}
+
+#[test]
+fn every_verified_load_is_right_at_both_mtus_and_with_both_back_ends() {
+    for (mtu_bytes, size_bytes) in [(1500, 1024), (9000, 8704)] {
+        let bench = Bench::serving(mtu_bytes);
+        for backend in ["packet", "xdp"] {
+            for shape in [
+                "--op mixed --random --depth 32",
+                "--op write --sequential --depth 64",
+                "--op read --sequential --depth 16",
+                "--op mixed --mix 20 --size 512 --depth 1",
+                "--op mixed --random --rate 2000",
+            ] {
+                let options =
+                    format!("--verify --seconds 0.3 --warmup 0.1 --backend {backend} {shape}");
+                let (code, report) = bench.load(&options);
+                assert_eq!(
+                    (code, &report["ok"]),
+                    (0, &Value::Bool(true)),
+                    "{options}: {report}"
+                );
+                assert_eq!(report["verify"]["faults"], 0, "{options}: {report}");
+                let packet = report["mode"] == "packet";
+                assert_eq!(packet, backend == "packet", "{options}: {report}");
+                if !shape.contains("--size") {
+                    assert_eq!(report["size_bytes"], size_bytes, "{options}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_lun_is_found_by_a_later_run() {
+    let bench = Bench::serving(9000);
+    let (code, report) = bench.load("--op write --sequential --size 8192 --seconds 2 --verify");
+    assert_eq!(code, 0, "{report}");
+    let range = report["write"]["commands"].as_u64().unwrap() * 8192;
+    assert!(
+        range > LUN_BYTES / 2,
+        "too slow to have written half the LUN: {report}"
+    );
+
+    let reads = "--op read --sequential --size 4096 --seconds 2 --verify --range 4M";
+    let (code, report) = bench.load(reads);
+    assert_eq!(code, 0, "{report}");
+
+    let lun = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(bench.lun())
+        .unwrap();
+    let mut sector = [0; 512];
+    lun.read_exact_at(&mut sector, 4096).unwrap();
+    lun.write_all_at(&sector, 512 * 100).unwrap();
+    lun.write_all_at(b"damage", 512 * 50 + 200).unwrap();
+    lun.write_all_at(&[0; 512], 512 * 33).unwrap();
+    let (code, report) = bench.load(reads);
+    assert_eq!(code, 1, "{report}");
+    for kind in ["wrong_lba", "corrupt", "torn_reads"] {
+        assert_ne!(report["verify"][kind], 0, "{kind}: {report}");
+    }
+}
+
+#[test]
+fn a_target_that_comes_back_loses_nothing_and_one_that_does_not_is_told() {
+    let mut bench = Bench::serving(9000);
+    let options =
+        "--interface c0 --target 1.0 --json --op mixed --verify --seconds 4 --deadline 60";
+    let running = bench
+        .command(options)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(1500));
+    bench.stop();
+    bench.start();
+    let output = running.wait_with_output().unwrap();
+    let (code, value) = report(&output, options);
+    assert_eq!(code, 0, "{value}");
+    assert_ne!(value["retransmissions"], 0, "{value}");
+
+    let options =
+        "--interface c0 --target 1.0 --json --seconds 4 --retransmit never --deadline 0.5";
+    let running = bench
+        .command(options)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(1500));
+    bench.stop();
+    let output = running.wait_with_output().unwrap();
+    let (code, value) = report(&output, options);
+    assert_eq!(code, 1, "{value}");
+    assert_ne!(value["lost"], 0, "{value}");
+    assert!(text(&output.stderr).contains("no answer"));
+}
+
+#[test]
+fn search_tries_rates_and_reports_one_that_passed() {
+    let bench = Bench::serving(9000);
+    let options =
+        "search --interface c0 --target 1.0 --seconds 0.3 --warmup 0.1 --resolution 20 --json";
+    let output = bench.aoeload(options);
+    let (code, value) = report(&output, options);
+    let trials = value["trials"].as_array().unwrap();
+    assert!(!trials.is_empty());
+    let passed = trials.iter().filter(|trial| trial["passed"] == true);
+    let best = passed
+        .filter_map(|trial| trial["rate"].as_f64())
+        .fold(0.0, f64::max);
+    assert_eq!(value["rate"].as_f64(), Some(best), "{value}");
+    assert_eq!(code == 0, best > 0.0, "{value}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_reason() {
+    let bench = Bench::serving(1500);
+    for (options, code, reason) in [
+        ("--interface c0 --target 1.0 --size 8192", 2, "--size 8192"),
+        ("--interface c0 --target 1.0 --range 1T", 2, "--range"),
+        ("--interface c0", 2, "--target"),
+        ("--interface c9 --target 1.0", 1, "c9"),
+        (
+            "--interface c0 --target 1.7",
+            1,
+            "no answer to Query Config",
+        ),
+    ] {
+        let output = bench.aoeload(options);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{options}: {stderr}");
+        assert!(stderr.contains(reason), "{options}: {stderr}");
+        assert!(output.stdout.is_empty(), "{options}");
+    }
+}

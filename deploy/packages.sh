@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs the Debian packages that are missing, and says which. Usage: packages.sh build|test
+# (test includes build). Sourced by nobody; run by the Makefile.
+set -eu
+
+# To compile: clang builds the XDP program and serves bindgen; libbpf and libxdp are built from
+# their crates and need the headers of libelf and zlib.
+build="build-essential clang libclang-dev llvm m4 pkg-config libelf-dev zlib1g-dev linux-libc-dev"
+# To run the demonstration: namespaces and sysctl.
+run="iproute2 procps util-linux"
+# To test: peers (vblade, aoetools, mdadm), file systems, and a virtual machine with Debian's kernel.
+test="$run aoetools bash busybox-static cpio dosfstools e2fsprogs ethtool fdisk file gzip iputils-ping kmod libcap2-bin \
+libc-bin mdadm mount parted qemu-system-x86 tcpdump vblade xz-utils zstd"
+
+case "${1:-}" in
+build) wanted="$build $run" ;;
+test) wanted="$build $test" ;;
+*)
+    echo "usage: $0 build|test" >&2
+    exit 2
+    ;;
+esac
+
+missing=""
+for package in $wanted; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    root=""
+elif command -v sudo >/dev/null; then
+    root=sudo
+else
+    echo "error: these packages are missing and only root can install them:$missing" >&2
+    exit 1
+fi
+echo "installing Debian packages:$missing"
+log=$(mktemp)
+# The package lists of a fresh machine are empty or old.
+if ! { $root apt-get update -q &&
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    echo "error: apt-get failed; its whole output is in $log" >&2
+    exit 1
+fi
+rm -f "$log"
