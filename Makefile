@@ -53,8 +53,8 @@ fuzz:
 		(cd fuzz && $(CARGO) +nightly fuzz run $$target -- -max_total_time=60) || exit 1; \
 	done
 
-bench: build
-	@bench/compare.sh $(TARGET_DIR)/release
+bench: build packages-test
+	bench/compare.py $(TARGET_DIR)/release
 
 clean:
 	$(CARGO) clean

@@ -26,8 +26,9 @@ const SAMPLES_MAX: usize = 10;
 /// How many other blocks are tried when one may not be written now.
 const BLOCK_TRIES: usize = 16;
 
-/// How long after the end of measuring commands are started that were due before it.
-const GRACE_NS: u64 = 100_000_000;
+/// Which part of the time of measurement is added to it for starting commands that were due before
+/// its end: enough for a late turn of the loop, too little to hide a target that does not keep up.
+const GRACE_DIVISOR: u64 = 100;
 
 /// What is being done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,7 +195,9 @@ impl Load {
     /// get a little longer: what fell due with the last turn of the loop is not late.
     fn is_due(&self, due_ns: u64, now_ns: u64) -> bool {
         let end_ns = self.tally.end_ns;
-        due_ns <= now_ns && due_ns < end_ns && now_ns < end_ns + GRACE_NS
+        due_ns <= now_ns
+            && due_ns < end_ns
+            && now_ns < end_ns + self.plan.measure_ns / GRACE_DIVISOR
     }
 
     /// Starts a command. `None` when it is a write and none of the blocks tried may be written now:

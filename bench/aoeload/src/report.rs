@@ -145,13 +145,13 @@ impl Report {
     }
 }
 
-/// Nothing lost, refused or wrong; something done; and, if data were to be checked, some were.
+/// Nothing lost, refused or wrong; something done; and, if data were to be checked, they were, and
+/// to the end.
 fn is_ok(summary: &Summary) -> bool {
     let counters = &summary.counters;
-    let checked = summary
-        .check
-        .as_ref()
-        .is_none_or(|check| check.faults() == 0 && check.sectors > check.unknown);
+    let checked = summary.check.as_ref().is_none_or(|check| {
+        check.faults() == 0 && check.sectors > check.unknown && !summary.interrupted
+    });
     counters.lost == 0 && counters.failed == 0 && counters.done > 0 && checked
 }
 

@@ -99,6 +99,19 @@ impl Bench {
         }
     }
 
+    /// Waits until something is written to the LUN.
+    fn wait_for_writes(&self) {
+        let modified = || self.lun().metadata().unwrap().modified().unwrap();
+        let before = modified();
+        for _ in 0..1500 {
+            if modified() != before {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("nothing is written");
+    }
+
     fn command(&self, options: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -257,7 +270,7 @@ fn a_target_that_comes_back_loses_nothing_and_one_that_does_not_is_told() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(1500));
+    bench.wait_for_writes();
     bench.stop();
     bench.start();
     let output = running.wait_with_output().unwrap();
@@ -265,15 +278,14 @@ fn a_target_that_comes_back_loses_nothing_and_one_that_does_not_is_told() {
     assert_eq!(code, 0, "{value}");
     assert_ne!(value["retransmissions"], 0, "{value}");
 
-    let options =
-        "--interface c0 --target 1.0 --json --seconds 4 --retransmit never --deadline 0.5";
+    let options = "--interface c0 --target 1.0 --json --op write --seconds 4 --retransmit never --deadline 0.5";
     let running = bench
         .command(options)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(1500));
+    bench.wait_for_writes();
     bench.stop();
     let output = running.wait_with_output().unwrap();
     let (code, value) = report(&output, options);

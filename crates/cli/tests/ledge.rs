@@ -1,4 +1,5 @@
 //! The `ledge` program against a console in this process, over a real socket.
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure of the test")]
 
 #[path = "../../console/tests/fake/mod.rs"]
 mod fake;
@@ -6,6 +7,7 @@ mod fake;
 use console::protocol::{self, Greeting, PromptKind, Request};
 use console::{Session, SessionOptions};
 use fake::FakeShelf;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -246,7 +248,7 @@ fn a_wrong_or_dying_server_is_told() {
     assert!(stderr.starts_with("error: "), "{stderr}");
 }
 
-/// `ledge` on a terminal of its own.
+/// `ledge` on a terminal of its own; ends with it.
 struct Terminal {
     ours: File,
     child: std::process::Child,
@@ -263,7 +265,7 @@ impl Terminal {
         command
             .arg("--socket")
             .arg(&server.socket)
-            .env("TERM", "dumb");
+            .env("TERM", "xterm");
         command.stdin(open()).stdout(open()).stderr(open());
         let child = command.spawn().unwrap();
         Self {
@@ -277,6 +279,14 @@ impl Terminal {
         let mut shown = String::new();
         let mut byte = [0];
         while !shown.contains(text) {
+            // Only so that a failure does not hang.
+            let limit = Timespec {
+                tv_sec: 60,
+                tv_nsec: 0,
+            };
+            let mut ready = [PollFd::new(&self.ours, PollFlags::IN)];
+            let count = poll(&mut ready, Some(&limit)).unwrap();
+            assert_ne!(count, 0, "nothing more comes; shown: {shown:?}");
             match self.ours.read(&mut byte) {
                 Ok(1) => shown.push(char::from(byte[0])),
                 end => panic!("{end:?} before {text:?}; shown: {shown:?}"),
@@ -287,6 +297,14 @@ impl Terminal {
 
     fn keys(&mut self, keys: &str) {
         self.ours.write_all(keys.as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
@@ -314,7 +332,7 @@ fn on_a_terminal_it_is_a_console() {
     terminal.keys("list\r");
     terminal.until(" 0 4000.786GB offline");
     terminal.until("SR shelf 1> ");
-    // Ctrl-D ends it; a command had failed.
+    // Ctrl-D ends it; who sits there has seen what failed.
     terminal.keys("\x04");
-    assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
 }

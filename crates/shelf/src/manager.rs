@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! * a change is durable on the drives before it is reported, and a crash between any two writes
-//!   leaves the LUN as before or as after ([`change`] says how for each change);
+//!   leaves the LUN as before or as after (the files of the changes say how);
 //! * a redundant LUN is marked dirty durably before it is served, and clean only when its mirrors
 //!   are known to agree; found dirty at start, it is never marked clean here (that takes a resync);
 //! * that a member failed is durable on the survivors before a view without it is attached, so that

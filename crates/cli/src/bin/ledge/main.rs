@@ -70,7 +70,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         json: arguments.json,
     };
     if arguments.command.is_empty() {
-        console.run()
+        let all_done = console.run()?;
+        // Who sits at a terminal has seen what failed.
+        Ok(all_done || interactive)
     } else {
         console.command(&arguments.line())
     }

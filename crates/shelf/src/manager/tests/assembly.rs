@@ -136,6 +136,7 @@ fn a_split_mirror_is_not_joined() {
     let world = with_lun(Level::Raid1, 2);
     for (away, here) in [(0, 1), (1, 0)] {
         world.image(away).is_present = false;
+        world.image(away).was_away = true;
         world.image(here).is_present = true;
         world.start().shutdown();
     }
@@ -152,7 +153,7 @@ fn a_split_mirror_is_not_joined() {
 fn a_member_that_calls_the_freshest_failed_is_not_used() {
     let world = with_lun(Level::Raid1, 2);
     patch_superblock(&mut world.image(1), |superblock| {
-        superblock.set_role(0, Role::Faulty)
+        superblock.set_role(0, Role::Faulty);
     });
     assert_eq!(states(&world), [Normal, Failed]);
 }

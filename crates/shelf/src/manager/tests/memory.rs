@@ -7,6 +7,7 @@ use aoe::Shelf;
 use raid::md::{Resync, Role, Superblock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use uuid::Uuid;
 
 /// What of a write is on the drive when power is cut in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +58,10 @@ pub(super) struct Image {
     pub(super) is_present: bool,
     pub(super) fails_writes: bool,
     pub(super) fails_reads: bool,
+    /// The array that it took data of, and the number of the last write that it took.
+    pub(super) stamp: (Uuid, u64),
+    /// Whether it was ever pulled.
+    pub(super) was_away: bool,
 }
 
 impl Image {
@@ -178,6 +183,44 @@ impl CheckingPlane {
             }
         }
     }
+
+    /// Writes once, to every member. What was written before must be on each of them. With drives
+    /// that come and go that is not so: halves of a mirror, served one after the other, part.
+    fn write_data(&self, view: &LunView) {
+        if self.power.lock().unwrap().is_off {
+            return;
+        }
+        let members = || {
+            view.parts[0]
+                .members
+                .iter()
+                .flatten()
+                .map(|member| member.drive)
+        };
+        let set_uuid = |drive: DriveSlot| {
+            let superblock = self.images[&drive].lock().unwrap().superblock();
+            superblock.map(|superblock| superblock.set_uuid())
+        };
+        let Some(uuid) = members().next().and_then(set_uuid) else {
+            return;
+        };
+        let last = |image: &Arc<Mutex<Image>>| {
+            let (of, stamp) = image.lock().unwrap().stamp;
+            if of == uuid { stamp } else { 0 }
+        };
+        let newest = self.images.values().map(last).max().unwrap_or(0);
+        let apart = self
+            .images
+            .values()
+            .any(|image| image.lock().unwrap().was_away);
+        for drive in members() {
+            assert!(
+                apart || last(&self.images[&drive]) == newest,
+                "a member missed a write"
+            );
+            self.images[&drive].lock().unwrap().stamp = (uuid, newest + 1);
+        }
+    }
 }
 
 impl DataPlane for CheckingPlane {
@@ -188,6 +231,7 @@ impl DataPlane for CheckingPlane {
             return Err("the workers hang".to_owned());
         }
         log.told.push(Told::Attach(view.lun));
+        self.write_data(&view);
         log.views.insert(view.lun, view);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Random lives of a shelf: changes, failures, drives that go and come back, and power cuts.
 //!
-//! After each change, done or cut, a start finds the shelf as before it or as after it.
+//! After each change, done or cut, a start finds the shelf as before it or as after it; and no member
+//! is ever served that missed a write (the data path of the world checks that).
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
@@ -115,10 +116,13 @@ fn found(world: &World) -> Seen {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn whatever_happens_each_change_is_done_or_not(steps in prop::collection::vec(step(), 1..14)) {
+    fn whatever_happens_each_change_is_done_or_not(
+        steps in prop::collection::vec(step(), 1..14),
+        drives_move in any::<bool>(),
+    ) {
         let mut world = World::new(&[2 * MIB; DRIVES]);
         for Step { change, cut, toggled } in steps {
             let before = found(&world);
@@ -137,9 +141,10 @@ proptest! {
                 now == before || now == after,
                 "{change:?}, {cut:?}:\nbefore {before:#?}\nafter {after:#?}\nnow {now:#?}"
             );
-            if let Some(index) = toggled {
+            if let Some(index) = toggled.filter(|_| drives_move) {
                 let mut image = world.image(index);
                 image.is_present = !image.is_present;
+                image.was_away = true;
             }
         }
     }

@@ -56,6 +56,8 @@ impl World {
                 is_present: true,
                 fails_writes: false,
                 fails_reads: false,
+                stamp: (Uuid::nil(), 0),
+                was_away: false,
             }))
         };
         Self {
