@@ -1,5 +1,8 @@
 //! The `ledge` program against a console in this process, over a real socket.
-#![allow(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure of the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests; a panic is the failure of the test"
+)]
 
 #[path = "../../console/tests/fake/mod.rs"]
 mod fake;

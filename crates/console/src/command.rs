@@ -4,8 +4,14 @@
 //! * Every name stands for exactly one row, or for one entry of [`NOT_AVAILABLE`].
 //! * A row says all that the parser needs to know of its command.
 
+mod nearest;
+mod table;
+
+pub use table::{COMMANDS, NOT_AVAILABLE};
+
 use crate::lexer::{self, Word};
 use crate::problem::Problem;
+use nearest::nearest;
 
 /// What a row of the table does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,245 +64,6 @@ pub struct Command {
     /// Largest number of operands.
     operands_max: usize,
 }
-
-const ANY_NUMBER: usize = usize::MAX;
-
-/// All commands of this version, in the order of `help`.
-pub const COMMANDS: &[Command] = &[
-    Command {
-        verb: Verb::Show,
-        name: "show",
-        aliases: &["disks", "drives"],
-        usage: "show [-l] [-j] [drive ...]",
-        summary: "list drives; -l with size, state and use",
-        examples: &["show -l", "show -l 1.0-3", "show -j"],
-        options: "la",
-        operands_min: 0,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::Make,
-        name: "make",
-        aliases: &["mklun"],
-        usage: "make [-c] [-f] LUN type drive ...",
-        summary: "create a LUN, offline; types: raw jbod raid0 raid1 raid10; \
-                  -c drives hold equal data, -f take drives that carry something",
-        examples: &[
-            "make 0 raid10 1.0-15",
-            "make 1 raid1 1.0 missing",
-            "make -f 2 jbod 1.3",
-        ],
-        options: "cf",
-        operands_min: 3,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::Jbod,
-        name: "jbod",
-        aliases: &["mkjbod"],
-        usage: "jbod [-f] drive ...",
-        summary: "create one single-drive LUN per drive; its number is that of the slot",
-        examples: &["jbod 1.0-7"],
-        options: "f",
-        operands_min: 1,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::List,
-        name: "list",
-        aliases: &["luns"],
-        usage: "list [-l] [-j] [LUN ...]",
-        summary: "list LUNs; -l with their RAIDs and elements",
-        examples: &["list", "list -l 0", "list -j 0-3"],
-        options: "la",
-        operands_min: 0,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::Online,
-        name: "online",
-        aliases: &[],
-        usage: "online LUN ...",
-        summary: "serve LUNs to the network",
-        examples: &["online 0", "online 0-10"],
-        options: "",
-        operands_min: 1,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::Offline,
-        name: "offline",
-        aliases: &[],
-        usage: "offline LUN ...",
-        summary: "stop serving LUNs",
-        examples: &["offline 0"],
-        options: "",
-        operands_min: 1,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::Remove,
-        name: "remove",
-        aliases: &["rmlun"],
-        usage: "remove [-f] LUN ...",
-        summary: "forget LUNs and free their drives; asks; -f does not ask, and takes online LUNs too",
-        examples: &["remove 0", "remove -f 0-3"],
-        options: "f",
-        operands_min: 1,
-        operands_max: ANY_NUMBER,
-    },
-    Command {
-        verb: Verb::Shelf,
-        name: "shelf",
-        aliases: &[],
-        usage: "shelf [-f] [number]",
-        summary: "show or set the shelf number; asks when there are LUNs; -f does not ask",
-        examples: &["shelf", "shelf 1"],
-        options: "f",
-        operands_min: 0,
-        operands_max: 1,
-    },
-    Command {
-        verb: Verb::Ifstat,
-        name: "ifstat",
-        aliases: &[],
-        usage: "ifstat [-j]",
-        summary: "list network ports",
-        examples: &["ifstat"],
-        options: "",
-        operands_min: 0,
-        operands_max: 0,
-    },
-    Command {
-        verb: Verb::Release,
-        name: "release",
-        aliases: &["version"],
-        usage: "release [-j]",
-        summary: "show the version of the software",
-        examples: &["release"],
-        options: "",
-        operands_min: 0,
-        operands_max: 0,
-    },
-    Command {
-        verb: Verb::Help,
-        name: "help",
-        aliases: &[],
-        usage: "help [command | series]",
-        summary: "list commands, or tell about one of them",
-        examples: &["help make", "help series"],
-        options: "",
-        operands_min: 0,
-        operands_max: 1,
-    },
-    Command {
-        verb: Verb::Exit,
-        name: "exit",
-        aliases: &[],
-        usage: "exit",
-        summary: "end the session",
-        examples: &["exit"],
-        options: "",
-        operands_min: 0,
-        operands_max: 0,
-    },
-];
-
-/// Commands of the Coraid language that this version does not have. They are named so that an
-/// administrator is told the truth instead of `unknown command`.
-pub const NOT_AVAILABLE: &[&str] = &[
-    // LUNs.
-    "grow",
-    "eject",
-    "ejectlun",
-    "restore",
-    "restorelun",
-    "label",
-    "unlabel",
-    "mask",
-    "reservations",
-    "lunreservations",
-    "setvlan",
-    "clrvlan",
-    "vlan",
-    "vlans",
-    "iomode",
-    "setiomode",
-    "flushcacheenable",
-    "flushcachedisable",
-    "flushcachestat",
-    // Protection and background work.
-    "spare",
-    "mkspare",
-    "spares",
-    "rmspare",
-    "fail",
-    "faildrive",
-    "unfail",
-    "replace",
-    "replacedrive",
-    "when",
-    "scrub",
-    "ratelimit",
-    "lunfailguard",
-    "lunfailguardenable",
-    "lunfailguarddisable",
-    // Drives.
-    "setslotled",
-    "slotled",
-    "spareled",
-    "locate",
-    "smartenable",
-    "smartdisable",
-    "smartlog",
-    "ssdhealth",
-    "drivetemp",
-    "erctimers",
-    "setsize",
-    "erase",
-    "secureerase",
-    "condition",
-    "extract",
-    "disktest",
-    // System, network, log.
-    "iostats",
-    "cecon",
-    "cecoff",
-    "cecenable",
-    "cecdisable",
-    "cecstat",
-    "cmenable",
-    "cmdisable",
-    "cmstat",
-    "cmlist",
-    "fcadd",
-    "fcremove",
-    "fclun",
-    "ipaddress",
-    "ipgateway",
-    "service",
-    "syslog",
-    "syslogtest",
-    "date",
-    "timezone",
-    "model",
-    "serial",
-    "motd",
-    "uptime",
-    "temp",
-    "fans",
-    "power",
-    "sysstat",
-    "sos",
-    "update",
-    "reboot",
-    "halt",
-    "sigcheck",
-    "debug",
-    "sync",
-    "passwd",
-    "expertmode",
-];
 
 /// The options of one invocation.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -411,44 +178,6 @@ impl Command {
     }
 }
 
-/// The known name that a mistyped one is nearest to, if it is near enough to be meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    const LEN_MAX: usize = 24;
-    let typed: Vec<char> = name.chars().take(LEN_MAX + 1).collect();
-    if typed.is_empty() || typed.len() > LEN_MAX {
-        return None;
-    }
-    let distance_max = if typed.len() <= 3 { 1 } else { 2 };
-    COMMANDS
-        .iter()
-        .flat_map(Command::names)
-        .chain(NOT_AVAILABLE.iter().copied())
-        .map(|known| (distance(&typed, known), known))
-        .filter(|(distance, _)| *distance <= distance_max)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
-}
-
-/// How many letters must be inserted, deleted, replaced or swapped with their neighbour to make one
-/// word of the other (optimal string alignment).
-fn distance(typed: &[char], known: &str) -> usize {
-    let known: Vec<char> = known.chars().collect();
-    let mut rows: Vec<Vec<usize>> = vec![(0..=known.len()).collect()];
-    for (i, a) in typed.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in known.iter().enumerate() {
-            let replaced = rows[i][j] + usize::from(a != b);
-            let mut best = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == known[j - 1] && typed[i - 1] == *b {
-                best = best.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[typed.len()][known.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -519,21 +248,5 @@ mod tests {
             assert_eq!(read(line).unwrap().unwrap().command.verb, verb);
         }
         assert!(read("drives").unwrap().unwrap().options.long);
-    }
-
-    #[test]
-    fn mistyped_names_find_the_nearest() {
-        let cases = [
-            ("shwo", "show"),
-            ("lst", "list"),
-            ("onlin", "online"),
-            ("grwo", "grow"),
-        ];
-        for (typed, meant) in cases {
-            assert_eq!(nearest(typed), Some(meant), "{typed}");
-        }
-        for typed in ["", "x", "frobnicate", "zz", &"show".repeat(100)] {
-            assert_eq!(nearest(typed), None, "{typed}");
-        }
     }
 }

@@ -170,7 +170,7 @@ impl Lexer<'_> {
 fn comments_and_literals_are_blanked_and_code_stays() {
     let cases = [
         ("a // b\nc", "a     \nc"),
-        ("a /* b /* c */ d */ e", "a                     e"),
+        ("a /* b /* c */ d */ e", "a                   e"),
         ("a /**/ b /***/ c", "a      b       c"),
         ("/* a\n*/ b", "    \n   b"),
         (r#"x = "un\"safe";"#, r#"x = "        ";"#),

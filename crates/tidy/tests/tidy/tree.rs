@@ -34,9 +34,11 @@ impl File {
         names.next().filter(|_| in_package)
     }
 
-    /// Whether it is compiled into its package, rather than into a test of it.
+    /// Whether it is compiled into its package, rather than only into a test of it.
     pub(crate) fn is_source(&self) -> bool {
-        self.name.split('/').nth(2) == Some("src")
+        let mut names = self.name.split('/').skip(2);
+        let in_source = names.next() == Some("src");
+        in_source && !names.any(|name| name == "tests" || name.ends_with("tests.rs"))
     }
 }
 

@@ -1,0 +1,111 @@
+//! Debian's aoetools against the daemon (conformance row 127): clean output, nothing else.
+
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use std::time::Duration;
+use support::{LIMIT, MODES};
+use testbed::network::CLIENT_INTERFACE;
+use testbed::process::{CommandOutput, run};
+use testbed::requirements::program;
+use testbed::{Ledge, LedgeOptions, PairNetwork};
+
+/// A shelf with two LUNs online.
+fn shelf<'a>(network: &'a PairNetwork, mode: &str) -> Result<Ledge<'a>> {
+    let options = LedgeOptions {
+        disks: 3,
+        disk_bytes: 8 << 20,
+        memory_disks: true,
+        mode: mode.to_owned(),
+        ..LedgeOptions::default()
+    };
+    let ledge = Ledge::start(&network.target, options)?;
+    ledge.console_ok("make 0 raid1 1.0-1")?;
+    ledge.console_ok("make 5 jbod 1.2")?;
+    ledge.console_ok("online 0 5")?;
+    Ok(ledge)
+}
+
+/// Runs a tool in the client's namespace.
+fn tool(network: &PairNetwork, name: &str, arguments: &str) -> Result<CommandOutput> {
+    let mut command = network.client.command(program(name)?);
+    command.args(arguments.split_whitespace());
+    run(command, LIMIT).with_context(|| format!("{name} {arguments}"))
+}
+
+fn clean(network: &PairNetwork, name: &str, arguments: &str) -> Result<String> {
+    tool(network, name, arguments)?.success(&format!("{name} {arguments}"))
+}
+
+#[test]
+fn aoeping_finds_the_lun_and_reads_its_identity() -> Result<()> {
+    for mode in MODES {
+        let network = PairNetwork::new(9000)?;
+        let _ledge = shelf(&network, mode)?;
+        let quiet = clean(&network, "aoeping", "-s 10 1 0 eth0")?;
+        ensure!(quiet.is_empty(), "{mode}: {quiet}");
+        let verbose = clean(&network, "aoeping", "-v -s 10 1 5 eth0")?;
+        ensure!(verbose.contains("found e1.5 with mac"), "{mode}: {verbose}");
+        let fields = clean(&network, "aoeping", "-I -s 10 1 0 eth0")?;
+        for field in ["serial_number: ", "firmware_rev: ", "model: "] {
+            let line = fields.lines().find(|line| line.trim_start().starts_with(field));
+            let line = line.with_context(|| format!("no {field:?} in {fields}"))?;
+            let value = line.split(": ").nth(1).unwrap_or_default();
+            ensure!(!value.trim().is_empty(), "{mode}: {fields}");
+        }
+        let dump = clean(&network, "aoeping", "-i -s 10 1 0 eth0")?;
+        ensure!(dump.contains("device identify response:"), "{mode}: {dump}");
+        // A LUN that is not there: nothing answers, and the tool's alarm ends it.
+        let absent = tool(&network, "aoeping", "-s 1 1 9 eth0")?;
+        ensure!(absent.status == 142, "{mode}: {absent:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {
+    for mode in MODES {
+        let network = PairNetwork::new(1500)?;
+        let _ledge = shelf(&network, mode)?;
+        let run = |arguments: &str| clean(&network, "aoecfg", &format!("{arguments} 1 0 {CLIENT_INTERFACE}"));
+        ensure!(run("-c read")?.trim().is_empty());
+        ensure!(run("-c set -s first")?.trim() == "first", "{mode}");
+        ensure!(run("-c set -s first")?.trim() == "first", "{mode}: the same again");
+        let refused = run("-c set -s second")?;
+        ensure!(refused.contains('*'), "{mode}: not refused: {refused}");
+        ensure!(run("-c test -s first")?.trim() == "first", "{mode}");
+        ensure!(run("-c prefix -s fi")?.trim() == "first", "{mode}");
+        for silent in ["-c test -s fir", "-c prefix -s x"] {
+            let output = tool(&network, "aoecfg", &format!("{silent} -t 1 1 0 {CLIENT_INTERFACE}"))?;
+            ensure!(output.output.trim().is_empty(), "{mode}: {silent}: {output:?}");
+        }
+        ensure!(run("-c fset -s second")?.trim() == "second", "{mode}");
+        ensure!(run("")?.trim() == "second", "{mode}");
+        // Without an address every LUN answers, until the time is over.
+        let all = clean(&network, "aoecfg", "-c read -t 1")?;
+        let mut lines: Vec<&str> = all.lines().map(str::trim_end).collect();
+        lines.sort_unstable();
+        ensure!(lines == ["1.0\tsecond", "1.5"], "{mode}: {all:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn aoe_sancheck_finds_nothing_to_complain_about() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let _ledge = shelf(&network, "auto")?;
+    // It reads /sys/class/net, which shows the interfaces of the namespace it was mounted in.
+    let script = format!("mount -t sysfs sysfs /sys && {} eth0", program("aoe-sancheck")?.display());
+    let mut command = network.client.command("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    let output = run(command, Duration::from_secs(30))?.success("aoe-sancheck")?;
+    ensure!(output.contains("Probing...done."), "{output}");
+    for device in ["e1.0", "e1.5"] {
+        let row = output.lines().find(|line| line.starts_with(device));
+        let words: Vec<&str> = row.with_context(|| output.clone())?.split_whitespace().collect();
+        ensure!(words[1..] == ["1", "8192", "eth0"], "{output}");
+    }
+    // Warnings are indented.
+    ensure!(!output.lines().any(|line| line.starts_with("   ")), "{output}");
+    Ok(())
+}
