@@ -3,7 +3,7 @@
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
 use shelf::admin::LunNumber;
-use shelf::plane::LunView;
+use shelf::plane::{CounterGroup, LunView};
 use shelf::target::{ConfigChange, ConfigDecision, Counters, Io};
 use std::sync::Arc;
 
@@ -54,4 +54,44 @@ pub struct WorkerReport {
     pub ios_in_flight: usize,
     /// Frames that could not leave because the port had no room, since the start.
     pub transmit_waits: u64,
+}
+
+impl WorkerReport {
+    /// What the report says, in groups with names.
+    #[must_use]
+    pub fn groups(&self) -> Vec<CounterGroup> {
+        let mut target = self.target.rows();
+        target.push(("commands_in_flight", self.commands_in_flight as u64));
+        target.push(("ios_in_flight", self.ios_in_flight as u64));
+        target.push(("transmit_waits", self.transmit_waits));
+        let mut groups = vec![CounterGroup {
+            name: "target".to_owned(),
+            counters: target,
+        }];
+        groups.extend(self.ports.iter().map(|(facts, counters)| CounterGroup {
+            name: format!("port {} queue {}", facts.interface, facts.queue_index),
+            counters: port_rows(counters),
+        }));
+        groups
+    }
+}
+
+fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
+    vec![
+        ("rx_frames", counters.rx_frames),
+        ("rx_bytes", counters.rx_bytes),
+        ("tx_frames", counters.tx_frames),
+        ("tx_bytes", counters.tx_bytes),
+        ("tx_full", counters.tx_full),
+        ("tx_too_long", counters.tx_too_long),
+        ("tx_invalid", counters.tx_invalid),
+        ("rx_dropped", counters.rx_dropped),
+        ("rx_ring_full", counters.rx_ring_full),
+        ("fill_ring_empty", counters.fill_ring_empty),
+        ("rx_invalid", counters.rx_invalid),
+        ("rx_other_host", counters.rx_other_host),
+        ("aoe_to_kernel", counters.aoe_to_kernel),
+        ("passed_to_kernel", counters.passed_to_kernel),
+        ("kernel_errors", counters.kernel_errors),
+    ]
 }

@@ -4,7 +4,7 @@ use crate::message::{FromWorker, ToWorker, WorkerReport};
 use crate::wake::Wake;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use shelf::admin::LunNumber;
-use shelf::plane::{DataPlane, LunView};
+use shelf::plane::{CounterGroup, DataPlane, LunView};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -147,5 +147,12 @@ impl DataPlane for Workers {
                 tracing::error!("advertisement of LUN {lun}: {error}");
             }
         }
+    }
+
+    fn counters(&self) -> Vec<CounterGroup> {
+        self.reports()
+            .iter()
+            .flat_map(WorkerReport::groups)
+            .collect()
     }
 }

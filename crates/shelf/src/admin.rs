@@ -4,6 +4,7 @@
 //! of words and columns. Every change is durable on the disks that it concerns when the call
 //! returns, or it has not happened.
 
+use crate::plane::CounterGroup;
 use aoe::{MacAddress, Shelf};
 use raid::Level;
 use std::fmt;
@@ -356,6 +357,9 @@ pub trait Admin {
 
     /// Every port.
     fn ports(&self) -> Vec<PortStatus>;
+
+    /// What the data path has counted since the start: requests, and what was dropped and why.
+    fn counters(&self) -> Vec<CounterGroup>;
 
     /// Creates a LUN, offline.
     ///

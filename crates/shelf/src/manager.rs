@@ -20,7 +20,7 @@
 use crate::admin::{
     Admin, AdminError, DriveSlot, DriveStatus, LunNumber, LunStatus, MakeRequest, PortStatus,
 };
-use crate::plane::DataPlane;
+use crate::plane::{CounterGroup, DataPlane};
 use aoe::Shelf;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -173,6 +173,10 @@ impl Admin for Manager {
 
     fn ports(&self) -> Vec<PortStatus> {
         self.ports.clone()
+    }
+
+    fn counters(&self) -> Vec<CounterGroup> {
+        self.plane.counters()
     }
 
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {

@@ -66,6 +66,19 @@ pub trait DataPlane: Send {
 
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
+
+    /// What workers and ports have counted since they started. A worker that does not answer in time
+    /// is left out.
+    fn counters(&self) -> Vec<CounterGroup>;
+}
+
+/// What one part of the data path has counted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CounterGroup {
+    /// The part: `target`, or `port eth1`.
+    pub name: String,
+    /// Counters by name.
+    pub counters: Vec<(&'static str, u64)>,
 }
 
 /// Why a drive did not read or write metadata.

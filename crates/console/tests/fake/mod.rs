@@ -149,6 +149,19 @@ impl Admin for FakeShelf {
         self.ports.clone()
     }
 
+    fn counters(&self) -> Vec<shelf::plane::CounterGroup> {
+        vec![
+            shelf::plane::CounterGroup {
+                name: "target".to_owned(),
+                counters: vec![("frames", 12), ("bad_version", 0), ("reads", 7)],
+            },
+            shelf::plane::CounterGroup {
+                name: "port eth1".to_owned(),
+                counters: vec![("rx_frames", 12), ("rx_dropped", 1)],
+            },
+        ]
+    }
+
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));

@@ -51,3 +51,35 @@ pub struct Counters {
     /// Drive writes and flushes that failed.
     pub drive_write_errors: u64,
 }
+
+impl Counters {
+    /// Every counter with its name, in the order of the fields.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("frames", self.frames),
+            ("not_ours", self.not_ours),
+            ("runts", self.runts),
+            ("not_aoe", self.not_aoe),
+            ("responses", self.responses),
+            ("bad_version", self.bad_version),
+            ("multicast_source", self.multicast_source),
+            ("no_lun", self.no_lun),
+            ("wildcard_writes", self.wildcard_writes),
+            ("no_buffer", self.no_buffer),
+            ("config_silent", self.config_silent),
+            ("configs", self.configs),
+            ("identifies", self.identifies),
+            ("reads", self.reads),
+            ("read_bytes", self.read_bytes),
+            ("writes", self.writes),
+            ("write_bytes", self.write_bytes),
+            ("flushes", self.flushes),
+            ("overlaps", self.overlaps),
+            ("ata_errors", self.ata_errors),
+            ("aoe_errors", self.aoe_errors),
+            ("drive_read_errors", self.drive_read_errors),
+            ("drive_write_errors", self.drive_write_errors),
+        ]
+    }
+}

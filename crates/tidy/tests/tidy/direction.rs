@@ -130,13 +130,12 @@ fn manifests() -> Vec<File> {
 
 /// Name and dependencies of a package, build scripts and platforms included.
 fn read(file: &File) -> (String, Vec<String>) {
-    let manifest: Table = file.text.parse().unwrap();
-    let name = manifest["package"]["name"].as_str().unwrap().to_owned();
+    let manifest: Table = file.text.parse().expect("a manifest is TOML");
+    let name = &manifest["package"]["name"];
+    let name = name.as_str().expect("a name is a string").to_owned();
     let platforms = manifest.get("target").and_then(Value::as_table);
-    let platforms = platforms
-        .into_iter()
-        .flatten()
-        .map(|(_, table)| table.as_table().unwrap());
+    let platforms = platforms.into_iter().flat_map(Table::values);
+    let platforms = platforms.filter_map(Value::as_table);
     let mut dependencies = Vec::new();
     for table in std::iter::once(&manifest).chain(platforms) {
         for kind in ["dependencies", "build-dependencies"] {

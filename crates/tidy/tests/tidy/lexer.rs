@@ -174,8 +174,8 @@ fn comments_and_literals_are_blanked_and_code_stays() {
         ("a /**/ b /***/ c", "a      b       c"),
         ("/* a\n*/ b", "    \n   b"),
         (r#"x = "un\"safe";"#, r#"x = "        ";"#),
-        (r##"r#"a"b"# + c"##, r##"r#"     + c"##),
-        (r#"br"a\" b"#, r#"br"   b"#),
+        (r##"r#"a"b"# + c"##, r##"r#"      + c"##),
+        (r#"br"a\" b"#, r#"br"    b"#),
         ("r#type + bread", "r#type + bread"),
         (
             "'\"' 'a 'b' '\\'' '\\u{41}' c",

@@ -63,30 +63,31 @@ pub(crate) fn rust_files() -> Vec<File> {
 }
 
 fn collect(root: &Path, directory: &Path, endings: &[&str], found: &mut Vec<File>) {
-    let entries = std::fs::read_dir(directory).unwrap();
-    for entry in entries.map(Result::unwrap) {
-        let path = entry.path();
-        let name = entry.file_name().into_string().unwrap();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
+    let entries = std::fs::read_dir(directory).expect("a directory of the checkout is readable");
+    for entry in entries {
+        let path = entry
+            .expect("a directory of the checkout is readable")
+            .path();
+        let name = path.strip_prefix(root).expect("the walk began at the root");
+        let name = name.to_str().expect("names are UTF-8").to_owned();
+        if path.is_dir() && !path.is_symlink() {
             if !is_generated(&path, &name) {
                 collect(root, &path, endings, found);
             }
-        } else if kind.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
+        } else if endings.iter().any(|ending| name.ends_with(ending)) {
             // Anything else than text is data of a test; nothing here applies to it.
             if let Ok(text) = std::fs::read_to_string(&path) {
-                let name = path.strip_prefix(root).unwrap();
-                let name = name.to_str().unwrap().to_owned();
                 found.push(File { name, text });
             }
         }
     }
 }
 
-/// Whether a directory holds what a tool made. Build directories mark themselves with a tag.
+/// Whether a directory holds what a tool made. Build directories mark themselves with a tag;
+/// `target` itself will not do, because the data path has a module of that name.
 fn is_generated(path: &Path, name: &str) -> bool {
     let hidden = name.starts_with('.') && name != ".ci";
-    let fuzzer = matches!(name, "corpus" | "artifacts" | "coverage");
+    let fuzzer = matches!(name, "fuzz/corpus" | "fuzz/artifacts" | "fuzz/coverage");
     hidden || fuzzer || name == "target" || path.join("CACHEDIR.TAG").exists()
 }
 

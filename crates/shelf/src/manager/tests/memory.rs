@@ -248,6 +248,10 @@ impl DataPlane for CheckingPlane {
             .ok_or_else(|| "not attached".to_owned())
     }
 
+    fn counters(&self) -> Vec<crate::plane::CounterGroup> {
+        Vec::new()
+    }
+
     fn advertise(&mut self, lun: LunNumber) {
         let mut log = self.log.lock().unwrap();
         assert!(
