@@ -34,6 +34,8 @@ pub enum Verb {
     Shelf,
     /// Lists ports.
     Ifstat,
+    /// Lists the counters of the data path.
+    Aoestats,
     /// Tells the version.
     Release,
     /// Tells about commands.

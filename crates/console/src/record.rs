@@ -21,6 +21,11 @@ pub(crate) enum Record {
         mtu_bytes: usize,
         mode: String,
     },
+    Counter {
+        group: String,
+        name: &'static str,
+        value: u64,
+    },
     Shelf {
         shelf: Option<u16>,
     },

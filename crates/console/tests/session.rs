@@ -488,6 +488,27 @@ eth1            001004012e81  9000 native
 }
 
 #[test]
+fn aoestats_shows_what_was_counted() {
+    let mut bench = Bench::new();
+    let line =
+        |group: &str, name: &str, value: u64| format!("{group:<20} {name:<22} {value:>16}\n");
+    let counted = [
+        line("target", "frames", 12),
+        line("target", "reads", 7),
+        line("port eth1", "rx_frames", 12),
+        line("port eth1", "rx_dropped", 1),
+    ];
+    assert_eq!(bench.good("aoestats"), counted.concat());
+    let all = bench.good("aoestats -a");
+    assert!(all.contains(&line("target", "bad_version", 0)), "{all}");
+    let json = bench.good("aoestats -j");
+    assert!(
+        json.contains("{\"group\":\"target\",\"name\":\"reads\",\"value\":7}"),
+        "{json}"
+    );
+}
+
+#[test]
 fn help_tells_of_every_command() {
     let mut bench = Bench::new();
     let all = bench.good("help");

@@ -48,7 +48,9 @@ fn aoeping_finds_the_lun_and_reads_its_identity() -> Result<()> {
         ensure!(verbose.contains("found e1.5 with mac"), "{mode}: {verbose}");
         let fields = clean(&network, "aoeping", "-I -s 10 1 0 eth0")?;
         for field in ["serial_number: ", "firmware_rev: ", "model: "] {
-            let line = fields.lines().find(|line| line.trim_start().starts_with(field));
+            let line = fields
+                .lines()
+                .find(|line| line.trim_start().starts_with(field));
             let line = line.with_context(|| format!("no {field:?} in {fields}"))?;
             let value = line.split(": ").nth(1).unwrap_or_default();
             ensure!(!value.trim().is_empty(), "{mode}: {fields}");
@@ -67,17 +69,33 @@ fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(1500)?;
         let _ledge = shelf(&network, mode)?;
-        let run = |arguments: &str| clean(&network, "aoecfg", &format!("{arguments} 1 0 {CLIENT_INTERFACE}"));
+        let run = |arguments: &str| {
+            clean(
+                &network,
+                "aoecfg",
+                &format!("{arguments} 1 0 {CLIENT_INTERFACE}"),
+            )
+        };
         ensure!(run("-c read")?.trim().is_empty());
         ensure!(run("-c set -s first")?.trim() == "first", "{mode}");
-        ensure!(run("-c set -s first")?.trim() == "first", "{mode}: the same again");
+        ensure!(
+            run("-c set -s first")?.trim() == "first",
+            "{mode}: the same again"
+        );
         let refused = run("-c set -s second")?;
         ensure!(refused.contains('*'), "{mode}: not refused: {refused}");
         ensure!(run("-c test -s first")?.trim() == "first", "{mode}");
         ensure!(run("-c prefix -s fi")?.trim() == "first", "{mode}");
         for silent in ["-c test -s fir", "-c prefix -s x"] {
-            let output = tool(&network, "aoecfg", &format!("{silent} -t 1 1 0 {CLIENT_INTERFACE}"))?;
-            ensure!(output.output.trim().is_empty(), "{mode}: {silent}: {output:?}");
+            let output = tool(
+                &network,
+                "aoecfg",
+                &format!("{silent} -t 1 1 0 {CLIENT_INTERFACE}"),
+            )?;
+            ensure!(
+                output.output.trim().is_empty(),
+                "{mode}: {silent}: {output:?}"
+            );
         }
         ensure!(run("-c fset -s second")?.trim() == "second", "{mode}");
         ensure!(run("")?.trim() == "second", "{mode}");
@@ -95,17 +113,26 @@ fn aoe_sancheck_finds_nothing_to_complain_about() -> Result<()> {
     let network = PairNetwork::new(9000)?;
     let _ledge = shelf(&network, "auto")?;
     // It reads /sys/class/net, which shows the interfaces of the namespace it was mounted in.
-    let script = format!("mount -t sysfs sysfs /sys && {} eth0", program("aoe-sancheck")?.display());
+    let script = format!(
+        "mount -t sysfs sysfs /sys && {} eth0",
+        program("aoe-sancheck")?.display()
+    );
     let mut command = network.client.command("unshare");
     command.args(["--mount", "sh", "-c", &script]);
     let output = run(command, Duration::from_secs(30))?.success("aoe-sancheck")?;
     ensure!(output.contains("Probing...done."), "{output}");
     for device in ["e1.0", "e1.5"] {
         let row = output.lines().find(|line| line.starts_with(device));
-        let words: Vec<&str> = row.with_context(|| output.clone())?.split_whitespace().collect();
+        let words: Vec<&str> = row
+            .with_context(|| output.clone())?
+            .split_whitespace()
+            .collect();
         ensure!(words[1..] == ["1", "8192", "eth0"], "{output}");
     }
     // Warnings are indented.
-    ensure!(!output.lines().any(|line| line.starts_with("   ")), "{output}");
+    ensure!(
+        !output.lines().any(|line| line.starts_with("   ")),
+        "{output}"
+    );
     Ok(())
 }

@@ -77,7 +77,11 @@ fn rows_13_19_20_113_115_discovery_and_advertisement_in_every_mode() -> Result<(
             wire.send(&request)?;
         }
         let answers = wire.drain()?;
-        ensure!(answers.is_empty(), "{mode}: {} frames after offline", answers.len());
+        ensure!(
+            answers.is_empty(),
+            "{mode}: {} frames after offline",
+            answers.len()
+        );
         wire.discover(E10)?;
         check_log(&ledge.log())?;
         ledge.stop()?;
@@ -88,7 +92,11 @@ fn rows_13_19_20_113_115_discovery_and_advertisement_in_every_mode() -> Result<(
 
 /// One request of every kind.
 fn requests(wire: &mut Wire, to: MacAddress, address: (u16, u8)) -> Vec<Vec<u8>> {
-    let ata = |opcode, count| Ata { opcode, lba: 0, count };
+    let ata = |opcode, count| Ata {
+        opcode,
+        lba: 0,
+        count,
+    };
     vec![
         wire.config_frame(to, address, ConfigCommand::Read, &[]),
         wire.config_frame(to, address, ConfigCommand::ForceSet, b"x"),
@@ -105,7 +113,10 @@ fn row_113_a_restart_advertises_what_was_online() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(1500)?;
         let mut wire = Wire::open(&network)?;
-        let files = LedgeOptions { memory_disks: false, ..options(mode) };
+        let files = LedgeOptions {
+            memory_disks: false,
+            ..options(mode)
+        };
         let mut ledge = with_lun(&network, files)?;
         advertisement(&mut wire)?;
         for clean in [true, false] {
@@ -125,15 +136,29 @@ fn row_113_a_restart_advertises_what_was_online() -> Result<()> {
 }
 
 /// Sends a config command to LUN 0; `None` for silence.
-fn config(wire: &mut Wire, to: MacAddress, command: ConfigCommand, string: &[u8]) -> Result<Option<Frame>> {
+fn config(
+    wire: &mut Wire,
+    to: MacAddress,
+    command: ConfigCommand,
+    string: &[u8],
+) -> Result<Option<Frame>> {
     let request = wire.config_frame(to, E10, command, string);
-    let quiet = matches!(command, ConfigCommand::TestExact | ConfigCommand::TestPrefix);
+    let quiet = matches!(
+        command,
+        ConfigCommand::TestExact | ConfigCommand::TestPrefix
+    );
     wire.ask_within(&request, if quiet { SILENCE } else { LIMIT })
 }
 
 /// Sends a config command that must be answered without an error, and gives the string.
-fn config_ok(wire: &mut Wire, to: MacAddress, command: ConfigCommand, string: &[u8]) -> Result<Vec<u8>> {
-    let frame = config(wire, to, command, string)?.with_context(|| format!("{command:?}: silence"))?;
+fn config_ok(
+    wire: &mut Wire,
+    to: MacAddress,
+    command: ConfigCommand,
+    string: &[u8],
+) -> Result<Vec<u8>> {
+    let frame =
+        config(wire, to, command, string)?.with_context(|| format!("{command:?}: silence"))?;
     let me = wire.mac();
     Ok(frame.check_config(me, E10, command, 16)?.to_vec())
 }
@@ -143,20 +168,35 @@ fn rows_33_to_45_the_config_string_and_its_five_commands() -> Result<()> {
     use ConfigCommand::{ForceSet, Read, SetIfEmpty, TestExact, TestPrefix};
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let files = LedgeOptions { memory_disks: false, ..options("auto") };
+    let files = LedgeOptions {
+        memory_disks: false,
+        ..options("auto")
+    };
     let mut ledge = with_lun(&network, files)?;
     let to = wire.discover(E10)?;
     let wire = &mut wire;
     ensure!(config_ok(wire, to, Read, &[])?.is_empty());
     ensure!(config_ok(wire, to, TestPrefix, &[])?.is_empty());
     ensure!(config_ok(wire, to, SetIfEmpty, b"one\0two")? == b"one\0two");
-    ensure!(config_ok(wire, to, SetIfEmpty, b"one\0two")? == b"one\0two", "row 36");
+    ensure!(
+        config_ok(wire, to, SetIfEmpty, b"one\0two")? == b"one\0two",
+        "row 36"
+    );
     let refused = config(wire, to, SetIfEmpty, b"other")?.context("row 37: silence")?;
-    ensure!(refused.header()?.error_code() == Some(4), "{}", refused.describe());
+    ensure!(
+        refused.header()?.error_code() == Some(4),
+        "{}",
+        refused.describe()
+    );
     ensure!(refused.config()?.1 == b"one\0two", "{}", refused.describe());
     ensure!(config_ok(wire, to, TestExact, b"one\0two")? == b"one\0two");
     ensure!(config_ok(wire, to, TestPrefix, b"one")? == b"one\0two");
-    for (command, string) in [(TestExact, &b"one"[..]), (TestExact, b""), (TestPrefix, b"two"), (TestPrefix, b"one\0two3")] {
+    for (command, string) in [
+        (TestExact, &b"one"[..]),
+        (TestExact, b""),
+        (TestPrefix, b"two"),
+        (TestPrefix, b"one\0two3"),
+    ] {
         let answer = config(wire, to, command, string)?;
         ensure!(answer.is_none(), "{command:?} {string:?}: answered");
     }
@@ -174,7 +214,11 @@ fn rows_33_to_45_the_config_string_and_its_five_commands() -> Result<()> {
     for nibble in 6..16 {
         let frame = config(wire, to, ConfigCommand::Unknown(nibble), &[])?;
         let frame = frame.with_context(|| format!("ccmd {nibble}: silence"))?;
-        ensure!(frame.header()?.error_code() == Some(2), "{}", frame.describe());
+        ensure!(
+            frame.header()?.error_code() == Some(2),
+            "{}",
+            frame.describe()
+        );
     }
     malformed_strings_store_nothing(wire, to)?;
     check_log(&ledge.log())
@@ -206,7 +250,11 @@ fn row_40_a_changed_string_is_advertised() -> Result<()> {
     let advertised = frames.iter().find(|frame| frame.0[..6] == [0xff; 6]);
     let advertised = advertised.context("no advertisement")?;
     let string = advertised.check_config(MacAddress::BROADCAST, E10, ConfigCommand::Read, 16)?;
-    ensure!(string == b"fresh" && frames.len() == 2, "{} frames", frames.len());
+    ensure!(
+        string == b"fresh" && frames.len() == 2,
+        "{} frames",
+        frames.len()
+    );
     Ok(())
 }
 
@@ -225,7 +273,10 @@ fn rows_68_to_93_identify_and_data_in_every_mode_and_mtu() -> Result<()> {
                     .collect();
                 for lba in [0, 120, sectors - u64::from(count)] {
                     wire.write(to, E10, lba, &data)?;
-                    ensure!(wire.read(to, E10, lba, count)? == data, "{mode} {mtu} {lba}");
+                    ensure!(
+                        wire.read(to, E10, lba, count)? == data,
+                        "{mode} {mtu} {lba}"
+                    );
                 }
             }
             rows_85_to_88(&mut wire, to, sectors, most)?;
@@ -237,27 +288,51 @@ fn rows_68_to_93_identify_and_data_in_every_mode_and_mtu() -> Result<()> {
 
 /// IDENTIFY, with and without trailing bytes (row 70); gives the number of sectors.
 fn identify(wire: &mut Wire, to: MacAddress) -> Result<u64> {
-    let ata = Ata { opcode: opcode::IDENTIFY, lba: 0, count: 1 };
+    let ata = Ata {
+        opcode: opcode::IDENTIFY,
+        lba: 0,
+        count: 1,
+    };
     let request = wire.ata_frame(to, E10, ata, &[]);
     let plain = wire.ask(&request)?;
     plain.ata_success()?;
     ensure!(plain.0.len() == 548, "{}", plain.describe());
     for trailing in [512, 1024] {
         let request = wire.ata_frame(to, E10, ata, &vec![0xed; trailing]);
-        ensure!(wire.ask(&request)?.0[36..] == plain.0[36..], "{trailing} trailing bytes");
+        ensure!(
+            wire.ask(&request)?.0[36..] == plain.0[36..],
+            "{trailing} trailing bytes"
+        );
     }
-    let word = |index: usize| u16::from_le_bytes([plain.0[36 + 2 * index], plain.0[37 + 2 * index]]);
+    let word =
+        |index: usize| u16::from_le_bytes([plain.0[36 + 2 * index], plain.0[37 + 2 * index]]);
     ensure!(word(49) & 0x0200 != 0 && word(83) & 0xc400 == 0x4400 && word(86) & 0x0400 != 0);
-    let sectors = (0..4).fold(0, |sum, index| sum | u64::from(word(100 + index)) << (16 * index));
-    ensure!(u64::from(word(60)) | u64::from(word(61)) << 16 == sectors, "words 60 and 100 differ");
+    let sectors = (0..4).fold(0, |sum, index| {
+        sum | u64::from(word(100 + index)) << (16 * index)
+    });
+    ensure!(
+        u64::from(word(60)) | u64::from(word(61)) << 16 == sectors,
+        "words 60 and 100 differ"
+    );
     Ok(sectors)
 }
 
 /// Commands that must fail, and must not do anything.
 fn rows_85_to_88(wire: &mut Wire, to: MacAddress, sectors: u64, most: u8) -> Result<()> {
-    let cases = [(sectors, 1), (sectors - 1, 2), ((1 << 48) - 1, 1), (0, most + 1), (0, 255), (0, 0)];
+    let cases = [
+        (sectors, 1),
+        (sectors - 1, 2),
+        ((1 << 48) - 1, 1),
+        (0, most + 1),
+        (0, 255),
+        (0, 0),
+    ];
     for (lba, count) in cases {
-        let ata = Ata { opcode: opcode::READ_EXT, lba, count };
+        let ata = Ata {
+            opcode: opcode::READ_EXT,
+            lba,
+            count,
+        };
         let request = wire.ata_frame(to, E10, ata, &[]);
         let answer = wire.ask(&request)?;
         let failed = answer.header()?.error_code() == Some(2)
@@ -266,11 +341,21 @@ fn rows_85_to_88(wire: &mut Wire, to: MacAddress, sectors: u64, most: u8) -> Res
     }
     // Row 92: less payload than sectors.
     let before = wire.read(to, E10, 0, 2)?;
-    let ata = Ata { opcode: opcode::WRITE_EXT, lba: 0, count: 2 };
+    let ata = Ata {
+        opcode: opcode::WRITE_EXT,
+        lba: 0,
+        count: 2,
+    };
     let request = wire.ata_frame(to, E10, ata, &[0x5a; SECTOR_BYTES + 511]);
     let answer = wire.ask_within(&request, SILENCE)?;
-    ensure!(answer.is_none_or(|frame| frame.ata_success().is_err()), "row 92");
-    ensure!(wire.read(to, E10, 0, 2)? == before, "row 92: something was written");
+    ensure!(
+        answer.is_none_or(|frame| frame.ata_success().is_err()),
+        "row 92"
+    );
+    ensure!(
+        wire.read(to, E10, 0, 2)? == before,
+        "row 92: something was written"
+    );
     Ok(())
 }
 
@@ -285,10 +370,29 @@ fn malformed(wire: &Wire, to: MacAddress, length: usize, fill: Fill) -> Vec<u8> 
         // To LUN 0, or whoever it concerns, with an argument of all ones: lengths and counts that no
         // frame holds (row 130).
         Fill::Command(command) => &[0x10, 0, 0, 1, 0, command, 0xff, 0xff, 0xff, 0xfe],
-        Fill::Write => &[0x10, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0x41, 0, 0xff, opcode::WRITE_EXT],
+        Fill::Write => &[
+            0x10,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            1,
+            0x41,
+            0,
+            0xff,
+            opcode::WRITE_EXT,
+        ],
     };
     frame.extend_from_slice(head);
-    let rest = if let Fill::Bytes(byte) = fill { byte } else { 0xff };
+    let rest = if let Fill::Bytes(byte) = fill {
+        byte
+    } else {
+        0xff
+    };
     frame.resize(length.max(frame.len()), rest);
     frame.truncate(length);
     frame
@@ -344,22 +448,40 @@ fn survives_malformed_frames(mode: &str) -> Result<()> {
         let mut answers = 0;
         for length in 14..=9014 {
             wire.send(&malformed(&wire, to, length, fill))?;
-            while wire.receive(std::time::Duration::ZERO)?.is_some_and(|frame| frame.0.len() >= 60) {
+            while wire
+                .receive(std::time::Duration::ZERO)?
+                .is_some_and(|frame| frame.0.len() >= 60)
+            {
                 answers += 1;
             }
         }
         ensure!(answers <= 9001, "{fill:?}: {answers} answers");
-        wire.discover(E10).with_context(|| format!("{mode} {fill:?}: {}", ledge.log()))?;
+        wire.discover(E10)
+            .with_context(|| format!("{mode} {fill:?}: {}", ledge.log()))?;
         let count = received(&network)? - before;
-        ensure!(count >= 9002, "{fill:?}: the interface saw {count} of 9002 frames");
-        ensure!(wire.read(to, E10, 0, 8)? == marked, "{fill:?}: sectors were overwritten");
+        ensure!(
+            count >= 9002,
+            "{fill:?}: the interface saw {count} of 9002 frames"
+        );
+        ensure!(
+            wire.read(to, E10, 0, 8)? == marked,
+            "{fill:?}: sectors were overwritten"
+        );
     }
     wire.drain()?;
     let request = wire.config_frame(MacAddress::BROADCAST, ANY, ConfigCommand::Read, &[]);
     wire.send(&request)?;
     let answers = wire.drain()?;
-    ensure!(answers.len() == 1, "{} answers to a broadcast", answers.len());
-    ensure!(answers[0].0.len() >= CONFIG_FRAME_BYTES, "{}", answers[0].describe());
+    ensure!(
+        answers.len() == 1,
+        "{} answers to a broadcast",
+        answers.len()
+    );
+    ensure!(
+        answers[0].0.len() >= CONFIG_FRAME_BYTES,
+        "{}",
+        answers[0].describe()
+    );
     check_log(&ledge.log())?;
     ledge.stop()
 }
@@ -367,8 +489,13 @@ fn survives_malformed_frames(mode: &str) -> Result<()> {
 /// Frames that the target's interface has received.
 fn received(network: &PairNetwork) -> Result<u64> {
     let text = network.target.ip(&["-s", "link", "show", "eth1"])?;
-    let mut lines = text.lines().skip_while(|line| !line.trim_start().starts_with("RX:"));
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.trim_start().starts_with("RX:"));
     let numbers = lines.nth(1).context("no RX line")?;
-    let packets = numbers.split_whitespace().nth(1).context("no packet count")?;
+    let packets = numbers
+        .split_whitespace()
+        .nth(1)
+        .context("no packet count")?;
     Ok(packets.parse()?)
 }

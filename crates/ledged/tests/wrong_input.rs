@@ -33,10 +33,26 @@ fn a_wrong_configuration_is_refused_with_file_line_and_reason() -> Result<()> {
         ("\nshelf = -1\n".to_owned() + PORT, 2, "shelf = -1"),
         ("workers = 2\n".to_owned() + PORT, 1, "workers = 2"),
         (PORT.replace("packet", "fast"), 3, "unknown mode \"fast\""),
-        (two(&disk(0, Path::new("/dev/zero"))), 8, "slot = 0 is taken by the disk of line 6"),
-        (two(&disk(1, Path::new("/dev/null"))), 9, "is the disk of line 6 already"),
-        (two(&disk(1, Path::new("/dev/../dev/null"))), 9, "is the disk of line 6 already"),
-        (two("[[disk]]\nslot = 1\npath = \"ram:1000\"\n"), 9, "ram:1000"),
+        (
+            two(&disk(0, Path::new("/dev/zero"))),
+            8,
+            "slot = 0 is taken by the disk of line 6",
+        ),
+        (
+            two(&disk(1, Path::new("/dev/null"))),
+            9,
+            "is the disk of line 6 already",
+        ),
+        (
+            two(&disk(1, Path::new("/dev/../dev/null"))),
+            9,
+            "is the disk of line 6 already",
+        ),
+        (
+            two("[[disk]]\nslot = 1\npath = \"ram:1000\"\n"),
+            9,
+            "ram:1000",
+        ),
         ("shelf = 1\n".to_owned(), 2, "no [[port]]"),
         (PORT.to_owned() + PORT, 5, "has a [[port]] already"),
         ("shelf 1\n".to_owned(), 1, ""),
@@ -60,7 +76,10 @@ fn two_names_of_one_disk_file_are_one_disk() -> Result<()> {
     let link = setup.path("link");
     std::os::unix::fs::symlink(&file, &link)?;
     setup.write_config(&[&file, &link])?;
-    says(&setup.refused()?, &["ledge.toml:", "is the disk of line 7 already"])?;
+    says(
+        &setup.refused()?,
+        &["ledge.toml:", "is the disk of line 9 already"],
+    )?;
     // A hard link is found by the claim: the second slot is down.
     let hard = setup.path("hard");
     fs::hard_link(&file, &hard)?;
@@ -85,11 +104,20 @@ fn an_interface_that_cannot_serve_is_named_with_the_cure() -> Result<()> {
         says(&setup.refused()?, &["lo: not an Ethernet interface"])?;
         port("eth1")?;
         setup.network.target.set_link("eth1", false)?;
-        says(&setup.refused()?, &["eth1: the interface is down", "ip link set eth1 up"])?;
+        says(
+            &setup.refused()?,
+            &["eth1: the interface is down", "ip link set eth1 up"],
+        )?;
         setup.network.target.set_link("eth1", true)?;
-        setup.network.target.ip(&["link", "set", "eth1", "mtu", "1059"])?;
+        setup
+            .network
+            .target
+            .ip(&["link", "set", "eth1", "mtu", "1059"])?;
         says(&setup.refused()?, &["eth1: MTU 1059 is too small", "1060"])?;
-        setup.network.target.ip(&["link", "set", "eth1", "mtu", "9000"])?;
+        setup
+            .network
+            .target
+            .ip(&["link", "set", "eth1", "mtu", "9000"])?;
     }
     Ok(())
 }
@@ -114,9 +142,17 @@ fn check_unusable(setup: &Setup, path: &Path, state: &str, reason: &str) -> Resu
     let row = setup.row(1)?;
     let mut words = row.split_whitespace();
     let found = (words.next(), words.next(), words.next());
-    ensure!(found == (Some("1.1"), Some("0.000GB"), Some(state)), "{row}");
+    ensure!(
+        found == (Some("1.1"), Some("0.000GB"), Some(state)),
+        "{row}"
+    );
     ensure!(row.contains(reason), "{reason:?} is not in: {row}");
-    for line in ["make 0 raid1 1.0-1", "make 0 jbod 1.1", "make 0 raw 1.1", "make -f 0 jbod 1.1"] {
+    for line in [
+        "make 0 raid1 1.0-1",
+        "make 0 jbod 1.1",
+        "make 0 raw 1.1",
+        "make -f 0 jbod 1.1",
+    ] {
         let error = setup.console_refused(line)?;
         says(&error, &["drive 1.1 is", state, reason])?;
     }
@@ -149,7 +185,10 @@ fn a_disk_that_is_too_small_is_shown_and_refused() -> Result<()> {
     says(&setup.row(0)?, &["1.0", "0.001GB up"])?;
     says(&setup.row(1)?, &["1.1", "0.000GB up"])?;
     let error = setup.console_refused("make 0 jbod 1.0")?;
-    says(&error, &["1.0 is too small: 1048064 bytes, at least 1048576 are needed"])?;
+    says(
+        &error,
+        &["1.0 is too small: 1048064 bytes, at least 1048576 are needed"],
+    )?;
     let error = setup.console_refused("make 0 raid1 1.0-1")?;
     says(&error, &["too small"])?;
     setup.console("make 0 raw 1.1")?.success("make raw")?;
@@ -229,7 +268,9 @@ fn a_file_on_a_read_only_file_system_is_down() -> Result<()> {
     fs::create_dir(&mount_point)?;
     let mount = |options: &str| {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&mount_point);
+        mount
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&mount_point);
         run_ok(mount)
     };
     mount("size=8m")?;
@@ -259,7 +300,10 @@ fn without_privileges_the_message_says_which_are_needed() -> Result<()> {
         let port = PORT.replace("packet", mode);
         setup.write_text(&format!("shelf = 1\n{}{port}", setup.paths()))?;
         let error = refusal(unprivileged(&setup, &no_capabilities)?)?;
-        says(&error, &["eth1: not permitted to", "run as root or with CAP_NET_RAW"])?;
+        says(
+            &error,
+            &["eth1: not permitted to", "run as root or with CAP_NET_RAW"],
+        )?;
     }
     Ok(())
 }
@@ -275,11 +319,17 @@ fn an_ordinary_user_is_told_what_it_lacks() -> Result<()> {
     setup.write_config(&[&disk_path])?;
     let mut command = setup.network.target.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command.arg(copy).arg("--config").arg(setup.path("ledge.toml"));
+    command
+        .arg(copy)
+        .arg("--config")
+        .arg(setup.path("ledge.toml"));
     let mut daemon = Daemon::start("ledged", command)?;
     daemon.wait_for_line("not permitted to open a packet socket", LIMIT)?;
     let log = daemon.log();
-    says(&log, &["slot 0", "may not be opened for writing by this user"])?;
+    says(
+        &log,
+        &["slot 0", "may not be opened for writing by this user"],
+    )?;
     check_log(&log)
 }
 
@@ -289,10 +339,16 @@ fn a_control_socket_in_use_is_left_alone() -> Result<()> {
     setup.write_config(&[])?;
     let daemon = setup.start()?;
     let error = setup.refused()?;
-    says(&error, &["control.sock", "in use", "another ledged is running"])?;
+    says(
+        &error,
+        &["control.sock", "in use", "another ledged is running"],
+    )?;
     setup.console("show")?.success("show")?;
     daemon.terminate(LIMIT)?;
-    ensure!(!setup.path("control.sock").exists(), "the socket is still there");
+    ensure!(
+        !setup.path("control.sock").exists(),
+        "the socket is still there"
+    );
     Ok(())
 }
 
@@ -302,7 +358,10 @@ fn a_stale_control_socket_is_replaced_and_a_file_is_not() -> Result<()> {
     setup.write_config(&[])?;
     setup.start()?.kill()?;
     let socket = setup.path("control.sock");
-    ensure!(fs::metadata(&socket)?.file_type().is_socket(), "no stale socket");
+    ensure!(
+        fs::metadata(&socket)?.file_type().is_socket(),
+        "no stale socket"
+    );
     let daemon = setup.start()?;
     setup.console("show")?.success("show")?;
     let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
@@ -311,7 +370,10 @@ fn a_stale_control_socket_is_replaced_and_a_file_is_not() -> Result<()> {
 
     fs::write(&socket, "precious")?;
     says(&setup.refused()?, &["control.sock", "no socket"])?;
-    ensure!(fs::read_to_string(&socket)? == "precious", "it was overwritten");
+    ensure!(
+        fs::read_to_string(&socket)? == "precious",
+        "it was overwritten"
+    );
     fs::remove_file(&socket)?;
     fs::create_dir(&socket)?;
     says(&setup.refused()?, &["control.sock"])?;
@@ -323,7 +385,10 @@ fn a_stale_control_socket_is_replaced_and_a_file_is_not() -> Result<()> {
 fn a_path_too_long_for_a_control_socket_is_refused() -> Result<()> {
     let setup = Setup::new()?;
     let long = setup.path(&"x".repeat(120));
-    let paths = setup.paths().replace(&setup.path("control.sock").display().to_string(), &long.display().to_string());
+    let paths = setup.paths().replace(
+        &setup.path("control.sock").display().to_string(),
+        &long.display().to_string(),
+    );
     let error = setup.refused_text(&format!("shelf = 1\n{paths}{PORT}"))?;
     says(&error, &["control_socket"])
 }
@@ -338,7 +403,11 @@ fn a_state_directory_that_cannot_be_is_refused() -> Result<()> {
     let paths = setup.paths().replace("/state\"", "/ledge.toml/state\"");
     let error = setup.refused_text(&format!("shelf = 1\n{paths}{PORT}"))?;
     says(&error, &["state_dir", "ledge.toml/state"])?;
-    let paths = setup.paths().replacen(&setup.path("state").display().to_string(), "/proc/nowhere", 1);
+    let paths = setup.paths().replacen(
+        &setup.path("state").display().to_string(),
+        "/proc/nowhere",
+        1,
+    );
     let error = setup.refused_text(&format!("shelf = 1\n{paths}{PORT}"))?;
     says(&error, &["state_dir", "/proc/nowhere"])
 }
@@ -348,7 +417,15 @@ fn a_damaged_shelf_number_is_refused_with_the_cure() -> Result<()> {
     let setup = Setup::new()?;
     setup.write_config(&[])?;
     fs::create_dir(setup.path("state"))?;
-    for damage in [&b""[..], b"x\n", b"4095\n", b"65535\n", b"-1\n", b"1 2\n", b"\0\0\0\0"] {
+    for damage in [
+        &b""[..],
+        b"x\n",
+        b"4095\n",
+        b"65535\n",
+        b"-1\n",
+        b"1 2\n",
+        b"\0\0\0\0",
+    ] {
         fs::write(setup.path("state/shelf"), damage)?;
         let error = setup.refused()?;
         says(&error, &["state/shelf", "no shelf number", "remove it"])?;
@@ -357,7 +434,10 @@ fn a_damaged_shelf_number_is_refused_with_the_cure() -> Result<()> {
     says(&setup.refused()?, &["state/shelf"])?;
     fs::write(setup.path("state/shelf"), "7\n")?;
     let daemon = setup.start()?;
-    ensure!(setup.console("shelf")?.success("shelf")? == "7\n", "not taken");
+    ensure!(
+        setup.console("shelf")?.success("shelf")? == "7\n",
+        "not taken"
+    );
     says(&daemon.log(), &["shelf is 7", "the configuration says 1"])?;
     daemon.terminate(LIMIT)
 }

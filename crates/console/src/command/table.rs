@@ -111,6 +111,17 @@ pub const COMMANDS: &[Command] = &[
         operands_max: 0,
     },
     Command {
+        verb: Verb::Aoestats,
+        name: "aoestats",
+        aliases: &[],
+        usage: "aoestats [-a] [-j]",
+        summary: "counters of the data path since the start; -a with those that are zero",
+        examples: &["aoestats", "aoestats -a"],
+        options: "a",
+        operands_min: 0,
+        operands_max: 0,
+    },
+    Command {
         verb: Verb::Release,
         name: "release",
         aliases: &["version"],

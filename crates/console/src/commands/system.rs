@@ -1,4 +1,4 @@
-//! `ifstat` and `release`.
+//! `ifstat`, `aoestats` and `release`.
 
 use crate::record::Record;
 use crate::report::Report;
@@ -21,6 +21,25 @@ pub(super) fn ifstat(report: &mut Report, admin: &dyn Admin) {
             port.interface, port.mtu_bytes, port.mode
         );
         report.row(line, Record::port(port));
+    }
+}
+
+/// Lists what the data path has counted, group by group; without `all` only what is not zero.
+pub(super) fn aoestats(report: &mut Report, admin: &dyn Admin, all: bool) {
+    for group in admin.counters() {
+        for (name, value) in group.counters {
+            if all || value > 0 {
+                let line = format!("{:<20} {name:<22} {value:>16}", group.name);
+                report.row(
+                    line,
+                    Record::Counter {
+                        group: group.name.clone(),
+                        name,
+                        value,
+                    },
+                );
+            }
+        }
     }
 }
 

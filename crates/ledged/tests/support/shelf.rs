@@ -53,7 +53,9 @@ impl Setup {
     /// The two keys that keep a daemon inside the directory.
     pub(crate) fn paths(&self) -> String {
         let directory = self.directory.path().display();
-        format!("state_dir = \"{directory}/state\"\ncontrol_socket = \"{directory}/control.sock\"\n")
+        format!(
+            "state_dir = \"{directory}/state\"\ncontrol_socket = \"{directory}/control.sock\"\n"
+        )
     }
 
     pub(crate) fn write_text(&self, text: &str) -> Result<()> {
@@ -102,7 +104,12 @@ impl Setup {
     /// A command that the shelf must refuse; gives what it says.
     pub(crate) fn console_refused(&self, line: &str) -> Result<String> {
         let output = self.console(line)?;
-        ensure!(output.status == 1, "{line}: status {}: {}", output.status, output.output);
+        ensure!(
+            output.status == 1,
+            "{line}: status {}: {}",
+            output.status,
+            output.output
+        );
         let error = output.output.trim_end().to_owned();
         ensure!(error.starts_with("error: "), "{line}: {error}");
         Ok(error)
@@ -125,10 +132,17 @@ pub(crate) fn ledged_in(namespace: &Namespace, config: &Path) -> Result<Command>
 pub(crate) fn refusal(command: Command) -> Result<String> {
     let output = limited(&command)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.code() == Some(1), "{}: {stderr}", output.status);
+    ensure!(
+        output.status.code() == Some(1),
+        "{}: {stderr}",
+        output.status
+    );
     ensure!(output.stdout.is_empty(), "on standard output: {output:?}");
     ensure!(!stderr.contains("panicked"), "{stderr}");
-    let errors: Vec<&str> = stderr.lines().filter(|line| line.contains("ERROR")).collect();
+    let errors: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.contains("ERROR"))
+        .collect();
     let [error] = errors[..] else {
         anyhow::bail!("{} errors instead of one:\n{stderr}", errors.len());
     };

@@ -108,7 +108,12 @@ impl Wire {
     }
 
     /// A request header from here, with a new tag.
-    pub(crate) fn header(&mut self, to: MacAddress, (shelf, slot): (u16, u8), command: u8) -> Header {
+    pub(crate) fn header(
+        &mut self,
+        to: MacAddress,
+        (shelf, slot): (u16, u8),
+        command: u8,
+    ) -> Header {
         let tag = self.next_tag();
         Header::request(to, self.mac(), Shelf(shelf), Slot(slot), command, tag)
     }
@@ -121,10 +126,7 @@ impl Wire {
         command: ConfigCommand,
         string: &[u8],
     ) -> Vec<u8> {
-        let mut frame = self
-            .header(to, address, COMMAND_CONFIG)
-            .as_bytes()
-            .to_vec();
+        let mut frame = self.header(to, address, COMMAND_CONFIG).as_bytes().to_vec();
         let length = u16::try_from(string.len()).unwrap_or(u16::MAX);
         frame.extend_from_slice(&[0, 0, 0, 0, 0, 0x10 | command.nibble()]);
         frame.extend_from_slice(&length.to_be_bytes());
@@ -155,7 +157,11 @@ impl Wire {
     }
 
     /// As [`Wire::ask`]; `None` after `timeout` without an answer.
-    pub(crate) fn ask_within(&mut self, request: &[u8], timeout: Duration) -> Result<Option<Frame>> {
+    pub(crate) fn ask_within(
+        &mut self,
+        request: &[u8],
+        timeout: Duration,
+    ) -> Result<Option<Frame>> {
         let tag = Frame(request.to_vec()).header()?.tag;
         self.send(request)?;
         let deadline = Instant::now() + timeout;
@@ -179,20 +185,44 @@ impl Wire {
     }
 
     /// Reads sectors; the answer must be exact.
-    pub(crate) fn read(&mut self, to: MacAddress, address: (u16, u8), lba: u64, count: u8) -> Result<Vec<u8>> {
-        let ata = Ata { opcode: opcode::READ_EXT, lba, count };
+    pub(crate) fn read(
+        &mut self,
+        to: MacAddress,
+        address: (u16, u8),
+        lba: u64,
+        count: u8,
+    ) -> Result<Vec<u8>> {
+        let ata = Ata {
+            opcode: opcode::READ_EXT,
+            lba,
+            count,
+        };
         let request = self.ata_frame(to, address, ata, &[]);
         let answer = self.ask(&request)?;
         answer.ata_success()?;
         let length = ATA_FRAME_BYTES + SECTOR_BYTES * usize::from(count);
-        ensure!(answer.0.len() == length, "{} bytes for {count} sectors", answer.0.len());
+        ensure!(
+            answer.0.len() == length,
+            "{} bytes for {count} sectors",
+            answer.0.len()
+        );
         Ok(answer.0[ATA_FRAME_BYTES..].to_vec())
     }
 
     /// Writes whole sectors; returns when they are acknowledged.
-    pub(crate) fn write(&mut self, to: MacAddress, address: (u16, u8), lba: u64, data: &[u8]) -> Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        to: MacAddress,
+        address: (u16, u8),
+        lba: u64,
+        data: &[u8],
+    ) -> Result<()> {
         let count = u8::try_from(data.len() / SECTOR_BYTES).context("too many sectors")?;
-        let ata = Ata { opcode: opcode::WRITE_EXT, lba, count };
+        let ata = Ata {
+            opcode: opcode::WRITE_EXT,
+            lba,
+            count,
+        };
         let request = self.ata_frame(to, address, ata, data);
         let answer = self.ask(&request)?;
         answer.ata_success()?;
@@ -227,7 +257,11 @@ impl Frame {
 
     /// The config string of a response without an error.
     pub(crate) fn config_string(&self) -> Result<&[u8]> {
-        ensure!(self.header()?.error_code().is_none(), "error in {}", self.describe());
+        ensure!(
+            self.header()?.error_code().is_none(),
+            "error in {}",
+            self.describe()
+        );
         Ok(self.config()?.1)
     }
 
@@ -256,7 +290,11 @@ impl Frame {
     /// Whatever lies behind the first `used` bytes is padding: zeros up to 60 bytes (rows 19, 20).
     pub(crate) fn check_padding(&self, used: usize) -> Result<()> {
         ensure!(self.0.len() >= 60, "not padded: {}", self.describe());
-        ensure!(self.0.len() == used.max(60), "too long: {}", self.describe());
+        ensure!(
+            self.0.len() == used.max(60),
+            "too long: {}",
+            self.describe()
+        );
         ensure!(
             self.0[used..].iter().all(|byte| *byte == 0),
             "padding is not zero: {}",
@@ -266,15 +304,39 @@ impl Frame {
     }
 
     /// Checks everything that a Query Config response must be, and gives its string.
-    pub(crate) fn check_config(&self, to: MacAddress, address: (u16, u8), command: ConfigCommand, sectors: u8) -> Result<&[u8]> {
+    pub(crate) fn check_config(
+        &self,
+        to: MacAddress,
+        address: (u16, u8),
+        command: ConfigCommand,
+        sectors: u8,
+    ) -> Result<&[u8]> {
         let header = self.header()?;
         let (fixed, string) = self.config()?;
-        let told = (header.version_flags, header.error, header.shelf.get(), header.slot, header.command);
-        ensure!(told == (0x18, 0, address.0, address.1, COMMAND_CONFIG), "{}", self.describe());
+        let told = (
+            header.version_flags,
+            header.error,
+            header.shelf.get(),
+            header.slot,
+            header.command,
+        );
+        ensure!(
+            told == (0x18, 0, address.0, address.1, COMMAND_CONFIG),
+            "{}",
+            self.describe()
+        );
         ensure!(header.destination == to, "to {}: {}", to, self.describe());
         ensure!(!header.source.is_multicast(), "{}", self.describe());
-        ensure!(fixed.version_command == 0x10 | command.nibble(), "{}", self.describe());
-        ensure!(fixed.sector_count == sectors && fixed.buffer_count.get() >= 2, "{}", self.describe());
+        ensure!(
+            fixed.version_command == 0x10 | command.nibble(),
+            "{}",
+            self.describe()
+        );
+        ensure!(
+            fixed.sector_count == sectors && fixed.buffer_count.get() >= 2,
+            "{}",
+            self.describe()
+        );
         self.check_padding(CONFIG_FRAME_BYTES + string.len())?;
         Ok(string)
     }
