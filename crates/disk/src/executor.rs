@@ -150,10 +150,15 @@ impl Executor {
         !self.done.is_empty()
     }
 
-    /// Readable when results may be there.
+    /// Readable when results may be there, until [`Executor::woke`].
     #[must_use]
     pub fn poll_fd(&self) -> BorrowedFd<'_> {
-        self.ring.poll_fd()
+        self.ring.due_fd()
+    }
+
+    /// To be called after waiting for [`Executor::poll_fd`] and before the next [`Executor::kick`].
+    pub fn woke(&self) {
+        self.ring.clear_due();
     }
 
     /// Takes an I/O. It starts with the next [`Executor::kick`] at the latest.
@@ -310,6 +315,7 @@ fn range(io: &Io, file: u32) -> Range {
 mod tests {
     use super::*;
     use crate::DriveSpec;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
         Io {
@@ -429,6 +435,28 @@ mod tests {
         assert!(wait(&mut executor, 3).iter().all(|(_, ok)| *ok));
         assert!(executor.buffer(0)[..4096].iter().all(|byte| *byte == 0));
         assert!(executor.buffer(0)[4096..8192].iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn results_end_a_wait_for_the_poll_descriptor() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, 4).unwrap();
+        for sector in 0..50 {
+            executor.submit(io(Operation::Write, 0, 0, sector * 64, 16));
+            executor.kick().unwrap();
+            let mut results = 0;
+            while results == 0 {
+                let mut fds = [PollFd::from_borrowed_fd(executor.poll_fd(), PollFlags::IN)];
+                let timeout = Timespec {
+                    tv_sec: 10,
+                    tv_nsec: 0,
+                };
+                assert_eq!(poll(&mut fds, Some(&timeout)).unwrap(), 1, "nobody woke us");
+                executor.woke();
+                executor.kick().unwrap();
+                results += std::iter::from_fn(|| executor.next_result()).count();
+            }
+        }
     }
 
     #[test]

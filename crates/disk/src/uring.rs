@@ -15,9 +15,10 @@
 
 use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::event::{EventfdFlags, eventfd};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What the kernel is asked to do with a range of a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +62,10 @@ pub(crate) struct Ring {
     buffer_bytes: usize,
     in_flight: Box<[InFlight]>,
     total: usize,
+    /// Signalled by the kernel when completions are due. Polling the ring itself would not do: with
+    /// DEFER_TASKRUN a completion is posted only when this thread enters the kernel, and until then
+    /// nothing wakes whoever polls the ring.
+    due: OwnedFd,
 }
 
 impl fmt::Debug for Ring {
@@ -91,6 +96,8 @@ impl Ring {
             .setup_cqsize(entries * 4)
             .build(entries)?;
         ring.submitter().register_files(files)?;
+        let due = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        ring.submitter().register_eventfd(due.as_raw_fd())?;
         let bytes = memory.bytes_mut();
         let region = [libc::iovec {
             iov_base: bytes.as_mut_ptr().cast(),
@@ -106,6 +113,7 @@ impl Ring {
             buffer_bytes,
             in_flight,
             total: 0,
+            due,
         })
     }
 
@@ -250,10 +258,16 @@ impl Ring {
         }
     }
 
-    /// Readable when completions wait.
-    pub(crate) fn poll_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor belongs to `self.ring`, which outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    /// Readable when completions may be due, until [`Ring::clear_due`].
+    pub(crate) fn due_fd(&self) -> BorrowedFd<'_> {
+        self.due.as_fd()
+    }
+
+    /// Forgets past signals. To be called before [`Ring::submit`], so that none is lost.
+    pub(crate) fn clear_due(&self) {
+        let mut count = [0; 8];
+        // It fails only when there was no signal.
+        let _ = rustix::io::read(&self.due, &mut count);
     }
 }
 

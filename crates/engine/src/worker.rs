@@ -366,6 +366,7 @@ impl Worker {
             let _ = epoll::wait(&self.epoll, &mut events, Some(&SLEEP));
         }
         self.wake.clear();
+        self.executor.woke();
     }
 }
 
