@@ -142,7 +142,7 @@ fn run(rig: &mut Rig, step: &Step) {
             to,
         } => {
             let lba = match lba {
-                Lba::Near(lba) => u64::from(*lba % 2200),
+                Lba::Near(lba) => u64::from(*lba % 800),
                 Lba::Any(lba) => *lba,
             };
             let data_bytes = usize::from(*sectors) * 512 + usize::from(*surplus_bytes);
@@ -182,7 +182,7 @@ fuzz_target!(|input: (u8, Vec<Step>)| {
         (Level::Raid0, 3),
         (Level::Raid1, 2),
         (Level::Raid10, 4),
-        (Level::Raid10, 5),
+        (Level::Raid10, 6),
     ][usize::from(input.0) % 5];
     let mut rig = Rig::new(level, members);
     for step in &input.1 {

@@ -25,7 +25,7 @@ struct Input {
     members: u8,
     element: u8,
     device_sectors: u32,
-    chunk_sectors: u16,
+    chunk_exponent: u8,
     dirty_from: Option<u64>,
     label: String,
     config_string: Vec<u8>,
@@ -62,7 +62,7 @@ fuzz_target!(|input: Input| {
 fn good_superblock(input: &Input) -> Option<[u8; BLOCK_BYTES]> {
     let level =
         [Level::Jbod, Level::Raid0, Level::Raid1, Level::Raid10][usize::from(input.level % 4)];
-    let chunk_sectors = u32::from(input.chunk_sectors);
+    let chunk_sectors = 1 << (input.chunk_exponent % 16);
     let layout = MemberLayout::new(u64::from(input.device_sectors), chunk_sectors).ok()?;
     let geometry = Geometry::new(level, input.members, chunk_sectors, layout.data_sectors).ok()?;
     let superblock = Superblock::new(&NewMember {

@@ -1,1 +1,2 @@
 //! ledge (control) and cec (Ethernet console client)
+#![forbid(unsafe_code)]

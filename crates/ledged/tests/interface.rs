@@ -11,46 +11,18 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-use support::shelf::{check_log, disk, refusal};
-use support::wire::Ata;
-use support::{LIMIT, MODES, Setup, Wire};
+use support::shelf::{Setup, check_log, disk, ledged_in, refusal};
+use support::wire::{Ata, Wire};
+use support::{E10, LIMIT, MODES, file_disks, with_lun};
 use testbed::requirements::program;
-use testbed::{Daemon, Ledge, LedgeOptions, PairNetwork, paths};
-
-const E10: (u16, u8) = (1, 0);
-
-fn options(mode: &str) -> LedgeOptions {
-    LedgeOptions {
-        disks: 2,
-        disk_bytes: 16 << 20,
-        memory_disks: false,
-        mode: mode.to_owned(),
-        ..LedgeOptions::default()
-    }
-}
-
-fn with_lun<'a>(network: &'a PairNetwork, options: LedgeOptions) -> Result<Ledge<'a>> {
-    let ledge = Ledge::start(&network.target, options)?;
-    ledge.console_ok("make 0 raid1 1.0-1")?;
-    ledge.console_ok("online 0")?;
-    Ok(ledge)
-}
+use testbed::{Daemon, PairNetwork, paths};
 
 /// A pair whose ends have addresses: 192.0.2.1 is the target.
 fn with_addresses() -> Result<PairNetwork> {
     let network = PairNetwork::new(9000)?;
-    let add = |address: &str, interface: &str| {
-        let arguments = ["address", "add", address, "dev", interface].map(str::to_owned);
-        arguments.to_vec()
-    };
-    let target = add("192.0.2.1/24", "eth1");
-    network
-        .target
-        .ip(&target.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let client = add("192.0.2.2/24", "eth0");
-    network
-        .client
-        .ip(&client.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let (target, client) = (&network.target, &network.client);
+    target.ip(&["address", "add", "192.0.2.1/24", "dev", "eth1"])?;
+    client.ip(&["address", "add", "192.0.2.2/24", "dev", "eth0"])?;
     Ok(network)
 }
 
@@ -62,7 +34,7 @@ fn check_ping(network: &PairNetwork) -> Result<()> {
         (&network.target, "192.0.2.2"),
     ] {
         for size in ["56", "8900"] {
-            let arguments = ["ping", "-c", "3", "-i", "0.1", "-W", "5", "-s", size, to];
+            let arguments = ["ping", "-c", "2", "-i", "0.1", "-W", "5", "-s", size, to];
             let output = from.run(&busybox, &arguments)?;
             ensure!(output.contains(" 0% packet loss"), "{output}");
         }
@@ -77,31 +49,43 @@ fn has_xdp(network: &PairNetwork) -> Result<bool> {
 }
 
 #[test]
-fn other_traffic_passes_while_the_shelf_serves_and_after_it_was_killed() -> Result<()> {
-    for mode in MODES {
-        let network = with_addresses()?;
-        let mut wire = Wire::open(&network)?;
-        let mut ledge = with_lun(&network, options(mode))?;
-        for round in 0..3 {
-            ensure!(
-                has_xdp(&network)? == (mode != "packet"),
-                "{mode}: xdp while serving"
-            );
-            wire.discover(E10)?;
-            check_ping(&network).with_context(|| format!("{mode}: serving"))?;
-            check_log(&ledge.log())?;
-            if round < 2 {
-                ledge.kill()?;
-            } else {
-                ledge.stop()?;
-            }
-            ensure!(!has_xdp(&network)?, "{mode}: an XDP program is left");
-            check_ping(&network).with_context(|| format!("{mode}: after the end"))?;
-            ledge
-                .start_again()
-                .with_context(|| format!("{mode}: start after the end"))?;
+fn other_traffic_passes_before_and_after_a_kill_native() -> Result<()> {
+    other_traffic_passes("native")
+}
+
+#[test]
+fn other_traffic_passes_before_and_after_a_kill_generic() -> Result<()> {
+    other_traffic_passes("generic")
+}
+
+#[test]
+fn other_traffic_passes_before_and_after_a_kill_packet() -> Result<()> {
+    other_traffic_passes("packet")
+}
+
+/// While the shelf serves, after it was killed, and after it ended.
+fn other_traffic_passes(mode: &str) -> Result<()> {
+    let network = with_addresses()?;
+    let mut wire = Wire::open(&network)?;
+    let mut ledge = with_lun(&network, file_disks(mode))?;
+    for clean in [false, true] {
+        ensure!(
+            has_xdp(&network)? == (mode != "packet"),
+            "xdp while serving"
+        );
+        wire.discover(E10)?;
+        check_ping(&network).context("serving")?;
+        check_log(&ledge.log())?;
+        if clean {
+            ledge.stop()?;
+        } else {
+            ledge.kill()?;
         }
+        ensure!(!has_xdp(&network)?, "an XDP program is left");
+        check_ping(&network).context("after the end")?;
+        ledge.start_again().context("start after the end")?;
     }
+    wire.discover(E10)?;
     Ok(())
 }
 
@@ -109,7 +93,7 @@ fn other_traffic_passes_while_the_shelf_serves_and_after_it_was_killed() -> Resu
 fn a_start_right_after_a_kill_under_load_succeeds() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(9000)?;
-        let mut ledge = with_lun(&network, options(mode))?;
+        let mut ledge = with_lun(&network, file_disks(mode))?;
         for _ in 0..5 {
             under_load(&network, || {
                 ledge.kill()?;
@@ -140,7 +124,7 @@ fn under_load<T>(network: &PairNetwork, work: impl FnOnce() -> Result<T>) -> Res
                     };
                     let frame = wire.ata_frame(to, E10, ata, &[0x77; 16 * SECTOR_BYTES]);
                     wire.send(&frame)?;
-                    lba = (lba + 16) % 16384;
+                    lba = (lba + 16) % 4096;
                 }
                 while wire.receive(Duration::from_millis(1))?.is_some() {
                     answers.fetch_add(1, Ordering::Relaxed);
@@ -163,8 +147,7 @@ fn under_load<T>(network: &PairNetwork, work: impl FnOnce() -> Result<T>) -> Res
 #[test]
 fn sigterm_ends_cleanly_under_load_and_marks_the_lun_clean() -> Result<()> {
     for mode in MODES {
-        let network_and_shelf = Setup::new()?;
-        let setup = &network_and_shelf;
+        let setup = Setup::new()?;
         let disks = [
             setup.disk("disk0", 16 << 20)?,
             setup.disk("disk1", 16 << 20)?,
@@ -199,7 +182,7 @@ fn sigterm_ends_cleanly_under_load_and_marks_the_lun_clean() -> Result<()> {
 fn the_ethernet_console_answers_in_every_mode() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(1500)?;
-        let ledge = with_lun(&network, options(mode))?;
+        let ledge = with_lun(&network, file_disks(mode))?;
         let mut probe = network.client.command(paths::binary("cec")?);
         probe.args(["-p", "-w", "1", "eth0"]);
         let offers = testbed::process::run_ok(probe)?;
@@ -260,7 +243,7 @@ fn a_second_shelf_on_the_same_interface_is_refused_and_harms_nobody() -> Result<
     for mode in ["native", "generic"] {
         let network = PairNetwork::new(9000)?;
         let mut wire = Wire::open(&network)?;
-        let ledge = with_lun(&network, options(mode))?;
+        let ledge = with_lun(&network, file_disks(mode))?;
         for second in ["native", "generic"] {
             let directory = tempfile::tempdir()?;
             let config = directory.path().join("ledge.toml");
@@ -270,7 +253,7 @@ fn a_second_shelf_on_the_same_interface_is_refused_and_harms_nobody() -> Result<
                  [[port]]\ninterface = \"eth1\"\nmode = \"{second}\"\n"
             );
             std::fs::write(&config, text)?;
-            let error = refusal(support::ledged_in(&network.target, &config)?)?;
+            let error = refusal(&ledged_in(&network.target, &config)?)?;
             let named = error.contains("another") && error.contains("eth1");
             ensure!(named, "{mode}, {second}: {error}");
             wire.discover(E10)
@@ -285,15 +268,15 @@ fn a_second_shelf_on_the_same_interface_is_refused_and_harms_nobody() -> Result<
 fn row_120_the_shelf_serves_again_after_the_link_was_down() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(9000)?;
-        let mut ledge = with_lun(&network, options(mode))?;
+        let mut ledge = with_lun(&network, file_disks(mode))?;
         for (namespace, interface) in [(&network.client, "eth0"), (&network.target, "eth1")] {
             namespace.set_link(interface, false)?;
             thread::sleep(Duration::from_millis(300));
             namespace.set_link(interface, true)?;
             let mut wire = Wire::open(&network)?;
-            answers_again(&mut wire)
+            let to = wire
+                .discover(E10)
                 .with_context(|| format!("{mode}, {interface}: {}", ledge.log()))?;
-            let to = wire.discover(E10)?;
             wire.write(to, E10, 8, &[9; SECTOR_BYTES])?;
             ensure!(wire.read(to, E10, 8, 1)? == [9; SECTOR_BYTES]);
         }
@@ -301,21 +284,6 @@ fn row_120_the_shelf_serves_again_after_the_link_was_down() -> Result<()> {
         ledge.stop().with_context(|| mode.to_owned())?;
     }
     Ok(())
-}
-
-/// Asks until the shelf answers, as initiators do.
-fn answers_again(wire: &mut Wire) -> Result<()> {
-    for _ in 0..20 {
-        let to = aoe::MacAddress::BROADCAST;
-        let request = wire.config_frame(to, E10, aoe::ConfigCommand::Read, &[]);
-        if wire
-            .ask_within(&request, Duration::from_millis(500))?
-            .is_some()
-        {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("no answer any more")
 }
 
 #[test]
@@ -330,7 +298,7 @@ fn an_interface_that_disappears_is_no_panic() -> Result<()> {
         );
         let file = config.path().join("ledge.toml");
         std::fs::write(&file, text)?;
-        let command = support::ledged_in(&network.target, &file)?;
+        let command = ledged_in(&network.target, &file)?;
         let mut daemon = Daemon::start("ledged", command)?;
         daemon.wait_for_line("ready", LIMIT)?;
         network.target.ip(&["link", "delete", "eth1"])?;

@@ -1,38 +1,15 @@
-//! The daemon on the wire: what every initiator and tool relies on, and frames that nobody should
-//! send. Rows are those of the conformance checklist.
+//! The daemon on the wire: what every initiator and tool relies on. Rows are those of the conformance
+//! checklist.
 
 mod support;
 
 use anyhow::{Context, Result, ensure};
-use aoe::config::COMMAND_CONFIG;
-use aoe::{CONFIG_FRAME_BYTES, ConfigCommand, MacAddress, SECTOR_BYTES};
+use aoe::{ConfigCommand, MacAddress, SECTOR_BYTES};
 use ata::opcode;
 use support::shelf::check_log;
-use support::wire::{Ata, Frame};
-use support::{LIMIT, MODES, SILENCE, Wire};
-use testbed::{Ledge, LedgeOptions, PairNetwork};
-
-const E10: (u16, u8) = (1, 0);
-const ANY: (u16, u8) = (0xffff, 0xff);
-
-/// A shelf with memory disks in a mode.
-fn options(mode: &str) -> LedgeOptions {
-    LedgeOptions {
-        disks: 4,
-        disk_bytes: 4 << 20,
-        memory_disks: true,
-        mode: mode.to_owned(),
-        ..LedgeOptions::default()
-    }
-}
-
-/// The shelf with LUN 0 online, a mirror of two disks.
-fn with_lun<'a>(network: &'a PairNetwork, options: LedgeOptions) -> Result<Ledge<'a>> {
-    let ledge = Ledge::start(&network.target, options)?;
-    ledge.console_ok("make 0 raid1 1.0-1")?;
-    ledge.console_ok("online 0")?;
-    Ok(ledge)
-}
+use support::wire::{Ata, Frame, Wire};
+use support::{ANY, E10, LIMIT, MODES, SILENCE, file_disks, memory_disks, with_lun};
+use testbed::PairNetwork;
 
 /// The first advertisement of LUN 0 that comes.
 fn advertisement(wire: &mut Wire) -> Result<Frame> {
@@ -49,7 +26,7 @@ fn rows_13_19_20_113_115_discovery_and_advertisement_in_every_mode() -> Result<(
     for mode in MODES {
         let network = PairNetwork::new(9000)?;
         let mut wire = Wire::open(&network)?;
-        let mut ledge = with_lun(&network, options(mode))?;
+        let mut ledge = with_lun(&network, memory_disks(mode))?;
         let frame = advertisement(&mut wire)?;
         ensure!(frame.header()?.tag.get() == 0, "{}", frame.describe());
         frame.check_config(MacAddress::BROADCAST, E10, ConfigCommand::Read, 16)?;
@@ -113,11 +90,7 @@ fn row_113_a_restart_advertises_what_was_online() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(1500)?;
         let mut wire = Wire::open(&network)?;
-        let files = LedgeOptions {
-            memory_disks: false,
-            ..options(mode)
-        };
-        let mut ledge = with_lun(&network, files)?;
+        let mut ledge = with_lun(&network, file_disks(mode))?;
         advertisement(&mut wire)?;
         for clean in [true, false] {
             if clean {
@@ -168,11 +141,7 @@ fn rows_33_to_45_the_config_string_and_its_five_commands() -> Result<()> {
     use ConfigCommand::{ForceSet, Read, SetIfEmpty, TestExact, TestPrefix};
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let files = LedgeOptions {
-        memory_disks: false,
-        ..options("auto")
-    };
-    let mut ledge = with_lun(&network, files)?;
+    let mut ledge = with_lun(&network, file_disks("auto"))?;
     let to = wire.discover(E10)?;
     let wire = &mut wire;
     ensure!(config_ok(wire, to, Read, &[])?.is_empty());
@@ -241,7 +210,7 @@ fn malformed_strings_store_nothing(wire: &mut Wire, to: MacAddress) -> Result<()
 fn row_40_a_changed_string_is_advertised() -> Result<()> {
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let _ledge = with_lun(&network, options("auto"))?;
+    let _ledge = with_lun(&network, memory_disks("auto"))?;
     let to = wire.discover(E10)?;
     wire.drain()?;
     let request = wire.config_frame(to, E10, ConfigCommand::ForceSet, b"fresh");
@@ -264,7 +233,7 @@ fn rows_68_to_93_identify_and_data_in_every_mode_and_mtu() -> Result<()> {
         for (mtu, most) in [(9000, 17), (1500, 2)] {
             let network = PairNetwork::new(mtu)?;
             let mut wire = Wire::open(&network)?;
-            let ledge = with_lun(&network, options(mode))?;
+            let ledge = with_lun(&network, memory_disks(mode))?;
             let to = wire.discover(E10)?;
             let sectors = identify(&mut wire, to)?;
             for count in 1..=most {
@@ -357,145 +326,4 @@ fn rows_85_to_88(wire: &mut Wire, to: MacAddress, sectors: u64, most: u8) -> Res
         "row 92: something was written"
     );
     Ok(())
-}
-
-/// Fills a frame of `length` bytes behind the addresses and the EtherType.
-fn malformed(wire: &Wire, to: MacAddress, length: usize, fill: Fill) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(length);
-    frame.extend_from_slice(&to.0);
-    frame.extend_from_slice(&wire.mac().0);
-    frame.extend_from_slice(&aoe::ETHERTYPE.to_be_bytes());
-    let head: &[u8] = match fill {
-        Fill::Bytes(_) => &[],
-        // To LUN 0, or whoever it concerns, with an argument of all ones: lengths and counts that no
-        // frame holds (row 130).
-        Fill::Command(command) => &[0x10, 0, 0, 1, 0, command, 0xff, 0xff, 0xff, 0xfe],
-        Fill::Write => &[
-            0x10,
-            0,
-            0,
-            1,
-            0,
-            0,
-            0,
-            0,
-            0,
-            1,
-            0x41,
-            0,
-            0xff,
-            opcode::WRITE_EXT,
-        ],
-    };
-    frame.extend_from_slice(head);
-    let rest = if let Fill::Bytes(byte) = fill {
-        byte
-    } else {
-        0xff
-    };
-    frame.resize(length.max(frame.len()), rest);
-    frame.truncate(length);
-    frame
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Fill {
-    /// This byte everywhere.
-    Bytes(u8),
-    /// A good header of this command, then ones.
-    Command(u8),
-    /// A write of 255 sectors at the end of the address space.
-    Write,
-}
-
-#[test]
-fn rows_129_130_malformed_frames_of_every_length_native() -> Result<()> {
-    survives_malformed_frames("native")
-}
-
-#[test]
-fn rows_129_130_malformed_frames_of_every_length_generic() -> Result<()> {
-    survives_malformed_frames("generic")
-}
-
-#[test]
-fn rows_129_130_malformed_frames_of_every_length_packet() -> Result<()> {
-    survives_malformed_frames("packet")
-}
-
-/// Every length from a bare Ethernet header to the MTU, in several fills. Shorter ones cannot be put
-/// on an Ethernet.
-fn survives_malformed_frames(mode: &str) -> Result<()> {
-    let network = PairNetwork::new(9000)?;
-    let mut wire = Wire::open(&network)?;
-    let mut ledge = with_lun(&network, options(mode))?;
-    let to = wire.discover(E10)?;
-    let marked: Vec<u8> = (0..8 * SECTOR_BYTES).map(|at| (at % 251) as u8).collect();
-    wire.write(to, E10, 0, &marked)?;
-    let fills = [
-        Fill::Bytes(0),
-        Fill::Bytes(0xff),
-        Fill::Bytes(0x10),
-        Fill::Bytes(0xa5),
-        Fill::Command(0),
-        Fill::Command(COMMAND_CONFIG),
-        Fill::Command(2),
-        Fill::Command(3),
-        Fill::Write,
-    ];
-    for fill in fills {
-        let before = received(&network)?;
-        let mut answers = 0;
-        for length in 14..=9014 {
-            wire.send(&malformed(&wire, to, length, fill))?;
-            while wire
-                .receive(std::time::Duration::ZERO)?
-                .is_some_and(|frame| frame.0.len() >= 60)
-            {
-                answers += 1;
-            }
-        }
-        ensure!(answers <= 9001, "{fill:?}: {answers} answers");
-        wire.discover(E10)
-            .with_context(|| format!("{mode} {fill:?}: {}", ledge.log()))?;
-        let count = received(&network)? - before;
-        ensure!(
-            count >= 9002,
-            "{fill:?}: the interface saw {count} of 9002 frames"
-        );
-        ensure!(
-            wire.read(to, E10, 0, 8)? == marked,
-            "{fill:?}: sectors were overwritten"
-        );
-    }
-    wire.drain()?;
-    let request = wire.config_frame(MacAddress::BROADCAST, ANY, ConfigCommand::Read, &[]);
-    wire.send(&request)?;
-    let answers = wire.drain()?;
-    ensure!(
-        answers.len() == 1,
-        "{} answers to a broadcast",
-        answers.len()
-    );
-    ensure!(
-        answers[0].0.len() >= CONFIG_FRAME_BYTES,
-        "{}",
-        answers[0].describe()
-    );
-    check_log(&ledge.log())?;
-    ledge.stop()
-}
-
-/// Frames that the target's interface has received.
-fn received(network: &PairNetwork) -> Result<u64> {
-    let text = network.target.ip(&["-s", "link", "show", "eth1"])?;
-    let mut lines = text
-        .lines()
-        .skip_while(|line| !line.trim_start().starts_with("RX:"));
-    let numbers = lines.nth(1).context("no RX line")?;
-    let packets = numbers
-        .split_whitespace()
-        .nth(1)
-        .context("no packet count")?;
-    Ok(packets.parse()?)
 }

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use support::shelf::{PORT, check_log, disk, refusal};
-use support::{LIMIT, Setup};
+use support::LIMIT;
+use support::shelf::{PORT, Setup, check_log, disk, refusal};
 use testbed::process::run_ok;
 use testbed::{Daemon, paths};
 
@@ -299,7 +299,7 @@ fn without_privileges_the_message_says_which_are_needed() -> Result<()> {
     for mode in ["auto", "native", "generic", "packet"] {
         let port = PORT.replace("packet", mode);
         setup.write_text(&format!("shelf = 1\n{}{port}", setup.paths()))?;
-        let error = refusal(unprivileged(&setup, &no_capabilities)?)?;
+        let error = refusal(&unprivileged(&setup, &no_capabilities)?)?;
         says(
             &error,
             &["eth1: not permitted to", "run as root or with CAP_NET_RAW"],

@@ -18,10 +18,10 @@ pub const SHELF: Shelf = Shelf(1);
 
 const PORT: PortIndex = PortIndex(0);
 const COMMANDS: u16 = 16;
-const DRIVES: usize = 5;
+const DRIVES: usize = 6;
 /// Where a member's data begins on its drive, and how long it is.
 const DATA_OFFSET_SECTORS: u64 = 8;
-const DATA_SECTORS: u64 = 1024;
+const DATA_SECTORS: u64 = 256;
 /// What is never part of a member.
 const GUARD: u8 = 0xa5;
 /// A receiver hands over at least this much of a long frame.

@@ -4,10 +4,9 @@
 pub(crate) mod shelf;
 pub(crate) mod wire;
 
-pub(crate) use shelf::{Setup, ledged_in};
-pub(crate) use wire::Wire;
-
+use anyhow::Result;
 use std::time::Duration;
+use testbed::{Ledge, LedgeOptions, PairNetwork};
 
 /// Far more than anything here takes: a test that waits so long has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -18,3 +17,36 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 
 /// The modes that work on a veth pair.
 pub(crate) const MODES: [&str; 3] = ["native", "generic", "packet"];
+
+/// Where [`with_lun`] serves its LUN.
+pub(crate) const E10: (u16, u8) = (1, 0);
+
+/// Every shelf and every LUN.
+pub(crate) const ANY: (u16, u8) = (0xffff, 0xff);
+
+/// A few small memory disks, and this mode.
+pub(crate) fn memory_disks(mode: &str) -> LedgeOptions {
+    LedgeOptions {
+        disks: 4,
+        disk_bytes: 4 << 20,
+        memory_disks: true,
+        mode: mode.to_owned(),
+        ..LedgeOptions::default()
+    }
+}
+
+/// Files instead of memory.
+pub(crate) fn file_disks(mode: &str) -> LedgeOptions {
+    LedgeOptions {
+        memory_disks: false,
+        ..memory_disks(mode)
+    }
+}
+
+/// A shelf whose first two disks are a mirror, served as LUN 0.
+pub(crate) fn with_lun<'a>(network: &'a PairNetwork, options: LedgeOptions) -> Result<Ledge<'a>> {
+    let ledge = Ledge::start(&network.target, options)?;
+    ledge.console_ok("make 0 raid1 1.0-1")?;
+    ledge.console_ok("online 0")?;
+    Ok(ledge)
+}

@@ -77,7 +77,7 @@ impl Setup {
     /// Runs a daemon that must not start: it ends with status 1, and says exactly one error, on
     /// standard error. Gives that line.
     pub(crate) fn refused(&self) -> Result<String> {
-        refusal(self.command()?)
+        refusal(&self.command()?)
     }
 
     /// As [`Setup::refused`], for a configuration of this text.
@@ -129,8 +129,8 @@ pub(crate) fn ledged_in(namespace: &Namespace, config: &Path) -> Result<Command>
 }
 
 /// Runs a daemon that must end by itself with status 1 and exactly one error.
-pub(crate) fn refusal(command: Command) -> Result<String> {
-    let output = limited(&command)?;
+pub(crate) fn refusal(command: &Command) -> Result<String> {
+    let output = limited(command)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
         output.status.code() == Some(1),

@@ -177,11 +177,17 @@ impl Wire {
         }
     }
 
-    /// Finds the target `address` by a broadcast, and gives its station.
+    /// Finds the target `address` by a broadcast, and gives its station. Asks again when there is no
+    /// answer, as initiators do: a flood may have pushed the question or the answer out of a ring.
     pub(crate) fn discover(&mut self, address: (u16, u8)) -> Result<MacAddress> {
         let to = MacAddress::BROADCAST;
-        let request = self.config_frame(to, address, ConfigCommand::Read, &[]);
-        Ok(self.ask(&request)?.header()?.source)
+        for _ in 0..20 {
+            let request = self.config_frame(to, address, ConfigCommand::Read, &[]);
+            if let Some(answer) = self.ask_within(&request, Duration::from_millis(500))? {
+                return Ok(answer.header()?.source);
+            }
+        }
+        bail!("e{}.{} is not found", address.0, address.1)
     }
 
     /// Reads sectors; the answer must be exact.

@@ -167,15 +167,16 @@ fn is_public(host: &str) -> bool {
 
 #[test]
 fn dependencies_come_from_the_public_registry() {
-    let lock = std::fs::read_to_string(tree::root().join("Cargo.lock")).unwrap();
-    let sources: Vec<&str> = lock
-        .lines()
-        .filter(|line| line.starts_with("source = "))
-        .collect();
-    assert!(!sources.is_empty(), "Cargo.lock names no source");
-    for source in sources {
-        let public = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
-        assert_eq!(source, public, "Cargo.lock");
+    let public = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+    for file in tree::files(&["Cargo.lock"]) {
+        let sources = file
+            .text
+            .lines()
+            .filter(|line| line.starts_with("source = "));
+        assert!(sources.clone().count() > 0, "{} names no source", file.name);
+        for source in sources {
+            assert_eq!(source, public, "{}", file.name);
+        }
     }
 }
 

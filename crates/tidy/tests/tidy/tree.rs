@@ -86,7 +86,11 @@ fn collect(root: &Path, directory: &Path, endings: &[&str], found: &mut Vec<File
 /// Whether a directory holds what a tool made. Build directories mark themselves with a tag;
 /// `target` itself will not do, because the data path has a module of that name.
 fn is_generated(path: &Path, name: &str) -> bool {
-    let hidden = name.starts_with('.') && name != ".ci";
+    let hidden = name != ".ci"
+        && name
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.starts_with('.'));
     let fuzzer = matches!(name, "fuzz/corpus" | "fuzz/artifacts" | "fuzz/coverage");
     hidden || fuzzer || name == "target" || path.join("CACHEDIR.TAG").exists()
 }
