@@ -4,6 +4,8 @@
 # Usage: demo.sh DIRECTORY_OF_THE_BINARIES; CI=1 ends without the console.
 set -euo pipefail
 
+# The root shell of a plain su keeps a user's PATH, which lacks sysctl and blkid.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 bin=$(realpath "${1:?directory of the binaries}")
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP" >&2; exit 1; }
@@ -12,11 +14,11 @@ fi
 
 shelf_ns=ledge-demo-shelf-$$
 client_ns=ledge-demo-client-$$
-dir=$(mktemp -d /tmp/ledge-demo.XXXXXX)
+dir=""
 ledged=""
 
 cleanup() {
-    trap '' INT TERM
+    trap '' HUP INT PIPE TERM
     if [ -n "$ledged" ]; then
         kill "$ledged" 2>/dev/null || true
         wait "$ledged" 2>/dev/null || true
@@ -25,13 +27,20 @@ cleanup() {
         ip netns pids "$ns" 2>/dev/null | xargs -r kill -9 2>/dev/null || true
         ip netns del "$ns" 2>/dev/null || true
     done
-    rm -rf "$dir"
+    [ -z "$dir" ] || rm -rf "$dir"
 }
 trap cleanup EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
+trap 'exit 141' PIPE
 trap 'exit 143' TERM
+dir=$(mktemp -d /tmp/ledge-demo.XXXXXX)
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold="" plain=""
+if [ -t 1 ]; then
+    bold=$'\033[1m' plain=$'\033[0m'
+fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 shelf() { printf 'SR shelf 1> %s\n' "$*"; "$bin/ledge" --socket "$dir/control.sock" "$@"; }
 client() { printf 'client# %s\n' "$*"; ip netns exec "$client_ns" "$bin/$@"; }
 
@@ -77,6 +86,8 @@ shelf online 0
 say "4. The same console over Ethernet, from the other host"
 echo "client# printf 'list\\r' | cec -q -s 1 eth0"
 printf 'list\r' | ip netns exec "$client_ns" "$bin/cec" -q -s 1 eth0
+# The console's last line is its prompt.
+echo
 
 say "5. A client finds the LUN and uses it over ATA over Ethernet, every sector stamped and checked"
 client aoeload discover --interface eth0
@@ -87,7 +98,7 @@ say "What happened"
 cat <<EOF
 16 files became the mirrored pairs of a RAID 10, served as e1.0 to every host on the (virtual) wire.
 Each write was acknowledged only when it was durable on both disks of its pair. The members are plain
-Linux md members: mdadm --examine $dir/disk0 reads them.
+Linux md members: while the shelf runs, mdadm --examine $dir/disk0 (package mdadm) reads them.
 EOF
 
 if [ -n "${CI:-}" ] || [ ! -t 0 ]; then

@@ -3,14 +3,18 @@
 # (test includes build). Sourced by nobody; run by the Makefile.
 set -eu
 
-# To compile: clang builds the XDP program and serves bindgen; libbpf and libxdp are built from
-# their crates and need the headers of libelf and zlib.
-build="build-essential clang libclang-dev llvm m4 pkg-config libelf-dev zlib1g-dev linux-libc-dev"
+# The root shell of a plain su keeps a user's PATH, without which dpkg refuses to work.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# To compile: clang builds the XDP program, its library serves bindgen; libbpf and libxdp are built
+# from their crates with m4 and pkg-config and need the headers of libelf and zlib.
+build="build-essential clang libclang1 m4 pkg-config libelf-dev zlib1g-dev linux-libc-dev"
 # To run the demonstration: namespaces and sysctl.
 run="iproute2 procps util-linux"
-# To test: peers (vblade, aoetools, mdadm), file systems, and a virtual machine with Debian's kernel.
-test="$run aoetools bash busybox-static cpio dosfstools e2fsprogs ethtool fdisk file gzip iputils-ping kmod libcap2-bin \
-libc-bin mdadm mount parted qemu-system-x86 tcpdump vblade xz-utils zstd"
+# To test: peers (vblade, aoetools, mdadm), ext4, and a virtual machine with Debian's kernel, which
+# apt downloads; python3 is for bench/compare.py.
+test="$run aoetools bash busybox-static cpio dpkg e2fsprogs gzip kmod libc-bin mdadm mount python3 \
+qemu-system-x86 vblade"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;

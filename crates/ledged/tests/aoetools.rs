@@ -86,7 +86,9 @@ fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {
         ensure!(refused.contains('*'), "{mode}: not refused: {refused}");
         ensure!(run("-c test -s first")?.trim() == "first", "{mode}");
         ensure!(run("-c prefix -s fi")?.trim() == "first", "{mode}");
-        for silent in ["-c test -s fir", "-c prefix -s x"] {
+        // Silence takes a second each time to be one, and is the same in every mode.
+        let silent_ones = ["-c test -s fir", "-c prefix -s x"];
+        for silent in silent_ones.iter().filter(|_| mode == MODES[0]) {
             let output = tool(
                 &network,
                 "aoecfg",
