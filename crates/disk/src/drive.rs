@@ -176,6 +176,9 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
             });
         }
     };
+    if block && is_read_only_device(path) {
+        return Err(OpenError::ReadOnly { path: path.into() });
+    }
     let (mut file, note) = open_direct(path, block)?;
     if !block {
         claim_file(path, &file)?;
@@ -295,9 +298,19 @@ fn io_error(path: &Path, source: std::io::Error) -> OpenError {
     }
 }
 
+/// Whether the kernel has a block device read-only. Opening such a device for writing may succeed all
+/// the same; only the writes fail.
 fn is_read_only_device(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    std::fs::read_to_string(format!("/sys/class/block/{name}/ro")).is_ok_and(|ro| ro.trim() == "1")
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return false;
+    };
+    let (major, minor) = (
+        rustix::fs::major(metadata.rdev()),
+        rustix::fs::minor(metadata.rdev()),
+    );
+    std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro"))
+        .is_ok_and(|ro| ro.trim() == "1")
 }
 
 fn file_type_name(kind: FileType) -> &'static str {

@@ -169,14 +169,14 @@ fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Vec<PortSt
                 }
                 ports.extend(queues);
             }
-            Err(error) => {
-                tracing::error!("port {}: {error}", port.interface);
-                failures.push(error.to_string());
-            }
+            Err(error) => failures.push(error.to_string()),
         }
     }
     if ports.is_empty() {
         bail!("no port can be opened: {}", failures.join("; "));
+    }
+    for failure in &failures {
+        tracing::error!("port {failure}");
     }
     if u8::try_from(ports.len()).is_err() {
         bail!(

@@ -9,6 +9,16 @@ use shelf::admin::DriveSlot;
 use shelf::manager::NoDrive;
 use shelf::plane::MetadataDrive;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long all drives together may be in use before that is believed. The kernel lets go of the
+/// files of an io_uring some time after its process has ended, so a shelf that is started right
+/// after the last one ended or was killed finds its own drives claimed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The drives of the shelf, as its two halves need them.
 pub(crate) struct Opened {
@@ -24,8 +34,9 @@ pub(crate) fn open(disks: &[DiskConfig]) -> Opened {
         slots: Vec::new(),
         drives: Vec::new(),
     };
+    let deadline = Instant::now() + PATIENCE;
     for disk in disks {
-        opened.slots.push(match Drive::open(&disk.spec) {
+        opened.slots.push(match claim(&disk.spec, deadline) {
             Ok(drive) => {
                 let drive = Arc::new(drive);
                 opened.drives.push((disk.slot, Arc::clone(&drive)));
@@ -53,6 +64,16 @@ pub(crate) fn open(disks: &[DiskConfig]) -> Opened {
         });
     }
     opened
+}
+
+/// Opens a drive; one that is in use is tried again until the deadline.
+fn claim(spec: &DriveSpec, deadline: Instant) -> Result<Drive, OpenError> {
+    loop {
+        match Drive::open(spec) {
+            Err(OpenError::InUse { .. }) if Instant::now() < deadline => sleep(PAUSE),
+            result => return result,
+        }
+    }
 }
 
 fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>) -> shelf::manager::Drive {
