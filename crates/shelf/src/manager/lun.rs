@@ -198,6 +198,7 @@ impl Lun {
             } => Some(MemberView {
                 drive: *drive,
                 data_offset_sectors: *data_offset_sectors,
+                in_sync: true,
             }),
             Member::Failed { .. } | Member::Missing => None,
         });
@@ -217,6 +218,7 @@ impl Lun {
                 geometry: self.geometry,
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
+                sync: None,
             }],
             identify: Box::new(identify.build()),
             config_string: self.record.config_string.clone(),

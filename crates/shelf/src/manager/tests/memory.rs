@@ -252,6 +252,10 @@ impl DataPlane for CheckingPlane {
         Vec::new()
     }
 
+    fn sync_progress(&self) -> Vec<crate::plane::SyncProgress> {
+        Vec::new()
+    }
+
     fn advertise(&mut self, lun: LunNumber) {
         let mut log = self.log.lock().unwrap();
         assert!(
