@@ -8,6 +8,7 @@ use crate::admin::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A LUN as the data path needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ pub struct SyncProgress {
     pub part: u8,
     /// The pass.
     pub pass: u64,
+    /// Where it began, in sectors of the part.
+    pub begun_sectors: u64,
     /// Everything before this sector of the part is done.
     pub done_sectors: u64,
     /// Size of the part.
@@ -77,6 +80,15 @@ pub struct MemberView {
     pub data_offset_sectors: u64,
     /// Whether it holds everything. A member that does not is written, and never read.
     pub in_sync: bool,
+}
+
+/// A pass that is running, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunningPass {
+    /// How far it is.
+    pub progress: SyncProgress,
+    /// Since when it runs.
+    pub elapsed: Duration,
 }
 
 /// The workers, as the administration sees them.
@@ -101,8 +113,8 @@ pub trait DataPlane: Send {
     /// is left out.
     fn counters(&self) -> Vec<CounterGroup>;
 
-    /// How far the running passes are.
-    fn sync_progress(&self) -> Vec<SyncProgress>;
+    /// The passes that are running.
+    fn passes(&self) -> Vec<RunningPass>;
 }
 
 /// What one part of the data path has counted.

@@ -55,6 +55,7 @@ pub(super) struct Job {
     /// First sector of the part in the LUN.
     part_start: u64,
     total: u64,
+    begun: u64,
     next: u64,
     /// Steps in flight, by where they begin in the part.
     steps: Vec<u64>,
@@ -81,6 +82,7 @@ impl Job {
                     part: number,
                     part_start,
                     total,
+                    begun: sync.start_lba,
                     next: sync.start_lba,
                     steps: Vec::with_capacity(STEPS_IDLE),
                     checkpoint: sync.start_lba,
@@ -208,6 +210,7 @@ impl Target {
                 lun: lun.view.lun,
                 part: job.part,
                 pass: job.pass,
+                begun_sectors: job.begun,
                 done_sectors: job.low(),
                 total_sectors: job.total,
             })

@@ -252,7 +252,7 @@ impl DataPlane for CheckingPlane {
         Vec::new()
     }
 
-    fn sync_progress(&self) -> Vec<crate::plane::SyncProgress> {
+    fn passes(&self) -> Vec<crate::plane::RunningPass> {
         Vec::new()
     }
 
