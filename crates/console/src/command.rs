@@ -34,6 +34,8 @@ pub enum Verb {
     Shelf,
     /// Lists ports.
     Ifstat,
+    /// Tells how far long jobs are.
+    When,
     /// Lists the counters of the data path.
     Aoestats,
     /// Tells the version.

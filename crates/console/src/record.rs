@@ -21,6 +21,17 @@ pub(crate) enum Record {
         mtu_bytes: usize,
         mode: String,
     },
+    Pass {
+        lun: u8,
+        part: u8,
+        /// What is done: `resync`.
+        job: &'static str,
+        done_bytes: u64,
+        total_bytes: u64,
+        bytes_per_s: u64,
+        /// `null` while the rate is not known.
+        seconds_left: Option<u64>,
+    },
     Counter {
         group: String,
         name: &'static str,
@@ -84,6 +95,7 @@ struct RaidRecord {
     level: &'static str,
     state: String,
     failed: bool,
+    initing: bool,
     degraded: bool,
     elements: Vec<ElementRecord>,
 }
@@ -154,7 +166,11 @@ impl LunRecord {
 
 impl RaidRecord {
     fn new(shelf: Option<Shelf>, part: &PartStatus) -> Self {
-        let RaidState { failed, degraded } = part.state;
+        let RaidState {
+            failed,
+            initing,
+            degraded,
+        } = part.state;
         let elements = part
             .elements
             .iter()
@@ -165,6 +181,7 @@ impl RaidRecord {
             level: part.level.name(),
             state: part.state.to_string(),
             failed,
+            initing,
             degraded,
             elements: elements.collect(),
         }

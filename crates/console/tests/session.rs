@@ -488,6 +488,34 @@ eth1            001004012e81  9000 native
 }
 
 #[test]
+fn when_tells_how_far_long_jobs_are() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.good("when"), "");
+    let progress = shelf::plane::SyncProgress {
+        lun: shelf::admin::LunNumber::new(3).unwrap(),
+        part: 0,
+        pass: 1,
+        begun_sectors: 1_000_000,
+        done_sectors: 3_000_000,
+        total_sectors: 8_000_000,
+    };
+    let elapsed = std::time::Duration::from_secs(10);
+    bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
+    assert_eq!(
+        bench.good("when"),
+        "3.0 37.50% 102400.00 KBps 0:00:25 left\n"
+    );
+    assert_eq!(
+        bench.good("when -j"),
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":3,\"part\":0,\"job\":\"resync\",\
+         \"done_bytes\":1536000000,\"total_bytes\":4096000000,\
+         \"bytes_per_s\":102400000,\"seconds_left\":25}]}\n"
+    );
+    bench.shelf.passes[0].progress.done_sectors = 1_000_000;
+    assert_eq!(bench.good("when"), "3.0 12.50% 0.00 KBps ?:??:?? left\n");
+}
+
+#[test]
 fn aoestats_shows_what_was_counted() {
     let mut bench = Bench::new();
     let line =
@@ -568,7 +596,7 @@ fn commands_that_are_not_there_are_told_apart() {
         "error: unknown command lsit; did you mean list?\n"
     );
     for name in [
-        "grow", "spare", "rmspare", "fail", "when", "/setsize", "setvlan", "iostats",
+        "grow", "spare", "rmspare", "fail", "/setsize", "setvlan", "iostats",
     ] {
         let name_shown = name.trim_start_matches('/');
         let output = format!("error: {name_shown} is not available in this version\n");
@@ -606,7 +634,7 @@ fn listings_come_as_json() {
          \"size_bytes\":4000786939904,\"label\":null,\"serial\":\"serial01\",\
          \"config_string\":null,\"config_string_hex\":\"6162ff\",\
          \"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\
-         \"state\":\"normal\",\"failed\":false,\"degraded\":false,\"elements\":[\
+         \"state\":\"normal\",\"failed\":false,\"initing\":false,\"degraded\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
          \"drive\":\"1.0\"},\
          {\"lun\":0,\"part\":0,\"member\":1,\"state\":\"normal\",\"size_bytes\":4000787030016,\

@@ -3,7 +3,7 @@
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
 use shelf::admin::LunNumber;
-use shelf::plane::{CounterGroup, LunView};
+use shelf::plane::{CounterGroup, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision, Counters, Io};
 use std::sync::Arc;
 
@@ -37,6 +37,24 @@ pub enum FromWorker {
         /// What failed.
         io: Io,
     },
+    /// A pass over mirrors has reached a checkpoint.
+    SyncReached {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// Everything before this sector is done.
+        lba: u64,
+    },
+    /// A pass over mirrors has come to its end.
+    SyncEnded {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// Whether everything was read and written.
+        complete: bool,
+    },
     /// The worker cannot go on; the text says why.
     Broken(String),
 }
@@ -48,6 +66,8 @@ pub struct WorkerReport {
     pub target: Counters,
     /// Its ports.
     pub ports: Vec<(PortFacts, PortCounters)>,
+    /// Passes over mirrors that are running.
+    pub passes: Vec<RunningPass>,
     /// Commands admitted and not answered.
     pub commands_in_flight: usize,
     /// I/Os submitted and not done.

@@ -9,6 +9,7 @@ use disk::{Drive, Executor};
 use port::{Port, TransmitError};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::plane::RunningPass;
 use shelf::target::{Action, Body, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
 use std::io;
@@ -62,6 +63,8 @@ pub struct Worker {
     /// Messages that found no room in the channel, in order.
     unsaid: VecDeque<FromWorker>,
     transmit_waits: u64,
+    /// When the passes over mirrors began.
+    passes: Vec<(LunNumber, u64, Instant)>,
     stopping: bool,
 }
 
@@ -147,6 +150,7 @@ impl Worker {
             unsent: VecDeque::with_capacity(usize::from(options.commands)),
             unsaid: VecDeque::new(),
             transmit_waits: 0,
+            passes: Vec::new(),
             stopping: false,
         })
     }
@@ -193,6 +197,8 @@ impl Worker {
         for index in 0..self.ports.len() {
             busy |= self.receive(index);
         }
+        busy |= !self.stopping && self.target.sync_step(&mut self.actions);
+        self.carry_out();
         self.executor.kick()?;
         busy |= self.complete();
         if busy {
@@ -242,6 +248,22 @@ impl Worker {
             match action {
                 Action::Io(io) => self.executor.submit(io),
                 Action::Reply(reply) => self.reply(reply),
+                Action::SyncReached { lun, pass, lba, .. } => {
+                    self.unsaid
+                        .push_back(FromWorker::SyncReached { lun, pass, lba });
+                }
+                Action::SyncEnded {
+                    lun,
+                    pass,
+                    complete,
+                    ..
+                } => {
+                    self.unsaid.push_back(FromWorker::SyncEnded {
+                        lun,
+                        pass,
+                        complete,
+                    });
+                }
                 Action::ConfigChange(change) => {
                     self.unsaid
                         .push_back(FromWorker::ConfigChange(Box::new(change)));
@@ -311,7 +333,10 @@ impl Worker {
         while let Ok(message) = self.inbox.try_recv() {
             any = true;
             match message {
-                ToWorker::Attach(view) => self.target.attach(view, &mut self.actions),
+                ToWorker::Attach(view) => {
+                    self.target.attach(view, &mut self.actions);
+                    self.note_passes();
+                }
                 ToWorker::Detach(lun) => self.target.detach(lun, &mut self.actions),
                 ToWorker::Advertise(lun) => self.target.advertise(lun, &mut self.actions),
                 ToWorker::ConfigDone(change, decision) => {
@@ -326,6 +351,37 @@ impl Worker {
         any
     }
 
+    /// Remembers when passes began that were not there before.
+    fn note_passes(&mut self) {
+        let running = self.target.sync_progress();
+        let is = |known: &(LunNumber, u64, Instant), lun, pass| (known.0, known.1) == (lun, pass);
+        self.passes
+            .retain(|known| running.iter().any(|pass| is(known, pass.lun, pass.pass)));
+        for pass in running {
+            if !self
+                .passes
+                .iter()
+                .any(|known| is(known, pass.lun, pass.pass))
+            {
+                self.passes.push((pass.lun, pass.pass, Instant::now()));
+            }
+        }
+    }
+
+    fn running_passes(&self) -> Vec<RunningPass> {
+        let running = self.target.sync_progress().into_iter().map(|progress| {
+            let same = |known: &&(LunNumber, u64, Instant)| {
+                (known.0, known.1) == (progress.lun, progress.pass)
+            };
+            let began = self.passes.iter().find(same).map(|known| known.2);
+            RunningPass {
+                progress,
+                elapsed: began.map_or(Duration::ZERO, |began| began.elapsed()),
+            }
+        });
+        running.collect()
+    }
+
     fn report(&self) -> WorkerReport {
         WorkerReport {
             target: *self.target.counters(),
@@ -334,6 +390,7 @@ impl Worker {
                 .iter()
                 .map(|p| (p.facts().clone(), p.counters()))
                 .collect(),
+            passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),
             ios_in_flight: self.executor.in_flight(),
             transmit_waits: self.transmit_waits,

@@ -4,7 +4,7 @@ use crate::message::{FromWorker, ToWorker, WorkerReport};
 use crate::wake::Wake;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use shelf::admin::LunNumber;
-use shelf::plane::{CounterGroup, DataPlane, LunView};
+use shelf::plane::{CounterGroup, DataPlane, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -147,6 +147,13 @@ impl DataPlane for Workers {
                 tracing::error!("advertisement of LUN {lun}: {error}");
             }
         }
+    }
+
+    fn passes(&self) -> Vec<RunningPass> {
+        self.reports()
+            .into_iter()
+            .flat_map(|report| report.passes)
+            .collect()
     }
 
     fn counters(&self) -> Vec<CounterGroup> {

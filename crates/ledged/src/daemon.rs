@@ -96,7 +96,7 @@ impl Daemon {
         for receiver in workers.event_receivers() {
             let (workers, administration) = (workers.clone(), administration.clone());
             spawn("events", move || {
-                events::run(&receiver, &workers, &administration)
+                events::run(&receiver, &workers, &administration);
             })?;
         }
         socket.serve(&administration)?;
@@ -151,9 +151,11 @@ fn shelf_number(config: &Config, state: &StateDir) -> anyhow::Result<Option<aoe:
     Ok(stored.or(config.shelf))
 }
 
+type Ports = Vec<Box<dyn Port>>;
+
 /// Opens every port that can be; at least one must.
-fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Vec<PortStatus>)> {
-    let mut ports: Vec<Box<dyn Port>> = Vec::new();
+fn open_ports(config: &Config) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
+    let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
     for port in &config.ports {

@@ -24,6 +24,16 @@ pub(crate) fn run(
                 workers.config_done(&change, decision);
             }
             FromWorker::MemberError { lun, io } => member_error(lun, &io, administration),
+            FromWorker::SyncReached { lun, pass, lba } => {
+                administration.lock().sync_reached(lun, pass, lba);
+            }
+            FromWorker::SyncEnded {
+                lun,
+                pass,
+                complete,
+            } => {
+                administration.lock().sync_ended(lun, pass, complete);
+            }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");
                 // systemd starts it again; what was acknowledged is durable.
@@ -54,7 +64,7 @@ fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
         .member_failed(lun, io.part, io.member, &what)
     {
         Ok(MemberFailure::GivenUp) => {
-            tracing::error!("element {element} is failed; the LUN is degraded")
+            tracing::error!("element {element} is failed; the LUN is degraded");
         }
         Ok(MemberFailure::Kept) => tracing::error!("element {element} is the last copy and stays"),
         Err(error) => tracing::error!("element {element}: {error}"),

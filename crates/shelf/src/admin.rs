@@ -4,7 +4,7 @@
 //! of words and columns. Every change is durable on the disks that it concerns when the call
 //! returns, or it has not happened.
 
-use crate::plane::CounterGroup;
+use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
 use std::fmt;
@@ -147,6 +147,8 @@ impl ElementState {
 /// State of a RAID; what is not set is well. Printed comma-joined, `normal` when nothing is set.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct RaidState {
+    /// Its mirrors are being made equal.
+    pub initing: bool,
     /// Too many members are gone: it cannot serve.
     pub failed: bool,
     /// A redundant RAID lacks members.
@@ -155,10 +157,12 @@ pub struct RaidState {
 
 impl fmt::Display for RaidState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match (self.failed, self.degraded) {
-            (true, _) => "failed",
-            (false, true) => "degraded",
-            (false, false) => "normal",
+        f.pad(match (self.failed, self.initing, self.degraded) {
+            (true, _, _) => "failed",
+            (false, true, true) => "initing,degraded",
+            (false, true, false) => "initing",
+            (false, false, true) => "degraded",
+            (false, false, false) => "normal",
         })
     }
 }
@@ -360,6 +364,9 @@ pub trait Admin {
 
     /// What the data path has counted since the start: requests, and what was dropped and why.
     fn counters(&self) -> Vec<CounterGroup>;
+
+    /// The long jobs that are running.
+    fn passes(&self) -> Vec<RunningPass>;
 
     /// Creates a LUN, offline.
     ///

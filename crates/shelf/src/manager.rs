@@ -20,7 +20,7 @@
 use crate::admin::{
     Admin, AdminError, DriveSlot, DriveStatus, LunNumber, LunStatus, MakeRequest, PortStatus,
 };
-use crate::plane::{CounterGroup, DataPlane};
+use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +36,7 @@ mod removal;
 mod rounds;
 mod scan;
 mod settings;
+mod sync;
 
 #[cfg(test)]
 mod tests;
@@ -177,6 +178,10 @@ impl Admin for Manager {
 
     fn counters(&self) -> Vec<CounterGroup> {
         self.plane.counters()
+    }
+
+    fn passes(&self) -> Vec<RunningPass> {
+        self.plane.passes()
     }
 
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {

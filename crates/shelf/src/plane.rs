@@ -8,6 +8,7 @@ use crate::admin::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A LUN as the data path needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +39,36 @@ pub struct PartView {
     /// Whether mirrors may differ where nobody wrote since the last unclean stop. Then reads go to
     /// the first present member of a mirror set only, so that a sector reads the same every time.
     pub mirrors_unsynced: bool,
+    /// A pass over the mirrors that is to be run while the LUN is online.
+    pub sync: Option<SyncView>,
+}
+
+/// A pass over the mirrors of a part: reads each range from a member that is in sync and writes it to
+/// those that may differ: all others while mirrors are unsynced (resync), else those that are not in
+/// sync (rebuild).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncView {
+    /// Tells passes apart: a view with the same number continues the pass that is running.
+    pub pass: u64,
+    /// Where a new pass begins, in sectors of the part.
+    pub start_lba: u64,
+}
+
+/// How far a pass is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncProgress {
+    /// The LUN.
+    pub lun: LunNumber,
+    /// The part.
+    pub part: u8,
+    /// The pass.
+    pub pass: u64,
+    /// Where it began, in sectors of the part.
+    pub begun_sectors: u64,
+    /// Everything before this sector of the part is done.
+    pub done_sectors: u64,
+    /// Size of the part.
+    pub total_sectors: u64,
 }
 
 /// A member that takes I/O.
@@ -47,6 +78,17 @@ pub struct MemberView {
     pub drive: DriveSlot,
     /// Sector of the drive where member sector 0 lies.
     pub data_offset_sectors: u64,
+    /// Whether it holds everything. A member that does not is written, and never read.
+    pub in_sync: bool,
+}
+
+/// A pass that is running, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunningPass {
+    /// How far it is.
+    pub progress: SyncProgress,
+    /// Since when it runs.
+    pub elapsed: Duration,
 }
 
 /// The workers, as the administration sees them.
@@ -70,6 +112,9 @@ pub trait DataPlane: Send {
     /// What workers and ports have counted since they started. A worker that does not answer in time
     /// is left out.
     fn counters(&self) -> Vec<CounterGroup>;
+
+    /// The passes that are running.
+    fn passes(&self) -> Vec<RunningPass>;
 }
 
 /// What one part of the data path has counted.

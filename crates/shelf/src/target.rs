@@ -21,6 +21,7 @@ mod admit;
 mod counters;
 mod reply;
 mod run;
+mod sync;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,8 @@ enum Kind {
     Read,
     Write,
     Flush,
+    /// A step of a pass over the mirrors: read, then write.
+    Sync(sync::Phase),
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +93,8 @@ struct Command {
     /// A segment has no present member at all.
     unmapped: bool,
     replans: u8,
+    /// The pass that a sync step belongs to.
+    pass: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +110,8 @@ struct Lun {
     /// An attach or detach waits to be reported.
     settling: bool,
     detaching: bool,
+    /// The pass over the mirrors that is running.
+    sync: Option<sync::Job>,
 }
 
 /// The data path of one worker.
@@ -118,6 +125,8 @@ pub struct Target {
     /// Commands that may run now; empty between calls.
     ready: Vec<CommandIndex>,
     counters: Counters,
+    /// Some LUN may have a pass to run: saves the look at each of them in every turn.
+    has_passes: bool,
 }
 
 impl Target {
@@ -140,6 +149,7 @@ impl Target {
             failed: false,
             unmapped: false,
             replans: 0,
+            pass: 0,
         };
         Self {
             ports: ports.into(),
@@ -149,6 +159,7 @@ impl Target {
             order: Order::new(commands),
             ready: Vec::with_capacity(usize::from(commands)),
             counters: Counters::default(),
+            has_passes: false,
         }
     }
 
@@ -184,6 +195,7 @@ impl Target {
                     running: 0,
                     settling: true,
                     detaching: false,
+                    sync: None,
                 });
             }
             Some(lun) => {
@@ -194,6 +206,10 @@ impl Target {
                 lun.settling = true;
                 lun.detaching = false;
             }
+        }
+        if let Some(lun) = slot {
+            lun.sync = sync::Job::for_view(&lun.view, lun.sync.take());
+            self.has_passes |= lun.sync.is_some();
         }
         self.replan_waiting(number, out);
         self.settle(number, out);
@@ -218,6 +234,7 @@ impl Target {
             lun.view = view;
             lun.settling = true;
             lun.detaching = true;
+            lun.sync = None;
         }
         self.replan_waiting(number, out);
         self.settle(number, out);

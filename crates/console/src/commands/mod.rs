@@ -6,6 +6,7 @@ mod luns;
 mod remove;
 mod shelf_number;
 mod system;
+mod when;
 
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
@@ -81,6 +82,7 @@ pub(crate) fn run(
         Verb::Remove => return remove::remove(name, admin, options.force, operands),
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => system::ifstat(&mut report, admin),
+        Verb::When => when::when(&mut report, admin),
         Verb::Aoestats => system::aoestats(&mut report, admin, options.long),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),

@@ -21,6 +21,7 @@ pub(crate) struct FakeShelf {
     pub(crate) drives: Vec<DriveStatus>,
     pub(crate) luns: Vec<LunStatus>,
     pub(crate) ports: Vec<PortStatus>,
+    pub(crate) passes: Vec<shelf::plane::RunningPass>,
     made: u32,
 }
 
@@ -47,6 +48,7 @@ impl FakeShelf {
             drives: (0..16).map(drive).collect(),
             luns: Vec::new(),
             ports: vec![port],
+            passes: Vec::new(),
             made: 0,
         }
     }
@@ -149,6 +151,10 @@ impl Admin for FakeShelf {
         self.ports.clone()
     }
 
+    fn passes(&self) -> Vec<shelf::plane::RunningPass> {
+        self.passes.clone()
+    }
+
     fn counters(&self) -> Vec<shelf::plane::CounterGroup> {
         vec![
             shelf::plane::CounterGroup {
@@ -176,6 +182,7 @@ impl Admin for FakeShelf {
         let degraded = request.members.contains(&MemberChoice::Missing);
         let state = RaidState {
             failed: false,
+            initing: false,
             degraded,
         };
         let elements = self.elements(request);

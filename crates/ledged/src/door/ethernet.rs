@@ -62,7 +62,7 @@ pub(crate) fn serve(config: &Config, administration: &Administration) -> anyhow:
     let runner_wake = Arc::clone(&wake);
     let administration = administration.clone();
     spawn("cec-run", move || {
-        run_jobs(&job_receiver, &done_sender, &runner_wake, &administration)
+        run_jobs(&job_receiver, &done_sender, &runner_wake, &administration);
     })?;
     let mut server = Server::new(Identity::new(shelf, NAME));
     for (index, socket) in sockets.iter().enumerate() {
@@ -169,7 +169,7 @@ impl Door {
         loop {
             self.receive();
             while let Ok(done) = self.done.try_recv() {
-                self.finish(done);
+                self.finish(&done);
             }
             let now = self.now();
             self.server.tick(now);
@@ -268,7 +268,7 @@ impl Door {
         }
     }
 
-    fn finish(&mut self, done: Done) {
+    fn finish(&mut self, done: &Done) {
         if done.shelf != self.shelf {
             self.shelf = done.shelf;
             self.server.set_identity(Identity::new(done.shelf, NAME));

@@ -218,7 +218,10 @@ fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
         };
         (candidate.stored.generation, own) == (generation, record.clone())
     });
-    let is_dirty = freshest.superblock.resync() != Resync::Clean;
+    let (is_dirty, sync_from) = match freshest.superblock.resync() {
+        Resync::Clean => (false, 0),
+        Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
+    };
     let lun = Lun {
         number: LunNumber::new(record.lun)?,
         geometry: freshest.geometry,
@@ -230,6 +233,9 @@ fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
         events: freshest.superblock.events(),
         is_dirty,
         is_unsynced: is_dirty && freshest.geometry.level().is_redundant(),
+        sync_from,
+        sync_pass: 0,
+        is_sync_stopped: false,
         is_live: false,
         record,
     };

@@ -65,6 +65,8 @@ impl Manager {
             })?;
         }
         rounds.lun.is_live = true;
+        rounds.lun.sync_pass += 1;
+        rounds.lun.is_sync_stopped = false;
         if let Err(error) = self.attach_if_live(number) {
             if let Some(lun) = self.luns.get_mut(&number) {
                 lun.is_live = false;
@@ -187,17 +189,22 @@ impl Manager {
         }
     }
 
-    /// A LUN takes no more I/O, or never did: marks it clean if its mirrors are known to agree. When
-    /// that fails it stays dirty, which costs a resync and nothing else.
+    /// A LUN takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
+    /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
     pub(super) fn went_quiet(&mut self, number: LunNumber) {
         let Some(mut rounds) = self.rounds(number) else {
             return;
         };
         rounds.lun.is_live = false;
-        if !rounds.lun.is_dirty || rounds.lun.is_unsynced {
+        if !rounds.lun.is_dirty || (rounds.lun.is_unsynced && rounds.lun.sync_from == 0) {
             return;
         }
-        if let Err(reason) = rounds.superblocks(Resync::Clean) {
+        let resync = if rounds.lun.is_unsynced {
+            Resync::DirtyFrom(rounds.lun.sync_from)
+        } else {
+            Resync::Clean
+        };
+        if let Err(reason) = rounds.superblocks(resync) {
             self.notices
                 .push(format!("LUN {number} could not be marked clean: {reason}"));
         }

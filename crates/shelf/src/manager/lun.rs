@@ -4,7 +4,7 @@ use super::drives::Drives;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LunView, MemberView, PartView};
+use crate::plane::{LunView, MemberView, PartView, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
@@ -94,6 +94,12 @@ pub(super) struct Lun {
     pub(super) is_dirty: bool,
     /// Whether mirrors may differ.
     pub(super) is_unsynced: bool,
+    /// Unsynced mirrors agree before this sector of the LUN.
+    pub(super) sync_from: u64,
+    /// Number of the present or last pass over the mirrors.
+    pub(super) sync_pass: u64,
+    /// The last pass could not read everything: it is not tried again before the next start.
+    pub(super) is_sync_stopped: bool,
     /// Whether it is attached to the data path.
     pub(super) is_live: bool,
 }
@@ -146,10 +152,21 @@ impl Lun {
         absent.join(", ")
     }
 
+    /// Whether its mirrors are to be made equal.
+    fn wants_sync(&self) -> bool {
+        let present = self
+            .members
+            .iter()
+            .filter(|member| member.is_normal())
+            .count();
+        self.is_unsynced && !self.is_sync_stopped && self.can_serve() && present > 1
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
             failed,
+            initing: self.is_live && self.wants_sync(),
             degraded: !failed && self.is_redundant() && !self.all_normal(),
         }
     }
@@ -198,6 +215,7 @@ impl Lun {
             } => Some(MemberView {
                 drive: *drive,
                 data_offset_sectors: *data_offset_sectors,
+                in_sync: true,
             }),
             Member::Failed { .. } | Member::Missing => None,
         });
@@ -217,6 +235,10 @@ impl Lun {
                 geometry: self.geometry,
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
+                sync: self.wants_sync().then_some(SyncView {
+                    pass: self.sync_pass,
+                    start_lba: self.sync_from,
+                }),
             }],
             identify: Box::new(identify.build()),
             config_string: self.record.config_string.clone(),

@@ -154,6 +154,9 @@ impl Manager {
             events: 0,
             is_dirty: is_unsynced,
             is_unsynced,
+            sync_from: 0,
+            sync_pass: 0,
+            is_sync_stopped: false,
             is_live: false,
         }
     }

@@ -8,4 +8,5 @@ mod linux;
 mod making;
 mod memory;
 mod random;
+mod sync;
 mod world;

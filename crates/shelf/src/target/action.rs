@@ -130,6 +130,28 @@ pub enum Action {
         /// The I/O that failed.
         io: Io,
     },
+    /// Everything before `lba` of a part is synchronised: a place to go on from after a restart.
+    SyncReached {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// The place, in sectors of the part.
+        lba: u64,
+    },
+    /// A pass has come to the end of its part.
+    SyncEnded {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// Whether every range was read and written; if not, its members are not in sync.
+        complete: bool,
+    },
     /// The last attach or detach of this LUN has taken effect.
     Settled(LunNumber),
 }

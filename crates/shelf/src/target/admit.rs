@@ -292,6 +292,7 @@ impl Target {
             failed: false,
             unmapped: false,
             replans: 0,
+            pass: 0,
         };
         let may_run = kind == Kind::Flush
             || self.order.enter(

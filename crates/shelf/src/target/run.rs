@@ -1,6 +1,6 @@
 //! From an admitted command to I/O on drives, and back to an answer.
 
-use super::{Action, Body, Io, Kind, Operation, REPLANS_MAX, State, Target};
+use super::{Action, Body, Io, Kind, Operation, REPLANS_MAX, State, Target, sync};
 use crate::order::CommandIndex;
 use crate::plane::{LunView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
@@ -35,6 +35,7 @@ impl Target {
             }
             Kind::Read => plan_read(index, command.lba, command.sectors, 0, 0, &view, out),
             Kind::Write => plan_write(index, command.lba, command.sectors, &view, out),
+            Kind::Sync(phase) => sync::plan(index, phase, command.lba, command.sectors, &view, out),
         };
         let issued = out.len() - before;
         command.state = State::Running;
@@ -66,7 +67,10 @@ impl Target {
     /// An I/O failed: counts and reports it. Returns whether another copy is being read instead.
     #[cold]
     fn io_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
-        let command = &self.commands[usize::from(io.command)];
+        let command = &mut self.commands[usize::from(io.command)];
+        if command.kind == Kind::Sync(sync::Phase::Read) {
+            command.kind = Kind::Sync(sync::Phase::ReadAgain);
+        }
         out.push(Action::MemberError {
             lun: command.lun,
             io: *io,
@@ -99,6 +103,10 @@ impl Target {
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
         };
+        if let Kind::Sync(phase) = command.kind {
+            self.finish_step(index, phase, out);
+            return;
+        }
         let redundant = lun
             .view
             .parts
@@ -155,6 +163,7 @@ impl Target {
                 (Outcome::Success, Body::Empty)
             }
             (Kind::Flush, false) => (Outcome::Success, Body::Empty),
+            (Kind::Sync(_), _) => unreachable!("a step has nobody to answer"),
         };
         self.counters.ata_errors += u64::from(outcome != Outcome::Success);
         let head = command.head;
@@ -204,7 +213,7 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
 
 /// One read for each segment, of the copy after `attempt` others. Returns whether every segment has
 /// such a copy; if not, nothing is read.
-fn plan_read(
+pub(super) fn plan_read(
     index: CommandIndex,
     lba: u64,
     sectors: u32,
@@ -235,7 +244,8 @@ fn plan_read(
     mapped
 }
 
-/// One write for each segment and present member. Returns whether every segment has one.
+/// One write for each segment and present member. Returns whether every segment has one that is in
+/// sync: what only a member holds that nobody reads is lost.
 fn plan_write(
     index: CommandIndex,
     lba: u64,
@@ -245,21 +255,13 @@ fn plan_write(
 ) -> bool {
     let before = out.len();
     let mapped = for_each_segment(view, lba, sectors, |number, part, segment| {
-        let members = segment.mirrors.into_iter();
-        let written = members
-            .filter(|member| {
-                push_io(
-                    index,
-                    Operation::Write,
-                    (number, part),
-                    &segment,
-                    *member,
-                    0,
-                    out,
-                )
-            })
-            .count();
-        written > 0
+        let mut in_sync = false;
+        for member in segment.mirrors {
+            let place = (number, part);
+            in_sync |= push_io(index, Operation::Write, place, &segment, member, 0, out)
+                && is_in_sync(part, member);
+        }
+        in_sync
     });
     if !mapped {
         out.truncate(before);
@@ -268,7 +270,7 @@ fn plan_write(
 }
 
 /// Calls `act` for each segment of a range until it returns false; returns whether it never did.
-fn for_each_segment(
+pub(super) fn for_each_segment(
     view: &LunView,
     lba: u64,
     sectors: u32,
@@ -299,7 +301,7 @@ fn for_each_segment(
 }
 
 /// The present member to read a segment from, after `attempt` others failed.
-fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<u8> {
+pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<u8> {
     let copies = segment.mirrors.into_iter();
     let first = if part.mirrors_unsynced || segment.mirrors.copies < 2 {
         0
@@ -312,12 +314,17 @@ fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<u8> {
         .clone()
         .skip(first)
         .chain(copies.take(first))
-        .filter(|member| matches!(part.members.get(usize::from(*member)), Some(Some(_))))
+        .filter(|member| is_in_sync(part, *member))
         .nth(usize::from(attempt))
 }
 
+/// Whether a member is present and holds everything.
+fn is_in_sync(part: &PartView, member: u8) -> bool {
+    matches!(part.members.get(usize::from(member)), Some(Some(place)) if place.in_sync)
+}
+
 /// Adds an I/O, unless the member is gone.
-fn push_io(
+pub(super) fn push_io(
     command: CommandIndex,
     operation: Operation,
     (number, part): (u8, &PartView),

@@ -5,3 +5,4 @@ mod config;
 mod failure;
 mod fuzz;
 mod rig;
+mod sync;

@@ -252,6 +252,10 @@ impl DataPlane for CheckingPlane {
         Vec::new()
     }
 
+    fn passes(&self) -> Vec<crate::plane::RunningPass> {
+        Vec::new()
+    }
+
     fn advertise(&mut self, lun: LunNumber) {
         let mut log = self.log.lock().unwrap();
         assert!(

@@ -47,6 +47,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
         Some(MemberView {
             drive: DriveSlot(drive),
             data_offset_sectors: DATA_OFFSET,
+            in_sync: true,
         })
     };
     LunView {
@@ -58,6 +59,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
             geometry,
             members: (0..u16::from(members)).map(member).collect(),
             mirrors_unsynced: false,
+            sync: None,
         }],
         identify: Box::new([0x5a; 512]),
         config_string: Vec::new(),

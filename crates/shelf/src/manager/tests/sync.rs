@@ -1,0 +1,129 @@
+//! Resynchronisation, as the metadata and the views tell it.
+
+use super::world::{World, number};
+use crate::admin::{Admin, MakeRequest};
+use crate::manager::Manager;
+use crate::plane::SyncView;
+use raid::Level;
+use raid::md::Resync;
+
+const MIB: u64 = 2048;
+
+fn unsynced() -> (World, Manager) {
+    let world = World::new(&[2 * MIB; 3]);
+    let mut manager = world.start();
+    let request = MakeRequest {
+        clean: false,
+        ..world.request(0, Level::Raid1, &[0, 1, 2])
+    };
+    manager.make(&request).unwrap();
+    manager.online(number(0)).unwrap();
+    (world, manager)
+}
+
+fn sync(world: &World) -> Option<SyncView> {
+    world.view(0).unwrap().parts[0].sync
+}
+
+fn resync(world: &World) -> Resync {
+    world.image(0).superblock().unwrap().resync()
+}
+
+#[test]
+fn mirrors_that_were_synchronised_are_clean_after_an_orderly_stop() {
+    let (world, mut manager) = unsynced();
+    assert_eq!(
+        sync(&world),
+        Some(SyncView {
+            pass: 1,
+            start_lba: 0
+        })
+    );
+    assert_eq!(manager.luns()[0].parts[0].state.to_string(), "initing");
+    manager.sync_ended(number(0), 1, true);
+    assert_eq!(sync(&world), None);
+    assert!(!world.view(0).unwrap().parts[0].mirrors_unsynced);
+    assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
+    assert_eq!(
+        resync(&world),
+        Resync::DirtyFrom(0),
+        "writes may be in flight"
+    );
+    manager.shutdown();
+    assert_eq!(resync(&world), Resync::Clean);
+}
+
+#[test]
+fn a_pass_goes_on_after_an_orderly_stop_and_begins_anew_after_a_crash() {
+    let (world, mut manager) = unsynced();
+    manager.sync_reached(number(0), 1, 512);
+    let crashed = world.fork();
+    let _again = crashed.start();
+    assert_eq!(
+        sync(&crashed),
+        Some(SyncView {
+            pass: 1,
+            start_lba: 0
+        })
+    );
+    manager.shutdown();
+    assert_eq!(resync(&world), Resync::DirtyFrom(512));
+    let world = world.fork();
+    let mut manager = world.start();
+    assert_eq!(
+        sync(&world),
+        Some(SyncView {
+            pass: 1,
+            start_lba: 512
+        })
+    );
+    assert_eq!(resync(&world), Resync::DirtyFrom(0), "served again");
+    manager.offline(number(0)).unwrap();
+    manager.online(number(0)).unwrap();
+    assert_eq!(
+        sync(&world),
+        Some(SyncView {
+            pass: 2,
+            start_lba: 512
+        })
+    );
+}
+
+#[test]
+fn reports_of_an_older_pass_are_not_believed() {
+    let (world, mut manager) = unsynced();
+    manager.offline(number(0)).unwrap();
+    manager.sync_ended(number(0), 1, true);
+    manager.online(number(0)).unwrap();
+    manager.sync_ended(number(0), 1, true);
+    manager.sync_reached(number(0), 1, 512);
+    assert_eq!(
+        sync(&world),
+        Some(SyncView {
+            pass: 2,
+            start_lba: 0
+        })
+    );
+    assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+}
+
+#[test]
+fn an_incomplete_pass_leaves_the_mirrors_unsynced_until_the_next_start() {
+    let (world, mut manager) = unsynced();
+    manager.sync_ended(number(0), 1, false);
+    assert_eq!(sync(&world), None);
+    assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+    assert!(!manager.take_notices().is_empty());
+    manager.shutdown();
+    assert_eq!(resync(&world), Resync::DirtyFrom(0));
+}
+
+#[test]
+fn the_last_member_has_nobody_to_agree_with() {
+    let (world, mut manager) = unsynced();
+    manager.member_failed(number(0), 0, 1, "test").unwrap();
+    assert!(sync(&world).is_some());
+    manager.member_failed(number(0), 0, 2, "test").unwrap();
+    assert_eq!(sync(&world), None);
+    assert_eq!(manager.luns()[0].parts[0].state.to_string(), "degraded");
+}

@@ -1,0 +1,356 @@
+//! Passes over the mirrors of a part: resynchronisation and rebuild, beside client I/O.
+//!
+//! A pass walks a part from its start to its end in steps of [`STEP_SECTORS`]. A step is a command
+//! like any other: it takes a slot and stands in the order as a write of its range, so that no client
+//! write can fall between its reading and its writing. It reads the range from the member that
+//! clients read, and writes it to those that may differ.
+//!
+//! Invariants:
+//! * what [`Action::SyncReached`] reports is behind every step that is not done;
+//! * a pass ends complete only if every step read its range and wrote it wherever it was to go, under
+//!   one view: a step whose view changed in between reads again;
+//! * clients come first: while they have commands in flight a pass has at most [`STEPS_BUSY`] of its
+//!   own, which is its floor.
+
+use super::run::{for_each_segment, pick_copy, plan_read, push_io};
+use super::{Action, Command, Kind, Operation, PortIndex, REPLANS_MAX, State, Target};
+use crate::admin::LunNumber;
+use crate::order::{CommandIndex, Range};
+use crate::plane::{LunView, PartView, SyncProgress};
+use aoe::ATA_FRAME_BYTES;
+use std::sync::Arc;
+
+/// Sectors of a step: 8 KiB, half the smallest chunk.
+const STEP_SECTORS: u64 = 16;
+/// Steps in flight while clients are idle: enough to keep both ends of a mirror busy.
+const STEPS_IDLE: usize = 32;
+/// Steps in flight while clients have commands of their own.
+const STEPS_BUSY: usize = 2;
+/// Command slots that a pass leaves to clients.
+const SLOTS_RESERVED: usize = 128;
+/// Ranges without work that are passed over in one turn.
+const SKIPS_MAX: usize = 1024;
+/// Checkpoints of a pass.
+const CHECKPOINTS: u64 = 64;
+/// Checkpoints are not closer than this: 64 MiB.
+const CHECKPOINT_SECTORS_MIN: u64 = 131_072;
+
+/// What a step does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    Read,
+    /// A copy could not be read; another one is.
+    ReadAgain,
+    /// To the members that may differ from the one that was read.
+    Write,
+    /// To all members: the one that clients read could not be.
+    WriteAll,
+}
+
+/// A pass that is running, or has ended.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pass: u64,
+    part: u8,
+    /// First sector of the part in the LUN.
+    part_start: u64,
+    total: u64,
+    begun: u64,
+    next: u64,
+    /// Steps in flight, by where they begin in the part.
+    steps: Vec<u64>,
+    checkpoint: u64,
+    incomplete: bool,
+    ended: bool,
+}
+
+impl Job {
+    /// The pass that a view wants: the present one if it is the same.
+    pub(super) fn for_view(view: &LunView, present: Option<Self>) -> Option<Self> {
+        if !view.online {
+            return None;
+        }
+        let mut part_start = 0;
+        for (number, part) in (0u8..).zip(&view.parts) {
+            let total = part.geometry.capacity_sectors();
+            if let Some(sync) = part.sync {
+                if let Some(present) = present.filter(|job| job.pass == sync.pass) {
+                    return Some(present);
+                }
+                return Some(Self {
+                    pass: sync.pass,
+                    part: number,
+                    part_start,
+                    total,
+                    begun: sync.start_lba,
+                    next: sync.start_lba,
+                    steps: Vec::with_capacity(STEPS_IDLE),
+                    checkpoint: sync.start_lba,
+                    incomplete: false,
+                    ended: false,
+                });
+            }
+            part_start += total;
+        }
+        None
+    }
+
+    /// Everything before this is done.
+    fn low(&self) -> u64 {
+        self.steps.iter().copied().min().unwrap_or(self.next)
+    }
+
+    fn checkpoint_interval(&self) -> u64 {
+        (self.total / CHECKPOINTS).max(CHECKPOINT_SECTORS_MIN)
+    }
+
+    /// The next range that needs work, in sectors of the part; moves on behind it.
+    fn take_next(&mut self, part: &PartView) -> Option<(u64, u32)> {
+        let chunk = u64::from(part.geometry.chunk_sectors()).max(STEP_SECTORS);
+        for _ in 0..SKIPS_MAX {
+            if self.next >= self.total {
+                return None;
+            }
+            let start = self.next;
+            let chunk_end = (start / chunk + 1) * chunk;
+            let step = (self.total - start)
+                .min(STEP_SECTORS)
+                .min(chunk_end - start);
+            let Ok(sectors) = u32::try_from(step) else {
+                unreachable!("a step is short")
+            };
+            if needs_work(part, start, sectors) {
+                self.next += step;
+                return Some((start, sectors));
+            }
+            self.next = chunk_end.min(self.total);
+        }
+        None
+    }
+}
+
+/// Whether some member may differ in this range.
+fn needs_work(part: &PartView, lba: u64, sectors: u32) -> bool {
+    part.geometry.segments(lba, sectors).any(|segment| {
+        let source = pick_copy(part, &segment, 0);
+        segment
+            .mirrors
+            .into_iter()
+            .any(|member| is_target(part, member, source))
+    })
+}
+
+fn is_target(part: &PartView, member: u8, source: Option<u8>) -> bool {
+    match part.members.get(usize::from(member)) {
+        Some(Some(place)) => Some(member) != source && (part.mirrors_unsynced || !place.in_sync),
+        _ => false,
+    }
+}
+
+/// The I/O of a step. Returns whether its range can be served at all.
+pub(super) fn plan(
+    index: CommandIndex,
+    phase: Phase,
+    lba: u64,
+    sectors: u32,
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    match phase {
+        Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
+        Phase::Write | Phase::WriteAll => {
+            for_each_segment(view, lba, sectors, |number, part, segment| {
+                let source = pick_copy(part, &segment, 0);
+                for member in segment.mirrors {
+                    if phase == Phase::WriteAll || is_target(part, member, source) {
+                        push_io(
+                            index,
+                            Operation::Write,
+                            (number, part),
+                            &segment,
+                            member,
+                            0,
+                            out,
+                        );
+                    }
+                }
+                true
+            })
+        }
+    }
+}
+
+impl Target {
+    /// Starts steps of the passes that are to run. To be called once a turn; returns whether any was
+    /// started.
+    pub fn sync_step(&mut self, out: &mut Vec<Action>) -> bool {
+        if !self.has_passes {
+            return false;
+        }
+        let mut any = false;
+        self.has_passes = false;
+        for number in 0..=LunNumber::MAX {
+            while let Some((lba, sectors)) = self.next_step(number, out) {
+                self.start_step(number, lba, sectors, out);
+                any = true;
+            }
+            let lun = self.luns[usize::from(number)].as_ref();
+            let job = lun.and_then(|lun| lun.sync.as_ref());
+            self.has_passes |= job.is_some_and(|job| !job.ended);
+        }
+        any
+    }
+
+    /// How far the passes are.
+    #[must_use]
+    pub fn sync_progress(&self) -> Vec<SyncProgress> {
+        let running = self.luns.iter().flatten().filter_map(|lun| {
+            let job = lun.sync.as_ref().filter(|job| !job.ended)?;
+            Some(SyncProgress {
+                lun: lun.view.lun,
+                part: job.part,
+                pass: job.pass,
+                begun_sectors: job.begun,
+                done_sectors: job.low(),
+                total_sectors: job.total,
+            })
+        });
+        running.collect()
+    }
+
+    fn next_step(&mut self, number: u8, out: &mut Vec<Action>) -> Option<(u64, u32)> {
+        let lun = self.luns[usize::from(number)].as_mut()?;
+        let job = lun.sync.as_mut().filter(|job| !job.ended)?;
+        let clients = (lun.commands as usize).saturating_sub(job.steps.len());
+        let limit = if clients == 0 { STEPS_IDLE } else { STEPS_BUSY };
+        if job.steps.len() >= limit
+            || self.free.len() <= SLOTS_RESERVED.min(self.commands.len() / 2)
+        {
+            return None;
+        }
+        let part = lun.view.parts.get(usize::from(job.part))?;
+        let step = job.take_next(part);
+        if step.is_none() {
+            report(lun, out);
+        }
+        step
+    }
+
+    fn start_step(&mut self, number: u8, lba: u64, sectors: u32, out: &mut Vec<Action>) {
+        let Some(lun) = &mut self.luns[usize::from(number)] else {
+            return;
+        };
+        let Some(job) = &mut lun.sync else { return };
+        let Some(index) = self.free.pop() else { return };
+        job.steps.push(lba);
+        lun.commands += 1;
+        let range = Range {
+            lun: lun.view.lun,
+            lba: job.part_start + lba,
+            sectors: u64::from(sectors),
+            writes: true,
+        };
+        self.commands[usize::from(index)] = Command {
+            state: State::Waiting,
+            kind: Kind::Sync(Phase::Read),
+            lun: lun.view.lun,
+            port: PortIndex(0),
+            epoch: 0,
+            lba: range.lba,
+            sectors,
+            head: [0; ATA_FRAME_BYTES],
+            outstanding: 0,
+            failed: false,
+            unmapped: false,
+            replans: 0,
+            pass: job.pass,
+        };
+        if self.order.enter(index, range) {
+            self.ready.push(index);
+            self.run_ready(out);
+        }
+    }
+
+    /// The I/O of a phase is done: writes what was read, reads again, or ends the step.
+    pub(super) fn finish_step(&mut self, index: CommandIndex, phase: Phase, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
+            unreachable!("a LUN is kept while it has commands")
+        };
+        let changed = command.epoch != lun.epoch;
+        let ok = !command.failed && !command.unmapped;
+        let reads = matches!(phase, Phase::Read | Phase::ReadAgain);
+        let next = match phase {
+            // What was read, or where it went, may not be what the present view says.
+            _ if changed => Some(Phase::Read),
+            Phase::Read if ok => Some(Phase::Write),
+            Phase::ReadAgain if ok => Some(Phase::WriteAll),
+            _ if reads || ok || command.replans >= REPLANS_MAX => None,
+            Phase::Write | Phase::WriteAll | Phase::Read | Phase::ReadAgain => {
+                // A member failed the write: the view that answers this decides about it.
+                command.kind = Kind::Sync(Phase::Read);
+                command.replans += 1;
+                command.state = State::AwaitingView;
+                return;
+            }
+        };
+        lun.running_old -= u32::from(changed);
+        lun.running -= u32::from(!changed);
+        if let Some(next) = next {
+            command.kind = Kind::Sync(next);
+            let number = command.lun;
+            self.ready.push(index);
+            self.run_ready(out);
+            self.settle(number, out);
+        } else {
+            self.end_step(index, ok, out);
+        }
+    }
+
+    fn end_step(&mut self, index: CommandIndex, ok: bool, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let number = command.lun;
+        let (pass, lba) = (command.pass, command.lba);
+        command.state = State::Free;
+        self.free.push(index);
+        let ready = &mut self.ready;
+        self.order.leave(index, &mut |next| ready.push(next));
+        if let Some(lun) = &mut self.luns[usize::from(number.get())] {
+            lun.commands -= 1;
+            if let Some(job) = lun.sync.as_mut().filter(|job| job.pass == pass) {
+                let place = lba - job.part_start;
+                job.steps.retain(|step| *step != place);
+                job.incomplete |= !ok;
+            }
+            report(lun, out);
+        }
+        self.run_ready(out);
+        self.settle(number, out);
+    }
+}
+
+/// Reports a checkpoint that was reached, or the end.
+fn report(lun: &mut super::Lun, out: &mut Vec<Action>) {
+    let view = Arc::clone(&lun.view);
+    let Some(job) = lun.sync.as_mut().filter(|job| !job.ended) else {
+        return;
+    };
+    let (lun, part, pass, low) = (view.lun, job.part, job.pass, job.low());
+    if low >= job.total {
+        job.ended = true;
+        out.push(Action::SyncEnded {
+            lun,
+            part,
+            pass,
+            complete: !job.incomplete,
+        });
+    } else if !job.incomplete && low >= job.checkpoint + job.checkpoint_interval() {
+        job.checkpoint = low;
+        out.push(Action::SyncReached {
+            lun,
+            part,
+            pass,
+            lba: low,
+        });
+    }
+}
