@@ -9,7 +9,7 @@
 //! * a change is durable on the drives before it is reported, and a crash between any two writes
 //!   leaves the LUN as before or as after (the files of the changes say how);
 //! * a redundant LUN is marked dirty durably before it is served, and clean only when its mirrors
-//!   are known to agree; found dirty at start, it is never marked clean here (that takes a resync);
+//!   are known to agree: found dirty at start, only after a complete pass over them ([`sync`]);
 //! * that a member failed is durable on the survivors before a view without it is attached, so that
 //!   nothing is acknowledged that a restart would look for on the failed member;
 //! * the last copy of anything is never given up.
