@@ -64,7 +64,8 @@ done
 echo "namespaces $shelf_ns and $client_ns, disks and configuration in $dir"
 
 say "2. The shelf starts"
-ip netns exec "$shelf_ns" "$bin/ledged" --config "$dir/ledge.toml" >"$dir/ready" 2>"$dir/log" &
+# In a session of its own: Ctrl-C stops the client first, which then still gets its answers.
+setsid ip netns exec "$shelf_ns" "$bin/ledged" --config "$dir/ledge.toml" >"$dir/ready" 2>"$dir/log" &
 ledged=$!
 for _ in $(seq 100); do
     grep -q ready "$dir/ready" && break

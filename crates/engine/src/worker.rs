@@ -9,7 +9,7 @@ use disk::{Drive, Executor};
 use port::{Port, TransmitError};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::plane::RunningPass;
+use shelf::plane::{Detached, RunningPass};
 use shelf::target::{Action, Body, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
 use std::io;
@@ -43,7 +43,7 @@ pub struct WorkerOptions {
 #[derive(Debug)]
 struct Outbox {
     events: Sender<FromWorker>,
-    settled: Sender<LunNumber>,
+    settled: Sender<(LunNumber, Detached)>,
 }
 
 /// A worker on its own thread.
@@ -272,7 +272,12 @@ impl Worker {
                     self.unsaid.push_back(FromWorker::MemberError { lun, io });
                 }
                 // Nobody listens any more when the administration has given up waiting.
-                Action::Settled(lun) => drop(self.outbox.settled.send(lun)),
+                Action::Settled {
+                    lun,
+                    mirrors_differ,
+                } => {
+                    drop(self.outbox.settled.send((lun, Detached { mirrors_differ })));
+                }
             }
         }
         self.actions = actions;

@@ -4,7 +4,7 @@ use crate::message::{FromWorker, ToWorker, WorkerReport};
 use crate::wake::Wake;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use shelf::admin::LunNumber;
-use shelf::plane::{CounterGroup, DataPlane, LunView, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How long a worker may take to settle a change: longer than any drive may take for an I/O.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the workers may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a worker may take to tell its counters.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,7 +24,7 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct WorkerHandle {
     pub(crate) to_worker: Sender<ToWorker>,
     pub(crate) events: Receiver<FromWorker>,
-    pub(crate) settled: Receiver<LunNumber>,
+    pub(crate) settled: Receiver<(LunNumber, Detached)>,
     pub(crate) wake: Wake,
     pub(crate) thread: JoinHandle<()>,
 }
@@ -35,10 +38,10 @@ impl WorkerHandle {
         Ok(())
     }
 
-    fn wait_settled(&self, lun: LunNumber, deadline: Instant) -> Result<(), String> {
+    fn wait_settled(&self, lun: LunNumber, deadline: Instant) -> Result<Detached, String> {
         loop {
             match self.settled.recv_deadline(deadline) {
-                Ok(settled) if settled == lun => return Ok(()),
+                Ok((settled, detached)) if settled == lun => return Ok(detached),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(format!(
@@ -107,18 +110,21 @@ impl Workers {
         for worker in &workers {
             drop(worker.say(ToWorker::Stop));
         }
+        let deadline = Instant::now() + STOP_TIMEOUT;
         for worker in workers {
             // Keep its channel empty while it drains.
-            while !worker.thread.is_finished() {
+            while !worker.thread.is_finished() && Instant::now() < deadline {
                 drop(worker.events.recv_timeout(Duration::from_millis(5)));
             }
-            if worker.thread.join().is_err() {
+            if !worker.thread.is_finished() {
+                tracing::error!("a worker does not end: a drive does not answer");
+            } else if worker.thread.join().is_err() {
                 tracing::error!("a worker panicked");
             }
         }
     }
 
-    fn change(&self, lun: LunNumber, message: &ToWorker) -> Result<(), String> {
+    fn change(&self, lun: LunNumber, message: &ToWorker) -> Result<Detached, String> {
         let workers = self.lock();
         for worker in workers.iter() {
             // Answers to a change that was given up.
@@ -126,18 +132,20 @@ impl Workers {
             worker.say(message.clone())?;
         }
         let deadline = Instant::now() + SETTLE_TIMEOUT;
-        workers
-            .iter()
-            .try_for_each(|worker| worker.wait_settled(lun, deadline))
+        let mut detached = Detached::default();
+        for worker in workers.iter() {
+            detached.mirrors_differ |= worker.wait_settled(lun, deadline)?.mirrors_differ;
+        }
+        Ok(detached)
     }
 }
 
 impl DataPlane for Workers {
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
-        self.change(view.lun, &ToWorker::Attach(view))
+        self.change(view.lun, &ToWorker::Attach(view)).map(|_| ())
     }
 
-    fn detach(&mut self, lun: LunNumber) -> Result<(), String> {
+    fn detach(&mut self, lun: LunNumber) -> Result<Detached, String> {
         self.change(lun, &ToWorker::Detach(lun))
     }
 

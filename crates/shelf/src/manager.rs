@@ -141,7 +141,10 @@ impl Manager {
             .collect();
         for number in online {
             match self.plane.detach(number) {
-                Ok(()) => self.went_quiet(number),
+                Ok(detached) => {
+                    self.note_detached(number, detached);
+                    self.went_quiet(number);
+                }
                 Err(reason) => self.notices.push(format!(
                     "LUN {number} was not stopped and stays marked dirty: {reason}"
                 )),

@@ -104,7 +104,7 @@ pub trait DataPlane: Send {
     ///
     /// # Errors
     /// As [`DataPlane::attach`].
-    fn detach(&mut self, lun: LunNumber) -> Result<(), String>;
+    fn detach(&mut self, lun: LunNumber) -> Result<Detached, String>;
 
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
@@ -115,6 +115,14 @@ pub trait DataPlane: Send {
 
     /// The passes that are running.
     fn passes(&self) -> Vec<RunningPass>;
+}
+
+/// How a LUN was when it was let go.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Detached {
+    /// A write to mirrors was answered with a fault: some may hold it and others not, and nothing else
+    /// tells.
+    pub mirrors_differ: bool,
 }
 
 /// What one part of the data path has counted.

@@ -49,8 +49,9 @@ pub const BUFFER_COUNT: u16 = 64;
 /// The firmware word of config replies: constant per release.
 pub const FIRMWARE_VERSION: u16 = 0x0001;
 
-/// How often a write is planned anew after a member failed it, before it is answered with a fault.
-const REPLANS_MAX: u8 = 3;
+/// How often a write is planned anew after members failed it, before it is answered with a fault: more
+/// often than there are members to fail.
+const REPLANS_MAX: u8 = 40;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -110,6 +111,8 @@ struct Lun {
     /// An attach or detach waits to be reported.
     settling: bool,
     detaching: bool,
+    /// A write to mirrors was answered with a fault.
+    mirrors_differ: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
 }
@@ -195,6 +198,7 @@ impl Target {
                     running: 0,
                     settling: true,
                     detaching: false,
+                    mirrors_differ: false,
                     sync: None,
                 });
             }
@@ -218,7 +222,10 @@ impl Target {
     /// Forgets a LUN. Reports [`Action::Settled`] when none of its commands is left.
     pub fn detach(&mut self, number: LunNumber, out: &mut Vec<Action>) {
         match &self.luns[usize::from(number.get())] {
-            None => out.push(Action::Settled(number)),
+            None => out.push(Action::Settled {
+                lun: number,
+                mirrors_differ: false,
+            }),
             Some(lun) => {
                 let offline = LunView {
                     online: false,
@@ -268,10 +275,14 @@ impl Target {
         };
         if lun.settling && settled {
             lun.settling = false;
+            let mirrors_differ = lun.mirrors_differ;
             if lun.detaching {
                 *slot = None;
             }
-            out.push(Action::Settled(number));
+            out.push(Action::Settled {
+                lun: number,
+                mirrors_differ,
+            });
         }
     }
 }

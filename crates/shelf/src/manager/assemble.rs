@@ -237,6 +237,7 @@ fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
         sync_pass: 0,
         is_sync_stopped: false,
         is_live: false,
+        is_view_stale: false,
         record,
     };
     Some(Set {

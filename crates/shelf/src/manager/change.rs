@@ -10,6 +10,7 @@
 
 use super::{LunNumber, Manager};
 use crate::admin::AdminError;
+use crate::plane::Detached;
 use raid::md::Resync;
 use raid::record::Record;
 
@@ -168,15 +169,30 @@ impl Manager {
 
     /// Takes a LUN from the data path.
     fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        self.plane.detach(number).map_err(|reason| {
-            AdminError::Io(format!(
-                "the workers did not let go of LUN {number}: {reason}"
-            ))
-        })?;
+        match self.plane.detach(number) {
+            Ok(detached) => {
+                self.note_detached(number, detached);
+                Ok(())
+            }
+            Err(reason) => {
+                // Half-way out is nowhere: it is served as before.
+                self.resume(number, true);
+                Err(AdminError::Io(format!(
+                    "the workers did not let go of LUN {number}: {reason}"
+                )))
+            }
+        }
+    }
+
+    /// A LUN is out of the data path.
+    pub(super) fn note_detached(&mut self, number: LunNumber, detached: Detached) {
         if let Some(lun) = self.luns.get_mut(&number) {
             lun.is_live = false;
+            if detached.mirrors_differ && lun.is_redundant() {
+                lun.is_unsynced = true;
+                lun.sync_from = 0;
+            }
         }
-        Ok(())
     }
 
     /// Serves a LUN again that could not be changed.

@@ -37,6 +37,10 @@ impl Manager {
             let text = format!("element {number}.{part}.{member} does not exist");
             return Err(AdminError::Io(text));
         };
+        if !present.is_normal() && !rounds.lun.is_view_stale {
+            // An I/O of an older view: its command has seen the present one, or will.
+            return Ok(MemberFailure::GivenUp);
+        }
         let decided = if !present.is_normal() {
             Ok(MemberFailure::GivenUp)
         } else if rounds.lun.is_redundant() && rounds.lun.can_serve_without(&[member]) {
@@ -68,7 +72,11 @@ impl Manager {
         if !lun.is_live {
             return Ok(());
         }
-        self.plane.attach(lun.view(shelf).into()).map_err(|reason| {
+        let attached = self.plane.attach(lun.view(shelf).into());
+        if let Some(lun) = self.luns.get_mut(&number) {
+            lun.is_view_stale = attached.is_err();
+        }
+        attached.map_err(|reason| {
             AdminError::Io(format!("the workers did not take LUN {number}: {reason}"))
         })
     }

@@ -102,6 +102,8 @@ pub(super) struct Lun {
     pub(super) is_sync_stopped: bool,
     /// Whether it is attached to the data path.
     pub(super) is_live: bool,
+    /// The workers did not take its last view.
+    pub(super) is_view_stale: bool,
 }
 
 impl Lun {

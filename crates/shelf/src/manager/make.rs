@@ -158,6 +158,7 @@ impl Manager {
             sync_pass: 0,
             is_sync_stopped: false,
             is_live: false,
+            is_view_stale: false,
         }
     }
 

@@ -152,6 +152,12 @@ pub enum Action {
         /// Whether every range was read and written; if not, its members are not in sync.
         complete: bool,
     },
-    /// The last attach or detach of this LUN has taken effect.
-    Settled(LunNumber),
+    /// The last attach or detach of a LUN has taken effect.
+    Settled {
+        /// The LUN.
+        lun: LunNumber,
+        /// A write to mirrors was answered with a fault since the LUN was attached first: some may
+        /// hold it and others not.
+        mirrors_differ: bool,
+    },
 }

@@ -199,8 +199,8 @@ impl Target {
                 None
             }
             ata::Command::Flush => {
-                self.counters.flushes += 1;
-                self.admit(incoming, registers, view, Kind::Flush, 0, 0, out)
+                self.admit(incoming, registers, view, Kind::Flush, 0, 0, out);
+                None
             }
             ata::Command::Read { lba, count } => {
                 self.transfer(incoming, registers, view, Kind::Read, lba, count, out)
@@ -243,12 +243,6 @@ impl Target {
         {
             Outcome::OutOfRange // rows 87, 88
         } else {
-            let (reads, writes) = (
-                u64::from(kind == Kind::Read),
-                u64::from(kind == Kind::Write),
-            );
-            self.counters.reads += reads;
-            self.counters.writes += writes;
             let command = self.admit(incoming, registers, view, kind, lba, count, out);
             return if kind == Kind::Write { command } else { None };
         };
@@ -271,12 +265,11 @@ impl Target {
         count: u8,
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let Some(index) = self.free.pop() else {
-            self.counters.no_buffer += 1;
-            return None;
-        };
-        if let Some(lun) = &mut self.luns[usize::from(view.lun.get())] {
-            lun.commands += 1;
+        let index = self.take_slot(view)?;
+        match kind {
+            Kind::Read => self.counters.reads += 1,
+            Kind::Write => self.counters.writes += 1,
+            Kind::Flush | Kind::Sync(_) => self.counters.flushes += 1,
         }
         let command = &mut self.commands[usize::from(index)];
         *command = Command {
@@ -311,6 +304,20 @@ impl Target {
             self.counters.overlaps += 1;
         }
         Some(index)
+    }
+
+    /// A command slot for a LUN. The last eighth of them is for LUNs that hold less than that, so that
+    /// one whose drives stall cannot take them all (conformance row 121).
+    fn take_slot(&mut self, view: &LunView) -> Option<CommandIndex> {
+        let reserve = self.commands.len() / 8;
+        let lun = self.luns[usize::from(view.lun.get())].as_mut()?;
+        let fair = self.free.len() > reserve || (lun.commands as usize) < reserve;
+        let index = if fair { self.free.pop() } else { None };
+        match index {
+            Some(_) => lun.commands += 1,
+            None => self.counters.no_buffer += 1,
+        }
+        index
     }
 
     fn reply_ata(

@@ -128,6 +128,9 @@ impl Target {
         let Some(lun) = &self.luns[usize::from(change.lun.get())] else {
             return;
         };
+        if !lun.view.online {
+            return;
+        }
         let view = Arc::clone(&lun.view);
         let error = match decision {
             ConfigDecision::Stored => None,

@@ -75,14 +75,16 @@ impl Target {
             lun: command.lun,
             io: *io,
         });
-        if io.operation != Operation::Read {
-            self.counters.drive_write_errors += 1;
-            return false;
-        }
-        self.counters.drive_read_errors += 1;
         let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
             return false;
         };
+        if io.operation != Operation::Read {
+            self.counters.drive_write_errors += 1;
+            // Nobody can take over from the last copy: there is nothing to wait for.
+            command.unmapped |= is_last_copy(&lun.view, io);
+            return false;
+        }
+        self.counters.drive_read_errors += 1;
         let view = Arc::clone(&lun.view);
         let lba = command.lba + u64::from(io.offset_sectors);
         let attempt = io.attempt + 1;
@@ -115,6 +117,8 @@ impl Target {
         let another_try = command.failed
             && command.kind != Kind::Read
             && redundant
+            && !command.unmapped
+            && lun.view.online
             && command.replans < REPLANS_MAX;
         if another_try {
             command.state = State::AwaitingView;
@@ -122,14 +126,17 @@ impl Target {
             if command.epoch != lun.epoch {
                 // The answer to the failure came before the command's other I/O was done.
                 lun.running_old -= 1;
+                let number = command.lun;
                 self.ready.push(index);
                 self.run_ready(out);
+                self.settle(number, out);
             }
             return;
         }
         lun.running_old -= u32::from(command.epoch != lun.epoch);
         lun.running -= u32::from(command.epoch == lun.epoch);
         lun.commands -= 1;
+        lun.mirrors_differ |= redundant && command.kind == Kind::Write && command.failed;
         let view = Arc::clone(&lun.view);
         let number = command.lun;
         self.answer(index, &view, out);
@@ -224,7 +231,7 @@ pub(super) fn plan_read(
 ) -> bool {
     let before = out.len();
     let mapped = for_each_segment(view, lba, sectors, |number, part, mut segment| {
-        let Some(member) = pick_copy(part, &segment, attempt) else {
+        let Some((attempt, member)) = pick_copy(part, &segment, attempt) else {
             return false;
         };
         segment.offset_sectors += base_sectors;
@@ -300,8 +307,9 @@ pub(super) fn for_each_segment(
     false
 }
 
-/// The present member to read a segment from, after `attempt` others failed.
-pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<u8> {
+/// The first present member to read a segment from, from place `attempt` of the order in which its
+/// copies are tried, with its place. Places do not move when a member is given up meanwhile.
+pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<(u8, u8)> {
     let copies = segment.mirrors.into_iter();
     let first = if part.mirrors_unsynced || segment.mirrors.copies < 2 {
         0
@@ -314,8 +322,22 @@ pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Opti
         .clone()
         .skip(first)
         .chain(copies.take(first))
-        .filter(|member| is_in_sync(part, *member))
-        .nth(usize::from(attempt))
+        .zip(0u8..)
+        .skip(usize::from(attempt))
+        .find(|(member, _)| is_in_sync(part, *member))
+        .map(|(member, place)| (place, member))
+}
+
+/// Whether no other member holds what the member of this I/O holds.
+fn is_last_copy(view: &LunView, io: &Io) -> bool {
+    view.parts.get(usize::from(io.part)).is_some_and(|part| {
+        let mut sets = part.geometry.mirror_sets();
+        let own = sets.find(|set| set.into_iter().any(|member| member == io.member));
+        own.is_some_and(|set| {
+            set.into_iter()
+                .all(|member| member == io.member || !is_in_sync(part, member))
+        })
+    })
 }
 
 /// Whether a member is present and holds everything.

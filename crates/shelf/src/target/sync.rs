@@ -132,7 +132,7 @@ impl Job {
 /// Whether some member may differ in this range.
 fn needs_work(part: &PartView, lba: u64, sectors: u32) -> bool {
     part.geometry.segments(lba, sectors).any(|segment| {
-        let source = pick_copy(part, &segment, 0);
+        let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
         segment
             .mirrors
             .into_iter()
@@ -160,7 +160,7 @@ pub(super) fn plan(
         Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
         Phase::Write | Phase::WriteAll => {
             for_each_segment(view, lba, sectors, |number, part, segment| {
-                let source = pick_copy(part, &segment, 0);
+                let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
                 for member in segment.mirrors {
                     if phase == Phase::WriteAll || is_target(part, member, source) {
                         push_io(
@@ -285,7 +285,14 @@ impl Target {
             _ if changed => Some(Phase::Read),
             Phase::Read if ok => Some(Phase::Write),
             Phase::ReadAgain if ok => Some(Phase::WriteAll),
-            _ if reads || ok || command.replans >= REPLANS_MAX => None,
+            _ if reads
+                || ok
+                || command.unmapped
+                || !lun.view.online
+                || command.replans >= REPLANS_MAX =>
+            {
+                None
+            }
             Phase::Write | Phase::WriteAll | Phase::Read | Phase::ReadAgain => {
                 // A member failed the write: the view that answers this decides about it.
                 command.kind = Kind::Sync(Phase::Read);

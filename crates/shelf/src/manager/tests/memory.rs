@@ -2,7 +2,7 @@
 
 use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
-use crate::plane::{DataPlane, DriveError, LunView, MetadataDrive};
+use crate::plane::{DataPlane, Detached, DriveError, LunView, MetadataDrive};
 use aoe::Shelf;
 use raid::md::{Resync, Role, Superblock};
 use std::collections::BTreeMap;
@@ -152,6 +152,8 @@ pub(super) struct PlaneLog {
     pub(super) told: Vec<Told>,
     pub(super) views: BTreeMap<LunNumber, Arc<LunView>>,
     pub(super) refuses: bool,
+    /// What the data path says of mirrors when it lets go of a LUN.
+    pub(super) mirrors_differ: bool,
 }
 
 pub(super) struct CheckingPlane {
@@ -236,7 +238,7 @@ impl DataPlane for CheckingPlane {
         Ok(())
     }
 
-    fn detach(&mut self, lun: LunNumber) -> Result<(), String> {
+    fn detach(&mut self, lun: LunNumber) -> Result<Detached, String> {
         let mut log = self.log.lock().unwrap();
         if log.refuses {
             return Err("the workers hang".to_owned());
@@ -244,7 +246,9 @@ impl DataPlane for CheckingPlane {
         log.told.push(Told::Detach(lun));
         log.views
             .remove(&lun)
-            .map(|_| ())
+            .map(|_| Detached {
+                mirrors_differ: log.mirrors_differ,
+            })
             .ok_or_else(|| "not attached".to_owned())
     }
 

@@ -127,3 +127,20 @@ fn the_last_member_has_nobody_to_agree_with() {
     assert_eq!(sync(&world), None);
     assert_eq!(manager.luns()[0].parts[0].state.to_string(), "degraded");
 }
+
+#[test]
+fn mirrors_that_were_left_different_are_not_marked_clean() {
+    let (world, mut manager) = unsynced();
+    manager.sync_ended(number(0), 1, true);
+    world.log.lock().unwrap().mirrors_differ = true;
+    manager.offline(number(0)).unwrap();
+    assert_eq!(resync(&world), Resync::DirtyFrom(0));
+    manager.online(number(0)).unwrap();
+    assert_eq!(
+        sync(&world),
+        Some(SyncView {
+            pass: 2,
+            start_lba: 0
+        })
+    );
+}

@@ -283,12 +283,10 @@ fn rows_110_and_112_too_many_requests_are_dropped_and_service_goes_on() {
     for _ in 0..10_000 {
         rig.deliver(0, &request);
     }
-    assert_eq!(
-        rig.target.counters().no_buffer,
-        10_000 - u64::from(rig.commands)
-    );
+    let admitted = u64::from(rig.commands) * 7 / 8;
+    assert_eq!(rig.target.counters().no_buffer, 10_000 - admitted);
     rig.drain();
-    assert_eq!(rig.sent.len(), usize::from(rig.commands));
+    assert_eq!(rig.sent.len() as u64, admitted);
     assert_eq!(rig.target.commands_in_flight(), 0);
     assert!(rig.read(0, 16)[36..] == pattern(9, 16));
 }
@@ -305,7 +303,7 @@ fn row_115_an_offline_lun_is_silent_after_what_was_admitted() {
     assert!(rig.events.is_empty(), "not settled while commands are left");
     rig.drain();
     assert_eq!(rig.sent.len(), 2);
-    assert!(matches!(rig.events[..], [Action::Settled(_)]));
+    assert!(matches!(rig.events[..], [Action::Settled { .. }]));
     for command in 0..=5 {
         assert!(rig.ask(&frame(&header(command), &[0; 40])).is_empty());
     }
@@ -313,7 +311,7 @@ fn row_115_an_offline_lun_is_silent_after_what_was_admitted() {
     assert!(rig.read(0, 1)[36..] == pattern(2, 1));
     rig.events.clear();
     rig.detach(0);
-    assert!(matches!(rig.events[..], [Action::Settled(_)]));
+    assert!(matches!(rig.events[..], [Action::Settled { .. }]));
     assert!(rig.ask(&ata(0xec, 0, 0, 1, &[])).is_empty());
 }
 

@@ -180,7 +180,7 @@ fn an_offline_lun_has_no_pass() {
     rig.detach(0);
     assert!(rig.events.is_empty(), "steps in flight are waited for");
     rig.drain();
-    assert!(matches!(rig.events[..], [Action::Settled(_)]));
+    assert!(matches!(rig.events[..], [Action::Settled { .. }]));
     assert!(!step(&mut rig));
 }
 
