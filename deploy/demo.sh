@@ -8,7 +8,7 @@ set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 bin=$(realpath "${1:?directory of the binaries}")
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP" >&2; exit 1; }
+    command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP: run it as root, or install sudo" >&2; exit 1; }
     exec sudo --preserve-env=CI "$0" "$@"
 fi
 
@@ -18,14 +18,17 @@ dir=""
 ledged=""
 
 cleanup() {
+    # First: bash that gets SIGINT while it starts a pipeline gives the pipeline's status to the
+    # first command here, and set -e would end the cleanup with it.
+    set +e
     trap '' HUP INT PIPE TERM
     if [ -n "$ledged" ]; then
-        kill "$ledged" 2>/dev/null || true
-        wait "$ledged" 2>/dev/null || true
+        kill "$ledged" 2>/dev/null
+        wait "$ledged" 2>/dev/null
     fi
     for ns in "$shelf_ns" "$client_ns"; do
-        ip netns pids "$ns" 2>/dev/null | xargs -r kill -9 2>/dev/null || true
-        ip netns del "$ns" 2>/dev/null || true
+        ip netns pids "$ns" 2>/dev/null | xargs -r kill -9 2>/dev/null
+        ip netns del "$ns" 2>/dev/null
     done
     [ -z "$dir" ] || rm -rf "$dir"
 }

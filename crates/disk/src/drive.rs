@@ -235,15 +235,16 @@ fn open_direct(path: &Path, block: bool) -> Result<(File, Option<String>), OpenE
         Ok((file, None))
     } else {
         drop(file);
-        buffered("O_DIRECT of this file system wants more than 512-byte sectors")
+        buffered("O_DIRECT of this file system wants more than 512-byte alignment")
     }
 }
 
-/// The offset alignment that direct I/O needs, where the kernel tells it.
+/// The alignment that direct I/O needs of offsets and of memory, where the kernel tells it.
 fn direct_io_align(file: &File) -> Option<u32> {
     let wanted = StatxFlags::from_bits_retain(rustix::fs::StatxFlags::DIOALIGN.bits());
     let statx = rustix::fs::statx(file.as_fd(), "", AtFlags::EMPTY_PATH, wanted).ok()?;
-    (statx.stx_mask & wanted.bits() != 0).then_some(statx.stx_dio_offset_align)
+    let align = statx.stx_dio_offset_align.max(statx.stx_dio_mem_align);
+    (statx.stx_mask & wanted.bits() != 0).then_some(align)
 }
 
 fn claim_file(path: &Path, file: &File) -> Result<(), OpenError> {

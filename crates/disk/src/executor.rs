@@ -61,7 +61,7 @@ pub struct Executor {
     drives: Vec<Option<(Arc<Drive>, Place)>>,
     pending: Box<[Option<Pending>]>,
     free: Vec<u16>,
-    waiting: VecDeque<Io>,
+    waiting: VecDeque<Pending>,
     /// Reads of memory drives into buffers that the kernel is filling elsewhere.
     deferred: VecDeque<Io>,
     done: VecDeque<(Io, bool)>,
@@ -164,7 +164,9 @@ impl Executor {
     /// Takes an I/O. It starts with the next [`Executor::kick`] at the latest.
     pub fn submit(&mut self, io: Io) {
         match self.drives.get(usize::from(io.drive.0)) {
-            Some(Some((_, Place::Ram))) if !self.ring.is_idle(io.command) => {
+            Some(Some((_, Place::Ram)))
+                if io.operation == Operation::Read && !self.ring.is_idle(io.command) =>
+            {
                 self.deferred.push_back(io);
             }
             Some(Some((drive, Place::Ram))) => {
@@ -174,8 +176,9 @@ impl Executor {
             }
             Some(Some((_, Place::File(file)))) => {
                 let file = *file;
-                if !self.waiting.is_empty() || !self.start(Pending { io, attempts: 0 }, file) {
-                    self.waiting.push_back(io);
+                let pending = Pending { io, attempts: 0 };
+                if !self.waiting.is_empty() || !self.start(pending, file) {
+                    self.waiting.push_back(pending);
                 }
             }
             _ => self.done.push_back((io, false)),
@@ -220,12 +223,12 @@ impl Executor {
     }
 
     fn start_waiting(&mut self) {
-        while let Some(io) = self.waiting.front().copied() {
-            let Some(Some((_, Place::File(file)))) = self.drives.get(usize::from(io.drive.0))
-            else {
+        while let Some(pending) = self.waiting.front().copied() {
+            let drive = usize::from(pending.io.drive.0);
+            let Some(Some((_, Place::File(file)))) = self.drives.get(drive) else {
                 unreachable!("only file I/O waits")
             };
-            if !self.start(Pending { io, attempts: 0 }, *file) {
+            if !self.start(pending, *file) {
                 return;
             }
             self.waiting.pop_front();
@@ -285,9 +288,10 @@ impl Executor {
             else {
                 unreachable!("only file I/O completes")
             };
-            if self.start(pending, *file) {
-                return None;
+            if !self.start(pending, *file) {
+                self.waiting.push_front(pending);
             }
+            return None;
         }
         Some((io, false))
     }

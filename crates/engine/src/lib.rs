@@ -17,6 +17,6 @@ mod wake;
 mod worker;
 mod workers;
 
-pub use message::{FromWorker, ToWorker, WorkerReport};
+pub use message::{EngineCounters, FromWorker, ToWorker, WorkerReport};
 pub use worker::{Worker, WorkerOptions, spawn};
 pub use workers::{WorkerHandle, Workers};

@@ -59,6 +59,17 @@ pub enum FromWorker {
     Broken(String),
 }
 
+/// What a worker counts itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct EngineCounters {
+    /// Replies that had to wait because their port had no room.
+    pub transmit_waits: u64,
+    /// Replies given up because their port takes nothing.
+    pub replies_dropped: u64,
+    /// Config changes given up because too many were waiting for a decision.
+    pub configs_dropped: u64,
+}
+
 /// What a worker has counted.
 #[derive(Clone, Debug)]
 pub struct WorkerReport {
@@ -72,8 +83,8 @@ pub struct WorkerReport {
     pub commands_in_flight: usize,
     /// I/Os submitted and not done.
     pub ios_in_flight: usize,
-    /// Frames that could not leave because the port had no room, since the start.
-    pub transmit_waits: u64,
+    /// Its own counters.
+    pub engine: EngineCounters,
 }
 
 impl WorkerReport {
@@ -83,7 +94,9 @@ impl WorkerReport {
         let mut target = self.target.rows();
         target.push(("commands_in_flight", self.commands_in_flight as u64));
         target.push(("ios_in_flight", self.ios_in_flight as u64));
-        target.push(("transmit_waits", self.transmit_waits));
+        target.push(("transmit_waits", self.engine.transmit_waits));
+        target.push(("replies_dropped", self.engine.replies_dropped));
+        target.push(("configs_dropped", self.engine.configs_dropped));
         let mut groups = vec![CounterGroup {
             name: "target".to_owned(),
             counters: target,

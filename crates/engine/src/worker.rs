@@ -1,16 +1,19 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
-use crate::message::{FromWorker, ToWorker, WorkerReport};
+mod messages;
+mod replies;
+
+use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
-use aoe::{ATA_FRAME_BYTES, SECTOR_BYTES};
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use aoe::ATA_FRAME_BYTES;
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Executor};
-use port::{Port, TransmitError};
+use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::plane::{Detached, RunningPass};
-use shelf::target::{Action, Body, PortIndex, PortView, Reply, Target};
+use shelf::plane::Detached;
+use shelf::target::{Action, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -25,6 +28,15 @@ const SLEEP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
+
+/// Sleep while a port is full: nothing tells when it has room again.
+const PORT_RETRY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+
+/// Errors in a row after which a port is taken for gone.
+const PORT_ERRORS_MAX: u32 = 64;
 
 /// How a worker is set up.
 #[derive(Clone, Debug)]
@@ -58,14 +70,21 @@ pub struct Worker {
     wake: Wake,
     /// What the target asked for and is not carried out yet; empty between stages.
     actions: Vec<Action>,
-    /// Replies that found no room in their port, in order.
-    unsent: VecDeque<Reply>,
+    /// For each port the replies that found no room in it, in order.
+    unsent: Box<[VecDeque<Reply>]>,
+    /// For each port how often it reported an error since its last frame.
+    errors_in_row: Box<[u32]>,
+    /// A port has not taken everything that was queued in it.
+    port_is_full: bool,
     /// Messages that found no room in the channel, in order.
     unsaid: VecDeque<FromWorker>,
-    transmit_waits: u64,
+    /// Config changes that the administration has not decided.
+    configs_undecided: usize,
+    counted: EngineCounters,
     /// When the passes over mirrors began.
     passes: Vec<(LunNumber, u64, Instant)>,
-    stopping: bool,
+    /// Told to end, and when to give up on ports that take nothing.
+    stopping: Option<Instant>,
 }
 
 /// Starts a worker. `pin` is called on its thread with the core to pin it to.
@@ -134,6 +153,8 @@ impl Worker {
                 mtu_bytes: port.facts().mtu_bytes,
             })
             .collect();
+        let queue = || VecDeque::with_capacity(usize::from(options.commands));
+        let unsent = views.iter().map(|_| queue()).collect();
         let executor =
             Executor::new(drives, options.commands).map_err(|error| error.to_string())?;
         let epoll =
@@ -147,18 +168,21 @@ impl Worker {
             outbox,
             wake,
             actions: Vec::with_capacity(8 * usize::from(options.commands)),
-            unsent: VecDeque::with_capacity(usize::from(options.commands)),
+            unsent,
+            errors_in_row: vec![0; views.len()].into(),
+            port_is_full: false,
             unsaid: VecDeque::new(),
-            transmit_waits: 0,
+            configs_undecided: 0,
+            counted: EngineCounters::default(),
             passes: Vec::new(),
-            stopping: false,
+            stopping: None,
         })
     }
 
     /// Runs until it is told to stop and nothing is in flight, or its ring breaks.
     fn run(&mut self, spin: Duration) {
         let mut idle_since: Option<Instant> = None;
-        while !(self.stopping && self.is_drained()) {
+        while !(self.stopping.is_some() && self.is_drained()) {
             match self.turn() {
                 Ok(true) => idle_since = None,
                 Ok(false) => {
@@ -173,7 +197,7 @@ impl Worker {
                 Err(error) => {
                     let text = format!("the io_uring of the worker failed: {error}");
                     self.unsaid.push_back(FromWorker::Broken(text));
-                    while !self.unsaid.is_empty() && !self.say() {
+                    while self.say() && !self.unsaid.is_empty() {
                         thread::sleep(Duration::from_millis(10));
                     }
                     return;
@@ -183,11 +207,13 @@ impl Worker {
         self.flush_ports();
     }
 
+    /// Whether nothing is left to wait for. A worker that was told to end does not wait for the
+    /// administration, nor for ports that take nothing, longer than a while; for the kernel, which
+    /// may write its buffers, it always does.
     fn is_drained(&self) -> bool {
-        self.target.commands_in_flight() == 0
-            && self.executor.in_flight() == 0
-            && self.unsent.is_empty()
-            && self.unsaid.is_empty()
+        let patience_is_over = self.stopping.is_some_and(|end| Instant::now() >= end);
+        let answered = self.target.commands_in_flight() == 0 && self.all_sent();
+        self.executor.in_flight() == 0 && self.unsaid.is_empty() && (answered || patience_is_over)
     }
 
     /// One turn of the loop; whether anything happened.
@@ -197,11 +223,11 @@ impl Worker {
         for index in 0..self.ports.len() {
             busy |= self.receive(index);
         }
-        busy |= !self.stopping && self.target.sync_step(&mut self.actions);
+        busy |= self.stopping.is_none() && self.target.sync_step(&mut self.actions);
         self.carry_out();
         self.executor.kick()?;
         busy |= self.complete();
-        if busy {
+        if busy || self.port_is_full {
             self.flush_ports();
         }
         self.say();
@@ -228,6 +254,9 @@ impl Worker {
             }
         });
         self.carry_out();
+        if frames > 0 {
+            self.errors_in_row[index] = 0;
+        }
         frames > 0
     }
 
@@ -264,10 +293,7 @@ impl Worker {
                         complete,
                     });
                 }
-                Action::ConfigChange(change) => {
-                    self.unsaid
-                        .push_back(FromWorker::ConfigChange(Box::new(change)));
-                }
+                Action::ConfigChange(change) => self.forward(change),
                 Action::MemberError { lun, io } => {
                     self.unsaid.push_back(FromWorker::MemberError { lun, io });
                 }
@@ -276,159 +302,59 @@ impl Worker {
                     lun,
                     mirrors_differ,
                 } => {
-                    drop(self.outbox.settled.send((lun, Detached { mirrors_differ })));
+                    let _ = self.outbox.settled.send((lun, Detached { mirrors_differ }));
                 }
             }
         }
         self.actions = actions;
     }
 
-    fn reply(&mut self, reply: Reply) {
-        if !self.unsent.is_empty() || !self.transmit(&reply) {
-            self.transmit_waits += 1;
-            self.unsent.push_back(reply);
-        }
-    }
-
-    /// Hands a reply to its port; false when there is no room now.
-    fn transmit(&mut self, reply: &Reply) -> bool {
-        let body: &[u8] = match (&reply.body, reply.command) {
-            (Body::Data { sectors }, Some(command)) => {
-                &self.executor.buffer(command)[..*sectors as usize * SECTOR_BYTES]
-            }
-            (Body::Identify(view), _) => view.identify.as_slice(),
-            (Body::ConfigString(view), _) => &view.config_string,
-            (Body::Empty | Body::Data { .. }, _) => &[],
-        };
-        let port = &mut self.ports[usize::from(reply.port.0)];
-        match port.transmit(&reply.head[..reply.head_bytes], body) {
-            Err(TransmitError::Full) => false,
-            // Too long for the interface: counted by the port. The initiator asks again.
-            Ok(()) | Err(_) => {
-                if let Some(command) = reply.command {
-                    self.target.sent(command);
-                }
-                true
-            }
-        }
-    }
-
-    fn send_unsent(&mut self) -> bool {
-        let mut any = false;
-        while let Some(reply) = self.unsent.pop_front() {
-            if !self.transmit(&reply) {
-                self.unsent.push_front(reply);
-                self.flush_ports();
-                break;
-            }
-            any = true;
-        }
-        any
-    }
-
-    fn flush_ports(&mut self) {
-        for port in &mut self.ports {
-            port.flush();
-        }
-    }
-
-    /// Takes messages from the administration.
-    fn listen(&mut self) -> bool {
-        let mut any = false;
-        while let Ok(message) = self.inbox.try_recv() {
-            any = true;
-            match message {
-                ToWorker::Attach(view) => {
-                    self.target.attach(view, &mut self.actions);
-                    self.note_passes();
-                }
-                ToWorker::Detach(lun) => self.target.detach(lun, &mut self.actions),
-                ToWorker::Advertise(lun) => self.target.advertise(lun, &mut self.actions),
-                ToWorker::ConfigDone(change, decision) => {
-                    self.target
-                        .config_done(&change, decision, &mut self.actions);
-                }
-                ToWorker::Report(sender) => drop(sender.try_send(self.report())),
-                ToWorker::Stop => self.stopping = true,
-            }
-            self.carry_out();
-        }
-        any
-    }
-
-    /// Remembers when passes began that were not there before.
-    fn note_passes(&mut self) {
-        let running = self.target.sync_progress();
-        let is = |known: &(LunNumber, u64, Instant), lun, pass| (known.0, known.1) == (lun, pass);
-        self.passes
-            .retain(|known| running.iter().any(|pass| is(known, pass.lun, pass.pass)));
-        for pass in running {
-            if !self
-                .passes
-                .iter()
-                .any(|known| is(known, pass.lun, pass.pass))
-            {
-                self.passes.push((pass.lun, pass.pass, Instant::now()));
-            }
-        }
-    }
-
-    fn running_passes(&self) -> Vec<RunningPass> {
-        let running = self.target.sync_progress().into_iter().map(|progress| {
-            let same = |known: &&(LunNumber, u64, Instant)| {
-                (known.0, known.1) == (progress.lun, progress.pass)
-            };
-            let began = self.passes.iter().find(same).map(|known| known.2);
-            RunningPass {
-                progress,
-                elapsed: began.map_or(Duration::ZERO, |began| began.elapsed()),
-            }
-        });
-        running.collect()
-    }
-
-    fn report(&self) -> WorkerReport {
-        WorkerReport {
-            target: *self.target.counters(),
-            ports: self
-                .ports
-                .iter()
-                .map(|p| (p.facts().clone(), p.counters()))
-                .collect(),
-            passes: self.running_passes(),
-            commands_in_flight: self.target.commands_in_flight(),
-            ios_in_flight: self.executor.in_flight(),
-            transmit_waits: self.transmit_waits,
-        }
-    }
-
-    /// Says what there is room for; false when nobody listens any more.
-    fn say(&mut self) -> bool {
-        while let Some(message) = self.unsaid.pop_front() {
-            match self.outbox.events.try_send(message) {
-                Ok(()) => {}
-                Err(TrySendError::Full(message)) => {
-                    self.unsaid.push_front(message);
-                    break;
-                }
-                Err(TrySendError::Disconnected(_)) => {
-                    self.unsaid.clear();
-                    self.stopping = true;
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
     fn sleep(&mut self) {
         let mut events = [const { core_event() }; 8];
-        if !self.executor.has_results() && self.unsent.is_empty() && self.unsaid.is_empty() {
+        if !self.executor.has_results() && self.unsaid.is_empty() {
+            let waiting = self.port_is_full || !self.all_sent();
+            let limit = if waiting { &PORT_RETRY } else { &SLEEP };
             // Interrupted or not, the next turn looks at everything.
-            let _ = epoll::wait(&self.epoll, &mut events, Some(&SLEEP));
+            let woken = epoll::wait(&self.epoll, &mut events, Some(limit)).unwrap_or(0);
+            for event in &events[..woken] {
+                // Copied out: the kernel's event is packed.
+                let (flags, source) = (event.flags, event.data);
+                if flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP) {
+                    self.port_error(source.u64());
+                }
+            }
         }
         self.wake.clear();
         self.executor.woke();
+    }
+
+    /// A port reports an error instead of frames: its link went down, or it is gone for good. The
+    /// first is over when the error was taken; the second would end every sleep.
+    #[cold]
+    fn port_error(&mut self, source: u64) {
+        let Some(index) = source
+            .checked_sub(1)
+            .and_then(|port| usize::try_from(port).ok())
+        else {
+            return;
+        };
+        let Some(port) = self.ports.get_mut(index) else {
+            return;
+        };
+        port.take_error();
+        self.errors_in_row[index] += 1;
+        if self.errors_in_row[index] == PORT_ERRORS_MAX {
+            tracing::error!(
+                "port {} is gone; it is no longer waited for",
+                port.facts().interface
+            );
+            let mut fds = Vec::new();
+            port.poll_fds(&mut fds);
+            for fd in fds {
+                // It fails only when the descriptor is out of the set already.
+                let _ = epoll::delete(&self.epoll, fd);
+            }
+        }
     }
 }
 
@@ -439,24 +365,27 @@ const fn core_event() -> epoll::Event {
     }
 }
 
-/// Everything that ends a sleep.
+/// Everything that ends a sleep: executor and messages as source 0, ports from 1 on.
 fn wait_set(
     ports: &[Box<dyn Port>],
     executor: &Executor,
     wake: &Wake,
 ) -> io::Result<rustix::fd::OwnedFd> {
     let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut fds = vec![executor.poll_fd(), wake.fd()];
-    for port in ports {
-        port.poll_fds(&mut fds);
-    }
-    for fd in fds {
+    let add = |fd, source| {
         epoll::add(
             &set,
             fd,
-            epoll::EventData::new_u64(0),
+            epoll::EventData::new_u64(source),
             epoll::EventFlags::IN,
-        )?;
+        )
+    };
+    add(executor.poll_fd(), 0)?;
+    add(wake.fd(), 0)?;
+    for (source, port) in (1..).zip(ports) {
+        let mut fds = Vec::new();
+        port.poll_fds(&mut fds);
+        fds.into_iter().try_for_each(|fd| add(fd, source))?;
     }
     Ok(set)
 }

@@ -169,8 +169,13 @@ pub trait Port: Send + fmt::Debug {
     fn transmit(&mut self, header: &[u8], payload: &[u8]) -> Result<(), TransmitError>;
 
     /// Tells the kernel to send what is queued and takes back sent buffers. Called once per batch.
-    /// What the interface cannot take now stays queued for the next flush or poll.
-    fn flush(&mut self);
+    /// What the interface cannot take now stays queued for the next flush; returns whether there is
+    /// any of it.
+    fn flush(&mut self) -> bool;
+
+    /// Takes a pending error of the port's socket, such as "network is down", which would end every
+    /// poll until somebody takes it.
+    fn take_error(&mut self);
 
     /// Adds what to poll for input when idle. Polling an AF_XDP socket also sends what is queued.
     fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>);

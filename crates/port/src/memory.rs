@@ -148,9 +148,9 @@ impl Port for MemoryPort {
             })
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> bool {
         if self.pending.is_empty() {
-            return;
+            return false;
         }
         // The bell rings under the lock, so that it is never heard after the frames are gone.
         let mut queues = self.outgoing.lock();
@@ -159,7 +159,10 @@ impl Port for MemoryPort {
             self.counted.kernel_errors += 1;
             tracing::debug!("{}: ringing the bell: {error}", self.facts.interface);
         }
+        false
     }
+
+    fn take_error(&mut self) {}
 
     fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
         fds.push(self.incoming.bell.as_fd());

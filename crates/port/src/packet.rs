@@ -188,26 +188,34 @@ impl Port for PacketPort {
         Ok(())
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> bool {
         if !self.tx_queued {
-            return;
+            return false;
         }
         for _ in 0..SEND_ATTEMPTS {
             match send(&self.socket, &[], SendFlags::DONTWAIT) {
                 // The kernel has seen every slot that was marked.
                 Ok(_) => {
                     self.tx_queued = false;
-                    return;
+                    return false;
                 }
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => {}
-                // The link is down; the frames wait, and initiators send again anyway.
-                Err(Errno::NETDOWN) => return,
+                // The link is down, or was: the socket tells so once, even when it is up again.
+                Err(Errno::NETDOWN) => {}
                 Err(error) => {
                     self.counted.kernel_errors += 1;
                     tracing::debug!("{}: sending: {error}", self.facts.interface);
-                    return;
+                    return true;
                 }
             }
+        }
+        true
+    }
+
+    fn take_error(&mut self) {
+        if let Ok(Err(error)) = rustix::net::sockopt::socket_error(&self.socket) {
+            self.counted.kernel_errors += 1;
+            tracing::debug!("{}: {error}", self.facts.interface);
         }
     }
 

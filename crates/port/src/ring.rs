@@ -20,6 +20,7 @@
 
 use crate::frame::ReceivedFrame;
 use rustix::mm::{MapFlags, ProtFlags};
+use rustix::net::sockopt::set_socket_send_buffer_size_force;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::num::NonZeroU32;
@@ -643,7 +644,8 @@ impl XskRings {
         Ok(rings)
     }
 
-    /// Lets one wake-up send a whole ring. Older kernels do not know the option; they send 32
+    /// Lets one wake-up send a whole ring: as many descriptors, and as many bytes on their way (by
+    /// default some 17 jumbo frames). Older kernels do not know the first option; they send 32
     /// descriptors per call, and `kick` calls again.
     fn raise_send_budget(&self) {
         let budget = TX_CHUNKS;
@@ -654,6 +656,10 @@ impl XskRings {
             &budget,
         ) {
             tracing::debug!("the kernel keeps its own AF_XDP send budget: {error}");
+        }
+        let bytes = 2 * (TX_CHUNKS * CHUNK_BYTES) as usize;
+        if let Err(error) = set_socket_send_buffer_size_force(self.descriptor(), bytes) {
+            tracing::debug!("the kernel keeps its own AF_XDP send buffer: {error}");
         }
     }
 
@@ -819,7 +825,7 @@ impl XskRings {
     }
 
     /// Descriptors that the kernel has not taken from the transmit ring yet.
-    fn unsent(&mut self) -> u32 {
+    pub(crate) fn unsent(&mut self) -> u32 {
         TX_CHUNKS - self.tx.nb_free_exact()
     }
 

@@ -180,10 +180,20 @@ impl Port for XdpPort {
         counted.transmit(&self.facts, header, payload, |frame| rings.queue(frame))
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> bool {
         let sent = self.rings.kick();
         self.note(sent);
         self.rings.reclaim();
+        self.rings.unsent() > 0
+    }
+
+    fn take_error(&mut self) {
+        let pending = rustix::net::sockopt::socket_error(self.rings.descriptor());
+        self.note(
+            pending
+                .map_err(Into::into)
+                .and_then(|error| error.map_err(Into::into)),
+        );
     }
 
     fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {

@@ -243,7 +243,7 @@ mod tests {
                       while :; do sleep 0.02; done";
         let mut daemon = Daemon::start("stub", shell(script)).unwrap();
         assert_eq!(daemon.wait_for_line("ready", LIMIT).unwrap(), "now ready");
-        assert!(daemon.log().contains("starting"));
+        daemon.wait_for_line("starting", LIMIT).unwrap();
         daemon.terminate(LIMIT).unwrap();
     }
 

@@ -224,7 +224,10 @@ impl Door {
                     }
                     self.feed(session);
                 }
-                Action::Writable { session } => self.push_output(session, b""),
+                Action::Writable { session } => {
+                    self.push_output(session, b"");
+                    self.feed(session);
+                }
                 Action::Closed { session } => {
                     tracing::info!("cec session {session} ended");
                     self.terminals.remove(&session);
@@ -240,10 +243,12 @@ impl Door {
         }
     }
 
-    /// Takes typed input up to the next command.
+    /// Takes typed input up to the next command. None is taken while output waits: a client that does
+    /// not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
         while let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.busy
+            && terminal.output.is_empty()
             && !terminal.input.is_empty()
         {
             let fed = terminal.editor.feed(&terminal.input);

@@ -1,0 +1,123 @@
+//! What a worker hears and says.
+
+use super::Worker;
+use crate::message::{FromWorker, ToWorker, WorkerReport};
+use crossbeam::channel::TrySendError;
+use shelf::admin::LunNumber;
+use shelf::plane::RunningPass;
+use shelf::target::ConfigChange;
+use std::time::{Duration, Instant};
+
+/// Config changes that may wait for the administration. More are dropped: the initiator asks again,
+/// and whoever floods us gets no memory for it.
+const CONFIGS_UNDECIDED_MAX: usize = 16;
+
+/// How long a worker that ends waits for ports that take nothing.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Takes messages from the administration.
+    pub(super) fn listen(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(message) = self.inbox.try_recv() {
+            any = true;
+            match message {
+                ToWorker::Attach(view) => {
+                    self.target.attach(view, &mut self.actions);
+                    self.note_passes();
+                }
+                ToWorker::Detach(lun) => self.target.detach(lun, &mut self.actions),
+                ToWorker::Advertise(lun) => self.target.advertise(lun, &mut self.actions),
+                ToWorker::ConfigDone(change, decision) => {
+                    self.configs_undecided = self.configs_undecided.saturating_sub(1);
+                    self.target
+                        .config_done(&change, decision, &mut self.actions);
+                }
+                ToWorker::Report(sender) => drop(sender.try_send(self.report())),
+                ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
+            }
+            self.carry_out();
+        }
+        if self
+            .stopping
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            self.drop_unsent();
+        }
+        any
+    }
+
+    /// Hands a config change to the administration, unless too many are there already.
+    pub(super) fn forward(&mut self, change: ConfigChange) {
+        if self.configs_undecided >= CONFIGS_UNDECIDED_MAX {
+            self.counted.configs_dropped += 1;
+            return;
+        }
+        self.configs_undecided += 1;
+        self.unsaid
+            .push_back(FromWorker::ConfigChange(Box::new(change)));
+    }
+
+    /// Says what there is room for; false when nobody listens any more.
+    pub(super) fn say(&mut self) -> bool {
+        while let Some(message) = self.unsaid.pop_front() {
+            match self.outbox.events.try_send(message) {
+                Ok(()) => {}
+                Err(TrySendError::Full(message)) => {
+                    self.unsaid.push_front(message);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    self.unsaid.clear();
+                    self.stopping.get_or_insert_with(Instant::now);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Remembers when passes began that were not there before.
+    fn note_passes(&mut self) {
+        let running = self.target.sync_progress();
+        let is = |known: &(LunNumber, u64, Instant), lun, pass| (known.0, known.1) == (lun, pass);
+        self.passes
+            .retain(|known| running.iter().any(|pass| is(known, pass.lun, pass.pass)));
+        for pass in running {
+            if !self
+                .passes
+                .iter()
+                .any(|known| is(known, pass.lun, pass.pass))
+            {
+                self.passes.push((pass.lun, pass.pass, Instant::now()));
+            }
+        }
+    }
+
+    fn running_passes(&self) -> Vec<RunningPass> {
+        let running = self.target.sync_progress().into_iter().map(|progress| {
+            let same = |known: &&(LunNumber, u64, Instant)| {
+                (known.0, known.1) == (progress.lun, progress.pass)
+            };
+            let began = self.passes.iter().find(same).map(|known| known.2);
+            let elapsed = began.map_or(Duration::ZERO, |began| began.elapsed());
+            RunningPass { progress, elapsed }
+        });
+        running.collect()
+    }
+
+    fn report(&self) -> WorkerReport {
+        WorkerReport {
+            target: *self.target.counters(),
+            engine: self.counted,
+            ports: self
+                .ports
+                .iter()
+                .map(|port| (port.facts().clone(), port.counters()))
+                .collect(),
+            passes: self.running_passes(),
+            commands_in_flight: self.target.commands_in_flight(),
+            ios_in_flight: self.executor.in_flight(),
+        }
+    }
+}

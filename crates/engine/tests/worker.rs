@@ -1,0 +1,187 @@
+//! A real worker between ports in memory and a drive in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
+use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
+use disk::{Drive, DriveSpec};
+use engine::{FromWorker, WorkerOptions, Workers};
+use port::{MemoryPort, Port, memory_pair};
+use raid::{Geometry, Level};
+use shelf::admin::{DriveSlot, LunNumber};
+use shelf::plane::{DataPlane, LunView, MemberView, PartView};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
+
+const CLIENT: MacAddress = MacAddress([2, 0, 0, 0, 0, 99]);
+const PORT: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn lun() -> LunNumber {
+    LunNumber::new(0).unwrap()
+}
+
+/// A mirror over drive 0, which is there, and drive 1, which is not: each write to it fails.
+fn mirror() -> Arc<LunView> {
+    let member = |drive| {
+        Some(MemberView {
+            drive: DriveSlot(drive),
+            data_offset_sectors: 0,
+            in_sync: true,
+        })
+    };
+    Arc::new(LunView {
+        lun: lun(),
+        shelf: Shelf(1),
+        online: true,
+        capacity_sectors: 1024,
+        parts: vec![PartView {
+            geometry: Geometry::new(Level::Raid1, 2, 128, 1024).unwrap(),
+            members: vec![member(0), member(1)],
+            mirrors_unsynced: false,
+            sync: None,
+        }],
+        identify: Box::new([0; 512]),
+        config_string: Vec::new(),
+    })
+}
+
+fn start(ports: Vec<Box<dyn Port>>) -> Workers {
+    let ram = Drive::open(&DriveSpec::Ram {
+        size_bytes: 1 << 20,
+    })
+    .unwrap();
+    let options = WorkerOptions {
+        index: 0,
+        core: None,
+        spin: Duration::from_micros(50),
+        commands: 16,
+    };
+    let drives = vec![(DriveSlot(0), Arc::new(ram))];
+    let mut workers = Workers::new(vec![
+        engine::spawn(options, ports, drives, |_| true).unwrap(),
+    ]);
+    workers.attach(mirror()).unwrap();
+    workers
+}
+
+/// A request to 1.0.
+fn frame(port: MacAddress, command: u8, argument: &[u8]) -> Vec<u8> {
+    let header = Header::request(port, CLIENT, Shelf(1), Slot(0), command, Tag(1));
+    let mut frame = header.as_bytes().to_vec();
+    frame.extend_from_slice(argument);
+    frame
+}
+
+fn send(port: &mut MemoryPort, frame: &[u8]) {
+    while port.transmit(frame, &[]).is_err() {
+        thread::yield_now();
+    }
+    port.flush();
+}
+
+fn is_answered(port: &mut MemoryPort) -> bool {
+    let end = Instant::now() + LIMIT;
+    while Instant::now() < end {
+        if port.receive(1, &mut |_| {}) > 0 {
+            return true;
+        }
+        thread::yield_now();
+    }
+    false
+}
+
+fn counter(workers: &Workers, name: &str) -> u64 {
+    let groups = workers.counters();
+    let mut rows = groups.iter().flat_map(|group| &group.counters);
+    rows.find(|(row, _)| *row == name).unwrap().1
+}
+
+#[test]
+fn a_port_without_room_does_not_hold_up_the_others() {
+    let other = MacAddress([2, 0, 0, 0, 0, 2]);
+    let (ours, mut full) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
+    let (others, mut free) = memory_pair(other, CLIENT, 1500, 4).unwrap();
+    let workers = start(vec![Box::new(ours), Box::new(others)]);
+    // Nobody takes the answers of the first port.
+    for _ in 0..8 {
+        send(&mut full, &frame(PORT, 1, &[0; 8]));
+    }
+    while counter(&workers, "transmit_waits") == 0 {
+        thread::yield_now();
+    }
+    send(&mut free, &frame(other, 1, &[0; 8]));
+    assert!(is_answered(&mut free));
+    for _ in 0..8 {
+        assert!(
+            is_answered(&mut full),
+            "what waited leaves when there is room"
+        );
+    }
+    workers.stop();
+}
+
+fn write_to_mirror(port: &mut MemoryPort, workers: &Workers) {
+    let mut argument = AtaRegisters::extended(0x34, true, 0, 1).as_bytes().to_vec();
+    argument.resize(12 + 512, 7);
+    send(port, &frame(PORT, 0, &argument));
+    while counter(workers, "drive_write_errors") == 0 {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn detach_and_stop_end_although_a_member_failed_and_nobody_decided_about_it() {
+    for detach in [true, false] {
+        let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+        let mut workers = start(vec![Box::new(ours)]);
+        write_to_mirror(&mut client, &workers);
+        let (done, wait) = mpsc::channel();
+        thread::spawn(move || {
+            let detached = detach.then(|| workers.detach(lun()).unwrap());
+            workers.stop();
+            done.send(detached.map(|detached| detached.mirrors_differ))
+                .unwrap();
+        });
+        let differ = wait.recv_timeout(LIMIT).expect("it hangs");
+        assert_eq!(differ, detach.then_some(true));
+    }
+}
+
+#[test]
+fn row_112_a_flood_of_config_changes_is_bounded_and_does_not_hide_a_failure() {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+    let workers = start(vec![Box::new(ours)]);
+    let mut argument = vec![0, 0, 0, 0, 0, 0x14, 4, 0];
+    argument.resize(8 + 1024, b'x');
+    for _ in 0..2000 {
+        send(&mut client, &frame(PORT, 1, &argument));
+    }
+    write_to_mirror(&mut client, &workers);
+    assert!(counter(&workers, "configs_dropped") > 1900);
+    let events: Vec<FromWorker> = workers.event_receivers()[0].try_iter().collect();
+    let is_change = |event: &&FromWorker| matches!(event, FromWorker::ConfigChange(_));
+    assert_eq!(events.iter().filter(is_change).count(), 16);
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, FromWorker::MemberError { .. }))
+    );
+    // Each decision makes room for one more.
+    for event in &events {
+        if let FromWorker::ConfigChange(change) = event {
+            workers.config_done(change, shelf::target::ConfigDecision::Silence);
+        }
+    }
+    send(&mut client, &frame(PORT, 1, &argument));
+    let again = workers.event_receivers()[0].recv_timeout(LIMIT);
+    assert!(
+        matches!(again, Ok(FromWorker::ConfigChange(_))),
+        "{again:?}"
+    );
+    workers.stop();
+}
