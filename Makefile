@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build demo test check fmt lint unit deny fuzz bench clean packages-build packages-test
+.PHONY: help build demo demo-needs-root test check fmt lint unit deny fuzz bench clean packages-build packages-test
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
@@ -24,7 +24,10 @@ packages-test:
 build: packages-build
 	$(CARGO) build --release --locked --workspace --bins
 
-demo: build
+demo-needs-root:
+	@[ "$$(id -u)" -eq 0 ] || command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP: run it as root, or install sudo" >&2; exit 1; }
+
+demo: demo-needs-root build
 	@CI=$(CI) deploy/demo.sh $(TARGET_DIR)/release
 
 fmt:

@@ -8,7 +8,10 @@ set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 bin=$(realpath "${1:?directory of the binaries}")
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP: run it as root, or install sudo" >&2; exit 1; }
+    command -v sudo >/dev/null || {
+        echo "error: the demonstration needs root for namespaces and XDP: run it as root, or install sudo" >&2
+        exit 1
+    }
     exec sudo --preserve-env=CI "$0" "$@"
 fi
 

@@ -27,7 +27,10 @@ pub fn probe(path: &Path) -> Result<Option<String>, ProbeError> {
         path: path.display().to_string(),
         reason,
     };
+    // blkid lives in sbin, which the PATH of a plain `su` has not.
+    let search = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let output = Command::new("blkid")
+        .env("PATH", search)
         .args(["-p", "-o", "export", "--"])
         .arg(path)
         .output()

@@ -48,7 +48,12 @@ pub(crate) fn kernel_package(directory: &Path, series: Option<&str>) -> Result<P
         }
     };
     let staging = tempfile::tempdir_in(directory).context("staging directory")?;
-    apt("apt-get", &["download", &name], Some(staging.path()))?;
+    if apt("apt-get", &["download", &name], Some(staging.path())).is_err() {
+        // Old package lists name a version that the archive has no more.
+        apt("apt-get", &["update"], None)?;
+        let name = resolve(series)?.with_context(|| missing(series))?;
+        apt("apt-get", &["download", &name], Some(staging.path()))?;
+    }
     let package = downloaded(staging.path())?.context("apt-get download left no package")?;
     let kept = directory.join(package.file_name().context("package name")?);
     fs::rename(&package, &kept).with_context(|| kept.display().to_string())?;
