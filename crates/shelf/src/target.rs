@@ -30,6 +30,7 @@ pub use action::{
     Action, Body, ConfigChange, ConfigDecision, Io, Operation, PortIndex, PortView, Reply,
 };
 pub use counters::Counters;
+use reply::Asked;
 
 use crate::admin::LunNumber;
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
@@ -98,6 +99,30 @@ struct Command {
     pass: u64,
 }
 
+impl Command {
+    /// An empty slot.
+    fn free() -> Self {
+        let Some(lun) = LunNumber::new(0) else {
+            unreachable!("0 is a LUN number")
+        };
+        Self {
+            state: State::Free,
+            kind: Kind::Read,
+            lun,
+            port: PortIndex(0),
+            epoch: 0,
+            lba: 0,
+            sectors: 0,
+            head: [0; ATA_FRAME_BYTES],
+            outstanding: 0,
+            failed: false,
+            unmapped: false,
+            replans: 0,
+            pass: 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Lun {
     view: Arc<LunView>,
@@ -136,28 +161,10 @@ impl Target {
     /// A target for these ports with `commands` command slots, at most 65535.
     #[must_use]
     pub fn new(ports: &[PortView], commands: u16) -> Self {
-        let Some(zero) = LunNumber::new(0) else {
-            unreachable!("0 is a LUN number")
-        };
-        let empty = Command {
-            state: State::Free,
-            kind: Kind::Read,
-            lun: zero,
-            port: PortIndex(0),
-            epoch: 0,
-            lba: 0,
-            sectors: 0,
-            head: [0; ATA_FRAME_BYTES],
-            outstanding: 0,
-            failed: false,
-            unmapped: false,
-            replans: 0,
-            pass: 0,
-        };
         Self {
             ports: ports.into(),
             luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),
-            commands: vec![empty; usize::from(commands)].into(),
+            commands: vec![Command::free(); usize::from(commands)].into(),
             free: (0..commands).rev().collect(),
             order: Order::new(commands),
             ready: Vec::with_capacity(usize::from(commands)),

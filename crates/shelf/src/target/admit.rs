@@ -1,6 +1,8 @@
 //! From a received frame to an answer or an admitted command.
 
-use super::{Action, BUFFER_SECTORS, Body, Command, ConfigChange, Kind, PortIndex, State, Target};
+use super::{
+    Action, Asked, BUFFER_SECTORS, Body, Command, ConfigChange, Kind, PortIndex, State, Target,
+};
 use crate::admin::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::LunView;
@@ -10,15 +12,7 @@ use aoe::{
 };
 use ata::Outcome;
 use std::sync::Arc;
-
-/// A frame that is being admitted.
-#[derive(Clone, Copy)]
-struct Incoming<'a> {
-    port: PortIndex,
-    header: &'a Header,
-    /// Length of the whole frame.
-    frame_bytes: usize,
-}
+use zerocopy::IntoBytes;
 
 impl Target {
     /// Takes one frame. `head` is the frame, or its first 1056 bytes or more; `frame_bytes` the
@@ -46,11 +40,6 @@ impl Target {
             self.counters.not_ours += 1;
             return None;
         }
-        let incoming = Incoming {
-            port,
-            header,
-            frame_bytes,
-        };
         let mut write = None;
         let mut served = false;
         let numbers = if header.slot == Slot::ANY.0 {
@@ -63,7 +52,12 @@ impl Target {
                 continue;
             };
             served = true;
-            write = write.or(self.dispatch(incoming, &request, &view, out));
+            let asked = Asked {
+                port,
+                header,
+                view: &view,
+            };
+            write = write.or(self.dispatch(asked, &request, frame_bytes, out));
         }
         self.counters.no_lun += u64::from(!served);
         write
@@ -90,20 +84,19 @@ impl Target {
 
     fn dispatch(
         &mut self,
-        incoming: Incoming<'_>,
+        asked: Asked<'_>,
         request: &Request<'_>,
-        view: &Arc<LunView>,
+        frame_bytes: usize,
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
         match request {
-            Request::Ata(registers) => self.ata(incoming, registers, view, out),
+            Request::Ata(registers) => self.ata(asked, registers, frame_bytes, out),
             Request::Config { command, string } => {
-                self.config(incoming, *command, *string, view, out);
+                self.config(asked, *command, *string, out);
                 None
             }
             Request::Other(_) => {
-                let code = ErrorCode::UnrecognizedCommand;
-                self.reply_error(incoming.port, incoming.header, view, code, out);
+                self.reply_error(asked, ErrorCode::UnrecognizedCommand, out);
                 None
             }
         }
@@ -112,55 +105,37 @@ impl Target {
     /// Query Config (conformance rows 25 to 46).
     fn config(
         &mut self,
-        incoming: Incoming<'_>,
+        asked: Asked<'_>,
         command: ConfigCommand,
         string: Option<&[u8]>,
-        view: &Arc<LunView>,
         out: &mut Vec<Action>,
     ) {
         self.counters.configs += 1;
-        let present = view.config_string.as_slice();
-        let answer = match command {
-            ConfigCommand::Read => true,
-            ConfigCommand::TestExact => string == Some(present),
-            ConfigCommand::TestPrefix => string.is_some_and(|s| present.starts_with(s)),
-            ConfigCommand::SetIfEmpty | ConfigCommand::ForceSet | ConfigCommand::TestAndReplace => {
-                if let Some(string) = string {
-                    out.push(Action::ConfigChange(ConfigChange {
-                        port: incoming.port,
-                        request: *incoming.header,
-                        lun: view.lun,
-                        command,
-                        string: string.into(),
-                    }));
-                } else {
-                    let code = ErrorCode::BadArgument;
-                    self.reply_config(
-                        incoming.port,
-                        incoming.header,
-                        view,
-                        command,
-                        Some(code),
-                        out,
-                    );
-                }
+        let present = asked.view.config_string.as_slice();
+        let answers = match (command, string) {
+            (ConfigCommand::Read, _) => true,
+            (ConfigCommand::TestExact, string) => string == Some(present),
+            (ConfigCommand::TestPrefix, string) => string.is_some_and(|s| present.starts_with(s)),
+            (
+                ConfigCommand::SetIfEmpty | ConfigCommand::ForceSet | ConfigCommand::TestAndReplace,
+                Some(string),
+            ) => {
+                out.push(Action::ConfigChange(ConfigChange {
+                    port: asked.port,
+                    request: *asked.header,
+                    lun: asked.view.lun,
+                    command,
+                    string: string.into(),
+                }));
                 return;
             }
-            ConfigCommand::Unknown(_) => {
-                let code = ErrorCode::BadArgument;
-                self.reply_config(
-                    incoming.port,
-                    incoming.header,
-                    view,
-                    command,
-                    Some(code),
-                    out,
-                );
+            (_, _) => {
+                self.reply_config(asked, command, Some(ErrorCode::BadArgument), out);
                 return;
             }
         };
-        if answer {
-            self.reply_config(incoming.port, incoming.header, view, command, None, out);
+        if answers {
+            self.reply_config(asked, command, None, out);
         } else {
             self.counters.config_silent += 1;
         }
@@ -169,9 +144,9 @@ impl Target {
     /// ATA commands (conformance rows 68 to 100).
     fn ata(
         &mut self,
-        incoming: Incoming<'_>,
+        asked: Asked<'_>,
         registers: &AtaRegisters,
-        view: &Arc<LunView>,
+        frame_bytes: usize,
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
         let (lba28, lba48) = (registers.lba28(), registers.lba48());
@@ -179,122 +154,99 @@ impl Target {
         match ata::Command::decode(code, lba28, lba48, registers.count) {
             ata::Command::Identify => {
                 self.counters.identifies += 1;
-                let body = Body::Identify(Arc::clone(view));
-                self.reply_ata(incoming, registers, view, Outcome::Success, body, out);
-                None
+                let body = Body::Identify(Arc::clone(asked.view));
+                self.reply_ata(asked, registers, Outcome::Success, body, out);
             }
-            ata::Command::CheckPowerMode => {
-                self.reply_power_mode(incoming, registers, view, out);
-                None
-            }
+            ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
             ata::Command::Unsupported(_) => {
-                self.reply_ata(
-                    incoming,
-                    registers,
-                    view,
-                    Outcome::Aborted,
-                    Body::Empty,
-                    out,
-                );
-                None
+                self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
             }
             ata::Command::Flush => {
-                self.admit(incoming, registers, view, Kind::Flush, 0, 0, out);
-                None
+                self.admit(asked, registers, Kind::Flush, (0, 0), out);
             }
             ata::Command::Read { lba, count } => {
-                self.transfer(incoming, registers, view, Kind::Read, lba, count, out)
+                let fit = self.check(asked, lba, count, None);
+                self.admit_if(fit, asked, registers, (Kind::Read, lba, count), out);
+            }
+            ata::Command::Write { .. } if asked.header.is_wildcard() => {
+                // One frame must not hit every LUN (row 16).
+                self.counters.wildcard_writes += 1;
             }
             ata::Command::Write { lba, count } => {
-                if incoming.header.is_wildcard() {
-                    // One frame must not hit every LUN (row 16).
-                    self.counters.wildcard_writes += 1;
-                    return None;
-                }
-                self.transfer(incoming, registers, view, Kind::Write, lba, count, out)
+                let held = frame_bytes.saturating_sub(ATA_FRAME_BYTES) / SECTOR_BYTES;
+                let fit = self.check(asked, lba, count, Some(held));
+                return self.admit_if(fit, asked, registers, (Kind::Write, lba, count), out);
             }
         }
-    }
-
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, all of them small"
-    )]
-    fn transfer(
-        &mut self,
-        incoming: Incoming<'_>,
-        registers: &AtaRegisters,
-        view: &Arc<LunView>,
-        kind: Kind,
-        lba: u64,
-        count: u8,
-        out: &mut Vec<Action>,
-    ) -> Option<CommandIndex> {
-        let sectors = usize::from(count);
-        let mtu_bytes = self.ports[usize::from(incoming.port.0)].mtu_bytes;
-        let fits = sectors_per_frame(mtu_bytes).min(BUFFER_SECTORS);
-        let held = incoming.frame_bytes.saturating_sub(ATA_FRAME_BYTES) / SECTOR_BYTES;
-        let short = kind == Kind::Write && held < sectors;
-        let outcome = if sectors == 0 || sectors > fits || short {
-            Outcome::Aborted // rows 85, 86, 92
-        } else if lba
-            .checked_add(u64::from(count))
-            .is_none_or(|end| end > view.capacity_sectors)
-        {
-            Outcome::OutOfRange // rows 87, 88
-        } else {
-            let command = self.admit(incoming, registers, view, kind, lba, count, out);
-            return if kind == Kind::Write { command } else { None };
-        };
-        self.reply_ata(incoming, registers, view, outcome, Body::Empty, out);
         None
     }
 
-    /// Takes a command slot and runs the command, or lets it wait for those before it.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, all of them small"
-    )]
-    fn admit(
+    /// Whether a transfer can be done. `held` is how many sectors of data came with a write.
+    fn check(&self, asked: Asked<'_>, lba: u64, count: u8, held: Option<usize>) -> Outcome {
+        let sectors = usize::from(count);
+        let mtu_bytes = self.ports[usize::from(asked.port.0)].mtu_bytes;
+        let fits = sectors_per_frame(mtu_bytes).min(BUFFER_SECTORS);
+        let end = lba.checked_add(u64::from(count));
+        if sectors == 0 || sectors > fits || held.is_some_and(|held| held < sectors) {
+            Outcome::Aborted // rows 85, 86, 92
+        } else if end.is_none_or(|end| end > asked.view.capacity_sectors) {
+            Outcome::OutOfRange // rows 87, 88
+        } else {
+            Outcome::Success
+        }
+    }
+
+    fn admit_if(
         &mut self,
-        incoming: Incoming<'_>,
+        fit: Outcome,
+        asked: Asked<'_>,
         registers: &AtaRegisters,
-        view: &Arc<LunView>,
-        kind: Kind,
-        lba: u64,
-        count: u8,
+        (kind, lba, count): (Kind, u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let index = self.take_slot(view)?;
+        if fit == Outcome::Success {
+            self.admit(asked, registers, kind, (lba, count), out)
+        } else {
+            self.reply_ata(asked, registers, fit, Body::Empty, out);
+            None
+        }
+    }
+
+    /// Takes a command slot and runs the command, or lets it wait for those before it.
+    fn admit(
+        &mut self,
+        asked: Asked<'_>,
+        registers: &AtaRegisters,
+        kind: Kind,
+        (lba, count): (u64, u8),
+        out: &mut Vec<Action>,
+    ) -> Option<CommandIndex> {
+        let index = self.take_slot(asked.view)?;
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
             Kind::Flush | Kind::Sync(_) => self.counters.flushes += 1,
         }
-        let command = &mut self.commands[usize::from(index)];
-        *command = Command {
+        let lun = asked.view.lun;
+        self.commands[usize::from(index)] = Command {
             state: State::Waiting,
             kind,
-            lun: view.lun,
-            port: incoming.port,
-            epoch: 0,
+            lun,
+            port: asked.port,
             lba,
             sectors: u32::from(count),
-            head: head_bytes(incoming.header, registers),
-            outstanding: 0,
-            failed: false,
-            unmapped: false,
-            replans: 0,
-            pass: 0,
+            head: head_bytes(asked.header, registers),
+            ..Command::free()
         };
+        let (sectors, writes) = (u64::from(count), kind == Kind::Write);
         let may_run = kind == Kind::Flush
             || self.order.enter(
                 index,
                 Range {
-                    lun: view.lun,
+                    lun,
                     lba,
-                    sectors: u64::from(count),
-                    writes: kind == Kind::Write,
+                    sectors,
+                    writes,
                 },
             );
         if may_run {
@@ -322,51 +274,32 @@ impl Target {
 
     fn reply_ata(
         &mut self,
-        incoming: Incoming<'_>,
+        asked: Asked<'_>,
         registers: &AtaRegisters,
-        view: &LunView,
         outcome: Outcome,
         body: Body,
         out: &mut Vec<Action>,
     ) {
         self.counters.ata_errors += u64::from(outcome != Outcome::Success);
         let registers = registers.response(outcome.status(), outcome.error());
-        self.push_ata_reply(
-            incoming.port,
-            incoming.header,
-            &registers,
-            view,
-            body,
-            None,
-            out,
-        );
+        self.push_ata_reply(asked, &registers, body, None, out);
     }
 
     /// CHECK POWER MODE: active or idle, told in the count register (row 98).
     fn reply_power_mode(
         &mut self,
-        incoming: Incoming<'_>,
+        asked: Asked<'_>,
         registers: &AtaRegisters,
-        view: &LunView,
         out: &mut Vec<Action>,
     ) {
         let done = Outcome::Success;
         let mut registers = registers.response(done.status(), done.error());
         registers.count = 0xff;
-        self.push_ata_reply(
-            incoming.port,
-            incoming.header,
-            &registers,
-            view,
-            Body::Empty,
-            None,
-            out,
-        );
+        self.push_ata_reply(asked, &registers, Body::Empty, None, out);
     }
 }
 
 fn head_bytes(header: &Header, registers: &AtaRegisters) -> [u8; ATA_FRAME_BYTES] {
-    use zerocopy::IntoBytes;
     let mut head = [0; ATA_FRAME_BYTES];
     let (first, second) = head.split_at_mut(aoe::HEADER_BYTES);
     first.copy_from_slice(header.as_bytes());

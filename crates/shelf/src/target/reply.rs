@@ -15,89 +15,86 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
 
+/// A request and who answers it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Port that it came in on.
+    pub(super) port: PortIndex,
+    /// Its header.
+    pub(super) header: &'a Header,
+    /// The LUN that it means, or one of them.
+    pub(super) view: &'a Arc<LunView>,
+}
+
 impl Target {
-    /// The header of a reply to `request` from `view` on `port`.
-    fn reply_header(&self, port: PortIndex, request: &Header, view: &LunView) -> Header {
-        request.reply(
-            self.ports[usize::from(port.0)].mac,
-            view.shelf,
-            Slot(view.lun.get()),
-        )
+    fn reply_header(&self, asked: Asked<'_>) -> Header {
+        let mac = self.ports[usize::from(asked.port.0)].mac;
+        asked
+            .header
+            .reply(mac, asked.view.shelf, Slot(asked.view.lun.get()))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one frame")]
     pub(super) fn push_ata_reply(
         &self,
-        port: PortIndex,
-        request: &Header,
+        asked: Asked<'_>,
         registers: &AtaRegisters,
-        view: &LunView,
         body: Body,
         command: Option<CommandIndex>,
         out: &mut Vec<Action>,
     ) {
-        let header = self.reply_header(port, request, view);
         let mut head = [0; ATA_FRAME_BYTES];
-        head[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+        head[..HEADER_BYTES].copy_from_slice(self.reply_header(asked).as_bytes());
         head[HEADER_BYTES..].copy_from_slice(registers.as_bytes());
+        let (port, head_bytes) = (asked.port, ATA_FRAME_BYTES);
         out.push(Action::Reply(Reply {
             port,
             head,
-            head_bytes: ATA_FRAME_BYTES,
+            head_bytes,
             body,
             command,
         }));
     }
 
     /// A refusal of a command without an argument of its own: header, E, zeros (row 63).
-    pub(super) fn reply_error(
-        &mut self,
-        port: PortIndex,
-        request: &Header,
-        view: &LunView,
-        code: ErrorCode,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn reply_error(&mut self, asked: Asked<'_>, code: ErrorCode, out: &mut Vec<Action>) {
         self.counters.aoe_errors += 1;
-        let mut header = self.reply_header(port, request, view);
+        let mut header = self.reply_header(asked);
         header.set_error(code);
         let mut head = [0; ATA_FRAME_BYTES];
         head[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-        let head_bytes = HEADER_BYTES;
+        let (port, head_bytes, body) = (asked.port, HEADER_BYTES, Body::Empty);
         out.push(Action::Reply(Reply {
             port,
             head,
             head_bytes,
-            body: Body::Empty,
+            body,
             command: None,
         }));
     }
 
     pub(super) fn reply_config(
         &mut self,
-        port: PortIndex,
-        request: &Header,
-        view: &Arc<LunView>,
+        asked: Asked<'_>,
         command: ConfigCommand,
         error: Option<ErrorCode>,
         out: &mut Vec<Action>,
     ) {
-        let mut header = self.reply_header(port, request, view);
+        let mut header = self.reply_header(asked);
         if let Some(code) = error {
             self.counters.aoe_errors += 1;
             header.set_error(code);
         }
-        self.push_config(port, &header, view, command, out);
+        self.push_config(asked, &header, command, out);
     }
 
     fn push_config(
         &self,
-        port: PortIndex,
+        asked: Asked<'_>,
         header: &Header,
-        view: &Arc<LunView>,
         command: ConfigCommand,
         out: &mut Vec<Action>,
     ) {
+        let Asked { port, view, .. } = asked;
         let string_bytes = u16::try_from(view.config_string.len()).unwrap_or(0);
         let argument = ConfigArgument {
             buffer_count: U16::new(BUFFER_COUNT),
@@ -141,14 +138,12 @@ impl Target {
                 return;
             }
         };
-        self.reply_config(
-            change.port,
-            &change.request,
-            &view,
-            change.command,
-            error,
-            out,
-        );
+        let asked = Asked {
+            port: change.port,
+            header: &change.request,
+            view: &view,
+        };
+        self.reply_config(asked, change.command, error, out);
     }
 
     /// Broadcasts the advertisement of an online LUN on every port: a config response that nobody
@@ -168,9 +163,14 @@ impl Target {
             };
             let broadcast = MacAddress::BROADCAST;
             let code = aoe::config::COMMAND_CONFIG;
-            let asked = Header::request(broadcast, broadcast, view.shelf, slot, code, Tag(0));
-            let header = self.reply_header(port, &asked, &view);
-            self.push_config(port, &header, &view, ConfigCommand::Read, out);
+            let header = Header::request(broadcast, broadcast, view.shelf, slot, code, Tag(0));
+            let asked = Asked {
+                port,
+                header: &header,
+                view: &view,
+            };
+            let header = self.reply_header(asked);
+            self.push_config(asked, &header, ConfigCommand::Read, out);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From an admitted command to I/O on drives, and back to an answer.
 
-use super::{Action, Body, Io, Kind, Operation, REPLANS_MAX, State, Target, sync};
+use super::{Action, Asked, Body, Io, Kind, Operation, REPLANS_MAX, State, Target, sync};
 use crate::order::CommandIndex;
 use crate::plane::{LunView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
@@ -148,7 +148,7 @@ impl Target {
         self.settle(number, out);
     }
 
-    fn answer(&mut self, index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
+    fn answer(&mut self, index: CommandIndex, view: &Arc<LunView>, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         command.state = State::Replying;
         let bytes = u64::from(command.sectors) * SECTOR_BYTES as u64;
@@ -182,7 +182,8 @@ impl Target {
             return;
         };
         let registers = registers.response(outcome.status(), outcome.error());
-        self.push_ata_reply(port, header, &registers, view, body, Some(index), out);
+        let asked = Asked { port, header, view };
+        self.push_ata_reply(asked, &registers, body, Some(index), out);
     }
 
     /// The reply to a command is on its way: its slot and buffer may be used again.

@@ -13,11 +13,10 @@
 //!   own, which is its floor.
 
 use super::run::{for_each_segment, pick_copy, plan_read, push_io};
-use super::{Action, Command, Kind, Operation, PortIndex, REPLANS_MAX, State, Target};
+use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::admin::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, PartView, SyncProgress};
-use aoe::ATA_FRAME_BYTES;
 use std::sync::Arc;
 
 /// Sectors of a step: 8 KiB, half the smallest chunk.
@@ -254,16 +253,10 @@ impl Target {
             state: State::Waiting,
             kind: Kind::Sync(Phase::Read),
             lun: lun.view.lun,
-            port: PortIndex(0),
-            epoch: 0,
             lba: range.lba,
             sectors,
-            head: [0; ATA_FRAME_BYTES],
-            outstanding: 0,
-            failed: false,
-            unmapped: false,
-            replans: 0,
             pass: job.pass,
+            ..Command::free()
         };
         if self.order.enter(index, range) {
             self.ready.push(index);
