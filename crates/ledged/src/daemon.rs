@@ -1,16 +1,16 @@
 //! Starting and ending the shelf.
 
+use crate::administration::Administration;
 use crate::config::Config;
 use crate::door;
 use crate::store::StateDir;
+use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
 use engine::{WorkerOptions, Workers};
 use port::Port;
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -20,42 +20,6 @@ const SPIN: Duration = Duration::from_micros(50);
 
 /// Commands that the worker holds at a time: 16 initiators with a full window each.
 const COMMANDS: u16 = 1024;
-
-/// The administration, shared by all doors.
-#[derive(Clone)]
-pub(crate) struct Administration(Arc<Mutex<Manager>>);
-
-impl Administration {
-    /// The only way in. Whoever holds it may write drives and wait for workers.
-    pub(crate) fn lock(&self) -> Guard<'_> {
-        Guard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The locked administration. What happened while it was held goes to the log when it is released.
-pub(crate) struct Guard<'a>(MutexGuard<'a, Manager>);
-
-impl std::ops::Deref for Guard<'_> {
-    type Target = Manager;
-
-    fn deref(&self) -> &Manager {
-        &self.0
-    }
-}
-
-impl std::ops::DerefMut for Guard<'_> {
-    fn deref_mut(&mut self) -> &mut Manager {
-        &mut self.0
-    }
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        for notice in self.0.take_notices() {
-            tracing::warn!("{notice}");
-        }
-    }
-}
 
 /// A running shelf.
 pub(crate) struct Daemon {
@@ -91,7 +55,7 @@ impl Daemon {
             now_unix_seconds: Box::new(unix_seconds),
             new_uuid: Box::new(Uuid::new_v4),
         });
-        let administration = Administration(Arc::new(Mutex::new(manager)));
+        let administration = Administration::new(manager);
         drop(administration.lock());
         for receiver in workers.event_receivers() {
             let (workers, administration) = (workers.clone(), administration.clone());
@@ -197,15 +161,6 @@ fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-/// Starts a named thread.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .with_context(|| format!("thread {name}"))?;
-    Ok(())
 }
 
 /// The one line on standard output. Nobody may be listening there.

@@ -1,6 +1,6 @@
 //! What a worker reports, carried to the administration.
 
-use crate::daemon::Administration;
+use crate::administration::Administration;
 use crossbeam::channel::Receiver;
 use engine::{FromWorker, Workers};
 use shelf::admin::LunNumber;

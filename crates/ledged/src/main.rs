@@ -9,12 +9,14 @@
 //! signals. All but the worker meet in one lock around the administration.
 #![forbid(unsafe_code)]
 
+mod administration;
 mod config;
 mod daemon;
 mod door;
 mod drives;
 mod events;
 mod store;
+mod threads;
 
 use anyhow::Context;
 use clap::Parser;

@@ -3,8 +3,9 @@
 //! Two threads: `cec` feeds frames and time to the sans-I/O [`Server`] and never waits for anything
 //! else, so that packets are acknowledged in time; `cec-run` runs the commands, one after the other.
 
+use crate::administration::Administration;
 use crate::config::Config;
-use crate::daemon::{Administration, spawn};
+use crate::threads::spawn;
 use anyhow::Context;
 use aoe::Shelf;
 use cec::{Action, Identity, PortIndex, Server, SessionId};

@@ -1,7 +1,8 @@
 //! The control socket, for `ledge` on the same box. Who may connect is a matter of its permissions:
 //! its owner and group.
 
-use crate::daemon::{Administration, spawn};
+use crate::administration::Administration;
+use crate::threads::spawn;
 use anyhow::{Context, bail};
 use console::protocol::{self, Greeting, Request};
 use console::session::Session;
