@@ -33,10 +33,12 @@ pub mod session;
 
 mod commands;
 mod names;
+mod options;
 mod problem;
 mod record;
 mod report;
 
 pub use editor::{Editor, Event};
+pub use options::SessionOptions;
 pub use report::error_document;
-pub use session::{Next, Reply, Session, SessionOptions};
+pub use session::{Next, Reply, Session};

@@ -4,28 +4,11 @@ use crate::command;
 use crate::commands::{self, Outcome, Pending};
 use crate::lexer;
 use crate::names::shelf_name;
+use crate::options::SessionOptions;
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
 use shelf::admin::Admin;
-
-/// What differs between consoles.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SessionOptions {
-    /// First word of the prompt. Scripts look for `SR` or `SRX`.
-    pub product: String,
-    /// Version that `release` tells.
-    pub version: String,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            product: "SR".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
-}
 
 /// The state of one console.
 #[derive(Debug, Default)]

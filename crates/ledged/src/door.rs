@@ -3,7 +3,7 @@
 pub(crate) mod ethernet;
 pub(crate) mod socket;
 
-use console::session::SessionOptions;
+use console::SessionOptions;
 
 /// What every console is set up with.
 pub(crate) fn session_options() -> SessionOptions {

@@ -12,8 +12,8 @@ pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 
 use crate::command::{Invocation, Verb};
+use crate::options::SessionOptions;
 use crate::report::Report;
-use crate::session::SessionOptions;
 use shelf::admin::Admin;
 
 /// A plan that waits for the answer to a question.

@@ -1,8 +1,8 @@
 //! `ifstat`, `aoestats` and `release`.
 
+use crate::options::SessionOptions;
 use crate::record::Record;
 use crate::report::Report;
-use crate::session::SessionOptions;
 use shelf::admin::Admin;
 
 /// Lists the network ports. There is a header only if there are rows.
