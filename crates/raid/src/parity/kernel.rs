@@ -74,11 +74,14 @@ impl Kernel {
     /// Every one that this processor has, fastest first; the portable one is always there.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        let mut kernels = Vec::new();
+        let scalar = std::iter::once(Self(Code::Scalar));
         #[cfg(target_arch = "x86_64")]
-        kernels.extend(simd::Extension::available().map(|extension| Self(Code::Simd(extension))));
-        kernels.push(Self(Code::Scalar));
-        kernels
+        {
+            let simd = simd::Extension::available().map(|extension| Self(Code::Simd(extension)));
+            simd.chain(scalar).collect()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        scalar.collect()
     }
 
     /// Its name: `gfni-avx512`, `avx512`, `avx2` or `scalar`.
@@ -148,18 +151,19 @@ impl Kernel {
         old: &[u8],
         new: &[u8],
         factor: &Factor,
-        mut p: Option<&mut [u8]>,
-        mut q: Option<&mut [u8]>,
+        p: Option<&mut [u8]>,
+        q: Option<&mut [u8]>,
     ) {
-        let done = match self.0 {
-            Code::Scalar => 0,
+        match self.0 {
+            Code::Scalar => scalar::delta(old, new, factor, p, q),
             #[cfg(target_arch = "x86_64")]
             Code::Simd(extension) => {
-                extension.delta(old, new, factor, p.as_deref_mut(), q.as_deref_mut())
+                let (mut p, mut q) = (p, q);
+                let done = extension.delta(old, new, factor, p.as_deref_mut(), q.as_deref_mut());
+                let (p, q) = (p.map(|p| &mut p[done..]), q.map(|q| &mut q[done..]));
+                scalar::delta(&old[done..], &new[done..], factor, p, q);
             }
-        };
-        let (p, q) = (p.map(|p| &mut p[done..]), q.map(|q| &mut q[done..]));
-        scalar::delta(&old[done..], &new[done..], factor, p, q);
+        }
     }
 }
 
