@@ -13,7 +13,7 @@
 //! * every [`Kernel`] gives the same bytes; the free functions use the best of this machine.
 //!
 //! Blocks may begin anywhere, but those that begin at a multiple of 64 bytes are a third faster: P
-//! and Q of 8 + 2 in L2 at 89 instead of 64 GB/s.
+//! and Q of 8 + 2 in L2 at 86 instead of 64 GB/s.
 //!
 //! Apart from the list of kernels nothing here allocates. Which member holds which block is not known
 //! here: [`crate::Geometry`] knows.
