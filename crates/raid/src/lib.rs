@@ -1,16 +1,19 @@
-//! RAID geometry and the md v1.2 on-disk format.
+//! RAID geometry, parity, and the md v1.2 on-disk format.
 //!
-//! [`level`] names the levels, [`geometry`] says where data lies, [`layout`] where metadata lies,
-//! [`md`] is the superblock that Linux knows, and [`record`] what the shelf adds to it. Nothing here
-//! reads or writes a disk.
-#![forbid(unsafe_code)]
+//! [`level`] names the levels, [`geometry`] says where data lies, [`parity`] computes what makes lost
+//! data good, [`layout`] says where metadata lies, [`md`] is the superblock that Linux knows, and
+//! [`record`] what the shelf adds to it. Nothing here reads or writes a disk.
+#![deny(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod geometry;
 pub mod layout;
 pub mod level;
 pub mod md;
+pub mod parity;
 pub mod record;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 
 pub use geometry::{Geometry, GeometryError, Mirrors, Segment, Segments};
 pub use level::{Level, UnknownLevel};
