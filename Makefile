@@ -39,6 +39,7 @@ lint: packages-build
 # Crates whose tests need neither root nor other programs.
 unit:
 	$(CARGO) test --locked -p aoe -p ata -p cec -p shelf -p console -p engine -p initiator -p tidy
+	$(CARGO) test --locked -p raid --lib
 
 check: fmt lint unit
 
