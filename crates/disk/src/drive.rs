@@ -94,6 +94,7 @@ pub struct Drive {
     size_sectors: u64,
     model: String,
     note: Option<String>,
+    writes_durably: bool,
 }
 
 impl fmt::Debug for Drive {
@@ -123,6 +124,7 @@ impl Drive {
                     size_sectors: size_bytes / SECTOR_BYTES as u64,
                     model: "ram".to_owned(),
                     note: Some("volatile memory: its contents end with ledged".to_owned()),
+                    writes_durably: true,
                 })
             }
         }
@@ -150,6 +152,13 @@ impl Drive {
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// Whether a write with RWF_DSYNC costs no flush of the whole drive: it has FUA, or no volatile
+    /// cache. Of files nothing is known, so no.
+    #[must_use]
+    pub const fn writes_durably(&self) -> bool {
+        self.writes_durably
     }
 
     /// Whether its contents end with the process.
@@ -206,6 +215,7 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
         size_sectors: size_bytes / SECTOR_BYTES as u64,
         model,
         note,
+        writes_durably: block && has_durable_writes(path),
     })
 }
 
@@ -268,6 +278,29 @@ fn check_sector_size(path: &Path, file: &File) -> Result<(), OpenError> {
             sector_bytes,
         })
     }
+}
+
+/// Whether a block device has FUA or no volatile cache. A partition asks its disk.
+fn has_durable_writes(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return false;
+    };
+    let (major, minor) = (
+        rustix::fs::major(metadata.rdev()),
+        rustix::fs::minor(metadata.rdev()),
+    );
+    let device = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
+    let queue = [device.join("queue"), device.join("../queue")]
+        .into_iter()
+        .find(|q| q.is_dir());
+    let read = |name| {
+        queue
+            .as_ref()
+            .and_then(|queue| std::fs::read_to_string(queue.join(name)).ok())
+    };
+    read("write_cache").is_some_and(|cache| cache.trim() == "write through")
+        || read("fua").is_some_and(|fua| fua.trim() == "1")
 }
 
 /// The model that the kernel tells for a disk; its kernel name where it tells none.

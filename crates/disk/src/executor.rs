@@ -6,10 +6,12 @@
 //!
 //! Invariants:
 //! * every submitted `Io` is given back exactly once;
+//! * writes of drives for which durability costs a flush go through a [`GroupCommit`];
 //! * a write is given back as done only when all its bytes are durable;
 //! * a short or interrupted transfer is done again from its start, a few times, before it fails.
 
 use crate::SECTOR_BYTES;
+use crate::commit::GroupCommit;
 use crate::drive::{Drive, Medium};
 use crate::page::PAGE_BYTES;
 use crate::uring::{Range, Ring, Transfer};
@@ -49,19 +51,34 @@ enum Place {
     Ram,
 }
 
+/// What is in the kernel's hands under a token.
 #[derive(Clone, Copy)]
-struct Pending {
-    io: Io,
-    attempts: u8,
+enum Pending {
+    Io {
+        io: Io,
+        attempts: u8,
+    },
+    /// The flush of a group commit.
+    Commit(DriveSlot),
+}
+
+/// A drive, where its I/O goes, and how its writes become durable.
+struct Entry {
+    drive: Arc<Drive>,
+    place: Place,
+    /// Without one, each write is durable by itself (FUA, or no volatile cache).
+    group: Option<GroupCommit>,
 }
 
 /// The drives of a worker and the buffers of its commands.
 pub struct Executor {
     ring: Ring,
-    drives: Vec<Option<(Arc<Drive>, Place)>>,
+    drives: Vec<Option<Entry>>,
     pending: Box<[Option<Pending>]>,
     free: Vec<u16>,
     waiting: VecDeque<Pending>,
+    /// Writes that wait for a group commit.
+    committing: usize,
     /// Reads of memory drives into buffers that the kernel is filling elsewhere.
     deferred: VecDeque<Io>,
     done: VecDeque<(Io, bool)>,
@@ -82,7 +99,7 @@ impl Executor {
     /// # Errors
     /// When the kernel refuses the ring.
     pub fn new(drives: &[(DriveSlot, Arc<Drive>)], buffers: u16) -> Result<Self, ExecutorError> {
-        let mut table: Vec<Option<(Arc<Drive>, Place)>> = Vec::new();
+        let mut table: Vec<Option<Entry>> = Vec::new();
         let mut files = Vec::new();
         for (slot, drive) in drives {
             let index = usize::from(slot.0);
@@ -99,7 +116,12 @@ impl Executor {
                     Place::File(index)
                 }
             };
-            table[index] = Some((Arc::clone(drive), place));
+            let group = (!drive.writes_durably()).then(|| GroupCommit::new(IN_FLIGHT_MAX));
+            table[index] = Some(Entry {
+                drive: Arc::clone(drive),
+                place,
+                group,
+            });
         }
         if files.is_empty() {
             // The kernel refuses an empty table; -1 is an empty place in it.
@@ -116,6 +138,7 @@ impl Executor {
             pending: vec![None; IN_FLIGHT_MAX].into(),
             free: (0..in_flight_max).rev().collect(),
             waiting: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
+            committing: 0,
             deferred: VecDeque::with_capacity(IN_FLIGHT_MAX),
             done: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
         })
@@ -141,7 +164,11 @@ impl Executor {
     /// How many I/Os are submitted and not given back.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.ring.total_in_flight() + self.waiting.len() + self.deferred.len() + self.done.len()
+        self.ring.total_in_flight()
+            + self.waiting.len()
+            + self.committing
+            + self.deferred.len()
+            + self.done.len()
     }
 
     /// Whether results are there already: then nobody should sleep.
@@ -161,27 +188,35 @@ impl Executor {
         self.ring.clear_due();
     }
 
+    fn entry(&mut self, drive: DriveSlot) -> Option<&mut Entry> {
+        self.drives
+            .get_mut(usize::from(drive.0))
+            .and_then(Option::as_mut)
+    }
+
     /// Takes an I/O. It starts with the next [`Executor::kick`] at the latest.
     pub fn submit(&mut self, io: Io) {
-        match self.drives.get(usize::from(io.drive.0)) {
-            Some(Some((_, Place::Ram)))
-                if io.operation == Operation::Read && !self.ring.is_idle(io.command) =>
-            {
+        let is_idle = self.ring.is_idle(io.command);
+        let Some(entry) = self.entry(io.drive) else {
+            self.done.push_back((io, false));
+            return;
+        };
+        match entry.place {
+            Place::Ram if io.operation == Operation::Read && !is_idle => {
                 self.deferred.push_back(io);
             }
-            Some(Some((drive, Place::Ram))) => {
-                let drive = Arc::clone(drive);
+            Place::Ram => {
+                let drive = Arc::clone(&entry.drive);
                 let ok = self.memory_io(&drive, &io);
                 self.done.push_back((io, ok));
             }
-            Some(Some((_, Place::File(file)))) => {
-                let file = *file;
-                let pending = Pending { io, attempts: 0 };
-                if !self.waiting.is_empty() || !self.start(pending, file) {
-                    self.waiting.push_back(pending);
-                }
-            }
-            _ => self.done.push_back((io, false)),
+            Place::File(_) => self.start_or_wait(Pending::Io { io, attempts: 0 }),
+        }
+    }
+
+    fn start_or_wait(&mut self, pending: Pending) {
+        if !self.waiting.is_empty() || !self.start(pending) {
+            self.waiting.push_back(pending);
         }
     }
 
@@ -203,16 +238,30 @@ impl Executor {
     }
 
     /// Pushes an I/O into the ring; false when there is no room.
-    fn start(&mut self, pending: Pending, file: u32) -> bool {
+    fn start(&mut self, pending: Pending) -> bool {
         let Some(token) = self.free.pop() else {
             return false;
         };
-        let io = pending.io;
-        let pushed = match transfer(&io) {
-            Some(transfer) => self
-                .ring
-                .push(transfer, &range(&io, file), u64::from(token)),
-            None => self.ring.push_flush(file, u64::from(token)),
+        let drive = match &pending {
+            Pending::Io { io, .. } => io.drive,
+            Pending::Commit(drive) => *drive,
+        };
+        let Some(Entry {
+            place: Place::File(file),
+            group,
+            ..
+        }) = self.entry(drive)
+        else {
+            unreachable!("only file I/O is started")
+        };
+        let (file, is_grouped) = (*file, group.is_some());
+        let user_data = u64::from(token);
+        let pushed = match &pending {
+            Pending::Io { io, .. } => match transfer(io, is_grouped) {
+                Some(transfer) => self.ring.push(transfer, &range(io, file), user_data),
+                None => self.ring.push_flush(file, user_data),
+            },
+            Pending::Commit(_) => self.ring.push_flush(file, user_data),
         };
         if pushed.is_err() {
             self.free.push(token);
@@ -224,14 +273,19 @@ impl Executor {
 
     fn start_waiting(&mut self) {
         while let Some(pending) = self.waiting.front().copied() {
-            let drive = usize::from(pending.io.drive.0);
-            let Some(Some((_, Place::File(file)))) = self.drives.get(drive) else {
-                unreachable!("only file I/O waits")
-            };
-            if !self.start(pending, *file) {
+            if !self.start(pending) {
                 return;
             }
             self.waiting.pop_front();
+        }
+    }
+
+    /// Flushes a drive if writes have landed on it and no flush is under way.
+    fn commit(&mut self, drive: DriveSlot) {
+        let group = self.entry(drive).and_then(|entry| entry.group.as_mut());
+        if let Some(group) = group.filter(|group| group.wants_flush()) {
+            group.flush_begins();
+            self.start_or_wait(Pending::Commit(drive));
         }
     }
 
@@ -250,7 +304,10 @@ impl Executor {
             if let Some(result) = self.done.pop_front() {
                 return Some(result);
             }
-            let (token, result) = self.ring.reap()?;
+            let Some((token, result)) = self.ring.reap() else {
+                self.commit_all();
+                return None;
+            };
             let landed = self.landed(token, result);
             // A buffer may have become idle; what is still not is deferred again.
             for _ in 0..self.deferred.len() {
@@ -264,42 +321,87 @@ impl Executor {
         }
     }
 
-    /// What a completion means; `None` when the I/O is tried again.
+    /// Everything that has landed was seen: flushes what waits, so that one flush covers it all.
+    fn commit_all(&mut self) {
+        if self.committing == 0 {
+            return;
+        }
+        for slot in 0..self.drives.len() {
+            if let Ok(slot) = u16::try_from(slot) {
+                self.commit(DriveSlot(slot));
+            }
+        }
+        // Nobody may call `kick` before the next sleep. If it fails, `kick` will too, and tell.
+        drop(self.ring.submit());
+    }
+
+    /// What a completion means; `None` when nothing is to be given back for it now.
     fn landed(&mut self, token: u64, result: i32) -> Option<(Io, bool)> {
         let Ok(token) = u16::try_from(token) else {
             unreachable!("our own token")
         };
-        let Some(mut pending) = self.pending[usize::from(token)].take() else {
+        let Some(pending) = self.pending[usize::from(token)].take() else {
             unreachable!("a completion of nothing")
         };
         self.free.push(token);
-        let io = pending.io;
-        if let Some(transfer) = transfer(&io) {
+        match pending {
+            Pending::Io { io, attempts } => self.io_landed(io, attempts, result),
+            Pending::Commit(drive) => {
+                self.committed(drive, result == 0);
+                None
+            }
+        }
+    }
+
+    fn io_landed(&mut self, io: Io, attempts: u8, result: i32) -> Option<(Io, bool)> {
+        if let Some(transfer) = transfer(&io, false) {
             self.ring.landed(transfer, io.command);
         }
         let expected = i32::try_from(io.sectors as usize * SECTOR_BYTES).unwrap_or(i32::MAX);
         if result == expected {
-            return Some((io, true));
-        }
-        pending.attempts += 1;
-        let again = result >= 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
-        if again && pending.attempts < ATTEMPTS_MAX {
-            let Some(Some((_, Place::File(file)))) = self.drives.get(usize::from(io.drive.0))
-            else {
-                unreachable!("only file I/O completes")
+            let group = self.entry(io.drive).and_then(|entry| entry.group.as_mut());
+            let Some(group) = group.filter(|_| io.operation == Operation::Write) else {
+                return Some((io, true));
             };
-            if !self.start(pending, *file) {
+            group.landed(io);
+            self.committing += 1;
+            return None;
+        }
+        let again = result >= 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
+        if again && attempts + 1 < ATTEMPTS_MAX {
+            let pending = Pending::Io {
+                io,
+                attempts: attempts + 1,
+            };
+            if !self.start(pending) {
                 self.waiting.push_front(pending);
             }
             return None;
         }
         Some((io, false))
     }
+
+    /// A group commit is over: gives back what it covered.
+    fn committed(&mut self, drive: DriveSlot, ok: bool) {
+        let slot = self
+            .drives
+            .get_mut(usize::from(drive.0))
+            .and_then(Option::as_mut);
+        let Some(group) = slot.and_then(|entry| entry.group.as_mut()) else {
+            unreachable!("a commit of a drive that has none")
+        };
+        for io in group.flush_ended() {
+            self.committing -= 1;
+            self.done.push_back((io, ok));
+        }
+    }
 }
 
-fn transfer(io: &Io) -> Option<Transfer> {
+/// How an I/O is done. With group commit a write need not be durable by itself.
+fn transfer(io: &Io, is_grouped: bool) -> Option<Transfer> {
     match io.operation {
         Operation::Read => Some(Transfer::Read),
+        Operation::Write if is_grouped => Some(Transfer::Write),
         Operation::Write => Some(Transfer::WriteDurable),
         Operation::Flush => None,
     }

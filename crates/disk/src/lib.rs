@@ -13,6 +13,7 @@
 //! What it does not do: know LUNs, retry on other members, or decide what a failure means.
 #![deny(clippy::cast_possible_truncation)]
 
+mod commit;
 mod drive;
 mod executor;
 mod metadata;

@@ -25,6 +25,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub(crate) enum Transfer {
     /// Fill it from the file.
     Read,
+    /// Write it to the file.
+    Write,
     /// Write it to the file; complete when durable.
     WriteDurable,
 }
@@ -176,7 +178,9 @@ impl Ring {
         let counts = self.in_flight[usize::from(range.buffer)];
         match transfer {
             Transfer::Read => assert_eq!(counts.writes, 0, "{range:?} is being written from"),
-            Transfer::WriteDurable => assert_eq!(counts.reads, 0, "{range:?} is being filled"),
+            Transfer::Write | Transfer::WriteDurable => {
+                assert_eq!(counts.reads, 0, "{range:?} is being filled");
+            }
         }
         let start = usize::from(range.buffer) * self.buffer_bytes + range.buffer_offset_bytes;
         let place = self.memory.bytes_mut()[start..].as_mut_ptr();
@@ -188,16 +192,19 @@ impl Ring {
             Transfer::Read => opcode::ReadFixed::new(file, place, bytes, 0)
                 .offset(range.file_offset_bytes)
                 .build(),
-            Transfer::WriteDurable => opcode::WriteFixed::new(file, place, bytes, 0)
-                .offset(range.file_offset_bytes)
-                .rw_flags(libc::RWF_DSYNC)
-                .build(),
+            Transfer::Write | Transfer::WriteDurable => {
+                let durable = transfer == Transfer::WriteDurable;
+                opcode::WriteFixed::new(file, place, bytes, 0)
+                    .offset(range.file_offset_bytes)
+                    .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
+                    .build()
+            }
         };
         self.push_entry(&entry.user_data(user_data))?;
         let counts = &mut self.in_flight[usize::from(range.buffer)];
         match transfer {
             Transfer::Read => counts.reads += 1,
-            Transfer::WriteDurable => counts.writes += 1,
+            Transfer::Write | Transfer::WriteDurable => counts.writes += 1,
         }
         Ok(())
     }
@@ -254,7 +261,7 @@ impl Ring {
         let counts = &mut self.in_flight[usize::from(buffer)];
         match transfer {
             Transfer::Read => counts.reads -= 1,
-            Transfer::WriteDurable => counts.writes -= 1,
+            Transfer::Write | Transfer::WriteDurable => counts.writes -= 1,
         }
     }
 
