@@ -35,6 +35,7 @@ mod make;
 mod removal;
 mod rounds;
 mod scan;
+mod set;
 mod settings;
 mod sync;
 

@@ -1,35 +1,19 @@
 //! Assembly: from members on drives to LUNs.
 //!
-//! Members are grouped by the UUID of their set, wherever they are. Within a set:
-//! * the member with the highest event count is the freshest; one more than one event behind it, or
-//!   one that it or that calls it failed, missed changes and is not used;
-//! * the freshest superblock says whether the set is dirty;
-//! * the record with the highest generation counts, and the others are brought up to it.
+//! Members are grouped by the UUID of their set, wherever they are; [`super::set`] puts a set together.
 //!
 //! A set of another shelf is not touched. Of two sets with the same LUN number the one with more
 //! changes is served, and the other left alone.
 
 use super::drives::Usage;
-use super::lun::{Lun, Member, Metadata};
+use super::lun::{Lun, Member};
 use super::scan::{Candidate, scan};
+use super::set::{Set, put_together};
 use super::{LunNumber, Manager};
-use crate::admin::DriveSlot;
-use raid::md::{Resync, Role, Superblock};
-use raid::record::{Record, RecordState};
+use raid::record::RecordState;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-/// A set of members, put together.
-struct Set {
-    uuid: Uuid,
-    lun: Lun,
-    freshest: Superblock,
-    /// Whether all members hold the record that counts.
-    is_level: bool,
-    /// Drives that claim to be in the set, and are not: why.
-    spurious: Vec<(DriveSlot, String)>,
-}
 
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
@@ -184,118 +168,4 @@ impl Manager {
                 .push(format!("LUN {number} stays offline: {error}"));
         }
     }
-}
-
-/// Puts the members of one set together. `None` for no members.
-fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
-    group.sort_by_key(|candidate| {
-        let superblock = &candidate.superblock;
-        let freshness = (superblock.events(), candidate.stored.generation);
-        (Reverse(freshness), superblock.dev_number(), candidate.drive)
-    });
-    let freshest = group.first()?.clone();
-    let mut spurious = Vec::new();
-    let places = place(uuid, group, &freshest, &mut spurious);
-    let normal = || {
-        places
-            .iter()
-            .flatten()
-            .filter(|candidate| keeps_up(candidate, &freshest))
-    };
-    let newest = normal()
-        .map(|candidate| &candidate.stored)
-        .max_by_key(|stored| stored.generation)
-        .unwrap_or(&freshest.stored);
-    let generation = newest.generation;
-    let record = Record {
-        element: 0,
-        ..newest.record.clone()
-    };
-    let is_level = normal().all(|candidate| {
-        let own = Record {
-            element: 0,
-            ..candidate.stored.record.clone()
-        };
-        (candidate.stored.generation, own) == (generation, record.clone())
-    });
-    let (is_dirty, sync_from) = match freshest.superblock.resync() {
-        Resync::Clean => (false, 0),
-        Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
-    };
-    let lun = Lun {
-        number: LunNumber::new(record.lun)?,
-        geometry: freshest.geometry,
-        members: places
-            .into_iter()
-            .map(|place| member(place, &freshest))
-            .collect(),
-        generation,
-        events: freshest.superblock.events(),
-        is_dirty,
-        is_unsynced: is_dirty && freshest.geometry.level().is_redundant(),
-        sync_from,
-        sync_pass: 0,
-        is_sync_stopped: false,
-        is_live: false,
-        is_view_stale: false,
-        record,
-    };
-    Some(Set {
-        uuid,
-        lun,
-        freshest: freshest.superblock,
-        is_level,
-        spurious,
-    })
-}
-
-/// Gives every candidate, in this order, its place among the elements, or says why it has none.
-fn place(
-    uuid: Uuid,
-    group: Vec<Candidate>,
-    freshest: &Candidate,
-    spurious: &mut Vec<(DriveSlot, String)>,
-) -> Vec<Option<Candidate>> {
-    let mut places = vec![None; usize::from(freshest.geometry.members())];
-    for candidate in group {
-        let (lun, element) = (candidate.stored.record.lun, candidate.stored.record.element);
-        if candidate.geometry != freshest.geometry {
-            let what = format!("a member of another shape of LUN {lun} (set {uuid})");
-            spurious.push((candidate.drive, what));
-        } else if places[usize::from(element)].is_some() {
-            let what = format!("a copy of element {lun}.0.{element} (set {uuid})");
-            spurious.push((candidate.drive, what));
-        } else {
-            places[usize::from(element)] = Some(candidate);
-        }
-    }
-    places
-}
-
-fn member(place: Option<Candidate>, freshest: &Candidate) -> Member {
-    let Some(candidate) = place else {
-        return Member::Missing;
-    };
-    if !keeps_up(&candidate, freshest) {
-        return Member::Failed {
-            drive: candidate.drive,
-        };
-    }
-    Member::Normal {
-        drive: candidate.drive,
-        data_offset_sectors: candidate.superblock.data_offset_sectors(),
-        metadata: Some(Box::new(Metadata {
-            slot: candidate.stored.slot,
-            superblock: candidate.superblock,
-        })),
-    }
-}
-
-/// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
-fn keeps_up(candidate: &Candidate, freshest: &Candidate) -> bool {
-    let (own, fresh) = (&candidate.superblock, &freshest.superblock);
-    let is_active = |role: Role| matches!(role, Role::Active(_));
-    own.events() + 1 >= fresh.events()
-        && is_active(fresh.role(own.dev_number()))
-        && is_active(own.role(fresh.dev_number()))
 }

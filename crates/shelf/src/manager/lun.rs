@@ -90,6 +90,9 @@ pub(super) struct Lun {
     pub(super) generation: u64,
     /// Event count of the superblocks.
     pub(super) events: u64,
+    /// Event count that the superblocks must reach before a change of theirs is done, so that those
+    /// who are not members any more are left behind.
+    pub(super) events_ahead: u64,
     /// Whether the superblocks say, or may say, dirty.
     pub(super) is_dirty: bool,
     /// Whether mirrors may differ.

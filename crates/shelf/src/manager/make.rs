@@ -152,6 +152,7 @@ impl Manager {
             record,
             generation: 0,
             events: 0,
+            events_ahead: 0,
             is_dirty: is_unsynced,
             is_unsynced,
             sync_from: 0,

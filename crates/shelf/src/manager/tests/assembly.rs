@@ -28,7 +28,7 @@ fn states(world: &World) -> Vec<ElementState> {
         .collect()
 }
 
-fn patch_superblock(image: &mut Image, change: impl FnOnce(&mut Superblock)) {
+pub(super) fn patch_superblock(image: &mut Image, change: impl FnOnce(&mut Superblock)) {
     let mut superblock = image.superblock().unwrap();
     change(&mut superblock);
     for (sector, bytes) in (8..).zip(superblock.encode().chunks_exact(512)) {
