@@ -35,6 +35,7 @@ impl Manager {
         if self.luns.contains_key(&request.lun) {
             return Err(AdminError::LunExists(request.lun));
         }
+        self.check_no_second_set(request)?;
         // One sector per member is enough to ask whether the level takes that many.
         let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
         let chunk_sectors = u64::from(CHUNK_SECTORS_DEFAULT);
@@ -67,6 +68,26 @@ impl Manager {
             self.drives.claim(fit.drive, id);
         }
         Ok(())
+    }
+
+    /// Refuses a number that a set on other drives has, too: after a restart there would be two of
+    /// them. A set over whose drives the new LUN is made (with `-f`) is no more.
+    fn check_no_second_set(&self, request: &MakeRequest) -> Result<(), AdminError> {
+        let drives: Vec<String> = self
+            .drives
+            .iter()
+            .filter(|entry| matches!(entry.usage, Usage::Second { lun, .. } if lun == request.lun))
+            .map(|entry| entry.drive.slot)
+            .filter(|slot| !request.members.contains(&MemberChoice::Drive(*slot)))
+            .map(|slot| self.drive_name(slot))
+            .collect();
+        if drives.is_empty() {
+            return Ok(());
+        }
+        Err(AdminError::LunElsewhere {
+            lun: request.lun,
+            drives: drives.join(", "),
+        })
     }
 
     /// Checks every member that was named.
@@ -147,6 +168,7 @@ impl Manager {
         };
         Lun {
             number: request.lun,
+            set_uuid: (geometry.level() != Level::Raw).then_some(set_uuid),
             geometry,
             members,
             record,
@@ -160,6 +182,10 @@ impl Manager {
             is_sync_stopped: false,
             is_live: false,
             is_view_stale: false,
+            unfit: None,
+            doubt: None,
+            rivals: Vec::new(),
+            late: Vec::new(),
         }
     }
 

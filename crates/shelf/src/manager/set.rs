@@ -3,6 +3,10 @@
 //! * The member with the highest event count is the freshest; one more than one event behind it, or
 //!   one that it or that calls it failed, missed changes and is not used.
 //! * The freshest superblock says whether the set is dirty.
+//! * A member that a kernel noted bad blocks of is not used, if the others hold all data; else nothing
+//!   is served.
+//! * A member that calls the freshest failed and is called so by it is the other half of a mirror whose
+//!   halves were served apart: which one is to be served, somebody has to say.
 //! * The record with the highest generation counts; the others are to be brought up to it.
 
 use super::LunNumber;
@@ -21,6 +25,8 @@ pub(super) struct Set {
     pub(super) freshest: Superblock,
     /// Whether all members hold the record that counts.
     pub(super) is_level: bool,
+    /// Drives that a kernel noted bad blocks of, and that are given up for it.
+    pub(super) given_up: Vec<DriveSlot>,
     /// Drives that claim to be in the set, and are not: why.
     pub(super) spurious: Vec<(DriveSlot, String)>,
 }
@@ -61,13 +67,33 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         Resync::Clean => (false, 0),
         Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
     };
-    let events_ahead = events_ahead(&places, &freshest);
+    let (unfit, bad) = judge_bad_blocks(&places, &freshest);
+    let events_ahead = events_ahead(&places, &freshest, &bad);
+    let rivals: Vec<DriveSlot> = places
+        .iter()
+        .flatten()
+        .filter(|candidate| is_rival(candidate, &freshest))
+        .map(|candidate| candidate.drive)
+        .collect();
+    let late = (0..)
+        .zip(&places)
+        .filter(|(element, place)| {
+            let device = u32::from(freshest.geometry.md_role(*element));
+            place.is_none() && matches!(freshest.superblock.role(device), Role::Active(_))
+        })
+        .map(|(element, _)| element)
+        .collect();
     let lun = Lun {
+        unfit,
+        doubt: None,
+        rivals,
+        late,
+        set_uuid: Some(uuid),
         number: LunNumber::new(record.lun)?,
         geometry: freshest.geometry,
         members: places
             .into_iter()
-            .map(|place| member(place, &freshest))
+            .map(|place| member(place, &freshest, &bad))
             .collect(),
         events_ahead,
         generation,
@@ -81,9 +107,11 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         is_view_stale: false,
         record,
     };
+    let given_up = bad;
     Some(Set {
         uuid,
         lun,
+        given_up,
         freshest: freshest.superblock,
         is_level,
         spurious,
@@ -113,11 +141,11 @@ fn place(
     places
 }
 
-fn member(place: Option<Candidate>, freshest: &Candidate) -> Member {
+fn member(place: Option<Candidate>, freshest: &Candidate, bad: &[DriveSlot]) -> Member {
     let Some(candidate) = place else {
         return Member::Missing;
     };
-    if !keeps_up(&candidate, freshest) {
+    if !keeps_up(&candidate, freshest) || bad.contains(&candidate.drive) {
         return Member::Failed {
             drive: candidate.drive,
         };
@@ -132,18 +160,56 @@ fn member(place: Option<Candidate>, freshest: &Candidate) -> Member {
     }
 }
 
+/// A kernel noted sectors of a member that hold old data or none, in a log that we do not keep: such
+/// a member is given up. Gives the drives to give up, or why there is nothing to serve without them.
+fn judge_bad_blocks(
+    places: &[Option<Candidate>],
+    freshest: &Candidate,
+) -> (Option<String>, Vec<DriveSlot>) {
+    let is_bad = |candidate: &Candidate| candidate.superblock.has_bad_blocks();
+    let bad: Vec<DriveSlot> = places
+        .iter()
+        .flatten()
+        .filter(|candidate| is_bad(candidate) && keeps_up(candidate, freshest))
+        .map(|candidate| candidate.drive)
+        .collect();
+    let is_good = |element: u8| {
+        places[usize::from(element)]
+            .as_ref()
+            .is_some_and(|candidate| keeps_up(candidate, freshest) && !is_bad(candidate))
+    };
+    if bad.is_empty() || freshest.geometry.can_serve(is_good) {
+        return (None, bad);
+    }
+    let slots: Vec<String> = bad.iter().map(ToString::to_string).collect();
+    let reason = format!(
+        "Linux noted bad blocks on the drives in slots {}, and the other members do not hold all data; copy the data off with Linux",
+        slots.join(", ")
+    );
+    (Some(reason), Vec::new())
+}
+
+/// Whether a member and the freshest call each other failed: each went on without the other.
+fn is_rival(candidate: &Candidate, freshest: &Candidate) -> bool {
+    let (own, fresh) = (&candidate.superblock, &freshest.superblock);
+    own.role(fresh.dev_number()) == Role::Faulty && fresh.role(own.dev_number()) == Role::Faulty
+}
+
 /// The event count at which all who are not members are two events behind. One that is away, and
 /// that nobody called failed, may have taken a round that no other took.
-fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate) -> u64 {
+fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate, bad: &[DriveSlot]) -> u64 {
+    let is_used =
+        |candidate: &Candidate| keeps_up(candidate, freshest) && !bad.contains(&candidate.drive);
     let is_member = |device: u32| {
-        places.iter().flatten().any(|candidate| {
-            candidate.superblock.dev_number() == device && keeps_up(candidate, freshest)
-        })
+        places
+            .iter()
+            .flatten()
+            .any(|candidate| candidate.superblock.dev_number() == device && is_used(candidate))
     };
     let stale = places
         .iter()
         .flatten()
-        .filter(|candidate| !keeps_up(candidate, freshest))
+        .filter(|candidate| !is_used(candidate))
         .map(|candidate| candidate.superblock.events() + 2);
     let mut active = freshest.superblock.active_devices();
     let away = active

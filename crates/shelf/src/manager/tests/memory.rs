@@ -300,6 +300,7 @@ impl DataPlane for CheckingPlane {
 
 pub(super) struct MemoryStore {
     pub(super) shelf: Arc<Mutex<Option<Shelf>>>,
+    pub(super) removed_sets: Arc<Mutex<Vec<Uuid>>>,
     pub(super) power: Arc<Mutex<Power>>,
 }
 
@@ -308,6 +309,22 @@ impl ShelfStore for MemoryStore {
         let (done, succeeds) = self.power.lock().unwrap().write();
         if done == Tear::Everything {
             *self.shelf.lock().unwrap() = Some(shelf);
+        }
+        if succeeds {
+            Ok(())
+        } else {
+            Err("no power".to_owned())
+        }
+    }
+
+    fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
+        Ok(self.removed_sets.lock().unwrap().clone())
+    }
+
+    fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
+        let (done, succeeds) = self.power.lock().unwrap().write();
+        if done == Tear::Everything {
+            self.removed_sets.lock().unwrap().push(set);
         }
         if succeeds {
             Ok(())
