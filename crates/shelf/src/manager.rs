@@ -113,6 +113,10 @@ pub struct Manager {
     now_unix_seconds: Box<dyn FnMut() -> u64 + Send>,
     new_uuid: Box<dyn FnMut() -> Uuid + Send>,
     notices: Vec<String>,
+    /// Number of the last pass over mirrors, of whichever LUN.
+    last_pass: u64,
+    /// It was stopped: nothing goes online any more.
+    is_stopping: bool,
 }
 
 impl fmt::Debug for Manager {
@@ -141,6 +145,8 @@ impl Manager {
             now_unix_seconds: parts.now_unix_seconds,
             new_uuid: parts.new_uuid,
             notices: Vec::new(),
+            last_pass: 0,
+            is_stopping: false,
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -158,8 +164,9 @@ impl Manager {
     }
 
     /// Stops serving everything, in good order. LUNs stay recorded as online, so that the next start
-    /// serves them again.
+    /// serves them again. From now on nothing goes online.
     pub fn shutdown(&mut self) {
+        self.is_stopping = true;
         let online: Vec<_> = self
             .luns
             .values()

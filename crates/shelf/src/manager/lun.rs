@@ -102,7 +102,8 @@ pub(super) struct Lun {
     pub(super) is_unsynced: bool,
     /// Unsynced mirrors agree before this sector of the LUN.
     pub(super) sync_from: u64,
-    /// Number of the present or last pass over the mirrors.
+    /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
+    /// the same.
     pub(super) sync_pass: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,

@@ -2,7 +2,8 @@
 //!
 //! How it survives a crash at any write: every member gets a record that says `Making`, then its
 //! superblock; when all have both, the records turn to `Complete`. One complete record makes the
-//! LUN, and a start completes the others; without one a start erases what is there.
+//! LUN, and a start completes the others; without one a start erases what is there. A raw LUN is not
+//! recorded; an md superblock on its drive is erased first, then the records that it leads to.
 
 use super::drives::{Entry, Usage};
 use super::lun::{Lun, Member, Metadata};
@@ -12,8 +13,9 @@ use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, member_count_rule};
-use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout};
-use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock};
+use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, SUPERBLOCK_SECTOR};
+use raid::md::raw::BLOCK_BYTES;
+use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
 use raid::record::{Record, RecordState};
 use raid::{Geometry, Level};
 use uuid::Uuid;
@@ -57,6 +59,9 @@ impl Manager {
         if lun.is_recorded() {
             self.write_new(lun)?;
         } else {
+            for fit in &fits {
+                self.erase_md(fit)?;
+            }
             self.luns.insert(request.lun, lun);
         }
         for fit in fits {
@@ -187,6 +192,23 @@ impl Manager {
             rivals: Vec::new(),
             late: Vec::new(),
         }
+    }
+
+    /// Erases what an md member carries, so that no LUN comes back over a raw one. A drive without a
+    /// superblock is left as it is.
+    fn erase_md(&mut self, fit: &Fit) -> Result<(), AdminError> {
+        if fit.layout.data_sectors < DEVICE_SECTORS_MIN {
+            return Ok(());
+        }
+        let mut block = [0; BLOCK_BYTES];
+        let erased = self
+            .drives
+            .read(fit.drive, SUPERBLOCK_SECTOR, &mut block)
+            .and_then(|()| match Superblock::decode(&block) {
+                Err(SuperblockError::NotMd) => Ok(()),
+                _ => erase_drive(&mut self.drives, fit.drive),
+            });
+        erased.map_err(|reason| AdminError::Io(format!("the LUN was not made: {reason}")))
     }
 
     /// Writes a new LUN to its drives, or leaves nothing of it there.

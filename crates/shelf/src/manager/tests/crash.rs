@@ -223,7 +223,7 @@ fn a_lun_with_a_failed_member_changes_wholly_or_not_at_all() {
     let base = with_lun(Level::Raid10, 4, true);
     let mut manager = base.start();
     manager
-        .member_failed(number(0), 0, 3, "Input/output error")
+        .member_failed(number(0), 0, 3, base.slot(3), "Input/output error")
         .unwrap();
     drop(manager);
     check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
