@@ -164,7 +164,8 @@ impl Manager {
     fn take_older_offline(&mut self, lun: &mut Lun) {
         let number = lun.number;
         lun.doubt = Some(format!(
-            "there is a newer LUN {number} on other drives, which cannot serve; online {number} serves this older one"
+            "there is a newer LUN {number} on other drives, which cannot serve; online {number} serves \
+             this older one"
         ));
         if !lun.record.online {
             return;
@@ -244,7 +245,9 @@ impl Manager {
         if !lun.late.is_empty() {
             let late = lun.element_names(&lun.late);
             self.notices.push(format!(
-                "WARNING: LUN {number} is served without elements {late}, which were in use when it was served last; they miss every write from now on, and are not used again when their drives come back"
+                "WARNING: LUN {number} is served without elements {late}, which were in use when it was \
+                 served last; they miss every write from now on, and are not used again when their \
+                 drives come back"
             ));
         }
         if let Err(error) = self.go_live(number) {
@@ -270,7 +273,9 @@ impl Manager {
         let other = names(&mut lun.rivals.iter().copied());
         let number = lun.number;
         Some(format!(
-            "its halves were served apart, drives {fresher} without drives {other} and the other way round; online {number} serves {fresher}, the fresher half, and gives up what was written to {other}"
+            "its halves were served apart, drives {fresher} without drives {other} and the other way \
+             round; online {number} serves {fresher}, the fresher half, and gives up what was \
+             written to {other}"
         ))
     }
 }

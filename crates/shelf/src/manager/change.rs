@@ -2,7 +2,9 @@
 //!
 //! How each survives a crash at any write:
 //! * **online**: the records say so (the change is done with the first), then the superblocks are
-//!   marked dirty, then the data path gets the view. A start serves what the records call online.
+//!   marked dirty, then the data path gets the view. A start serves what the records call online. Of
+//!   a mirror whose halves were served apart the other half is called failed before (and only then
+//!   the change is done).
 //! * **offline**: the data path lets go, the records say so, then the superblocks are marked clean.
 //!   A crash before the last leaves a LUN that is offline and needs a resync it did not need.
 //! * **remove**: the records say `Removing` (done with the first), then the store notes the set, then
@@ -42,10 +44,8 @@ impl Manager {
             ..lun.record.clone()
         };
         self.record(number, record)?;
+        self.give_up_rivals(number);
         let served = self.go_live(number);
-        if served.is_ok() {
-            self.give_up_rivals(number);
-        }
         if served.is_err()
             && let Some(lun) = self.luns.get(&number)
         {
@@ -62,7 +62,7 @@ impl Manager {
         served
     }
 
-    /// Of a mirror whose halves were served apart, one is served again: notes on the drives of the
+    /// Of a mirror whose halves were served apart, one is to be served again: notes on the drives of the
     /// other that they are failed, so that the next start does not ask again.
     fn give_up_rivals(&mut self, number: LunNumber) {
         let Some(lun) = self.luns.get_mut(&number) else {

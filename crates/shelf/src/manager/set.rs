@@ -14,7 +14,7 @@ use super::lun::{Lun, Member, Metadata};
 use super::scan::Candidate;
 use crate::admin::DriveSlot;
 use raid::md::{Resync, Role, Superblock};
-use raid::record::Record;
+use raid::record::{Record, StoredRecord};
 use std::cmp::Reverse;
 use uuid::Uuid;
 
@@ -41,53 +41,18 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
     let freshest = group.first()?.clone();
     let mut spurious = Vec::new();
     let places = place(uuid, group, &freshest, &mut spurious);
-    let normal = || {
-        places
-            .iter()
-            .flatten()
-            .filter(|candidate| keeps_up(candidate, &freshest))
-    };
-    let newest = normal()
-        .map(|candidate| &candidate.stored)
-        .max_by_key(|stored| stored.generation)
-        .unwrap_or(&freshest.stored);
-    let generation = newest.generation;
-    let record = Record {
-        element: 0,
-        ..newest.record.clone()
-    };
-    let is_level = normal().all(|candidate| {
-        let own = Record {
-            element: 0,
-            ..candidate.stored.record.clone()
-        };
-        (candidate.stored.generation, own) == (generation, record.clone())
-    });
+    let (generation, record, is_level) = newest_record(&places, &freshest);
     let (is_dirty, sync_from) = match freshest.superblock.resync() {
         Resync::Clean => (false, 0),
         Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
     };
     let (unfit, bad) = judge_bad_blocks(&places, &freshest);
     let events_ahead = events_ahead(&places, &freshest, &bad);
-    let rivals: Vec<DriveSlot> = places
-        .iter()
-        .flatten()
-        .filter(|candidate| is_rival(candidate, &freshest))
-        .map(|candidate| candidate.drive)
-        .collect();
-    let late = (0..)
-        .zip(&places)
-        .filter(|(element, place)| {
-            let device = u32::from(freshest.geometry.md_role(*element));
-            place.is_none() && matches!(freshest.superblock.role(device), Role::Active(_))
-        })
-        .map(|(element, _)| element)
-        .collect();
     let lun = Lun {
         unfit,
         doubt: None,
-        rivals,
-        late,
+        rivals: rivals(&places, &freshest),
+        late: late(&places, &freshest),
         set_uuid: Some(uuid),
         number: LunNumber::new(record.lun)?,
         geometry: freshest.geometry,
@@ -116,6 +81,47 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         is_level,
         spurious,
     })
+}
+
+/// The record that counts, its generation, and whether all members hold it.
+fn newest_record(places: &[Option<Candidate>], freshest: &Candidate) -> (u64, Record, bool) {
+    let own = |stored: &StoredRecord| Record {
+        element: 0,
+        ..stored.record.clone()
+    };
+    let normal = || {
+        places
+            .iter()
+            .flatten()
+            .filter(|candidate| keeps_up(candidate, freshest))
+            .map(|candidate| &candidate.stored)
+    };
+    let newest = normal()
+        .max_by_key(|stored| stored.generation)
+        .unwrap_or(&freshest.stored);
+    let (generation, record) = (newest.generation, own(newest));
+    let is_level = normal().all(|stored| stored.generation == generation && own(stored) == record);
+    (generation, record, is_level)
+}
+
+/// Elements that are away, and that nobody called failed.
+fn late(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<u8> {
+    let is_late = |element: &u8| {
+        let device = u32::from(freshest.geometry.md_role(*element));
+        places[usize::from(*element)].is_none()
+            && matches!(freshest.superblock.role(device), Role::Active(_))
+    };
+    (0..freshest.geometry.members()).filter(is_late).collect()
+}
+
+/// The drives of the other half of a mirror whose halves were served apart.
+fn rivals(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<DriveSlot> {
+    places
+        .iter()
+        .flatten()
+        .filter(|candidate| is_rival(candidate, freshest))
+        .map(|candidate| candidate.drive)
+        .collect()
 }
 
 /// Gives every candidate, in this order, its place among the elements, or says why it has none.
@@ -183,7 +189,8 @@ fn judge_bad_blocks(
     }
     let slots: Vec<String> = bad.iter().map(ToString::to_string).collect();
     let reason = format!(
-        "Linux noted bad blocks on the drives in slots {}, and the other members do not hold all data; copy the data off with Linux",
+        "Linux noted bad blocks on the drives in slots {}, and the other members do \
+         not hold all data; copy the data off with Linux",
         slots.join(", ")
     );
     (Some(reason), Vec::new())
