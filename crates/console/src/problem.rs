@@ -107,6 +107,8 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::LunExists(_) => "lun_exists",
         AdminError::ShelfUnset => "shelf_unset",
         AdminError::NoSuchDrive(_) => "no_such_drive",
+        AdminError::LunElsewhere { .. } => "lun_elsewhere",
+        AdminError::Stopping => "stopping",
         AdminError::DriveNotUp { .. } => "drive_not_up",
         AdminError::DriveInUse(_) => "drive_in_use",
         AdminError::DriveForeign { .. } => "drive_foreign",
@@ -127,6 +129,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
     match error {
         AdminError::NoSuchLun(lun)
         | AdminError::LunExists(lun)
+        | AdminError::LunElsewhere { lun, .. }
         | AdminError::LunOnline { lun, .. }
         | AdminError::LunFailed { lun, .. } => Some(lun.to_string()),
         AdminError::NoSuchDrive(drive)
@@ -140,6 +143,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         AdminError::InvalidShelf(number) => Some(number.to_string()),
         AdminError::ShelfUnset
         | AdminError::OnlineLuns
+        | AdminError::Stopping
         | AdminError::ConfigStringTooLong(_)
         | AdminError::Io(_) => None,
     }

@@ -57,10 +57,11 @@ pub(crate) struct DiskConfig {
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Read {
         path: PathBuf,
-        source: std::io::Error,
+        // Not a `source`, which would be printed a second time.
+        cause: std::io::Error,
     },
     #[error("{path}:{line}: {reason}")]
     Refused {
@@ -74,10 +75,8 @@ pub(crate) enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     shelf: Option<Spanned<i64>>,
-    #[serde(default = "default_state_dir")]
-    state_dir: PathBuf,
-    #[serde(default = "default_control_socket")]
-    control_socket: PathBuf,
+    state_dir: Option<Spanned<String>>,
+    control_socket: Option<Spanned<String>>,
     workers: Option<Spanned<i64>>,
     cores: Option<Spanned<Vec<i64>>>,
     #[serde(default)]
@@ -102,19 +101,17 @@ struct RawDisk {
     path: Spanned<String>,
 }
 
-fn default_state_dir() -> PathBuf {
-    "/var/lib/ledge".into()
-}
+/// Where the state directory is without `state_dir`.
+const DEFAULT_STATE_DIR: &str = "/var/lib/ledge";
 
-fn default_control_socket() -> PathBuf {
-    "/run/ledge/control.sock".into()
-}
+/// Where the control socket is without `control_socket`.
+const DEFAULT_CONTROL_SOCKET: &str = "/run/ledge/control.sock";
 
 /// Reads and checks a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     Source { path, text: &text }.check()
 }
@@ -130,6 +127,49 @@ impl Source<'_> {
         before.matches('\n').count() + 1
     }
 
+    /// The key that a place in the file belongs to, if it lies at a key or its value.
+    fn key(&self, span: &Range<usize>) -> Option<&str> {
+        let line_end = self.text.get(span.start..)?.find('\n');
+        let end = line_end.map_or(self.text.len(), |length| span.start + length);
+        // An array may begin on an earlier line.
+        let line = self
+            .text
+            .get(..end)?
+            .lines()
+            .rev()
+            .find(|line| line.contains('=') || line.trim_start().starts_with("[["))?;
+        let (key, _) = line.split_once('=')?;
+        let key = key.trim();
+        let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        (!key.is_empty() && key.chars().all(is_key)).then_some(key)
+    }
+
+    /// A path as it was given, or refused if no file can have it.
+    fn check_path(&self, key: &str, text: &Spanned<String>) -> Result<(), ConfigError> {
+        let problem = match text.get_ref() {
+            text if text.is_empty() => "is empty; a path is needed",
+            text if text.contains('\0') => "contains a NUL character, which no path can have",
+            _ => return Ok(()),
+        };
+        Err(self.refuse(
+            &text.span(),
+            format!("{key} = {:?} {problem}", text.get_ref()),
+        ))
+    }
+
+    fn path_or(
+        &self,
+        key: &str,
+        given: Option<&Spanned<String>>,
+        default: &str,
+    ) -> Result<PathBuf, ConfigError> {
+        let Some(text) = given else {
+            return Ok(default.into());
+        };
+        self.check_path(key, text)?;
+        Ok(text.get_ref().into())
+    }
+
     fn refuse(&self, span: &Range<usize>, reason: impl Into<String>) -> ConfigError {
         let (path, line) = (self.path.to_owned(), self.line(span));
         ConfigError::Refused {
@@ -142,7 +182,12 @@ impl Source<'_> {
     fn check(&self) -> Result<Config, ConfigError> {
         let raw: RawConfig = toml::from_str(self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
-            self.refuse(&span, error.message().replace('\n', ", "))
+            let message = error.message().replace('\n', ", ");
+            let key = self
+                .key(&span)
+                .filter(|key| !message.contains(&format!("`{key}`")));
+            let reason = key.map_or_else(|| message.clone(), |key| format!("{key}: {message}"));
+            self.refuse(&span, reason)
         })?;
         let core = self.check_workers(raw.workers.as_ref(), raw.cores.as_ref())?;
         Ok(Config {
@@ -151,8 +196,12 @@ impl Source<'_> {
                 .as_ref()
                 .map(|shelf| self.check_shelf(shelf))
                 .transpose()?,
-            state_dir: raw.state_dir,
-            control_socket: raw.control_socket,
+            state_dir: self.path_or("state_dir", raw.state_dir.as_ref(), DEFAULT_STATE_DIR)?,
+            control_socket: self.path_or(
+                "control_socket",
+                raw.control_socket.as_ref(),
+                DEFAULT_CONTROL_SOCKET,
+            )?,
             core,
             ports: self.check_ports(&raw.port)?,
             disks: self.check_disks(&raw.disk)?,
@@ -260,6 +309,7 @@ impl Source<'_> {
                 );
                 return Err(self.refuse(&disk.slot.span(), reason));
             }
+            self.check_path("path", &disk.path)?;
             let text = disk.path.get_ref();
             let span = disk.path.span();
             let spec: DriveSpec = text
@@ -340,7 +390,33 @@ mod tests {
             ("shelf = 4095\n", 1, "shelf = 4095"),
             ("shelf = 65535\n", 1, "0 to 65534"),
             ("shelf = -1\n", 1, "shelf = -1"),
-            ("shelf = \"one\"\n", 1, "invalid type"),
+            ("shelf = \"one\"\n", 1, "shelf: invalid type"),
+            ("shelf = 1\nshelf = 2\n", 2, "shelf: duplicate key"),
+            ("\nshelf = 99999999999999999999\n", 2, "shelf: "),
+            ("cores = [\n0,\n\"x\"]\n", 3, "cores: invalid type"),
+            (
+                "[[port]]\ninterface = \"a\"\ncec = 3\n",
+                3,
+                "cec: invalid type",
+            ),
+            ("state_dir = 7\n", 1, "state_dir: invalid type"),
+            ("state_dir = \"\"\n", 1, "state_dir = \"\" is empty"),
+            (
+                "control_socket = \"\"\n",
+                1,
+                "control_socket = \"\" is empty",
+            ),
+            ("\nstate_dir = \"/a\\u0000b\"\n", 2, "NUL"),
+            (
+                "[[port]]\ninterface = \"a\"\n[[disk]]\nslot = 0\npath = \"\"\n",
+                5,
+                "path = \"\" is empty",
+            ),
+            (
+                "[[port]]\ninterface = \"a\"\n[[disk]]\nslot = 0\npath = \"\\u0000\"\n",
+                5,
+                "NUL",
+            ),
             ("\nshelv = 1\n", 2, "unknown field `shelv`"),
             ("workers = 2\n", 1, "one worker"),
             ("workers = 0\n", 1, "at least 1"),
@@ -399,5 +475,13 @@ mod tests {
             path.starts_with("ledge.toml:8: ") && path.contains("line 5"),
             "{path}"
         );
+    }
+
+    /// The chain of causes is printed as a whole: a cause in the text of its consequence came twice.
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_once() {
+        let error = load(Path::new("/nonexistent/ledge.toml")).unwrap_err();
+        let text = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
     }
 }

@@ -61,7 +61,7 @@ fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
     }
     match administration
         .lock()
-        .member_failed(lun, io.part, io.member, &what)
+        .member_failed(lun, io.part, io.member, io.drive, &what)
     {
         Ok(MemberFailure::GivenUp) => {
             tracing::error!("element {element} is failed; the LUN is degraded");

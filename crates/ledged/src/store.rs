@@ -1,13 +1,17 @@
-//! Shelf-wide settings in the state directory: the shelf number.
+//! What is known shelf-wide, in the state directory: the shelf number and the sets that were removed.
 //!
 //! The number is kept in `shelf` as decimal text, replaced atomically. It is what the command `shelf`
 //! set; the configuration gives the number of a box on which nobody has used that command.
+//!
+//! The sets are kept in `removed`, a UUID a line, the last one removed last, replaced atomically. Of
+//! more than [`REMOVED_MAX`] the first are forgotten.
 
 use aoe::Shelf;
 use shelf::manager::ShelfStore;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// The state directory.
 #[derive(Clone, Debug)]
@@ -18,20 +22,23 @@ pub(crate) struct StateDir {
 /// Why the state directory is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
-    #[error("state_dir {path}: {source}")]
-    Directory { path: PathBuf, source: io::Error },
+    #[error("state_dir {path}: {cause}")]
+    Directory { path: PathBuf, cause: io::Error },
     #[error(
         "{path} holds no shelf number but {text:?}; write a number from 0 to 65534 into it, or remove it"
     )]
     Damaged { path: PathBuf, text: String },
 }
 
+/// Most removed sets that are kept: more than a shelf has slots, many times over.
+const REMOVED_MAX: usize = 1024;
+
 impl StateDir {
     /// Opens the directory, making it if it is not there.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
-        fs::create_dir_all(path).map_err(|source| StateError::Directory {
+        fs::create_dir_all(path).map_err(|cause| StateError::Directory {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         Ok(Self {
             path: path.to_owned(),
@@ -44,7 +51,7 @@ impl StateDir {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::Directory { path, source }),
+            Err(cause) => return Err(StateError::Directory { path, cause }),
         };
         let number = text
             .trim()
@@ -56,18 +63,51 @@ impl StateDir {
     }
 }
 
-impl ShelfStore for StateDir {
-    fn save_shelf(&mut self, shelf: Shelf) -> Result<(), String> {
-        let path = self.path.join("shelf");
-        let save = || -> io::Result<()> {
-            let new = self.path.join("shelf.new");
+impl StateDir {
+    /// Replaces a file; durable and atomic when this returns.
+    fn replace(&self, name: &str, content: &str) -> Result<(), String> {
+        let path = self.path.join(name);
+        let replace = || -> io::Result<()> {
+            let new = self.path.join(format!("{name}.new"));
             let mut file = File::create(&new)?;
-            writeln!(file, "{shelf}")?;
+            file.write_all(content.as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &path)?;
             File::open(&self.path)?.sync_all()
         };
-        save().map_err(|error| format!("{}: {error}", path.display()))
+        replace().map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+impl ShelfStore for StateDir {
+    fn save_shelf(&mut self, shelf: Shelf) -> Result<(), String> {
+        self.replace("shelf", &format!("{shelf}\n"))
+    }
+
+    fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
+        let path = self.path.join("removed");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let parse = |line: &str| {
+            Uuid::parse_str(line).map_err(|_| {
+                format!(
+                    "{} holds {line:?}, which is no UUID; mend or remove it",
+                    path.display()
+                )
+            })
+        };
+        text.lines().map(parse).collect()
+    }
+
+    fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
+        let mut sets = self.removed_sets()?;
+        sets.push(set);
+        let kept = &sets[sets.len().saturating_sub(REMOVED_MAX)..];
+        let lines: String = kept.iter().map(|set| format!("{set}\n")).collect();
+        self.replace("removed", &lines)
     }
 }
 
@@ -89,5 +129,36 @@ mod tests {
                 "{damaged:?}"
             );
         }
+    }
+
+    #[test]
+    fn removed_sets_are_kept_in_order_and_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.removed_sets(), Ok(Vec::new()));
+        let set = |number: usize| Uuid::from_u128(number as u128);
+        for number in 0..3 {
+            state.add_removed_set(set(number)).unwrap();
+        }
+        let mut again = StateDir::open(dir.path()).unwrap();
+        assert_eq!(again.removed_sets(), Ok(vec![set(0), set(1), set(2)]));
+        let full: String = (0..REMOVED_MAX).map(|n| format!("{}\n", set(n))).collect();
+        fs::write(dir.path().join("removed"), full).unwrap();
+        state.add_removed_set(set(REMOVED_MAX)).unwrap();
+        let kept = state.removed_sets().unwrap();
+        assert_eq!(kept.len(), REMOVED_MAX);
+        assert_eq!((kept[0], kept[REMOVED_MAX - 1]), (set(1), set(REMOVED_MAX)));
+    }
+
+    /// To take a damaged file for an empty one would be to serve what was removed.
+    #[test]
+    fn a_damaged_list_of_removed_sets_is_told_and_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = StateDir::open(dir.path()).unwrap();
+        fs::write(dir.path().join("removed"), "not a UUID\n").unwrap();
+        assert!(state.removed_sets().unwrap_err().contains("no UUID"));
+        assert!(state.add_removed_set(Uuid::nil()).is_err());
+        let text = fs::read_to_string(dir.path().join("removed")).unwrap();
+        assert_eq!(text, "not a UUID\n");
     }
 }

@@ -19,6 +19,8 @@
 //!
 //! md touches nothing between its own areas and `data_offset`, until somebody reshapes the array.
 
+use crate::geometry::CHUNK_SECTORS_MIN;
+
 /// First sector of the md v1.2 superblock.
 pub const SUPERBLOCK_SECTOR: u64 = 8;
 
@@ -73,7 +75,7 @@ pub struct MemberLayout {
 
 impl MemberLayout {
     /// Divides a device. Data is whole chunks for every level, so that the size of a LUN is a
-    /// multiple of 4 KiB.
+    /// multiple of 4 KiB; a chunk of 0, as md has for levels without chunks, counts as 4 KiB.
     ///
     /// # Errors
     /// When the device has fewer than [`DEVICE_SECTORS_MIN`] sectors, or no room for a chunk.
@@ -93,6 +95,11 @@ impl MemberLayout {
             LOG_SECTOR + log_mib * SECTORS_PER_MIB
         };
         let room = device_sectors - data_offset_sectors;
+        let chunk_sectors = if chunk_sectors == 0 {
+            CHUNK_SECTORS_MIN
+        } else {
+            chunk_sectors
+        };
         let data_sectors = room - room % chunk_sectors as u64;
         if data_sectors == 0 {
             return Err(TooSmall { device_sectors });
@@ -204,6 +211,15 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_of_0_is_that_of_a_level_without_chunks() {
+        let layout = MemberLayout::new(2048 + 7, 0).unwrap();
+        assert_eq!(
+            (layout.data_offset_sectors, layout.data_sectors),
+            (256, 1792)
+        );
+    }
+
+    #[test]
     fn others_may_leave_no_room_for_the_slots() {
         assert_eq!(MetadataPlaces::of(255), None);
         assert!(MetadataPlaces::of(256).is_some());
@@ -224,7 +240,7 @@ mod tests {
                 prop_assert!(area.sector >= next && area.sector % 8 == 0);
                 next = area.sector + area.sectors;
             }
-                prop_assert!(next <= layout.data_offset_sectors);
+            prop_assert!(next <= layout.data_offset_sectors);
         }
     }
 }

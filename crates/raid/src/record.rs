@@ -32,6 +32,9 @@ const _: () = assert!(SLOT_BYTES as u64 == SLOT_SECTORS * 512);
 /// Format that this version writes, and the only one that it reads.
 pub const FORMAT: u32 = 1;
 
+/// Longest AoE config string (AoEr11: 1024 bytes).
+pub const CONFIG_STRING_BYTES_MAX: usize = 1024;
+
 const MAGIC: [u8; 8] = *b"LedgeRec";
 const HEADER_BYTES: usize = 64;
 const CHECKSUM_OFFSET: usize = 12;
@@ -157,6 +160,11 @@ pub enum RecordError {
         /// Its device number.
         dev_number: u32,
     },
+    /// A config string that no AoE frame may carry.
+    #[error(
+        "record with a config string of {0} bytes; there are {CONFIG_STRING_BYTES_MAX} at most"
+    )]
+    ConfigString(usize),
     /// A payload that is not what it should be, though its checksum is right.
     #[error("record that cannot be understood: {0}")]
     Payload(String),
@@ -270,8 +278,11 @@ fn decode(slot: &[u8; SLOT_BYTES], owner: &RecordOwner) -> Result<(u64, Record),
             dev_number,
         });
     }
-    let record =
+    let record: Record =
         serde_json::from_slice(payload).map_err(|error| RecordError::Payload(error.to_string()))?;
+    if record.config_string.len() > CONFIG_STRING_BYTES_MAX {
+        return Err(RecordError::ConfigString(record.config_string.len()));
+    }
     Ok((header.generation.get(), record))
 }
 

@@ -152,6 +152,20 @@ fn wrong_digits_in_the_config_string_are_refused() {
     }
 }
 
+/// A view with a longer one would make the data path build a frame that no port takes.
+#[test]
+fn a_config_string_that_no_frame_carries_is_refused() {
+    for (bytes, damage) in [(1024, None), (1025, Some(RecordError::ConfigString(1025)))] {
+        let long = Record {
+            config_string: vec![7; bytes],
+            ..record()
+        };
+        let read = read_slots([&slot(1, &long), &EMPTY], &OWNER);
+        assert_eq!(read.newest.is_none(), damage.is_some());
+        assert_eq!(read.damage[0], damage);
+    }
+}
+
 fn any_record() -> impl Strategy<Value = Record> {
     let level = prop::sample::select(vec![Level::Jbod, Level::Raid0, Level::Raid1, Level::Raid10]);
     let state = prop::sample::select(vec![

@@ -261,6 +261,19 @@ pub enum AdminError {
     /// `make` of a LUN that is there.
     #[error("lun already exists")]
     LunExists(LunNumber),
+    /// `make` of a LUN of which drives in no LUN carry another set. `drives` as in "1.3, 1.4".
+    #[error(
+        "LUN {lun} is also on drives {drives}, from an earlier make; pull them, or name them as members with -f, or use another number"
+    )]
+    LunElsewhere {
+        /// The LUN.
+        lun: LunNumber,
+        /// Names of the drives.
+        drives: String,
+    },
+    /// The shelf is stopping: nothing goes online any more.
+    #[error("the shelf is stopping; try again when it has started")]
+    Stopping,
     /// The shelf has no number yet.
     #[error("shelf address is unset; set it with: shelf N")]
     ShelfUnset,

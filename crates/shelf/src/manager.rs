@@ -12,6 +12,9 @@
 //!   are known to agree: found dirty at start, only after a complete pass over them ([`sync`]);
 //! * that a member failed is durable on the survivors before a view without it is attached, so that
 //!   nothing is acknowledged that a restart would look for on the failed member;
+//! * a set that was removed is noted in the store before it is erased, so that a member that was away
+//!   is not served when it comes back;
+//! * of two sets with one LUN number none is served that is not the newer one, unless somebody asks;
 //! * the last copy of anything is never given up.
 //!
 //! It does not read or write data, and sees neither files nor threads nor a clock: those come in
@@ -35,6 +38,7 @@ mod make;
 mod removal;
 mod rounds;
 mod scan;
+mod set;
 mod settings;
 mod sync;
 
@@ -47,13 +51,27 @@ pub use failure::MemberFailure;
 use drives::Drives;
 use lun::Lun;
 
-/// Where the shelf number is kept.
+/// Where the shelf number is kept, and which sets were removed.
 pub trait ShelfStore: Send {
     /// Stores it; durable and atomic when this returns.
     ///
     /// # Errors
     /// What went wrong, and where; then the old number is still stored.
     fn save_shelf(&mut self, shelf: Shelf) -> Result<(), String>;
+
+    /// UUIDs of the sets whose LUNs were removed. A member that was away at that time still carries
+    /// one of them.
+    ///
+    /// # Errors
+    /// What went wrong, and where.
+    fn removed_sets(&mut self) -> Result<Vec<Uuid>, String>;
+
+    /// Adds a set to those that were removed; durable and atomic when this returns. Of very many, the
+    /// ones added first may be forgotten.
+    ///
+    /// # Errors
+    /// What went wrong, and where; then those stored before still are.
+    fn add_removed_set(&mut self, set: Uuid) -> Result<(), String>;
 }
 
 /// What a [`Manager`] is made of.
@@ -66,7 +84,7 @@ pub struct Parts {
     pub ports: Vec<PortStatus>,
     /// The workers.
     pub plane: Box<dyn DataPlane>,
-    /// Where the shelf number is kept.
+    /// Where the shelf number and the removed sets are kept.
     pub store: Box<dyn ShelfStore>,
     /// Tells the time, in seconds since 1970.
     pub now_unix_seconds: Box<dyn FnMut() -> u64 + Send>,
@@ -90,9 +108,15 @@ pub struct Manager {
     ports: Vec<PortStatus>,
     plane: Box<dyn DataPlane>,
     store: Box<dyn ShelfStore>,
+    /// Sets whose LUNs were removed.
+    removed_sets: Vec<Uuid>,
     now_unix_seconds: Box<dyn FnMut() -> u64 + Send>,
     new_uuid: Box<dyn FnMut() -> Uuid + Send>,
     notices: Vec<String>,
+    /// Number of the last pass over mirrors, of whichever LUN.
+    last_pass: u64,
+    /// It was stopped: nothing goes online any more.
+    is_stopping: bool,
 }
 
 impl fmt::Debug for Manager {
@@ -117,10 +141,19 @@ impl Manager {
             ports: parts.ports,
             plane: parts.plane,
             store: parts.store,
+            removed_sets: Vec::new(),
             now_unix_seconds: parts.now_unix_seconds,
             new_uuid: parts.new_uuid,
             notices: Vec::new(),
+            last_pass: 0,
+            is_stopping: false,
         };
+        match manager.store.removed_sets() {
+            Ok(sets) => manager.removed_sets = sets,
+            Err(reason) => manager.notices.push(format!(
+                "which LUNs were removed is not known, so that their drives may be served: {reason}"
+            )),
+        }
         manager.assemble();
         manager
     }
@@ -131,8 +164,9 @@ impl Manager {
     }
 
     /// Stops serving everything, in good order. LUNs stay recorded as online, so that the next start
-    /// serves them again.
+    /// serves them again. From now on nothing goes online.
     pub fn shutdown(&mut self) {
+        self.is_stopping = true;
         let online: Vec<_> = self
             .luns
             .values()

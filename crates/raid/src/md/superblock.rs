@@ -5,6 +5,7 @@
 //!   feature that we do not use, padding zero, room for 128 roles as mdadm leaves;
 //! * with 128 roles all that counts lies in the first 512 bytes, so that a write of the superblock
 //!   is as atomic as a sector is;
+//! * the table has a role for every member of the array, whatever was read;
 //! * fields that we have no use for survive decoding and encoding.
 
 use super::raw::{self, BLOCK_BYTES, DEVICES_MAX, Features, HEADER_BYTES, RawSuperblock};
@@ -51,6 +52,14 @@ pub enum SuperblockError {
     /// Its device number has no role.
     #[error("md superblock of device {0}, which it has no role for")]
     DeviceNumber(u32),
+    /// More members than it has roles for.
+    #[error("md superblock of {members} members with {roles} roles")]
+    RaidDisks {
+        /// Members of the array.
+        members: u32,
+        /// Roles in the table.
+        roles: u32,
+    },
     /// Data would lie over the superblock.
     #[error("md superblock with data at sector {0}")]
     DataOffset(u64),
@@ -234,6 +243,12 @@ impl Superblock {
         }
         if raw.dev_number.get() >= devices {
             return Err(SuperblockError::DeviceNumber(raw.dev_number.get()));
+        }
+        if raw.raid_disks.get() > devices {
+            return Err(SuperblockError::RaidDisks {
+                members: raw.raid_disks.get(),
+                roles: devices,
+            });
         }
         if raw.data_offset.get() <= SUPERBLOCK_SECTOR {
             return Err(SuperblockError::DataOffset(raw.data_offset.get()));

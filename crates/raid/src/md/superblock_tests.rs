@@ -112,6 +112,11 @@ fn damage_is_told_apart() {
     assert_eq!(refused(&patched(|b| b[144] = 0)), E::Misplaced(0));
     assert_eq!(refused(&patched(|b| b[160] = 128)), E::DeviceNumber(128));
     assert_eq!(refused(&patched(|b| b[128..136].fill(0))), E::DataOffset(0));
+    let few = E::RaidDisks {
+        members: 4,
+        roles: 3,
+    };
+    assert_eq!(refused(&patched(|b| b[220] = 3)), few);
     let mut torn = superblock(0).encode();
     torn[300] ^= 1;
     assert!(matches!(refused(&torn), E::Checksum { .. }));
@@ -175,11 +180,32 @@ fn long_names_are_cut() {
     assert_eq!(made.name(), "2:7");
 }
 
+/// Linux rebuilt element 0 on device 2: the table calls devices 1 and 2 members.
+#[test]
+fn whoever_is_no_member_is_failed_over_the_whole_table() {
+    let mut made = superblock(0);
+    made.set_role(0, Role::Faulty);
+    made.set_role(1, Role::Active(1));
+    made.set_role(127, Role::Active(0));
+    assert_eq!(
+        made.active_devices().collect::<Vec<_>>(),
+        [(1, 1), (127, 0)]
+    );
+    made.fail_all_but(|device| device == 1);
+    assert_eq!(made.active_devices().collect::<Vec<_>>(), [(1, 1)]);
+    assert_eq!((made.role(127), made.role(2)), (Role::Faulty, Role::Spare));
+    let mut other = superblock(3);
+    other.copy_roles(&made);
+    assert_eq!(other.role(127), Role::Faulty);
+    assert_eq!(other.role(3), Role::Spare);
+}
+
 proptest! {
     #[test]
     fn any_bytes_decode_or_fail_without_panic(
         bytes in prop::collection::vec(any::<u8>(), BLOCK_BYTES),
         patches in prop::collection::vec((0..600_usize, any::<u8>()), 0..8),
+        roles in prop::option::of(0_u8..8),
     ) {
         let block: [u8; BLOCK_BYTES] = bytes.try_into().unwrap();
         prop_assert!(Superblock::decode(&block).is_err());
@@ -187,9 +213,21 @@ proptest! {
             for (at, byte) in patches {
                 block[at] = byte;
             }
+            if let Some(roles) = roles {
+                block[220..224].copy_from_slice(&[roles, 0, 0, 0]);
+            }
         });
         if let Ok(read) = Superblock::decode(&block) {
-            let _: Result<Geometry, _> = read.geometry();
+            if let Ok(geometry) = read.geometry() {
+                let mut changed = read.clone();
+                for element in 0..geometry.members() {
+                    let role = geometry.md_role(element);
+                    changed.set_role(u32::from(role), Role::Active(role));
+                }
+                changed.fail_all_but(|device| device == 0);
+                changed.copy_roles(&read);
+                prop_assert_eq!(changed.encode(), read.encode());
+            }
             let again = Superblock::decode(&read.encode()).unwrap();
             prop_assert_eq!(again.encode(), read.encode());
             let mut expected = block;

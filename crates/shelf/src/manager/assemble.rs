@@ -1,35 +1,24 @@
 //! Assembly: from members on drives to LUNs.
 //!
-//! Members are grouped by the UUID of their set, wherever they are. Within a set:
-//! * the member with the highest event count is the freshest; one more than one event behind it, or
-//!   one that it or that calls it failed, missed changes and is not used;
-//! * the freshest superblock says whether the set is dirty;
-//! * the record with the highest generation counts, and the others are brought up to it.
+//! Members are grouped by the UUID of their set, wherever they are; [`super::set`] puts a set together.
 //!
-//! A set of another shelf is not touched. Of two sets with the same LUN number the one with more
-//! changes is served, and the other left alone.
+//! A set of another shelf is not touched, nor is one whose LUN was removed while a member was away. Of
+//! two sets with the same LUN number the newer one is taken; an older one only when the newer cannot
+//! serve, and then it waits for somebody to ask for it. The other is left alone. What was served is
+//! served again, also without members that are late; but not when its halves were served apart.
 
 use super::drives::Usage;
-use super::lun::{Lun, Member, Metadata};
+use super::lun::{Lun, Member};
+use super::rounds::Rounds;
 use super::scan::{Candidate, scan};
+use super::set::{Set, put_together};
 use super::{LunNumber, Manager};
 use crate::admin::DriveSlot;
-use raid::md::{Resync, Role, Superblock};
+use raid::md::Superblock;
 use raid::record::{Record, RecordState};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-/// A set of members, put together.
-struct Set {
-    uuid: Uuid,
-    lun: Lun,
-    freshest: Superblock,
-    /// Whether all members hold the record that counts.
-    is_level: bool,
-    /// Drives that claim to be in the set, and are not: why.
-    spurious: Vec<(DriveSlot, String)>,
-}
 
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
@@ -46,19 +35,17 @@ impl Manager {
             .into_iter()
             .filter_map(|(uuid, group)| put_together(uuid, group))
             .collect();
-        sets.sort_by_key(|set| {
-            Reverse((
-                set.lun.generation,
-                set.lun.events,
-                set.lun.record.created_unix_seconds,
-            ))
-        });
+        for set in &mut sets {
+            self.settle_shelf(set);
+        }
+        let newest = self.newest_sets(&sets);
+        sets.sort_by_key(|set| Reverse((set.lun.can_serve(), age(&set.lun))));
         let mut adopted = Vec::new();
         for mut set in sets {
             for (drive, what) in std::mem::take(&mut set.spurious) {
                 self.drives.set_usage(drive, Usage::Foreign(what));
             }
-            adopted.extend(self.adopt(set));
+            adopted.extend(self.adopt(set, &newest));
         }
         adopted.sort_unstable();
         for number in adopted {
@@ -66,28 +53,56 @@ impl Manager {
         }
     }
 
-    /// Takes a set as a LUN, if it is ours and there. Gives its number.
-    fn adopt(&mut self, set: Set) -> Option<LunNumber> {
-        let Set {
-            uuid,
-            mut lun,
-            mut is_level,
-            freshest,
-            ..
-        } = set;
-        let number = lun.number;
-        let is_own = |number: u16| self.shelf.is_some_and(|shelf| shelf.0 == number);
-        let shelf = lun.record.shelf;
-        if let Some(next) = lun
-            .record
+    fn is_own(&self, shelf: u16) -> bool {
+        self.shelf.is_some_and(|own| own.0 == shelf)
+    }
+
+    /// If a change of the shelf number was interrupted, ours says whether it happened.
+    fn settle_shelf(&self, set: &mut Set) {
+        let record = &mut set.lun.record;
+        let shelf = record.shelf;
+        if let Some(next) = record
             .next_shelf
-            .take_if(|next| is_own(shelf) || is_own(*next))
+            .take_if(|next| self.is_own(shelf) || self.is_own(*next))
         {
-            // A change of the shelf number was interrupted; ours says whether it happened.
-            lun.record.shelf = if is_own(next) { next } else { shelf };
-            is_level = false;
+            record.shelf = if self.is_own(next) { next } else { shelf };
+            set.is_level = false;
         }
-        if !is_own(lun.record.shelf) {
+    }
+
+    /// Whether a set is a LUN of this shelf that was made, and not removed.
+    fn is_there(&self, lun: &Lun) -> bool {
+        self.is_own(lun.record.shelf)
+            && lun.record.state == RecordState::Complete
+            && !self.is_removed(lun)
+    }
+
+    fn is_removed(&self, lun: &Lun) -> bool {
+        lun.set_uuid
+            .is_some_and(|set| self.removed_sets.contains(&set))
+    }
+
+    /// The age of the newest set of each LUN number.
+    fn newest_sets(&self, sets: &[Set]) -> BTreeMap<LunNumber, Age> {
+        let mut newest = BTreeMap::new();
+        for set in sets.iter().filter(|set| self.is_there(&set.lun)) {
+            let known = newest.entry(set.lun.number).or_insert(age(&set.lun));
+            *known = age(&set.lun).max(*known);
+        }
+        newest
+    }
+
+    /// Takes a set as a LUN, if it is ours and there. Gives its number.
+    fn adopt(&mut self, set: Set, newest: &BTreeMap<LunNumber, Age>) -> Option<LunNumber> {
+        let (uuid, mut lun) = (set.uuid, set.lun);
+        let number = lun.number;
+        if lun.record.state == RecordState::Complete && self.is_removed(&lun) {
+            let what = format!("removed LUN {number} (set {uuid})");
+            self.notices.push(format!("not served: {what}"));
+            self.mark(&lun, &Usage::Foreign(what));
+            return None;
+        }
+        if !self.is_own(lun.record.shelf) {
             let usage = Usage::Elsewhere {
                 shelf: lun.record.shelf,
                 lun: number.get(),
@@ -99,13 +114,32 @@ impl Manager {
             self.discard(lun);
             return None;
         }
+        if newest
+            .get(&number)
+            .is_some_and(|newest| age(&lun) < *newest)
+        {
+            self.take_older_offline(&mut lun);
+        }
         if self.luns.contains_key(&number) {
-            let what = format!("LUN {number} of this shelf a second time (set {uuid})");
-            self.notices
-                .push(format!("not served, because there is another: {what}"));
-            self.mark(&lun, &Usage::Foreign(what));
+            let usage = Usage::Second {
+                lun: number,
+                set: uuid,
+            };
+            self.notices.push(format!(
+                "not served, because there is another: {}",
+                usage.foreign().unwrap_or_default()
+            ));
+            self.mark(&lun, &usage);
             return None;
         }
+        self.take(lun, &set.freshest, set.is_level);
+        self.note_given_up(number, &set.given_up);
+        Some(number)
+    }
+
+    /// Takes a set as a LUN, and brings its members to one state.
+    fn take(&mut self, lun: Lun, freshest: &Superblock, is_level: bool) {
+        let number = lun.number;
         for (element, member) in lun.elements() {
             if let Some(drive) = member.drive() {
                 self.drives.claim(drive, lun.element_id(element));
@@ -115,7 +149,7 @@ impl Manager {
         self.luns.insert(number, lun);
         let leveled = self
             .rounds(number)
-            .map_or(Ok(()), |mut rounds| rounds.level_superblocks(&freshest));
+            .map_or(Ok(()), |mut rounds| rounds.level_superblocks(freshest));
         if let Err(reason) = leveled {
             self.notices
                 .push(format!("LUN {number}: a member stays behind: {reason}"));
@@ -124,7 +158,43 @@ impl Manager {
             self.notices
                 .push(format!("an interrupted change was not finished: {error}"));
         }
-        Some(number)
+    }
+
+    /// An older set of a LUN number is not served by itself, also when the newer one is away some day.
+    fn take_older_offline(&mut self, lun: &mut Lun) {
+        let number = lun.number;
+        lun.doubt = Some(format!(
+            "there is a newer LUN {number} on other drives, which cannot serve; online {number} serves \
+             this older one"
+        ));
+        if !lun.record.online {
+            return;
+        }
+        let record = Record {
+            online: false,
+            ..lun.record.clone()
+        };
+        let mut rounds = Rounds {
+            now_unix_seconds: (self.now_unix_seconds)(),
+            drives: &mut self.drives,
+            lun,
+            notices: &mut self.notices,
+        };
+        if let Err(reason) = rounds.record(record) {
+            self.notices.push(format!(
+                "an older LUN {number} is still recorded as online: {reason}"
+            ));
+        }
+    }
+
+    /// Tells of members that are given up for their bad blocks.
+    fn note_given_up(&mut self, number: LunNumber, given_up: &[DriveSlot]) {
+        for &slot in given_up {
+            let drive = self.drive_name(slot);
+            self.notices.push(format!(
+                "LUN {number}: drive {drive} is failed: Linux noted bad blocks on it"
+            ));
+        }
     }
 
     fn mark(&mut self, lun: &Lun, usage: &Usage) {
@@ -142,15 +212,8 @@ impl Manager {
         };
         let left_over = Usage::Foreign(format!("what an interruption of {what} {number} left"));
         self.mark(&lun, &left_over);
-        let now_unix_seconds = (self.now_unix_seconds)();
         let mut lun = lun;
-        let mut rounds = super::rounds::Rounds {
-            drives: &mut self.drives,
-            lun: &mut lun,
-            notices: &mut self.notices,
-            now_unix_seconds,
-        };
-        let failures = match rounds.remove() {
+        let failures = match self.remove_from_drives(&mut lun) {
             Ok(failures) => failures,
             Err(reason) => vec![reason],
         };
@@ -170,132 +233,56 @@ impl Manager {
             self.notices
                 .push(format!("LUN {number} lacks elements: {absent}"));
         }
-        if !lun.record.online {
+        let is_online = lun.record.online;
+        if let Some(reason) = self.reason_to_wait(lun) {
+            self.notices
+                .push(format!("LUN {number} stays offline: {reason}"));
             return;
         }
-        if !lun.can_serve() {
-            self.notices.push(format!(
-                "LUN {number} stays offline: too many elements are missing"
-            ));
+        if !is_online {
             return;
+        }
+        if !lun.late.is_empty() {
+            let late = lun.element_names(&lun.late);
+            self.notices.push(format!(
+                "WARNING: LUN {number} is served without elements {late}, which were in use when it was \
+                 served last; they miss every write from now on, and are not used again when their \
+                 drives come back"
+            ));
         }
         if let Err(error) = self.go_live(number) {
             self.notices
                 .push(format!("LUN {number} stays offline: {error}"));
         }
     }
-}
 
-/// Puts the members of one set together. `None` for no members.
-fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
-    group.sort_by_key(|candidate| {
-        let superblock = &candidate.superblock;
-        let freshness = (superblock.events(), candidate.stored.generation);
-        (Reverse(freshness), superblock.dev_number(), candidate.drive)
-    });
-    let freshest = group.first()?.clone();
-    let mut spurious = Vec::new();
-    let places = place(uuid, group, &freshest, &mut spurious);
-    let normal = || {
-        places
-            .iter()
-            .flatten()
-            .filter(|candidate| keeps_up(candidate, &freshest))
-    };
-    let newest = normal()
-        .map(|candidate| &candidate.stored)
-        .max_by_key(|stored| stored.generation)
-        .unwrap_or(&freshest.stored);
-    let generation = newest.generation;
-    let record = Record {
-        element: 0,
-        ..newest.record.clone()
-    };
-    let is_level = normal().all(|candidate| {
-        let own = Record {
-            element: 0,
-            ..candidate.stored.record.clone()
-        };
-        (candidate.stored.generation, own) == (generation, record.clone())
-    });
-    let (is_dirty, sync_from) = match freshest.superblock.resync() {
-        Resync::Clean => (false, 0),
-        Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
-    };
-    let lun = Lun {
-        number: LunNumber::new(record.lun)?,
-        geometry: freshest.geometry,
-        members: places
-            .into_iter()
-            .map(|place| member(place, &freshest))
-            .collect(),
-        generation,
-        events: freshest.superblock.events(),
-        is_dirty,
-        is_unsynced: is_dirty && freshest.geometry.level().is_redundant(),
-        sync_from,
-        sync_pass: 0,
-        is_sync_stopped: false,
-        is_live: false,
-        is_view_stale: false,
-        record,
-    };
-    Some(Set {
-        uuid,
-        lun,
-        freshest: freshest.superblock,
-        is_level,
-        spurious,
-    })
-}
-
-/// Gives every candidate, in this order, its place among the elements, or says why it has none.
-fn place(
-    uuid: Uuid,
-    group: Vec<Candidate>,
-    freshest: &Candidate,
-    spurious: &mut Vec<(DriveSlot, String)>,
-) -> Vec<Option<Candidate>> {
-    let mut places = vec![None; usize::from(freshest.geometry.members())];
-    for candidate in group {
-        let (lun, element) = (candidate.stored.record.lun, candidate.stored.record.element);
-        if candidate.geometry != freshest.geometry {
-            let what = format!("a member of another shape of LUN {lun} (set {uuid})");
-            spurious.push((candidate.drive, what));
-        } else if places[usize::from(element)].is_some() {
-            let what = format!("a copy of element {lun}.0.{element} (set {uuid})");
-            spurious.push((candidate.drive, what));
-        } else {
-            places[usize::from(element)] = Some(candidate);
+    /// Why a LUN is not served again by itself.
+    fn reason_to_wait(&self, lun: &Lun) -> Option<String> {
+        if let Some(reason) = lun.refusal().filter(|_| lun.record.online) {
+            return Some(reason);
         }
-    }
-    places
-}
-
-fn member(place: Option<Candidate>, freshest: &Candidate) -> Member {
-    let Some(candidate) = place else {
-        return Member::Missing;
-    };
-    if !keeps_up(&candidate, freshest) {
-        return Member::Failed {
-            drive: candidate.drive,
+        if lun.rivals.is_empty() {
+            return lun.doubt.clone();
+        }
+        let names = |drives: &mut dyn Iterator<Item = DriveSlot>| {
+            let names: Vec<String> = drives.map(|slot| self.drive_name(slot)).collect();
+            names.join(", ")
         };
-    }
-    Member::Normal {
-        drive: candidate.drive,
-        data_offset_sectors: candidate.superblock.data_offset_sectors(),
-        metadata: Some(Box::new(Metadata {
-            slot: candidate.stored.slot,
-            superblock: candidate.superblock,
-        })),
+        let mut normal = lun.members.iter().filter(|member| member.is_normal());
+        let fresher = names(&mut normal.by_ref().filter_map(Member::drive));
+        let other = names(&mut lun.rivals.iter().copied());
+        let number = lun.number;
+        Some(format!(
+            "its halves were served apart, drives {fresher} without drives {other} and the other way \
+             round; online {number} serves {fresher}, the fresher half, and gives up what was \
+             written to {other}"
+        ))
     }
 }
 
-/// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
-fn keeps_up(candidate: &Candidate, freshest: &Candidate) -> bool {
-    let (own, fresh) = (&candidate.superblock, &freshest.superblock);
-    let is_active = |role: Role| matches!(role, Role::Active(_));
-    own.events() + 1 >= fresh.events()
-        && is_active(fresh.role(own.dev_number()))
-        && is_active(own.role(fresh.dev_number()))
+/// Tells the newer of two sets with one LUN number: when it was made, then how often it was changed.
+type Age = (u64, u64, u64);
+
+const fn age(lun: &Lun) -> Age {
+    (lun.record.created_unix_seconds, lun.generation, lun.events)
 }

@@ -2,16 +2,23 @@
 //!
 //! How each survives a crash at any write:
 //! * **online**: the records say so (the change is done with the first), then the superblocks are
-//!   marked dirty, then the data path gets the view. A start serves what the records call online.
+//!   marked dirty, then the data path gets the view. A start serves what the records call online. Of
+//!   a mirror whose halves were served apart the other half is called failed before (and only then
+//!   the change is done).
 //! * **offline**: the data path lets go, the records say so, then the superblocks are marked clean.
 //!   A crash before the last leaves a LUN that is offline and needs a resync it did not need.
-//! * **remove**: the records say `Removing` (done with the first), then the metadata is erased, drive
-//!   by drive. A start erases what is left of a LUN that any member calls so.
+//! * **remove**: the records say `Removing` (done with the first), then the store notes the set, then
+//!   the metadata is erased, drive by drive. A start goes on with a LUN that any member calls so; a
+//!   member that was away is told by its set.
 
+use super::lun::{Lun, Member};
+use super::rounds::Rounds;
 use super::{LunNumber, Manager};
-use crate::admin::AdminError;
+use crate::admin::{AdminError, DriveSlot};
 use crate::plane::Detached;
-use raid::md::Resync;
+use raid::layout::SUPERBLOCK_SECTOR;
+use raid::md::raw::BLOCK_BYTES;
+use raid::md::{Resync, Superblock};
 use raid::record::Record;
 
 impl Manager {
@@ -23,11 +30,10 @@ impl Manager {
         if lun.is_live {
             return Ok(());
         }
-        if !lun.can_serve() {
-            let reason = format!(
-                "too many elements are missing or failed: {}",
-                lun.absent_elements()
-            );
+        if self.is_stopping {
+            return Err(AdminError::Stopping);
+        }
+        if let Some(reason) = lun.refusal() {
             return Err(AdminError::LunFailed {
                 lun: number,
                 reason,
@@ -38,6 +44,7 @@ impl Manager {
             ..lun.record.clone()
         };
         self.record(number, record)?;
+        self.give_up_rivals(number);
         let served = self.go_live(number);
         if served.is_err()
             && let Some(lun) = self.luns.get(&number)
@@ -55,8 +62,32 @@ impl Manager {
         served
     }
 
+    /// Of a mirror whose halves were served apart, one is to be served again: notes on the drives of the
+    /// other that they are failed, so that the next start does not ask again.
+    fn give_up_rivals(&mut self, number: LunNumber) {
+        let Some(lun) = self.luns.get_mut(&number) else {
+            return;
+        };
+        lun.doubt = None;
+        let rivals = std::mem::take(&mut lun.rivals);
+        let Some(ours) = lun.members.iter_mut().find_map(Member::metadata_mut) else {
+            return;
+        };
+        let superblock = ours.1.superblock.clone();
+        for drive in rivals {
+            if let Err(reason) = give_up_rival(&mut self.drives, drive, &superblock) {
+                self.notices.push(format!(
+                    "LUN {number}: the next start will ask again which half to serve: {reason}"
+                ));
+            }
+        }
+    }
+
     /// Serves a LUN that the records call online.
     pub(super) fn go_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        // One counter for all LUNs: a report of a LUN that was removed never fits its successor.
+        self.last_pass += 1;
+        let pass = self.last_pass;
         let Some(mut rounds) = self.rounds(number) else {
             return Err(AdminError::NoSuchLun(number));
         };
@@ -66,7 +97,7 @@ impl Manager {
             })?;
         }
         rounds.lun.is_live = true;
-        rounds.lun.sync_pass += 1;
+        rounds.lun.sync_pass = pass;
         rounds.lun.is_sync_stopped = false;
         if let Err(error) = self.attach_if_live(number) {
             if let Some(lun) = self.luns.get_mut(&number) {
@@ -135,15 +166,36 @@ impl Manager {
     /// Removes a LUN from its drives. Gives what could not be erased.
     ///
     /// # Errors
-    /// When no member took the record that says so; then nothing was erased.
+    /// When no member took the record that says so, or the store did not; then nothing was erased.
     pub(super) fn erase_lun(&mut self, number: LunNumber) -> Result<Vec<String>, String> {
-        let Some(mut rounds) = self.rounds(number) else {
+        let Some(mut lun) = self.luns.remove(&number) else {
             return Ok(Vec::new());
         };
-        if !rounds.lun.is_recorded() {
-            return Ok(Vec::new());
-        }
-        rounds.remove()
+        let erased = if lun.is_recorded() {
+            self.remove_from_drives(&mut lun)
+        } else {
+            Ok(Vec::new())
+        };
+        self.luns.insert(number, lun);
+        erased
+    }
+
+    /// Removes a LUN, which need not be one of the listed ones, from its drives.
+    pub(super) fn remove_from_drives(&mut self, lun: &mut Lun) -> Result<Vec<String>, String> {
+        let mut rounds = Rounds {
+            now_unix_seconds: (self.now_unix_seconds)(),
+            drives: &mut self.drives,
+            lun,
+            notices: &mut self.notices,
+        };
+        let (store, removed_sets) = (&mut self.store, &mut self.removed_sets);
+        rounds.remove(&mut |set| {
+            if !removed_sets.contains(&set) {
+                store.add_removed_set(set)?;
+                removed_sets.push(set);
+            }
+            Ok(())
+        })
     }
 
     /// A LUN is no more; its drives are what they were, or free if they were erased.
@@ -153,8 +205,15 @@ impl Manager {
         };
         for drive in lun.members.iter().filter_map(super::lun::Member::drive) {
             let is_ours = |entry: &super::drives::Entry| matches!(entry.usage, super::drives::Usage::Element(id) if id.lun == number);
-            if self.drives.get(drive).is_some_and(is_ours) {
+            if !self.drives.get(drive).is_some_and(is_ours) {
+                continue;
+            }
+            if lun.is_recorded() {
                 self.drives.release(drive);
+            } else {
+                // Whatever was written through it is still there.
+                self.drives
+                    .left(drive, format!("what raw LUN {number} left"));
             }
         }
     }
@@ -225,4 +284,19 @@ impl Manager {
                 .push(format!("LUN {number} could not be marked clean: {reason}"));
         }
     }
+}
+
+/// Gives a member of the other half the roles of this one, in which it is failed. Its event count
+/// stays: it has missed what this half has.
+fn give_up_rival(
+    drives: &mut super::drives::Drives,
+    drive: DriveSlot,
+    ours: &Superblock,
+) -> Result<(), String> {
+    let mut block = [0; BLOCK_BYTES];
+    drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
+    let mut superblock =
+        Superblock::decode(&block).map_err(|error| format!("drive in slot {drive}: {error}"))?;
+    superblock.copy_roles(ours);
+    drives.write(drive, SUPERBLOCK_SECTOR, &superblock.encode())
 }

@@ -1,8 +1,9 @@
 //! The drives of the shelf: what is in each slot and what it is used for.
 
-use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId};
+use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
 use crate::plane::MetadataDrive;
 use std::fmt;
+use uuid::Uuid;
 
 /// Why a slot has no drive to use.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub(super) enum Usage {
     Free,
     /// For something that is not ours.
     Foreign(String),
+    /// For another set of a LUN of this shelf, which is not served.
+    Second { lun: LunNumber, set: Uuid },
     /// For a LUN of another shelf.
     Elsewhere { shelf: u16, lun: u8 },
     /// For a LUN.
@@ -106,6 +109,9 @@ impl Usage {
     pub(super) fn foreign(&self) -> Option<String> {
         match self {
             Self::Foreign(what) => Some(what.clone()),
+            Self::Second { lun, set } => {
+                Some(format!("LUN {lun} of this shelf a second time (set {set})"))
+            }
             Self::Elsewhere { shelf, lun } => Some(format!("LUN {lun} of shelf {shelf}")),
             Self::Free | Self::Element(_) => None,
         }
@@ -153,6 +159,14 @@ impl Drives {
         if let Some(entry) = self.get_mut(slot) {
             entry.drive.foreign = None;
             entry.usage = Usage::Free;
+        }
+    }
+
+    /// A drive is in no LUN any more, and carries what that left.
+    pub(super) fn left(&mut self, slot: DriveSlot, what: String) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.drive.foreign = Some(what);
+            entry.usage = unused(&entry.drive);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Members that fail while the LUN is served.
 
 use super::{LunNumber, Manager};
-use crate::admin::AdminError;
+use crate::admin::{AdminError, DriveSlot};
 
 /// What became of a member that failed an I/O.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +15,8 @@ pub enum MemberFailure {
 impl Manager {
     /// The data path met an I/O error on a member. If the others hold all data, the member is given
     /// up: durably on the survivors first, then in the view, which is attached anew in any case,
-    /// because commands may wait for that.
+    /// because commands may wait for that. A failure of another drive than the member's concerns a LUN
+    /// that is no more, and is ignored.
     ///
     /// # Errors
     /// No such LUN or member, the survivors failed to record it (then the member is kept), or the
@@ -25,6 +26,7 @@ impl Manager {
         number: LunNumber,
         part: u8,
         member: u8,
+        drive: DriveSlot,
         reason: &str,
     ) -> Result<MemberFailure, AdminError> {
         let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
@@ -37,6 +39,10 @@ impl Manager {
             let text = format!("element {number}.{part}.{member} does not exist");
             return Err(AdminError::Io(text));
         };
+        if present.drive() != Some(drive) {
+            // An I/O of an older LUN of that number, which has other drives.
+            return Ok(MemberFailure::GivenUp);
+        }
         if !present.is_normal() && !rounds.lun.is_view_stale {
             // An I/O of an older view: its command has seen the present one, or will.
             return Ok(MemberFailure::GivenUp);

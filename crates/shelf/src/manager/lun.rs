@@ -11,6 +11,7 @@ use raid::Geometry;
 use raid::layout::MetadataPlaces;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
+use uuid::Uuid;
 
 /// The metadata of a member, as it is on its drive.
 #[derive(Clone, Debug)]
@@ -82,6 +83,8 @@ impl Member {
 pub(super) struct Lun {
     pub(super) number: LunNumber,
     pub(super) geometry: Geometry,
+    /// UUID of its set; `None` for raw.
+    pub(super) set_uuid: Option<Uuid>,
     /// In element order.
     pub(super) members: Vec<Member>,
     /// What the members' records say; `element` is each member's own.
@@ -90,13 +93,17 @@ pub(super) struct Lun {
     pub(super) generation: u64,
     /// Event count of the superblocks.
     pub(super) events: u64,
+    /// Event count that the superblocks must reach before a change of theirs is done, so that those
+    /// who are not members any more are left behind.
+    pub(super) events_ahead: u64,
     /// Whether the superblocks say, or may say, dirty.
     pub(super) is_dirty: bool,
     /// Whether mirrors may differ.
     pub(super) is_unsynced: bool,
     /// Unsynced mirrors agree before this sector of the LUN.
     pub(super) sync_from: u64,
-    /// Number of the present or last pass over the mirrors.
+    /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
+    /// the same.
     pub(super) sync_pass: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,
@@ -104,6 +111,14 @@ pub(super) struct Lun {
     pub(super) is_live: bool,
     /// The workers did not take its last view.
     pub(super) is_view_stale: bool,
+    /// Why it is not served, however many members it has.
+    pub(super) unfit: Option<String>,
+    /// Why it is not served before somebody asks for it.
+    pub(super) doubt: Option<String>,
+    /// Drives of the other half of a mirror whose halves were served apart.
+    pub(super) rivals: Vec<DriveSlot>,
+    /// Elements that were in use when the LUN was last changed, and are away.
+    pub(super) late: Vec<u8>,
 }
 
 impl Lun {
@@ -117,7 +132,16 @@ impl Lun {
     }
 
     pub(super) fn can_serve(&self) -> bool {
-        self.can_serve_without(&[])
+        self.refusal().is_none()
+    }
+
+    /// Why it cannot be served.
+    pub(super) fn refusal(&self) -> Option<String> {
+        if !self.can_serve_without(&[]) {
+            let absent = self.absent_elements();
+            return Some(format!("too many elements are missing or failed: {absent}"));
+        }
+        self.unfit.clone()
     }
 
     /// Whether it could serve if these elements were gone too.
@@ -146,12 +170,21 @@ impl Lun {
 
     /// The elements that take no I/O, as words.
     pub(super) fn absent_elements(&self) -> String {
-        let absent: Vec<_> = self
+        let absent: Vec<u8> = self
             .elements()
             .filter(|(_, member)| !member.is_normal())
-            .map(|(element, _)| self.element_id(element).to_string())
+            .map(|(element, _)| element)
             .collect();
-        absent.join(", ")
+        self.element_names(&absent)
+    }
+
+    /// Elements as words.
+    pub(super) fn element_names(&self, elements: &[u8]) -> String {
+        let names: Vec<_> = elements
+            .iter()
+            .map(|&element| self.element_id(element).to_string())
+            .collect();
+        names.join(", ")
     }
 
     /// Whether its mirrors are to be made equal.

@@ -2,7 +2,8 @@
 //!
 //! How it survives a crash at any write: every member gets a record that says `Making`, then its
 //! superblock; when all have both, the records turn to `Complete`. One complete record makes the
-//! LUN, and a start completes the others; without one a start erases what is there.
+//! LUN, and a start completes the others; without one a start erases what is there. A raw LUN is not
+//! recorded; an md superblock on its drive is erased first, then the records that it leads to.
 
 use super::drives::{Entry, Usage};
 use super::lun::{Lun, Member, Metadata};
@@ -12,8 +13,9 @@ use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, member_count_rule};
-use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout};
-use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock};
+use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, SUPERBLOCK_SECTOR};
+use raid::md::raw::BLOCK_BYTES;
+use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
 use raid::record::{Record, RecordState};
 use raid::{Geometry, Level};
 use uuid::Uuid;
@@ -35,6 +37,7 @@ impl Manager {
         if self.luns.contains_key(&request.lun) {
             return Err(AdminError::LunExists(request.lun));
         }
+        self.check_no_second_set(request)?;
         // One sector per member is enough to ask whether the level takes that many.
         let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
         let chunk_sectors = u64::from(CHUNK_SECTORS_DEFAULT);
@@ -56,6 +59,9 @@ impl Manager {
         if lun.is_recorded() {
             self.write_new(lun)?;
         } else {
+            for fit in &fits {
+                self.erase_md(fit)?;
+            }
             self.luns.insert(request.lun, lun);
         }
         for fit in fits {
@@ -67,6 +73,26 @@ impl Manager {
             self.drives.claim(fit.drive, id);
         }
         Ok(())
+    }
+
+    /// Refuses a number that a set on other drives has, too: after a restart there would be two of
+    /// them. A set over whose drives the new LUN is made (with `-f`) is no more.
+    fn check_no_second_set(&self, request: &MakeRequest) -> Result<(), AdminError> {
+        let drives: Vec<String> = self
+            .drives
+            .iter()
+            .filter(|entry| matches!(entry.usage, Usage::Second { lun, .. } if lun == request.lun))
+            .map(|entry| entry.drive.slot)
+            .filter(|slot| !request.members.contains(&MemberChoice::Drive(*slot)))
+            .map(|slot| self.drive_name(slot))
+            .collect();
+        if drives.is_empty() {
+            return Ok(());
+        }
+        Err(AdminError::LunElsewhere {
+            lun: request.lun,
+            drives: drives.join(", "),
+        })
     }
 
     /// Checks every member that was named.
@@ -147,11 +173,13 @@ impl Manager {
         };
         Lun {
             number: request.lun,
+            set_uuid: (geometry.level() != Level::Raw).then_some(set_uuid),
             geometry,
             members,
             record,
             generation: 0,
             events: 0,
+            events_ahead: 0,
             is_dirty: is_unsynced,
             is_unsynced,
             sync_from: 0,
@@ -159,7 +187,28 @@ impl Manager {
             is_sync_stopped: false,
             is_live: false,
             is_view_stale: false,
+            unfit: None,
+            doubt: None,
+            rivals: Vec::new(),
+            late: Vec::new(),
         }
+    }
+
+    /// Erases what an md member carries, so that no LUN comes back over a raw one. A drive without a
+    /// superblock is left as it is.
+    fn erase_md(&mut self, fit: &Fit) -> Result<(), AdminError> {
+        if fit.layout.data_sectors < DEVICE_SECTORS_MIN {
+            return Ok(());
+        }
+        let mut block = [0; BLOCK_BYTES];
+        let erased = self
+            .drives
+            .read(fit.drive, SUPERBLOCK_SECTOR, &mut block)
+            .and_then(|()| match Superblock::decode(&block) {
+                Err(SuperblockError::NotMd) => Ok(()),
+                _ => erase_drive(&mut self.drives, fit.drive),
+            });
+        erased.map_err(|reason| AdminError::Io(format!("the LUN was not made: {reason}")))
     }
 
     /// Writes a new LUN to its drives, or leaves nothing of it there.

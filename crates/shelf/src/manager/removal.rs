@@ -7,14 +7,18 @@ use raid::layout::{MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::Superblock;
 use raid::md::raw::BLOCK_BYTES;
 use raid::record::{Record, RecordState};
+use uuid::Uuid;
 
 impl Rounds<'_> {
-    /// Removes the LUN from its drives: first every member says so, then all is erased. Gives what
-    /// could not be erased.
+    /// Removes the LUN from its drives: first every member says so, then the store, then all is erased.
+    /// Gives what could not be erased.
     ///
     /// # Errors
-    /// When no member took the record; then nothing was erased.
-    pub(super) fn remove(&mut self) -> Result<Vec<String>, String> {
+    /// When no member took the record, or the store did not take the set; then nothing was erased.
+    pub(super) fn remove(
+        &mut self,
+        note_removed: &mut dyn FnMut(Uuid) -> Result<(), String>,
+    ) -> Result<Vec<String>, String> {
         let record = Record {
             state: RecordState::Removing,
             ..self.lun.record.clone()
@@ -32,13 +36,26 @@ impl Rounds<'_> {
             return Err(reasons(&failures));
         }
         self.lun.generation = generation;
+        if let Some(set) = self.lun.set_uuid
+            && let Err(reason) = note_removed(set)
+        {
+            let old = self.lun.record.clone();
+            self.lun.generation += 1;
+            let undo_failures = self.write_records(self.lun.generation, &old);
+            let end = if undo_failures.is_empty() {
+                "nothing was changed"
+            } else {
+                "it may be gone after a restart"
+            };
+            return Err(format!("{reason}; {end}"));
+        }
         // They do not know that the LUN is removed, so they are to be erased first.
         self.mark_failed(&failures);
         Ok(self.erase())
     }
 
     /// Erases our metadata from every drive of the LUN, those that are no longer part of it first:
-    /// their records do not know that it is removed. Drives that fail keep it.
+    /// their records do not know that it is removed. Drives that fail keep it, and are not free.
     pub(super) fn erase(&mut self) -> Vec<String> {
         let mut drives: Vec<_> = self
             .lun
@@ -51,7 +68,11 @@ impl Rounds<'_> {
         for (_, drive) in drives {
             match erase_drive(self.drives, drive) {
                 Ok(()) => self.drives.erased(drive),
-                Err(reason) => failures.push(reason),
+                Err(reason) => {
+                    let what = format!("what LUN {} left: not erased", self.lun.number);
+                    self.drives.left(drive, what);
+                    failures.push(reason);
+                }
             }
         }
         failures

@@ -5,6 +5,11 @@
 //!   is done as soon as one member has it.
 //! * A *superblock round* writes the members' roles and the dirty mark with a higher event count.
 //!   The freshest superblock counts.
+//! * A kernel takes a member that is one event behind the freshest for as good as that. So a change
+//!   that leaves a member out ends only when the others are two events ahead of it; in steps of one,
+//!   so that a crash leaves none of the others behind.
+//! * Linux gives a device that it rebuilt a number of its own. So whoever is not a member of ours is
+//!   failed over the whole table of roles.
 //!
 //! A member that fails a write is given up if the others hold all data, durably: with another
 //! superblock round on them, repeated until it fails nobody. Otherwise the round is undone as far as
@@ -112,6 +117,9 @@ impl Rounds<'_> {
         loop {
             self.lun.events += 1;
             let failures = self.write_superblocks(resync);
+            if failures.is_empty() && self.lun.events < self.lun.events_ahead {
+                continue;
+            }
             if failures.is_empty() {
                 self.lun.is_dirty = resync != Resync::Clean;
                 return Ok(());
@@ -148,6 +156,7 @@ impl Rounds<'_> {
                 continue;
             };
             let superblock = &mut metadata.superblock;
+            superblock.fail_all_but(|device| roles.iter().any(|(known, _)| *known == device));
             for (dev_number, role) in &roles {
                 superblock.set_role(*dev_number, *role);
             }
@@ -219,6 +228,8 @@ impl Rounds<'_> {
     }
 
     pub(super) fn mark_failed(&mut self, failures: &Failures) {
+        // Even the last round may have reached them.
+        self.lun.events_ahead = self.lun.events_ahead.max(self.lun.events + 2);
         for (element, reason) in failures {
             let id = self.lun.element_id(*element);
             self.notices.push(format!("element {id} failed: {reason}"));
@@ -232,9 +243,6 @@ impl Rounds<'_> {
     /// Brings members that missed the last superblock round up to the freshest, so that another
     /// interruption does not leave them two rounds behind.
     pub(super) fn level_superblocks(&mut self, freshest: &Superblock) -> Result<(), String> {
-        let roles: Vec<u32> = (0..self.lun.geometry.members())
-            .map(|element| u32::from(self.lun.geometry.md_role(element)))
-            .collect();
         let mut failures = Vec::new();
         for (element, member) in (0..).zip(&mut self.lun.members) {
             let Some((drive, metadata)) = member.metadata_mut() else {
@@ -244,9 +252,7 @@ impl Rounds<'_> {
             if superblock.events() == freshest.events() {
                 continue;
             }
-            for &dev_number in &roles {
-                superblock.set_role(dev_number, freshest.role(dev_number));
-            }
+            superblock.copy_roles(freshest);
             superblock.set_resync(freshest.resync());
             superblock.set_events(freshest.events(), self.now_unix_seconds);
             let block = superblock.encode();

@@ -18,6 +18,9 @@ impl Manager {
             .ok()
             .filter(|shelf| shelf.is_valid_target())
             .ok_or(AdminError::InvalidShelf(number))?;
+        if self.is_stopping {
+            return Err(AdminError::Stopping);
+        }
         if self.shelf == Some(shelf) {
             return Ok(());
         }

@@ -8,5 +8,6 @@ mod linux;
 mod making;
 mod memory;
 mod random;
+mod returning;
 mod sync;
 mod world;

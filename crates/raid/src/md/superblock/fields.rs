@@ -103,13 +103,46 @@ impl Superblock {
             .map_or(Role::Spare, |&role| role)
     }
 
-    /// Gives a device its role.
+    /// Gives a device its role. The table has a place for as many devices as the array has members.
     ///
     /// # Panics
     /// When the table has no place for it.
     pub fn set_role(&mut self, dev_number: u32, role: Role) {
         let index = usize::try_from(dev_number).expect("device numbers are small");
         self.roles[index] = role;
+    }
+
+    /// The devices that the table calls members, each with its md role. Linux gives a device that it
+    /// rebuilt a number of its own, beyond those of the members that the array was made with.
+    pub fn active_devices(&self) -> impl Iterator<Item = (u32, u16)> {
+        (0..)
+            .zip(&self.roles)
+            .filter_map(|(device, role)| match role {
+                Role::Active(role) => Some((device, *role)),
+                _ => None,
+            })
+    }
+
+    /// Takes over the whole table of another member of the array.
+    pub fn copy_roles(&mut self, other: &Self) {
+        for (device, role) in (0..).zip(&mut self.roles) {
+            *role = other.role(device);
+        }
+    }
+
+    /// Calls every device that is a member by the table, and not by `is_member`, failed.
+    pub fn fail_all_but(&mut self, is_member: impl Fn(u32) -> bool) {
+        for (device, role) in (0..).zip(&mut self.roles) {
+            if matches!(role, Role::Active(_)) && !is_member(device) {
+                *role = Role::Faulty;
+            }
+        }
+    }
+
+    /// Whether a kernel noted sectors of this device that cannot be read or are out of date.
+    #[must_use]
+    pub const fn has_bad_blocks(&self) -> bool {
+        self.raw.feature_map.get() & Features::BAD_BLOCKS.bits() != 0
     }
 
     /// The feature bits.

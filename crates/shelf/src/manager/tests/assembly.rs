@@ -28,7 +28,7 @@ fn states(world: &World) -> Vec<ElementState> {
         .collect()
 }
 
-fn patch_superblock(image: &mut Image, change: impl FnOnce(&mut Superblock)) {
+pub(super) fn patch_superblock(image: &mut Image, change: impl FnOnce(&mut Superblock)) {
     let mut superblock = image.superblock().unwrap();
     change(&mut superblock);
     for (sector, bytes) in (8..).zip(superblock.encode().chunks_exact(512)) {
@@ -48,7 +48,9 @@ fn a_mirror_serves_with_a_member_of_each_pair() {
     assert!(lun.online);
     assert_eq!(lun.parts[0].state.to_string(), "degraded");
     let notices = manager.take_notices();
-    assert_eq!(notices, ["LUN 0 lacks elements: 0.0.0, 0.0.3"]);
+    assert_eq!(notices[0], "LUN 0 lacks elements: 0.0.0, 0.0.3");
+    let warning = "WARNING: LUN 0 is served without elements 0.0.0, 0.0.3, which were in use";
+    assert!(notices[1].starts_with(warning), "{notices:?}");
     // Written without them: when they are back they are stale.
     drop(manager);
     for index in [0, 3] {

@@ -223,11 +223,51 @@ fn a_lun_with_a_failed_member_changes_wholly_or_not_at_all() {
     let base = with_lun(Level::Raid10, 4, true);
     let mut manager = base.start();
     manager
-        .member_failed(number(0), 0, 3, "Input/output error")
+        .member_failed(number(0), 0, 3, base.slot(3), "Input/output error")
         .unwrap();
     drop(manager);
     check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
     check_every_cut(&base, &|_, manager| manager.remove(number(0), true).is_ok());
+}
+
+/// Both halves of the mirror were served alone; going online gives up one of them.
+#[test]
+fn a_half_of_a_mirror_is_chosen_wholly_or_not_at_all() {
+    let base = with_lun(Level::Raid1, 2, true);
+    for (away, here) in [(0, 1), (1, 0)] {
+        base.image(away).is_present = false;
+        base.image(away).was_away = true;
+        base.image(here).is_present = true;
+        base.start().shutdown();
+    }
+    base.image(1).is_present = true;
+    check_every_cut(&base, &|_, manager| manager.online(number(0)).is_ok());
+}
+
+/// The start of the new world finds a member that was away while its LUN was removed.
+#[test]
+fn whatever_the_power_a_removed_lun_does_not_return() {
+    let base = with_lun(Level::Raid1, 2, true);
+    base.image(1).is_present = false;
+    base.image(1).was_away = true;
+    let complete = base.fork();
+    let mut manager = complete.start();
+    let started = complete.power.lock().unwrap().writes;
+    manager.remove(number(0), true).unwrap();
+    let writes = complete.power.lock().unwrap().writes - started;
+    for k in 0..writes {
+        for tear in TEARS {
+            let remove = |_: &World, manager: &mut Manager| manager.remove(number(0), true).is_ok();
+            let (world, _) = cut(&base, &remove, k, tear);
+            let without = found(&world.fork());
+            drop(world.fork().start());
+            let world = world.fork();
+            drop(world.start());
+            world.image(1).is_present = true;
+            let with = found(&world.fork());
+            assert_eq!(without.luns.len(), with.luns.len(), "write {k}, {tear:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What `mdadm --examine` says of the members of LUNs that the manager made and changed.
 
 use super::world::{MIB, World, number};
-use crate::admin::Admin;
+use crate::admin::{Admin, DriveSlot};
 use raid::Level;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -57,7 +57,7 @@ fn mdadm_follows_the_life_of_a_lun() {
     check(3, &["State : active"]);
     // Element 1 has md role 2.
     manager
-        .member_failed(number(0), 0, 1, "Input/output error")
+        .member_failed(number(0), 0, 1, DriveSlot(1), "Input/output error")
         .unwrap();
     check(3, &["State : active", "Array State : AA.A"]);
     manager.shutdown();

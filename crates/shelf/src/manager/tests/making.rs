@@ -278,6 +278,6 @@ fn raw_is_the_whole_drive_and_forgotten() {
     assert_eq!(world.power.lock().unwrap().writes, 0);
     assert!(seen(&world.fork().start()).luns.is_empty());
     manager.remove(number(0), true).unwrap();
-    let foreign = DriveRole::Foreign("a partition table".to_owned());
+    let foreign = DriveRole::Foreign("what raw LUN 0 left".to_owned());
     assert_eq!(seen(&manager).drives["drive0"], foreign);
 }

@@ -171,8 +171,8 @@ impl CheckingPlane {
         }
         let present = part.members.iter().flatten();
         for member in present {
-            let image = self.images[&member.drive].lock().unwrap();
-            let superblock = image.superblock().expect("a member has a superblock");
+            let superblock = self.images[&member.drive].lock().unwrap().superblock();
+            let superblock = superblock.expect("a member has a superblock");
             assert_ne!(
                 superblock.resync(),
                 Resync::Clean,
@@ -182,6 +182,34 @@ impl CheckingPlane {
                 let role = part.geometry.md_role(element);
                 let is_active = superblock.role(u32::from(role)) == Role::Active(role);
                 assert_eq!(is_active, other.is_some(), "roles as in the view");
+            }
+            let members = part.members.iter().flatten().count();
+            let active = superblock.active_devices().count();
+            assert_eq!(active, members, "nobody else is active");
+            self.check_left_behind(view, &superblock);
+        }
+    }
+
+    /// A kernel takes a member that is one event behind. With drives that come and go it cannot be
+    /// known how far one is that is away.
+    fn check_left_behind(&self, view: &LunView, member: &Superblock) {
+        let is_member = |slot: DriveSlot| {
+            let members = view.parts[0].members.iter().flatten();
+            members.into_iter().any(|member| member.drive == slot)
+        };
+        if self
+            .images
+            .values()
+            .any(|image| image.lock().unwrap().was_away)
+        {
+            return;
+        }
+        for (slot, image) in &self.images {
+            let other = image.lock().unwrap().superblock();
+            if let Some(other) = other.filter(|other| other.set_uuid() == member.set_uuid())
+                && !is_member(*slot)
+            {
+                assert!(other.events() + 2 <= member.events(), "left behind");
             }
         }
     }
@@ -272,6 +300,7 @@ impl DataPlane for CheckingPlane {
 
 pub(super) struct MemoryStore {
     pub(super) shelf: Arc<Mutex<Option<Shelf>>>,
+    pub(super) removed_sets: Arc<Mutex<Vec<Uuid>>>,
     pub(super) power: Arc<Mutex<Power>>,
 }
 
@@ -280,6 +309,22 @@ impl ShelfStore for MemoryStore {
         let (done, succeeds) = self.power.lock().unwrap().write();
         if done == Tear::Everything {
             *self.shelf.lock().unwrap() = Some(shelf);
+        }
+        if succeeds {
+            Ok(())
+        } else {
+            Err("no power".to_owned())
+        }
+    }
+
+    fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
+        Ok(self.removed_sets.lock().unwrap().clone())
+    }
+
+    fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
+        let (done, succeeds) = self.power.lock().unwrap().write();
+        if done == Tear::Everything {
+            self.removed_sets.lock().unwrap().push(set);
         }
         if succeeds {
             Ok(())

@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, MakeRequest};
+use crate::admin::{Admin, DriveSlot, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
@@ -91,9 +91,16 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         Change::Offline(lun) => manager.offline(number(*lun)),
         Change::Remove(lun) => manager.remove(number(*lun), true),
         Change::Shelf(shelf) => manager.set_shelf(*shelf),
-        Change::Fail(lun, member) => manager
-            .member_failed(number(*lun), 0, *member, "Input/output error")
-            .map(|_| ()),
+        Change::Fail(lun, member) => {
+            let luns = manager.luns();
+            let found = luns.iter().find(|found| found.lun == number(*lun));
+            let element = found.and_then(|lun| lun.parts[0].elements.get(usize::from(*member)));
+            let drive = element.and_then(|element| element.drive);
+            let drive = drive.unwrap_or(DriveSlot(0));
+            manager
+                .member_failed(number(*lun), 0, *member, drive, "Input/output error")
+                .map(|_| ())
+        }
         Change::Config(lun, string) => {
             manager.config_command(number(*lun), ConfigCommand::ForceSet, string);
             Ok(())

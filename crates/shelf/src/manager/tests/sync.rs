@@ -1,7 +1,7 @@
 //! Resynchronisation, as the metadata and the views tell it.
 
 use super::world::{World, number};
-use crate::admin::{Admin, MakeRequest};
+use crate::admin::{Admin, DriveSlot, MakeRequest};
 use crate::manager::Manager;
 use crate::plane::SyncView;
 use raid::Level;
@@ -121,9 +121,13 @@ fn an_incomplete_pass_leaves_the_mirrors_unsynced_until_the_next_start() {
 #[test]
 fn the_last_member_has_nobody_to_agree_with() {
     let (world, mut manager) = unsynced();
-    manager.member_failed(number(0), 0, 1, "test").unwrap();
+    manager
+        .member_failed(number(0), 0, 1, DriveSlot(1), "test")
+        .unwrap();
     assert!(sync(&world).is_some());
-    manager.member_failed(number(0), 0, 2, "test").unwrap();
+    manager
+        .member_failed(number(0), 0, 2, DriveSlot(2), "test")
+        .unwrap();
     assert_eq!(sync(&world), None);
     assert_eq!(manager.luns()[0].parts[0].state.to_string(), "degraded");
 }
@@ -143,4 +147,22 @@ fn mirrors_that_were_left_different_are_not_marked_clean() {
             start_lba: 0
         })
     );
+}
+
+/// Passes were counted by each LUN. The end of the first pass of a LUN that was removed made its
+/// successor, whose own first pass was running, call its mirrors synchronised.
+#[test]
+fn a_pass_of_a_removed_lun_is_not_one_of_its_successor() {
+    let (world, mut manager) = unsynced();
+    manager.remove(number(0), true).unwrap();
+    let request = MakeRequest {
+        clean: false,
+        ..world.request(0, Level::Raid1, &[0, 1, 2])
+    };
+    manager.make(&request).unwrap();
+    manager.online(number(0)).unwrap();
+    manager.sync_ended(number(0), 1, true);
+    assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+    let start_lba = 0;
+    assert_eq!(sync(&world), Some(SyncView { pass: 2, start_lba }));
 }

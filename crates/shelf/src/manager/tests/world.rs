@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub(super) struct World {
     pub(super) images: Images,
     pub(super) shelf: Arc<Mutex<Option<Shelf>>>,
+    pub(super) removed_sets: Arc<Mutex<Vec<Uuid>>>,
     pub(super) power: Arc<Mutex<Power>>,
     pub(super) log: Arc<Mutex<PlaneLog>>,
     /// How far drives are turned round the slots.
@@ -63,6 +64,7 @@ impl World {
         Self {
             images: sizes_sectors.iter().map(image).collect(),
             shelf: Arc::new(Mutex::new(Some(Shelf(1)))),
+            removed_sets: Arc::default(),
             power: Arc::default(),
             log: Arc::default(),
             turn: 0,
@@ -76,6 +78,7 @@ impl World {
         Self {
             images: self.images.iter().map(image).collect(),
             shelf: Arc::new(Mutex::new(*self.shelf.lock().unwrap())),
+            removed_sets: Arc::new(Mutex::new(self.removed_sets.lock().unwrap().clone())),
             power: Arc::default(),
             log: Arc::default(),
             turn: self.turn + 1,
@@ -139,6 +142,7 @@ impl World {
             }),
             store: Box::new(MemoryStore {
                 shelf: Arc::clone(&self.shelf),
+                removed_sets: Arc::clone(&self.removed_sets),
                 power: Arc::clone(&self.power),
             }),
             now_unix_seconds: Box::new(move || {

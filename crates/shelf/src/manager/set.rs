@@ -1,0 +1,238 @@
+//! A set: the members of one md array that are on the drives, put together to a LUN.
+//!
+//! * The member with the highest event count is the freshest; one more than one event behind it, or
+//!   one that it or that calls it failed, missed changes and is not used.
+//! * The freshest superblock says whether the set is dirty.
+//! * A member that a kernel noted bad blocks of is not used, if the others hold all data; else nothing
+//!   is served.
+//! * A member that calls the freshest failed and is called so by it is the other half of a mirror whose
+//!   halves were served apart: which one is to be served, somebody has to say.
+//! * The record with the highest generation counts; the others are to be brought up to it.
+
+use super::LunNumber;
+use super::lun::{Lun, Member, Metadata};
+use super::scan::Candidate;
+use crate::admin::DriveSlot;
+use raid::md::{Resync, Role, Superblock};
+use raid::record::{Record, StoredRecord};
+use std::cmp::Reverse;
+use uuid::Uuid;
+
+/// A set of members, put together.
+pub(super) struct Set {
+    pub(super) uuid: Uuid,
+    pub(super) lun: Lun,
+    pub(super) freshest: Superblock,
+    /// Whether all members hold the record that counts.
+    pub(super) is_level: bool,
+    /// Drives that a kernel noted bad blocks of, and that are given up for it.
+    pub(super) given_up: Vec<DriveSlot>,
+    /// Drives that claim to be in the set, and are not: why.
+    pub(super) spurious: Vec<(DriveSlot, String)>,
+}
+
+/// Puts the members of one set together. `None` for no members.
+pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
+    group.sort_by_key(|candidate| {
+        let superblock = &candidate.superblock;
+        let freshness = (superblock.events(), candidate.stored.generation);
+        (Reverse(freshness), superblock.dev_number(), candidate.drive)
+    });
+    let freshest = group.first()?.clone();
+    let mut spurious = Vec::new();
+    let places = place(uuid, group, &freshest, &mut spurious);
+    let (generation, record, is_level) = newest_record(&places, &freshest);
+    let (is_dirty, sync_from) = match freshest.superblock.resync() {
+        Resync::Clean => (false, 0),
+        Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
+    };
+    let (unfit, bad) = judge_bad_blocks(&places, &freshest);
+    let events_ahead = events_ahead(&places, &freshest, &bad);
+    let lun = Lun {
+        unfit,
+        doubt: None,
+        rivals: rivals(&places, &freshest),
+        late: late(&places, &freshest),
+        set_uuid: Some(uuid),
+        number: LunNumber::new(record.lun)?,
+        geometry: freshest.geometry,
+        members: places
+            .into_iter()
+            .map(|place| member(place, &freshest, &bad))
+            .collect(),
+        events_ahead,
+        generation,
+        events: freshest.superblock.events(),
+        is_dirty,
+        is_unsynced: is_dirty && freshest.geometry.level().is_redundant(),
+        sync_from,
+        sync_pass: 0,
+        is_sync_stopped: false,
+        is_live: false,
+        is_view_stale: false,
+        record,
+    };
+    let given_up = bad;
+    Some(Set {
+        uuid,
+        lun,
+        given_up,
+        freshest: freshest.superblock,
+        is_level,
+        spurious,
+    })
+}
+
+/// The record that counts, its generation, and whether all members hold it.
+fn newest_record(places: &[Option<Candidate>], freshest: &Candidate) -> (u64, Record, bool) {
+    let own = |stored: &StoredRecord| Record {
+        element: 0,
+        ..stored.record.clone()
+    };
+    let normal = || {
+        places
+            .iter()
+            .flatten()
+            .filter(|candidate| keeps_up(candidate, freshest))
+            .map(|candidate| &candidate.stored)
+    };
+    let newest = normal()
+        .max_by_key(|stored| stored.generation)
+        .unwrap_or(&freshest.stored);
+    let (generation, record) = (newest.generation, own(newest));
+    let is_level = normal().all(|stored| stored.generation == generation && own(stored) == record);
+    (generation, record, is_level)
+}
+
+/// Elements that are away, and that nobody called failed.
+fn late(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<u8> {
+    let is_late = |element: &u8| {
+        let device = u32::from(freshest.geometry.md_role(*element));
+        places[usize::from(*element)].is_none()
+            && matches!(freshest.superblock.role(device), Role::Active(_))
+    };
+    (0..freshest.geometry.members()).filter(is_late).collect()
+}
+
+/// The drives of the other half of a mirror whose halves were served apart.
+fn rivals(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<DriveSlot> {
+    places
+        .iter()
+        .flatten()
+        .filter(|candidate| is_rival(candidate, freshest))
+        .map(|candidate| candidate.drive)
+        .collect()
+}
+
+/// Gives every candidate, in this order, its place among the elements, or says why it has none.
+fn place(
+    uuid: Uuid,
+    group: Vec<Candidate>,
+    freshest: &Candidate,
+    spurious: &mut Vec<(DriveSlot, String)>,
+) -> Vec<Option<Candidate>> {
+    let mut places = vec![None; usize::from(freshest.geometry.members())];
+    for candidate in group {
+        let (lun, element) = (candidate.stored.record.lun, candidate.stored.record.element);
+        if candidate.geometry != freshest.geometry {
+            let what = format!("a member of another shape of LUN {lun} (set {uuid})");
+            spurious.push((candidate.drive, what));
+        } else if places[usize::from(element)].is_some() {
+            let what = format!("a copy of element {lun}.0.{element} (set {uuid})");
+            spurious.push((candidate.drive, what));
+        } else {
+            places[usize::from(element)] = Some(candidate);
+        }
+    }
+    places
+}
+
+fn member(place: Option<Candidate>, freshest: &Candidate, bad: &[DriveSlot]) -> Member {
+    let Some(candidate) = place else {
+        return Member::Missing;
+    };
+    if !keeps_up(&candidate, freshest) || bad.contains(&candidate.drive) {
+        return Member::Failed {
+            drive: candidate.drive,
+        };
+    }
+    Member::Normal {
+        drive: candidate.drive,
+        data_offset_sectors: candidate.superblock.data_offset_sectors(),
+        metadata: Some(Box::new(Metadata {
+            slot: candidate.stored.slot,
+            superblock: candidate.superblock,
+        })),
+    }
+}
+
+/// A kernel noted sectors of a member that hold old data or none, in a log that we do not keep: such
+/// a member is given up. Gives the drives to give up, or why there is nothing to serve without them.
+fn judge_bad_blocks(
+    places: &[Option<Candidate>],
+    freshest: &Candidate,
+) -> (Option<String>, Vec<DriveSlot>) {
+    let is_bad = |candidate: &Candidate| candidate.superblock.has_bad_blocks();
+    let bad: Vec<DriveSlot> = places
+        .iter()
+        .flatten()
+        .filter(|candidate| is_bad(candidate) && keeps_up(candidate, freshest))
+        .map(|candidate| candidate.drive)
+        .collect();
+    let is_good = |element: u8| {
+        places[usize::from(element)]
+            .as_ref()
+            .is_some_and(|candidate| keeps_up(candidate, freshest) && !is_bad(candidate))
+    };
+    if bad.is_empty() || freshest.geometry.can_serve(is_good) {
+        return (None, bad);
+    }
+    let slots: Vec<String> = bad.iter().map(ToString::to_string).collect();
+    let reason = format!(
+        "Linux noted bad blocks on the drives in slots {}, and the other members do \
+         not hold all data; copy the data off with Linux",
+        slots.join(", ")
+    );
+    (Some(reason), Vec::new())
+}
+
+/// Whether a member and the freshest call each other failed: each went on without the other.
+fn is_rival(candidate: &Candidate, freshest: &Candidate) -> bool {
+    let (own, fresh) = (&candidate.superblock, &freshest.superblock);
+    own.role(fresh.dev_number()) == Role::Faulty && fresh.role(own.dev_number()) == Role::Faulty
+}
+
+/// The event count at which all who are not members are two events behind. One that is away, and
+/// that nobody called failed, may have taken a round that no other took.
+fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate, bad: &[DriveSlot]) -> u64 {
+    let is_used =
+        |candidate: &Candidate| keeps_up(candidate, freshest) && !bad.contains(&candidate.drive);
+    let is_member = |device: u32| {
+        places
+            .iter()
+            .flatten()
+            .any(|candidate| candidate.superblock.dev_number() == device && is_used(candidate))
+    };
+    let stale = places
+        .iter()
+        .flatten()
+        .filter(|candidate| !is_used(candidate))
+        .map(|candidate| candidate.superblock.events() + 2);
+    let mut active = freshest.superblock.active_devices();
+    let away = active
+        .any(|(device, _)| !is_member(device))
+        .then(|| freshest.superblock.events() + 3);
+    stale.chain(away).max().unwrap_or(0)
+}
+
+/// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
+fn keeps_up(candidate: &Candidate, freshest: &Candidate) -> bool {
+    let (own, fresh) = (&candidate.superblock, &freshest.superblock);
+    own.events() + 1 >= fresh.events() && calls_active(fresh, own) && calls_active(own, fresh)
+}
+
+/// Whether one member calls another a member. Ours have the device numbers of their roles.
+fn calls_active(one: &Superblock, other: &Superblock) -> bool {
+    let device = other.dev_number();
+    matches!(one.role(device), Role::Active(role) if u32::from(role) == device)
+}
