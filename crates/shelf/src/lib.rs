@@ -9,6 +9,7 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod admin;
+pub mod ids;
 pub mod manager;
 pub mod order;
 pub mod plane;

@@ -15,7 +15,7 @@
 //! * `enter` counts, and `leave` takes back, the very same pairs, because a list keeps its order;
 //! * no allocation after [`Order::new`].
 
-use crate::admin::LunNumber;
+use crate::ids::LunNumber;
 
 /// Sectors of a block; no command is longer, so that it covers at most two.
 pub const BLOCK_SECTORS: u64 = 32;

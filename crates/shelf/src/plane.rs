@@ -4,7 +4,7 @@
 //! path ([`crate::target`]) serves it. They share nothing but immutable [`LunView`]s, handed over
 //! through [`DataPlane`]; a view is replaced as a whole, never edited.
 
-use crate::admin::{DriveSlot, LunNumber};
+use crate::ids::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub use action::{
 pub use counters::Counters;
 use reply::Asked;
 
-use crate::admin::LunNumber;
+use crate::ids::LunNumber;
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;

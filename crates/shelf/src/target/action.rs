@@ -1,6 +1,6 @@
 //! What the target asks its surroundings to do.
 
-use crate::admin::{DriveSlot, LunNumber};
+use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::{ATA_FRAME_BYTES, ConfigCommand, Header, MacAddress};

@@ -3,7 +3,7 @@
 use super::{
     Action, Asked, BUFFER_SECTORS, Body, Command, ConfigChange, Kind, PortIndex, State, Target,
 };
-use crate::admin::LunNumber;
+use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::LunView;
 use aoe::{

@@ -4,7 +4,7 @@ use super::{
     Action, BUFFER_COUNT, Body, ConfigChange, ConfigDecision, FIRMWARE_VERSION, PortIndex, Reply,
     Target,
 };
-use crate::admin::LunNumber;
+use crate::ids::LunNumber;
 use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::{

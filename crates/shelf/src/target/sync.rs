@@ -14,7 +14,7 @@
 
 use super::run::{for_each_segment, pick_copy, plan_read, push_io};
 use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
-use crate::admin::LunNumber;
+use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, PartView, SyncProgress};
 use std::sync::Arc;
