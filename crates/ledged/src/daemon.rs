@@ -95,7 +95,7 @@ impl Daemon {
     /// Ends in good order: no new commands, what is in flight is answered, LUNs are marked clean.
     pub(crate) fn stop(self) {
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-        self.socket.close();
+        drop(self.socket);
         self.administration.lock().shutdown();
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");

@@ -64,9 +64,11 @@ impl Door {
             }
         })
     }
+}
 
-    /// Nobody finds the socket any more.
-    pub(crate) fn close(&self) {
+impl Drop for Door {
+    /// Nobody finds the socket any more, also when the start fails later on.
+    fn drop(&mut self) {
         drop(fs::remove_file(&self.path));
     }
 }
