@@ -37,6 +37,13 @@ pub enum FromWorker {
         /// What failed.
         io: Io,
     },
+    /// The MTU of an interface changed.
+    MtuChanged {
+        /// Its name.
+        interface: String,
+        /// What it serves now.
+        mtu_bytes: usize,
+    },
     /// A pass over mirrors has reached a checkpoint.
     SyncReached {
         /// The LUN.

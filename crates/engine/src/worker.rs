@@ -35,6 +35,12 @@ const PORT_RETRY: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
+/// How often ports are asked for their MTU.
+const MTU_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Turns between two looks at the clock while the worker is busy.
+const TURNS_PER_LOOK: u32 = 1 << 12;
+
 /// Errors in a row after which a port is taken for gone.
 const PORT_ERRORS_MAX: u32 = 64;
 
@@ -74,6 +80,9 @@ pub struct Worker {
     unsent: Box<[VecDeque<Reply>]>,
     /// For each port how often it reported an error since its last frame.
     errors_in_row: Box<[u32]>,
+    /// When to ask ports for their MTU again.
+    mtu_check: Instant,
+    turns: u32,
     /// A port has not taken everything that was queued in it.
     port_is_full: bool,
     /// Messages that found no room in the channel, in order.
@@ -171,6 +180,8 @@ impl Worker {
             unsent,
             errors_in_row: vec![0; views.len()].into(),
             port_is_full: false,
+            mtu_check: Instant::now() + MTU_INTERVAL,
+            turns: 0,
             unsaid: VecDeque::new(),
             configs_undecided: 0,
             counted: EngineCounters::default(),
@@ -218,6 +229,10 @@ impl Worker {
 
     /// One turn of the loop; whether anything happened.
     fn turn(&mut self) -> io::Result<bool> {
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(TURNS_PER_LOOK) {
+            self.follow_mtu();
+        }
         let mut busy = self.listen();
         busy |= self.send_unsent();
         for index in 0..self.ports.len() {
@@ -326,6 +341,37 @@ impl Worker {
         }
         self.wake.clear();
         self.executor.woke();
+        self.follow_mtu();
+    }
+
+    /// Follows a change of an interface's MTU: Sector Counts change with it, and initiators are told
+    /// (conformance rows 30, 120).
+    fn follow_mtu(&mut self) {
+        if Instant::now() < self.mtu_check {
+            return;
+        }
+        self.mtu_check = Instant::now() + MTU_INTERVAL;
+        let mut any = false;
+        for (index, port) in (0u8..).zip(&mut self.ports) {
+            if port.refresh_mtu() {
+                any = true;
+                let facts = port.facts();
+                let (mac, mtu_bytes) = (facts.mac, facts.mtu_bytes);
+                tracing::info!(interface = %facts.interface, mtu = mtu_bytes, "MTU changed");
+                self.target
+                    .set_port(PortIndex(index), PortView { mac, mtu_bytes });
+                let interface = facts.interface.clone();
+                self.unsaid.push_back(FromWorker::MtuChanged {
+                    interface,
+                    mtu_bytes,
+                });
+            }
+        }
+        if any {
+            self.target.advertise_all(&mut self.actions);
+            self.carry_out();
+            self.flush_ports();
+        }
     }
 
     /// A port reports an error instead of frames: its link went down, or it is gone for good. The

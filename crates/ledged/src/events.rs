@@ -24,6 +24,12 @@ pub(crate) fn run(
                 workers.config_done(&change, decision);
             }
             FromWorker::MemberError { lun, io } => member_error(lun, &io, administration),
+            FromWorker::MtuChanged {
+                interface,
+                mtu_bytes,
+            } => {
+                administration.lock().mtu_changed(&interface, mtu_bytes);
+            }
             FromWorker::SyncReached { lun, pass, lba } => {
                 administration.lock().sync_reached(lun, pass, lba);
             }

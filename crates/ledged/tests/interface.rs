@@ -287,6 +287,36 @@ fn row_120_the_shelf_serves_again_after_the_link_was_down() -> Result<()> {
 }
 
 #[test]
+fn rows_30_and_120_a_change_of_the_mtu_is_followed_and_advertised() -> Result<()> {
+    for mode in MODES {
+        let network = PairNetwork::new(9000)?;
+        let mut ledge = with_lun(&network, file_disks(mode))?;
+        let mut wire = Wire::open(&network)?;
+        for (mtu, sectors) in [("1500", 2), ("5000", 8), ("9000", 16)] {
+            wire.drain()?;
+            network.target.ip(&["link", "set", "eth1", "mtu", mtu])?;
+            let advertisement = wire
+                .receive(LIMIT)?
+                .with_context(|| format!("{mode}, MTU {mtu}: {}", ledge.log()))?;
+            ensure!(
+                advertisement.config()?.0.sector_count == sectors,
+                "{mode}, MTU {mtu}"
+            );
+            let to = wire.discover(E10)?;
+            wire.write(to, E10, 8, &[7; SECTOR_BYTES])?;
+            ensure!(wire.read(to, E10, 8, 1)? == [7; SECTOR_BYTES]);
+            ensure!(
+                ledge.console_ok("ifstat")?.contains(mtu),
+                "{mode}, MTU {mtu}"
+            );
+        }
+        check_log(&ledge.log())?;
+        ledge.stop().with_context(|| mode.to_owned())?;
+    }
+    Ok(())
+}
+
+#[test]
 fn an_interface_that_disappears_is_no_panic() -> Result<()> {
     for mode in MODES {
         let network = PairNetwork::new(9000)?;

@@ -75,6 +75,18 @@ impl Interface {
     }
 }
 
+/// The MTU of an interface now, in bytes.
+pub(crate) fn mtu_bytes(name: &str) -> io::Result<usize> {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
+    request.mtu_bytes(&socket)
+}
+
 /// Receive queues of the interface. Drivers that cannot say so have one.
 fn rx_queue_count(request: &InterfaceRequest, socket: &OwnedFd) -> io::Result<u32> {
     match request.channels(socket) {

@@ -51,7 +51,7 @@ pub const ETHERTYPE_CEC: u16 = 0xbcbc;
 /// Length of an untagged Ethernet header in bytes.
 pub const ETHERNET_HEADER_BYTES: usize = 14;
 
-/// What a port is, fixed when it was opened.
+/// What a port is; all but the MTU fixed when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFacts {
     /// Name of the network interface, such as `eth1`.
@@ -60,7 +60,7 @@ pub struct PortFacts {
     pub queue_index: u32,
     /// The interface's own station address.
     pub mac: MacAddress,
-    /// The interface's MTU when the port was opened: bytes after the Ethernet header.
+    /// The MTU that the port serves: bytes after the Ethernet header.
     pub mtu_bytes: usize,
     /// How frames travel between the kernel and this process.
     pub mode: Mode,
@@ -69,6 +69,19 @@ pub struct PortFacts {
 }
 
 impl PortFacts {
+    /// Takes the interface's MTU of now, as far as frames of `frame_bytes_max` allow; whether it
+    /// changed.
+    fn refresh_mtu(&mut self, frame_bytes_max: usize) -> bool {
+        // An interface that is gone has no MTU; nothing changes until the port is opened anew.
+        let Ok(mtu_bytes) = interface::mtu_bytes(&self.interface) else {
+            return false;
+        };
+        let served = mtu_bytes.min(frame_bytes_max - ETHERNET_HEADER_BYTES);
+        let changed = served != self.mtu_bytes;
+        self.mtu_bytes = served;
+        changed
+    }
+
     /// The longest frame that may be sent, Ethernet header included.
     #[must_use]
     pub const fn frame_bytes_max(&self) -> usize {
@@ -172,6 +185,10 @@ pub trait Port: Send + fmt::Debug {
     /// What the interface cannot take now stays queued for the next flush; returns whether there is
     /// any of it.
     fn flush(&mut self) -> bool;
+
+    /// Asks for the interface's MTU again and returns whether [`PortFacts::mtu_bytes`] changed. A port
+    /// whose buffers were made for a smaller MTU keeps to that.
+    fn refresh_mtu(&mut self) -> bool;
 
     /// Takes a pending error of the port's socket, such as "network is down", which would end every
     /// poll until somebody takes it.

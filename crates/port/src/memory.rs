@@ -162,6 +162,10 @@ impl Port for MemoryPort {
         false
     }
 
+    fn refresh_mtu(&mut self) -> bool {
+        false
+    }
+
     fn take_error(&mut self) {}
 
     fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {

@@ -212,6 +212,10 @@ impl Port for PacketPort {
         true
     }
 
+    fn refresh_mtu(&mut self) -> bool {
+        self.facts.refresh_mtu(self.shape.tx_frame_bytes_max())
+    }
+
     fn take_error(&mut self) {
         if let Ok(Err(error)) = rustix::net::sockopt::socket_error(&self.socket) {
             self.counted.kernel_errors += 1;

@@ -187,6 +187,10 @@ impl Port for XdpPort {
         self.rings.unsent() > 0
     }
 
+    fn refresh_mtu(&mut self) -> bool {
+        self.facts.refresh_mtu(XSK_FRAME_BYTES_MAX)
+    }
+
     fn take_error(&mut self) {
         let pending = rustix::net::sockopt::socket_error(self.rings.descriptor());
         self.note(

@@ -186,6 +186,17 @@ impl Manager {
         }
     }
 
+    /// A port serves another MTU now.
+    pub fn mtu_changed(&mut self, interface: &str, mtu_bytes: usize) {
+        for port in self
+            .ports
+            .iter_mut()
+            .filter(|port| port.interface == interface)
+        {
+            port.mtu_bytes = mtu_bytes;
+        }
+    }
+
     /// `<shelf>.<slot>`, as administrators name a drive.
     fn drive_name(&self, slot: DriveSlot) -> String {
         self.shelf

@@ -146,6 +146,15 @@ impl Target {
         self.reply_config(asked, change.command, error, out);
     }
 
+    /// Broadcasts the advertisements of all online LUNs.
+    pub fn advertise_all(&mut self, out: &mut Vec<Action>) {
+        for number in 0..=LunNumber::MAX {
+            if let Some(lun) = LunNumber::new(number) {
+                self.advertise(lun, out);
+            }
+        }
+    }
+
     /// Broadcasts the advertisement of an online LUN on every port: a config response that nobody
     /// asked for, with tag 0 (conformance row 113).
     pub fn advertise(&mut self, lun: LunNumber, out: &mut Vec<Action>) {
