@@ -57,7 +57,9 @@ pub(crate) struct DiskConfig {
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("{path}: {cause}")]
+    #[error(
+        "{path}: {cause}; name another file with --config, or write this one after the commented config/ledge.toml"
+    )]
     Read {
         path: PathBuf,
         // Not a `source`, which would be printed a second time.

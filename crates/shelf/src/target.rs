@@ -8,11 +8,12 @@
 //! Invariants:
 //! * a write is answered with success only after every present member of each mirror set that it
 //!   touches completed it durably;
-//! * a write that a member failed is answered only after the administration has either recorded the
-//!   failure durably on the survivors or declared that there is none to fail over to;
+//! * a write that a member failed is answered with success only after the administration has recorded
+//!   the failure durably on the survivors;
 //! * overlapping commands run in arrival order, one at a time;
 //! * every admitted command is answered exactly once;
-//! * bounded memory: nothing is allocated after [`Target::new`] but for config changes.
+//! * bounded memory: nothing is allocated for a frame after [`Target::new`], but the string of a config
+//!   change, and of those the surroundings let only a few wait.
 //!
 //! What it does not do: touch payload bytes, know time, or log.
 
