@@ -6,23 +6,32 @@
 //!
 //! raid0   k = n      column i is element i
 //! raid10  k = n / 2  column i is the pair of elements i and i + n/2
+//! raid5   k = n - 1  P on element n - 1 - (row mod n), column i on the i-th element after it
+//! raid6   k = n - 2  P as in raid5, Q on the element after it, column i on the i-th after Q
 //! raw, jbod, raid1   no chunks: the member sector is the array sector
 //! ```
+//!
+//! Elements are counted round: after the last comes the first (md's left-symmetric layout, 2).
 //!
 //! Invariants:
 //! * the map from array sectors to (mirror set, member sector) is a bijection onto
 //!   `0..member_sectors` of every mirror set;
+//! * with parity, the map to (element, member sector) is one to one, and the n - k elements of a row
+//!   that it leaves out hold the parity of the row;
 //! * a [`Segment`] never crosses a chunk border, and the segments of a request tile it in order.
 //!
 //! Elements are counted as `make` named them. md counts its *roles* differently for RAID 10, because
 //! its near-2 layout mirrors neighbours: [`Geometry::md_role`] tells them apart.
 //!
-//! Source: md v1.2, RAID 0 layout 1 (equal members, hence one zone) and RAID 10 layout 0x102.
+//! Source: md v1.2, RAID 0 layout 1 (equal members, hence one zone), RAID 10 layout 0x102, RAID 5 and
+//! RAID 6 layout 2.
 
 use crate::Level;
 
+mod rows;
 mod segments;
 
+pub use rows::RowLayout;
 pub use segments::{Mirrors, MirrorsIter, Segment, Segments};
 
 /// Most members that a RAID has; the limit of Coraid's shelves.
@@ -40,9 +49,6 @@ pub const CHUNK_SECTORS_DEFAULT: u32 = 128;
 /// Why there is no such geometry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum GeometryError {
-    /// A level that this version does not serve.
-    #[error("raid type {0} is not available in this version")]
-    NotAvailable(Level),
     /// A member count that the level cannot have.
     #[error("{level} takes {takes} members, not {members}")]
     MemberCount {
@@ -84,10 +90,10 @@ pub struct Geometry {
 
 impl Geometry {
     /// A geometry of `members` members with `member_sectors` used sectors each. `chunk_sectors`
-    /// concerns raid0 and raid10 only.
+    /// concerns raid0, raid10, raid5 and raid6 only.
     ///
     /// # Errors
-    /// When the level is not available, or a number is not one that it can have.
+    /// When a number is not one that the level can have.
     pub fn new(
         level: Level,
         members: u8,
@@ -166,10 +172,16 @@ impl Geometry {
         Segments::new(*self, lba, count)
     }
 
-    /// Every mirror set, by its column.
+    /// Every mirror set, by its column. Levels with parity have none: their elements are counted as
+    /// sets of one.
     pub fn mirror_sets(&self) -> impl Iterator<Item = Mirrors> + use<> {
         let geometry = *self;
-        (0..geometry.columns()).map(move |column| geometry.mirrors(column))
+        let sets = if self.parity_count() > 0 {
+            self.members
+        } else {
+            self.columns()
+        };
+        (0..sets).map(move |column| geometry.mirrors(column))
     }
 
     /// md's role number of an element. Only in RAID 10 do the two differ.
@@ -205,15 +217,51 @@ impl Geometry {
     /// Whether these members, in element order, hold all data at least once.
     #[must_use]
     pub fn can_serve(&self, is_present: impl Fn(u8) -> bool) -> bool {
+        if self.parity_count() > 0 {
+            let absent = (0..self.members).filter(|element| !is_present(*element));
+            return absent.count() <= usize::from(self.parity_count());
+        }
         self.mirror_sets()
             .all(|set| set.into_iter().any(&is_present))
     }
 
-    const fn columns(&self) -> u8 {
+    /// Where md's resync of the RAID stands when everything before a sector of it is synchronised: md
+    /// counts member sectors for RAID 1, 5 and 6, and array sectors for RAID 10.
+    #[must_use]
+    pub fn md_resync_sector(&self, lba: u64) -> u64 {
+        if self.parity_count() > 0 {
+            lba / u64::from(self.columns())
+        } else {
+            lba
+        }
+    }
+
+    /// The sector of the RAID before which everything is synchronised, from md's count; the inverse of
+    /// [`Self::md_resync_sector`], but for what that rounds off. At most the capacity.
+    #[must_use]
+    pub fn lba_of_md_resync(&self, md_sector: u64) -> u64 {
+        let factor = if self.parity_count() > 0 {
+            u64::from(self.columns())
+        } else {
+            1
+        };
+        md_sector.saturating_mul(factor).min(self.capacity_sectors)
+    }
+
+    /// How many elements of each row hold parity: 1 for raid5, 2 for raid6, else 0.
+    #[must_use]
+    pub const fn parity_count(&self) -> u8 {
+        self.level.parity_count()
+    }
+
+    /// Data columns: k of the module's table.
+    #[must_use]
+    pub const fn columns(&self) -> u8 {
         match self.level {
             Level::Raid0 => self.members,
             Level::Raid10 => self.members / 2,
-            _ => 1,
+            Level::Raid5 | Level::Raid6 => self.members - self.parity_count(),
+            Level::Raw | Level::Jbod | Level::Raid1 => 1,
         }
     }
 
@@ -240,7 +288,10 @@ impl Geometry {
 
 /// Whether the level has chunks.
 const fn is_striped(level: Level) -> bool {
-    matches!(level, Level::Raid0 | Level::Raid10)
+    matches!(
+        level,
+        Level::Raid0 | Level::Raid10 | Level::Raid5 | Level::Raid6
+    )
 }
 
 /// Member counts that a level takes, in words; what `make` says when it is given another.
@@ -256,7 +307,7 @@ pub const fn member_count_rule(level: Level) -> &'static str {
     }
 }
 
-/// Number of data columns of an available level with a member count that it takes.
+/// Number of data columns of a level with a member count that it takes.
 fn data_columns(level: Level, members: u8) -> Result<u8, GeometryError> {
     let (is_taken, columns) = match level {
         Level::Raw | Level::Jbod => (members == 1, 1),
@@ -266,7 +317,14 @@ fn data_columns(level: Level, members: u8) -> Result<u8, GeometryError> {
             (2..=MEMBERS_MAX).contains(&members) && members.is_multiple_of(2),
             members / 2,
         ),
-        Level::Raid5 | Level::Raid6 => return Err(GeometryError::NotAvailable(level)),
+        Level::Raid5 => (
+            (3..=MEMBERS_MAX).contains(&members),
+            members.saturating_sub(1),
+        ),
+        Level::Raid6 => (
+            (4..=MEMBERS_MAX).contains(&members),
+            members.saturating_sub(2),
+        ),
     };
     if is_taken {
         Ok(columns)

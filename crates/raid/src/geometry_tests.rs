@@ -174,9 +174,6 @@ fn worked_example_of_sixteen_4_tb_members() {
 fn numbers_that_a_level_cannot_have_are_refused() {
     use GeometryError as E;
     let new = Geometry::new;
-    for level in [Level::Raid5, Level::Raid6] {
-        assert_eq!(new(level, 4, 128, 128), Err(E::NotAvailable(level)));
-    }
     for (level, members) in [
         (Level::Raw, 0),
         (Level::Raw, 2),
@@ -188,6 +185,11 @@ fn numbers_that_a_level_cannot_have_are_refused() {
         (Level::Raid10, 0),
         (Level::Raid10, 3),
         (Level::Raid10, 38),
+        (Level::Raid5, 2),
+        (Level::Raid5, 37),
+        (Level::Raid6, 0),
+        (Level::Raid6, 3),
+        (Level::Raid6, 37),
     ] {
         let refused = new(level, members, 128, 128);
         assert!(
@@ -232,4 +234,75 @@ fn a_set_serves_while_every_mirror_set_has_a_member() {
     assert!(!raid10.can_serve(|element| element.is_multiple_of(2)));
     let raid0 = Geometry::new(Level::Raid0, 3, 128, 128).unwrap();
     assert!(!raid0.can_serve(|element| element != 1));
+}
+
+/// Where md's left-symmetric layout puts the chunks of an array: parity walks from the last device to
+/// the first, one device a row, and data goes on behind it. Walks row by row.
+fn left_symmetric_model(members: u16, parities: u16, rows: u64) -> Vec<(u16, u64)> {
+    let mut places = Vec::new();
+    let mut p = members - 1;
+    for row in 0..rows {
+        let mut device = p;
+        for _ in 0..parities {
+            device = if device + 1 == members { 0 } else { device + 1 };
+        }
+        for _ in 0..members - parities {
+            places.push((device, row));
+            device = if device + 1 == members { 0 } else { device + 1 };
+        }
+        p = if p == 0 { members - 1 } else { p - 1 };
+    }
+    places
+}
+
+proptest! {
+    #[test]
+    fn parity_levels_place_every_chunk_where_md_does(
+        double in any::<bool>(), members in 3_u8..=36, shift in 3_u32..=5, rows in 1_u64..80,
+    ) {
+        let (level, parities) = if double { (Level::Raid6, 2) } else { (Level::Raid5, 1) };
+        prop_assume!(members >= 3 + u8::from(double));
+        let chunk = 1_u32 << shift;
+        let geometry = Geometry::new(level, members, chunk, rows * u64::from(chunk)).unwrap();
+        let model = left_symmetric_model(u16::from(members), parities, rows);
+        prop_assert_eq!(geometry.capacity_sectors(), model.len() as u64 * u64::from(chunk));
+        for (number, (device, row)) in (0_u64..).zip(&model) {
+            let first = number * u64::from(chunk);
+            for within in [0, u64::from(chunk) - 1] {
+                let place = place(&geometry, first + within);
+                prop_assert_eq!(place, vec![(*device, row * u64::from(chunk) + within)]);
+            }
+        }
+        for row in 0..rows {
+            let layout = geometry.row_layout(row).unwrap();
+            let parity: BTreeSet<_> = [Some(layout.p()), layout.q()].into_iter().flatten().collect();
+            prop_assert_eq!(parity.len(), usize::from(parities));
+            for column in 0..geometry.columns() {
+                let element = layout.data(column);
+                prop_assert!(!parity.contains(&element));
+                prop_assert_eq!(layout.role(element), crate::parity::Role::Data(usize::from(column)));
+            }
+            prop_assert_eq!(layout.role(layout.p()), crate::parity::Role::P);
+        }
+    }
+}
+
+#[test]
+fn with_parity_as_many_members_may_be_absent_as_there_are_parities() {
+    let raid5 = Geometry::new(Level::Raid5, 5, 128, 1280).unwrap();
+    let raid6 = Geometry::new(Level::Raid6, 5, 128, 1280).unwrap();
+    assert!(raid5.can_serve(|element| element != 4));
+    assert!(!raid5.can_serve(|element| element > 1));
+    assert!(raid6.can_serve(|element| element > 1));
+    assert!(!raid6.can_serve(|element| element > 2));
+}
+
+#[test]
+fn resync_positions_survive_the_way_to_md_and_back() {
+    let raid6 = Geometry::new(Level::Raid6, 5, 128, 1280).unwrap();
+    assert_eq!(raid6.md_resync_sector(3 * 640), 640);
+    assert_eq!(raid6.lba_of_md_resync(640), 3 * 640);
+    assert_eq!(raid6.lba_of_md_resync(u64::MAX), raid6.capacity_sectors());
+    let raid10 = Geometry::new(Level::Raid10, 4, 128, 1280).unwrap();
+    assert_eq!(raid10.md_resync_sector(777), 777);
 }

@@ -43,11 +43,14 @@ impl Level {
         matches!(self, Self::Raid1 | Self::Raid10 | Self::Raid5 | Self::Raid6)
     }
 
-    /// Whether this version can serve the level. RAID 5 and 6 are known by name, so that `make` can
-    /// say that they are not there yet instead of "unsupported".
+    /// Parity blocks in each stripe: 1 for raid5, 2 for raid6, else 0.
     #[must_use]
-    pub const fn is_available(self) -> bool {
-        !matches!(self, Self::Raid5 | Self::Raid6)
+    pub const fn parity_count(self) -> u8 {
+        match self {
+            Self::Raid5 => 1,
+            Self::Raid6 => 2,
+            _ => 0,
+        }
     }
 }
 

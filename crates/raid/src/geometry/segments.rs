@@ -128,7 +128,10 @@ impl Iterator for Segments {
         let sectors = left.min(room);
         self.done_sectors += sectors;
         let member_sector = row * chunk_sectors + within;
-        let mirrors = geometry.mirrors(column);
+        let element = geometry
+            .row_layout(row)
+            .map_or(column, |layout| layout.data(column));
+        let mirrors = geometry.mirrors(element);
         Some(Segment {
             offset_sectors,
             sectors,

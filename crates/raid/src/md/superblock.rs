@@ -26,6 +26,9 @@ const LAYOUT_NEAR_2: u32 = 0x102;
 /// md's layout word for RAID 0: the original one. With equal members all layouts agree.
 const LAYOUT_RAID0_ORIGINAL: u32 = 1;
 
+/// md's layout word for RAID 5 and 6: parity rotates from the last element down, data follows it.
+const LAYOUT_LEFT_SYMMETRIC: u32 = 2;
+
 /// Why a block is no superblock that we can read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SuperblockError {
@@ -176,7 +179,19 @@ impl Superblock {
                 geometry.chunk_sectors(),
                 Features::empty(),
             ),
-            level => unreachable!("{level} has no md metadata"),
+            Level::Raid5 => (
+                5,
+                LAYOUT_LEFT_SYMMETRIC,
+                geometry.chunk_sectors(),
+                Features::empty(),
+            ),
+            Level::Raid6 => (
+                6,
+                LAYOUT_LEFT_SYMMETRIC,
+                geometry.chunk_sectors(),
+                Features::empty(),
+            ),
+            Level::Raw => unreachable!("raw has no md metadata"),
         };
         let (size, data_size) = if level == 0 {
             (0, geometry.member_sectors())

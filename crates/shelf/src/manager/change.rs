@@ -275,7 +275,7 @@ impl Manager {
             return;
         }
         let resync = if rounds.lun.is_unsynced {
-            Resync::DirtyFrom(rounds.lun.sync_from)
+            Resync::DirtyFrom(rounds.lun.geometry.md_resync_sector(rounds.lun.sync_from))
         } else {
             Resync::Clean
         };

@@ -30,7 +30,7 @@ struct Fit {
 impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let level = request.level;
-        if !level.is_available() {
+        if level.parity_count() > 0 {
             return Err(AdminError::LevelNotAvailable(level));
         }
         let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;

@@ -44,7 +44,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
     let (generation, record, is_level) = newest_record(&places, &freshest);
     let (is_dirty, sync_from) = match freshest.superblock.resync() {
         Resync::Clean => (false, 0),
-        Resync::DirtyFrom(sector) => (true, sector.min(freshest.geometry.capacity_sectors())),
+        Resync::DirtyFrom(sector) => (true, freshest.geometry.lba_of_md_resync(sector)),
     };
     let (unfit, bad) = judge_bad_blocks(&places, &freshest);
     let events_ahead = events_ahead(&places, &freshest, &bad);

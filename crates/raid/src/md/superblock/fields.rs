@@ -1,8 +1,8 @@
 //! The fields of a superblock: what it says, and what may be changed.
 
 use super::{
-    Features, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync, Role, SECONDS_MASK, Superblock,
-    UnsupportedArray,
+    Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync, Role,
+    SECONDS_MASK, Superblock, UnsupportedArray,
 };
 use crate::{Geometry, GeometryError, Level};
 use uuid::Uuid;
@@ -167,6 +167,8 @@ impl Superblock {
             (1, _, _) => Level::Raid1,
             (0, LAYOUT_RAID0_ORIGINAL, _) => Level::Raid0,
             (10, LAYOUT_NEAR_2, _) => Level::Raid10,
+            (5, LAYOUT_LEFT_SYMMETRIC, _) => Level::Raid5,
+            (6, LAYOUT_LEFT_SYMMETRIC, _) => Level::Raid6,
             _ => return Err(UnsupportedArray::Level { level, layout }),
         };
         let members = u8::try_from(raw.raid_disks.get()).unwrap_or(u8::MAX);
