@@ -60,11 +60,12 @@ impl GroupCommit {
 mod tests {
     use super::*;
     use shelf::admin::DriveSlot;
-    use shelf::target::Operation;
+    use shelf::target::{BufferIndex, IoOwner, Operation};
 
     fn write(command: u16) -> Io {
         Io {
-            command,
+            owner: IoOwner::Command(command),
+            buffer: BufferIndex(command),
             operation: Operation::Write,
             drive: DriveSlot(0),
             sector: 0,
@@ -87,14 +88,20 @@ mod tests {
         group.landed(write(3));
         assert!(!group.wants_flush(), "one at a time");
         assert_eq!(
-            group.flush_ended().map(|io| io.command).collect::<Vec<_>>(),
+            group
+                .flush_ended()
+                .map(|io| io.buffer.0)
+                .collect::<Vec<_>>(),
             [1, 2]
         );
         assert_eq!(group.landed.len(), 1);
         assert!(group.wants_flush());
         group.flush_begins();
         assert_eq!(
-            group.flush_ended().map(|io| io.command).collect::<Vec<_>>(),
+            group
+                .flush_ended()
+                .map(|io| io.buffer.0)
+                .collect::<Vec<_>>(),
             [3]
         );
         assert!(!group.wants_flush());

@@ -16,16 +16,20 @@ use crate::drive::{Drive, Medium};
 use crate::page::PAGE_BYTES;
 use crate::uring::{Range, Ring, Transfer};
 use shelf::admin::DriveSlot;
-use shelf::target::{BUFFER_SECTORS, Io, Operation};
+use shelf::target::{
+    BUFFER_SECTORS, BufferIndex, BufferPlan, Io, Memory, Operation, PAGE_SECTORS, RECORD_SECTORS,
+    Span, Work,
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-/// Bytes of a command buffer.
-const BUFFER_BYTES: usize = BUFFER_SECTORS * SECTOR_BYTES;
-const _: () = assert!(BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
+// Direct I/O wants every buffer to begin at a page.
+const _: () = assert!((BUFFER_SECTORS * SECTOR_BYTES).is_multiple_of(PAGE_BYTES));
+const _: () = assert!((PAGE_SECTORS * SECTOR_BYTES).is_multiple_of(PAGE_BYTES));
+const _: () = assert!((RECORD_SECTORS * SECTOR_BYTES).is_multiple_of(PAGE_BYTES));
 
 /// Entries of the submission queue.
 const QUEUE_ENTRIES: u32 = 1024;
@@ -93,12 +97,14 @@ impl fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// An executor for these drives with `buffers` command buffers of [`BUFFER_SECTORS`]. Must be
-    /// made by the thread that uses it.
+    /// An executor for these drives with buffers as planned. Must be made by the thread that uses it.
     ///
     /// # Errors
     /// When the kernel refuses the ring.
-    pub fn new(drives: &[(DriveSlot, Arc<Drive>)], buffers: u16) -> Result<Self, ExecutorError> {
+    pub fn new(
+        drives: &[(DriveSlot, Arc<Drive>)],
+        plan: BufferPlan,
+    ) -> Result<Self, ExecutorError> {
         let mut table: Vec<Option<Entry>> = Vec::new();
         let mut files = Vec::new();
         for (slot, drive) in drives {
@@ -127,8 +133,7 @@ impl Executor {
             // The kernel refuses an empty table; -1 is an empty place in it.
             files.push(-1);
         }
-        let ring =
-            Ring::new(QUEUE_ENTRIES, buffers, BUFFER_BYTES, &files).map_err(ExecutorError::Ring)?;
+        let ring = Ring::new(QUEUE_ENTRIES, plan, &files).map_err(ExecutorError::Ring)?;
         let Ok(in_flight_max) = u16::try_from(IN_FLIGHT_MAX) else {
             unreachable!("fits")
         };
@@ -144,21 +149,21 @@ impl Executor {
         })
     }
 
-    /// The buffer of a command, for filling it or reading it.
+    /// A buffer, for filling it or reading it.
     ///
     /// # Panics
     /// If I/O on it is in flight.
-    pub fn buffer_mut(&mut self, command: u16) -> &mut [u8] {
-        self.ring.buffer_mut(command)
+    pub fn buffer_mut(&mut self, buffer: BufferIndex) -> &mut [u8] {
+        self.ring.buffer_mut(buffer)
     }
 
-    /// The buffer of a command, for reading it.
+    /// A buffer, for reading it.
     ///
     /// # Panics
     /// If it is being filled.
     #[must_use]
-    pub fn buffer(&self, command: u16) -> &[u8] {
-        self.ring.buffer(command)
+    pub fn buffer(&self, buffer: BufferIndex) -> &[u8] {
+        self.ring.buffer(buffer)
     }
 
     /// How many I/Os are submitted and not given back.
@@ -196,7 +201,7 @@ impl Executor {
 
     /// Takes an I/O. It starts with the next [`Executor::kick`] at the latest.
     pub fn submit(&mut self, io: Io) {
-        let is_idle = self.ring.is_idle(io.command);
+        let is_idle = self.ring.is_idle(io.buffer);
         let Some(entry) = self.entry(io.drive) else {
             self.done.push_back((io, false));
             return;
@@ -230,8 +235,8 @@ impl Executor {
         let start = io.offset_sectors as usize * SECTOR_BYTES;
         let range = start..start + io.sectors as usize * SECTOR_BYTES;
         match io.operation {
-            Operation::Read => ram.read(io.sector, &mut self.ring.buffer_mut(io.command)[range]),
-            Operation::Write => ram.write(io.sector, &self.ring.buffer(io.command)[range]),
+            Operation::Read => ram.read(io.sector, &mut self.ring.buffer_mut(io.buffer)[range]),
+            Operation::Write => ram.write(io.sector, &self.ring.buffer(io.buffer)[range]),
             Operation::Flush => {}
         }
         true
@@ -355,7 +360,7 @@ impl Executor {
 
     fn io_landed(&mut self, io: Io, attempts: u8, result: i32) -> Option<(Io, bool)> {
         if let Some(transfer) = transfer(&io, false) {
-            self.ring.landed(transfer, io.command);
+            self.ring.landed(transfer, io.buffer);
         }
         let expected = i32::try_from(io.sectors as usize * SECTOR_BYTES).unwrap_or(i32::MAX);
         if result == expected {
@@ -397,6 +402,12 @@ impl Executor {
     }
 }
 
+impl Memory for Executor {
+    fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
+        self.ring.compute(inputs, outputs, work);
+    }
+}
+
 /// How an I/O is done. With group commit a write need not be durable by itself.
 fn transfer(io: &Io, is_grouped: bool) -> Option<Transfer> {
     match io.operation {
@@ -411,7 +422,7 @@ fn range(io: &Io, file: u32) -> Range {
     Range {
         file,
         file_offset_bytes: io.sector * SECTOR_BYTES as u64,
-        buffer: io.command,
+        buffer: io.buffer,
         buffer_offset_bytes: io.offset_sectors as usize * SECTOR_BYTES,
         bytes: io.sectors as usize * SECTOR_BYTES,
     }
@@ -422,10 +433,12 @@ mod tests {
     use super::*;
     use crate::DriveSpec;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use shelf::target::IoOwner;
 
     fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
         Io {
-            command,
+            owner: IoOwner::Command(command),
+            buffer: BufferIndex(command),
             operation,
             drive: DriveSlot(drive),
             sector,
@@ -434,6 +447,14 @@ mod tests {
             part: 0,
             member: 0,
             attempt: 0,
+        }
+    }
+
+    fn plan(commands: u16) -> BufferPlan {
+        BufferPlan {
+            commands,
+            pages: 0,
+            records: 0,
         }
     }
 
@@ -465,11 +486,11 @@ mod tests {
     #[test]
     fn files_and_memory_give_back_what_was_written() {
         let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, 64).unwrap();
+        let mut executor = Executor::new(&drives, plan(64)).unwrap();
         for drive in [0, 3] {
             for command in 0..32u16 {
                 executor
-                    .buffer_mut(command)
+                    .buffer_mut(BufferIndex(command))
                     .fill(command.to_le_bytes()[0] + 1);
                 executor.submit(io(
                     Operation::Write,
@@ -495,7 +516,7 @@ mod tests {
             for command in 32..64u16 {
                 let expected = (command - 32).to_le_bytes()[0] + 1;
                 assert!(
-                    executor.buffer(command)[..8192]
+                    executor.buffer(BufferIndex(command))[..8192]
                         .iter()
                         .all(|byte| *byte == expected)
                 );
@@ -506,7 +527,7 @@ mod tests {
     #[test]
     fn more_io_than_the_ring_holds_waits_and_is_all_done() {
         let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, 16).unwrap();
+        let mut executor = Executor::new(&drives, plan(16)).unwrap();
         for number in 0..5000u64 {
             executor.submit(io(Operation::Write, 0, 0, number % 1000, 1));
         }
@@ -519,7 +540,7 @@ mod tests {
     #[test]
     fn what_lies_beyond_a_drive_or_on_no_drive_fails() {
         let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, 4).unwrap();
+        let mut executor = Executor::new(&drives, plan(4)).unwrap();
         executor.submit(io(Operation::Read, 0, 7, 0, 1));
         executor.submit(io(Operation::Read, 1, 3, 1 << 40, 1));
         executor.submit(io(Operation::Read, 2, 0, 1 << 30, 1));
@@ -529,24 +550,32 @@ mod tests {
     #[test]
     fn one_command_may_read_from_files_and_memory() {
         let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, 4).unwrap();
+        let mut executor = Executor::new(&drives, plan(4)).unwrap();
         let second = Io {
             offset_sectors: 8,
             ..io(Operation::Read, 0, 3, 0, 8)
         };
-        executor.buffer_mut(1).fill(7);
+        executor.buffer_mut(BufferIndex(1)).fill(7);
         executor.submit(io(Operation::Write, 1, 3, 0, 8));
         executor.submit(io(Operation::Read, 0, 0, 0, 8));
         executor.submit(second);
         assert!(wait(&mut executor, 3).iter().all(|(_, ok)| *ok));
-        assert!(executor.buffer(0)[..4096].iter().all(|byte| *byte == 0));
-        assert!(executor.buffer(0)[4096..8192].iter().all(|byte| *byte == 7));
+        assert!(
+            executor.buffer(BufferIndex(0))[..4096]
+                .iter()
+                .all(|byte| *byte == 0)
+        );
+        assert!(
+            executor.buffer(BufferIndex(0))[4096..8192]
+                .iter()
+                .all(|byte| *byte == 7)
+        );
     }
 
     #[test]
     fn results_end_a_wait_for_the_poll_descriptor() {
         let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, 4).unwrap();
+        let mut executor = Executor::new(&drives, plan(4)).unwrap();
         for sector in 0..50 {
             executor.submit(io(Operation::Write, 0, 0, sector * 64, 16));
             executor.kick().unwrap();
@@ -568,7 +597,7 @@ mod tests {
     #[test]
     fn dropping_with_io_in_flight_waits_for_it() {
         let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, 64).unwrap();
+        let mut executor = Executor::new(&drives, plan(64)).unwrap();
         for command in 0..64 {
             executor.submit(io(Operation::Read, command, 0, u64::from(command), 16));
         }

@@ -13,9 +13,11 @@
 //! reached 95,000 8 KiB reads a second at 23 % of a core with it, ten times a synchronous target.
 #![allow(unsafe_code)]
 
+use crate::SECTOR_BYTES;
 use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
+use shelf::target::{BufferIndex, BufferPlan, Span, Work};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -39,7 +41,7 @@ pub(crate) struct Range {
     /// Where in the file.
     pub(crate) file_offset_bytes: u64,
     /// Which buffer.
-    pub(crate) buffer: u16,
+    pub(crate) buffer: BufferIndex,
     /// Where in the buffer.
     pub(crate) buffer_offset_bytes: usize,
     /// How much.
@@ -61,7 +63,7 @@ struct InFlight {
 pub(crate) struct Ring {
     ring: IoUring,
     memory: Pages,
-    buffer_bytes: usize,
+    plan: BufferPlan,
     in_flight: Box<[InFlight]>,
     total: usize,
     /// Signalled by the kernel when completions are due. Polling the ring itself would not do: with
@@ -79,16 +81,10 @@ impl fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring of `entries`, with `buffers` buffers of `buffer_bytes` (a multiple of a page), and these
-    /// files registered by their index. The calling thread must be the one that uses it.
-    pub(crate) fn new(
-        entries: u32,
-        buffers: u16,
-        buffer_bytes: usize,
-        files: &[RawFd],
-    ) -> io::Result<Self> {
-        assert!(buffer_bytes.is_multiple_of(PAGE_BYTES) && buffer_bytes > 0);
-        let pages = usize::from(buffers) * buffer_bytes / PAGE_BYTES;
+    /// A ring of `entries`, with buffers as planned, and these files registered by their index. The
+    /// calling thread must be the one that uses it.
+    pub(crate) fn new(entries: u32, plan: BufferPlan, files: &[RawFd]) -> io::Result<Self> {
+        let pages = (plan.total_sectors() * SECTOR_BYTES).div_ceil(PAGE_BYTES);
         let mut memory =
             Pages::new_zeroed(pages).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let ring = IoUring::builder()
@@ -108,11 +104,11 @@ impl Ring {
         // SAFETY: the region is the allocation of `memory`, which `Ring` owns, never moves, and frees
         // only after all I/O is done (`Drop`).
         unsafe { ring.submitter().register_buffers(&region) }?;
-        let in_flight = vec![InFlight::default(); usize::from(buffers)].into();
+        let in_flight = vec![InFlight::default(); usize::from(plan.buffers())].into();
         Ok(Self {
             ring,
             memory,
-            buffer_bytes,
+            plan,
             in_flight,
             total: 0,
             due,
@@ -123,34 +119,54 @@ impl Ring {
     ///
     /// # Panics
     /// If a read into it is in flight.
-    pub(crate) fn buffer(&self, buffer: u16) -> &[u8] {
-        assert_eq!(
-            self.in_flight[usize::from(buffer)].reads,
-            0,
-            "buffer {buffer} is being filled"
-        );
-        let start = usize::from(buffer) * self.buffer_bytes;
-        &self.memory.bytes()[start..start + self.buffer_bytes]
+    pub(crate) fn buffer(&self, buffer: BufferIndex) -> &[u8] {
+        self.expect_filled(buffer);
+        &self.memory.bytes()[self.place(buffer)]
+    }
+
+    /// Where a buffer lies in the memory.
+    fn place(&self, buffer: BufferIndex) -> std::ops::Range<usize> {
+        let sectors = self.plan.sectors_of(buffer);
+        sectors.start * SECTOR_BYTES..sectors.end * SECTOR_BYTES
+    }
+
+    fn expect_filled(&self, buffer: BufferIndex) {
+        let reads = self.in_flight[usize::from(buffer.0)].reads;
+        assert_eq!(reads, 0, "{buffer:?} is being filled");
+    }
+
+    fn expect_idle(&self, buffer: BufferIndex) {
+        assert!(self.is_idle(buffer), "{buffer:?} is in use by the kernel");
+    }
+
+    /// Computes over buffers.
+    ///
+    /// # Panics
+    /// If a read into an input, or any I/O on an output, is in flight.
+    pub(crate) fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
+        for input in inputs {
+            self.expect_filled(input.buffer);
+        }
+        for output in outputs {
+            self.expect_idle(output.buffer);
+        }
+        let arena = self.memory.bytes_mut();
+        shelf::target::compute_in(arena, &self.plan, inputs, outputs, work);
     }
 
     /// The bytes of a buffer that the kernel does not use at all.
     ///
     /// # Panics
     /// If any I/O on it is in flight.
-    pub(crate) fn buffer_mut(&mut self, buffer: u16) -> &mut [u8] {
-        let counts = self.in_flight[usize::from(buffer)];
-        assert_eq!(
-            (counts.reads, counts.writes),
-            (0, 0),
-            "buffer {buffer} is in use by the kernel"
-        );
-        let start = usize::from(buffer) * self.buffer_bytes;
-        &mut self.memory.bytes_mut()[start..start + self.buffer_bytes]
+    pub(crate) fn buffer_mut(&mut self, buffer: BufferIndex) -> &mut [u8] {
+        self.expect_idle(buffer);
+        let place = self.place(buffer);
+        &mut self.memory.bytes_mut()[place]
     }
 
     /// Whether no I/O on a buffer is in flight.
-    pub(crate) fn is_idle(&self, buffer: u16) -> bool {
-        let counts = self.in_flight[usize::from(buffer)];
+    pub(crate) fn is_idle(&self, buffer: BufferIndex) -> bool {
+        let counts = self.in_flight[usize::from(buffer.0)];
         counts.reads == 0 && counts.writes == 0
     }
 
@@ -171,18 +187,19 @@ impl Ring {
         user_data: u64,
     ) -> Result<(), QueueFull> {
         let end = range.buffer_offset_bytes.checked_add(range.bytes);
+        let buffer = self.place(range.buffer);
         assert!(
-            end.is_some_and(|end| end <= self.buffer_bytes),
+            end.is_some_and(|end| end <= buffer.len()),
             "{range:?} leaves its buffer"
         );
-        let counts = self.in_flight[usize::from(range.buffer)];
+        let counts = self.in_flight[usize::from(range.buffer.0)];
         match transfer {
             Transfer::Read => assert_eq!(counts.writes, 0, "{range:?} is being written from"),
             Transfer::Write | Transfer::WriteDurable => {
                 assert_eq!(counts.reads, 0, "{range:?} is being filled");
             }
         }
-        let start = usize::from(range.buffer) * self.buffer_bytes + range.buffer_offset_bytes;
+        let start = buffer.start + range.buffer_offset_bytes;
         let place = self.memory.bytes_mut()[start..].as_mut_ptr();
         let Ok(bytes) = u32::try_from(range.bytes) else {
             unreachable!("a buffer is small")
@@ -201,7 +218,7 @@ impl Ring {
             }
         };
         self.push_entry(&entry.user_data(user_data))?;
-        let counts = &mut self.in_flight[usize::from(range.buffer)];
+        let counts = &mut self.in_flight[usize::from(range.buffer.0)];
         match transfer {
             Transfer::Read => counts.reads += 1,
             Transfer::Write | Transfer::WriteDurable => counts.writes += 1,
@@ -257,8 +274,8 @@ impl Ring {
     }
 
     /// The kernel is done with a transfer.
-    pub(crate) fn landed(&mut self, transfer: Transfer, buffer: u16) {
-        let counts = &mut self.in_flight[usize::from(buffer)];
+    pub(crate) fn landed(&mut self, transfer: Transfer, buffer: BufferIndex) {
+        let counts = &mut self.in_flight[usize::from(buffer.0)];
         match transfer {
             Transfer::Read => counts.reads -= 1,
             Transfer::Write | Transfer::WriteDurable => counts.writes -= 1,

@@ -13,7 +13,7 @@ use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::Detached;
-use shelf::target::{Action, PortIndex, PortView, Reply, Target};
+use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -40,6 +40,12 @@ const MTU_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Turns between two looks at the clock while the worker is busy.
 const TURNS_PER_LOOK: u32 = 1 << 12;
+
+/// Pages for stripes: 32 MiB.
+const PAGES: u16 = 4096;
+
+/// Buffers for records of the redo log: 8 MiB.
+const RECORDS: u16 = 64;
 
 /// Errors in a row after which a port is taken for gone.
 const PORT_ERRORS_MAX: u32 = 64;
@@ -164,12 +170,16 @@ impl Worker {
             .collect();
         let queue = || VecDeque::with_capacity(usize::from(options.commands));
         let unsent = views.iter().map(|_| queue()).collect();
-        let executor =
-            Executor::new(drives, options.commands).map_err(|error| error.to_string())?;
+        let plan = BufferPlan {
+            commands: options.commands,
+            pages: PAGES,
+            records: RECORDS,
+        };
+        let executor = Executor::new(drives, plan).map_err(|error| error.to_string())?;
         let epoll =
             wait_set(&ports, &executor, &wake).map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
-            target: Target::new(&views, options.commands),
+            target: Target::new(&views, plan),
             executor,
             ports,
             epoll,
@@ -265,7 +275,10 @@ impl Worker {
             let frame_bytes = frame.len_bytes();
             if let Some(command) = target.receive(number, frame.first, frame_bytes, actions) {
                 // A write: its payload must be in its buffer before its actions are carried out.
-                frame.copy_to(ATA_FRAME_BYTES, executor.buffer_mut(command));
+                frame.copy_to(
+                    ATA_FRAME_BYTES,
+                    executor.buffer_mut(BufferIndex::of_command(command)),
+                );
             }
         });
         self.carry_out();

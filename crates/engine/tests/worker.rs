@@ -32,6 +32,8 @@ fn mirror() -> Arc<LunView> {
             drive: DriveSlot(drive),
             data_offset_sectors: 0,
             in_sync: true,
+            log_sector: 0,
+            log_tag: 1,
         })
     };
     Arc::new(LunView {
@@ -44,6 +46,7 @@ fn mirror() -> Arc<LunView> {
             members: vec![member(0), member(1)],
             mirrors_unsynced: false,
             sync: None,
+            log: None,
         }],
         identify: Box::new([0; 512]),
         config_string: Vec::new(),

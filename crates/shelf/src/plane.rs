@@ -41,6 +41,23 @@ pub struct PartView {
     pub mirrors_unsynced: bool,
     /// A pass over the mirrors that is to be run while the LUN is online.
     pub sync: Option<SyncView>,
+    /// The redo log of a part with parity. Without one (there is no room for it on members that others
+    /// made) an unclean stop can leave parity that does not match.
+    pub log: Option<LogView>,
+}
+
+/// The redo log of a part: slots of one size on every member. Record g of the log goes to slot
+/// `g mod slots`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogView {
+    /// UUID of the md array.
+    pub set_uuid: uuid::Uuid,
+    /// Tells the records of this run from those of former ones.
+    pub epoch: u64,
+    /// Slots of a member.
+    pub slots: u16,
+    /// Sectors of a slot, at most [`crate::target::RECORD_SECTORS`].
+    pub slot_sectors: u16,
 }
 
 /// A pass over the mirrors of a part: reads each range from a member that is in sync and writes it to
@@ -80,6 +97,10 @@ pub struct MemberView {
     pub data_offset_sectors: u64,
     /// Whether it holds everything. A member that does not is written, and never read.
     pub in_sync: bool,
+    /// Sector of the drive where slot 0 of the redo log lies; without meaning when the part has none.
+    pub log_sector: u64,
+    /// What the redo log knows the device by, other than its element; never 0.
+    pub log_tag: u32,
 }
 
 /// A pass that is running, and for how long.

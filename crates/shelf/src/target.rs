@@ -20,6 +20,7 @@
 mod action;
 mod admit;
 mod counters;
+mod memory;
 mod reply;
 mod run;
 mod sync;
@@ -28,9 +29,13 @@ mod sync;
 mod tests;
 
 pub use action::{
-    Action, Body, ConfigChange, ConfigDecision, Io, Operation, PortIndex, PortView, Reply,
+    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
 };
 pub use counters::Counters;
+pub use memory::{
+    BufferIndex, BufferPlan, INPUTS_MAX, Memory, OUTPUTS_MAX, PAGE_SECTORS, RECORD_SECTORS, Span,
+    Work, compute_in,
+};
 use reply::Asked;
 
 use crate::ids::LunNumber;
@@ -159,9 +164,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target for these ports with `commands` command slots, at most 65535.
+    /// A target for these ports with buffers as planned.
     #[must_use]
-    pub fn new(ports: &[PortView], commands: u16) -> Self {
+    pub fn new(ports: &[PortView], plan: BufferPlan) -> Self {
+        let commands = plan.commands;
         Self {
             ports: ports.into(),
             luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),

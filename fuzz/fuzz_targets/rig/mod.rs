@@ -4,7 +4,7 @@ use aoe::{ATA_FRAME_BYTES, MacAddress, Shelf};
 use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{LunView, MemberView, PartView};
-use shelf::target::{
+use shelf::target::{BufferPlan, 
     Action, BUFFER_SECTORS, Body, ConfigDecision, Io, Operation, PortIndex, PortView, Reply, Target,
 };
 use std::sync::Arc;
@@ -71,7 +71,14 @@ impl Rig {
         };
         let drive_sectors = usize::try_from(DATA_SECTORS + 2 * DATA_OFFSET_SECTORS).expect("small");
         let mut rig = Self {
-            target: Target::new(&[port], COMMANDS),
+            target: Target::new(
+                &[port],
+                BufferPlan {
+                    commands: COMMANDS,
+                    pages: 0,
+                    records: 0,
+                },
+            ),
             view,
             buffers: vec![vec![0xee; BUFFER_SECTORS * 512]; usize::from(COMMANDS)],
             drives: vec![vec![GUARD; drive_sectors * 512]; DRIVES],
@@ -127,7 +134,7 @@ impl Rig {
         let place = usize::try_from(io.sector).expect("small") * 512;
         let (bytes, offset) = (io.sectors as usize * 512, io.offset_sectors as usize * 512);
         let on_drive = &mut self.drives[drive][place..place + bytes];
-        let in_buffer = &mut self.buffers[usize::from(io.command)][offset..offset + bytes];
+        let in_buffer = &mut self.buffers[usize::from(io.buffer.0)][offset..offset + bytes];
         match io.operation {
             Operation::Read => in_buffer.copy_from_slice(on_drive),
             Operation::Write => on_drive.copy_from_slice(in_buffer),

@@ -3,7 +3,7 @@
 use super::Worker;
 use aoe::SECTOR_BYTES;
 use port::TransmitError;
-use shelf::target::{Body, Reply};
+use shelf::target::{Body, BufferIndex, Reply};
 
 impl Worker {
     pub(super) fn reply(&mut self, reply: Reply) {
@@ -23,9 +23,9 @@ impl Worker {
     /// Hands a reply to its port; false when there is no room now.
     fn transmit(&mut self, reply: &Reply) -> bool {
         let body: &[u8] = match (&reply.body, reply.command) {
-            (Body::Data { sectors }, Some(command)) => {
-                &self.executor.buffer(command)[..*sectors as usize * SECTOR_BYTES]
-            }
+            (Body::Data { sectors }, Some(command)) => &self
+                .executor
+                .buffer(BufferIndex::of_command(command))[..*sectors as usize * SECTOR_BYTES],
             (Body::Identify(view), _) => view.identify.as_slice(),
             (Body::ConfigString(view), _) => &view.config_string,
             (Body::Empty | Body::Data { .. }, _) => &[],

@@ -251,6 +251,8 @@ impl Lun {
                 drive: *drive,
                 data_offset_sectors: *data_offset_sectors,
                 in_sync: true,
+                log_sector: 0,
+                log_tag: 1,
             }),
             Member::Failed { .. } | Member::Missing => None,
         });
@@ -274,6 +276,7 @@ impl Lun {
                     pass: self.sync_pass,
                     start_lba: self.sync_from,
                 }),
+                log: None,
             }],
             identify: Box::new(identify.build()),
             config_string: self.record.config_string.clone(),

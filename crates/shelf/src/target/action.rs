@@ -1,5 +1,6 @@
 //! What the target asks its surroundings to do.
 
+use super::BufferIndex;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
@@ -22,19 +23,32 @@ pub struct PortView {
 /// What to do with a drive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// Read into the buffer of the command.
+    /// Read into the buffer.
     Read,
-    /// Write from the buffer of the command; complete only when durable.
+    /// Write from the buffer; complete only when durable.
     Write,
     /// Make everything written before durable.
     Flush,
 }
 
-/// One I/O of a command. Handed back unchanged to [`super::Target::complete`].
+/// Whom an I/O is done for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoOwner {
+    /// A command.
+    Command(CommandIndex),
+    /// A slice of a part with parity.
+    Slice(u16),
+    /// A group of the redo log.
+    Group(u16),
+}
+
+/// One I/O. Handed back unchanged to [`super::Target::complete`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Io {
-    /// The command; also names its buffer.
-    pub command: CommandIndex,
+    /// Whom it is done for.
+    pub owner: IoOwner,
+    /// The buffer that it fills or is written from.
+    pub buffer: BufferIndex,
     /// What to do.
     pub operation: Operation,
     /// The drive.
@@ -43,7 +57,7 @@ pub struct Io {
     pub sector: u64,
     /// Sectors; 0 for a flush.
     pub sectors: u32,
-    /// Where its data begins in the buffer of the command, in sectors.
+    /// Where its data begins in the buffer, in sectors.
     pub offset_sectors: u32,
     /// Part of the LUN.
     pub part: u8,

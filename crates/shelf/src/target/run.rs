@@ -1,6 +1,9 @@
 //! From an admitted command to I/O on drives, and back to an answer.
 
-use super::{Action, Asked, Body, Io, Kind, Operation, REPLANS_MAX, State, Target, sync};
+use super::{
+    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Operation, REPLANS_MAX, State, Target,
+    sync,
+};
 use crate::order::CommandIndex;
 use crate::plane::{LunView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
@@ -55,19 +58,25 @@ impl Target {
         if !ok && self.io_failed(io, out) {
             return;
         }
-        let command = &mut self.commands[usize::from(io.command)];
+        let IoOwner::Command(index) = io.owner else {
+            return;
+        };
+        let command = &mut self.commands[usize::from(index)];
         debug_assert_eq!(command.state, State::Running);
         command.failed |= !ok;
         command.outstanding -= 1;
         if command.outstanding == 0 {
-            self.finish(io.command, out);
+            self.finish(index, out);
         }
     }
 
     /// An I/O failed: counts and reports it. Returns whether another copy is being read instead.
     #[cold]
     fn io_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
-        let command = &mut self.commands[usize::from(io.command)];
+        let IoOwner::Command(index) = io.owner else {
+            return false;
+        };
+        let command = &mut self.commands[usize::from(index)];
         if command.kind == Kind::Sync(sync::Phase::Read) {
             command.kind = Kind::Sync(sync::Phase::ReadAgain);
         }
@@ -89,7 +98,7 @@ impl Target {
         let lba = command.lba + u64::from(io.offset_sectors);
         let attempt = io.attempt + 1;
         plan_read(
-            io.command,
+            index,
             lba,
             io.sectors,
             io.offset_sectors,
@@ -204,7 +213,8 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
         for (member, place) in (0u8..).zip(&part.members) {
             if let Some(place) = place {
                 out.push(Action::Io(Io {
-                    command: index,
+                    owner: IoOwner::Command(index),
+                    buffer: BufferIndex::of_command(index),
                     operation: Operation::Flush,
                     drive: place.drive,
                     sector: 0,
@@ -329,15 +339,11 @@ pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Opti
         .map(|(member, place)| (place, member))
 }
 
-/// Whether no other member holds what the member of this I/O holds.
+/// Whether the other members do not hold everything that the member of this I/O holds.
 fn is_last_copy(view: &LunView, io: &Io) -> bool {
     view.parts.get(usize::from(io.part)).is_some_and(|part| {
-        let mut sets = part.geometry.mirror_sets();
-        let own = sets.find(|set| set.into_iter().any(|member| member == io.member));
-        own.is_some_and(|set| {
-            set.into_iter()
-                .all(|member| member == io.member || !is_in_sync(part, member))
-        })
+        let others = |member| member != io.member && is_in_sync(part, member);
+        !part.geometry.can_serve(others)
     })
 }
 
@@ -360,7 +366,8 @@ pub(super) fn push_io(
         return false;
     };
     out.push(Action::Io(Io {
-        command,
+        owner: IoOwner::Command(command),
+        buffer: BufferIndex::of_command(command),
         operation,
         drive: place.drive,
         sector: place.data_offset_sectors + segment.member_sector,

@@ -1,7 +1,7 @@
 //! A target with its surroundings in memory: buffers, drives, and a record of what was sent.
 
 use super::super::{
-    Action, BUFFER_SECTORS, Body, Io, Operation, PortIndex, PortView, Reply, Target,
+    Action, BUFFER_SECTORS, Body, BufferPlan, Io, Operation, PortIndex, PortView, Reply, Target,
 };
 use crate::admin::{DriveSlot, LunNumber};
 use crate::plane::{LunView, MemberView, PartView};
@@ -48,6 +48,8 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
             drive: DriveSlot(drive),
             data_offset_sectors: DATA_OFFSET,
             in_sync: true,
+            log_sector: 0,
+            log_tag: 1,
         })
     };
     LunView {
@@ -60,6 +62,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
             members: (0..u16::from(members)).map(member).collect(),
             mirrors_unsynced: false,
             sync: None,
+            log: None,
         }],
         identify: Box::new([0x5a; 512]),
         config_string: Vec::new(),
@@ -81,7 +84,14 @@ impl Rig {
     pub(super) fn with_ports(ports: &[PortView], views: impl IntoIterator<Item = LunView>) -> Self {
         let commands = 32;
         let mut rig = Self {
-            target: Target::new(ports, commands),
+            target: Target::new(
+                ports,
+                BufferPlan {
+                    commands,
+                    pages: 0,
+                    records: 0,
+                },
+            ),
             buffers: vec![vec![0xee; BUFFER_SECTORS * 512]; usize::from(commands)],
             drives: vec![vec![0; DRIVE_SECTORS * 512]; 8],
             pending: Vec::new(),
@@ -168,7 +178,7 @@ impl Rig {
             io.sector + u64::from(io.sectors) <= DATA_OFFSET + 1024,
             "{io:?}"
         );
-        let buffer = &mut self.buffers[usize::from(io.command)];
+        let buffer = &mut self.buffers[usize::from(io.buffer.0)];
         let ok = match io.operation {
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
             Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
