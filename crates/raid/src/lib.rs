@@ -14,6 +14,7 @@ pub mod parity;
 pub mod record;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+pub mod stripe;
 
 pub use geometry::{Geometry, GeometryError, Mirrors, Segment, Segments};
 pub use level::{Level, UnknownLevel};

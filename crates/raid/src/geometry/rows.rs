@@ -13,6 +13,18 @@ pub struct RowLayout {
 }
 
 impl RowLayout {
+    /// Elements of the RAID.
+    #[must_use]
+    pub const fn members(&self) -> u8 {
+        self.members
+    }
+
+    /// Data columns.
+    #[must_use]
+    pub const fn columns(&self) -> u8 {
+        self.columns
+    }
+
     /// The element that holds P.
     #[must_use]
     pub const fn p(&self) -> u8 {
