@@ -89,6 +89,8 @@ pub struct Worker {
     /// When to ask ports for their MTU again.
     mtu_check: Instant,
     turns: u32,
+    /// When the worker started; its clock for stripes.
+    started: Instant,
     /// A port has not taken everything that was queued in it.
     port_is_full: bool,
     /// Messages that found no room in the channel, in order.
@@ -192,6 +194,7 @@ impl Worker {
             port_is_full: false,
             mtu_check: Instant::now() + MTU_INTERVAL,
             turns: 0,
+            started: Instant::now(),
             unsaid: VecDeque::new(),
             configs_undecided: 0,
             counted: EngineCounters::default(),
@@ -245,18 +248,35 @@ impl Worker {
         }
         let mut busy = self.listen();
         busy |= self.send_unsent();
+        busy |= self.complete();
+        let mut received = false;
         for index in 0..self.ports.len() {
-            busy |= self.receive(index);
+            received |= self.receive(index);
         }
+        busy |= received;
         busy |= self.stopping.is_none() && self.target.sync_step(&mut self.actions);
+        busy |= self.work_on_stripes(received);
         self.carry_out();
         self.executor.kick()?;
         busy |= self.complete();
+        busy |= self.work_on_stripes(true);
+        self.carry_out();
         if busy || self.port_is_full {
             self.flush_ports();
         }
         self.say();
         Ok(busy)
+    }
+
+    /// Lets parts with parity go on, if there is anything to do for them.
+    fn work_on_stripes(&mut self, received: bool) -> bool {
+        if !self.target.has_stripe_work() {
+            return false;
+        }
+        let now = self.started.elapsed().as_nanos();
+        let now_ns = u64::try_from(now).unwrap_or(u64::MAX);
+        self.target
+            .stripe_step(now_ns, received, &mut self.executor, &mut self.actions)
     }
 
     /// Takes a batch of frames from a port and starts what they ask for.

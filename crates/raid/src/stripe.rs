@@ -192,6 +192,32 @@ pub fn plan_recovery(layout: &RowLayout, blocks: &Blocks, range: SectorMask) -> 
     (found >= lost).then_some(reads)
 }
 
+/// Plans a read of sectors of elements. Gives the range in which lost data is to be computed first, 0
+/// for none, and the reads; `None` when more is lost than parity makes good.
+#[must_use]
+pub fn plan_read(
+    layout: &RowLayout,
+    blocks: &Blocks,
+    wanted: &[SectorMask; MEMBERS_MAX as usize],
+) -> Option<(SectorMask, Reads)> {
+    let lost = elements(layout)
+        .map(|element| (&blocks[usize::from(element)], wanted[usize::from(element)]))
+        .filter(|(block, _)| !block.is_readable)
+        .fold(0, |lost, (block, wanted)| lost | (wanted & !block.valid));
+    let range = hull(lost);
+    let mut reads = if range == 0 {
+        Reads::NONE
+    } else {
+        plan_recovery(layout, blocks, range)?
+    };
+    for element in elements(layout) {
+        if blocks[usize::from(element)].is_readable {
+            reads.want(blocks, element, wanted[usize::from(element)]);
+        }
+    }
+    Some((range, reads))
+}
+
 /// Everything of a range that can be read and is not in memory: for checking and rebuilding.
 #[must_use]
 pub fn plan_all(layout: &RowLayout, blocks: &Blocks, range: SectorMask) -> Reads {

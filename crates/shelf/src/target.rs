@@ -23,6 +23,7 @@ mod counters;
 mod memory;
 mod reply;
 mod run;
+mod stripe;
 mod sync;
 
 #[cfg(test)]
@@ -94,8 +95,15 @@ struct Command {
     sectors: u32,
     /// The first 36 bytes of the request; the reply is made in place.
     head: [u8; ATA_FRAME_BYTES],
-    /// I/Os in flight.
+    /// I/Os in flight that are the command's own.
     outstanding: u16,
+    /// Pieces that slices have not done, and how many there have been.
+    pieces: u8,
+    pieces_used: u8,
+    /// It counts among those that run under a view: while it has I/O of its own.
+    is_counted: bool,
+    /// It stands in the order.
+    is_ordered: bool,
     /// An I/O of this plan failed for good.
     failed: bool,
     /// A segment has no present member at all.
@@ -121,6 +129,10 @@ impl Command {
             sectors: 0,
             head: [0; ATA_FRAME_BYTES],
             outstanding: 0,
+            pieces: 0,
+            pieces_used: 0,
+            is_counted: false,
+            is_ordered: false,
             failed: false,
             unmapped: false,
             replans: 0,
@@ -159,6 +171,7 @@ pub struct Target {
     /// Commands that may run now; empty between calls.
     ready: Vec<CommandIndex>,
     counters: Counters,
+    stripes: stripe::Stripes,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -176,6 +189,7 @@ impl Target {
             order: Order::new(commands),
             ready: Vec::with_capacity(usize::from(commands)),
             counters: Counters::default(),
+            stripes: stripe::Stripes::new(plan),
             has_passes: false,
         }
     }
@@ -230,6 +244,7 @@ impl Target {
             self.has_passes |= lun.sync.is_some();
         }
         self.replan_waiting(number, out);
+        self.resume_slices(number, out);
         self.settle(number, out);
     }
 
@@ -258,6 +273,7 @@ impl Target {
             lun.sync = None;
         }
         self.replan_waiting(number, out);
+        self.resume_slices(number, out);
         self.settle(number, out);
     }
 
@@ -266,16 +282,26 @@ impl Target {
         for index in 0..self.commands.len() {
             let command = &self.commands[index];
             if command.lun == number && command.state == State::AwaitingView {
-                if let Some(lun) = &mut self.luns[usize::from(number.get())] {
-                    lun.running_old -= u32::from(command.epoch != lun.epoch);
-                    lun.running -= u32::from(command.epoch == lun.epoch);
-                }
-                if let Ok(index) = CommandIndex::try_from(index) {
-                    self.ready.push(index);
-                }
+                let Ok(index) = CommandIndex::try_from(index) else {
+                    unreachable!("commands are counted in 16 bits")
+                };
+                self.uncount(index);
+                self.ready.push(index);
             }
         }
         self.run_ready(out);
+    }
+
+    /// A command has no I/O of its own under a view any more.
+    fn uncount(&mut self, index: CommandIndex) {
+        let command = &mut self.commands[usize::from(index)];
+        if !std::mem::take(&mut command.is_counted) {
+            return;
+        }
+        if let Some(lun) = &mut self.luns[usize::from(command.lun.get())] {
+            lun.running_old -= u32::from(command.epoch != lun.epoch);
+            lun.running -= u32::from(command.epoch == lun.epoch);
+        }
     }
 
     /// Reports a change of view that has taken effect.
@@ -292,6 +318,7 @@ impl Target {
             let mirrors_differ = lun.mirrors_differ;
             if lun.detaching {
                 *slot = None;
+                self.forget_slices(number);
             }
             out.push(Action::Settled {
                 lun: number,

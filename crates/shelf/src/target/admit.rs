@@ -236,6 +236,7 @@ impl Target {
             lba,
             sectors: u32::from(count),
             head: head_bytes(asked.header, registers),
+            is_ordered: kind != Kind::Flush,
             ..Command::free()
         };
         let (sectors, writes) = (u64::from(count), kind == Kind::Write);

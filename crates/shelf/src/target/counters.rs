@@ -46,6 +46,20 @@ pub struct Counters {
     pub ata_errors: u64,
     /// Requests answered with an AoE error.
     pub aoe_errors: u64,
+    /// Stripe writes that overwrote all they needed, or had it in memory.
+    pub full_stripe_writes: u64,
+    /// Stripe writes that read the rest of the stripe (reconstruct-write).
+    pub rcw_writes: u64,
+    /// Stripe writes that read old data and parity (read-modify-write).
+    pub rmw_writes: u64,
+    /// Reads of blocks that were computed from the rest of their stripe.
+    pub degraded_reads: u64,
+    /// Blocks that could not be read, and were written anew.
+    pub blocks_repaired: u64,
+    /// Stripes that had to wait for pages, or for room in the redo log.
+    pub stripe_waits: u64,
+    /// Groups of the redo log that were written.
+    pub log_groups: u64,
     /// Drive reads that failed.
     pub drive_read_errors: u64,
     /// Drive writes and flushes that failed.
@@ -78,6 +92,13 @@ impl Counters {
             ("overlaps", self.overlaps),
             ("ata_errors", self.ata_errors),
             ("aoe_errors", self.aoe_errors),
+            ("full_stripe_writes", self.full_stripe_writes),
+            ("rcw_writes", self.rcw_writes),
+            ("rmw_writes", self.rmw_writes),
+            ("degraded_reads", self.degraded_reads),
+            ("blocks_repaired", self.blocks_repaired),
+            ("stripe_waits", self.stripe_waits),
+            ("log_groups", self.log_groups),
             ("drive_read_errors", self.drive_read_errors),
             ("drive_write_errors", self.drive_write_errors),
         ]

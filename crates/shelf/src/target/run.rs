@@ -1,5 +1,6 @@
 //! From an admitted command to I/O on drives, and back to an answer.
 
+use super::stripe::{PieceKind, Wish};
 use super::{
     Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Operation, REPLANS_MAX, State, Target,
     sync,
@@ -9,12 +10,22 @@ use crate::plane::{LunView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
 use ata::Outcome;
 use raid::geometry::Segment;
+use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
 /// Reads of a mirrored range go to one member per so many sectors (1 MiB), so that a sequential
 /// stream stays sequential on a disk and two streams use both.
 const READ_BALANCE_SECTORS: u64 = 2048;
+
+/// What became of a read that failed.
+enum Remedy {
+    None,
+    /// The same is being read from another copy.
+    AnotherCopy,
+    /// Slices were asked for it.
+    Slices,
+}
 
 impl Target {
     /// Plans every command that may run.
@@ -30,52 +41,168 @@ impl Target {
             unreachable!("a LUN is kept while it has commands")
         };
         let view = Arc::clone(&lun.view);
+        command.state = State::Running;
+        command.epoch = lun.epoch;
+        command.failed = false;
+        command.pieces_used = 0;
+        command.is_counted = true;
+        lun.running += 1;
+        let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
         let before = out.len();
-        let mapped = match command.kind {
+        let mapped = match kind {
             Kind::Flush => {
                 plan_flush(index, &view, out);
                 true
             }
-            Kind::Read => plan_read(index, command.lba, command.sectors, 0, 0, &view, out),
-            Kind::Write => plan_write(index, command.lba, command.sectors, &view, out),
-            Kind::Sync(phase) => sync::plan(index, phase, command.lba, command.sectors, &view, out),
+            Kind::Read => {
+                is_served(&view, lba, sectors) && {
+                    self.plan_parity_reads(index, lba, sectors, &view, out);
+                    plan_read(index, lba, sectors, 0, 0, &view, out)
+                }
+            }
+            Kind::Write => {
+                is_served(&view, lba, sectors) && {
+                    self.plan_parity_writes(index, lba, sectors, &view);
+                    plan_write(index, lba, sectors, &view, out)
+                }
+            }
+            Kind::Sync(phase) => sync::plan(index, phase, lba, sectors, &view, out),
         };
         let issued = out.len() - before;
-        command.state = State::Running;
-        command.epoch = lun.epoch;
+        let command = &mut self.commands[usize::from(index)];
         command.outstanding = u16::try_from(issued).unwrap_or(u16::MAX);
-        command.failed = false;
         command.unmapped = !mapped;
-        lun.running += 1;
         if issued == 0 {
+            self.own_io_done(index, out);
+        }
+    }
+
+    /// A command has no I/O of its own in flight: it ends, unless slices work for it.
+    fn own_io_done(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &self.commands[usize::from(index)];
+        if command.pieces == 0 {
             self.finish(index, out);
+            return;
+        }
+        let lun = command.lun;
+        self.uncount(index);
+        self.settle(lun, out);
+    }
+
+    /// Reads of parts with parity: from the member, or, when that cannot be read, from slices. While
+    /// data is lost, streams go through slices altogether: they need all of each stripe, and slices
+    /// read it once.
+    fn plan_parity_reads(
+        &mut self,
+        index: CommandIndex,
+        lba: u64,
+        sectors: u32,
+        view: &Arc<LunView>,
+        out: &mut Vec<Action>,
+    ) {
+        for_each_segment(view, lba, sectors, |number, part, segment| {
+            let element = segment.mirrors.first;
+            if part.geometry.parity_count() == 0 {
+                return true;
+            }
+            let direct = is_in_sync(part, element)
+                && ((0..part.geometry.members()).all(|member| is_in_sync(part, member))
+                    || !self.is_read_stream(view.lun, lba, segment.sectors));
+            if direct {
+                let place = (number, part);
+                push_io(index, Operation::Read, place, &segment, element, 0, out);
+            } else {
+                self.ask_slices(
+                    index,
+                    (number, part),
+                    &segment,
+                    PieceKind::Read,
+                    (lba, false),
+                );
+            }
+            true
+        });
+    }
+
+    /// Asks slices for every write to a part with parity.
+    fn plan_parity_writes(
+        &mut self,
+        index: CommandIndex,
+        lba: u64,
+        sectors: u32,
+        view: &Arc<LunView>,
+    ) {
+        for_each_segment(view, lba, sectors, |number, part, segment| {
+            if part.geometry.parity_count() > 0 {
+                self.ask_slices(
+                    index,
+                    (number, part),
+                    &segment,
+                    PieceKind::Write,
+                    (lba, false),
+                );
+            }
+            true
+        });
+    }
+
+    /// Asks the slices of a segment for it.
+    fn ask_slices(
+        &mut self,
+        index: CommandIndex,
+        (number, part): (u8, &PartView),
+        segment: &Segment,
+        kind: PieceKind,
+        (lba, is_unreadable): (u64, bool),
+    ) {
+        let slice = part.geometry.chunk_sectors().min(SLICE_SECTORS_MAX);
+        let mut done = 0;
+        while done < segment.sectors {
+            let member_sector = segment.member_sector + u64::from(done);
+            let within = u32::try_from(member_sector % u64::from(slice)).unwrap_or(0);
+            let sectors = (slice - within).min(segment.sectors - done);
+            let wish = Wish {
+                kind,
+                element: segment.mirrors.first,
+                member_sector,
+                sectors,
+                buffer_sector: segment.offset_sectors + done,
+                is_unreadable,
+            };
+            let stream_lba = lba + u64::from(segment.offset_sectors + done);
+            self.add_piece(index, number, &wish, stream_lba);
+            done += sectors;
         }
     }
 
     /// Reports an I/O. `io` is what [`Action::Io`] carried; `ok` whether all of it was done and, for a
     /// write or flush, is durable.
     pub fn complete(&mut self, io: &Io, ok: bool, out: &mut Vec<Action>) {
-        if !ok && self.io_failed(io, out) {
-            return;
-        }
-        let IoOwner::Command(index) = io.owner else {
-            return;
+        let index = match io.owner {
+            IoOwner::Command(index) => index,
+            IoOwner::Slice(index) => return self.complete_slice(index, io, ok, out),
+            IoOwner::Group(index) => return self.complete_group(index, io, ok, out),
+        };
+        let ok = match ok {
+            true => true,
+            false => match self.io_failed(index, io, out) {
+                Remedy::None => false,
+                Remedy::Slices => true,
+                Remedy::AnotherCopy => return,
+            },
         };
         let command = &mut self.commands[usize::from(index)];
         debug_assert_eq!(command.state, State::Running);
         command.failed |= !ok;
         command.outstanding -= 1;
         if command.outstanding == 0 {
-            self.finish(index, out);
+            self.own_io_done(index, out);
         }
     }
 
-    /// An I/O failed: counts and reports it. Returns whether another copy is being read instead.
+    /// An I/O of a command failed: counts and reports it, and reads what it was to read elsewhere.
     #[cold]
-    fn io_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
-        let IoOwner::Command(index) = io.owner else {
-            return false;
-        };
+    fn io_failed(&mut self, index: CommandIndex, io: &Io, out: &mut Vec<Action>) -> Remedy {
         let command = &mut self.commands[usize::from(index)];
         if command.kind == Kind::Sync(sync::Phase::Read) {
             command.kind = Kind::Sync(sync::Phase::ReadAgain);
@@ -85,31 +212,46 @@ impl Target {
             io: *io,
         });
         let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
-            return false;
+            return Remedy::None;
         };
         if io.operation != Operation::Read {
             self.counters.drive_write_errors += 1;
             // Nobody can take over from the last copy: there is nothing to wait for.
             command.unmapped |= is_last_copy(&lun.view, io);
-            return false;
+            return Remedy::None;
         }
         self.counters.drive_read_errors += 1;
         let view = Arc::clone(&lun.view);
         let lba = command.lba + u64::from(io.offset_sectors);
-        let attempt = io.attempt + 1;
-        plan_read(
-            index,
-            lba,
-            io.sectors,
-            io.offset_sectors,
-            attempt,
-            &view,
-            out,
-        )
+        if view.parts[usize::from(io.part)].geometry.parity_count() > 0 {
+            self.read_around(index, io, lba, &view);
+            return Remedy::Slices;
+        }
+        let (attempt, base) = (io.attempt + 1, io.offset_sectors);
+        if plan_read(index, lba, io.sectors, base, attempt, &view, out) {
+            Remedy::AnotherCopy
+        } else {
+            Remedy::None
+        }
     }
 
-    /// All I/O of a command is done.
-    fn finish(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+    /// A block of a part with parity could not be read: slices are to give it.
+    fn read_around(&mut self, index: CommandIndex, io: &Io, lba: u64, view: &Arc<LunView>) {
+        for_each_segment(view, lba, io.sectors, |number, part, mut segment| {
+            segment.offset_sectors += io.offset_sectors;
+            self.ask_slices(
+                index,
+                (number, part),
+                &segment,
+                PieceKind::Read,
+                (lba, true),
+            );
+            true
+        });
+    }
+
+    /// All that was done for a command is done.
+    pub(super) fn finish(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
@@ -134,22 +276,21 @@ impl Target {
             command.replans += 1;
             if command.epoch != lun.epoch {
                 // The answer to the failure came before the command's other I/O was done.
-                lun.running_old -= 1;
                 let number = command.lun;
+                self.uncount(index);
                 self.ready.push(index);
                 self.run_ready(out);
                 self.settle(number, out);
             }
             return;
         }
-        lun.running_old -= u32::from(command.epoch != lun.epoch);
-        lun.running -= u32::from(command.epoch == lun.epoch);
         lun.commands -= 1;
         lun.mirrors_differ |= redundant && command.kind == Kind::Write && command.failed;
         let view = Arc::clone(&lun.view);
         let number = command.lun;
+        self.uncount(index);
         self.answer(index, &view, out);
-        if self.commands[usize::from(index)].kind != Kind::Flush {
+        if self.commands[usize::from(index)].is_ordered {
             let ready = &mut self.ready;
             self.order.leave(index, &mut |next| ready.push(next));
         }
@@ -206,6 +347,14 @@ impl Target {
 
 const _: () = assert!(HEADER_BYTES + size_of::<AtaRegisters>() == ATA_FRAME_BYTES);
 
+/// Whether the parts with parity that a range touches have lost no more than parity makes good.
+fn is_served(view: &LunView, lba: u64, sectors: u32) -> bool {
+    for_each_segment(view, lba, sectors, |_, part, _| {
+        part.geometry.parity_count() == 0
+            || part.geometry.can_serve(|member| is_in_sync(part, member))
+    })
+}
+
 /// One flush for each present member. Everything acknowledged is durable already; a flush asks the
 /// drives once more.
 fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
@@ -229,7 +378,7 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
     }
 }
 
-/// One read for each segment, of the copy after `attempt` others. Returns whether every segment has
+/// One read for each segment without parity, of the copy after `attempt` others. Returns whether every segment has
 /// such a copy; if not, nothing is read.
 pub(super) fn plan_read(
     index: CommandIndex,
@@ -242,6 +391,9 @@ pub(super) fn plan_read(
 ) -> bool {
     let before = out.len();
     let mapped = for_each_segment(view, lba, sectors, |number, part, mut segment| {
+        if part.geometry.parity_count() > 0 {
+            return true;
+        }
         let Some((attempt, member)) = pick_copy(part, &segment, attempt) else {
             return false;
         };
@@ -262,7 +414,7 @@ pub(super) fn plan_read(
     mapped
 }
 
-/// One write for each segment and present member. Returns whether every segment has one that is in
+/// One write for each segment without parity and present member. Returns whether every segment has one that is in
 /// sync: what only a member holds that nobody reads is lost.
 fn plan_write(
     index: CommandIndex,
@@ -273,6 +425,9 @@ fn plan_write(
 ) -> bool {
     let before = out.len();
     let mapped = for_each_segment(view, lba, sectors, |number, part, segment| {
+        if part.geometry.parity_count() > 0 {
+            return true;
+        }
         let mut in_sync = false;
         for member in segment.mirrors {
             let place = (number, part);
@@ -340,7 +495,7 @@ pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Opti
 }
 
 /// Whether the other members do not hold everything that the member of this I/O holds.
-fn is_last_copy(view: &LunView, io: &Io) -> bool {
+pub(super) fn is_last_copy(view: &LunView, io: &Io) -> bool {
     view.parts.get(usize::from(io.part)).is_some_and(|part| {
         let others = |member| member != io.member && is_in_sync(part, member);
         !part.geometry.can_serve(others)

@@ -13,10 +13,12 @@
 //!   own, which is its floor.
 
 use super::run::{for_each_segment, pick_copy, plan_read, push_io};
+use super::stripe::{PieceKind, Wish};
 use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, PartView, SyncProgress};
+use crate::plane::{LunView, MemberView, PartView, SyncProgress};
+use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
 
 /// Sectors of a step: 8 KiB, half the smallest chunk.
@@ -105,6 +107,9 @@ impl Job {
 
     /// The next range that needs work, in sectors of the part; moves on behind it.
     fn take_next(&mut self, part: &PartView) -> Option<(u64, u32)> {
+        if part.geometry.parity_count() > 0 {
+            return self.take_slice(part);
+        }
         let chunk = u64::from(part.geometry.chunk_sectors()).max(STEP_SECTORS);
         for _ in 0..SKIPS_MAX {
             if self.next >= self.total {
@@ -125,6 +130,25 @@ impl Job {
             self.next = chunk_end.min(self.total);
         }
         None
+    }
+}
+
+impl Job {
+    /// As [`Job::take_next`], for parts with parity: a step is a slice, and stands for as many sectors
+    /// of the part as the slice has data.
+    fn take_slice(&mut self, part: &PartView) -> Option<(u64, u32)> {
+        let is_behind = |member: &Option<MemberView>| member.is_some_and(|member| !member.in_sync);
+        if !part.mirrors_unsynced && !part.members.iter().any(is_behind) {
+            self.next = self.total;
+        }
+        if self.next >= self.total {
+            return None;
+        }
+        let columns = u32::from(part.geometry.columns());
+        let sectors = part.geometry.chunk_sectors().min(SLICE_SECTORS_MAX) * columns;
+        let start = self.next - self.next % u64::from(sectors);
+        self.next = (start + u64::from(sectors)).min(self.total);
+        Some((start, sectors))
     }
 }
 
@@ -243,6 +267,31 @@ impl Target {
         let Some(index) = self.free.pop() else { return };
         job.steps.push(lba);
         lun.commands += 1;
+        let part = &lun.view.parts[usize::from(job.part)].geometry;
+        if part.parity_count() > 0 {
+            let sectors_of_slice = part.chunk_sectors().min(SLICE_SECTORS_MAX);
+            let wish = Wish {
+                kind: PieceKind::Sync,
+                element: 0,
+                member_sector: lba / u64::from(part.columns()),
+                sectors: sectors_of_slice,
+                buffer_sector: 0,
+                is_unreadable: false,
+            };
+            let number = job.part;
+            self.commands[usize::from(index)] = Command {
+                state: State::Running,
+                kind: Kind::Sync(Phase::Write),
+                lun: lun.view.lun,
+                epoch: lun.epoch,
+                lba: job.part_start + lba,
+                sectors,
+                pass: job.pass,
+                ..Command::free()
+            };
+            self.add_piece(index, number, &wish, 0);
+            return;
+        }
         let range = Range {
             lun: lun.view.lun,
             lba: job.part_start + lba,
@@ -256,6 +305,7 @@ impl Target {
             lba: range.lba,
             sectors,
             pass: job.pass,
+            is_ordered: true,
             ..Command::free()
         };
         if self.order.enter(index, range) {
@@ -294,27 +344,30 @@ impl Target {
                 return;
             }
         };
-        lun.running_old -= u32::from(changed);
-        lun.running -= u32::from(!changed);
+        let number = command.lun;
         if let Some(next) = next {
             command.kind = Kind::Sync(next);
-            let number = command.lun;
+            self.uncount(index);
             self.ready.push(index);
             self.run_ready(out);
             self.settle(number, out);
         } else {
+            self.uncount(index);
             self.end_step(index, ok, out);
         }
     }
 
-    fn end_step(&mut self, index: CommandIndex, ok: bool, out: &mut Vec<Action>) {
+    /// A step is over.
+    pub(super) fn end_step(&mut self, index: CommandIndex, ok: bool, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let (pass, lba) = (command.pass, command.lba);
         command.state = State::Free;
         self.free.push(index);
-        let ready = &mut self.ready;
-        self.order.leave(index, &mut |next| ready.push(next));
+        if std::mem::take(&mut command.is_ordered) {
+            let ready = &mut self.ready;
+            self.order.leave(index, &mut |next| ready.push(next));
+        }
         if let Some(lun) = &mut self.luns[usize::from(number.get())] {
             lun.commands -= 1;
             if let Some(job) = lun.sync.as_mut().filter(|job| job.pass == pass) {

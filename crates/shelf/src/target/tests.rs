@@ -4,5 +4,6 @@ mod ata;
 mod config;
 mod failure;
 mod fuzz;
+mod parity;
 mod rig;
 mod sync;

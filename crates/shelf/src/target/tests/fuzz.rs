@@ -99,9 +99,24 @@ proptest! {
     fn reads_return_what_was_acknowledged_last(
         steps in prop::collection::vec((0u64..240, 1u8..17, any::<u8>(), any::<bool>()), 1..80),
         picks in prop::collection::vec(any::<prop::sample::Index>(), 400),
-        level in prop_oneof![Just((Level::Raid0, 3)), Just((Level::Raid1, 2)), Just((Level::Raid10, 4))],
+        level in prop_oneof![
+            Just((Level::Raid0, 3)), Just((Level::Raid1, 2)), Just((Level::Raid10, 4)),
+            Just((Level::Raid5, 3)), Just((Level::Raid5, 5)), Just((Level::Raid6, 4)), Just((Level::Raid6, 6)),
+        ],
+        lost in prop::collection::vec(0_usize..6, 0..3),
     ) {
-        let mut rig = Rig::new([view(0, level.0, level.1)]);
+        let mut view = view(0, level.0, level.1);
+        for element in lost {
+            let part = &mut view.parts[0];
+            let mut left = part.members.clone();
+            if let Some(member) = left.get_mut(element) {
+                *member = None;
+            }
+            if part.geometry.can_serve(|element| left[usize::from(element)].is_some()) {
+                part.members = left;
+            }
+        }
+        let mut rig = Rig::new([view]);
         let mut model = vec![0u8; 256];
         let mut picks = picks.into_iter().cycle();
         for (lba, count, value, writes) in steps {
@@ -116,7 +131,10 @@ proptest! {
             } else {
                 rig.sent.clear();
                 rig.deliver(0, &ata(0x24, 0x40, lba, count, &[]));
-                while !rig.pending.is_empty() {
+                while rig.step() || !rig.pending.is_empty() {
+                    if rig.pending.is_empty() {
+                        continue;
+                    }
                     let pick = picks.next().unwrap().index(rig.pending.len());
                     rig.complete(pick);
                 }

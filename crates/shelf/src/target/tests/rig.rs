@@ -1,7 +1,8 @@
 //! A target with its surroundings in memory: buffers, drives, and a record of what was sent.
 
 use super::super::{
-    Action, BUFFER_SECTORS, Body, BufferPlan, Io, Operation, PortIndex, PortView, Reply, Target,
+    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
+    Target, Work, compute_in,
 };
 use crate::admin::{DriveSlot, LunNumber};
 use crate::plane::{LunView, MemberView, PartView};
@@ -22,7 +23,8 @@ const DATA_OFFSET: u64 = 256;
 
 pub(super) struct Rig {
     pub(super) target: Target,
-    buffers: Vec<Vec<u8>>,
+    memory: Arena,
+    now_ns: u64,
     pub(super) drives: Vec<Vec<u8>>,
     /// I/O that was asked for and not done.
     pub(super) pending: Vec<Io>,
@@ -34,6 +36,25 @@ pub(super) struct Rig {
     pub(super) broken_reads: BTreeSet<u16>,
     pub(super) broken_writes: BTreeSet<u16>,
     pub(super) commands: u16,
+}
+
+/// The buffers.
+struct Arena {
+    bytes: Vec<u8>,
+    plan: BufferPlan,
+}
+
+impl Arena {
+    fn buffer(&mut self, buffer: BufferIndex) -> &mut [u8] {
+        let sectors = self.plan.sectors_of(buffer);
+        &mut self.bytes[sectors.start * 512..sectors.end * 512]
+    }
+}
+
+impl Memory for Arena {
+    fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
+        compute_in(&mut self.bytes, &self.plan, inputs, outputs, work);
+    }
 }
 
 pub(super) fn lun(number: u8) -> LunNumber {
@@ -83,16 +104,18 @@ impl Rig {
 
     pub(super) fn with_ports(ports: &[PortView], views: impl IntoIterator<Item = LunView>) -> Self {
         let commands = 32;
+        let plan = BufferPlan {
+            commands,
+            pages: 48,
+            records: 16,
+        };
         let mut rig = Self {
-            target: Target::new(
-                ports,
-                BufferPlan {
-                    commands,
-                    pages: 0,
-                    records: 0,
-                },
-            ),
-            buffers: vec![vec![0xee; BUFFER_SECTORS * 512]; usize::from(commands)],
+            target: Target::new(ports, plan),
+            memory: Arena {
+                bytes: vec![0xee; plan.total_sectors() * 512],
+                plan,
+            },
+            now_ns: 0,
             drives: vec![vec![0; DRIVE_SECTORS * 512]; 8],
             pending: Vec::new(),
             sent: Vec::new(),
@@ -128,7 +151,7 @@ impl Rig {
             .receive(PortIndex(port), frame, frame.len(), &mut actions);
         if let Some(command) = command {
             let payload = &frame[ATA_FRAME_BYTES.min(frame.len())..];
-            let buffer = &mut self.buffers[usize::from(command)];
+            let buffer = self.memory.buffer(BufferIndex::of_command(command));
             let bytes = payload.len().min(buffer.len());
             buffer[..bytes].copy_from_slice(&payload[..bytes]);
         }
@@ -145,13 +168,24 @@ impl Rig {
         }
     }
 
+    /// Lets slices work; whether they want to go on.
+    pub(super) fn step(&mut self) -> bool {
+        self.now_ns += 50_000;
+        let mut actions = Vec::new();
+        let busy = self
+            .target
+            .stripe_step(self.now_ns, false, &mut self.memory, &mut actions);
+        self.absorb(actions);
+        busy
+    }
+
     fn send(&mut self, reply: &Reply) {
         let mut frame = reply.head[..reply.head_bytes].to_vec();
         match &reply.body {
             Body::Empty => {}
             Body::Data { sectors } => {
-                let command = usize::from(reply.command.unwrap());
-                frame.extend_from_slice(&self.buffers[command][..*sectors as usize * 512]);
+                let buffer = BufferIndex::of_command(reply.command.unwrap());
+                frame.extend_from_slice(&self.memory.buffer(buffer)[..*sectors as usize * 512]);
             }
             Body::Identify(view) => frame.extend_from_slice(view.identify.as_slice()),
             Body::ConfigString(view) => frame.extend_from_slice(&view.config_string),
@@ -178,7 +212,7 @@ impl Rig {
             io.sector + u64::from(io.sectors) <= DATA_OFFSET + 1024,
             "{io:?}"
         );
-        let buffer = &mut self.buffers[usize::from(io.buffer.0)];
+        let buffer = self.memory.buffer(io.buffer);
         let ok = match io.operation {
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
             Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
@@ -203,8 +237,10 @@ impl Rig {
 
     /// Does all I/O, oldest first.
     pub(super) fn drain(&mut self) {
-        while !self.pending.is_empty() {
-            self.complete(0);
+        while self.step() || !self.pending.is_empty() {
+            if !self.pending.is_empty() {
+                self.complete(0);
+            }
         }
     }
 

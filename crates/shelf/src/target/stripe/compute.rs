@@ -1,0 +1,381 @@
+//! What is computed over the blocks of a slice when all that is needed is in memory.
+
+use super::pieces::Pieces;
+use super::round::Site;
+use super::{NONE, Phase, PieceKind, Round, Target};
+use crate::target::memory::{INPUTS_MAX, Span};
+use crate::target::{Action, BufferIndex, Memory};
+use raid::geometry::MEMBERS_MAX;
+use raid::parity::{
+    Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
+};
+use raid::stripe::{Method, SectorMask, hull, lost, run_of};
+
+/// Data blocks of the widest stripe, as slices of bytes.
+const COLUMNS_MAX: usize = MEMBERS_MAX as usize;
+
+/// The spans of a computation, without allocation.
+struct Spans {
+    spans: [Span; INPUTS_MAX],
+    count: usize,
+}
+
+impl Spans {
+    const fn new() -> Self {
+        let none = Span {
+            buffer: BufferIndex(0),
+            start_sector: 0,
+            sectors: 0,
+        };
+        Self {
+            spans: [none; INPUTS_MAX],
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, span: Span) {
+        self.spans[self.count] = span;
+        self.count += 1;
+    }
+
+    fn as_slice(&self) -> &[Span] {
+        &self.spans[..self.count]
+    }
+}
+
+impl Target {
+    /// All that a round needs is in memory: computes what it writes or gives.
+    pub(super) fn compute_round(
+        &mut self,
+        index: u16,
+        memory: &mut impl Memory,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(site) = self.site(index) else {
+            self.end_round(index, false, out);
+            return;
+        };
+        match self.stripes.cache.get(index).round {
+            Round::Write => {
+                self.compute_write(index, &site, memory);
+                self.stripes.cache.get_mut(index).phase = Phase::Computed;
+                self.stripes.make_due(index);
+            }
+            Round::Read => {
+                self.recover_lost(index, &site, memory);
+                self.give_blocks(index, memory);
+                self.repair_read(index, &site, out);
+            }
+            Round::Sync => {
+                self.compute_sync(index, &site, memory);
+                self.stripes.cache.get_mut(index).phase = Phase::Logged;
+                self.stripes.make_due(index);
+            }
+        }
+    }
+
+    /// Sectors of an element's page.
+    pub(super) fn span(&self, index: u16, element: u8, mask: SectorMask) -> Span {
+        let (start_sector, sectors) = run_of(mask);
+        let column = &self.stripes.cache.get(index).columns[usize::from(element)];
+        Span {
+            buffer: self.stripes.plan.page(column.page),
+            start_sector,
+            sectors,
+        }
+    }
+
+    /// Where the data of a piece lies in the buffer of its command.
+    fn piece_span(&self, piece: u16) -> Span {
+        let found = self.stripes.pieces.get(piece);
+        Span {
+            buffer: BufferIndex::of_command(Pieces::command(piece)),
+            start_sector: found.buffer_sector,
+            sectors: found.mask.count_ones(),
+        }
+    }
+
+    fn compute_write(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+        let (method, range) = {
+            let slice = self.stripes.cache.get(index);
+            (slice.method, slice.range)
+        };
+        let layout = &site.layout;
+        let parities = [Some(layout.p()), layout.q()];
+        if method == Method::Recover {
+            self.recover_lost(index, site, memory);
+        }
+        if method == Method::ReadModifyWrite {
+            self.add_differences(index, site, memory);
+        }
+        self.take_new(index, memory);
+        match method {
+            Method::Reconstruct | Method::Recover => {
+                self.compute_parity(index, site, range, memory)
+            }
+            Method::ReadModifyWrite => {}
+            Method::DataOnly => {
+                for element in parities.into_iter().flatten() {
+                    self.column_mut(index, element).valid &= !range;
+                }
+            }
+        }
+        self.choose_homes(index, site, method, range);
+    }
+
+    fn column_mut(&mut self, index: u16, element: u8) -> &mut super::Column {
+        &mut self.stripes.cache.get_mut(index).columns[usize::from(element)]
+    }
+
+    /// RMW: adds what each piece changes to the parity that is written.
+    fn add_differences(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+        let mut next = self.stripes.cache.get(index).pieces;
+        while next != NONE {
+            let piece = *self.stripes.pieces.get(next);
+            let Role::Data(column) = site.layout.role(piece.element) else {
+                unreachable!("pieces are of data")
+            };
+            let [p, q] = [Some(site.layout.p()), site.layout.q()].map(|element| {
+                let column = self.column_mut(index, element?);
+                let is_known = column.valid & piece.mask == piece.mask;
+                if !is_known {
+                    // It is not written, and what is in memory of it is old from now on.
+                    column.valid &= !piece.mask;
+                }
+                element.filter(|_| is_known)
+            });
+            let inputs = [
+                self.span(index, piece.element, piece.mask),
+                self.piece_span(next),
+            ];
+            let mut outputs = Spans::new();
+            for element in [p, q].into_iter().flatten() {
+                outputs.push(self.span(index, element, piece.mask));
+            }
+            memory.compute(&inputs, outputs.as_slice(), &mut |read, written| {
+                let (first, second) = written.split_at_mut(usize::from(p.is_some()));
+                let p = first.first_mut().map(|bytes| &mut **bytes);
+                let q = second.first_mut().map(|bytes| &mut **bytes);
+                update_parity(column, read[0], read[1], p, q).expect("blocks of one length");
+            });
+            next = piece.next;
+        }
+    }
+
+    /// Copies the data of the pieces into the pages.
+    fn take_new(&mut self, index: u16, memory: &mut impl Memory) {
+        let mut next = self.stripes.cache.get(index).pieces;
+        while next != NONE {
+            let piece = *self.stripes.pieces.get(next);
+            let to = self.span(index, piece.element, piece.mask);
+            memory.compute(&[self.piece_span(next)], &[to], &mut |read, written| {
+                written[0].copy_from_slice(read[0]);
+            });
+            self.column_mut(index, piece.element).valid |= piece.mask;
+            next = piece.next;
+        }
+    }
+
+    /// Computes P and Q of a range from the data.
+    fn compute_parity(
+        &mut self,
+        index: u16,
+        site: &Site,
+        range: SectorMask,
+        memory: &mut impl Memory,
+    ) {
+        let layout = &site.layout;
+        let mut data = Spans::new();
+        for column in 0..layout.columns() {
+            data.push(self.span(index, layout.data(column), range));
+        }
+        let mut parity = Spans::new();
+        for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
+            parity.push(self.span(index, element, range));
+            self.column_mut(index, element).valid |= range;
+        }
+        memory.compute(data.as_slice(), parity.as_slice(), &mut |read, written| {
+            let done = match written {
+                [p] => xor_parity(read, p),
+                [p, q] => pq_parity(read, p, q),
+                _ => unreachable!("one parity or two"),
+            };
+            done.expect("blocks of one length");
+        });
+    }
+
+    /// Computes the data blocks of the round's range that are not in memory.
+    fn recover_lost(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+        let range = self.stripes.cache.get(index).range;
+        if range == 0 {
+            return;
+        }
+        let layout = &site.layout;
+        let has = |element: u8| {
+            let column = &self.stripes.cache.get(index).columns[usize::from(element)];
+            column.valid & range == range
+        };
+        let (mut inputs, mut outputs) = (Spans::new(), Spans::new());
+        let mut places = [None; COLUMNS_MAX + 2];
+        let mut wanted = [0_u8; 2];
+        let elements = (0..layout.columns()).map(|column| layout.data(column));
+        let parities = [Some(layout.p()), layout.q()].into_iter().flatten();
+        for (place, element) in elements.chain(parities).enumerate() {
+            if has(element) {
+                places[place] = Some(inputs.count);
+                inputs.push(self.span(index, element, range));
+            } else if place < usize::from(layout.columns()) {
+                wanted[outputs.count] = element;
+                outputs.push(self.span(index, element, range));
+            }
+        }
+        if outputs.count == 0 {
+            return;
+        }
+        let columns = usize::from(layout.columns());
+        let roles = wanted.map(|element| layout.role(element));
+        memory.compute(
+            inputs.as_slice(),
+            outputs.as_slice(),
+            &mut |read, written| {
+                let mut data = [None; COLUMNS_MAX];
+                let block = |place: usize| places[place].map(|input: usize| read[input]);
+                for (column, block_of) in data[..columns].iter_mut().enumerate() {
+                    *block_of = block(column);
+                }
+                let (p, q) = (block(columns), block(columns + 1));
+                let done = match written {
+                    [one] => {
+                        let role = roles[0];
+                        recover(&data[..columns], p, q, &mut [Wanted { role, out: one }])
+                    }
+                    [one, two] => {
+                        let [first, second] = roles;
+                        let wanted = &mut [
+                            Wanted {
+                                role: first,
+                                out: one,
+                            },
+                            Wanted {
+                                role: second,
+                                out: two,
+                            },
+                        ];
+                        recover(&data[..columns], p, q, wanted)
+                    }
+                    _ => unreachable!("one block or two"),
+                };
+                done.expect("no more is lost than was planned for");
+            },
+        );
+        for element in &wanted[..outputs.count] {
+            self.column_mut(index, *element).valid |= range;
+        }
+    }
+
+    /// Decides what a write round writes home.
+    fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
+        let blocks = self.blocks(index, site);
+        let unreadable = self.stripes.cache.get(index).unreadable;
+        for element in 0..site.layout.members() {
+            let block = &blocks[usize::from(element)];
+            let is_parity = !matches!(site.layout.role(element), Role::Data(_));
+            // A block that could not be read is written, so that it can be: drives replace bad sectors.
+            let is_repaired = unreadable >> element & 1 == 1 && block.valid & range == range;
+            let is_written = method != Method::DataOnly && (is_parity || is_repaired);
+            let home = if is_written { range } else { hull(block.new) };
+            self.column_mut(index, element).home = if block.is_writable { home } else { 0 };
+        }
+    }
+
+    /// Copies recovered blocks to those who asked for them.
+    fn give_blocks(&self, index: u16, memory: &mut impl Memory) {
+        let mut next = self.stripes.cache.get(index).pieces;
+        while next != NONE {
+            let piece = *self.stripes.pieces.get(next);
+            if piece.kind == PieceKind::Read {
+                let from = self.span(index, piece.element, piece.mask);
+                memory.compute(&[from], &[self.piece_span(next)], &mut |read, written| {
+                    written[0].copy_from_slice(read[0]);
+                });
+            }
+            next = piece.next;
+        }
+    }
+
+    /// After a read that met blocks that could not be read: writes them, so that they can be. Nothing
+    /// changes by that, so the log need not know.
+    fn repair_read(&mut self, index: u16, site: &Site, out: &mut Vec<Action>) {
+        let blocks = self.blocks(index, site);
+        let slice = self.stripes.cache.get(index);
+        let (range, unreadable) = (slice.range, slice.unreadable);
+        let mut repairs = 0;
+        for element in 0..site.layout.members() {
+            let block = &blocks[usize::from(element)];
+            let is_known = block.valid & range == range;
+            if unreadable >> element & 1 == 1 && block.is_writable && is_known {
+                self.column_mut(index, element).home = range;
+                repairs += 1;
+            }
+        }
+        self.counters.blocks_repaired += repairs;
+        if repairs == 0 {
+            self.end_round(index, true, out);
+        } else {
+            // Nobody needs to wait for that.
+            self.answer_pieces(index, true, out);
+            self.stripes.cache.get_mut(index).phase = Phase::Logged;
+            self.stripes.make_due(index);
+        }
+    }
+
+    /// A step of a pass: computes what is lost, makes parity match, and chooses what is written.
+    fn compute_sync(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+        let range = self.stripes.cache.get(index).range;
+        let layout = &site.layout;
+        let before = self.blocks(index, site);
+        let is_data_lost =
+            lost(layout, &before, range).any(|(_, role)| matches!(role, Role::Data(_)));
+        self.recover_lost(index, site, memory);
+        let parities = [Some(layout.p()), layout.q()];
+        let has_parity = |element: &u8| before[usize::from(*element)].valid & range == range;
+        let all_parity = parities.iter().flatten().all(has_parity);
+        let matches = all_parity && !is_data_lost && self.parity_matches(index, site, memory);
+        let unsynced = site.part().mirrors_unsynced;
+        if !all_parity || (unsynced && !matches) {
+            self.compute_parity(index, site, range, memory);
+        }
+        let unreadable = self.stripes.cache.get(index).unreadable;
+        for element in 0..layout.members() {
+            let Some(member) = site.part().members[usize::from(element)] else {
+                continue;
+            };
+            let is_parity = !matches!(layout.role(element), Role::Data(_));
+            let is_written = !member.in_sync
+                || unreadable >> element & 1 == 1
+                || (is_parity && unsynced && !matches);
+            self.column_mut(index, element).home = if is_written { range } else { 0 };
+        }
+    }
+
+    /// Whether the parity in memory is that of the data.
+    fn parity_matches(&self, index: u16, site: &Site, memory: &mut impl Memory) -> bool {
+        let range = self.stripes.cache.get(index).range;
+        let layout = &site.layout;
+        let columns = usize::from(layout.columns());
+        let mut inputs = Spans::new();
+        for column in 0..layout.columns() {
+            inputs.push(self.span(index, layout.data(column), range));
+        }
+        for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
+            inputs.push(self.span(index, element, range));
+        }
+        let mut matches = false;
+        memory.compute(inputs.as_slice(), &[], &mut |read, _| {
+            let (data, parity) = read.split_at(columns);
+            let verdict = check_parity(data, parity[0], parity.get(1).copied());
+            matches = verdict.expect("blocks of one length") == Verdict::Consistent;
+        });
+        matches
+    }
+}

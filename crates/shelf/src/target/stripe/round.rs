@@ -1,0 +1,427 @@
+//! The life of a round: what is read, what is written home, and who is answered.
+
+use super::pieces::{Piece, Pieces};
+use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, layout_of, slice_sectors};
+use crate::order::CommandIndex;
+use crate::plane::{LunView, PartView};
+use crate::target::{Action, Io, IoOwner, Kind, Operation, State};
+use raid::geometry::{MEMBERS_MAX, RowLayout};
+use raid::stripe::{
+    Block, Blocks, Method, NO_BLOCKS, Reads, SectorMask, plan_all, plan_read, plan_recovery,
+    plan_write, run_of, sector_mask,
+};
+use std::sync::Arc;
+
+/// A slice with what is to be known of it.
+pub(super) struct Site {
+    pub(super) key: Key,
+    pub(super) view: Arc<LunView>,
+    pub(super) layout: RowLayout,
+}
+
+impl Site {
+    pub(super) fn part(&self) -> &PartView {
+        &self.view.parts[usize::from(self.key.part)]
+    }
+
+    /// All sectors of the slice.
+    pub(super) fn all(&self) -> SectorMask {
+        sector_mask(0, slice_sectors(&self.part().geometry))
+    }
+
+    /// Member sector of the first sector of a mask, and sectors of its hull.
+    pub(super) fn place(&self, mask: SectorMask) -> (u64, u32) {
+        let (start, sectors) = run_of(mask);
+        let first = self.key.number * u64::from(slice_sectors(&self.part().geometry));
+        (first + u64::from(start), sectors)
+    }
+}
+
+impl Target {
+    /// Adds a piece of a command. `stream_lba` is the sector of the LUN for a write.
+    pub(in crate::target) fn add_piece(
+        &mut self,
+        command: CommandIndex,
+        part: u8,
+        wish: &Wish,
+        stream_lba: u64,
+    ) {
+        let entry = &mut self.commands[usize::from(command)];
+        let (lun, number) = (entry.lun, entry.pieces_used);
+        entry.pieces_used += 1;
+        entry.pieces += 1;
+        let Some(view) = self.luns[usize::from(lun.get())]
+            .as_ref()
+            .map(|lun| &lun.view)
+        else {
+            unreachable!("a LUN is kept while it has commands")
+        };
+        let sectors = u64::from(slice_sectors(&view.parts[usize::from(part)].geometry));
+        let key = Key {
+            lun,
+            part,
+            number: wish.member_sector / sectors,
+        };
+        let start = u32::try_from(wish.member_sector % sectors).unwrap_or(0);
+        let index = self.stripes.cache.find_or_take(key);
+        let piece = self.stripes.pieces.set(command, number, wish, start);
+        let slice = self.stripes.cache.get_mut(index);
+        self.stripes.pieces.wait(slice, piece);
+        let is_stream = wish.kind == PieceKind::Write
+            && self
+                .stripes
+                .streams
+                .goes_on(lun.get(), stream_lba, u64::from(wish.sectors));
+        self.hold_or_queue(index, is_stream);
+    }
+
+    /// Where a slice is and under which view; `None` when its LUN is gone.
+    pub(super) fn site(&self, index: u16) -> Option<Site> {
+        let key = self.stripes.cache.get(index).key?;
+        let view = Arc::clone(&self.luns[usize::from(key.lun.get())].as_ref()?.view);
+        let layout = layout_of(&view.parts.get(usize::from(key.part))?.geometry, key.number);
+        Some(Site { key, view, layout })
+    }
+
+    /// What is known of the blocks of a slice, with what its round wants to write.
+    pub(super) fn blocks(&self, index: u16, site: &Site) -> Blocks {
+        let slice = self.stripes.cache.get(index);
+        let mut blocks = NO_BLOCKS;
+        let members = site.part().members.iter().zip(&slice.columns);
+        for (element, (member, column)) in members.enumerate() {
+            let is_unreadable = slice.unreadable >> element & 1 == 1;
+            blocks[element] = Block {
+                is_readable: member.is_some_and(|member| member.in_sync) && !is_unreadable,
+                is_writable: member.is_some(),
+                valid: column.valid,
+                new: 0,
+            };
+        }
+        if slice.round == Round::Write {
+            for (_, piece) in self.stripes.pieces.list(slice.pieces) {
+                blocks[usize::from(piece.element)].new |= piece.mask;
+            }
+        }
+        blocks
+    }
+
+    /// Begins a round with the pieces that wait, or goes on with one that lost a block.
+    pub(super) fn start_round(&mut self, index: u16, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        if slice.pieces == NONE {
+            let Some(kind) = self.stripes.pieces.take_round(slice) else {
+                self.stripes.cache.link_idle(index);
+                return;
+            };
+            slice.round = match kind {
+                PieceKind::Read => Round::Read,
+                PieceKind::Write => Round::Write,
+                PieceKind::Sync => Round::Sync,
+            };
+            slice.replans = 0;
+            slice.unreadable = 0;
+            let list = self.stripes.pieces.list(slice.pieces);
+            let unreadable = list.filter(|(_, piece)| piece.is_unreadable);
+            let bits = unreadable.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element);
+            self.stripes.cache.get_mut(index).unreadable = bits;
+        }
+        let Some(site) = self.site(index) else {
+            self.end_round(index, false, out);
+            return;
+        };
+        let slice = self.stripes.cache.get_mut(index);
+        (slice.failed, slice.doomed) = (false, false);
+        for column in &mut slice.columns {
+            column.home = 0;
+        }
+        if slice.round == Round::Sync {
+            // What is on the members is to be seen, not what is in memory.
+            for column in &mut slice.columns {
+                column.valid = 0;
+            }
+        }
+        let blocks = self.blocks(index, &site);
+        let Some((method, range, reads)) = self.plan_round(index, &site, &blocks) else {
+            self.end_round(index, false, out);
+            return;
+        };
+        let pages = self.pages_of(index, &site, &blocks, method);
+        if !self.stripes.cache.give_pages(index, pages) {
+            // Whoever waits for pages holds none.
+            self.stripes.cache.release_pages(index);
+            self.counters.stripe_waits += 1;
+            self.stripes.make_due(index);
+            return;
+        }
+        let slice = self.stripes.cache.get_mut(index);
+        (slice.method, slice.range) = (method, range);
+        self.count_round(index, method, &reads);
+        self.read_blocks(index, &site, &reads, out);
+    }
+
+    fn count_round(&mut self, index: u16, method: Method, reads: &Reads) {
+        let counter = match (self.stripes.cache.get(index).round, method) {
+            (Round::Read, Method::Recover) => &mut self.counters.degraded_reads,
+            (Round::Read | Round::Sync, _) => return,
+            (Round::Write, Method::ReadModifyWrite) => &mut self.counters.rmw_writes,
+            (Round::Write, Method::Reconstruct) if reads.count() == 0 => {
+                &mut self.counters.full_stripe_writes
+            }
+            (Round::Write, _) => &mut self.counters.rcw_writes,
+        };
+        *counter += 1;
+    }
+
+    fn plan_round(
+        &self,
+        index: u16,
+        site: &Site,
+        blocks: &Blocks,
+    ) -> Option<(Method, SectorMask, Reads)> {
+        let slice = self.stripes.cache.get(index);
+        match slice.round {
+            Round::Write => {
+                let plan = plan_write(&site.layout, blocks, !site.part().mirrors_unsynced)?;
+                Some((plan.method, plan.range, plan.reads))
+            }
+            Round::Read => {
+                let mut wanted = [0; MEMBERS_MAX as usize];
+                for (_, piece) in self.stripes.pieces.list(slice.pieces) {
+                    wanted[usize::from(piece.element)] |= piece.mask;
+                }
+                let (range, reads) = plan_read(&site.layout, blocks, &wanted)?;
+                let method = if range == 0 {
+                    Method::DataOnly
+                } else {
+                    Method::Recover
+                };
+                Some((method, range, reads))
+            }
+            Round::Sync => {
+                let range = site.all();
+                plan_recovery(&site.layout, blocks, range)?;
+                Some((
+                    Method::Recover,
+                    range,
+                    plan_all(&site.layout, blocks, range),
+                ))
+            }
+        }
+    }
+
+    fn read_blocks(&mut self, index: u16, site: &Site, reads: &Reads, out: &mut Vec<Action>) {
+        self.stripes.cache.get_mut(index).phase = Phase::Reading;
+        let mut count = 0;
+        for (element, mask) in (0_u8..).zip(reads.0).filter(|(_, mask)| *mask != 0) {
+            count += u16::from(self.push_block(index, site, element, mask, Operation::Read, out));
+        }
+        self.begin_io(index, count);
+        if count == 0 {
+            self.stripes.cache.get_mut(index).phase = Phase::Read;
+            self.stripes.make_due(index);
+        }
+    }
+
+    /// I/O of a slice begins under the present view.
+    pub(super) fn begin_io(&mut self, index: u16, count: u16) {
+        let slice = self.stripes.cache.get_mut(index);
+        slice.outstanding = count;
+        if let Some(lun) = slice
+            .key
+            .and_then(|key| self.luns[usize::from(key.lun.get())].as_mut())
+            && count > 0
+        {
+            slice.epoch = lun.epoch;
+            lun.running += 1;
+        }
+    }
+
+    /// Adds the I/O of a block. False when its member is gone.
+    pub(super) fn push_block(
+        &self,
+        index: u16,
+        site: &Site,
+        element: u8,
+        mask: SectorMask,
+        operation: Operation,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(Some(member)) = site.part().members.get(usize::from(element)) else {
+            return false;
+        };
+        let column = &self.stripes.cache.get(index).columns[usize::from(element)];
+        let (sector, sectors) = site.place(mask);
+        out.push(Action::Io(Io {
+            owner: IoOwner::Slice(index),
+            buffer: self.stripes.plan.page(column.page),
+            operation,
+            drive: member.drive,
+            sector: member.data_offset_sectors + sector,
+            sectors,
+            offset_sectors: run_of(mask).0,
+            part: site.key.part,
+            member: element,
+            attempt: 0,
+        }));
+        true
+    }
+
+    /// Writes the blocks of a round home.
+    pub(super) fn write_home(&mut self, index: u16, out: &mut Vec<Action>) {
+        let Some(site) = self.site(index) else {
+            self.end_round(index, false, out);
+            return;
+        };
+        self.stripes.cache.get_mut(index).phase = Phase::Writing;
+        let mut count = 0;
+        for element in 0..site.layout.members() {
+            let home = self.stripes.cache.get(index).columns[usize::from(element)].home;
+            if home != 0 {
+                let write = Operation::Write;
+                count += u16::from(self.push_block(index, &site, element, home, write, out));
+            }
+        }
+        self.begin_io(index, count);
+        if count == 0 {
+            self.stripes.cache.get_mut(index).phase = Phase::Written;
+            self.stripes.make_due(index);
+        }
+    }
+
+    /// An I/O of a slice is done.
+    pub(in crate::target) fn complete_slice(
+        &mut self,
+        index: u16,
+        io: &Io,
+        ok: bool,
+        out: &mut Vec<Action>,
+    ) {
+        if !ok {
+            self.slice_io_failed(index, io, out);
+        } else if io.operation == Operation::Read {
+            let mask = sector_mask(io.offset_sectors, io.sectors);
+            let slice = self.stripes.cache.get_mut(index);
+            slice.columns[usize::from(io.member)].valid |= mask;
+        }
+        let slice = self.stripes.cache.get_mut(index);
+        slice.outstanding -= 1;
+        if slice.outstanding > 0 {
+            return;
+        }
+        let (key, epoch) = (slice.key, slice.epoch);
+        slice.phase = match slice.phase {
+            // What could not be read is to be made good: planned anew.
+            Phase::Reading if slice.failed => Phase::Queued,
+            Phase::Reading => Phase::Read,
+            Phase::Writing if !slice.failed => Phase::Written,
+            phase => phase,
+        };
+        if let Some(key) = key {
+            self.io_ended(key.lun, epoch, out);
+        }
+        if self.stripes.cache.get(index).phase == Phase::Writing {
+            self.member_failed_round(index, out);
+        } else {
+            self.stripes.make_due(index);
+        }
+    }
+
+    fn slice_io_failed(&mut self, index: u16, io: &Io, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        slice.failed = true;
+        let Some(key) = slice.key else { return };
+        out.push(Action::MemberError {
+            lun: key.lun,
+            io: *io,
+        });
+        if io.operation == Operation::Read {
+            slice.unreadable |= 1 << io.member;
+            self.counters.drive_read_errors += 1;
+        } else {
+            self.counters.drive_write_errors += 1;
+            if let Some(lun) = &self.luns[usize::from(key.lun.get())] {
+                self.stripes.cache.get_mut(index).doomed |=
+                    super::super::run::is_last_copy(&lun.view, io);
+            }
+        }
+    }
+
+    /// A round is over: answers its pieces, and goes on with those that wait.
+    pub(super) fn end_round(&mut self, index: u16, ok: bool, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        let round = slice.round;
+        let retired = [slice.group.take(), slice.first_group.take()];
+        slice.phase = Phase::Queued;
+        for column in &mut slice.columns {
+            column.home = 0;
+        }
+        if let Some(key) = slice.key {
+            for group in retired.into_iter().flatten() {
+                self.retire(key, group);
+            }
+            if !ok && round == Round::Write {
+                if let Some(lun) = &mut self.luns[usize::from(key.lun.get())] {
+                    lun.mirrors_differ = true;
+                }
+            }
+        }
+        if !ok {
+            self.stripes.cache.release_pages(index);
+        }
+        self.answer_pieces(index, ok, out);
+        let slice = self.stripes.cache.get_mut(index);
+        if slice.waiting_first == NONE {
+            self.stripes.cache.link_idle(index);
+        } else {
+            self.stripes.make_due(index);
+        }
+    }
+
+    /// The pieces of a round are done.
+    pub(super) fn answer_pieces(&mut self, index: u16, ok: bool, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        let mut next = std::mem::replace(&mut slice.pieces, NONE);
+        while next != NONE {
+            let Piece { next: after, .. } = *self.stripes.pieces.get(next);
+            self.piece_done(Pieces::command(next), ok, out);
+            next = after;
+        }
+    }
+
+    /// A piece of a command is done.
+    pub(super) fn piece_done(&mut self, command: CommandIndex, ok: bool, out: &mut Vec<Action>) {
+        let entry = &mut self.commands[usize::from(command)];
+        debug_assert_eq!(entry.state, State::Running);
+        if !ok {
+            entry.failed = true;
+            entry.unmapped = true;
+        }
+        entry.pieces -= 1;
+        if entry.pieces == 0 && entry.outstanding == 0 {
+            match entry.kind {
+                Kind::Sync(_) => self.end_step(command, ok, out),
+                _ => self.finish(command, out),
+            }
+        }
+    }
+
+    /// The elements that need a page.
+    fn pages_of(&self, index: u16, site: &Site, blocks: &Blocks, method: Method) -> u64 {
+        let layout = &site.layout;
+        let parities = 1_u64 << layout.p() | layout.q().map_or(0, |q| 1 << q);
+        let pieces = self
+            .stripes
+            .pieces
+            .list(self.stripes.cache.get(index).pieces);
+        let wanted = pieces.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element);
+        let new = (0_u32..)
+            .zip(blocks)
+            .filter(|(_, block)| block.new != 0)
+            .fold(0, |bits, (element, _)| bits | 1_u64 << element);
+        match method {
+            Method::DataOnly => wanted,
+            Method::ReadModifyWrite => new | parities,
+            Method::Reconstruct | Method::Recover => (1 << layout.members()) - 1,
+        }
+    }
+}

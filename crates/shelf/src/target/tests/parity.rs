@@ -1,0 +1,398 @@
+//! Parts with parity: what is read is what was written, whatever is lost, and parity matches.
+
+use super::super::{Action, Operation};
+use super::rig::{Rig, ata, outcome, view, write};
+use crate::plane::{LunView, SyncView};
+use proptest::prelude::*;
+use raid::parity::{Verdict, check_parity};
+use raid::{Geometry, Level};
+
+/// Where the members' data begins on their drives, and its length.
+const DATA_OFFSET: usize = 256;
+const MEMBER_SECTORS: usize = 1024;
+
+fn geometry(view: &LunView) -> Geometry {
+    view.parts[0].geometry
+}
+
+fn member_sector(rig: &Rig, element: u8, sector: usize) -> &[u8] {
+    let start = (DATA_OFFSET + sector) * 512;
+    &rig.drives[usize::from(element)][start..start + 512]
+}
+
+/// Member sectors whose parity does not match.
+fn mismatches(rig: &Rig, geometry: &Geometry, sectors: usize) -> Vec<usize> {
+    let mismatch = |sector: &usize| {
+        let row = geometry.row_of(*sector as u64);
+        let layout = geometry.row_layout(row).unwrap();
+        let data: Vec<&[u8]> = (0..layout.columns())
+            .map(|column| member_sector(rig, layout.data(column), *sector))
+            .collect();
+        let p = member_sector(rig, layout.p(), *sector);
+        let q = layout.q().map(|q| member_sector(rig, q, *sector));
+        check_parity(&data, p, q).unwrap() != Verdict::Consistent
+    };
+    (0..sectors).filter(mismatch).collect()
+}
+
+fn without(mut view: LunView, elements: &[usize]) -> LunView {
+    for element in elements {
+        view.parts[0].members[*element] = None;
+    }
+    view
+}
+
+/// Levels with the number of members that may be lost.
+fn levels() -> impl Strategy<Value = (Level, u8, usize)> {
+    prop_oneof![
+        Just((Level::Raid5, 3, 1)),
+        Just((Level::Raid5, 5, 1)),
+        Just((Level::Raid6, 4, 2)),
+        Just((Level::Raid6, 7, 2)),
+    ]
+}
+
+fn count(rig: &Rig, operation: Operation) -> usize {
+    let is_such = |io: &&super::super::Io| io.operation == operation;
+    rig.pending.iter().filter(is_such).count()
+}
+
+/// What was in memory is not any more.
+fn forget(rig: &mut Rig, view: &LunView) {
+    rig.detach(0);
+    rig.attach(view.clone());
+}
+
+/// A value for each sector of a write.
+fn stamped(lba: u64, sectors: u64, version: u8) -> Vec<u8> {
+    (lba..lba + sectors)
+        .flat_map(|sector| {
+            let low = sector.to_le_bytes()[0];
+            [low ^ version; 512]
+        })
+        .collect()
+}
+
+#[test]
+fn a_whole_stripe_reads_nothing_and_matches() {
+    for (level, members) in [(Level::Raid5, 5), (Level::Raid6, 6)] {
+        let view = view(0, level, members);
+        let geometry = geometry(&view);
+        let mut rig = Rig::new([view]);
+        // Two rows of four chunks of 32 sectors; a stream is known by its second write.
+        for lba in (0..256).step_by(16) {
+            rig.deliver(0, &write(lba, &stamped(lba, 16, 1)));
+        }
+        let mut reads = 0;
+        let mut writes = 0;
+        while rig.step() || !rig.pending.is_empty() {
+            reads += count(&rig, Operation::Read);
+            writes += count(&rig, Operation::Write);
+            while !rig.pending.is_empty() {
+                rig.complete(0);
+            }
+        }
+        let counters = *rig.target.counters();
+        assert_eq!(rig.sent.len(), 16);
+        assert_eq!(counters.rmw_writes, 0, "{level}: {counters:?}");
+        assert_eq!(counters.full_stripe_writes, 4, "{level}: {counters:?}");
+        assert_eq!((reads, writes), (0, 4 * usize::from(members)), "{level}");
+        assert_eq!(mismatches(&rig, &geometry, 64), Vec::<usize>::new());
+    }
+}
+
+#[test]
+fn a_small_write_reads_old_data_and_parity_only() {
+    let view = view(0, Level::Raid6, 8);
+    let geometry = geometry(&view);
+    let mut rig = Rig::new([view]);
+    rig.deliver(0, &write(5, &[7; 512]));
+    rig.step();
+    assert_eq!(count(&rig, Operation::Read), 3);
+    rig.drain();
+    assert_eq!(rig.target.counters().rmw_writes, 1);
+    assert_eq!(mismatches(&rig, &geometry, 64), Vec::<usize>::new());
+    rig.sent.clear();
+    // Old data and parity are in memory now.
+    rig.deliver(0, &write(5, &[8; 512]));
+    rig.step();
+    assert_eq!(count(&rig, Operation::Read), 0);
+    rig.drain();
+    assert_eq!(mismatches(&rig, &geometry, 64), Vec::<usize>::new());
+    assert!(rig.read(5, 1)[36..].iter().all(|byte| *byte == 8));
+}
+
+#[test]
+fn more_losses_than_parities_are_an_error_of_what_is_concerned() {
+    let view = view(0, Level::Raid5, 4);
+    let mut rig = Rig::new([view.clone()]);
+    rig.write(0, &stamped(0, 16, 3));
+    forget(&mut rig, &view);
+    rig.broken_reads = [0, 1].into();
+    assert_eq!(outcome(&rig.read(0, 16)), (0x41, 0x40));
+    // Chunk 2 lies on drive 2.
+    assert_eq!(outcome(&rig.read(64, 16)), (0x40, 0));
+    assert_eq!(rig.target.commands_in_flight(), 0);
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_computed_and_written_anew() {
+    let view = view(0, Level::Raid5, 4);
+    let mut rig = Rig::new([view.clone()]);
+    rig.write(0, &stamped(0, 16, 3));
+    forget(&mut rig, &view);
+    rig.broken_reads = [0].into();
+    let before = rig.drives[0].clone();
+    rig.drives[0].fill(0xdd);
+    let reply = rig.read(0, 16);
+    assert_eq!(outcome(&reply), (0x40, 0));
+    assert!(reply[36..] == stamped(0, 16, 3));
+    let place = DATA_OFFSET * 512..(DATA_OFFSET + 16) * 512;
+    assert!(rig.drives[0][place.clone()] == before[place]);
+    assert_eq!(rig.target.counters().blocks_repaired, 1);
+}
+
+#[test]
+fn a_write_that_a_member_fails_is_answered_when_that_is_recorded() {
+    for lost in 0..4_u16 {
+        let healthy = view(0, Level::Raid5, 4);
+        let mut rig = Rig::new([healthy.clone()]);
+        rig.write(0, &stamped(0, 16, 1));
+        rig.broken_writes = [lost].into();
+        let before = rig.target.commands_in_flight();
+        let replies = rig.ask(&write(8, &stamped(8, 16, 2)));
+        let is_concerned = rig
+            .events
+            .iter()
+            .any(|event| matches!(event, Action::MemberError { .. }));
+        assert_eq!(replies.is_empty(), is_concerned, "drive {lost}");
+        rig.sent.clear();
+        rig.attach(without(healthy, &[usize::from(lost)]));
+        rig.drain();
+        assert_eq!(rig.target.commands_in_flight(), before);
+        rig.broken_reads = [lost].into();
+        let reply = rig.read(0, 16);
+        assert!(reply[36..36 + 4096] == stamped(0, 8, 1), "drive {lost}");
+        assert!(reply[36 + 4096..] == stamped(8, 8, 2), "drive {lost}");
+    }
+}
+
+#[test]
+fn a_write_that_nobody_takes_over_is_answered_with_a_fault() {
+    let degraded = without(view(0, Level::Raid5, 3), &[0]);
+    let mut rig = Rig::new([degraded]);
+    rig.broken_writes = [1, 2].into();
+    let reply = rig.write(0, &[1; 512]);
+    assert_eq!(outcome(&reply).0 & 0x21, 0x21, "{:02x?}", &reply[24..30]);
+    assert_eq!(rig.target.commands_in_flight(), 0);
+    rig.detach(0);
+    let settled = rig.events.iter().any(|event| {
+        matches!(
+            event,
+            Action::Settled {
+                mirrors_differ: true,
+                ..
+            }
+        )
+    });
+    assert!(settled, "parity may not match, and somebody must know");
+}
+
+fn run_pass(rig: &mut Rig) {
+    loop {
+        let mut actions = Vec::new();
+        let any = rig.target.sync_step(&mut actions);
+        rig.absorb(actions);
+        if !any && rig.pending.is_empty() && !rig.step() {
+            return;
+        }
+        rig.drain();
+    }
+}
+
+fn ended(rig: &Rig) -> Vec<(u64, bool)> {
+    let end = |event: &Action| match event {
+        Action::SyncEnded { pass, complete, .. } => Some((*pass, *complete)),
+        _ => None,
+    };
+    rig.events.iter().filter_map(end).collect()
+}
+
+#[test]
+fn a_resync_makes_parity_match_and_leaves_data_alone() {
+    for (level, members) in [(Level::Raid5, 4), (Level::Raid6, 5)] {
+        let mut wanted = view(0, level, members);
+        wanted.parts[0].mirrors_unsynced = true;
+        wanted.parts[0].sync = Some(SyncView {
+            pass: 3,
+            start_lba: 0,
+        });
+        let geometry = geometry(&wanted);
+        let mut rig = Rig::new([wanted]);
+        for (drive, value) in rig.drives.iter_mut().zip(3_u8..) {
+            drive.fill(value.wrapping_mul(37));
+        }
+        let before = rig.read(700, 16);
+        run_pass(&mut rig);
+        assert_eq!(ended(&rig), [(3, true)]);
+        assert_eq!(
+            mismatches(&rig, &geometry, MEMBER_SECTORS),
+            Vec::<usize>::new()
+        );
+        assert!(rig.read(700, 16) == before);
+        assert_eq!(rig.target.commands_in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_rebuild_writes_what_the_member_would_hold() {
+    for lost in [vec![0], vec![3], vec![1, 4], vec![0, 2]] {
+        let healthy = view(0, Level::Raid6, 6);
+        let mut rig = Rig::new([healthy.clone()]);
+        let capacity = geometry(&healthy).capacity_sectors();
+        for lba in (0..capacity).step_by(16) {
+            rig.write(lba, &stamped(lba, 16, 9));
+        }
+        let before = rig.drives.clone();
+        let mut wanted = healthy;
+        for element in &lost {
+            rig.drives[*element].fill(0xdd);
+            wanted.parts[0].members[*element].as_mut().unwrap().in_sync = false;
+        }
+        wanted.parts[0].sync = Some(SyncView {
+            pass: 4,
+            start_lba: 0,
+        });
+        rig.attach(wanted);
+        rig.drain();
+        run_pass(&mut rig);
+        assert_eq!(ended(&rig), [(4, true)]);
+        let data = DATA_OFFSET * 512..(DATA_OFFSET + MEMBER_SECTORS) * 512;
+        for element in 0..6 {
+            assert!(rig.drives[element][data.clone()] == before[element][data.clone()]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn under_any_load_parity_matches_and_any_loss_is_made_good(
+        (level, members, losses) in levels(),
+        steps in prop::collection::vec((0_u64..400, 1_u8..17, any::<u8>()), 1..60),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 200),
+        unsynced in any::<bool>(),
+        first_lost in any::<prop::sample::Index>(),
+    ) {
+        let mut wanted = view(0, level, members);
+        wanted.parts[0].mirrors_unsynced = unsynced;
+        wanted.parts[0].sync = unsynced.then_some(SyncView { pass: 1, start_lba: 0 });
+        let geometry = geometry(&wanted);
+        let mut rig = Rig::new([wanted.clone()]);
+        let mut model = vec![0_u8; 512 * 512];
+        let mut picks = picks.into_iter().cycle();
+        for (lba, count, version) in steps {
+            let data = stamped(lba, u64::from(count), version);
+            let start = usize::try_from(lba).unwrap() * 512;
+            model[start..start + data.len()].copy_from_slice(&data);
+            rig.deliver(0, &ata(0x34, 0x41, lba, count, &data));
+            let mut actions = Vec::new();
+            rig.target.sync_step(&mut actions);
+            rig.absorb(actions);
+            rig.step();
+            if !rig.pending.is_empty() {
+                let pick = picks.next().unwrap().index(rig.pending.len());
+                rig.complete(pick);
+            }
+            if rig.target.commands_in_flight() > 20 {
+                rig.drain();
+            }
+        }
+        rig.drain();
+        if unsynced {
+            run_pass(&mut rig);
+            prop_assert_eq!(ended(&rig), vec![(1, true)]);
+        }
+        prop_assert_eq!(rig.target.commands_in_flight(), 0);
+        prop_assert_eq!(mismatches(&rig, &geometry, MEMBER_SECTORS), Vec::<usize>::new());
+        let lost: Vec<usize> = (0..losses)
+            .map(|number| (first_lost.index(usize::from(members)) + number) % usize::from(members))
+            .collect();
+        wanted.parts[0].mirrors_unsynced = false;
+        wanted.parts[0].sync = None;
+        rig.attach(without(wanted, &lost));
+        for element in lost {
+            rig.drives[element].fill(0xdd);
+        }
+        for lba in (0..416_u64).step_by(16) {
+            let reply = rig.read(lba, 16);
+            let start = usize::try_from(lba).unwrap() * 512;
+            prop_assert!(reply[36..] == model[start..start + 8192], "at {}", lba);
+        }
+    }
+
+    #[test]
+    fn members_that_fail_one_after_the_other_lose_nothing(
+        (level, members, losses) in levels(),
+        steps in prop::collection::vec((0_u64..300, 1_u8..17, any::<u8>()), 10..60),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 200),
+        failing in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40), 2),
+    ) {
+        let mut wanted = view(0, level, members);
+        let mut rig = Rig::new([wanted.clone()]);
+        let mut model = vec![0_u8; 512 * 512];
+        let mut picks = picks.into_iter().cycle();
+        let mut failed = Vec::new();
+        for (number, (lba, count, version)) in steps.into_iter().enumerate() {
+            for (which, _) in failing.iter().take(losses).filter(|(_, when)| *when == number) {
+                let drive = u16::try_from(which.index(usize::from(members))).unwrap();
+                rig.broken_writes.insert(drive);
+                rig.broken_reads.insert(drive);
+            }
+            let data = stamped(lba, u64::from(count), version);
+            let start = usize::try_from(lba).unwrap() * 512;
+            model[start..start + data.len()].copy_from_slice(&data);
+            rig.deliver(0, &ata(0x34, 0x41, lba, count, &data));
+            rig.step();
+            for _ in 0..3 {
+                if !rig.pending.is_empty() {
+                    let pick = picks.next().unwrap().index(rig.pending.len());
+                    rig.complete(pick);
+                }
+            }
+            // The administration answers now and then.
+            if number % 4 == 3 || rig.target.commands_in_flight() > 20 {
+                rig.drain();
+                let members: Vec<usize> = rig.events.drain(..).filter_map(|event| match event {
+                    Action::MemberError { io, .. } if io.operation == Operation::Write => Some(io.member.into()),
+                    _ => None,
+                }).collect();
+                failed.extend(members);
+                wanted = without(wanted, &failed);
+                rig.attach(wanted.clone());
+                rig.drain();
+            }
+        }
+        for _ in 0..3 {
+            rig.drain();
+            for event in rig.events.drain(..).collect::<Vec<_>>() {
+                if let Action::MemberError { io, .. } = event && io.operation == Operation::Write {
+                    failed.push(usize::from(io.member));
+                }
+            }
+            wanted = without(wanted, &failed);
+            rig.attach(wanted.clone());
+        }
+        rig.drain();
+        prop_assert_eq!(rig.target.commands_in_flight(), 0);
+        for (_, reply) in &rig.sent {
+            prop_assert_eq!(outcome(reply), (0x40, 0));
+        }
+        for lba in (0..320_u64).step_by(16) {
+            let reply = rig.read(lba, 16);
+            let start = usize::try_from(lba).unwrap() * 512;
+            prop_assert!(reply[36..] == model[start..start + 8192], "at {}", lba);
+        }
+    }
+}
