@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use raid::Geometry;
 use raid::layout::{MemberLayout, MetadataPlaces};
 use raid::level::Level;
+use raid::log::LogParameters;
 use raid::md::raw::{self, BLOCK_BYTES, DEVICES_MAX, HEADER_BYTES};
 use raid::md::{NewMember, Resync, Superblock};
 use raid::record::{self, Record, RecordOwner, RecordState, SLOT_BYTES};
@@ -139,6 +140,7 @@ fn read_records(input: &Input) {
         serial: "1".into(),
         config_string: input.config_string.clone(),
         created_unix_seconds: 1_800_000_000,
+        log: LogParameters::for_areas(u64::from(input.device_sectors)),
     };
     let mut slots = [[0; SLOT_BYTES]; 2];
     for (slot, generation) in slots.iter_mut().zip(input.generations) {

@@ -8,8 +8,8 @@
 //!               bad-block log, 8 sectors at 272    8 sectors at 24
 //!               private slots A and B of 64        slots at 64 and 128
 //!               sectors at 2048 and 2112
-//!   4096..      redo log                           none
-//!   data_offset data, whole chunks                 data_offset is 256
+//!   4096..      redo log                           redo log at 256
+//!   data_offset data, whole chunks                 data_offset is 768
 //! ```
 //!
 //! Invariants:
@@ -30,7 +30,7 @@ pub const SUPERBLOCK_SECTORS: u64 = 8;
 /// Sectors of a private slot.
 pub const SLOT_SECTORS: u64 = 64;
 
-/// Smallest device that can be a member: 1 MiB, which leaves 14 chunks of 64 KiB.
+/// Smallest device that can be a member: 1 MiB, which leaves 10 chunks of 64 KiB.
 pub const DEVICE_SECTORS_MIN: u64 = 2048;
 
 /// From this size on (64 MiB) a member has the large layout: there it costs under 5 %.
@@ -40,7 +40,10 @@ const LARGE_DEVICE_SECTORS: u64 = 64 * SECTORS_PER_MIB;
 const LOG_SECTOR: u64 = 4096;
 
 /// `data_offset` of the small layout.
-const SMALL_DATA_OFFSET: u64 = 256;
+const SMALL_DATA_OFFSET: u64 = SMALL_LOG_SECTOR + 512;
+
+/// Where the redo log begins in the small layout.
+const SMALL_LOG_SECTOR: u64 = 256;
 
 /// Longest redo log. With it `data_offset` is 264192, as mdadm's own default for large disks.
 const LOG_MIB_MAX: u64 = 127;
@@ -120,7 +123,7 @@ pub struct MetadataPlaces {
     pub bad_blocks: Area,
     /// The two private slots.
     pub slots: [Area; 2],
-    /// Room for the redo log; empty in the small layout.
+    /// Room for the redo log; may be empty.
     pub redo_log: Area,
 }
 
@@ -145,7 +148,7 @@ impl MetadataPlaces {
                     sectors: data_offset_sectors - LOG_SECTOR,
                 },
             })
-        } else if data_offset_sectors >= SMALL_DATA_OFFSET {
+        } else if data_offset_sectors >= SMALL_LOG_SECTOR {
             Some(Self {
                 bitmap: Area {
                     sector: 16,
@@ -157,8 +160,8 @@ impl MetadataPlaces {
                 },
                 slots: [slot(64), slot(64 + SLOT_SECTORS)],
                 redo_log: Area {
-                    sector: SMALL_DATA_OFFSET,
-                    sectors: 0,
+                    sector: SMALL_LOG_SECTOR,
+                    sectors: data_offset_sectors - SMALL_LOG_SECTOR,
                 },
             })
         } else {
@@ -186,8 +189,8 @@ mod tests {
                 .unwrap()
                 .data_offset_sectors
         };
-        assert_eq!(data_offset(1), 256);
-        assert_eq!(data_offset(63), 256);
+        assert_eq!(data_offset(1), 768);
+        assert_eq!(data_offset(63), 768);
         assert_eq!(data_offset(64), 3 * SECTORS_PER_MIB);
         assert_eq!(data_offset(1024), 3 * SECTORS_PER_MIB);
         assert_eq!(data_offset(1025), 4 * SECTORS_PER_MIB);
@@ -205,7 +208,7 @@ mod tests {
                 device_sectors: 2047
             })
         );
-        assert_eq!(MemberLayout::new(2048, 128).unwrap().data_sectors, 14 * 128);
+        assert_eq!(MemberLayout::new(2048, 128).unwrap().data_sectors, 10 * 128);
         // One chunk of 1 MiB does not fit behind the metadata.
         assert!(MemberLayout::new(2048, 2048).is_err());
     }
@@ -215,14 +218,16 @@ mod tests {
         let layout = MemberLayout::new(2048 + 7, 0).unwrap();
         assert_eq!(
             (layout.data_offset_sectors, layout.data_sectors),
-            (256, 1792)
+            (768, 1280)
         );
     }
 
     #[test]
     fn others_may_leave_no_room_for_the_slots() {
         assert_eq!(MetadataPlaces::of(255), None);
-        assert!(MetadataPlaces::of(256).is_some());
+        let places = MetadataPlaces::of(256).unwrap();
+        assert_eq!(places.redo_log.sectors, 0);
+        assert_eq!(MetadataPlaces::of(768).unwrap().redo_log.sectors, 512);
     }
 
     proptest! {

@@ -2,13 +2,14 @@
 //!
 //! [`level`] names the levels, [`geometry`] says where data lies, [`parity`] computes what makes lost
 //! data good, [`layout`] says where metadata lies, [`md`] is the superblock that Linux knows, and
-//! [`record`] what the shelf adds to it. Nothing here reads or writes a disk.
+//! [`record`] what the shelf adds to it; [`log`] is the redo log that closes the write hole. Nothing here reads or writes a disk.
 #![deny(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod geometry;
 pub mod layout;
 pub mod level;
+pub mod log;
 pub mod md;
 pub mod parity;
 pub mod record;

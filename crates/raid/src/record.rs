@@ -17,6 +17,7 @@
 
 use crate::Level;
 use crate::layout::SLOT_SECTORS;
+use crate::log::LogParameters;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zerocopy::byteorder::little_endian::{U32, U64};
@@ -119,6 +120,9 @@ pub struct Record {
     pub config_string: Vec<u8>,
     /// When the LUN was made.
     pub created_unix_seconds: u64,
+    /// How the redo log is divided; for raid5 and raid6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogParameters>,
 }
 
 /// A record that was read.

@@ -25,6 +25,7 @@ fn record() -> Record {
         serial: "0123abcd-00-65a1b2c3".to_owned(),
         config_string: b"\x00any bytes\xff".to_vec(),
         created_unix_seconds: 1_700_000_000,
+        log: None,
     }
 }
 
@@ -199,6 +200,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         serial: t.1,
         config_string: t.2,
         created_unix_seconds: n.3,
+        log: LogParameters::for_areas(n.3 % 100_000),
     })
 }
 

@@ -138,7 +138,7 @@ fn jbod_is_a_correct_raid1_of_one() {
 fn the_smallest_and_very_large_devices_are_correct() {
     let report = examine(Level::Raid1, 2, 0, 2048, Resync::Clean);
     check_common(&report, "raid1", 2);
-    assert_eq!(field(&report, "Data Offset"), "256 sectors");
+    assert_eq!(field(&report, "Data Offset"), "768 sectors");
     // 8 TiB, sparse.
     let report = examine(Level::Raid1, 2, 0, 1 << 34, Resync::Clean);
     check_common(&report, "raid1", 2);

@@ -13,7 +13,8 @@ use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, member_count_rule};
-use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, SUPERBLOCK_SECTOR};
+use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
+use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
 use raid::record::{Record, RecordState};
@@ -170,6 +171,7 @@ impl Manager {
             serial: serial(set_uuid, request.lun, created_unix_seconds),
             config_string: Vec::new(),
             created_unix_seconds,
+            log: log_parameters(&geometry, fits),
         };
         Lun {
             number: request.lun,
@@ -325,6 +327,18 @@ fn fit_drive(
         size_bytes: size_sectors * 512,
         needed_bytes: needed_sectors * 512,
     })
+}
+
+/// The redo log of a LUN with parity, in the first epoch.
+fn log_parameters(geometry: &Geometry, fits: &[Fit]) -> Option<LogParameters> {
+    if geometry.parity_count() == 0 {
+        return None;
+    }
+    let area_sectors = |fit: &Fit| {
+        MetadataPlaces::of(fit.layout.data_offset_sectors)
+            .map_or(0, |places| places.redo_log.sectors)
+    };
+    LogParameters::for_areas(fits.iter().map(area_sectors).min()?)
 }
 
 fn refused_geometry(error: &GeometryError, request: &MakeRequest) -> AdminError {

@@ -224,14 +224,14 @@ fn members_of_different_sizes_give_what_the_smallest_has() {
     world.make(&mut manager, 0, Level::Raid0, &[0, 1, 2]);
     manager.online(number(0)).unwrap();
     let view = world.view(0).unwrap();
-    let member_sectors = 3 * MIB - 256;
+    let member_sectors = 3 * MIB - 768;
     assert_eq!(view.capacity_sectors, 3 * member_sectors);
     let offsets: Vec<u64> = view.parts[0]
         .members
         .iter()
         .map(|member| member.unwrap().data_offset_sectors)
         .collect();
-    assert_eq!(offsets, [256, 3 * MIB, 4 * MIB]);
+    assert_eq!(offsets, [768, 3 * MIB, 4 * MIB]);
     drop(manager);
     let found = seen(&world.fork().start());
     assert_eq!(found.luns.len(), 1, "other data offsets are no other shape");
