@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Geometry, GeometryError, Level};
 use uuid::Uuid;
-use zerocopy::byteorder::little_endian::U64;
+use zerocopy::byteorder::little_endian::{U32, U64};
 
 impl Superblock {
     /// UUID of the array.
@@ -139,6 +139,43 @@ impl Superblock {
         }
     }
 
+    /// How far this device is rebuilt, in sectors from where its data begins; `None` for a device that
+    /// holds everything.
+    #[must_use]
+    pub const fn recovery(&self) -> Option<u64> {
+        if self.raw.feature_map.get() & Features::RECOVERY_OFFSET.bits() == 0 {
+            return None;
+        }
+        Some(self.raw.recovery_offset.get())
+    }
+
+    /// Says how far this device is rebuilt, in sectors from where its data begins; `None` for a device
+    /// that holds everything.
+    pub const fn set_recovery(&mut self, done_sectors: Option<u64>) {
+        let bit = Features::RECOVERY_OFFSET.bits();
+        let others = self.raw.feature_map.get() & !bit;
+        let (feature_map, recovery_offset) = match done_sectors {
+            Some(sectors) => (others | bit, sectors),
+            None => (others, 0),
+        };
+        self.raw.feature_map = U32::new(feature_map);
+        self.raw.recovery_offset = U64::new(recovery_offset);
+    }
+
+    /// The number that md would give a device that joins the array: the first one beyond those of the
+    /// members that it was made with. One that no device had yet is taken first, so that a device that
+    /// left is not mistaken for its successor. `None` when the table is full.
+    #[must_use]
+    pub fn free_dev_number(&self) -> Option<u32> {
+        let first = self.raw.raid_disks.get();
+        let find = |wanted: Role| {
+            let devices = (0..).zip(&self.roles);
+            let mut free = devices.filter(|(device, role)| *device >= first && **role == wanted);
+            free.next().map(|(device, _)| device)
+        };
+        find(Role::Spare).or_else(|| find(Role::Faulty))
+    }
+
     /// Whether a kernel noted sectors of this device that cannot be read or are out of date.
     #[must_use]
     pub const fn has_bad_blocks(&self) -> bool {
@@ -157,7 +194,9 @@ impl Superblock {
     /// When it has features, a level, a layout or numbers that we do not serve.
     pub fn geometry(&self) -> Result<Geometry, UnsupportedArray> {
         let raw = &self.raw;
-        let served = Features::RAID0_LAYOUT.bits() | Features::BAD_BLOCKS.bits();
+        let served = Features::RAID0_LAYOUT.bits()
+            | Features::BAD_BLOCKS.bits()
+            | Features::RECOVERY_OFFSET.bits();
         if raw.feature_map.get() & !served != 0 {
             return Err(UnsupportedArray::Features(raw.feature_map.get() & !served));
         }
