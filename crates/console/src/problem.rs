@@ -121,6 +121,15 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::OnlineLuns => "online_luns",
         AdminError::InvalidShelf(_) => "invalid_shelf",
         AdminError::ConfigStringTooLong(_) => "config_string_too_long",
+        AdminError::NoSuchElement(_) => "no_such_element",
+        AdminError::NotRedundant { .. } => "not_redundant",
+        AdminError::RaidFailed(_) => "raid_failed",
+        AdminError::UninitializedParity(_) => "uninitialized_parity",
+        AdminError::AlreadyFailed(_) => "already_failed",
+        AdminError::WouldFailRaid(_) => "would_fail_raid",
+        AdminError::NotFailed(_) => "not_failed",
+        AdminError::MissingDevice(_) => "missing_device",
+        AdminError::NotLargeEnough { .. } => "not_large_enough",
         AdminError::Io(_) => "io",
     }
 }
@@ -136,7 +145,16 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveNotUp { drive, .. }
         | AdminError::DriveInUse(drive)
         | AdminError::DriveForeign { drive, .. }
-        | AdminError::DriveTooSmall { drive, .. } => Some(drive.clone()),
+        | AdminError::DriveTooSmall { drive, .. }
+        | AdminError::NotLargeEnough { drive, .. } => Some(drive.clone()),
+        AdminError::NotRedundant { raid, .. }
+        | AdminError::RaidFailed(raid)
+        | AdminError::UninitializedParity(raid) => Some(raid.to_string()),
+        AdminError::NoSuchElement(element)
+        | AdminError::AlreadyFailed(element)
+        | AdminError::WouldFailRaid(element)
+        | AdminError::NotFailed(element)
+        | AdminError::MissingDevice(element) => Some(element.to_string()),
         AdminError::WrongMemberCount { level, .. }
         | AdminError::LevelNotAvailable(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),

@@ -96,6 +96,7 @@ struct RaidRecord {
     state: String,
     failed: bool,
     initing: bool,
+    recovering: bool,
     degraded: bool,
     elements: Vec<ElementRecord>,
 }
@@ -169,6 +170,7 @@ impl RaidRecord {
         let RaidState {
             failed,
             initing,
+            recovering,
             degraded,
         } = part.state;
         let elements = part
@@ -182,6 +184,7 @@ impl RaidRecord {
             state: part.state.to_string(),
             failed,
             initing,
+            recovering,
             degraded,
             elements: elements.collect(),
         }

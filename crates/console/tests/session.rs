@@ -634,7 +634,7 @@ fn listings_come_as_json() {
          \"size_bytes\":4000786939904,\"label\":null,\"serial\":\"serial01\",\
          \"config_string\":null,\"config_string_hex\":\"6162ff\",\
          \"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\
-         \"state\":\"normal\",\"failed\":false,\"initing\":false,\"degraded\":false,\"elements\":[\
+         \"state\":\"normal\",\"failed\":false,\"initing\":false,\"recovering\":false,\"degraded\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
          \"drive\":\"1.0\"},\
          {\"lun\":0,\"part\":0,\"member\":1,\"state\":\"normal\",\"size_bytes\":4000787030016,\

@@ -21,7 +21,8 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, DriveSlot, DriveStatus, LunNumber, LunStatus, MakeRequest, PortStatus,
+    Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
+    PortStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
@@ -33,8 +34,10 @@ mod assemble;
 mod change;
 mod drives;
 mod failure;
+mod join;
 mod lun;
 mod make;
+mod members;
 mod removal;
 mod rounds;
 mod scan;
@@ -246,6 +249,23 @@ impl Admin for Manager {
 
     fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
         self.remove_lun(lun, force)
+    }
+
+    fn fail(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.fail_element(element)
+    }
+
+    fn unfail(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.unfail_element(element)
+    }
+
+    fn replace(
+        &mut self,
+        element: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.replace_element(element, drive, force)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -58,6 +58,15 @@ impl FakeShelf {
         found.ok_or(AdminError::NoSuchLun(lun))
     }
 
+    fn part(&mut self, id: ElementId) -> Result<&mut PartStatus, AdminError> {
+        let part = self.lun(id.lun)?.parts.get_mut(usize::from(id.part));
+        let part = part.ok_or(AdminError::NoSuchElement(id))?;
+        if usize::from(id.member) >= part.elements.len() {
+            return Err(AdminError::NoSuchElement(id));
+        }
+        Ok(part)
+    }
+
     fn name(&self, slot: DriveSlot) -> String {
         format!("{}.{slot}", self.shelf.map_or(0xffff, |shelf| shelf.0))
     }
@@ -181,9 +190,8 @@ impl Admin for FakeShelf {
         let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
         let degraded = request.members.contains(&MemberChoice::Missing);
         let state = RaidState {
-            failed: false,
-            initing: false,
             degraded,
+            ..RaidState::default()
         };
         let elements = self.elements(request);
         self.made += 1;
@@ -234,6 +242,53 @@ impl Admin for FakeShelf {
                 drive.role = DriveRole::Free;
             }
         }
+        Ok(())
+    }
+
+    fn fail(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let part = self.part(id)?;
+        let element = &mut part.elements[usize::from(id.member)];
+        if element.state != ElementState::Normal {
+            return Err(AdminError::AlreadyFailed(id));
+        }
+        if !part.level.is_redundant() {
+            return Err(AdminError::NotRedundant {
+                raid: id.raid(),
+                but: "would not sustain failure",
+            });
+        }
+        if part.state.degraded {
+            return Err(AdminError::WouldFailRaid(id));
+        }
+        element.state = ElementState::Failed;
+        part.state.degraded = true;
+        Ok(())
+    }
+
+    fn unfail(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let part = self.part(id)?;
+        let element = &mut part.elements[usize::from(id.member)];
+        match element.state {
+            ElementState::Missing => return Err(AdminError::MissingDevice(id)),
+            ElementState::Failed => element.state = ElementState::Replaced,
+            ElementState::Normal | ElementState::Replaced => return Err(AdminError::NotFailed(id)),
+        }
+        part.state.recovering = true;
+        Ok(())
+    }
+
+    fn replace(&mut self, id: ElementId, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
+        self.check_drive(drive, force)?;
+        let part = self.part(id)?;
+        let element = &mut part.elements[usize::from(id.member)];
+        if element.state == ElementState::Normal {
+            return Err(AdminError::NotFailed(id));
+        }
+        element.state = ElementState::Replaced;
+        element.drive = Some(drive);
+        element.size_bytes = DRIVE_BYTES;
+        part.state.recovering = true;
+        self.drives[usize::from(drive.0)].role = DriveRole::Element(id);
         Ok(())
     }
 

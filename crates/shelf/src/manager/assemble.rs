@@ -228,7 +228,7 @@ impl Manager {
         let Some(lun) = self.luns.get(&number) else {
             return;
         };
-        if !lun.all_normal() {
+        if !lun.members.iter().all(Member::is_in_use) {
             let absent = lun.absent_elements();
             self.notices
                 .push(format!("LUN {number} lacks elements: {absent}"));

@@ -48,6 +48,14 @@ pub(super) enum Member {
         /// `None` for raw.
         metadata: Option<Box<Metadata>>,
     },
+    /// In use: written like the others, but not read, because it does not hold everything yet.
+    Rebuilding {
+        drive: DriveSlot,
+        data_offset_sectors: u64,
+        metadata: Box<Metadata>,
+        /// Sector of the LUN before which it holds everything.
+        done_lba: u64,
+    },
     /// Its drive is there, but failed, or missed changes.
     Failed { drive: DriveSlot },
     /// No drive holds it.
@@ -57,13 +65,37 @@ pub(super) enum Member {
 impl Member {
     pub(super) const fn drive(&self) -> Option<DriveSlot> {
         match self {
-            Self::Normal { drive, .. } | Self::Failed { drive } => Some(*drive),
+            Self::Normal { drive, .. }
+            | Self::Rebuilding { drive, .. }
+            | Self::Failed { drive } => Some(*drive),
             Self::Missing => None,
         }
     }
 
+    /// Whether it holds everything.
     pub(super) const fn is_normal(&self) -> bool {
         matches!(self, Self::Normal { .. })
+    }
+
+    /// Whether it takes writes.
+    pub(super) const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Normal { .. } | Self::Rebuilding { .. })
+    }
+
+    /// Up to which sector of the LUN it is rebuilt, if it is being rebuilt.
+    pub(super) const fn rebuilt_before(&self) -> Option<u64> {
+        match self {
+            Self::Rebuilding { done_lba, .. } => Some(*done_lba),
+            Self::Normal { .. } | Self::Failed { .. } | Self::Missing => None,
+        }
+    }
+
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Self::Normal { metadata, .. } => metadata.as_deref(),
+            Self::Rebuilding { metadata, .. } => Some(metadata),
+            Self::Failed { .. } | Self::Missing => None,
+        }
     }
 
     pub(super) fn metadata_mut(&mut self) -> Option<(DriveSlot, &mut Metadata)> {
@@ -72,6 +104,9 @@ impl Member {
                 drive,
                 metadata: Some(metadata),
                 ..
+            }
+            | Self::Rebuilding {
+                drive, metadata, ..
             } => Some((*drive, metadata)),
             _ => None,
         }
@@ -163,6 +198,22 @@ impl Lun {
         }
     }
 
+    /// The present members' device numbers and md roles: the members that md's tables are to name.
+    pub(super) fn active_devices(&self) -> Vec<(u32, u16)> {
+        let active = self.elements().filter_map(|(element, member)| {
+            let device = member.metadata()?.superblock.dev_number();
+            Some((device, self.geometry.md_role(element)))
+        });
+        active.collect()
+    }
+
+    /// Whether a member is being rebuilt.
+    pub(super) fn is_rebuilding(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.rebuilt_before().is_some())
+    }
+
     /// Members with their element numbers.
     pub(super) fn elements(&self) -> impl Iterator<Item = (u8, &Member)> {
         (0..).zip(&self.members)
@@ -172,7 +223,7 @@ impl Lun {
     pub(super) fn absent_elements(&self) -> String {
         let absent: Vec<u8> = self
             .elements()
-            .filter(|(_, member)| !member.is_normal())
+            .filter(|(_, member)| !member.is_in_use())
             .map(|(element, _)| element)
             .collect();
         self.element_names(&absent)
@@ -187,21 +238,24 @@ impl Lun {
         names.join(", ")
     }
 
-    /// Whether its mirrors are to be made equal.
-    fn wants_sync(&self) -> bool {
-        let present = self
-            .members
-            .iter()
-            .filter(|member| member.is_normal())
-            .count();
-        self.is_unsynced && !self.is_sync_stopped && self.can_serve() && present > 1
+    /// Where the pass is to begin that makes its mirrors equal, or rebuilds members, or both; `None`
+    /// when there is nothing to do.
+    pub(super) fn sync_start(&self) -> Option<u64> {
+        if self.is_sync_stopped || !self.can_serve() {
+            return None;
+        }
+        let present = self.members.iter().filter(|member| member.is_in_use());
+        let resync = (self.is_unsynced && present.count() > 1).then_some(self.sync_from);
+        let rebuilt = self.members.iter().filter_map(Member::rebuilt_before);
+        rebuilt.chain(resync).min()
     }
 
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
             failed,
-            initing: self.is_live && self.wants_sync(),
+            initing: self.is_live && self.is_unsynced && self.sync_start().is_some(),
+            recovering: !failed && self.is_rebuilding(),
             degraded: !failed && self.is_redundant() && !self.all_normal(),
         }
     }
@@ -212,6 +266,7 @@ impl Lun {
             id: self.element_id(element),
             state: match member {
                 Member::Normal { .. } => ElementState::Normal,
+                Member::Rebuilding { .. } => ElementState::Replaced,
                 Member::Failed { .. } => ElementState::Failed,
                 Member::Missing => ElementState::Missing,
             },
@@ -247,10 +302,15 @@ impl Lun {
                 drive,
                 data_offset_sectors,
                 ..
+            }
+            | Member::Rebuilding {
+                drive,
+                data_offset_sectors,
+                ..
             } => Some(MemberView {
                 drive: *drive,
                 data_offset_sectors: *data_offset_sectors,
-                in_sync: true,
+                in_sync: member.is_normal(),
                 log_sector: 0,
                 log_tag: 1,
             }),
@@ -272,9 +332,9 @@ impl Lun {
                 geometry: self.geometry,
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
-                sync: self.wants_sync().then_some(SyncView {
+                sync: self.sync_start().map(|start_lba| SyncView {
                     pass: self.sync_pass,
-                    start_lba: self.sync_from,
+                    start_lba,
                 }),
                 log: None,
             }],

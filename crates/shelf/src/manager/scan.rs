@@ -6,7 +6,7 @@ use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
-use raid::md::{Superblock, SuperblockError};
+use raid::md::{Role, Superblock, SuperblockError};
 use raid::record::{RecordError, SLOT_BYTES, Slots, StoredRecord, read_slots};
 
 /// A drive with a superblock and a record that belong together.
@@ -121,13 +121,17 @@ fn read_record(
 }
 
 /// Whether a record says of its member what the superblock says, and this version can serve it: one
-/// RAID, and device numbers that are the md roles of the elements.
+/// RAID. A member that was called failed has no role of its own any more.
 fn belong_together(superblock: &Superblock, geometry: &Geometry, stored: &StoredRecord) -> bool {
     let record = &stored.record;
     record.level == geometry.level()
         && record.elements == geometry.members()
         && record.element < record.elements
-        && u32::from(geometry.md_role(record.element)) == superblock.dev_number()
+        && match superblock.role(superblock.dev_number()) {
+            Role::Active(role) => role == geometry.md_role(record.element),
+            Role::Faulty => true,
+            Role::Spare | Role::Other(_) => false,
+        }
         && (record.part, record.parts) == (0, 1)
         && LunNumber::new(record.lun).is_some()
 }

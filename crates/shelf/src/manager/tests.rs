@@ -6,6 +6,7 @@ mod crash;
 mod failures;
 mod linux;
 mod making;
+mod members;
 mod memory;
 mod random;
 mod returning;

@@ -1,8 +1,8 @@
 //! The fields of a superblock: what it says, and what may be changed.
 
 use super::{
-    Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync, Role,
-    SECONDS_MASK, Superblock, UnsupportedArray,
+    DEVICES_MAX, Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync,
+    Role, SECONDS_MASK, Superblock, UnsupportedArray,
 };
 use crate::{Geometry, GeometryError, Level};
 use uuid::Uuid;
@@ -103,12 +103,16 @@ impl Superblock {
             .map_or(Role::Spare, |&role| role)
     }
 
-    /// Gives a device its role. The table has a place for as many devices as the array has members.
+    /// Gives a device its role. A table that has no place for it gets one.
     ///
     /// # Panics
-    /// When the table has no place for it.
+    /// For a device number that no superblock has a place for.
     pub fn set_role(&mut self, dev_number: u32, role: Role) {
         let index = usize::try_from(dev_number).expect("device numbers are small");
+        assert!(index < DEVICES_MAX, "device numbers are below 1920");
+        if index >= self.roles.len() {
+            self.roles.resize(index + 1, Role::Spare);
+        }
         self.roles[index] = role;
     }
 
@@ -130,12 +134,20 @@ impl Superblock {
         }
     }
 
-    /// Calls every device that is a member by the table, and not by `is_member`, failed.
-    pub fn fail_all_but(&mut self, is_member: impl Fn(u32) -> bool) {
+    /// Calls these devices members, by number and md role. Every other one that was a member, or that
+    /// the array was made with, is failed.
+    ///
+    /// # Panics
+    /// As [`Self::set_role`].
+    pub fn set_active_devices(&mut self, active: &[(u32, u16)]) {
+        let made_with = self.raw.raid_disks.get();
         for (device, role) in (0..).zip(&mut self.roles) {
-            if matches!(role, Role::Active(_)) && !is_member(device) {
+            if matches!(role, Role::Active(_)) || device < made_with {
                 *role = Role::Faulty;
             }
+        }
+        for (device, role) in active {
+            self.set_role(*device, Role::Active(*role));
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{Seen, World, number, seen};
-use crate::admin::{Admin, AdminError};
+use crate::admin::{Admin, AdminError, ElementId, ElementState};
 use crate::manager::Manager;
 use crate::target::ConfigDecision;
 use aoe::ConfigCommand;
@@ -228,6 +228,55 @@ fn a_lun_with_a_failed_member_changes_wholly_or_not_at_all() {
     drop(manager);
     check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
     check_every_cut(&base, &|_, manager| manager.remove(number(0), true).is_ok());
+}
+
+fn id(member: u8) -> ElementId {
+    ElementId {
+        lun: number(0),
+        part: 0,
+        member,
+    }
+}
+
+const REDUNDANT: [(Level, usize); 2] = [(Level::Raid1, 2), (Level::Raid10, 4)];
+
+#[test]
+fn a_member_is_failed_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &|_, manager| manager.fail(id(1)).is_ok());
+    }
+}
+
+#[test]
+fn a_member_is_replaced_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        for online in [false, true] {
+            let base = with_lun(level, members, online);
+            base.start().fail(id(1)).unwrap();
+            let base = base.fork();
+            check_every_cut(&base, &move |world, manager| {
+                manager.replace(id(1), world.slot(members), false).is_ok()
+            });
+            check_every_cut(&base, &|_, manager| manager.unfail(id(1)).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_rebuild_ends_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = with_lun(level, members, true);
+        let mut manager = base.start();
+        manager.fail(id(1)).unwrap();
+        manager.replace(id(1), base.slot(members), false).unwrap();
+        drop(manager);
+        let base = base.fork();
+        check_every_cut(&base, &|world, manager| {
+            world.finish_pass(manager, 0);
+            manager.luns()[0].parts[0].elements[1].state == ElementState::Normal
+        });
+    }
 }
 
 /// Both halves of the mirror were served alone; going online gives up one of them.

@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, DriveSlot, MakeRequest};
+use crate::admin::{Admin, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
@@ -26,7 +26,15 @@ enum Change {
     Remove(u8),
     Config(u8, Vec<u8>),
     Shelf(u32),
+    /// An I/O error of a member.
+    Error(u8, u8),
+    /// By command.
     Fail(u8, u8),
+    Unfail(u8, u8),
+    Replace(u8, u8, usize),
+    /// The pass gets so many chunks further.
+    Reached(u8, u64),
+    Finished(u8),
     Shutdown,
 }
 
@@ -59,7 +67,13 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (lun(), prop::collection::vec(any::<u8>(), 0..600))
             .prop_map(|(lun, string)| Change::Config(lun, string)),
         1 => (1_u32..3).prop_map(Change::Shelf),
+        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Error(lun, member)),
         2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Fail(lun, member)),
+        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Unfail(lun, member)),
+        3 => (lun(), 0_u8..4, 0..DRIVES)
+            .prop_map(|(lun, member, drive)| Change::Replace(lun, member, drive)),
+        1 => (lun(), 0_u64..16).prop_map(|(lun, chunks)| Change::Reached(lun, chunks)),
+        3 => lun().prop_map(Change::Finished),
         1 => Just(Change::Shutdown),
     ]
 }
@@ -73,6 +87,14 @@ fn step() -> impl Strategy<Value = Step> {
             toggled,
         }
     })
+}
+
+fn element(lun: u8, member: u8) -> ElementId {
+    ElementId {
+        lun: number(lun),
+        part: 0,
+        member,
+    }
 }
 
 /// Does a change; whether it is refused or fails is not of interest here.
@@ -91,7 +113,23 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         Change::Offline(lun) => manager.offline(number(*lun)),
         Change::Remove(lun) => manager.remove(number(*lun), true),
         Change::Shelf(shelf) => manager.set_shelf(*shelf),
-        Change::Fail(lun, member) => {
+        Change::Fail(lun, member) => manager.fail(element(*lun, *member)),
+        Change::Unfail(lun, member) => manager.unfail(element(*lun, *member)),
+        Change::Replace(lun, member, drive) => {
+            manager.replace(element(*lun, *member), world.slot(*drive), true)
+        }
+        Change::Reached(lun, chunks) => {
+            let view = world.view(*lun);
+            if let Some(sync) = view.and_then(|view| view.parts[0].sync) {
+                manager.sync_reached(number(*lun), sync.pass, chunks * 128);
+            }
+            Ok(())
+        }
+        Change::Finished(lun) => {
+            world.finish_pass(manager, *lun);
+            Ok(())
+        }
+        Change::Error(lun, member) => {
             let luns = manager.luns();
             let found = luns.iter().find(|found| found.lun == number(*lun));
             let element = found.and_then(|lun| lun.parts[0].elements.get(usize::from(*member)));
