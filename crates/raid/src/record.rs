@@ -124,6 +124,10 @@ pub struct Record {
     /// How the redo log is divided; for raid5 and raid6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogParameters>,
+    /// Elements that the LUN was served without only because their drives were away. They are rebuilt
+    /// when their drives are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<u8>,
 }
 
 /// What the record of a spare says.

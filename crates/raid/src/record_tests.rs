@@ -26,6 +26,7 @@ fn record() -> Record {
         config_string: b"\x00any bytes\xff".to_vec(),
         created_unix_seconds: 1_700_000_000,
         log: None,
+        away: vec![2],
     }
 }
 
@@ -201,6 +202,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         config_string: t.2,
         created_unix_seconds: n.3,
         log: LogParameters::for_areas(n.3 % 100_000),
+        away: Vec::new(),
     })
 }
 

@@ -38,6 +38,8 @@ impl DriveState {
 pub enum DriveRole {
     /// Nothing on it that anybody would miss.
     Free,
+    /// It waits for a member to fail.
+    Spare,
     /// Element of a LUN of this shelf.
     Element(ElementId),
     /// It carries something that is not ours: a file system, a partition table, a foreign RAID
@@ -190,6 +192,19 @@ pub struct MakeRequest {
     pub force: bool,
     /// The administrator declares that the members hold equal data (`-c`).
     pub clean: bool,
+}
+
+/// One row of `spares`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SpareStatus {
+    /// The drive.
+    pub drive: DriveSlot,
+    /// Size of the whole drive; 0 when it is not up.
+    pub size_bytes: u64,
+    /// The only LUN that may take it; `None` for any.
+    pub dedicated_to: Option<LunNumber>,
+    /// Why it did not answer its last check.
+    pub fault: Option<String>,
 }
 
 /// A port as `ifstat` shows it.
@@ -352,6 +367,12 @@ pub enum AdminError {
         /// What a member holds.
         needed_bytes: u64,
     },
+    /// The drive is no spare.
+    #[error("{0} is not a spare")]
+    NotASpare(String),
+    /// The pool is full.
+    #[error("too many spares: there are 16 at most")]
+    TooManySpares,
     /// A drive or the state directory failed while the change was made durable. Says what, where,
     /// and in which state things are now.
     #[error("{0}")]
@@ -402,8 +423,8 @@ pub trait Admin {
     /// No such LUN, it is online, or a member failed.
     fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError>;
 
-    /// Fails an element: the RAID goes on without it, until it is replaced. A spare takes its place if
-    /// there is one that fits.
+    /// Fails an element: the RAID goes on without it, until it is replaced. A spare takes its place
+    /// soon, if there is one that fits.
     ///
     /// # Errors
     /// When the RAID needs the element, it is failed already, or the others could not record it.
@@ -426,6 +447,27 @@ pub trait Admin {
         drive: DriveSlot,
         force: bool,
     ) -> Result<(), AdminError>;
+
+    /// Every spare, in slot order.
+    fn spares(&self) -> Vec<SpareStatus>;
+
+    /// Makes a drive a spare: of the shelf, or of one LUN; with `force` also one that carries something
+    /// that is not ours. A RAID that lacks a member takes it soon.
+    ///
+    /// # Errors
+    /// When the drive is in use, is too small, carries something or fails; or there are too many.
+    fn add_spare(
+        &mut self,
+        drive: DriveSlot,
+        dedicated_to: Option<LunNumber>,
+        force: bool,
+    ) -> Result<(), AdminError>;
+
+    /// Takes a spare from the pool and erases its mark; with `force` also when that fails.
+    ///
+    /// # Errors
+    /// When the drive is no spare, or fails.
+    fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError>;
 
     /// Gives the shelf a number; LUNs move with it.
     ///

@@ -22,12 +22,13 @@
 
 use crate::admin::{
     Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
-    PortStatus,
+    PortStatus, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 use uuid::Uuid;
 
 mod assemble;
@@ -43,6 +44,7 @@ mod rounds;
 mod scan;
 mod set;
 mod settings;
+mod spares;
 mod sync;
 
 #[cfg(test)]
@@ -53,6 +55,11 @@ pub use failure::MemberFailure;
 
 use drives::Drives;
 use lun::Lun;
+use spares::Spare;
+
+/// How long after the start a spare does not take the place of a member that is only late: drives that
+/// spin up one after the other are there by then.
+const LATE_GRACE: Duration = Duration::from_mins(2);
 
 /// Where the shelf number is kept, and which sets were removed.
 pub trait ShelfStore: Send {
@@ -120,6 +127,14 @@ pub struct Manager {
     last_pass: u64,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
+    /// By slot.
+    spares: Vec<Spare>,
+    /// Elements of which it was told that there is no spare for them.
+    unhealed: BTreeSet<ElementId>,
+    /// Members that were late at the start have had their time to come.
+    is_grace_over: bool,
+    /// When the spares are to be read next, since the start.
+    next_spare_check: Duration,
 }
 
 impl fmt::Debug for Manager {
@@ -150,6 +165,10 @@ impl Manager {
             notices: Vec::new(),
             last_pass: 0,
             is_stopping: false,
+            spares: Vec::new(),
+            unhealed: BTreeSet::new(),
+            is_grace_over: false,
+            next_spare_check: Duration::ZERO,
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -159,6 +178,14 @@ impl Manager {
         }
         manager.assemble();
         manager
+    }
+
+    /// Does what is due by time: reads spares, and gives a RAID a spare that it lacks. To be called every
+    /// few seconds, with the time since the start.
+    pub fn tick(&mut self, now: Duration) {
+        self.is_grace_over |= now >= LATE_GRACE;
+        self.check_spares(now);
+        self.heal();
     }
 
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
@@ -266,6 +293,23 @@ impl Admin for Manager {
         force: bool,
     ) -> Result<(), AdminError> {
         self.replace_element(element, drive, force)
+    }
+
+    fn spares(&self) -> Vec<SpareStatus> {
+        self.list_spares()
+    }
+
+    fn add_spare(
+        &mut self,
+        drive: DriveSlot,
+        dedicated_to: Option<LunNumber>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.make_spare(drive, dedicated_to, force)
+    }
+
+    fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
+        self.unmake_spare(drive, force)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -39,10 +39,14 @@ impl Manager {
                 reason,
             });
         }
-        let record = Record {
+        let mut record = Record {
             online: true,
             ..lun.record.clone()
         };
+        if !lun.rivals.is_empty() {
+            // What was written to the other half is given up, but not written over by itself.
+            record.away.clear();
+        }
         self.record(number, record)?;
         self.give_up_rivals(number);
         let served = self.go_live(number);

@@ -172,6 +172,7 @@ impl Manager {
             config_string: Vec::new(),
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
+            away: Vec::new(),
         };
         Lun {
             number: request.lun,
@@ -304,7 +305,7 @@ fn fit_drive(
             reason,
         });
     };
-    if matches!(entry.usage, Usage::Element(_)) {
+    if matches!(entry.usage, Usage::Element(_) | Usage::Spare) {
         return Err(AdminError::DriveInUse(drive));
     }
     if let Some(what) = entry.usage.foreign().filter(|_| !request.force) {

@@ -102,9 +102,13 @@ impl Manager {
         };
         let joined = rounds.join(id.member, &joining);
         if joined.is_ok() {
+            self.spare_was_taken(drive);
             self.drives.claim(drive, id);
+            self.note_present(id);
             if let Some(former) = former {
-                let what = format!("a former element {id}");
+                let set = self.luns.get(&id.lun).and_then(|lun| lun.set_uuid);
+                let set = set.unwrap_or_default();
+                let what = format!("a former element {id} (set {set})");
                 self.drives.set_usage(former, Usage::Foreign(what));
             }
             self.notices.push(format!(
@@ -119,6 +123,30 @@ impl Manager {
             AdminError::Io(format!("{id} is not rebuilt on {drive}: {reason}"))
         })?;
         attached
+    }
+
+    /// Whether a spare is dedicated to another LUN.
+    fn is_for_another(&self, slot: DriveSlot, lun: LunNumber) -> bool {
+        let spare = self.spares.iter().find(|spare| spare.drive == slot);
+        spare
+            .and_then(super::spares::Spare::dedicated_to)
+            .is_some_and(|dedicated| dedicated != lun)
+    }
+
+    /// An element is in use: it is not away any more.
+    fn note_present(&mut self, id: ElementId) {
+        let Some(lun) = self.luns.get_mut(&id.lun) else {
+            return;
+        };
+        lun.late.retain(|element| *element != id.member);
+        if !lun.record.away.contains(&id.member) {
+            return;
+        }
+        let mut record = lun.record.clone();
+        record.away.retain(|element| *element != id.member);
+        if let Err(error) = self.record(id.lun, record) {
+            self.notices.push(error.to_string());
+        }
     }
 
     /// The next view of a LUN begins a new pass, if it needs one.
@@ -149,6 +177,9 @@ impl Manager {
         match &entry.usage {
             Usage::Element(_) if member.drive() == Some(slot) => {}
             Usage::Element(_) => return Err(AdminError::DriveInUse(drive)),
+            Usage::Spare if self.is_for_another(slot, id.lun) => {
+                return Err(AdminError::DriveInUse(drive));
+            }
             usage => {
                 if let Some(what) = usage.foreign().filter(|_| !force) {
                     return Err(AdminError::DriveForeign { drive, what });

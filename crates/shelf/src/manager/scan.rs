@@ -2,12 +2,13 @@
 
 use super::drives::{Drives, NoDrive, Usage};
 use super::lun::Metadata;
+use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Role, Superblock, SuperblockError};
-use raid::record::{RecordError, SLOT_BYTES, Slots, StoredRecord, read_slots};
+use raid::record::{RecordError, SLOT_BYTES, StoredRecord, read_slots, read_spare_slots};
 
 /// A drive with a superblock and a record that belong together.
 #[derive(Clone, Debug)]
@@ -19,8 +20,8 @@ pub(super) struct Candidate {
 }
 
 /// Looks at every drive that is in no LUN, notes what it carries, and gives those that are members
-/// of a LUN. A drive that cannot be read is down from now on.
-pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candidate> {
+/// of a LUN, and the spares. A drive that cannot be read is down from now on.
+pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> (Vec<Candidate>, Vec<Spare>) {
     let idle: Vec<_> = drives
         .iter()
         .filter(|entry| !matches!(entry.usage, Usage::Element(_)))
@@ -28,11 +29,13 @@ pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candid
         .filter(|(_, sectors)| *sectors >= DEVICE_SECTORS_MIN)
         .collect();
     let mut candidates = Vec::new();
+    let mut spares = Vec::new();
     for (slot, size_sectors) in idle {
         match look_at(drives, slot, size_sectors, notices) {
             Ok(Look::NotMd) => drives.release(slot),
             Ok(Look::Foreign(what)) => drives.set_usage(slot, Usage::Foreign(what)),
             Ok(Look::Candidate(candidate)) => candidates.push(*candidate),
+            Ok(Look::Spare(spare)) => spares.push(*spare),
             Err(reason) => {
                 notices.push(format!("drive in slot {slot} is down: {reason}"));
                 if let Some(entry) = drives.get_mut(slot) {
@@ -41,13 +44,14 @@ pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candid
             }
         }
     }
-    candidates
+    (candidates, spares)
 }
 
 enum Look {
     NotMd,
     Foreign(String),
     Candidate(Box<Candidate>),
+    Spare(Box<Spare>),
 }
 
 fn look_at(
@@ -78,7 +82,16 @@ fn look_at(
     let Some(places) = MetadataPlaces::of(superblock.data_offset_sectors()) else {
         return foreign("");
     };
-    let slots = read_record(drives, drive, &superblock, &places)?;
+    let bytes = read_private_slots(drives, drive, &places)?;
+    let [a, b] = &*bytes;
+    let owner = Metadata::owner(&superblock);
+    if superblock.is_spare()
+        && let Some(stored) = read_spare_slots([a, b], &owner).newest
+    {
+        let spare = Spare::new(drive, superblock, stored);
+        return Ok(Look::Spare(Box::new(spare)));
+    }
+    let slots = read_slots([a, b], &owner);
     let has_damage = |error: &RecordError| !matches!(error, RecordError::OtherMember { .. });
     for error in slots
         .damage
@@ -106,18 +119,16 @@ fn look_at(
     })))
 }
 
-fn read_record(
+fn read_private_slots(
     drives: &mut Drives,
     drive: DriveSlot,
-    superblock: &Superblock,
     places: &MetadataPlaces,
-) -> Result<Slots, String> {
+) -> Result<Box<[[u8; SLOT_BYTES]; 2]>, String> {
     let mut slots = Box::new([[0; SLOT_BYTES]; 2]);
     for (area, bytes) in places.slots.iter().zip(slots.iter_mut()) {
         drives.read(drive, area.sector, bytes)?;
     }
-    let [a, b] = &*slots;
-    Ok(read_slots([a, b], &Metadata::owner(superblock)))
+    Ok(slots)
 }
 
 /// Whether a record says of its member what the superblock says, and this version can serve it: one

@@ -10,5 +10,6 @@ mod members;
 mod memory;
 mod random;
 mod returning;
+mod spares;
 mod sync;
 mod world;

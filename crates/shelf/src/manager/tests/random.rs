@@ -10,6 +10,7 @@ use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
 use raid::Level;
+use std::time::Duration;
 
 const DRIVES: usize = 6;
 
@@ -35,6 +36,9 @@ enum Change {
     /// The pass gets so many chunks further.
     Reached(u8, u64),
     Finished(u8),
+    AddSpare(usize, Option<u8>),
+    RemoveSpare(usize),
+    Tick,
     Shutdown,
 }
 
@@ -74,6 +78,10 @@ fn change() -> impl Strategy<Value = Change> {
             .prop_map(|(lun, member, drive)| Change::Replace(lun, member, drive)),
         1 => (lun(), 0_u64..16).prop_map(|(lun, chunks)| Change::Reached(lun, chunks)),
         3 => lun().prop_map(Change::Finished),
+        1 => (0..DRIVES, prop::option::of(lun()))
+            .prop_map(|(drive, lun)| Change::AddSpare(drive, lun)),
+        1 => (0..DRIVES).prop_map(Change::RemoveSpare),
+        1 => Just(Change::Tick),
         1 => Just(Change::Shutdown),
     ]
 }
@@ -129,6 +137,14 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
             world.finish_pass(manager, *lun);
             Ok(())
         }
+        Change::AddSpare(drive, lun) => {
+            manager.add_spare(world.slot(*drive), lun.map(number), true)
+        }
+        Change::RemoveSpare(drive) => manager.remove_spare(world.slot(*drive), false),
+        Change::Tick => {
+            manager.tick(Duration::from_secs(600));
+            Ok(())
+        }
         Change::Error(lun, member) => {
             let luns = manager.luns();
             let found = luns.iter().find(|found| found.lun == number(*lun));
@@ -168,7 +184,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..14),
         drives_move in any::<bool>(),
     ) {
-        let mut world = World::new(&[2 * MIB; DRIVES]);
+        // No two are of one size, so that spares are chosen by what they are and not by their slots.
+        let sizes: Vec<u64> = (0..DRIVES as u64).map(|index| 2 * MIB + index * 128).collect();
+        let mut world = World::new(&sizes);
         for Step { change, cut, toggled } in steps {
             let before = found(&world);
             let complete = world.fork();
