@@ -36,6 +36,20 @@ pub enum Verb {
     Ifstat,
     /// Tells how far long jobs are.
     When,
+    /// Lists or adds spares.
+    Spare,
+    /// Takes spares from the pool.
+    Rmspare,
+    /// Lists spares.
+    Spares,
+    /// Fails an element.
+    Fail,
+    /// Takes a failed element into use again.
+    Unfail,
+    /// Rebuilds an element on another drive.
+    Replace,
+    /// Tells what is wrong.
+    Health,
     /// Lists the counters of the data path.
     Aoestats,
     /// Tells the version.

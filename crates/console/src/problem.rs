@@ -23,6 +23,8 @@ pub(crate) enum Problem {
     InvalidLun(String),
     #[error("drive {0} does not exist: a drive is named shelf.slot, as 1.0")]
     InvalidDrive(String),
+    #[error("{0} does not exist: an element is named LUN.part.drive, as 0.0.3")]
+    InvalidElement(String),
     #[error("wrong shelf id {0}")]
     WrongShelf(String),
     #[error("invalid shelf number {0} [0-65534, not 4095]")]
@@ -64,6 +66,7 @@ impl Problem {
             Self::Usage(_) => "usage",
             Self::InvalidLun(_) => "invalid_lun",
             Self::InvalidDrive(_) => "no_such_drive",
+            Self::InvalidElement(_) => "no_such_element",
             Self::WrongShelf(_) => "wrong_shelf",
             Self::InvalidShelf(_) => "invalid_shelf",
             Self::Level(_) => "unknown_level",
@@ -85,6 +88,7 @@ impl Problem {
             | Self::NotAvailable(word)
             | Self::InvalidLun(word)
             | Self::InvalidDrive(word)
+            | Self::InvalidElement(word)
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
             | Self::Level(UnknownLevel(word))
@@ -130,6 +134,8 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotFailed(_) => "not_failed",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::NotASpare(_) => "not_a_spare",
+        AdminError::TooManySpares => "too_many_spares",
         AdminError::Io(_) => "io",
     }
 }
@@ -146,6 +152,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveInUse(drive)
         | AdminError::DriveForeign { drive, .. }
         | AdminError::DriveTooSmall { drive, .. }
+        | AdminError::NotASpare(drive)
         | AdminError::NotLargeEnough { drive, .. } => Some(drive.clone()),
         AdminError::NotRedundant { raid, .. }
         | AdminError::RaidFailed(raid)
@@ -161,6 +168,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         AdminError::InvalidShelf(number) => Some(number.to_string()),
         AdminError::ShelfUnset
         | AdminError::OnlineLuns
+        | AdminError::TooManySpares
         | AdminError::Stopping
         | AdminError::ConfigStringTooLong(_)
         | AdminError::Io(_) => None,

@@ -11,7 +11,7 @@ use engine::{WorkerOptions, Workers};
 use port::Port;
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 /// How long the worker polls without work before it sleeps. Long enough to bridge the gaps of a busy
@@ -20,6 +20,9 @@ const SPIN: Duration = Duration::from_micros(50);
 
 /// Commands that the worker holds at a time: 16 initiators with a full window each.
 const COMMANDS: u16 = 1024;
+
+/// How often the administration is told the time: a spare takes the place of a failed member within it.
+const TICK: Duration = Duration::from_secs(2);
 
 /// A running shelf.
 pub(crate) struct Daemon {
@@ -63,6 +66,8 @@ impl Daemon {
                 events::run(&receiver, &workers, &administration);
             })?;
         }
+        let timed = administration.clone();
+        spawn("timer", move || timer(&timed))?;
         socket.serve(&administration)?;
         door::ethernet::serve(config, &administration)?;
         Ok(Self {
@@ -99,6 +104,15 @@ impl Daemon {
         self.administration.lock().shutdown();
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
+    }
+}
+
+/// Tells the administration the time, for what is due by it, until the process ends.
+fn timer(administration: &Administration) {
+    let start = Instant::now();
+    loop {
+        administration.lock().tick(start.elapsed());
+        std::thread::sleep(TICK);
     }
 }
 

@@ -147,6 +147,8 @@ pub struct PartStatus {
     pub level: Level,
     /// State.
     pub state: RaidState,
+    /// A resynchronisation or rebuild met sectors that no member can read, and does not go on.
+    pub is_stalled: bool,
     /// Its elements in order.
     pub elements: Vec<ElementStatus>,
 }
@@ -166,6 +168,8 @@ pub struct LunStatus {
     pub serial: String,
     /// AoE config string.
     pub config_string: Vec<u8>,
+    /// Why it is not served, or not by itself.
+    pub trouble: Option<String>,
     /// Its RAIDs.
     pub parts: Vec<PartStatus>,
 }

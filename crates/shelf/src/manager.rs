@@ -244,10 +244,12 @@ impl Admin for Manager {
     }
 
     fn luns(&self) -> Vec<LunStatus> {
-        self.luns
-            .values()
-            .map(|lun| lun.status(&self.drives))
-            .collect()
+        let status = |lun: &Lun| {
+            let mut status = lun.status(&self.drives);
+            status.trouble = status.trouble.or_else(|| self.reason_to_wait(lun));
+            status
+        };
+        self.luns.values().map(status).collect()
     }
 
     fn ports(&self) -> Vec<PortStatus> {

@@ -5,7 +5,7 @@ use raid::Level;
 use shelf::admin::{
     Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
     ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
-    RaidState,
+    RaidState, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -22,6 +22,7 @@ pub(crate) struct FakeShelf {
     pub(crate) luns: Vec<LunStatus>,
     pub(crate) ports: Vec<PortStatus>,
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
+    pub(crate) spares: Vec<SpareStatus>,
     made: u32,
 }
 
@@ -49,6 +50,7 @@ impl FakeShelf {
             luns: Vec::new(),
             ports: vec![port],
             passes: Vec::new(),
+            spares: Vec::new(),
             made: 0,
         }
     }
@@ -85,7 +87,7 @@ impl FakeShelf {
             });
         }
         match &status.role {
-            DriveRole::Element(_) => Err(AdminError::DriveInUse(drive)),
+            DriveRole::Element(_) | DriveRole::Spare => Err(AdminError::DriveInUse(drive)),
             DriveRole::Foreign(what) if !force => Err(AdminError::DriveForeign {
                 drive,
                 what: what.clone(),
@@ -202,11 +204,13 @@ impl Admin for FakeShelf {
             label: None,
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
+            trouble: None,
             parts: vec![PartStatus {
                 part: 0,
                 size_bytes,
                 level,
                 state,
+                is_stalled: false,
                 elements,
             }],
         });
@@ -289,6 +293,39 @@ impl Admin for FakeShelf {
         element.size_bytes = DRIVE_BYTES;
         part.state.recovering = true;
         self.drives[usize::from(drive.0)].role = DriveRole::Element(id);
+        Ok(())
+    }
+
+    fn spares(&self) -> Vec<SpareStatus> {
+        self.spares.clone()
+    }
+
+    fn add_spare(
+        &mut self,
+        drive: DriveSlot,
+        dedicated_to: Option<LunNumber>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.check_drive(drive, force)?;
+        if let Some(lun) = dedicated_to {
+            self.lun(lun)?;
+        }
+        self.drives[usize::from(drive.0)].role = DriveRole::Spare;
+        self.spares.push(SpareStatus {
+            drive,
+            size_bytes: DRIVE_BYTES,
+            dedicated_to,
+            fault: None,
+        });
+        Ok(())
+    }
+
+    fn remove_spare(&mut self, drive: DriveSlot, _force: bool) -> Result<(), AdminError> {
+        if !self.spares.iter().any(|spare| spare.drive == drive) {
+            return Err(AdminError::NotASpare(self.name(drive)));
+        }
+        self.spares.retain(|spare| spare.drive != drive);
+        self.drives[usize::from(drive.0)].role = DriveRole::Free;
         Ok(())
     }
 

@@ -292,7 +292,7 @@ impl Manager {
     }
 
     /// Why a LUN is not served again by itself.
-    fn reason_to_wait(&self, lun: &Lun) -> Option<String> {
+    pub(super) fn reason_to_wait(&self, lun: &Lun) -> Option<String> {
         if let Some(reason) = lun.refusal().filter(|_| lun.record.online) {
             return Some(reason);
         }

@@ -281,6 +281,7 @@ impl Lun {
             size_bytes,
             level: self.geometry.level(),
             state: self.state(),
+            is_stalled: self.is_sync_stopped,
             elements: elements.collect(),
         };
         LunStatus {
@@ -290,6 +291,7 @@ impl Lun {
             label: self.record.label.clone(),
             serial: self.record.serial.clone(),
             config_string: self.record.config_string.clone(),
+            trouble: self.refusal().or_else(|| self.doubt.clone()),
             parts: vec![part],
         }
     }
