@@ -29,6 +29,8 @@ pub(crate) enum Problem {
     WrongShelf(String),
     #[error("invalid shelf number {0} [0-65534, not 4095]")]
     InvalidShelf(String),
+    #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
+    InvalidChunk(String),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     #[error("LUN {0} changed while the question was open; nothing was done to it")]
@@ -69,6 +71,7 @@ impl Problem {
             Self::InvalidElement(_) => "no_such_element",
             Self::WrongShelf(_) => "wrong_shelf",
             Self::InvalidShelf(_) => "invalid_shelf",
+            Self::InvalidChunk(_) => "invalid_chunk",
             Self::Level(_) => "unknown_level",
             Self::LunChanged(_) => "lun_changed",
             Self::ShelfChanged => "shelf_changed",
@@ -91,6 +94,7 @@ impl Problem {
             | Self::InvalidElement(word)
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
+            | Self::InvalidChunk(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::LunChanged(lun) => Some(lun.to_string()),
@@ -118,7 +122,8 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::DriveForeign { .. } => "drive_foreign",
         AdminError::DriveTooSmall { .. } => "drive_too_small",
         AdminError::WrongMemberCount { .. } => "wrong_member_count",
-        AdminError::LevelNotAvailable(_) => "level_not_available",
+        AdminError::InvalidChunk(_) => "invalid_chunk",
+        AdminError::NoChunks(_) => "no_chunks",
         AdminError::TooManyMissing { .. } => "too_many_missing",
         AdminError::LunOnline { .. } => "lun_online",
         AdminError::LunFailed { .. } => "lun_failed",
@@ -163,9 +168,11 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::NotFailed(element)
         | AdminError::MissingDevice(element) => Some(element.to_string()),
         AdminError::WrongMemberCount { level, .. }
-        | AdminError::LevelNotAvailable(level)
+        | AdminError::NoChunks(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),
-        AdminError::InvalidShelf(number) => Some(number.to_string()),
+        AdminError::InvalidChunk(number) | AdminError::InvalidShelf(number) => {
+            Some(number.to_string())
+        }
         AdminError::ShelfUnset
         | AdminError::OnlineLuns
         | AdminError::TooManySpares

@@ -113,6 +113,8 @@ struct RaidRecord {
     part: u8,
     size_bytes: u64,
     level: &'static str,
+    /// `null` for levels without chunks.
+    chunk_bytes: Option<u32>,
     state: String,
     failed: bool,
     initing: bool,
@@ -204,6 +206,7 @@ impl RaidRecord {
             part: part.part,
             size_bytes: part.size_bytes,
             level: part.level.name(),
+            chunk_bytes: part.chunk_bytes,
             state: part.state.to_string(),
             failed,
             initing,

@@ -208,24 +208,32 @@ fn show_refuses_what_is_not_there_and_lists_what_it_skipped() {
 fn make_refuses_wrong_arguments() {
     let mut bench = Bench::new();
     for (line, output) in [
-        ("make", "usage: make [-c] [-f] LUN type drive ...\n"),
-        ("make 0 raid1", "usage: make [-c] [-f] LUN type drive ...\n"),
+        (
+            "make",
+            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+        ),
+        (
+            "make 0 raid1",
+            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+        ),
         (
             "make -x 0 raid1 1.0-1",
-            "usage: make [-c] [-f] LUN type drive ...\n",
+            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
         ),
         (
             "make 255 jbod 1.0",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
         ("make 0 raid7 1.0-3", "error: unsupported raid type raid7\n"),
+        ("make -k 100 0 raid5 1.0-3", {
+            "error: invalid chunk size 100: a power of two from 16 to 512, in KiB\n"
+        }),
+        ("make -k x 0 raid5 1.0-3", {
+            "error: invalid chunk size x: a power of two from 16 to 512, in KiB\n"
+        }),
         (
-            "make 0 raid5 1.0-3",
-            "error: raid type raid5 is not available in this version\n",
-        ),
-        (
-            "make 0 raid6rs 1.0-3",
-            "error: raid type raid6 is not available in this version\n",
+            "make -k 64 0 raid1 1.0-1",
+            "error: raid type raid1 has no chunks\n",
         ),
         ("make 0 raid10 1.0-2", {
             "error: wrong number of devices: raid10 takes an even number of drives, 3 given\n"
@@ -633,7 +641,7 @@ fn listings_come_as_json() {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"status\":\"online\",\
          \"size_bytes\":4000786939904,\"label\":null,\"serial\":\"serial01\",\
          \"config_string\":null,\"config_string_hex\":\"6162ff\",\
-         \"trouble\":null,\"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\
+         \"trouble\":null,\"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\"chunk_bytes\":null,\
          \"state\":\"normal\",\"failed\":false,\"initing\":false,\"recovering\":false,\"degraded\":false,\"stalled\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
          \"drive\":\"1.0\"},\
@@ -660,12 +668,12 @@ fn errors_come_as_json() {
     for (line, code) in [
         ("show -jx", "usage"),
         ("frobnicate -j", "unknown_command"),
-        ("grow -j", "not_available"),
+        ("mask -j", "not_available"),
         ("show -j '", "unbalanced_quote"),
         ("show -j 1.9-3", "series"),
         ("show -j 2.0", "wrong_shelf"),
         ("make -j 0 jbod 1.99", "no_such_drive"),
-        ("make -j 0 raid5 1.0-3", "level_not_available"),
+        ("make -j 0 raid5 1.0-1", "wrong_member_count"),
     ] {
         let output = bench.bad(line);
         let start = format!("{{\"schema\":1,\"ok\":false,\"errors\":[{{\"code\":\"{code}\",");
@@ -782,7 +790,11 @@ fn spares_are_listed_added_and_removed() {
         ),
         ("spare 1.16", "error: drive 1.16 does not exist\n"),
         ("spare -l 7 1.4", "error: LUN 7 does not exist\n"),
-        ("spare -l 1.4", "usage: spare [-f] [-l LUN] [drive ...]\n"),
+        (
+            "spare -l x 1.4",
+            "error: LUN must be an integer between 0 and 254 inclusive\nskipping: 1.4\n",
+        ),
+        ("spare -l 0", "usage: spare [-f] [-l LUN] [drive ...]\n"),
         ("spare -f", "usage: spare [-f] [-l LUN] [drive ...]\n"),
         ("rmspare 1.4", "error: 1.4 is not a spare\n"),
         ("rmspare", "usage: rmspare [-f] drive ...\n"),
@@ -877,5 +889,26 @@ spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
         bench
             .good("when -j")
             .contains("\"member\":1,\"job\":\"rebuild\"")
+    );
+}
+
+#[test]
+fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.silent("make -k 128K 0 raid6rs 1.0-3");
+    assert!(
+        bench
+            .good("list -j")
+            .contains("\"level\":\"raid6\",\"chunk_bytes\":131072,")
+    );
+    assert_eq!(
+        bench.good("make 1 raid5 1.4-6"),
+        "warning: with drives of 4 TB and more, a rebuild of raid5 is likely to meet a sector that cannot \
+         be read; raid6 survives that\n"
+    );
+    assert!(
+        bench
+            .good("list -j 1")
+            .contains("\"level\":\"raid5\",\"chunk_bytes\":65536,")
     );
 }

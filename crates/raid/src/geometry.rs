@@ -312,7 +312,8 @@ impl Geometry {
 }
 
 /// Whether the level has chunks.
-const fn is_striped(level: Level) -> bool {
+#[must_use]
+pub const fn is_striped(level: Level) -> bool {
     matches!(
         level,
         Level::Raid0 | Level::Raid10 | Level::Raid5 | Level::Raid6

@@ -145,6 +145,8 @@ pub struct PartStatus {
     pub size_bytes: u64,
     /// Level.
     pub level: Level,
+    /// Bytes of a chunk; `None` for levels without chunks.
+    pub chunk_bytes: Option<u32>,
     /// State.
     pub state: RaidState,
     /// A resynchronisation or rebuild met sectors that no member can read, and does not go on.
@@ -194,8 +196,11 @@ pub struct MakeRequest {
     pub members: Vec<MemberChoice>,
     /// Take drives that carry something that is not ours.
     pub force: bool,
-    /// The administrator declares that the members hold equal data (`-c`).
+    /// The administrator declares that the members agree already (`-c`): mirrors hold equal data, parity
+    /// fits.
     pub clean: bool,
+    /// Chunk size: a power of two from 16 to 512; `None` for the default, 64.
+    pub chunk_kib: Option<u32>,
 }
 
 /// One row of `spares`.
@@ -294,9 +299,12 @@ pub enum AdminError {
         /// What was given.
         given: usize,
     },
-    /// A level that this version does not have.
-    #[error("raid type {0} is not available in this version")]
-    LevelNotAvailable(Level),
+    /// A chunk size that no RAID is made with.
+    #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
+    InvalidChunk(u32),
+    /// A chunk size for a level that has no chunks.
+    #[error("raid type {0} has no chunks")]
+    NoChunks(Level),
     /// Too many of the members are the word `missing`.
     #[error("too many members are missing: {level} with these members could not serve")]
     TooManyMissing {

@@ -21,15 +21,16 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Make,
         name: "make",
         aliases: &["mklun"],
-        usage: "make [-c] [-f] LUN type drive ...",
-        summary: "create a LUN, offline; types: raw jbod raid0 raid1 raid10; \
-                  -c drives hold equal data, -f take drives that carry something",
+        usage: "make [-c] [-f] [-k KiB] LUN type drive ...",
+        summary: "create a LUN, offline; types: raw jbod raid0 raid1 raid5 raid6 raid10; \
+                  -c drives agree already, -f take drives that carry something, -k chunk size",
         examples: &[
             "make 0 raid10 1.0-15",
+            "make -k 128 3 raid6 1.0-9",
             "make 1 raid1 1.0 missing",
             "make -f 2 jbod 1.3",
         ],
-        options: "cf",
+        options: "cfk:",
         operands_min: 3,
         operands_max: ANY_NUMBER,
     },
@@ -173,7 +174,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "list spares, or add drives to them; -l for one LUN only, \
                   -f take drives that carry something",
         examples: &["spare", "spare 1.20-21", "spare -l 0 1.22"],
-        options: "fl",
+        options: "fl:",
         operands_min: 0,
         operands_max: ANY_NUMBER,
     },

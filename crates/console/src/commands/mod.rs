@@ -77,7 +77,7 @@ pub(crate) fn run(
     let mut report = Report::default();
     match command.verb {
         Verb::Show => drives::show(&mut report, admin, options.long, operands),
-        Verb::Make => luns::make(&mut report, admin, *options, operands),
+        Verb::Make => luns::make(&mut report, admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
@@ -90,7 +90,7 @@ pub(crate) fn run(
         Verb::Fail => members::each(&mut report, operands, |id| admin.fail(id)),
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
         Verb::Replace => members::replace(&mut report, admin, options.force, operands),
-        Verb::Spare => spares::spare(&mut report, admin, *options, operands),
+        Verb::Spare => spares::spare(&mut report, admin, options, operands),
         Verb::Spares => spares::list(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Aoestats => system::aoestats(&mut report, admin, options.long),

@@ -38,22 +38,20 @@ pub(super) fn list(report: &mut Report, admin: &dyn Admin) {
 pub(super) fn spare(
     report: &mut Report,
     admin: &mut dyn Admin,
-    options: Options,
+    options: &Options,
     words: &[String],
 ) {
-    if words.is_empty() && options == Options::default() {
+    if words.is_empty() && *options == Options::default() {
         return list(report, admin);
     }
-    let (lun, drives) = match words {
-        [lun, drives @ ..] if options.long && !drives.is_empty() => (Some(lun), drives),
-        [_, ..] if !options.long => (None, words),
-        _ => return report.fail(Problem::Usage(USAGE), &[]),
-    };
-    let lun = match lun.map(|word| parse_lun(word)).transpose() {
+    if words.is_empty() {
+        return report.fail(Problem::Usage(USAGE), &[]);
+    }
+    let lun = match options.value.as_deref().map(parse_lun).transpose() {
         Ok(lun) => lun,
-        Err(problem) => return report.fail(problem, drives),
+        Err(problem) => return report.fail(problem, words),
     };
-    each(report, admin, drives, |admin, drive| {
+    each(report, admin, words, |admin, drive| {
         admin.add_spare(drive, lun, options.force)
     });
 }

@@ -2,6 +2,7 @@
 
 use aoe::{MacAddress, Shelf};
 use raid::Level;
+use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
     ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
@@ -136,7 +137,10 @@ fn check_count(level: Level, given: usize) -> Result<u64, AdminError> {
         })
     };
     match level {
-        Level::Raid5 | Level::Raid6 => Err(AdminError::LevelNotAvailable(level)),
+        Level::Raid5 if given < 3 => wrong("3 to 36"),
+        Level::Raid6 if given < 4 => wrong("4 to 36"),
+        Level::Raid5 => Ok(given as u64 - 1),
+        Level::Raid6 => Ok(given as u64 - 2),
         Level::Raw | Level::Jbod if given != 1 => wrong("one drive"),
         Level::Raid1 if given != 2 => wrong("two drives"),
         Level::Raid10 if !given.is_multiple_of(2) => wrong("an even number of drives"),
@@ -183,6 +187,13 @@ impl Admin for FakeShelf {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
+        let chunk_kib = request.chunk_kib.unwrap_or(64);
+        if request.chunk_kib.is_some() && !is_striped(request.level) {
+            return Err(AdminError::NoChunks(request.level));
+        }
+        if !chunk_kib.is_power_of_two() {
+            return Err(AdminError::InvalidChunk(chunk_kib));
+        }
         let data_members = check_count(request.level, request.members.len())?;
         for choice in &request.members {
             if let MemberChoice::Drive(slot) = choice {
@@ -209,6 +220,7 @@ impl Admin for FakeShelf {
                 part: 0,
                 size_bytes,
                 level,
+                chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
                 state,
                 is_stalled: false,
                 elements,

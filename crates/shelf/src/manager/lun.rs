@@ -8,6 +8,7 @@ use crate::plane::{LunView, MemberView, PartView, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
+use raid::geometry::is_striped;
 use raid::layout::MetadataPlaces;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
@@ -280,6 +281,8 @@ impl Lun {
             part: 0,
             size_bytes,
             level: self.geometry.level(),
+            chunk_bytes: is_striped(self.geometry.level())
+                .then(|| self.geometry.chunk_sectors() * 512),
             state: self.state(),
             is_stalled: self.is_sync_stopped,
             elements: elements.collect(),

@@ -12,7 +12,7 @@ use super::rounds::reasons;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
-use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, member_count_rule};
+use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, is_striped, member_count_rule};
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
@@ -31,9 +31,7 @@ struct Fit {
 impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let level = request.level;
-        if level.parity_count() > 0 {
-            return Err(AdminError::LevelNotAvailable(level));
-        }
+        let chunk = chunk_sectors(request)?;
         let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
         if self.luns.contains_key(&request.lun) {
             return Err(AdminError::LunExists(request.lun));
@@ -41,8 +39,7 @@ impl Manager {
         self.check_no_second_set(request)?;
         // One sector per member is enough to ask whether the level takes that many.
         let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
-        let chunk_sectors = u64::from(CHUNK_SECTORS_DEFAULT);
-        let counted = Geometry::new(level, members, CHUNK_SECTORS_DEFAULT, chunk_sectors)
+        let counted = Geometry::new(level, members, chunk, u64::from(chunk))
             .map_err(|error| refused_geometry(&error, request))?;
         let fits = self.fit_members(request)?;
         let is_there = |element| fits.iter().any(|fit| fit.element == element);
@@ -54,7 +51,7 @@ impl Manager {
             .map(|fit| fit.layout.data_sectors)
             .min()
             .unwrap_or(0);
-        let geometry = Geometry::new(level, members, CHUNK_SECTORS_DEFAULT, member_sectors)
+        let geometry = Geometry::new(level, members, chunk, member_sectors)
             .map_err(|error| refused_geometry(&error, request))?;
         let lun = self.new_lun(request, shelf, geometry, &fits);
         if lun.is_recorded() {
@@ -319,7 +316,7 @@ fn fit_drive(
         ((size_sectors > 0).then_some(whole), 1)
     } else {
         (
-            MemberLayout::new(size_sectors, CHUNK_SECTORS_DEFAULT).ok(),
+            MemberLayout::new(size_sectors, chunk_sectors(request)?).ok(),
             DEVICE_SECTORS_MIN,
         )
     };
@@ -340,6 +337,16 @@ fn log_parameters(geometry: &Geometry, fits: &[Fit]) -> Option<LogParameters> {
             .map_or(0, |places| places.redo_log.sectors)
     };
     LogParameters::for_areas(fits.iter().map(area_sectors).min()?)
+}
+
+/// Sectors of a chunk of the new LUN.
+fn chunk_sectors(request: &MakeRequest) -> Result<u32, AdminError> {
+    match request.chunk_kib {
+        None => Ok(CHUNK_SECTORS_DEFAULT),
+        Some(_) if !is_striped(request.level) => Err(AdminError::NoChunks(request.level)),
+        Some(kib) if kib.is_power_of_two() && (16..=512).contains(&kib) => Ok(kib * 2),
+        Some(kib) => Err(AdminError::InvalidChunk(kib)),
+    }
 }
 
 fn refused_geometry(error: &GeometryError, request: &MakeRequest) -> AdminError {

@@ -105,11 +105,13 @@ fn check_every_second_cut(world: &World, expected: &Seen, at: &str) {
     }
 }
 
-const SHAPES: [(Level, usize); 4] = [
+const SHAPES: [(Level, usize); 6] = [
     (Level::Jbod, 1),
     (Level::Raid0, 3),
     (Level::Raid1, 2),
     (Level::Raid10, 4),
+    (Level::Raid5, 3),
+    (Level::Raid6, 4),
 ];
 
 #[test]
@@ -239,7 +241,12 @@ fn id(member: u8) -> ElementId {
     }
 }
 
-const REDUNDANT: [(Level, usize); 2] = [(Level::Raid1, 2), (Level::Raid10, 4)];
+const REDUNDANT: [(Level, usize); 4] = [
+    (Level::Raid1, 2),
+    (Level::Raid10, 4),
+    (Level::Raid5, 3),
+    (Level::Raid6, 4),
+];
 
 #[test]
 fn a_member_is_failed_wholly_or_not_at_all() {

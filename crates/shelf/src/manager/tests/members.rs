@@ -228,3 +228,33 @@ fn a_member_that_is_being_rebuilt_may_be_failed() {
     assert_eq!(raid_state(&manager), "degraded");
     assert_eq!(sync(&world), None);
 }
+
+#[test]
+fn parity_that_is_not_initialised_needs_all_members() {
+    let world = World::new(&[2 * MIB; 4]);
+    let mut manager = world.start();
+    let request = crate::admin::MakeRequest {
+        clean: false,
+        ..world.request(0, Level::Raid5, &[0, 1, 2])
+    };
+    manager.make(&request).unwrap();
+    manager.online(number(0)).unwrap();
+    let raid = PartId {
+        lun: number(0),
+        part: 0,
+    };
+    assert_eq!(raid_state(&manager), "initing");
+    assert_eq!(
+        manager.fail(id(0, 0)),
+        Err(AdminError::UninitializedParity(raid))
+    );
+    world.finish_pass(&mut manager, 0);
+    manager.fail(id(0, 0)).unwrap();
+    assert_eq!(
+        manager.fail(id(0, 1)),
+        Err(AdminError::WouldFailRaid(id(0, 1)))
+    );
+    manager.replace(id(0, 0), world.slot(3), false).unwrap();
+    world.finish_pass(&mut manager, 0);
+    assert_eq!(raid_state(&manager), "normal");
+}

@@ -56,12 +56,25 @@ fn lun() -> impl Strategy<Value = u8> {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let level = prop::sample::select(vec![Level::Jbod, Level::Raid0, Level::Raid1, Level::Raid10]);
+    let levels = vec![
+        Level::Jbod,
+        Level::Raid0,
+        Level::Raid1,
+        Level::Raid10,
+        Level::Raid5,
+        Level::Raid6,
+    ];
+    let level = prop::sample::select(levels);
     let drives = Just((0..DRIVES).collect::<Vec<_>>()).prop_shuffle();
     prop_oneof![
         4 => (lun(), level, drives, 1_usize..=2, any::<bool>()).prop_map(
             |(lun, level, mut drives, half, clean)| {
-                drives.truncate(if level == Level::Jbod { 1 } else { half * 2 });
+                drives.truncate(match level {
+                    Level::Jbod => 1,
+                    Level::Raid5 => 3,
+                    Level::Raid6 => 4,
+                    _ => half * 2,
+                });
                 Change::Make { lun, level, drives, clean }
             }
         ),

@@ -165,6 +165,7 @@ impl World {
             members: members.collect(),
             force: false,
             clean: true,
+            chunk_kib: None,
         }
     }
 
