@@ -6,6 +6,7 @@ use super::lun::Member;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId};
 use aoe::SECTOR_BYTES;
+use raid::layout::MetadataPlaces;
 
 impl Manager {
     /// The member that is an element of a LUN that keeps records.
@@ -190,6 +191,15 @@ impl Manager {
         let divided = divide(&mut self.drives, slot, size_sectors, chunk_sectors)
             .map_err(|reason| AdminError::Io(format!("{id} is not rebuilt: {reason}")))?;
         let room_sectors = divided.map_or(0, |(layout, _)| layout.data_sectors);
+        let log = self.luns[&id.lun].record.log;
+        if let (Some(log), Some((layout, _))) = (log, divided)
+            && !MetadataPlaces::of(layout.data_offset_sectors)
+                .is_some_and(|places| log.fits(places.redo_log))
+        {
+            let raid = id.raid();
+            let text = format!("{drive} has no room for the redo log of raid {raid}");
+            return Err(AdminError::Io(text));
+        }
         match divided {
             Some((layout, present_slot)) if room_sectors >= geometry.member_sectors() => {
                 Ok(Joining {

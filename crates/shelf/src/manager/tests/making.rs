@@ -106,7 +106,7 @@ fn chunks_are_what_was_asked_for() {
         let lun = &manager.luns()[0];
         let chunk_bytes = u64::from(kib.unwrap_or(64)) * 1024;
         assert_eq!(lun.parts[0].chunk_bytes.map(u64::from), Some(chunk_bytes));
-        let room = (2 * MIB - 256) * 512;
+        let room = (2 * MIB - 768) * 512;
         assert_eq!(lun.size_bytes, (room - room % chunk_bytes) * columns);
     }
 }

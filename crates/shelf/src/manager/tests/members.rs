@@ -210,7 +210,7 @@ fn a_drive_must_be_fit_to_be_rebuilt_on() {
     world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
     manager.fail(id(0, 0)).unwrap();
     let refused = manager.replace(id(0, 0), world.slot(2), false);
-    let room = "1.2 is not large enough for raid 0.0: it has room for 917504 bytes of 1966080";
+    let room = "1.2 is not large enough for raid 0.0: it has room for 655360 bytes of 1703936";
     assert_eq!(refused.unwrap_err().to_string(), room);
     let refused = manager.replace(id(0, 0), world.slot(3), false);
     assert!(matches!(refused, Err(AdminError::DriveForeign { .. })));
