@@ -27,6 +27,11 @@ fn record() -> Record {
         created_unix_seconds: 1_700_000_000,
         log: None,
         away: vec![2],
+        scrub: ScrubRecord {
+            interval_days: Some(7),
+            done_lba: Some(4096),
+            ..ScrubRecord::default()
+        },
     }
 }
 
@@ -203,6 +208,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         created_unix_seconds: n.3,
         log: LogParameters::for_areas(n.3 % 100_000),
         away: Vec::new(),
+        scrub: ScrubRecord::default(),
     })
 }
 

@@ -22,7 +22,7 @@
 
 use crate::admin::{
     Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
-    PortStatus, SpareStatus,
+    PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
@@ -42,6 +42,7 @@ mod members;
 mod removal;
 mod rounds;
 mod scan;
+mod scrub;
 mod set;
 mod settings;
 mod spares;
@@ -180,12 +181,13 @@ impl Manager {
         manager
     }
 
-    /// Does what is due by time: reads spares, and gives a RAID a spare that it lacks. To be called every
-    /// few seconds, with the time since the start.
+    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, begins scrubs. To be
+    /// called every few seconds, with the time since the start.
     pub fn tick(&mut self, now: Duration) {
         self.is_grace_over |= now >= LATE_GRACE;
         self.check_spares(now);
         self.heal();
+        self.begin_due_scrub();
     }
 
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
@@ -312,6 +314,10 @@ impl Admin for Manager {
 
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
         self.unmake_spare(drive, force)
+    }
+
+    fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
+        self.scrub_lun(lun, action)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -4,7 +4,7 @@ use super::drives::Drives;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LunView, MemberView, PartView, SyncView};
+use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
@@ -141,6 +141,8 @@ pub(super) struct Lun {
     /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
     /// the same.
     pub(super) sync_pass: u64,
+    /// Of what the present pass found to differ, how much is in the record.
+    pub(super) scrub_counted: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,
     /// Whether it is attached to the data path.
@@ -251,6 +253,25 @@ impl Lun {
         rebuilt.chain(resync).min()
     }
 
+    /// Where a scrub is to go on; it waits while there is anything else to do.
+    pub(super) fn check_start(&self) -> Option<u64> {
+        let scrub = self.record.scrub;
+        let is_well = !self.is_unsynced && !self.is_sync_stopped && self.all_normal();
+        scrub.done_lba.filter(|_| is_well && !scrub.is_paused)
+    }
+
+    /// The pass that is to be run.
+    fn pass(&self) -> Option<SyncView> {
+        let resync = self.sync_start().map(|lba| (lba, SyncKind::Resync));
+        let check = || self.check_start().map(|lba| (lba, SyncKind::Check));
+        let (start_lba, kind) = resync.or_else(check)?;
+        Some(SyncView {
+            pass: self.sync_pass,
+            start_lba,
+            kind,
+        })
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
@@ -294,6 +315,7 @@ impl Lun {
             label: self.record.label.clone(),
             serial: self.record.serial.clone(),
             config_string: self.record.config_string.clone(),
+            scrub: self.scrub_status(),
             trouble: self.refusal().or_else(|| self.doubt.clone()),
             parts: vec![part],
         }
@@ -337,10 +359,7 @@ impl Lun {
                 geometry: self.geometry,
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
-                sync: self.sync_start().map(|start_lba| SyncView {
-                    pass: self.sync_pass,
-                    start_lba,
-                }),
+                sync: self.pass(),
                 log: None,
             }],
             identify: Box::new(identify.build()),

@@ -17,7 +17,7 @@ use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
-use raid::record::{Record, RecordState};
+use raid::record::{Record, RecordState, ScrubRecord};
 use raid::{Geometry, Level};
 use uuid::Uuid;
 
@@ -170,6 +170,7 @@ impl Manager {
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
             away: Vec::new(),
+            scrub: ScrubRecord::default(),
         };
         Lun {
             number: request.lun,
@@ -184,6 +185,7 @@ impl Manager {
             is_unsynced,
             sync_from: 0,
             sync_pass: 0,
+            scrub_counted: 0,
             is_sync_stopped: false,
             is_live: false,
             is_view_stale: false,

@@ -67,6 +67,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         is_unsynced: is_dirty && freshest.geometry.level().is_redundant(),
         sync_from,
         sync_pass: 0,
+        scrub_counted: 0,
         is_sync_stopped: false,
         is_live: false,
         is_view_stale: false,

@@ -18,6 +18,10 @@ impl Manager {
         if rounds.lun.sync_pass != pass {
             return;
         }
+        if rounds.lun.sync_start().is_none() {
+            self.scrub_reached(number, lba);
+            return;
+        }
         if rounds.lun.is_unsynced {
             rounds.lun.sync_from = rounds.lun.sync_from.max(lba);
         }
@@ -50,7 +54,13 @@ impl Manager {
         else {
             return;
         };
-        if !lun.is_live || lun.sync_start().is_none() {
+        if !lun.is_live {
+            return;
+        }
+        if lun.sync_start().is_none() {
+            if lun.check_start().is_some() {
+                self.scrub_ended(number, complete);
+            }
             return;
         }
         if complete {
@@ -60,6 +70,10 @@ impl Manager {
                     .push(format!("LUN {number}: the mirrors are synchronised"));
             }
             self.finish_rebuild(number);
+            let waited = |lun: &Lun| lun.check_start().is_some();
+            if self.luns.get(&number).is_some_and(waited) {
+                self.begin_pass(number);
+            }
         } else {
             lun.is_sync_stopped = true;
             self.notices.push(format!(

@@ -10,6 +10,7 @@ mod members;
 mod memory;
 mod random;
 mod returning;
+mod scrub;
 mod spares;
 mod sync;
 mod world;

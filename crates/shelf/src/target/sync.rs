@@ -17,7 +17,7 @@ use super::stripe::{PieceKind, Wish};
 use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, MemberView, PartView, SyncProgress};
+use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress};
 use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
 
@@ -35,6 +35,9 @@ const SKIPS_MAX: usize = 1024;
 const CHECKPOINTS: u64 = 64;
 /// Checkpoints are not closer than this: 64 MiB.
 const CHECKPOINT_SECTORS_MIN: u64 = 131_072;
+
+/// Nor farther: 2 GiB, about ten seconds of a rebuild.
+const CHECKPOINT_SECTORS_MAX: u64 = 4_194_304;
 
 /// What a step does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +77,7 @@ impl Job {
         let mut part_start = 0;
         for (number, part) in (0u8..).zip(&view.parts) {
             let total = part.geometry.capacity_sectors();
-            if let Some(sync) = part.sync {
+            if let Some(sync) = part.sync.filter(|sync| sync.kind == SyncKind::Resync) {
                 if let Some(present) = present.filter(|job| job.pass == sync.pass) {
                     return Some(present);
                 }
@@ -102,7 +105,7 @@ impl Job {
     }
 
     fn checkpoint_interval(&self) -> u64 {
-        (self.total / CHECKPOINTS).max(CHECKPOINT_SECTORS_MIN)
+        (self.total / CHECKPOINTS).clamp(CHECKPOINT_SECTORS_MIN, CHECKPOINT_SECTORS_MAX)
     }
 
     /// The next range that needs work, in sectors of the part; moves on behind it.
@@ -236,6 +239,7 @@ impl Target {
                 begun_sectors: job.begun,
                 done_sectors: job.low(),
                 total_sectors: job.total,
+                kind: SyncKind::Resync,
             })
         });
         running.collect()

@@ -3,7 +3,7 @@
 use super::world::{World, number};
 use crate::admin::{Admin, DriveSlot, MakeRequest};
 use crate::manager::Manager;
-use crate::plane::SyncView;
+use crate::plane::{SyncKind, SyncView};
 use raid::Level;
 use raid::md::Resync;
 
@@ -36,7 +36,8 @@ fn mirrors_that_were_synchronised_are_clean_after_an_orderly_stop() {
         sync(&world),
         Some(SyncView {
             pass: 1,
-            start_lba: 0
+            start_lba: 0,
+            kind: SyncKind::Resync
         })
     );
     assert_eq!(manager.luns()[0].parts[0].state.to_string(), "initing");
@@ -63,7 +64,8 @@ fn a_pass_goes_on_after_an_orderly_stop_and_begins_anew_after_a_crash() {
         sync(&crashed),
         Some(SyncView {
             pass: 1,
-            start_lba: 0
+            start_lba: 0,
+            kind: SyncKind::Resync
         })
     );
     manager.shutdown();
@@ -74,7 +76,8 @@ fn a_pass_goes_on_after_an_orderly_stop_and_begins_anew_after_a_crash() {
         sync(&world),
         Some(SyncView {
             pass: 1,
-            start_lba: 512
+            start_lba: 512,
+            kind: SyncKind::Resync
         })
     );
     assert_eq!(resync(&world), Resync::DirtyFrom(0), "served again");
@@ -84,7 +87,8 @@ fn a_pass_goes_on_after_an_orderly_stop_and_begins_anew_after_a_crash() {
         sync(&world),
         Some(SyncView {
             pass: 2,
-            start_lba: 512
+            start_lba: 512,
+            kind: SyncKind::Resync
         })
     );
 }
@@ -101,7 +105,8 @@ fn reports_of_an_older_pass_are_not_believed() {
         sync(&world),
         Some(SyncView {
             pass: 2,
-            start_lba: 0
+            start_lba: 0,
+            kind: SyncKind::Resync
         })
     );
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
@@ -144,7 +149,8 @@ fn mirrors_that_were_left_different_are_not_marked_clean() {
         sync(&world),
         Some(SyncView {
             pass: 2,
-            start_lba: 0
+            start_lba: 0,
+            kind: SyncKind::Resync
         })
     );
 }
@@ -164,5 +170,12 @@ fn a_pass_of_a_removed_lun_is_not_one_of_its_successor() {
     manager.sync_ended(number(0), 1, true);
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
     let start_lba = 0;
-    assert_eq!(sync(&world), Some(SyncView { pass: 2, start_lba }));
+    assert_eq!(
+        sync(&world),
+        Some(SyncView {
+            pass: 2,
+            start_lba,
+            kind: SyncKind::Resync
+        })
+    );
 }
