@@ -32,7 +32,10 @@ fn mirror() -> Arc<LunView> {
             drive: DriveSlot(drive),
             data_offset_sectors: 0,
             in_sync: true,
-            log_sector: 0,
+            log_area: raid::layout::Area {
+                sector: 0,
+                sectors: 0,
+            },
             log_tag: 1,
         })
     };

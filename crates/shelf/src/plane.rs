@@ -7,6 +7,8 @@
 use crate::ids::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
+use raid::layout::Area;
+use raid::log::LogParameters;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,18 +48,13 @@ pub struct PartView {
     pub log: Option<LogView>,
 }
 
-/// The redo log of a part: slots of one size on every member. Record g of the log goes to slot
-/// `g mod slots`.
+/// The redo log of a part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogView {
     /// UUID of the md array.
     pub set_uuid: uuid::Uuid,
-    /// Tells the records of this run from those of former ones.
-    pub epoch: u64,
-    /// Slots of a member.
-    pub slots: u16,
-    /// Sectors of a slot, at most [`crate::target::RECORD_SECTORS`].
-    pub slot_sectors: u16,
+    /// How members divide their log areas, and the epoch, which no other time of being served has had.
+    pub parameters: LogParameters,
 }
 
 /// A pass over the mirrors of a part: reads each range from a member that is in sync and writes it to
@@ -97,8 +94,8 @@ pub struct MemberView {
     pub data_offset_sectors: u64,
     /// Whether it holds everything. A member that does not is written, and never read.
     pub in_sync: bool,
-    /// Sector of the drive where slot 0 of the redo log lies; without meaning when the part has none.
-    pub log_sector: u64,
+    /// Where the redo log lies on the drive; without meaning when the part has none.
+    pub log_area: Area,
     /// What the redo log knows the device by, other than its element; never 0.
     pub log_tag: u32,
 }

@@ -240,6 +240,7 @@ impl Target {
             }
         }
         if let Some(lun) = slot {
+            self.stripes.prepare(&lun.view);
             lun.sync = sync::Job::for_view(&lun.view, lun.sync.take());
             self.has_passes |= lun.sync.is_some();
         }

@@ -251,7 +251,10 @@ impl Lun {
                 drive: *drive,
                 data_offset_sectors: *data_offset_sectors,
                 in_sync: true,
-                log_sector: 0,
+                log_area: raid::layout::Area {
+                    sector: 0,
+                    sectors: 0,
+                },
                 log_tag: 1,
             }),
             Member::Failed { .. } | Member::Missing => None,
