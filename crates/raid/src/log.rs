@@ -207,7 +207,7 @@ mod tests {
             let area = Area { sector: 256, sectors };
             prop_assert!(log.fits(area));
             let sector = log.record_sector(area, group);
-            prop_assert!(sector >= 256 && sector % 8 == 0);
+            prop_assert!(sector >= 256 && sector.is_multiple_of(8));
             prop_assert!(sector + u64::from(log.slot_sectors()) <= 256 + sectors);
         }
     }
