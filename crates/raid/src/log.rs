@@ -39,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 mod codec;
+pub mod recovery;
 
 pub use codec::{
     ENTRIES_MAX, Entry, EntryPlace, HEADER_BYTES, HEADER_SECTORS, Header, HeaderError, Kind,
