@@ -249,6 +249,10 @@ impl Manager {
             lun.is_live = false;
             if detached.mirrors_differ && lun.is_redundant() {
                 lun.is_unsynced = true;
+                lun.unsynced_regions = lun
+                    .bitmap
+                    .as_ref()
+                    .map(|bitmap| bitmap.set().clone().into());
                 lun.sync_from = 0;
             }
         }
@@ -271,7 +275,16 @@ impl Manager {
             return;
         };
         rounds.lun.is_live = false;
-        if !rounds.lun.is_dirty || (rounds.lun.is_unsynced && rounds.lun.sync_from == 0) {
+        if !rounds.lun.is_dirty {
+            return;
+        }
+        rounds.lun.keep_unsynced_bits();
+        if rounds.lun.is_unsynced && rounds.lun.sync_from == 0 {
+            if let Err(reason) = rounds.bitmap() {
+                self.notices.push(format!(
+                    "LUN {number}: more than needed will be synchronised: {reason}"
+                ));
+            }
             return;
         }
         let resync = if rounds.lun.is_unsynced {

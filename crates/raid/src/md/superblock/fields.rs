@@ -175,9 +175,9 @@ impl Superblock {
         self.raw.feature_map.get() & Features::BITMAP.bits() != 0
     }
 
-    /// Takes over from another member of the array whether there is a write-intent bitmap.
-    pub const fn copy_has_bitmap(&mut self, other: &Self) {
-        self.set_feature(Features::BITMAP, other.has_bitmap());
+    /// Says whether the array has a write-intent bitmap. Its place stays.
+    pub const fn set_has_bitmap(&mut self, has: bool) {
+        self.set_feature(Features::BITMAP, has);
     }
 
     /// Where the write-intent bitmap lies and how much room it has: in an array of ours what

@@ -83,6 +83,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
             members: (0..u16::from(members)).map(member).collect(),
             mirrors_unsynced: false,
             sync: None,
+            regions: None,
             log: None,
         }],
         identify: Box::new([0x5a; 512]),
