@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Time between two looks for regions without writes. A bit is cleared at the third look after the last
-/// write: when nothing was written for 60 to 90 seconds.
+/// write began, 60 to 90 seconds later.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Manager {
