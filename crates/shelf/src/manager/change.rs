@@ -106,6 +106,12 @@ impl Manager {
             return Err(error);
         }
         self.plane.advertise(number);
+        let to_sync = self
+            .luns
+            .get(&number)
+            .and_then(super::lun::Lun::sync_extent);
+        self.notices
+            .extend(to_sync.map(|extent| format!("LUN {number}: {extent} are to be synchronised")));
         Ok(())
     }
 

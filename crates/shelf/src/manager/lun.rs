@@ -207,6 +207,18 @@ impl Lun {
         self.is_unsynced && !self.is_sync_stopped && self.can_serve() && present > 1
     }
 
+    /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
+    pub(super) fn sync_extent(&self) -> Option<String> {
+        let map = self.bitmap.as_ref()?.map();
+        let regions = self
+            .unsynced_regions
+            .as_ref()
+            .filter(|_| self.wants_sync())?;
+        let (count, of) = (regions.count(), map.regions());
+        let kib = map.region_sectors() / 2;
+        (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {

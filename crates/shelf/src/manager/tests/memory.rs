@@ -174,6 +174,8 @@ pub(super) struct PlaneLog {
     pub(super) candidates: Option<Arc<RegionSet>>,
     /// Regions that the data path does not give back.
     pub(super) busy_regions: Option<RegionSet>,
+    /// Regions of each LUN that the data path may write now.
+    pub(super) ready: BTreeMap<LunNumber, RegionSet>,
 }
 
 pub(super) struct CheckingPlane {
@@ -301,6 +303,12 @@ impl DataPlane for CheckingPlane {
         }
         log.told.push(Told::Attach(view.lun));
         self.write_data(&view);
+        if let Some(regions) = &view.parts[0].regions
+            && !self.power.lock().unwrap().is_off
+        {
+            let ready = || (*regions.ready).clone();
+            log.ready.entry(view.lun).or_insert_with(ready);
+        }
         log.views.insert(view.lun, view);
         Ok(())
     }
@@ -311,6 +319,7 @@ impl DataPlane for CheckingPlane {
             return Err("the workers hang".to_owned());
         }
         log.told.push(Told::Detach(lun));
+        log.ready.remove(&lun);
         log.views
             .remove(&lun)
             .map(|_| Detached {
@@ -330,14 +339,19 @@ impl DataPlane for CheckingPlane {
         let view = Arc::clone(&log.views[&lun]);
         log.told.push(Told::Regions(lun, regions.clone(), ready));
         if ready && !self.power.lock().unwrap().is_off {
-            self.check_bits(&view, regions.map(RegionIndex));
+            self.check_bits(&view, regions.clone().map(RegionIndex));
+            if let Some(set) = log.ready.get_mut(&lun) {
+                for region in regions.start..regions.end.min(set.regions()) {
+                    set.insert(RegionIndex(region));
+                }
+            }
         }
         Ok(())
     }
 
     fn take_idle_regions(
         &mut self,
-        _lun: LunNumber,
+        lun: LunNumber,
         _part: u8,
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String> {
@@ -346,6 +360,9 @@ impl DataPlane for CheckingPlane {
         let mut idle = (*candidates).clone();
         if let Some(busy) = &log.busy_regions {
             idle.remove_all(busy);
+        }
+        if let Some(set) = log.ready.get_mut(&lun) {
+            set.remove_all(&idle);
         }
         Ok(idle)
     }
