@@ -228,6 +228,33 @@ fn a_bitmap_that_is_not_believed_means_that_everything_may_differ() {
     }
 }
 
+/// The bitmap that replaces one that is not believed has its event count in the first sector and bits in
+/// others: torn between them it was believed, without the bits.
+#[test]
+fn a_bitmap_that_is_replaced_is_not_believed_before_it_is_complete() {
+    let world = World::new(&[63 * MIB; 6]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid10, &[0, 1, 2, 3, 4, 5]);
+    manager.online(number(0)).unwrap();
+    drop(manager);
+    let regions = map(&world).regions();
+    assert!(regions > 2048, "more than fit into the first sector");
+    for index in 0..6 {
+        damage(&world, index, 24, 0);
+    }
+    let writes = world.fork_started().power.lock().unwrap().writes;
+    for k in 0..writes {
+        for tear in TEARS {
+            let torn = world.fork();
+            torn.cut_power_after(k, tear);
+            drop(torn.start());
+            let again = torn.fork_started();
+            let resynced = resynced(&again).unwrap();
+            assert_eq!(resynced.len(), regions as usize, "write {k}, {tear:?}");
+        }
+    }
+}
+
 #[test]
 fn a_bitmap_of_a_version_that_we_cannot_keep_is_left_alone() {
     let (world, mut manager) = online(Level::Raid1, 2, true);
