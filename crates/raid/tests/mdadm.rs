@@ -198,8 +198,8 @@ fn bitmaps_are_read_as_they_were_meant() {
         assert_eq!(field(report, "Daemon"), "5s flush period");
         assert_eq!(field(report, "Bitmap"), bits, "{report}");
     };
-    let report = examine_bitmap(Level::Raid1, 2, 2048, &[0, 13]);
-    check(&report, "64 KB", "14 bits (chunks), 2 dirty (14.3%)");
+    let report = examine_bitmap(Level::Raid1, 2, 2048, &[0, 9]);
+    check(&report, "64 KB", "10 bits (chunks), 2 dirty (20.0%)");
     // 1 TiB members; for RAID 10 the array's sectors count, for RAID 6 a member's.
     let report = examine_bitmap(Level::Raid10, 4, 1 << 31, &[5, 20_000, 32_763]);
     check(&report, "64 MB", "32764 bits (chunks), 3 dirty (0.0%)");

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const SHAPES: [(Level, usize); 2] = [(Level::Raid1, 3), (Level::Raid10, 4)];
 
-/// A world with LUN 0 over drives of 4 MiB, 62 or 124 regions of 64 KiB, online.
+/// A world with LUN 0 over drives of 4 MiB, 58 or 116 regions of 64 KiB, online.
 fn online(level: Level, members: usize, clean: bool) -> (World, Manager) {
     let world = World::new(&vec![4 * MIB; members]);
     let mut manager = world.start();
@@ -68,7 +68,7 @@ fn bits_are_durable_on_every_member_before_the_data_path_is_told() {
         manager.want_regions(number(0), 0, RegionIndex(8));
         assert_eq!(world.power.lock().unwrap().writes, writes, "they are set");
         manager.want_regions(number(0), 0, RegionIndex(56));
-        let last = if level == Level::Raid1 { 61 } else { 63 };
+        let last = if level == Level::Raid1 { 57 } else { 63 };
         assert_eq!(set(&bitmap(&world, 0)).last(), Some(&last));
         // Another LUN, and a part that is not there.
         manager.want_regions(number(1), 0, RegionIndex(0));
