@@ -49,6 +49,7 @@ fn mirror() -> Arc<LunView> {
             members: vec![member(0), member(1)],
             mirrors_unsynced: false,
             sync: None,
+            regions: None,
             log: None,
         }],
         identify: Box::new([0; 512]),

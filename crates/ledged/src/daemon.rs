@@ -11,12 +11,15 @@ use engine::{WorkerOptions, Workers};
 use port::Port;
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 /// How long the worker polls without work before it sleeps. Long enough to bridge the gaps of a busy
 /// initiator, short enough to leave the core to others when there is none.
 const SPIN: Duration = Duration::from_micros(50);
+
+/// How often the administration looks for what is due.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Commands that the worker holds at a time: 16 initiators with a full window each.
 const COMMANDS: u16 = 1024;
@@ -63,6 +66,8 @@ impl Daemon {
                 events::run(&receiver, &workers, &administration);
             })?;
         }
+        let timed = administration.clone();
+        spawn("timer", move || run_timer(&timed))?;
         socket.serve(&administration)?;
         door::ethernet::serve(config, &administration)?;
         Ok(Self {
@@ -99,6 +104,15 @@ impl Daemon {
         self.administration.lock().shutdown();
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
+    }
+}
+
+/// Lets the administration do what is due, once a second. The thread ends with the process.
+fn run_timer(administration: &Administration) {
+    let start = Instant::now();
+    loop {
+        std::thread::sleep(TICK);
+        administration.lock().tick(start.elapsed());
     }
 }
 

@@ -10,6 +10,9 @@
 //!   leaves the LUN as before or as after (the files of the changes say how);
 //! * a redundant LUN is marked dirty durably before it is served, and clean only when its mirrors
 //!   are known to agree: found dirty at start, only after a complete pass over them ([`sync`]);
+//! * the bit of a region is durable on every member before the region is written, and stays while the
+//!   region may differ or a member is missing; a LUN that lacks nobody is not marked clean while a bit
+//!   is set ([`regions`]);
 //! * that a member failed is durable on the survivors before a view without it is attached, so that
 //!   nothing is acknowledged that a restart would look for on the failed member;
 //! * a set that was removed is noted in the store before it is erased, so that a member that was away
@@ -27,6 +30,7 @@ use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 use uuid::Uuid;
 
 mod assemble;
@@ -35,6 +39,7 @@ mod drives;
 mod failure;
 mod lun;
 mod make;
+mod regions;
 mod removal;
 mod rounds;
 mod scan;
@@ -115,6 +120,8 @@ pub struct Manager {
     notices: Vec<String>,
     /// Number of the last pass over mirrors, of whichever LUN.
     last_pass: u64,
+    /// When regions without writes were looked for last, as told to [`Manager::tick`].
+    last_sweep: Option<Duration>,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
 }
@@ -146,6 +153,7 @@ impl Manager {
             new_uuid: parts.new_uuid,
             notices: Vec::new(),
             last_pass: 0,
+            last_sweep: None,
             is_stopping: false,
         };
         match manager.store.removed_sets() {
@@ -184,6 +192,11 @@ impl Manager {
                 )),
             }
         }
+    }
+
+    /// To be called about once a second: does what is due. `uptime` is the time since the start.
+    pub fn tick(&mut self, uptime: Duration) {
+        self.sweep_regions(uptime);
     }
 
     /// A port serves another MTU now.

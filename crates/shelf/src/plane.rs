@@ -9,6 +9,8 @@ use aoe::Shelf;
 use raid::Geometry;
 use raid::layout::Area;
 use raid::log::LogParameters;
+use raid::regions::{RegionMap, RegionSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +45,8 @@ pub struct PartView {
     pub mirrors_unsynced: bool,
     /// A pass over the mirrors that is to be run while the LUN is online.
     pub sync: Option<SyncView>,
+    /// Which of its sectors may be written. `None` for a part without a write-intent bitmap: all.
+    pub regions: Option<RegionsView>,
     /// The redo log of a part with parity. Without one (there is no room for it on members that others
     /// made) an unclean stop can leave parity that does not match.
     pub log: Option<LogView>,
@@ -57,15 +61,27 @@ pub struct LogView {
     pub parameters: LogParameters,
 }
 
+/// The write-intent bitmap of a part, as it was when the view was made. The data path writes no region
+/// before it was told that its bit is durable on every member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RegionsView {
+    /// How the part falls into regions.
+    pub map: RegionMap,
+    /// Regions whose bits are durable.
+    pub ready: Arc<RegionSet>,
+}
+
 /// A pass over the mirrors of a part: reads each range from a member that is in sync and writes it to
 /// those that may differ: all others while mirrors are unsynced (resync), else those that are not in
 /// sync (rebuild).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SyncView {
     /// Tells passes apart: a view with the same number continues the pass that is running.
     pub pass: u64,
     /// Where a new pass begins, in sectors of the part.
     pub start_lba: u64,
+    /// The regions that it concerns, by the map of [`PartView::regions`]; `None` for all.
+    pub regions: Option<Arc<RegionSet>>,
 }
 
 /// How far a pass is.
@@ -123,6 +139,32 @@ pub trait DataPlane: Send {
     /// # Errors
     /// As [`DataPlane::attach`].
     fn detach(&mut self, lun: LunNumber) -> Result<Detached, String>;
+
+    /// Tells every worker that the bits of regions are durable, or, with `ready` false, that they cannot
+    /// be made so: writes that wait for them begin, or are answered with a fault.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn regions_ready(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        regions: Range<u32>,
+        ready: bool,
+    ) -> Result<(), String>;
+
+    /// Takes from the data path those of `candidates` that were not written since two calls ago and that
+    /// no write is under way to. When this returns, a write to one of them waits for
+    /// [`DataPlane::regions_ready`].
+    ///
+    /// # Errors
+    /// As [`DataPlane::attach`]. Then some may have been taken, which does no harm.
+    fn take_idle_regions(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        candidates: Arc<RegionSet>,
+    ) -> Result<RegionSet, String>;
 
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);

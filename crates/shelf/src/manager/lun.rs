@@ -4,13 +4,16 @@ use super::drives::Drives;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LunView, MemberView, PartView, SyncView};
+use crate::plane::{LunView, MemberView, PartView, RegionsView, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
+use raid::bitmap::Bitmap;
 use raid::layout::MetadataPlaces;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
+use raid::regions::RegionSet;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The metadata of a member, as it is on its drive.
@@ -19,6 +22,9 @@ pub(super) struct Metadata {
     pub(super) superblock: Superblock,
     /// Which private slot holds the present record.
     pub(super) slot: usize,
+    /// Whether its drive holds the write-intent bitmap as it is in memory, but for pages that were
+    /// changed since.
+    pub(super) has_bitmap: bool,
 }
 
 impl Metadata {
@@ -102,6 +108,10 @@ pub(super) struct Lun {
     pub(super) is_unsynced: bool,
     /// Unsynced mirrors agree before this sector of the LUN.
     pub(super) sync_from: u64,
+    /// The write-intent bitmap of its members; `None` without redundancy.
+    pub(super) bitmap: Option<Bitmap>,
+    /// The regions in which unsynced mirrors may differ; `None` for all. Their bits are set.
+    pub(super) unsynced_regions: Option<Arc<RegionSet>>,
     /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
     /// the same.
     pub(super) sync_pass: u64,
@@ -197,6 +207,18 @@ impl Lun {
         self.is_unsynced && !self.is_sync_stopped && self.can_serve() && present > 1
     }
 
+    /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
+    pub(super) fn sync_extent(&self) -> Option<String> {
+        let map = self.bitmap.as_ref()?.map();
+        let regions = self
+            .unsynced_regions
+            .as_ref()
+            .filter(|_| self.wants_sync())?;
+        let (count, of) = (regions.count(), map.regions());
+        let kib = map.region_sectors() / 2;
+        (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
@@ -278,6 +300,11 @@ impl Lun {
                 sync: self.wants_sync().then_some(SyncView {
                     pass: self.sync_pass,
                     start_lba: self.sync_from,
+                    regions: self.unsynced_regions.clone(),
+                }),
+                regions: self.bitmap.as_ref().map(|bitmap| RegionsView {
+                    map: *bitmap.map(),
+                    ready: Arc::new(bitmap.set().clone()),
                 }),
                 log: None,
             }],

@@ -2,7 +2,8 @@
 //!
 //! While a LUN is served its superblocks say "dirty from the start", since any write may be in flight
 //! when the power goes. How far a pass is becomes durable when the LUN goes offline in good order, so
-//! that the next pass goes on from there; after a crash it begins anew.
+//! that the next pass goes on from there; after a crash it goes over the regions whose bits are set in
+//! the write-intent bitmap, and those behind it were cleared meanwhile.
 
 use super::{LunNumber, Manager};
 
@@ -33,6 +34,7 @@ impl Manager {
         }
         if complete {
             lun.is_unsynced = false;
+            lun.unsynced_regions = None;
             lun.sync_from = 0;
             self.notices
                 .push(format!("LUN {number}: the mirrors are synchronised"));

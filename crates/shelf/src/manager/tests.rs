@@ -8,6 +8,7 @@ mod linux;
 mod making;
 mod memory;
 mod random;
+mod regions;
 mod returning;
 mod sync;
 mod world;

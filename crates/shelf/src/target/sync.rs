@@ -3,7 +3,9 @@
 //! A pass walks a part from its start to its end in steps of [`STEP_SECTORS`]. A step is a command
 //! like any other: it takes a slot and stands in the order as a write of its range, so that no client
 //! write can fall between its reading and its writing. It reads the range from the member that
-//! clients read, and writes it to those that may differ.
+//! clients read, and writes it to those that may differ. Regions that the pass does not concern are
+//! passed over. A resync concerns only regions whose bits are set in the write-intent bitmap, and a
+//! member that is rebuilt is not in sync by its superblock, so no step has to wait for a bit.
 //!
 //! Invariants:
 //! * what [`Action::SyncReached`] reports is behind every step that is not done;
@@ -17,7 +19,8 @@ use super::stripe::{PieceKind, Wish};
 use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, MemberView, PartView, SyncProgress};
+use crate::plane::{LunView, MemberView, PartView, SyncProgress, SyncView};
+use raid::regions::{RegionMap, RegionSet};
 use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
 
@@ -63,6 +66,14 @@ pub(super) struct Job {
     checkpoint: u64,
     incomplete: bool,
     ended: bool,
+    /// What it concerns, unless that is everything.
+    regions: Option<(RegionMap, Arc<RegionSet>)>,
+}
+
+/// The regions that a pass is told to go over.
+fn concerned(part: &PartView, sync: &SyncView) -> Option<(RegionMap, Arc<RegionSet>)> {
+    let map = part.regions.as_ref()?.map;
+    sync.regions.clone().map(|set| (map, set))
 }
 
 impl Job {
@@ -74,7 +85,7 @@ impl Job {
         let mut part_start = 0;
         for (number, part) in (0u8..).zip(&view.parts) {
             let total = part.geometry.capacity_sectors();
-            if let Some(sync) = part.sync {
+            if let Some(sync) = &part.sync {
                 if let Some(present) = present.filter(|job| job.pass == sync.pass) {
                     return Some(present);
                 }
@@ -89,6 +100,7 @@ impl Job {
                     checkpoint: sync.start_lba,
                     incomplete: false,
                     ended: false,
+                    regions: concerned(part, sync),
                 });
             }
             part_start += total;
@@ -105,6 +117,15 @@ impl Job {
         (self.total / CHECKPOINTS).max(CHECKPOINT_SECTORS_MIN)
     }
 
+    /// Moves on behind what the pass does not concern.
+    fn skip_regions(&mut self) {
+        if self.next < self.total
+            && let Some((map, set)) = &self.regions
+        {
+            self.next = map.next_lba(set, self.next).unwrap_or(self.total);
+        }
+    }
+
     /// The next range that needs work, in sectors of the part; moves on behind it.
     fn take_next(&mut self, part: &PartView) -> Option<(u64, u32)> {
         if part.geometry.parity_count() > 0 {
@@ -112,6 +133,7 @@ impl Job {
         }
         let chunk = u64::from(part.geometry.chunk_sectors()).max(STEP_SECTORS);
         for _ in 0..SKIPS_MAX {
+            self.skip_regions();
             if self.next >= self.total {
                 return None;
             }
@@ -141,6 +163,7 @@ impl Job {
         if !part.mirrors_unsynced && !part.members.iter().any(is_behind) {
             self.next = self.total;
         }
+        self.skip_regions();
         if self.next >= self.total {
             return None;
         }

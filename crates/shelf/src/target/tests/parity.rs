@@ -227,6 +227,7 @@ fn a_resync_makes_parity_match_and_leaves_data_alone() {
         wanted.parts[0].sync = Some(SyncView {
             pass: 3,
             start_lba: 0,
+            regions: None,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted]);
@@ -263,6 +264,7 @@ fn a_rebuild_writes_what_the_member_would_hold() {
         wanted.parts[0].sync = Some(SyncView {
             pass: 4,
             start_lba: 0,
+            regions: None,
         });
         rig.attach(wanted);
         rig.drain();
@@ -288,7 +290,7 @@ proptest! {
     ) {
         let mut wanted = view(0, level, members);
         wanted.parts[0].mirrors_unsynced = unsynced;
-        wanted.parts[0].sync = unsynced.then_some(SyncView { pass: 1, start_lba: 0 });
+        wanted.parts[0].sync = unsynced.then_some(SyncView { pass: 1, start_lba: 0 , regions: None});
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted.clone()]);
         let mut model = vec![0_u8; 512 * 512];

@@ -91,6 +91,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
                 set_uuid: uuid::Uuid::from_u128(5),
                 parameters: LogParameters::for_areas(DATA_OFFSET).unwrap(),
             }),
+            regions: None,
         }],
         identify: Box::new([0x5a; 512]),
         config_string: Vec::new(),

@@ -10,7 +10,11 @@ use raid::Level;
 fn unsynced(level: Level, members: u8, pass: u64, start_lba: u64) -> LunView {
     let mut wanted = view(0, level, members);
     wanted.parts[0].mirrors_unsynced = true;
-    wanted.parts[0].sync = Some(SyncView { pass, start_lba });
+    wanted.parts[0].sync = Some(SyncView {
+        pass,
+        start_lba,
+        regions: None,
+    });
     wanted
 }
 
@@ -18,7 +22,11 @@ fn unsynced(level: Level, members: u8, pass: u64, start_lba: u64) -> LunView {
 fn rebuilding(member: usize, pass: u64) -> LunView {
     let mut wanted = view(0, Level::Raid10, 4);
     wanted.parts[0].members[member].as_mut().unwrap().in_sync = false;
-    wanted.parts[0].sync = Some(SyncView { pass, start_lba: 0 });
+    wanted.parts[0].sync = Some(SyncView {
+        pass,
+        start_lba: 0,
+        regions: None,
+    });
     wanted
 }
 
