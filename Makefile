@@ -53,7 +53,7 @@ deny:
 	$(CARGO) deny check licenses bans sources
 
 fuzz:
-	for target in frames superblock cec; do \
+	for target in frames superblock bitmap cec; do \
 		(cd fuzz && $(CARGO) +nightly fuzz run $$target -- -max_total_time=60) || exit 1; \
 	done
 

@@ -2,9 +2,11 @@
 
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
+use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::LunNumber;
 use shelf::plane::{CounterGroup, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision, Counters, Io};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// To a worker.
@@ -18,6 +20,28 @@ pub enum ToWorker {
     Advertise(LunNumber),
     /// A config change was decided.
     ConfigDone(Box<ConfigChange>, ConfigDecision),
+    /// The bits of regions are durable, or cannot be made so.
+    RegionsReady {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The regions.
+        regions: Range<u32>,
+        /// Whether their bits are durable.
+        ready: bool,
+    },
+    /// Take back regions that are not written, and tell which.
+    TakeIdleRegions {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The regions in question.
+        candidates: Arc<RegionSet>,
+        /// Where to tell.
+        answer: Sender<RegionSet>,
+    },
     /// Tell your counters.
     Report(Sender<WorkerReport>),
     /// End, after what is in flight.
@@ -36,6 +60,15 @@ pub enum FromWorker {
         lun: LunNumber,
         /// What failed.
         io: Io,
+    },
+    /// Writes wait for a group of regions.
+    WantRegions {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The first of the group.
+        group: RegionIndex,
     },
     /// The MTU of an interface changed.
     MtuChanged {

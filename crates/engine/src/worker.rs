@@ -341,6 +341,10 @@ impl Worker {
                         complete,
                     });
                 }
+                Action::WantRegions { lun, part, group } => {
+                    self.unsaid
+                        .push_back(FromWorker::WantRegions { lun, part, group });
+                }
                 Action::ConfigChange(change) => self.forward(change),
                 Action::MemberError { lun, io } => {
                     self.unsaid.push_back(FromWorker::MemberError { lun, io });

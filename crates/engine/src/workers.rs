@@ -3,9 +3,11 @@
 use crate::message::{FromWorker, ToWorker, WorkerReport};
 use crate::wake::Wake;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use raid::regions::RegionSet;
 use shelf::admin::LunNumber;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the workers may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a worker may take to tell its counters.
+/// How long a worker may take to answer a question.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running worker.
@@ -147,6 +149,49 @@ impl DataPlane for Workers {
 
     fn detach(&mut self, lun: LunNumber) -> Result<Detached, String> {
         self.change(lun, &ToWorker::Detach(lun))
+    }
+
+    fn regions_ready(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        regions: Range<u32>,
+        ready: bool,
+    ) -> Result<(), String> {
+        for worker in self.lock().iter() {
+            worker.say(ToWorker::RegionsReady {
+                lun,
+                part,
+                regions: regions.clone(),
+                ready,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn take_idle_regions(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        candidates: Arc<RegionSet>,
+    ) -> Result<RegionSet, String> {
+        let mut idle = (*candidates).clone();
+        for worker in self.lock().iter() {
+            let (answer, receiver) = bounded(1);
+            let candidates = Arc::clone(&candidates);
+            worker.say(ToWorker::TakeIdleRegions {
+                lun,
+                part,
+                candidates,
+                answer,
+            })?;
+            let own = receiver
+                .recv_timeout(REPORT_TIMEOUT)
+                .map_err(|_| "a worker does not answer".to_owned())?;
+            // What another worker writes stays; this one asks for it again when it writes it.
+            idle.retain_all(&own);
+        }
+        Ok(idle)
     }
 
     fn advertise(&mut self, lun: LunNumber) {

@@ -32,7 +32,10 @@ fn mirror() -> Arc<LunView> {
             drive: DriveSlot(drive),
             data_offset_sectors: 0,
             in_sync: true,
-            log_sector: 0,
+            log_area: raid::layout::Area {
+                sector: 0,
+                sectors: 0,
+            },
             log_tag: 1,
         })
     };
@@ -46,6 +49,7 @@ fn mirror() -> Arc<LunView> {
             members: vec![member(0), member(1)],
             mirrors_unsynced: false,
             sync: None,
+            regions: None,
             log: None,
         }],
         identify: Box::new([0; 512]),

@@ -24,6 +24,9 @@ pub(crate) fn run(
                 workers.config_done(&change, decision);
             }
             FromWorker::MemberError { lun, io } => member_error(lun, &io, administration),
+            FromWorker::WantRegions { lun, part, group } => {
+                administration.lock().want_regions(lun, part, group);
+            }
             FromWorker::MtuChanged {
                 interface,
                 mtu_bytes,

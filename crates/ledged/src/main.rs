@@ -4,9 +4,9 @@
 //! opens its doors (control socket and Ethernet console), says that it is ready, and waits for
 //! SIGTERM or SIGINT, upon which it ends with everything durable.
 //!
-//! Threads: the worker (data path); `events` (what the worker reports to the administration);
-//! `control` and one per connection; `cec` and `cec-run`; and the main thread, which waits for
-//! signals. All but the worker meet in one lock around the administration.
+//! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
+//! (what is due once a second); `control` and one per connection; `cec` and `cec-run`; and the main
+//! thread, which waits for signals. All but the worker meet in one lock around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;

@@ -1,11 +1,14 @@
 //! RAID geometry, parity, and the md v1.2 on-disk format.
 //!
 //! [`level`] names the levels, [`geometry`] says where data lies, [`parity`] computes what makes lost
-//! data good, [`layout`] says where metadata lies, [`md`] is the superblock that Linux knows, and
-//! [`record`] what the shelf adds to it; [`log`] is the redo log that closes the write hole. Nothing here reads or writes a disk.
+//! data good, [`layout`] says where metadata lies, [`md`] is the superblock that Linux knows,
+//! [`bitmap`] (of [`regions`]) and [`bad_blocks`] are what it keeps beside it, [`record`] is what the
+//! shelf adds, and [`log`] the redo log that closes the write hole. Nothing here reads or writes a disk.
 #![deny(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
+pub mod bad_blocks;
+pub mod bitmap;
 pub mod geometry;
 pub mod layout;
 pub mod level;
@@ -13,6 +16,7 @@ pub mod log;
 pub mod md;
 pub mod parity;
 pub mod record;
+pub mod regions;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 pub mod stripe;

@@ -39,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 mod codec;
+pub mod recovery;
 
 pub use codec::{
     ENTRIES_MAX, Entry, EntryPlace, HEADER_BYTES, HEADER_SECTORS, Header, HeaderError, Kind,
@@ -207,7 +208,7 @@ mod tests {
             let area = Area { sector: 256, sectors };
             prop_assert!(log.fits(area));
             let sector = log.record_sector(area, group);
-            prop_assert!(sector >= 256 && sector % 8 == 0);
+            prop_assert!(sector >= 256 && sector.is_multiple_of(8));
             prop_assert!(sector + u64::from(log.slot_sectors()) <= 256 + sectors);
         }
     }

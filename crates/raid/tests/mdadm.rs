@@ -5,8 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
 
-use raid::layout::{MemberLayout, SUPERBLOCK_SECTOR};
+use raid::bad_blocks::{BadBlocks, BadRange};
+use raid::bitmap::Bitmap;
+use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Role, Superblock};
+use raid::regions::RegionIndex;
 use raid::{Geometry, Level};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -65,12 +68,23 @@ fn examine(level: Level, members: u8, element: u8, device_sectors: u64, resync: 
     let places = raid::layout::MetadataPlaces::of(layout.data_offset_sectors).unwrap();
     file.write_all_at(&EMPTY_BAD_BLOCK_LOG, places.bad_blocks.sector * 512)
         .unwrap();
+    write_bitmap(file, &geometry, &superblock);
     let bad_blocks = mdadm("--examine-badblocks", image.path());
     assert!(
         bad_blocks.contains("Bad-blocks list is empty"),
         "{bad_blocks}"
     );
     mdadm("--examine", image.path())
+}
+
+/// Writes the bitmap of a redundant set: without one mdadm disregards the feature, and counts its bit
+/// against the checksum.
+fn write_bitmap(file: &File, geometry: &Geometry, superblock: &Superblock) {
+    if let Some(area) = superblock.bitmap_area() {
+        let bitmap = Bitmap::new(SET_UUID, geometry, area.sectors).unwrap();
+        file.write_all_at(&bitmap.page(0), area.sector * 512)
+            .unwrap();
+    }
 }
 
 /// What every report must say.
@@ -107,6 +121,11 @@ fn raid10_members_are_correct_and_pair_as_near_2() {
         assert_eq!(field(&report, "State"), "active");
         assert_eq!(field(&report, "Data Offset"), "6144 sectors");
         assert_eq!(field(&report, "Super Offset"), "8 sectors");
+        assert_eq!(field(&report, "Feature Map"), "0x1");
+        assert_eq!(
+            field(&report, "Internal Bitmap"),
+            "8 sectors from superblock"
+        );
     }
 }
 
@@ -143,4 +162,92 @@ fn the_smallest_and_very_large_devices_are_correct() {
     let report = examine(Level::Raid1, 2, 0, 1 << 34, Resync::Clean);
     check_common(&report, "raid1", 2);
     assert_eq!(field(&report, "Data Offset"), "264192 sectors");
+}
+
+/// What mdadm says of a bitmap with these regions set, for members of this size.
+fn examine_bitmap(level: Level, members: u8, device_sectors: u64, set: &[u32]) -> String {
+    let layout = MemberLayout::new(device_sectors, CHUNK_SECTORS).unwrap();
+    let geometry = Geometry::new(level, members, CHUNK_SECTORS, layout.data_sectors).unwrap();
+    let places = MetadataPlaces::of(layout.data_offset_sectors).unwrap();
+    let mut bitmap = Bitmap::new(SET_UUID, &geometry, places.bitmap.sectors).unwrap();
+    bitmap.set_events(6);
+    bitmap.set_events_cleared(4);
+    for region in set {
+        bitmap.insert(RegionIndex(*region));
+    }
+    // mdadm takes a plain file for the bitmap itself.
+    let image = tempfile::NamedTempFile::new().unwrap();
+    for page in 0..bitmap.pages() {
+        let file: &File = image.as_file();
+        file.write_all_at(&bitmap.page(page), page as u64 * 4096)
+            .unwrap();
+    }
+    mdadm("--examine-bitmap", image.path())
+}
+
+#[test]
+fn bitmaps_are_read_as_they_were_meant() {
+    let check = |report: &str, chunk: &str, bits: &str| {
+        assert_eq!(field(report, "Magic"), "6d746962");
+        assert_eq!(field(report, "Version"), "4");
+        assert_eq!(field(report, "UUID"), "3c5ed4a1:0b6f4b8e:9a557d21:c0decafe");
+        assert_eq!(field(report, "Events"), "6");
+        assert_eq!(field(report, "Events Cleared"), "4");
+        assert_eq!(field(report, "State"), "OK");
+        assert_eq!(field(report, "Chunksize"), chunk);
+        assert_eq!(field(report, "Daemon"), "5s flush period");
+        assert_eq!(field(report, "Bitmap"), bits, "{report}");
+    };
+    let report = examine_bitmap(Level::Raid1, 2, 2048, &[0, 9]);
+    check(&report, "64 KB", "10 bits (chunks), 2 dirty (20.0%)");
+    // 1 TiB members; for RAID 10 the array's sectors count, for RAID 6 a member's.
+    let report = examine_bitmap(Level::Raid10, 4, 1 << 31, &[5, 20_000, 32_763]);
+    check(&report, "64 MB", "32764 bits (chunks), 3 dirty (0.0%)");
+    let report = examine_bitmap(Level::Raid6, 6, 1 << 31, &[16_381]);
+    check(&report, "64 MB", "16382 bits (chunks), 1 dirty (0.0%)");
+}
+
+#[test]
+fn bad_blocks_are_listed() {
+    let layout = MemberLayout::new(1 << 18, CHUNK_SECTORS).unwrap();
+    let geometry = Geometry::new(Level::Raid1, 2, CHUNK_SECTORS, layout.data_sectors).unwrap();
+    let mut superblock = Superblock::new(&NewMember {
+        set_uuid: SET_UUID,
+        device_uuid: Uuid::from_u128(1),
+        name: "1:0",
+        created_unix_seconds: 1_700_000_000,
+        geometry: &geometry,
+        layout,
+        element: 0,
+        resync: Resync::Clean,
+    });
+    superblock.set_has_bad_blocks(true);
+    let mut bad = BadBlocks::default();
+    for (sector, sectors) in [(9000, 8), (20_000, 600)] {
+        bad.add(BadRange { sector, sectors }).unwrap();
+    }
+    let (area, shift) = superblock.bad_blocks_area().unwrap();
+    assert_eq!(shift, 0);
+    let image = tempfile::NamedTempFile::new().unwrap();
+    let file: &File = image.as_file();
+    file.set_len((1 << 18) * 512).unwrap();
+    file.write_all_at(&superblock.encode(), SUPERBLOCK_SECTOR * 512)
+        .unwrap();
+    file.write_all_at(&bad.encode(), area.sector * 512).unwrap();
+    write_bitmap(file, &geometry, &superblock);
+    let report = mdadm("--examine-badblocks", image.path());
+    for line in [
+        "9000 for 8 sectors",
+        "20000 for 512 sectors",
+        "20512 for 88 sectors",
+    ] {
+        assert!(report.contains(line), "no {line:?} in:\n{report}");
+    }
+    let report = mdadm("--examine", image.path());
+    assert!(field(&report, "Checksum").ends_with("- correct"));
+    assert_eq!(field(&report, "Feature Map"), "0x9");
+    assert!(
+        field(&report, "Bad Block Log").ends_with("bad blocks present."),
+        "{report}"
+    );
 }

@@ -10,6 +10,9 @@
 //!   leaves the LUN as before or as after (the files of the changes say how);
 //! * a redundant LUN is marked dirty durably before it is served, and clean only when its mirrors
 //!   are known to agree: found dirty at start, only after a complete pass over them ([`sync`]);
+//! * the bit of a region is durable on every member before the region is written, and stays while the
+//!   region may differ or a member is missing; a LUN that lacks nobody is not marked clean while a bit
+//!   is set ([`regions`]);
 //! * that a member failed is durable on the survivors before a view without it is attached, so that
 //!   nothing is acknowledged that a restart would look for on the failed member;
 //! * a set that was removed is noted in the store before it is erased, so that a member that was away
@@ -39,6 +42,7 @@ mod join;
 mod lun;
 mod make;
 mod members;
+mod regions;
 mod removal;
 mod rounds;
 mod scan;
@@ -126,6 +130,8 @@ pub struct Manager {
     notices: Vec<String>,
     /// Number of the last pass over mirrors, of whichever LUN.
     last_pass: u64,
+    /// When regions without writes were looked for last, as told to [`Manager::tick`].
+    last_sweep: Option<Duration>,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
     /// By slot.
@@ -165,6 +171,7 @@ impl Manager {
             new_uuid: parts.new_uuid,
             notices: Vec::new(),
             last_pass: 0,
+            last_sweep: None,
             is_stopping: false,
             spares: Vec::new(),
             unhealed: BTreeSet::new(),
@@ -179,15 +186,6 @@ impl Manager {
         }
         manager.assemble();
         manager
-    }
-
-    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, begins scrubs. To be
-    /// called every few seconds, with the time since the start.
-    pub fn tick(&mut self, now: Duration) {
-        self.is_grace_over |= now >= LATE_GRACE;
-        self.check_spares(now);
-        self.heal();
-        self.begin_due_scrub();
     }
 
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
@@ -216,6 +214,15 @@ impl Manager {
                 )),
             }
         }
+    }
+
+    /// To be called about once a second: does what is due. `uptime` is the time since the start.
+    pub fn tick(&mut self, uptime: Duration) {
+        self.is_grace_over |= uptime >= LATE_GRACE;
+        self.sweep_regions(uptime);
+        self.check_spares(uptime);
+        self.heal();
+        self.begin_due_scrub();
     }
 
     /// A port serves another MTU now.

@@ -7,6 +7,10 @@
 use crate::ids::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
+use raid::layout::Area;
+use raid::log::LogParameters;
+use raid::regions::{RegionMap, RegionSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,29 +45,36 @@ pub struct PartView {
     pub mirrors_unsynced: bool,
     /// A pass over the mirrors that is to be run while the LUN is online.
     pub sync: Option<SyncView>,
+    /// Which of its sectors may be written. `None` for a part without a write-intent bitmap: all.
+    pub regions: Option<RegionsView>,
     /// The redo log of a part with parity. Without one (there is no room for it on members that others
     /// made) an unclean stop can leave parity that does not match.
     pub log: Option<LogView>,
 }
 
-/// The redo log of a part: slots of one size on every member. Record g of the log goes to slot
-/// `g mod slots`.
+/// The redo log of a part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogView {
     /// UUID of the md array.
     pub set_uuid: uuid::Uuid,
-    /// Tells the records of this run from those of former ones.
-    pub epoch: u64,
-    /// Slots of a member.
-    pub slots: u16,
-    /// Sectors of a slot, at most [`crate::target::RECORD_SECTORS`].
-    pub slot_sectors: u16,
+    /// How members divide their log areas, and the epoch, which no other time of being served has had.
+    pub parameters: LogParameters,
+}
+
+/// The write-intent bitmap of a part, as it was when the view was made. The data path writes no region
+/// before it was told that its bit is durable on every member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RegionsView {
+    /// How the part falls into regions.
+    pub map: RegionMap,
+    /// Regions whose bits are durable.
+    pub ready: Arc<RegionSet>,
 }
 
 /// A pass over the mirrors of a part: reads each range from a member that is in sync and writes it to
 /// those that may differ: all others while mirrors are unsynced (resync), else those that are not in
 /// sync (rebuild).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SyncView {
     /// Tells passes apart: a view with the same number continues the pass that is running.
     pub pass: u64,
@@ -71,6 +82,8 @@ pub struct SyncView {
     pub start_lba: u64,
     /// What it does.
     pub kind: SyncKind,
+    /// The regions that it concerns, by the map of [`PartView::regions`]; `None` for all.
+    pub regions: Option<Arc<RegionSet>>,
 }
 
 /// What a pass does.
@@ -111,8 +124,8 @@ pub struct MemberView {
     pub data_offset_sectors: u64,
     /// Whether it holds everything. A member that does not is written, and never read.
     pub in_sync: bool,
-    /// Sector of the drive where slot 0 of the redo log lies; without meaning when the part has none.
-    pub log_sector: u64,
+    /// Where the redo log lies on the drive; without meaning when the part has none.
+    pub log_area: Area,
     /// What the redo log knows the device by, other than its element; never 0.
     pub log_tag: u32,
 }
@@ -140,6 +153,32 @@ pub trait DataPlane: Send {
     /// # Errors
     /// As [`DataPlane::attach`].
     fn detach(&mut self, lun: LunNumber) -> Result<Detached, String>;
+
+    /// Tells every worker that the bits of regions are durable, or, with `ready` false, that they cannot
+    /// be made so: writes that wait for them begin, or are answered with a fault.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn regions_ready(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        regions: Range<u32>,
+        ready: bool,
+    ) -> Result<(), String>;
+
+    /// Takes from the data path those of `candidates` that were not written since two calls ago and that
+    /// no write is under way to. When this returns, a write to one of them waits for
+    /// [`DataPlane::regions_ready`].
+    ///
+    /// # Errors
+    /// As [`DataPlane::attach`]. Then some may have been taken, which does no harm.
+    fn take_idle_regions(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        candidates: Arc<RegionSet>,
+    ) -> Result<RegionSet, String>;
 
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);

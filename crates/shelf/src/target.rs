@@ -11,7 +11,9 @@
 //! * a write that a member failed is answered with success only after the administration has recorded
 //!   the failure durably on the survivors;
 //! * overlapping commands run in arrival order, one at a time;
-//! * every admitted command is answered exactly once;
+//! * no sector is written before the bit of its region is durable in the write-intent bitmap;
+//! * every admitted command is answered exactly once, but writes that could not begin before their LUN
+//!   went offline: of those nothing is done, and the initiator sends them again;
 //! * bounded memory: nothing is allocated for a frame after [`Target::new`], but the string of a config
 //!   change, and of those the surroundings let only a few wait.
 //!
@@ -21,6 +23,7 @@ mod action;
 mod admit;
 mod counters;
 mod memory;
+mod regions;
 mod reply;
 mod run;
 mod stripe;
@@ -70,6 +73,8 @@ enum State {
     Running,
     /// A member failed; the next view decides.
     AwaitingView,
+    /// A write to a region whose bit is not durable.
+    AwaitingRegion,
     /// Answered; the frame is not sent yet.
     Replying,
 }
@@ -158,6 +163,8 @@ struct Lun {
     mirrors_differ: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
+    /// For each part which regions may be written.
+    regions: Vec<Option<regions::RegionTable>>,
 }
 
 /// The data path of one worker.
@@ -228,6 +235,7 @@ impl Target {
                     detaching: false,
                     mirrors_differ: false,
                     sync: None,
+                    regions: Vec::new(),
                 });
             }
             Some(lun) => {
@@ -240,6 +248,8 @@ impl Target {
             }
         }
         if let Some(lun) = slot {
+            self.stripes.prepare(&lun.view);
+            regions::follow(&mut lun.regions, &lun.view);
             lun.sync = sync::Job::for_view(&lun.view, lun.sync.take());
             self.has_passes |= lun.sync.is_some();
         }
@@ -277,8 +287,10 @@ impl Target {
         self.settle(number, out);
     }
 
-    /// Commands that met a member failure go on under the present view.
+    /// Commands that met a member failure go on under the present view, and those that wait for regions
+    /// look whether it has them.
     fn replan_waiting(&mut self, number: LunNumber, out: &mut Vec<Action>) {
+        self.wake_region_waits(number);
         for index in 0..self.commands.len() {
             let command = &self.commands[index];
             if command.lun == number && command.state == State::AwaitingView {

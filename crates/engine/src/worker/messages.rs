@@ -33,6 +33,26 @@ impl Worker {
                     self.target
                         .config_done(&change, decision, &mut self.actions);
                 }
+                ToWorker::RegionsReady {
+                    lun,
+                    part,
+                    regions,
+                    ready,
+                } => {
+                    let actions = &mut self.actions;
+                    self.target
+                        .regions_ready(lun, part, regions, ready, actions);
+                }
+                ToWorker::TakeIdleRegions {
+                    lun,
+                    part,
+                    candidates,
+                    answer,
+                } => {
+                    // Nobody listens when the administration has given up waiting: then they are asked
+                    // for again.
+                    drop(answer.try_send(self.target.take_idle_regions(lun, part, &candidates)));
+                }
                 ToWorker::Report(sender) => drop(sender.try_send(self.report())),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
             }

@@ -191,7 +191,7 @@ proptest! {
         let tags: Vec<u32> = (1..=u32::from(members)).collect();
         let identity = RecordIdentity { tags: &tags, ..identity() };
         let bytes = writer.finish(&mut buffer, &identity);
-        prop_assert!(bytes <= buffer.len() && bytes % 4096 == 0);
+        prop_assert!(bytes <= buffer.len() && bytes.is_multiple_of(4096));
         let header = Header::decode(block(&buffer)).unwrap();
         prop_assert_eq!(header.entries().count(), written.len());
         for (entry, (place, is_redo, content)) in header.entries().zip(&written) {

@@ -6,6 +6,8 @@
 //! * with 128 roles all that counts lies in the first 512 bytes, so that a write of the superblock
 //!   is as atomic as a sector is;
 //! * the table has a role for every member of the array, whatever was read;
+//! * a redundant array that we make has a write-intent bitmap, in the place that [`crate::layout`] has
+//!   for it; where others put theirs, it stays;
 //! * fields that we have no use for survive decoding and encoding.
 
 use super::raw::{self, BLOCK_BYTES, DEVICES_MAX, Features, HEADER_BYTES, RawSuperblock};
@@ -221,6 +223,9 @@ impl Superblock {
         raw.dev_number = U32::new(u32::from(role));
         raw.device_uuid = member.device_uuid.into_bytes();
         set_bad_blocks_place(&mut raw, &places);
+        if geometry.level().is_redundant() {
+            set_bitmap_place(&mut raw, &places);
+        }
         raw.utime = raw.ctime;
         let mut superblock = Self {
             raw,
@@ -307,6 +312,13 @@ fn set_bad_blocks_place(raw: &mut RawSuperblock, places: &MetadataPlaces) {
     raw.bad_blocks_offset = I32::new(i32::try_from(offset).expect("below 4096"));
     raw.bad_blocks_sectors =
         U16::new(u16::try_from(places.bad_blocks.sectors).expect("one 4 KiB block"));
+}
+
+/// Says that there is a write-intent bitmap, in its place.
+fn set_bitmap_place(raw: &mut RawSuperblock, places: &MetadataPlaces) {
+    let offset = places.bitmap.sector - SUPERBLOCK_SECTOR;
+    raw.bitmap_offset = I32::new(i32::try_from(offset).expect("below 4096"));
+    raw.feature_map = U32::new(raw.feature_map.get() | Features::BITMAP.bits());
 }
 
 #[cfg(test)]

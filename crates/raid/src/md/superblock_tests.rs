@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::geometry::CHUNK_SECTORS_DEFAULT;
+use crate::layout::Area;
 use proptest::prelude::*;
 
 fn geometry() -> Geometry {
@@ -64,7 +65,7 @@ fn bytes_lie_where_md_has_them() {
     let u32_at = |at: usize| u32::from_le_bytes(block[at..at + 4].try_into().unwrap());
     assert_eq!(u32_at(0), 0xa92b_4efc);
     assert_eq!(u32_at(4), 1);
-    assert_eq!(u32_at(8), 0, "no feature");
+    assert_eq!((u32_at(8), u32_at(96)), (1, 8), "a bitmap at sector 16");
     assert_eq!(
         block[16..32],
         Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff).into_bytes()
@@ -86,6 +87,47 @@ fn bytes_lie_where_md_has_them() {
         block[512..].iter().all(|&byte| byte == 0),
         "all that counts is in one sector"
     );
+}
+
+#[test]
+fn areas_of_others_are_found_where_they_can_be() {
+    let read = |change: &dyn Fn(&mut [u8; BLOCK_BYTES])| {
+        Superblock::decode(&patched(|block| change(block))).unwrap()
+    };
+    let area = |sector, sectors| Some(Area { sector, sectors });
+    let ours = read(&|_| {});
+    assert_eq!(ours.bitmap_area(), area(16, 256));
+    assert_eq!(ours.bad_blocks_area().map(|(area, _)| area), area(272, 8));
+    let without = read(&|b| b[8] = 0);
+    assert_eq!((without.has_bitmap(), without.bitmap_area()), (false, None));
+    let at = |offset: i32| {
+        move |b: &mut [u8; BLOCK_BYTES]| {
+            b[96..100].copy_from_slice(&offset.to_le_bytes());
+        }
+    };
+    assert_eq!(read(&at(16)).bitmap_area(), area(24, 248), "up to the log");
+    assert_eq!(read(&at(5000)).bitmap_area(), area(5008, 1025));
+    assert_eq!(read(&at(6000)).bitmap_area(), area(6008, 6144 - 6008));
+    for offset in [0, 7, -8, 6136, i32::MAX, i32::MIN] {
+        assert_eq!(read(&at(offset)).bitmap_area(), None, "{offset}");
+    }
+    for (sectors, found) in [(0, false), (1, true), (8, true), (9, false)] {
+        let superblock = read(&|b| b[186] = sectors);
+        assert_eq!(superblock.bad_blocks_area().is_some(), found, "{sectors}");
+    }
+}
+
+#[test]
+fn features_come_and_go() {
+    let mut made = superblock(0);
+    made.set_has_bad_blocks(true);
+    assert_eq!((made.feature_bits(), made.has_bad_blocks()), (9, true));
+    made.set_has_bad_blocks(false);
+    assert_eq!(made.feature_bits(), 1);
+    made.set_has_bitmap(false);
+    assert_eq!((made.feature_bits(), made.bitmap_area()), (0, None));
+    made.set_has_bitmap(true);
+    assert!(made.bitmap_area().is_some());
 }
 
 #[test]
@@ -138,7 +180,7 @@ fn arrays_that_we_do_not_serve_are_named() {
             .geometry()
             .unwrap_err()
     };
-    assert_eq!(geometry(&|b| b[8] = 1), U::Features(1));
+    assert_eq!(geometry(&|b| b[8] = 3), U::Features(2));
     assert_eq!(geometry(&|b| b[11] = 0x80), U::Features(0x8000_0000));
     assert_eq!(
         geometry(&|b| b[72] = 6),

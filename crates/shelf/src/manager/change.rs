@@ -106,6 +106,12 @@ impl Manager {
             return Err(error);
         }
         self.plane.advertise(number);
+        let to_sync = self
+            .luns
+            .get(&number)
+            .and_then(super::lun::Lun::sync_extent);
+        self.notices
+            .extend(to_sync.map(|extent| format!("LUN {number}: {extent} are to be synchronised")));
         Ok(())
     }
 
@@ -249,6 +255,10 @@ impl Manager {
             lun.is_live = false;
             if detached.mirrors_differ && lun.is_redundant() {
                 lun.is_unsynced = true;
+                lun.unsynced_regions = lun
+                    .bitmap
+                    .as_ref()
+                    .map(|bitmap| bitmap.set().clone().into());
                 lun.sync_from = 0;
             }
         }
@@ -271,7 +281,16 @@ impl Manager {
             return;
         };
         rounds.lun.is_live = false;
-        if !rounds.lun.is_dirty || (rounds.lun.is_unsynced && rounds.lun.sync_from == 0) {
+        if !rounds.lun.is_dirty {
+            return;
+        }
+        rounds.lun.keep_unsynced_bits();
+        if rounds.lun.is_unsynced && rounds.lun.sync_from == 0 {
+            if let Err(reason) = rounds.bitmap() {
+                self.notices.push(format!(
+                    "LUN {number}: more than needed will be synchronised: {reason}"
+                ));
+            }
             return;
         }
         let resync = if rounds.lun.is_unsynced {

@@ -8,11 +8,11 @@
 use super::drives::Drives;
 use super::lun::{Member, Metadata};
 use super::removal::erase_drive;
-use super::rounds::Rounds;
+use super::rounds::{Rounds, reasons};
 use crate::admin::DriveSlot;
 use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
-use raid::md::{EMPTY_BAD_BLOCK_LOG, Features, JoiningDevice, Role, Superblock};
+use raid::md::{EMPTY_BAD_BLOCK_LOG, JoiningDevice, Role, Superblock};
 use raid::record::{Record, SLOT_BYTES, encode, read_slots, read_spare_slots};
 use uuid::Uuid;
 
@@ -96,6 +96,7 @@ impl Rounds<'_> {
                 data_offset_sectors: joining.layout.data_offset_sectors,
                 metadata: Box::new(metadata),
                 done_lba: 0,
+                lacks: None,
             },
         );
         if template.role(dev_number) == Role::Faulty {
@@ -150,9 +151,6 @@ impl Rounds<'_> {
         }
         let log = places.bad_blocks.sector;
         self.drives.write(drive, log, &EMPTY_BAD_BLOCK_LOG)?;
-        if superblock.feature_bits() & Features::BITMAP.bits() != 0 {
-            self.copy_bitmap(drive, &places)?;
-        }
         let record = Record {
             element,
             ..self.lun.record.clone()
@@ -161,29 +159,23 @@ impl Rounds<'_> {
             .map_err(|error| error.to_string())?;
         self.drives
             .write(drive, places.slots[slot].sector, &bytes)?;
-        Ok(Metadata { superblock, slot })
+        Ok(Metadata {
+            superblock,
+            slot,
+            has_bitmap: false,
+        })
     }
 
-    /// Gives a new member the write-intent bitmap of a present one: its superblock says that it has one.
-    fn copy_bitmap(&mut self, drive: DriveSlot, to: &MetadataPlaces) -> Result<(), String> {
-        let mut whole = self.lun.members.iter().filter(|member| member.is_normal());
-        let Some((source, metadata)) = whole.find_map(|m| Some((m.drive()?, m.metadata()?))) else {
-            return Err("no member has a bitmap".to_owned());
-        };
-        let from = Metadata::places(&metadata.superblock).bitmap;
-        let sectors = from.sectors.min(to.bitmap.sectors);
-        let mut block = [0; BLOCK_BYTES];
-        for sector in (0..sectors).step_by(BLOCK_BYTES / 512) {
-            self.drives.read(source, from.sector + sector, &mut block)?;
-            self.drives
-                .write(drive, to.bitmap.sector + sector, &block)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the superblock of the member that joins, one event ahead of the others.
+    /// Writes the superblock of the member that joins, one event ahead of the others; before it, to
+    /// all, the bitmap that is good for that.
     fn join_first(&mut self, index: usize) -> Result<(), String> {
         let resync = self.present_resync();
+        self.lun.events += 1;
+        let failures = self.write_bitmap_for_events();
+        self.lun.events -= 1;
+        if !failures.is_empty() {
+            return Err(reasons(&failures));
+        }
         let (active, events) = (self.lun.active_devices(), self.lun.events + 1);
         let Some((drive, metadata)) = self.lun.members[index].metadata_mut() else {
             unreachable!("it was just put there")

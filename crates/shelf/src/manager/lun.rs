@@ -4,14 +4,17 @@ use super::drives::Drives;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncView};
+use crate::plane::{LunView, MemberView, PartView, RegionsView, SyncKind, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
+use raid::bitmap::Bitmap;
 use raid::geometry::is_striped;
 use raid::layout::MetadataPlaces;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
+use raid::regions::{RegionIndex, RegionSet};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The metadata of a member, as it is on its drive.
@@ -20,6 +23,9 @@ pub(super) struct Metadata {
     pub(super) superblock: Superblock,
     /// Which private slot holds the present record.
     pub(super) slot: usize,
+    /// Whether its drive holds the write-intent bitmap as it is in memory, but for pages that were
+    /// changed since.
+    pub(super) has_bitmap: bool,
 }
 
 impl Metadata {
@@ -56,6 +62,8 @@ pub(super) enum Member {
         metadata: Box<Metadata>,
         /// Sector of the LUN before which it holds everything.
         done_lba: u64,
+        /// The regions in which it lacks something, if that is known; `None` for all.
+        lacks: Option<Arc<RegionSet>>,
     },
     /// Its drive is there, but failed, or missed changes.
     Failed { drive: DriveSlot },
@@ -138,6 +146,10 @@ pub(super) struct Lun {
     pub(super) is_unsynced: bool,
     /// Unsynced mirrors agree before this sector of the LUN.
     pub(super) sync_from: u64,
+    /// The write-intent bitmap of its members; `None` without redundancy.
+    pub(super) bitmap: Option<Bitmap>,
+    /// The regions in which unsynced mirrors may differ; `None` for all. Their bits are set.
+    pub(super) unsynced_regions: Option<Arc<RegionSet>>,
     /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
     /// the same.
     pub(super) sync_pass: u64,
@@ -269,7 +281,52 @@ impl Lun {
             pass: self.sync_pass,
             start_lba,
             kind,
+            regions: match kind {
+                SyncKind::Resync => self.regions_to_sync(),
+                SyncKind::Check => None,
+            },
         })
+    }
+
+    /// The regions that a resync or rebuild is to go over; `None` for all.
+    fn regions_to_sync(&self) -> Option<Arc<RegionSet>> {
+        let map = self.bitmap.as_ref()?.map();
+        if !self.is_rebuilding() {
+            return self.unsynced_regions.clone();
+        }
+        let mut wanted = match (self.is_unsynced, &self.unsynced_regions) {
+            (false, _) => RegionSet::empty(map.regions()),
+            (true, Some(regions)) => (**regions).clone(),
+            (true, None) => return None,
+        };
+        for member in &self.members {
+            let Member::Rebuilding {
+                done_lba, lacks, ..
+            } = member
+            else {
+                continue;
+            };
+            let is_lacked = |region| lacks.as_ref().is_none_or(|lacks| lacks.contains(region));
+            let behind = (0..map.regions())
+                .map(RegionIndex)
+                .filter(|region| map.end_lba(*region) > *done_lba && is_lacked(*region));
+            for region in behind {
+                wanted.insert(region);
+            }
+        }
+        Some(Arc::new(wanted))
+    }
+
+    /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
+    pub(super) fn sync_extent(&self) -> Option<String> {
+        let map = self.bitmap.as_ref()?.map();
+        let regions = self
+            .unsynced_regions
+            .as_ref()
+            .filter(|_| self.is_unsynced && !self.is_rebuilding() && self.sync_start().is_some())?;
+        let (count, of) = (regions.count(), map.regions());
+        let kib = map.region_sectors() / 2;
+        (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
     }
 
     fn state(&self) -> RaidState {
@@ -338,7 +395,10 @@ impl Lun {
                 drive: *drive,
                 data_offset_sectors: *data_offset_sectors,
                 in_sync: member.is_normal(),
-                log_sector: 0,
+                log_area: raid::layout::Area {
+                    sector: 0,
+                    sectors: 0,
+                },
                 log_tag: 1,
             }),
             Member::Failed { .. } | Member::Missing => None,
@@ -360,6 +420,10 @@ impl Lun {
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
                 sync: self.pass(),
+                regions: self.bitmap.as_ref().map(|bitmap| RegionsView {
+                    map: *bitmap.map(),
+                    ready: Arc::new(bitmap.set().clone()),
+                }),
                 log: None,
             }],
             identify: Box::new(identify.build()),

@@ -12,12 +12,14 @@ use super::rounds::reasons;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
+use raid::bitmap::Bitmap;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, is_striped, member_count_rule};
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
 use raid::record::{Record, RecordState, ScrubRecord};
+use raid::regions::RegionSet;
 use raid::{Geometry, Level};
 use uuid::Uuid;
 
@@ -54,6 +56,12 @@ impl Manager {
         let geometry = Geometry::new(level, members, chunk, member_sectors)
             .map_err(|error| refused_geometry(&error, request))?;
         let lun = self.new_lun(request, shelf, geometry, &fits);
+        if lun.is_redundant() && lun.bitmap.is_none() {
+            return Err(AdminError::Io(format!(
+                "LUN {} cannot be made: its members are too large for a write-intent bitmap",
+                request.lun
+            )));
+        }
         if lun.is_recorded() {
             self.write_new(lun)?;
         } else {
@@ -145,6 +153,7 @@ impl Manager {
                 Box::new(Metadata {
                     superblock,
                     slot: 1,
+                    has_bitmap: false,
                 })
             });
             members[usize::from(fit.element)] = Member::Normal {
@@ -153,6 +162,7 @@ impl Manager {
                 metadata,
             };
         }
+        let bitmap = new_bitmap(set_uuid, &geometry, fits, is_unsynced);
         let record = Record {
             state: RecordState::Making,
             shelf: shelf.0,
@@ -184,6 +194,8 @@ impl Manager {
             is_dirty: is_unsynced,
             is_unsynced,
             sync_from: 0,
+            unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
+            bitmap,
             sync_pass: 0,
             scrub_counted: 0,
             is_sync_stopped: false,
@@ -247,6 +259,9 @@ impl Manager {
         rounds.lun.events = 1;
         let mut failures = rounds.write_records(1, &record);
         if failures.is_empty() {
+            failures = rounds.write_bitmap_for_events();
+        }
+        if failures.is_empty() {
             let resync = rounds.present_resync();
             failures = rounds.write_superblocks(resync);
         }
@@ -287,6 +302,29 @@ impl Manager {
         self.forget(number);
         Err(AdminError::Io(text))
     }
+}
+
+/// The write-intent bitmap of a redundant RAID; all bits are set if its mirrors may differ. `None` when
+/// there is no room for one.
+fn new_bitmap(
+    set_uuid: Uuid,
+    geometry: &Geometry,
+    fits: &[Fit],
+    is_unsynced: bool,
+) -> Option<Bitmap> {
+    if !geometry.level().is_redundant() {
+        return None;
+    }
+    let room_sectors = fits
+        .iter()
+        .filter_map(|fit| MetadataPlaces::of(fit.layout.data_offset_sectors))
+        .map(|places| places.bitmap.sectors)
+        .min()?;
+    let mut bitmap = Bitmap::new(set_uuid, geometry, room_sectors)?;
+    if is_unsynced {
+        bitmap.replace(&RegionSet::full(bitmap.map().regions()));
+    }
+    Some(bitmap)
 }
 
 /// Whether a drive can be a member, and how it is divided.

@@ -5,6 +5,8 @@
 //!   is done as soon as one member has it.
 //! * A *superblock round* writes the members' roles and the dirty mark with a higher event count.
 //!   The freshest superblock counts.
+//! * Before the superblocks the write-intent bitmap is written, with an event count that is not behind
+//!   theirs: else it would be stale ([`super::regions`]).
 //! * A kernel takes a member that is one event behind the freshest for as good as that. So a change
 //!   that leaves a member out ends only when the others are two events ahead of it; in steps of one,
 //!   so that a crash leaves none of the others behind.
@@ -116,12 +118,16 @@ impl Rounds<'_> {
         self.lun.is_dirty |= resync != Resync::Clean;
         loop {
             self.lun.events += 1;
-            let failures = self.write_superblocks(resync);
+            let mut failures = self.write_bitmap_for_events();
+            if failures.is_empty() {
+                failures = self.write_superblocks(resync);
+            }
             if failures.is_empty() && self.lun.events < self.lun.events_ahead {
                 continue;
             }
             if failures.is_empty() {
                 self.lun.is_dirty = resync != Resync::Clean;
+                self.note_events_cleared();
                 return Ok(());
             }
             if !self.can_lose(&failures) {
@@ -149,6 +155,7 @@ impl Rounds<'_> {
             superblock.set_active_devices(&active);
             superblock.set_recovery(recovery);
             superblock.set_name(&name);
+            superblock.set_has_bitmap(lun.bitmap.is_some());
             superblock.set_resync(resync);
             superblock.set_events(lun.events, self.now_unix_seconds);
             let block = superblock.encode();
@@ -201,7 +208,7 @@ impl Rounds<'_> {
     }
 
     /// Whether the LUN can serve without the members that failed.
-    fn can_lose(&self, failures: &Failures) -> bool {
+    pub(super) fn can_lose(&self, failures: &Failures) -> bool {
         let lost: Vec<u8> = failures.iter().map(|(element, _)| *element).collect();
         self.lun.is_redundant() && self.lun.can_serve_without(&lost)
     }
@@ -231,13 +238,22 @@ impl Rounds<'_> {
     /// Brings members that missed the last superblock round up to the freshest, so that another
     /// interruption does not leave them two rounds behind.
     pub(super) fn level_superblocks(&mut self, freshest: &Superblock) -> Result<(), String> {
+        let is_behind = |member: &mut Member| {
+            member
+                .metadata_mut()
+                .is_some_and(|(_, metadata)| metadata.superblock.events() != freshest.events())
+        };
         let mut failures = Vec::new();
+        if self.lun.members.iter_mut().any(is_behind) {
+            failures = self.write_bitmap();
+        }
         for (element, member) in (0..).zip(&mut self.lun.members) {
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };
             let superblock = &mut metadata.superblock;
-            if superblock.events() == freshest.events() {
+            let has_no_bitmap = failures.iter().any(|(failed, _)| *failed == element);
+            if superblock.events() == freshest.events() || has_no_bitmap {
                 continue;
             }
             superblock.copy_roles(freshest);

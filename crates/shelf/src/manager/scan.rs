@@ -5,6 +5,7 @@ use super::lun::Metadata;
 use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
+use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Role, Superblock, SuperblockError};
@@ -17,6 +18,8 @@ pub(super) struct Candidate {
     pub(super) superblock: Superblock,
     pub(super) geometry: Geometry,
     pub(super) stored: StoredRecord,
+    /// Its write-intent bitmap, if its superblock says that there is one.
+    pub(super) bitmap: Option<Result<Bitmap, BitmapError>>,
 }
 
 /// Looks at every drive that is in no LUN, notes what it carries, and gives those that are members
@@ -111,8 +114,14 @@ fn look_at(
     if !belong_together(&superblock, &geometry, &stored) {
         return foreign(", whose record is of another kind than its superblock");
     }
+    let bitmap = if superblock.has_bitmap() {
+        Some(read_bitmap(drives, drive, &superblock, &geometry)?)
+    } else {
+        None
+    };
     Ok(Look::Candidate(Box::new(Candidate {
         drive,
+        bitmap,
         superblock,
         geometry,
         stored,
@@ -129,6 +138,32 @@ fn read_private_slots(
         drives.read(drive, area.sector, bytes)?;
     }
     Ok(slots)
+}
+
+/// Reads the write-intent bitmap of a member: its first page says how long it is.
+fn read_bitmap(
+    drives: &mut Drives,
+    drive: DriveSlot,
+    superblock: &Superblock,
+    geometry: &Geometry,
+) -> Result<Result<Bitmap, BitmapError>, String> {
+    let Some(area) = superblock.bitmap_area() else {
+        return Ok(Err(BitmapError::Magic));
+    };
+    let set = superblock.set_uuid();
+    let mut bytes = vec![0; PAGE_BYTES];
+    drives.read(drive, area.sector, &mut bytes)?;
+    match Bitmap::length_bytes(&bytes, set, geometry, area.sectors) {
+        Err(error) => Ok(Err(error)),
+        Ok(length) => {
+            bytes.resize(length, 0);
+            let (_, rest) = bytes.split_at_mut(PAGE_BYTES);
+            if !rest.is_empty() {
+                drives.read(drive, area.sector + PAGE_SECTORS, rest)?;
+            }
+            Ok(Bitmap::decode(&bytes, set, geometry, area.sectors))
+        }
+    }
 }
 
 /// Whether a record says of its member what the superblock says, and this version can serve it: one

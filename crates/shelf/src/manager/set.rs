@@ -2,7 +2,8 @@
 //!
 //! * The member with the highest event count is the freshest; one more than one event behind it, or
 //!   one that it or that calls it failed, missed changes and is not used.
-//! * The freshest superblock says whether the set is dirty.
+//! * The freshest superblock says whether the set is dirty, and the write-intent bitmaps of those that
+//!   are used where it may be.
 //! * A member that a kernel noted bad blocks of is not used, if the others hold all data; else nothing
 //!   is served.
 //! * A member that calls the freshest failed and is called so by it is the other half of a mirror whose
@@ -11,8 +12,10 @@
 
 use super::LunNumber;
 use super::lun::{Lun, Member, Metadata};
+use super::regions;
 use super::scan::Candidate;
 use crate::admin::DriveSlot;
+use raid::bitmap::Bitmap;
 use raid::md::{Resync, Role, Superblock};
 use raid::record::{Record, StoredRecord};
 use std::cmp::Reverse;
@@ -46,8 +49,23 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         Resync::Clean => (false, 0),
         Resync::DirtyFrom(sector) => (true, freshest.geometry.lba_of_md_resync(sector)),
     };
-    let (unfit, bad) = judge_bad_blocks(&places, &freshest);
+    let (mut unfit, bad) = judge_bad_blocks(&places, &freshest);
     let events_ahead = events_ahead(&places, &freshest, &bad);
+    let is_used = |place: &Candidate| keeps_up(place, &freshest) && !bad.contains(&place.drive);
+    let used: Vec<&Candidate> = places
+        .iter()
+        .flatten()
+        .filter(|place| is_used(place))
+        .collect();
+    let bitmap = regions::find_bitmap(&used, &freshest, is_dirty).unwrap_or_else(|reason| {
+        unfit.get_or_insert(reason);
+        None
+    });
+    let is_unsynced = is_dirty
+        && freshest.geometry.level().is_redundant()
+        && !bitmap
+            .as_ref()
+            .is_some_and(|bitmap| bitmap.set().is_empty());
     let lun = Lun {
         unfit,
         doubt: None,
@@ -58,14 +76,16 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         geometry: freshest.geometry,
         members: places
             .into_iter()
-            .map(|place| member(place, &freshest, &bad))
+            .map(|place| member(place, &freshest, &bad, bitmap.as_ref()))
             .collect(),
         events_ahead,
         generation,
         events: freshest.superblock.events(),
         is_dirty,
-        is_unsynced: is_dirty && freshest.geometry.level().is_redundant(),
+        is_unsynced,
         sync_from,
+        unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
+        bitmap,
         sync_pass: 0,
         scrub_counted: 0,
         is_sync_stopped: false,
@@ -155,7 +175,12 @@ fn place(
     places
 }
 
-fn member(place: Option<Candidate>, freshest: &Candidate, bad: &[DriveSlot]) -> Member {
+fn member(
+    place: Option<Candidate>,
+    freshest: &Candidate,
+    bad: &[DriveSlot],
+    bitmap: Option<&Bitmap>,
+) -> Member {
     let Some(candidate) = place else {
         return Member::Missing;
     };
@@ -168,6 +193,7 @@ fn member(place: Option<Candidate>, freshest: &Candidate, bad: &[DriveSlot]) -> 
     let recovery = candidate.superblock.recovery();
     let metadata = Box::new(Metadata {
         slot: candidate.stored.slot,
+        has_bitmap: regions::holds(&candidate, bitmap),
         superblock: candidate.superblock,
     });
     match recovery {
@@ -181,6 +207,7 @@ fn member(place: Option<Candidate>, freshest: &Candidate, bad: &[DriveSlot]) -> 
             data_offset_sectors,
             metadata,
             done_lba: candidate.geometry.lba_before(done_sectors),
+            lacks: None,
         },
     }
 }

@@ -1,9 +1,11 @@
 //! Passes: what the data path reports of resynchronisations and rebuilds.
 //!
-//! One pass does both, from the first sector that either needs. While a LUN is served its superblocks
-//! say "dirty from the start", since any write may be in flight when the power goes. How far a resync is
-//! becomes durable when the LUN goes offline in good order, so that the next pass goes on from there;
-//! after a crash it begins anew. How far a member is rebuilt becomes durable with each report.
+//! One pass does both, from the first sector that either needs, and over the regions that either needs.
+//! While a LUN is served its superblocks say "dirty from the start", since any write may be in flight
+//! when the power goes. How far a resync is becomes durable when the LUN goes offline in good order, so
+//! that the next pass goes on from there; after a crash it goes over the regions whose bits are set in
+//! the write-intent bitmap, and those behind it were cleared meanwhile. How far a member is rebuilt
+//! becomes durable with each report.
 
 use super::lun::{Lun, Member};
 use super::{LunNumber, Manager};
@@ -65,6 +67,7 @@ impl Manager {
         }
         if complete {
             if std::mem::take(&mut lun.is_unsynced) {
+                lun.unsynced_regions = None;
                 lun.sync_from = 0;
                 self.notices
                     .push(format!("LUN {number}: the mirrors are synchronised"));

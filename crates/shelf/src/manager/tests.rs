@@ -9,6 +9,7 @@ mod making;
 mod members;
 mod memory;
 mod random;
+mod regions;
 mod returning;
 mod scrub;
 mod spares;

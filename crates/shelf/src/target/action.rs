@@ -5,6 +5,7 @@ use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::{ATA_FRAME_BYTES, ConfigCommand, Header, MacAddress};
+use raid::regions::RegionIndex;
 use std::sync::Arc;
 
 /// Index of a port in the order of [`super::Target::new`].
@@ -143,6 +144,16 @@ pub enum Action {
         lun: LunNumber,
         /// The I/O that failed.
         io: Io,
+    },
+    /// Writes wait for regions of a part whose bits are not durable: the administration is to make them so,
+    /// and to report to [`super::Target::regions_ready`].
+    WantRegions {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The first of a group of [`raid::regions::REGION_GROUP`].
+        group: RegionIndex,
     },
     /// Everything before `lba` of a part is synchronised: a place to go on from after a restart.
     SyncReached {

@@ -36,6 +36,9 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        if !self.regions_ready_or_wait(index, out) {
+            return;
+        }
         let command = &mut self.commands[usize::from(index)];
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")

@@ -15,7 +15,7 @@
 //!
 //! Invariants:
 //! * nothing is written home before the redo log has it, durably, on every member that takes part
-//!   (if the part has a log); a round that is done again after a member failed is logged again;
+//!   (if the part has a log) or was given up, durably, since;
 //! * a write is answered with success only after everything of its round is durable at home;
 //! * `valid` sectors of a page are what the element holds, or would hold if it were there;
 //! * two rounds of a slice never overlap, so that parity is never computed from a mixture;
@@ -33,6 +33,7 @@ mod settle;
 
 use super::{Action, BufferPlan, Memory, Target};
 use crate::ids::LunNumber;
+use crate::plane::LunView;
 use cache::Cache;
 use gather::Streams;
 use group::Groups;
@@ -131,9 +132,10 @@ struct Slice {
     method: raid::stripe::Method,
     replans: u8,
     held_since_ns: u64,
-    /// The groups of the log that hold the round: the present one, and the first if there were others.
+    /// The group of the log that holds the round.
     group: Option<u64>,
-    first_group: Option<u64>,
+    /// Elements whose record of that group could not be written.
+    unlogged: u64,
     group_next: u16,
 }
 
@@ -161,7 +163,7 @@ impl Slice {
             replans: 0,
             held_since_ns: 0,
             group: None,
-            first_group: None,
+            unlogged: 0,
             group_next: NONE,
         }
     }
@@ -191,6 +193,10 @@ pub(super) struct Stripes {
     read_streams: Streams,
     /// Slices with something to do.
     due: VecDeque<u16>,
+    /// Slices that wait for pages or for room in the log.
+    stalled: Vec<u16>,
+    /// Something became free since they were tried.
+    may_unstall: bool,
     /// Slices that may be waiting for more of their row.
     held: Vec<u16>,
     now_ns: u64,
@@ -208,9 +214,16 @@ impl Stripes {
             streams: Streams::default(),
             read_streams: Streams::default(),
             due: VecDeque::with_capacity(usize::from(slices)),
+            stalled: Vec::with_capacity(usize::from(slices)),
+            may_unstall: false,
             held: Vec::with_capacity(usize::from(slices)),
             now_ns: 0,
         }
+    }
+
+    /// Readies what parts of a view need. May allocate: it is administration.
+    pub(super) fn prepare(&mut self, view: &LunView) {
+        self.groups.prepare(view);
     }
 
     /// Puts a slice into the queue of those with something to do.
@@ -223,11 +236,30 @@ impl Stripes {
     }
 }
 
+impl Stripes {
+    /// A slice waits for pages or for room in the log.
+    fn stall(&mut self, index: u16) {
+        self.stalled.push(index);
+    }
+
+    /// What slices wait for may be free now: they try again.
+    fn unstall(&mut self) {
+        if std::mem::take(&mut self.may_unstall) {
+            while let Some(index) = self.stalled.pop() {
+                self.make_due(index);
+            }
+        }
+    }
+}
+
 impl Target {
     /// Whether [`Target::stripe_step`] would do anything.
     #[must_use]
     pub fn has_stripe_work(&self) -> bool {
-        !self.stripes.due.is_empty() || !self.stripes.held.is_empty()
+        let stripes = &self.stripes;
+        !stripes.due.is_empty()
+            || !stripes.held.is_empty()
+            || (stripes.may_unstall && !stripes.stalled.is_empty())
     }
 
     /// Works on the parts with parity. To be called once a turn, after frames and completions were
@@ -242,6 +274,7 @@ impl Target {
     ) -> bool {
         self.stripes.now_ns = now_ns;
         self.release_held(received);
+        self.stripes.unstall();
         for _ in 0..self.stripes.due.len() {
             let Some(index) = self.stripes.due.pop_front() else {
                 break;

@@ -3,7 +3,9 @@
 //! A pass walks a part from its start to its end in steps of [`STEP_SECTORS`]. A step is a command
 //! like any other: it takes a slot and stands in the order as a write of its range, so that no client
 //! write can fall between its reading and its writing. It reads the range from the member that
-//! clients read, and writes it to those that may differ.
+//! clients read, and writes it to those that may differ. Regions that the pass does not concern are
+//! passed over. A resync concerns only regions whose bits are set in the write-intent bitmap, and a
+//! member that is rebuilt is not in sync by its superblock, so no step has to wait for a bit.
 //!
 //! Invariants:
 //! * what [`Action::SyncReached`] reports is behind every step that is not done;
@@ -17,7 +19,8 @@ use super::stripe::{PieceKind, Wish};
 use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress};
+use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
+use raid::regions::{RegionMap, RegionSet};
 use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
 
@@ -66,6 +69,14 @@ pub(super) struct Job {
     checkpoint: u64,
     incomplete: bool,
     ended: bool,
+    /// What it concerns, unless that is everything.
+    regions: Option<(RegionMap, Arc<RegionSet>)>,
+}
+
+/// The regions that a pass is told to go over.
+fn concerned(part: &PartView, sync: &SyncView) -> Option<(RegionMap, Arc<RegionSet>)> {
+    let map = part.regions.as_ref()?.map;
+    sync.regions.clone().map(|set| (map, set))
 }
 
 impl Job {
@@ -77,7 +88,8 @@ impl Job {
         let mut part_start = 0;
         for (number, part) in (0u8..).zip(&view.parts) {
             let total = part.geometry.capacity_sectors();
-            if let Some(sync) = part.sync.filter(|sync| sync.kind == SyncKind::Resync) {
+            let resync = part.sync.as_ref();
+            if let Some(sync) = resync.filter(|sync| sync.kind == SyncKind::Resync) {
                 if let Some(present) = present.filter(|job| job.pass == sync.pass) {
                     return Some(present);
                 }
@@ -92,6 +104,7 @@ impl Job {
                     checkpoint: sync.start_lba,
                     incomplete: false,
                     ended: false,
+                    regions: concerned(part, sync),
                 });
             }
             part_start += total;
@@ -108,6 +121,15 @@ impl Job {
         (self.total / CHECKPOINTS).clamp(CHECKPOINT_SECTORS_MIN, CHECKPOINT_SECTORS_MAX)
     }
 
+    /// Moves on behind what the pass does not concern.
+    fn skip_regions(&mut self) {
+        if self.next < self.total
+            && let Some((map, set)) = &self.regions
+        {
+            self.next = map.next_lba(set, self.next).unwrap_or(self.total);
+        }
+    }
+
     /// The next range that needs work, in sectors of the part; moves on behind it.
     fn take_next(&mut self, part: &PartView) -> Option<(u64, u32)> {
         if part.geometry.parity_count() > 0 {
@@ -115,6 +137,7 @@ impl Job {
         }
         let chunk = u64::from(part.geometry.chunk_sectors()).max(STEP_SECTORS);
         for _ in 0..SKIPS_MAX {
+            self.skip_regions();
             if self.next >= self.total {
                 return None;
             }
@@ -144,6 +167,7 @@ impl Job {
         if !part.mirrors_unsynced && !part.members.iter().any(is_behind) {
             self.next = self.total;
         }
+        self.skip_regions();
         if self.next >= self.total {
             return None;
         }

@@ -5,5 +5,6 @@ mod config;
 mod failure;
 mod fuzz;
 mod parity;
+mod regions;
 mod rig;
 mod sync;

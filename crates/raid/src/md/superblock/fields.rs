@@ -4,9 +4,16 @@ use super::{
     DEVICES_MAX, Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync,
     Role, SECONDS_MASK, Superblock, UnsupportedArray,
 };
+use crate::layout::{Area, MetadataPlaces, SUPERBLOCK_SECTOR, SUPERBLOCK_SECTORS};
 use crate::{Geometry, GeometryError, Level};
 use uuid::Uuid;
 use zerocopy::byteorder::little_endian::{U32, U64};
+
+/// Most sectors of a bad-block log; a kernel refuses more.
+const BAD_BLOCKS_SECTORS_MAX: u64 = 8;
+
+/// Most sectors of a bitmap that others made and we read: enough for [`crate::regions::REGIONS_MAX`].
+const BITMAP_SECTORS_MAX: u64 = 1 + crate::regions::REGIONS_MAX as u64 / 8 / 512;
 
 impl Superblock {
     /// UUID of the array.
@@ -188,10 +195,73 @@ impl Superblock {
         find(Role::Spare).or_else(|| find(Role::Faulty))
     }
 
-    /// Whether a kernel noted sectors of this device that cannot be read or are out of date.
+    /// Whether sectors of this device were noted that cannot be read or are out of date.
     #[must_use]
     pub const fn has_bad_blocks(&self) -> bool {
         self.raw.feature_map.get() & Features::BAD_BLOCKS.bits() != 0
+    }
+
+    /// Says whether the bad-block log is to be read.
+    pub const fn set_has_bad_blocks(&mut self, has: bool) {
+        self.set_feature(Features::BAD_BLOCKS, has);
+    }
+
+    /// Where the bad-block log lies, and the exponent of its sectors, in 512-byte sectors; `None` when
+    /// there is none, or it would lie where none can be.
+    #[must_use]
+    pub fn bad_blocks_area(&self) -> Option<(Area, u8)> {
+        let raw = &self.raw;
+        let sectors = u64::from(raw.bad_blocks_sectors.get());
+        let area = self.area(raw.bad_blocks_offset.get(), sectors)?;
+        (1..=BAD_BLOCKS_SECTORS_MAX)
+            .contains(&sectors)
+            .then_some((area, raw.bad_blocks_shift))
+    }
+
+    /// Whether the array has a write-intent bitmap.
+    #[must_use]
+    pub const fn has_bitmap(&self) -> bool {
+        self.raw.feature_map.get() & Features::BITMAP.bits() != 0
+    }
+
+    /// Says whether the array has a write-intent bitmap. Its place stays.
+    pub const fn set_has_bitmap(&mut self, has: bool) {
+        self.set_feature(Features::BITMAP, has);
+    }
+
+    /// Where the write-intent bitmap lies and how much room it has: in an array of ours what
+    /// [`crate::layout`] leaves it, else up to the bad-block log or the data. `None` when there is no
+    /// bitmap, or it would lie where none can be.
+    #[must_use]
+    pub fn bitmap_area(&self) -> Option<Area> {
+        if !self.has_bitmap() {
+            return None;
+        }
+        let area = self.area(self.raw.bitmap_offset.get(), 1)?;
+        let ours = MetadataPlaces::of(self.data_offset_sectors()).map(|places| places.bitmap);
+        if let Some(ours) = ours.filter(|ours| ours.sector == area.sector) {
+            return Some(ours);
+        }
+        let data = self.data_offset_sectors();
+        let log = self.bad_blocks_area().map(|(log, _)| log.sector);
+        let end = log.filter(|log| *log > area.sector).unwrap_or(data);
+        let sectors = (end - area.sector).min(BITMAP_SECTORS_MAX);
+        Some(Area { sectors, ..area })
+    }
+
+    /// An area of so many sectors at an offset from the superblock, if it lies behind the superblock
+    /// and before the data.
+    fn area(&self, offset: i32, sectors: u64) -> Option<Area> {
+        let sector = SUPERBLOCK_SECTOR.checked_add_signed(i64::from(offset))?;
+        let is_free = sector >= SUPERBLOCK_SECTOR + SUPERBLOCK_SECTORS
+            && sector + sectors <= self.data_offset_sectors();
+        is_free.then_some(Area { sector, sectors })
+    }
+
+    const fn set_feature(&mut self, feature: Features, is_set: bool) {
+        let others = self.raw.feature_map.get() & !feature.bits();
+        let own = if is_set { feature.bits() } else { 0 };
+        self.raw.feature_map = U32::new(others | own);
     }
 
     /// The feature bits.
@@ -206,9 +276,11 @@ impl Superblock {
     /// When it has features, a level, a layout or numbers that we do not serve.
     pub fn geometry(&self) -> Result<Geometry, UnsupportedArray> {
         let raw = &self.raw;
-        let served = Features::RAID0_LAYOUT.bits()
-            | Features::BAD_BLOCKS.bits()
-            | Features::RECOVERY_OFFSET.bits();
+        let served = Features::RAID0_LAYOUT
+            | Features::BAD_BLOCKS
+            | Features::BITMAP
+            | Features::RECOVERY_OFFSET;
+        let served = served.bits();
         if raw.feature_map.get() & !served != 0 {
             return Err(UnsupportedArray::Features(raw.feature_map.get() & !served));
         }

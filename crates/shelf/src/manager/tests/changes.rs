@@ -7,6 +7,7 @@ use crate::target::ConfigDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 use raid::md::Resync;
+use raid::regions::RegionIndex;
 
 fn told(world: &World) -> Vec<Told> {
     std::mem::take(&mut world.log.lock().unwrap().told)
@@ -76,7 +77,12 @@ fn mirrors_are_marked_clean_only_after_an_orderly_stop() {
     manager.online(number(0)).unwrap();
     let resync = |world: &World| world.image(1).superblock().unwrap().resync();
     assert_eq!(resync(&world), Resync::DirtyFrom(0));
-    // A crash now: the mirrors may differ, and no later stop says otherwise.
+    // A crash now finds that nothing was written.
+    let crashed = world.fork();
+    drop(crashed.start());
+    assert!(!crashed.view(0).unwrap().parts[0].mirrors_unsynced);
+    // A crash under a write: the mirrors may differ, and no later stop says otherwise.
+    manager.want_regions(number(0), 0, RegionIndex(0));
     let crashed = world.fork();
     let mut again = crashed.start();
     assert!(crashed.view(0).unwrap().parts[0].mirrors_unsynced);

@@ -60,7 +60,7 @@ fn mdadm_follows_a_rebuild() {
         ],
     );
     manager.replace(element, world.slot(3), false).unwrap();
-    let sync = world.view(0).unwrap().parts[0].sync.unwrap();
+    let sync = world.view(0).unwrap().parts[0].sync.clone().unwrap();
     manager.sync_reached(number(0), sync.pass, 4 * 256);
     check(
         3,
@@ -72,7 +72,7 @@ fn mdadm_follows_a_rebuild() {
     check(2, &["Array State : AAA"]);
     world.finish_pass(&mut manager, 0);
     assert!(!examine(&world, 3).contains("Recovery Offset"));
-    check(3, &["Feature Map : 0x0", "Array State : AAA", "Name : 1:0"]);
+    check(3, &["Feature Map : 0x1", "Array State : AAA", "Name : 1:0"]);
 }
 
 #[test]

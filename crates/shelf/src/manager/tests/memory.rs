@@ -4,8 +4,11 @@ use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
 use crate::plane::{DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView};
 use aoe::Shelf;
+use raid::bitmap::Bitmap;
 use raid::md::{Resync, Superblock};
+use raid::regions::{RegionIndex, RegionSet};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
@@ -88,6 +91,18 @@ impl Image {
     }
 }
 
+impl Image {
+    /// Its write-intent bitmap, if it has one that can be read.
+    pub(super) fn bitmap(&self) -> Option<Bitmap> {
+        let superblock = self.superblock()?;
+        let area = superblock.bitmap_area()?;
+        let geometry = superblock.geometry().ok()?;
+        let mut bytes = vec![0; usize::try_from(area.sectors).unwrap() * 512];
+        self.read(area.sector, &mut bytes);
+        Bitmap::decode(&bytes, superblock.set_uuid(), &geometry, area.sectors).ok()
+    }
+}
+
 pub(super) type Images = Vec<Arc<Mutex<Image>>>;
 
 pub(super) struct MemoryDrive {
@@ -145,6 +160,7 @@ pub(super) enum Told {
     Attach(LunNumber),
     Detach(LunNumber),
     Advertise(LunNumber),
+    Regions(LunNumber, Range<u32>, bool),
 }
 
 #[derive(Default)]
@@ -154,6 +170,12 @@ pub(super) struct PlaneLog {
     pub(super) refuses: bool,
     /// What the data path says of mirrors when it lets go of a LUN.
     pub(super) mirrors_differ: bool,
+    /// Regions that the administration last asked to be taken back.
+    pub(super) candidates: Option<Arc<RegionSet>>,
+    /// Regions that the data path does not give back.
+    pub(super) busy_regions: Option<RegionSet>,
+    /// Regions of each LUN that the data path may write now.
+    pub(super) ready: BTreeMap<LunNumber, RegionSet>,
 }
 
 pub(super) struct CheckingPlane {
@@ -189,6 +211,25 @@ impl CheckingPlane {
             active.sort_unstable();
             assert_eq!(active, members, "roles as in the view");
             self.check_left_behind(view, &superblock);
+        }
+        if let Some(regions) = &part.regions {
+            self.check_bits(view, regions.ready.iter());
+        }
+    }
+
+    /// Bits of regions that may be written are durable on every member, in a bitmap that md believes.
+    fn check_bits(&self, view: &LunView, ready: impl Iterator<Item = RegionIndex>) {
+        let part = &view.parts[0];
+        let ready: Vec<RegionIndex> = ready.collect();
+        for member in part.members.iter().flatten() {
+            let image = self.images[&member.drive].lock().unwrap();
+            let superblock = image.superblock().expect("a member has a superblock");
+            let bitmap = image.bitmap().expect("a member has a bitmap");
+            assert!(bitmap.is_current(superblock.events()), "a stale bitmap");
+            let regions = bitmap.map().regions();
+            for region in ready.iter().filter(|region| region.0 < regions) {
+                assert!(bitmap.set().contains(*region), "{region:?} is not durable");
+            }
         }
     }
 
@@ -277,6 +318,12 @@ impl DataPlane for CheckingPlane {
         }
         log.told.push(Told::Attach(view.lun));
         self.write_data(&view);
+        if let Some(regions) = &view.parts[0].regions
+            && !self.power.lock().unwrap().is_off
+        {
+            let ready = || (*regions.ready).clone();
+            log.ready.entry(view.lun).or_insert_with(ready);
+        }
         log.views.insert(view.lun, view);
         Ok(())
     }
@@ -287,12 +334,52 @@ impl DataPlane for CheckingPlane {
             return Err("the workers hang".to_owned());
         }
         log.told.push(Told::Detach(lun));
+        log.ready.remove(&lun);
         log.views
             .remove(&lun)
             .map(|_| Detached {
                 mirrors_differ: log.mirrors_differ,
             })
             .ok_or_else(|| "not attached".to_owned())
+    }
+
+    fn regions_ready(
+        &mut self,
+        lun: LunNumber,
+        _part: u8,
+        regions: Range<u32>,
+        ready: bool,
+    ) -> Result<(), String> {
+        let mut log = self.log.lock().unwrap();
+        let view = Arc::clone(&log.views[&lun]);
+        log.told.push(Told::Regions(lun, regions.clone(), ready));
+        if ready && !self.power.lock().unwrap().is_off {
+            self.check_bits(&view, regions.clone().map(RegionIndex));
+            if let Some(set) = log.ready.get_mut(&lun) {
+                for region in regions.start..regions.end.min(set.regions()) {
+                    set.insert(RegionIndex(region));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_idle_regions(
+        &mut self,
+        lun: LunNumber,
+        _part: u8,
+        candidates: Arc<RegionSet>,
+    ) -> Result<RegionSet, String> {
+        let mut log = self.log.lock().unwrap();
+        log.candidates = Some(Arc::clone(&candidates));
+        let mut idle = (*candidates).clone();
+        if let Some(busy) = &log.busy_regions {
+            idle.remove_all(busy);
+        }
+        if let Some(set) = log.ready.get_mut(&lun) {
+            set.remove_all(&idle);
+        }
+        Ok(idle)
     }
 
     fn counters(&self) -> Vec<crate::plane::CounterGroup> {

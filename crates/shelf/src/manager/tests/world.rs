@@ -177,7 +177,7 @@ impl World {
     /// The data path comes to the end of its pass: every member holds everything now.
     pub(super) fn finish_pass(&self, manager: &mut Manager, lun: u8) {
         let Some(view) = self.view(lun) else { return };
-        let Some(sync) = view.parts[0].sync else {
+        let Some(sync) = view.parts[0].sync.clone() else {
             return;
         };
         let image = |drive: DriveSlot| {

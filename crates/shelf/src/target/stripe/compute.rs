@@ -111,7 +111,7 @@ impl Target {
         self.take_new(index, memory);
         match method {
             Method::Reconstruct | Method::Recover => {
-                self.compute_parity(index, site, range, memory)
+                self.compute_parity(index, site, range, memory);
             }
             Method::ReadModifyWrite => {}
             Method::DataOnly => {

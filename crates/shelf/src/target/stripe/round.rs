@@ -150,7 +150,7 @@ impl Target {
             // Whoever waits for pages holds none.
             self.stripes.cache.release_pages(index);
             self.counters.stripe_waits += 1;
-            self.stripes.make_due(index);
+            self.stripes.stall(index);
             return;
         }
         let slice = self.stripes.cache.get_mut(index);
@@ -350,24 +350,23 @@ impl Target {
     pub(super) fn end_round(&mut self, index: u16, ok: bool, out: &mut Vec<Action>) {
         let slice = self.stripes.cache.get_mut(index);
         let round = slice.round;
-        let retired = [slice.group.take(), slice.first_group.take()];
+        let retired = slice.group.take();
         slice.phase = Phase::Queued;
         for column in &mut slice.columns {
             column.home = 0;
         }
         if let Some(key) = slice.key {
-            for group in retired.into_iter().flatten() {
+            if let Some(group) = retired {
                 self.retire(key, group);
             }
-            if !ok && round == Round::Write {
-                if let Some(lun) = &mut self.luns[usize::from(key.lun.get())] {
-                    lun.mirrors_differ = true;
-                }
+            if let Some(lun) = &mut self.luns[usize::from(key.lun.get())] {
+                lun.mirrors_differ |= !ok && round == Round::Write;
             }
         }
         if !ok {
             self.stripes.cache.release_pages(index);
         }
+        self.stripes.may_unstall = true;
         self.answer_pieces(index, ok, out);
         let slice = self.stripes.cache.get_mut(index);
         if slice.waiting_first == NONE {

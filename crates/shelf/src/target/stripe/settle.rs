@@ -46,17 +46,30 @@ impl Target {
         }
     }
 
-    /// Does a round again under the present view: a write with the same content, which is in memory, to
-    /// those members that are left.
+    /// Goes on with a round under the present view. A write goes on with the same content, which is in
+    /// memory, to those members that are left. Its record in the log serves still: a member that was
+    /// given up is not asked for its own. Only if one that could not write its record is kept, the
+    /// round is logged anew; nothing of it is at home then.
     fn do_again(&mut self, index: u16) {
+        let present = self.site(index).map_or(0, |site| {
+            let members = (0_u32..).zip(&site.part().members);
+            let present = members.filter(|(_, member)| member.is_some());
+            present.fold(0, |bits, (element, _)| bits | 1_u64 << element)
+        });
         let slice = self.stripes.cache.get_mut(index);
         slice.failed = false;
         slice.doomed = false;
+        let is_logged = std::mem::take(&mut slice.unlogged) & present == 0;
         slice.phase = match slice.round {
+            Round::Write if is_logged => Phase::Logged,
             Round::Write => Phase::Computed,
             Round::Sync => Phase::Queued,
             Round::Read => unreachable!("nobody waits for a repair"),
         };
+        let retired = if is_logged { None } else { slice.group.take() };
+        if let (Some(group), Some(key)) = (retired, slice.key) {
+            self.retire(key, group);
+        }
         self.stripes.make_due(index);
     }
 

@@ -1,12 +1,13 @@
 //! A target with its surroundings in memory: buffers, drives, and a record of what was sent.
 
 use super::super::{
-    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
-    Target, Work, compute_in,
+    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Memory, Operation, PortIndex, PortView,
+    Reply, Span, Target, Work, compute_in,
 };
 use crate::admin::{DriveSlot, LunNumber};
-use crate::plane::{LunView, MemberView, PartView};
+use crate::plane::{LogView, LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
+use raid::log::LogParameters;
 use raid::{Geometry, Level};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -69,8 +70,11 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
             drive: DriveSlot(drive),
             data_offset_sectors: DATA_OFFSET,
             in_sync: true,
-            log_sector: 0,
-            log_tag: 1,
+            log_area: raid::layout::Area {
+                sector: 0,
+                sectors: DATA_OFFSET,
+            },
+            log_tag: u32::from(drive) + 1,
         })
     };
     LunView {
@@ -83,7 +87,11 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
             members: (0..u16::from(members)).map(member).collect(),
             mirrors_unsynced: false,
             sync: None,
-            log: None,
+            log: (level.parity_count() > 0).then(|| LogView {
+                set_uuid: uuid::Uuid::from_u128(5),
+                parameters: LogParameters::for_areas(DATA_OFFSET).unwrap(),
+            }),
+            regions: None,
         }],
         identify: Box::new([0x5a; 512]),
         config_string: Vec::new(),
@@ -204,14 +212,16 @@ impl Rig {
         let place = usize::try_from(io.sector).unwrap() * 512;
         let bytes = io.sectors as usize * 512;
         let offset = io.offset_sectors as usize * 512;
-        assert!(
-            io.sector >= DATA_OFFSET || io.operation == Operation::Flush,
-            "{io:?}"
-        );
-        assert!(
-            io.sector + u64::from(io.sectors) <= DATA_OFFSET + 1024,
-            "{io:?}"
-        );
+        let end = io.sector + u64::from(io.sectors);
+        if matches!(io.owner, IoOwner::Group(_)) {
+            assert!(
+                end <= DATA_OFFSET && io.operation == Operation::Write,
+                "{io:?}"
+            );
+        } else {
+            let is_inside = io.sector >= DATA_OFFSET && end <= DATA_OFFSET + 1024;
+            assert!(is_inside || io.operation == Operation::Flush, "{io:?}");
+        }
         let buffer = self.memory.buffer(io.buffer);
         let ok = match io.operation {
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,

@@ -14,6 +14,7 @@ fn unsynced(level: Level, members: u8, pass: u64, start_lba: u64) -> LunView {
         pass,
         start_lba,
         kind: SyncKind::Resync,
+        regions: None,
     });
     wanted
 }
@@ -26,6 +27,7 @@ fn rebuilding(member: usize, pass: u64) -> LunView {
         pass,
         start_lba: 0,
         kind: SyncKind::Resync,
+        regions: None,
     });
     wanted
 }
