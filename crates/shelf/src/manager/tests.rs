@@ -8,6 +8,7 @@ mod linux;
 mod making;
 mod members;
 mod memory;
+mod missed;
 mod random;
 mod regions;
 mod returning;
