@@ -36,6 +36,20 @@ pub enum Verb {
     Ifstat,
     /// Tells how far long jobs are.
     When,
+    /// Lists or adds spares.
+    Spare,
+    /// Takes spares from the pool.
+    Rmspare,
+    /// Lists spares.
+    Spares,
+    /// Fails an element.
+    Fail,
+    /// Takes a failed element into use again.
+    Unfail,
+    /// Rebuilds an element on another drive.
+    Replace,
+    /// Tells what is wrong.
+    Health,
     /// Lists the counters of the data path.
     Aoestats,
     /// Tells the version.
@@ -61,7 +75,8 @@ pub struct Command {
     pub summary: &'static str,
     /// Lines that can be typed.
     pub examples: &'static [&'static str],
-    /// Letters of its options, except `j`, which every command has.
+    /// Letters of its options, except `j`, which every command has. A colon after a letter says that a
+    /// value follows it.
     options: &'static str,
     /// Least number of operands.
     operands_min: usize,
@@ -70,7 +85,7 @@ pub struct Command {
 }
 
 /// The options of one invocation.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Options {
     /// `-l`, or `-a` of SRX 7.
     pub long: bool,
@@ -78,6 +93,8 @@ pub struct Options {
     pub force: bool,
     /// `-c`.
     pub clean: bool,
+    /// The value of the option that takes one; a command has one at most.
+    pub value: Option<String>,
 }
 
 /// A command as it was typed: known, with right options and a right number of operands.
@@ -125,13 +142,18 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     };
     let mut operands = Vec::new();
     let mut options_end = false;
-    for word in lexer::expand(rest)? {
+    let mut words = lexer::expand(rest)?.into_iter();
+    while let Some(word) = words.next() {
         match word.strip_prefix('-') {
             Some("-") if !options_end => options_end = true,
             Some(letters) if !options_end && !letters.is_empty() => {
-                letters
-                    .chars()
-                    .try_for_each(|letter| command.set(&mut options, letter))?;
+                for letter in letters.chars() {
+                    command.set(&mut options, letter)?;
+                    if command.takes_value(letter) {
+                        let value = words.next().ok_or(Problem::Usage(command.usage))?;
+                        options.value = Some(value);
+                    }
+                }
             }
             _ => operands.push(word),
         }
@@ -167,8 +189,13 @@ impl Command {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
+    fn takes_value(&self, letter: char) -> bool {
+        let after = self.options.split_once(letter).map(|(_, after)| after);
+        letter != 'j' && after.is_some_and(|after| after.starts_with(':'))
+    }
+
     fn set(&self, options: &mut Options, letter: char) -> Result<(), Problem> {
-        if letter != 'j' && !self.options.contains(letter) {
+        if letter == ':' || (letter != 'j' && !self.options.contains(letter)) {
             return Err(Problem::Usage(self.usage));
         }
         match letter {
@@ -238,6 +265,17 @@ mod tests {
             "exit now",
             "online -l 0",
         ] {
+            assert!(matches!(read(line), Err(Problem::Usage(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_value_of_an_option_is_the_next_word() {
+        let invocation = read("make -ck 16 0 raid5 1.0 1.1 1.2").unwrap().unwrap();
+        assert_eq!(invocation.options.value.as_deref(), Some("16"));
+        assert!(invocation.options.clean);
+        assert_eq!(invocation.operands.len(), 5);
+        for line in ["spare -l", "spare -:", "spare -fl"] {
             assert!(matches!(read(line), Err(Problem::Usage(_))), "{line}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use aoe::Shelf;
-use shelf::admin::{AdminError, DriveSlot, LunNumber};
+use shelf::admin::{AdminError, DriveSlot, ElementId, LunNumber};
 
 /// What stands for the shelf number while it has none, in prompts and drive names.
 pub(crate) const UNSET: &str = "unset";
@@ -56,6 +56,21 @@ pub(crate) fn parse_drive(word: &str, shelf: Option<Shelf>) -> Result<DriveSlot,
     Ok(DriveSlot(slot))
 }
 
+/// Reads the name of an element, `LUN.part.member`.
+pub(crate) fn parse_element(word: &str) -> Result<ElementId, Problem> {
+    let malformed = || Problem::InvalidElement(word.to_owned());
+    let mut numbers = word.split('.').map(decimal);
+    let mut next = || numbers.next().flatten().and_then(|n| u8::try_from(n).ok());
+    let (Some(lun), Some(part), Some(member)) = (next(), next(), next()) else {
+        return Err(malformed());
+    };
+    let lun = LunNumber::new(lun).ok_or_else(malformed)?;
+    if numbers.next().is_some() {
+        return Err(malformed());
+    }
+    Ok(ElementId { lun, part, member })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +90,18 @@ mod tests {
             "99999999999999999999999",
         ] {
             assert_eq!(parse_lun(word), Err(Problem::InvalidLun(word.to_owned())));
+        }
+    }
+
+    #[test]
+    fn element_names_have_three_numbers() {
+        let id = parse_element("0.1.35").unwrap();
+        assert_eq!((id.lun.get(), id.part, id.member), (0, 1, 35));
+        for word in [
+            "", "0", "0.0", "0.0.0.0", "0.0.00", "255.0.0", "0.0.256", "0.0.x", "0..0",
+        ] {
+            let refused = Problem::InvalidElement(word.to_owned());
+            assert_eq!(parse_element(word), Err(refused));
         }
     }
 

@@ -23,10 +23,14 @@ pub(crate) enum Problem {
     InvalidLun(String),
     #[error("drive {0} does not exist: a drive is named shelf.slot, as 1.0")]
     InvalidDrive(String),
+    #[error("{0} does not exist: an element is named LUN.part.drive, as 0.0.3")]
+    InvalidElement(String),
     #[error("wrong shelf id {0}")]
     WrongShelf(String),
     #[error("invalid shelf number {0} [0-65534, not 4095]")]
     InvalidShelf(String),
+    #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
+    InvalidChunk(String),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     #[error("LUN {0} changed while the question was open; nothing was done to it")]
@@ -64,8 +68,10 @@ impl Problem {
             Self::Usage(_) => "usage",
             Self::InvalidLun(_) => "invalid_lun",
             Self::InvalidDrive(_) => "no_such_drive",
+            Self::InvalidElement(_) => "no_such_element",
             Self::WrongShelf(_) => "wrong_shelf",
             Self::InvalidShelf(_) => "invalid_shelf",
+            Self::InvalidChunk(_) => "invalid_chunk",
             Self::Level(_) => "unknown_level",
             Self::LunChanged(_) => "lun_changed",
             Self::ShelfChanged => "shelf_changed",
@@ -85,8 +91,10 @@ impl Problem {
             | Self::NotAvailable(word)
             | Self::InvalidLun(word)
             | Self::InvalidDrive(word)
+            | Self::InvalidElement(word)
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
+            | Self::InvalidChunk(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::LunChanged(lun) => Some(lun.to_string()),
@@ -114,13 +122,25 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::DriveForeign { .. } => "drive_foreign",
         AdminError::DriveTooSmall { .. } => "drive_too_small",
         AdminError::WrongMemberCount { .. } => "wrong_member_count",
-        AdminError::LevelNotAvailable(_) => "level_not_available",
+        AdminError::InvalidChunk(_) => "invalid_chunk",
+        AdminError::NoChunks(_) => "no_chunks",
         AdminError::TooManyMissing { .. } => "too_many_missing",
         AdminError::LunOnline { .. } => "lun_online",
         AdminError::LunFailed { .. } => "lun_failed",
         AdminError::OnlineLuns => "online_luns",
         AdminError::InvalidShelf(_) => "invalid_shelf",
         AdminError::ConfigStringTooLong(_) => "config_string_too_long",
+        AdminError::NoSuchElement(_) => "no_such_element",
+        AdminError::NotRedundant { .. } => "not_redundant",
+        AdminError::RaidFailed(_) => "raid_failed",
+        AdminError::UninitializedParity(_) => "uninitialized_parity",
+        AdminError::AlreadyFailed(_) => "already_failed",
+        AdminError::WouldFailRaid(_) => "would_fail_raid",
+        AdminError::NotFailed(_) => "not_failed",
+        AdminError::MissingDevice(_) => "missing_device",
+        AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::NotASpare(_) => "not_a_spare",
+        AdminError::TooManySpares => "too_many_spares",
         AdminError::Io(_) => "io",
     }
 }
@@ -136,13 +156,26 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveNotUp { drive, .. }
         | AdminError::DriveInUse(drive)
         | AdminError::DriveForeign { drive, .. }
-        | AdminError::DriveTooSmall { drive, .. } => Some(drive.clone()),
+        | AdminError::DriveTooSmall { drive, .. }
+        | AdminError::NotASpare(drive)
+        | AdminError::NotLargeEnough { drive, .. } => Some(drive.clone()),
+        AdminError::NotRedundant { raid, .. }
+        | AdminError::RaidFailed(raid)
+        | AdminError::UninitializedParity(raid) => Some(raid.to_string()),
+        AdminError::NoSuchElement(element)
+        | AdminError::AlreadyFailed(element)
+        | AdminError::WouldFailRaid(element)
+        | AdminError::NotFailed(element)
+        | AdminError::MissingDevice(element) => Some(element.to_string()),
         AdminError::WrongMemberCount { level, .. }
-        | AdminError::LevelNotAvailable(level)
+        | AdminError::NoChunks(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),
-        AdminError::InvalidShelf(number) => Some(number.to_string()),
+        AdminError::InvalidChunk(number) | AdminError::InvalidShelf(number) => {
+            Some(number.to_string())
+        }
         AdminError::ShelfUnset
         | AdminError::OnlineLuns
+        | AdminError::TooManySpares
         | AdminError::Stopping
         | AdminError::ConfigStringTooLong(_)
         | AdminError::Io(_) => None,

@@ -24,13 +24,31 @@ pub(crate) enum Record {
     Pass {
         lun: u8,
         part: u8,
-        /// What is done: `resync`.
+        /// The member that is rebuilt; `null` for a resynchronisation.
+        member: Option<u8>,
+        /// What is done: `resync` or `rebuild`.
         job: &'static str,
         done_bytes: u64,
         total_bytes: u64,
         bytes_per_s: u64,
         /// `null` while the rate is not known.
         seconds_left: Option<u64>,
+    },
+    Spare {
+        drive: String,
+        slot: u16,
+        size_bytes: u64,
+        /// The only LUN that may take it.
+        lun: Option<u8>,
+        fault: Option<String>,
+    },
+    Trouble {
+        /// What it is about: `LUN 0`, `0.0.3`, `drive 1.4`.
+        subject: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        advice: String,
     },
     Counter {
         group: String,
@@ -57,7 +75,7 @@ pub(crate) struct DriveRecord {
     slot: u16,
     size_bytes: u64,
     state: &'static str,
-    /// `free`, `element` or `foreign`.
+    /// `free`, `spare`, `element` or `foreign`.
     role: &'static str,
     element: Option<ElementName>,
     /// What a foreign drive carries.
@@ -85,6 +103,8 @@ pub(crate) struct LunRecord {
     /// `null` when the bytes are no text; they are in `config_string_hex` in any case.
     config_string: Option<String>,
     config_string_hex: String,
+    /// Why it is not served, or not by itself.
+    trouble: Option<String>,
     raids: Vec<RaidRecord>,
 }
 
@@ -93,10 +113,14 @@ struct RaidRecord {
     part: u8,
     size_bytes: u64,
     level: &'static str,
+    /// `null` for levels without chunks.
+    chunk_bytes: Option<u32>,
     state: String,
     failed: bool,
     initing: bool,
+    recovering: bool,
     degraded: bool,
+    stalled: bool,
     elements: Vec<ElementRecord>,
 }
 
@@ -123,6 +147,7 @@ impl DriveRecord {
     pub(crate) fn new(shelf: Option<Shelf>, drive: &DriveStatus) -> Self {
         let (role, element, carries) = match &drive.role {
             DriveRole::Free => ("free", None, None),
+            DriveRole::Spare => ("spare", None, None),
             DriveRole::Element(id) => ("element", Some(ElementName::new(*id)), None),
             DriveRole::Foreign(what) => ("foreign", None, Some(what.clone())),
         };
@@ -155,6 +180,7 @@ impl LunRecord {
                 .iter()
                 .map(|b| format!("{b:02x}"))
                 .collect(),
+            trouble: lun.trouble.clone(),
             raids: lun
                 .parts
                 .iter()
@@ -169,6 +195,7 @@ impl RaidRecord {
         let RaidState {
             failed,
             initing,
+            recovering,
             degraded,
         } = part.state;
         let elements = part
@@ -179,10 +206,13 @@ impl RaidRecord {
             part: part.part,
             size_bytes: part.size_bytes,
             level: part.level.name(),
+            chunk_bytes: part.chunk_bytes,
             state: part.state.to_string(),
             failed,
             initing,
+            recovering,
             degraded,
+            stalled: part.is_stalled,
             elements: elements.collect(),
         }
     }

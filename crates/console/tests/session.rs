@@ -208,24 +208,32 @@ fn show_refuses_what_is_not_there_and_lists_what_it_skipped() {
 fn make_refuses_wrong_arguments() {
     let mut bench = Bench::new();
     for (line, output) in [
-        ("make", "usage: make [-c] [-f] LUN type drive ...\n"),
-        ("make 0 raid1", "usage: make [-c] [-f] LUN type drive ...\n"),
+        (
+            "make",
+            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+        ),
+        (
+            "make 0 raid1",
+            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+        ),
         (
             "make -x 0 raid1 1.0-1",
-            "usage: make [-c] [-f] LUN type drive ...\n",
+            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
         ),
         (
             "make 255 jbod 1.0",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
         ("make 0 raid7 1.0-3", "error: unsupported raid type raid7\n"),
+        ("make -k 100 0 raid5 1.0-3", {
+            "error: invalid chunk size 100: a power of two from 16 to 512, in KiB\n"
+        }),
+        ("make -k x 0 raid5 1.0-3", {
+            "error: invalid chunk size x: a power of two from 16 to 512, in KiB\n"
+        }),
         (
-            "make 0 raid5 1.0-3",
-            "error: raid type raid5 is not available in this version\n",
-        ),
-        (
-            "make 0 raid6rs 1.0-3",
-            "error: raid type raid6 is not available in this version\n",
+            "make -k 64 0 raid1 1.0-1",
+            "error: raid type raid1 has no chunks\n",
         ),
         ("make 0 raid10 1.0-2", {
             "error: wrong number of devices: raid10 takes an even number of drives, 3 given\n"
@@ -507,7 +515,7 @@ fn when_tells_how_far_long_jobs_are() {
     );
     assert_eq!(
         bench.good("when -j"),
-        "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":3,\"part\":0,\"job\":\"resync\",\
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":3,\"part\":0,\"member\":null,\"job\":\"resync\",\
          \"done_bytes\":1536000000,\"total_bytes\":4096000000,\
          \"bytes_per_s\":102400000,\"seconds_left\":25}]}\n"
     );
@@ -596,7 +604,7 @@ fn commands_that_are_not_there_are_told_apart() {
         "error: unknown command lsit; did you mean list?\n"
     );
     for name in [
-        "grow", "spare", "rmspare", "fail", "/setsize", "setvlan", "iostats",
+        "grow", "mask", "locate", "erase", "/setsize", "setvlan", "iostats",
     ] {
         let name_shown = name.trim_start_matches('/');
         let output = format!("error: {name_shown} is not available in this version\n");
@@ -633,8 +641,8 @@ fn listings_come_as_json() {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"status\":\"online\",\
          \"size_bytes\":4000786939904,\"label\":null,\"serial\":\"serial01\",\
          \"config_string\":null,\"config_string_hex\":\"6162ff\",\
-         \"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\
-         \"state\":\"normal\",\"failed\":false,\"initing\":false,\"degraded\":false,\"elements\":[\
+         \"trouble\":null,\"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\"chunk_bytes\":null,\
+         \"state\":\"normal\",\"failed\":false,\"initing\":false,\"recovering\":false,\"degraded\":false,\"stalled\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
          \"drive\":\"1.0\"},\
          {\"lun\":0,\"part\":0,\"member\":1,\"state\":\"normal\",\"size_bytes\":4000787030016,\
@@ -660,12 +668,12 @@ fn errors_come_as_json() {
     for (line, code) in [
         ("show -jx", "usage"),
         ("frobnicate -j", "unknown_command"),
-        ("grow -j", "not_available"),
+        ("mask -j", "not_available"),
         ("show -j '", "unbalanced_quote"),
         ("show -j 1.9-3", "series"),
         ("show -j 2.0", "wrong_shelf"),
         ("make -j 0 jbod 1.99", "no_such_drive"),
-        ("make -j 0 raid5 1.0-3", "level_not_available"),
+        ("make -j 0 raid5 1.0-1", "wrong_member_count"),
     ] {
         let output = bench.bad(line);
         let start = format!("{{\"schema\":1,\"ok\":false,\"errors\":[{{\"code\":\"{code}\",");
@@ -741,4 +749,166 @@ proptest! {
     fn no_bytes_panic(line in prop::collection::vec(any::<u8>(), 0..200)) {
         Bench::new().line(&String::from_utf8_lossy(&line));
     }
+}
+
+/// A mirror and a striped set, with two spares.
+fn protected() -> Bench {
+    let mut bench = Bench::new();
+    for line in [
+        "make 0 raid1 1.0-1",
+        "make 1 raid0 1.2-3",
+        "spare 1.9",
+        "spare -l 0 1.10",
+    ] {
+        bench.silent(line);
+    }
+    bench
+}
+
+#[test]
+fn spares_are_listed_added_and_removed() {
+    let mut bench = protected();
+    let list = "1.9    4000.787GB\n1.10   4000.787GB LUN 0\n";
+    assert_eq!(bench.good("spare"), list);
+    bench.shelf.spares[0].fault = Some("read of 1 sector failed".to_owned());
+    let list = "1.9    4000.787GB bad: read of 1 sector failed\n1.10   4000.787GB LUN 0\n";
+    assert_eq!(bench.good("spares"), list);
+    assert_eq!(
+        bench.good("spares -j"),
+        "{\"schema\":1,\"ok\":true,\"data\":[\
+         {\"drive\":\"1.9\",\"slot\":9,\"size_bytes\":4000787030016,\"lun\":null,\
+         \"fault\":\"read of 1 sector failed\"},\
+         {\"drive\":\"1.10\",\"slot\":10,\"size_bytes\":4000787030016,\"lun\":0,\"fault\":null}]}\n"
+    );
+    assert_eq!(bench.good("show -l 1.9"), "1.9  4000.787GB up spare\n");
+    bench.silent("rmspare 1.9-10");
+    assert_eq!(bench.good("mkspare"), "");
+    for (line, output) in [
+        (
+            "spare 1.0 1.4",
+            "error: 1.0 already in use\nskipping: 1.4\n",
+        ),
+        ("spare 1.16", "error: drive 1.16 does not exist\n"),
+        ("spare -l 7 1.4", "error: LUN 7 does not exist\n"),
+        (
+            "spare -l x 1.4",
+            "error: LUN must be an integer between 0 and 254 inclusive\nskipping: 1.4\n",
+        ),
+        ("spare -l 0", "usage: spare [-f] [-l LUN] [drive ...]\n"),
+        ("spare -f", "usage: spare [-f] [-l LUN] [drive ...]\n"),
+        ("rmspare 1.4", "error: 1.4 is not a spare\n"),
+        ("rmspare", "usage: rmspare [-f] drive ...\n"),
+        ("spares 1.4", "usage: spares [-j]\n"),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}
+
+#[test]
+fn elements_are_failed_and_replaced() {
+    let mut bench = protected();
+    bench.silent("fail 0.0.1");
+    assert_eq!(bench.good("list -l 0"), {
+        " 0 4000.786GB offline\n   0.0   4000.786GB raid1 degraded\n     \
+         0.0.0  normal     4000.787GB 1.0\n     0.0.1  failed     4000.787GB 1.1\n"
+    });
+    bench.silent("replacedrive 0.0.1 1.4");
+    assert_eq!(bench.good("list -l 0"), {
+        " 0 4000.786GB offline\n   0.0   4000.786GB raid1 recovering,degraded\n     \
+         0.0.0  normal     4000.787GB 1.0\n     0.0.1  replaced   4000.787GB 1.4\n"
+    });
+    for (line, output) in [
+        ("fail 0.0.1", "error: raid device 0.0.1 is already failed\n"),
+        ("fail 0.0.0", "error: failing 0.0.0 would fail raid\n"),
+        (
+            "faildrive 1.0.0",
+            "error: raid 1.0 is not redundant and would not sustain failure\n",
+        ),
+        ("fail 0.0.2", "error: 0.0.2 does not exist\n"),
+        ("fail 7.0.0", "error: LUN 7 does not exist\n"),
+        ("fail 0.0", {
+            "error: 0.0 does not exist: an element is named LUN.part.drive, as 0.0.3\n"
+        }),
+        ("unfail 0.0.0", "error: device 0.0.0 is not failed\n"),
+        ("replace 0.0.0 1.5", "error: device 0.0.0 is not failed\n"),
+        ("replace 0.0.1 1.2", "error: 1.2 already in use\n"),
+        (
+            "replace 0.0.1",
+            "usage: replace [-f] LUN.part.drive drive\n",
+        ),
+        ("unfail", "usage: unfail LUN.part.drive\n"),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+    bench.silent("make 2 raid1 1.5 missing");
+    let output = "error: can't unfail missing device 2.0.1\n";
+    assert_eq!(bench.bad("unfail 2.0.1"), output);
+}
+
+#[test]
+fn health_tells_what_is_wrong_and_what_to_do() {
+    let mut bench = protected();
+    assert_eq!(bench.good("health"), "ok\n");
+    assert_eq!(
+        bench.good("health -j"),
+        "{\"schema\":1,\"ok\":true,\"data\":[]}\n"
+    );
+    bench.silent("fail 0.0.1");
+    bench.shelf.spares[0].fault = Some("it does not answer".to_owned());
+    bench.shelf.drives[7].state = DriveState::Down;
+    bench.shelf.drives[7].note = Some("No such device".to_owned());
+    bench.shelf.luns[1].trouble = Some("too many elements are missing or failed: 1.0.1".to_owned());
+    assert_eq!(
+        bench.good("health"),
+        "\
+0.0.1 of raid1 is failed (1.1); replace 0.0.1 DRIVE, or unfail 0.0.1
+LUN 1 is not served: too many elements are missing or failed: 1.0.1; then: online 1
+drive 1.7 is down: No such device; replace it
+spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
+"
+    );
+    bench.silent("unfail 0.0.1");
+    let line =
+        "0.0.1 of raid1 is being rebuilt (1.1), paused until the LUN is online; nothing to do\n";
+    assert!(bench.good("health").starts_with(line));
+    let progress = shelf::plane::SyncProgress {
+        lun: LunNumber::new(0).unwrap(),
+        part: 0,
+        pass: 1,
+        begun_sectors: 0,
+        done_sectors: 2_000_000,
+        total_sectors: 8_000_000,
+    };
+    let elapsed = std::time::Duration::from_secs(10);
+    bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
+    let line = "0.0.1 of raid1 is being rebuilt (1.1), 0:00:30 left; nothing to do\n";
+    assert!(bench.good("health").starts_with(line));
+    let when = "0.0.1 25.00% 102400.00 KBps 0:00:30 left\n";
+    assert_eq!(bench.good("when"), when);
+    assert!(
+        bench
+            .good("when -j")
+            .contains("\"member\":1,\"job\":\"rebuild\"")
+    );
+}
+
+#[test]
+fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.silent("make -k 128K 0 raid6rs 1.0-3");
+    assert!(
+        bench
+            .good("list -j")
+            .contains("\"level\":\"raid6\",\"chunk_bytes\":131072,")
+    );
+    assert_eq!(
+        bench.good("make 1 raid5 1.4-6"),
+        "warning: with drives of 4 TB and more, a rebuild of raid5 is likely to meet a sector that cannot \
+         be read; raid6 survives that\n"
+    );
+    assert!(
+        bench
+            .good("list -j 1")
+            .contains("\"level\":\"raid5\",\"chunk_bytes\":65536,")
+    );
 }

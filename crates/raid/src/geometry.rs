@@ -248,6 +248,31 @@ impl Geometry {
         md_sector.saturating_mul(factor).min(self.capacity_sectors)
     }
 
+    /// How much of every member is done when everything before a sector of the RAID is: its sectors
+    /// from the start of its data, in whole rows of chunks. What md's `recovery_offset` counts.
+    #[must_use]
+    pub fn member_sectors_before(&self, lba: u64) -> u64 {
+        if !is_striped(self.level) {
+            return lba.min(self.member_sectors);
+        }
+        let chunk = u64::from(self.chunk_sectors);
+        let row = lba / (chunk * u64::from(self.columns()));
+        (row * chunk).min(self.member_sectors)
+    }
+
+    /// The sector of the RAID before which everything is done when this many sectors of a member are;
+    /// the inverse of [`Self::member_sectors_before`], but for what that rounds off. At most the
+    /// capacity.
+    #[must_use]
+    pub fn lba_before(&self, member_sectors: u64) -> u64 {
+        let done = member_sectors.min(self.member_sectors);
+        if !is_striped(self.level) {
+            return done;
+        }
+        let chunk = u64::from(self.chunk_sectors);
+        done / chunk * chunk * u64::from(self.columns())
+    }
+
     /// How many elements of each row hold parity: 1 for raid5, 2 for raid6, else 0.
     #[must_use]
     pub const fn parity_count(&self) -> u8 {
@@ -287,7 +312,8 @@ impl Geometry {
 }
 
 /// Whether the level has chunks.
-const fn is_striped(level: Level) -> bool {
+#[must_use]
+pub const fn is_striped(level: Level) -> bool {
     matches!(
         level,
         Level::Raid0 | Level::Raid10 | Level::Raid5 | Level::Raid6

@@ -306,3 +306,26 @@ fn resync_positions_survive_the_way_to_md_and_back() {
     let raid10 = Geometry::new(Level::Raid10, 4, 128, 1280).unwrap();
     assert_eq!(raid10.md_resync_sector(777), 777);
 }
+
+#[test]
+fn what_is_done_of_a_member_is_whole_rows() {
+    let raid10 = Geometry::new(Level::Raid10, 4, 128, 1280).unwrap();
+    assert_eq!(raid10.member_sectors_before(255), 0);
+    assert_eq!(raid10.member_sectors_before(256), 128);
+    assert_eq!(raid10.member_sectors_before(777), 384);
+    assert_eq!(raid10.lba_before(384 + 127), 768);
+    let raid6 = Geometry::new(Level::Raid6, 5, 128, 1280).unwrap();
+    assert_eq!(raid6.member_sectors_before(3 * 640 + 5), 640);
+    assert_eq!(raid6.lba_before(640), 3 * 640);
+    let raid1 = Geometry::new(Level::Raid1, 2, 128, 1280).unwrap();
+    assert_eq!(raid1.member_sectors_before(777), 777);
+    for geometry in [raid10, raid6, raid1] {
+        let all = geometry.capacity_sectors();
+        assert_eq!(geometry.member_sectors_before(all), 1280);
+        assert_eq!(geometry.lba_before(u64::MAX), all);
+        for lba in 0..all {
+            let member_sectors = geometry.member_sectors_before(lba);
+            assert!(geometry.lba_before(member_sectors) <= lba, "{lba}");
+        }
+    }
+}

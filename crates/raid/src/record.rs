@@ -18,6 +18,7 @@
 use crate::Level;
 use crate::layout::SLOT_SECTORS;
 use crate::log::LogParameters;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zerocopy::byteorder::little_endian::{U32, U64};
@@ -123,17 +124,35 @@ pub struct Record {
     /// How the redo log is divided; for raid5 and raid6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogParameters>,
+    /// Elements that the LUN was served without only because their drives were away. They are rebuilt
+    /// when their drives are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<u8>,
+}
+
+/// What the record of a spare says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SpareRecord {
+    /// Number of the shelf whose spare it is.
+    pub spare_of_shelf: u16,
+    /// The number that the shelf is about to have, while it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_shelf: Option<u16>,
+    /// The only LUN that may take it; `None` for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedicated_to_lun: Option<u8>,
 }
 
 /// A record that was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredRecord {
+pub struct StoredRecord<R = Record> {
     /// Which slot holds it, 0 or 1.
     pub slot: usize,
     /// Counts changes.
     pub generation: u64,
     /// What it says.
-    pub record: Record,
+    pub record: R,
 }
 
 /// Why a slot holds no record of this member.
@@ -181,17 +200,48 @@ pub struct RecordTooLong(pub usize);
 
 /// What the two slots of a member hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Slots {
+pub struct Slots<R = Record> {
     /// The record that counts.
-    pub newest: Option<StoredRecord>,
+    pub newest: Option<StoredRecord<R>>,
     /// What is wrong with each slot; an empty one is not wrong.
     pub damage: [Option<RecordError>; 2],
+}
+
+/// What a slot may hold.
+trait Payload: DeserializeOwned {
+    /// Whether it keeps its limits.
+    fn check(&self) -> Result<(), RecordError>;
+}
+
+impl Payload for Record {
+    fn check(&self) -> Result<(), RecordError> {
+        if self.config_string.len() > CONFIG_STRING_BYTES_MAX {
+            return Err(RecordError::ConfigString(self.config_string.len()));
+        }
+        Ok(())
+    }
+}
+
+impl Payload for SpareRecord {
+    fn check(&self) -> Result<(), RecordError> {
+        Ok(())
+    }
 }
 
 /// Reads both slots of a member.
 #[must_use]
 pub fn read_slots(slots: [&[u8; SLOT_BYTES]; 2], owner: &RecordOwner) -> Slots {
-    let mut newest: Option<StoredRecord> = None;
+    read(slots, owner)
+}
+
+/// Reads both slots of a spare.
+#[must_use]
+pub fn read_spare_slots(slots: [&[u8; SLOT_BYTES]; 2], owner: &RecordOwner) -> Slots<SpareRecord> {
+    read(slots, owner)
+}
+
+fn read<R: Payload>(slots: [&[u8; SLOT_BYTES]; 2], owner: &RecordOwner) -> Slots<R> {
+    let mut newest: Option<StoredRecord<R>> = None;
     let mut damage = [None, None];
     for (slot, bytes) in slots.into_iter().enumerate() {
         match decode(bytes, owner) {
@@ -223,6 +273,26 @@ pub fn encode(
     generation: u64,
     record: &Record,
 ) -> Result<Vec<u8>, RecordTooLong> {
+    encode_payload(owner, generation, record)
+}
+
+/// As [`encode`], for a spare.
+///
+/// # Errors
+/// When the record is longer than a slot.
+pub fn encode_spare(
+    owner: &RecordOwner,
+    generation: u64,
+    record: &SpareRecord,
+) -> Result<Vec<u8>, RecordTooLong> {
+    encode_payload(owner, generation, record)
+}
+
+fn encode_payload<R: Serialize>(
+    owner: &RecordOwner,
+    generation: u64,
+    record: &R,
+) -> Result<Vec<u8>, RecordTooLong> {
     // A record is strings and numbers; there is nothing in it that JSON does not have.
     let payload = serde_json::to_vec(record).expect("a record is always JSON");
     let used_bytes = HEADER_BYTES + payload.len();
@@ -248,7 +318,10 @@ pub fn encode(
     Ok(bytes)
 }
 
-fn decode(slot: &[u8; SLOT_BYTES], owner: &RecordOwner) -> Result<(u64, Record), RecordError> {
+fn decode<R: Payload>(
+    slot: &[u8; SLOT_BYTES],
+    owner: &RecordOwner,
+) -> Result<(u64, R), RecordError> {
     let Ok((header, rest)) = RawHeader::read_from_prefix(slot) else {
         unreachable!("the header is shorter than a slot")
     };
@@ -282,11 +355,9 @@ fn decode(slot: &[u8; SLOT_BYTES], owner: &RecordOwner) -> Result<(u64, Record),
             dev_number,
         });
     }
-    let record: Record =
+    let record: R =
         serde_json::from_slice(payload).map_err(|error| RecordError::Payload(error.to_string()))?;
-    if record.config_string.len() > CONFIG_STRING_BYTES_MAX {
-        return Err(RecordError::ConfigString(record.config_string.len()));
-    }
+    record.check()?;
     Ok((header.generation.get(), record))
 }
 

@@ -26,6 +26,7 @@ fn record() -> Record {
         config_string: b"\x00any bytes\xff".to_vec(),
         created_unix_seconds: 1_700_000_000,
         log: None,
+        away: vec![2],
     }
 }
 
@@ -201,6 +202,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         config_string: t.2,
         created_unix_seconds: n.3,
         log: LogParameters::for_areas(n.3 % 100_000),
+        away: Vec::new(),
     })
 }
 
@@ -229,4 +231,31 @@ proptest! {
             prop_assert_eq!(newest.record, record());
         }
     }
+}
+
+#[test]
+fn a_spare_is_no_member_and_no_member_a_spare() {
+    let owner = RecordOwner {
+        set_uuid: Uuid::from_u128(7),
+        dev_number: 0,
+        data_offset_sectors: 256,
+    };
+    let record = SpareRecord {
+        spare_of_shelf: 1,
+        next_shelf: None,
+        dedicated_to_lun: Some(3),
+    };
+    let mut slot = [0; SLOT_BYTES];
+    let bytes = encode_spare(&owner, 5, &record).unwrap();
+    slot[..bytes.len()].copy_from_slice(&bytes);
+    let empty = [0; SLOT_BYTES];
+    let spare = read_spare_slots([&empty, &slot], &owner).newest.unwrap();
+    assert_eq!((spare.slot, spare.generation), (1, 5));
+    assert_eq!(spare.record, record);
+    let member = read_slots([&empty, &slot], &owner);
+    assert_eq!(member.newest, None);
+    assert!(matches!(
+        member.damage,
+        [None, Some(RecordError::Payload(_))]
+    ));
 }

@@ -4,7 +4,7 @@
 //! of words and columns. Every change is durable on the disks that it concerns when the call
 //! returns, or it has not happened.
 
-pub use crate::ids::{DriveSlot, ElementId, LunNumber};
+pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
@@ -38,6 +38,8 @@ impl DriveState {
 pub enum DriveRole {
     /// Nothing on it that anybody would miss.
     Free,
+    /// It waits for a member to fail.
+    Spare,
     /// Element of a LUN of this shelf.
     Element(ElementId),
     /// It carries something that is not ours: a file system, a partition table, a foreign RAID
@@ -69,6 +71,8 @@ pub struct DriveStatus {
 pub enum ElementState {
     /// In use.
     Normal,
+    /// Being rebuilt onto the drive that replaces the one that failed.
+    Replaced,
     /// Failed: the RAID goes on without it.
     Failed,
     /// No drive holds it.
@@ -81,6 +85,7 @@ impl ElementState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
+            Self::Replaced => "replaced",
             Self::Failed => "failed",
             Self::Missing => "missing",
         }
@@ -90,8 +95,10 @@ impl ElementState {
 /// State of a RAID; what is not set is well. Printed comma-joined, `normal` when nothing is set.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct RaidState {
-    /// Its mirrors are being made equal.
+    /// Its mirrors, or its parity, are being made consistent.
     pub initing: bool,
+    /// Members are being rebuilt.
+    pub recovering: bool,
     /// Too many members are gone: it cannot serve.
     pub failed: bool,
     /// A redundant RAID lacks members.
@@ -100,13 +107,19 @@ pub struct RaidState {
 
 impl fmt::Display for RaidState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match (self.failed, self.initing, self.degraded) {
-            (true, _, _) => "failed",
-            (false, true, true) => "initing,degraded",
-            (false, true, false) => "initing",
-            (false, false, true) => "degraded",
-            (false, false, false) => "normal",
-        })
+        if self.failed {
+            return f.pad("failed");
+        }
+        let words = [
+            (self.initing, "initing"),
+            (self.recovering, "recovering"),
+            (self.degraded, "degraded"),
+        ];
+        let said: Vec<&str> = words.iter().filter(|w| w.0).map(|w| w.1).collect();
+        if said.is_empty() {
+            return f.pad("normal");
+        }
+        f.pad(&said.join(","))
     }
 }
 
@@ -132,8 +145,12 @@ pub struct PartStatus {
     pub size_bytes: u64,
     /// Level.
     pub level: Level,
+    /// Bytes of a chunk; `None` for levels without chunks.
+    pub chunk_bytes: Option<u32>,
     /// State.
     pub state: RaidState,
+    /// A resynchronisation or rebuild met sectors that no member can read, and does not go on.
+    pub is_stalled: bool,
     /// Its elements in order.
     pub elements: Vec<ElementStatus>,
 }
@@ -153,6 +170,8 @@ pub struct LunStatus {
     pub serial: String,
     /// AoE config string.
     pub config_string: Vec<u8>,
+    /// Why it is not served, or not by itself.
+    pub trouble: Option<String>,
     /// Its RAIDs.
     pub parts: Vec<PartStatus>,
 }
@@ -177,8 +196,24 @@ pub struct MakeRequest {
     pub members: Vec<MemberChoice>,
     /// Take drives that carry something that is not ours.
     pub force: bool,
-    /// The administrator declares that the members hold equal data (`-c`).
+    /// The administrator declares that the members agree already (`-c`): mirrors hold equal data, parity
+    /// fits.
     pub clean: bool,
+    /// Chunk size: a power of two from 16 to 512; `None` for the default, 64.
+    pub chunk_kib: Option<u32>,
+}
+
+/// One row of `spares`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SpareStatus {
+    /// The drive.
+    pub drive: DriveSlot,
+    /// Size of the whole drive; 0 when it is not up.
+    pub size_bytes: u64,
+    /// The only LUN that may take it; `None` for any.
+    pub dedicated_to: Option<LunNumber>,
+    /// Why it did not answer its last check.
+    pub fault: Option<String>,
 }
 
 /// A port as `ifstat` shows it.
@@ -264,9 +299,12 @@ pub enum AdminError {
         /// What was given.
         given: usize,
     },
-    /// A level that this version does not have.
-    #[error("raid type {0} is not available in this version")]
-    LevelNotAvailable(Level),
+    /// A chunk size that no RAID is made with.
+    #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
+    InvalidChunk(u32),
+    /// A chunk size for a level that has no chunks.
+    #[error("raid type {0} has no chunks")]
+    NoChunks(Level),
     /// Too many of the members are the word `missing`.
     #[error("too many members are missing: {level} with these members could not serve")]
     TooManyMissing {
@@ -298,6 +336,55 @@ pub enum AdminError {
     /// A string that is too long.
     #[error("config string of {0} bytes is too long: at most 1024")]
     ConfigStringTooLong(usize),
+    /// No such element.
+    #[error("{0} does not exist")]
+    NoSuchElement(ElementId),
+    /// What was asked needs redundancy. `but` as in "would not sustain failure".
+    #[error("raid {raid} is not redundant and {but}")]
+    NotRedundant {
+        /// The RAID.
+        raid: PartId,
+        /// What cannot be done for it.
+        but: &'static str,
+    },
+    /// Too many members of the RAID are gone.
+    #[error("raid {0} is failed")]
+    RaidFailed(PartId),
+    /// Its parity is not consistent yet, so that no member can be done without.
+    #[error("raid {0} has uninitialized parity")]
+    UninitializedParity(PartId),
+    /// The element is failed or missing.
+    #[error("raid device {0} is already failed")]
+    AlreadyFailed(ElementId),
+    /// The element holds the last copy of something.
+    #[error("failing {0} would fail raid")]
+    WouldFailRaid(ElementId),
+    /// The element is in use.
+    #[error("device {0} is not failed")]
+    NotFailed(ElementId),
+    /// No drive is known to have been the element.
+    #[error("can't unfail missing device {0}")]
+    MissingDevice(ElementId),
+    /// A drive that cannot hold a member.
+    #[error(
+        "{drive} is not large enough for raid {raid}: it has room for {room_bytes} bytes of {needed_bytes}"
+    )]
+    NotLargeEnough {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// The RAID.
+        raid: PartId,
+        /// What it could hold.
+        room_bytes: u64,
+        /// What a member holds.
+        needed_bytes: u64,
+    },
+    /// The drive is no spare.
+    #[error("{0} is not a spare")]
+    NotASpare(String),
+    /// The pool is full.
+    #[error("too many spares: there are 16 at most")]
+    TooManySpares,
     /// A drive or the state directory failed while the change was made durable. Says what, where,
     /// and in which state things are now.
     #[error("{0}")]
@@ -347,6 +434,52 @@ pub trait Admin {
     /// # Errors
     /// No such LUN, it is online, or a member failed.
     fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError>;
+
+    /// Fails an element: the RAID goes on without it, until it is replaced. A spare takes its place
+    /// soon, if there is one that fits.
+    ///
+    /// # Errors
+    /// When the RAID needs the element, it is failed already, or the others could not record it.
+    fn fail(&mut self, element: ElementId) -> Result<(), AdminError>;
+
+    /// Takes a failed element's drive into use again: it is rebuilt.
+    ///
+    /// # Errors
+    /// When the element is not failed, its drive is gone or fails again.
+    fn unfail(&mut self, element: ElementId) -> Result<(), AdminError>;
+
+    /// Rebuilds an element that is failed or missing on a drive, which is free or a spare; with
+    /// `force` on one that carries something that is not ours.
+    ///
+    /// # Errors
+    /// When the element is in use, the RAID cannot rebuild, the drive does not fit or fails.
+    fn replace(
+        &mut self,
+        element: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError>;
+
+    /// Every spare, in slot order.
+    fn spares(&self) -> Vec<SpareStatus>;
+
+    /// Makes a drive a spare: of the shelf, or of one LUN; with `force` also one that carries something
+    /// that is not ours. A RAID that lacks a member takes it soon.
+    ///
+    /// # Errors
+    /// When the drive is in use, is too small, carries something or fails; or there are too many.
+    fn add_spare(
+        &mut self,
+        drive: DriveSlot,
+        dedicated_to: Option<LunNumber>,
+        force: bool,
+    ) -> Result<(), AdminError>;
+
+    /// Takes a spare from the pool and erases its mark; with `force` also when that fails.
+    ///
+    /// # Errors
+    /// When the drive is no spare, or fails.
+    fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError>;
 
     /// Gives the shelf a number; LUNs move with it.
     ///

@@ -43,6 +43,21 @@ impl fmt::Display for DriveSlot {
     }
 }
 
+/// A RAID of a LUN, written `LUN.part`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PartId {
+    /// The LUN.
+    pub lun: LunNumber,
+    /// Which of the LUN's RAIDs, from 0.
+    pub part: u8,
+}
+
+impl fmt::Display for PartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.lun, self.part))
+    }
+}
+
 /// An element of a LUN, written `LUN.part.member`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ElementId {
@@ -52,6 +67,17 @@ pub struct ElementId {
     pub part: u8,
     /// Which member of that RAID, from 0, in the order in which `make` named them.
     pub member: u8,
+}
+
+impl ElementId {
+    /// The RAID that it is an element of.
+    #[must_use]
+    pub const fn raid(self) -> PartId {
+        PartId {
+            lun: self.lun,
+            part: self.part,
+        }
+    }
 }
 
 impl fmt::Display for ElementId {

@@ -24,11 +24,12 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, DriveSlot, DriveStatus, LunNumber, LunStatus, MakeRequest, PortStatus,
+    Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
+    PortStatus, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 use uuid::Uuid;
@@ -37,14 +38,17 @@ mod assemble;
 mod change;
 mod drives;
 mod failure;
+mod join;
 mod lun;
 mod make;
+mod members;
 mod regions;
 mod removal;
 mod rounds;
 mod scan;
 mod set;
 mod settings;
+mod spares;
 mod sync;
 
 #[cfg(test)]
@@ -55,6 +59,11 @@ pub use failure::MemberFailure;
 
 use drives::Drives;
 use lun::Lun;
+use spares::Spare;
+
+/// How long after the start a spare does not take the place of a member that is only late: drives that
+/// spin up one after the other are there by then.
+const LATE_GRACE: Duration = Duration::from_mins(2);
 
 /// Where the shelf number is kept, and which sets were removed.
 pub trait ShelfStore: Send {
@@ -124,6 +133,14 @@ pub struct Manager {
     last_sweep: Option<Duration>,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
+    /// By slot.
+    spares: Vec<Spare>,
+    /// Elements of which it was told that there is no spare for them.
+    unhealed: BTreeSet<ElementId>,
+    /// Members that were late at the start have had their time to come.
+    is_grace_over: bool,
+    /// When the spares are to be read next, since the start.
+    next_spare_check: Duration,
 }
 
 impl fmt::Debug for Manager {
@@ -155,6 +172,10 @@ impl Manager {
             last_pass: 0,
             last_sweep: None,
             is_stopping: false,
+            spares: Vec::new(),
+            unhealed: BTreeSet::new(),
+            is_grace_over: false,
+            next_spare_check: Duration::ZERO,
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -164,6 +185,15 @@ impl Manager {
         }
         manager.assemble();
         manager
+    }
+
+    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
+    /// regions without writes. To be called about once a second, with the time since the start.
+    pub fn tick(&mut self, now: Duration) {
+        self.sweep_regions(now);
+        self.is_grace_over |= now >= LATE_GRACE;
+        self.check_spares(now);
+        self.heal();
     }
 
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
@@ -194,11 +224,6 @@ impl Manager {
         }
     }
 
-    /// To be called about once a second: does what is due. `uptime` is the time since the start.
-    pub fn tick(&mut self, uptime: Duration) {
-        self.sweep_regions(uptime);
-    }
-
     /// A port serves another MTU now.
     pub fn mtu_changed(&mut self, interface: &str, mtu_bytes: usize) {
         for port in self
@@ -227,10 +252,12 @@ impl Admin for Manager {
     }
 
     fn luns(&self) -> Vec<LunStatus> {
-        self.luns
-            .values()
-            .map(|lun| lun.status(&self.drives))
-            .collect()
+        let status = |lun: &Lun| {
+            let mut status = lun.status(&self.drives);
+            status.trouble = status.trouble.or_else(|| self.reason_to_wait(lun));
+            status
+        };
+        self.luns.values().map(status).collect()
     }
 
     fn ports(&self) -> Vec<PortStatus> {
@@ -259,6 +286,40 @@ impl Admin for Manager {
 
     fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
         self.remove_lun(lun, force)
+    }
+
+    fn fail(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.fail_element(element)
+    }
+
+    fn unfail(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.unfail_element(element)
+    }
+
+    fn replace(
+        &mut self,
+        element: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.replace_element(element, drive, force)
+    }
+
+    fn spares(&self) -> Vec<SpareStatus> {
+        self.list_spares()
+    }
+
+    fn add_spare(
+        &mut self,
+        drive: DriveSlot,
+        dedicated_to: Option<LunNumber>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.make_spare(drive, dedicated_to, force)
+    }
+
+    fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
+        self.unmake_spare(drive, force)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -49,6 +49,7 @@ fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
     let mut line = format!("{name:<4} {size:>8}GB {}", drive.state.name());
     match &drive.role {
         DriveRole::Free => {}
+        DriveRole::Spare => line.push_str(" spare"),
         DriveRole::Element(id) => line.push_str(&format!(" {id}")),
         DriveRole::Foreign(what) => line.push_str(&format!(" foreign: {what}")),
     }

@@ -2,7 +2,7 @@
 
 use super::gigabytes;
 use crate::command::Options;
-use crate::names::{drive_name, parse_drive, parse_lun};
+use crate::names::{decimal, drive_name, parse_drive, parse_lun};
 use crate::problem::Problem;
 use crate::record::{LunRecord, Record, status_name};
 use crate::report::Report;
@@ -88,21 +88,49 @@ fn element_line(shelf: Option<Shelf>, element: &ElementStatus) -> String {
 }
 
 /// Creates a LUN.
-pub(super) fn make(report: &mut Report, admin: &mut dyn Admin, options: Options, words: &[String]) {
-    let done = make_request(admin, options, words)
-        .and_then(|request| admin.make(&request).map_err(Problem::from));
-    if let Err(problem) = done {
-        report.fail(problem, &[]);
+pub(super) fn make(
+    report: &mut Report,
+    admin: &mut dyn Admin,
+    options: &Options,
+    words: &[String],
+) {
+    let done = make_request(admin, options, words).and_then(|request| {
+        admin.make(&request)?;
+        Ok(request)
+    });
+    match done {
+        Ok(request) => warn_of_large_drives(report, admin, &request),
+        Err(problem) => report.fail(problem, &[]),
+    }
+}
+
+/// A drive that large has unreadable sectors often enough that a second one is met in a rebuild.
+const LARGE_DRIVE_BYTES: u64 = 4_000_000_000_000;
+
+fn warn_of_large_drives(report: &mut Report, admin: &dyn Admin, request: &MakeRequest) {
+    let is_large = |slot| {
+        let drives = admin.drives();
+        let mut large = drives.iter().filter(|d| d.size_bytes >= LARGE_DRIVE_BYTES);
+        large.any(|drive| drive.slot == slot)
+    };
+    let mut members = request.members.iter();
+    if request.level == Level::Raid5
+        && members.any(|member| matches!(member, MemberChoice::Drive(slot) if is_large(*slot)))
+    {
+        report.line(
+            "warning: with drives of 4 TB and more, a rebuild of raid5 is likely to meet a sector that \
+             cannot be read; raid6 survives that",
+        );
     }
 }
 
 fn make_request(
     admin: &dyn Admin,
-    options: Options,
+    options: &Options,
     words: &[String],
 ) -> Result<MakeRequest, Problem> {
     let [lun, level, drives @ ..] = words else {
-        return Err(Problem::Usage("make [-c] [-f] LUN type drive ..."));
+        return Err(Problem::Usage("make [-c] [-f] [-k KiB] LUN type drive ..."));
     };
     let shelf = admin.shelf();
     if shelf.is_none() {
@@ -117,7 +145,15 @@ fn make_request(
             .collect::<Result<_, _>>()?,
         force: options.force,
         clean: options.clean,
+        chunk_kib: options.value.as_deref().map(chunk).transpose()?,
     })
+}
+
+/// Reads a chunk size in KiB; a K may follow the number.
+fn chunk(word: &str) -> Result<u32, Problem> {
+    decimal(word.strip_suffix(['k', 'K']).unwrap_or(word))
+        .and_then(|kib| u32::try_from(kib).ok())
+        .ok_or_else(|| Problem::InvalidChunk(word.to_owned()))
 }
 
 fn member(word: &str, shelf: Option<Shelf>) -> Result<MemberChoice, Problem> {
@@ -147,6 +183,7 @@ fn jbod_of(admin: &mut dyn Admin, force: bool, word: &str) -> Result<(), Problem
         members: vec![MemberChoice::Drive(slot)],
         force,
         clean: false,
+        chunk_kib: None,
     };
     Ok(admin.make(&request)?)
 }

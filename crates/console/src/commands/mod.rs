@@ -1,10 +1,13 @@
 //! The commands: each plans and acts through [`Admin`] and reports.
 
 mod drives;
+mod health;
 mod help;
 mod luns;
+mod members;
 mod remove;
 mod shelf_number;
+mod spares;
 mod system;
 mod when;
 
@@ -74,7 +77,7 @@ pub(crate) fn run(
     let mut report = Report::default();
     match command.verb {
         Verb::Show => drives::show(&mut report, admin, options.long, operands),
-        Verb::Make => luns::make(&mut report, admin, *options, operands),
+        Verb::Make => luns::make(&mut report, admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
@@ -83,6 +86,13 @@ pub(crate) fn run(
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => system::ifstat(&mut report, admin),
         Verb::When => when::when(&mut report, admin),
+        Verb::Health => health::health(&mut report, admin),
+        Verb::Fail => members::each(&mut report, operands, |id| admin.fail(id)),
+        Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
+        Verb::Replace => members::replace(&mut report, admin, options.force, operands),
+        Verb::Spare => spares::spare(&mut report, admin, options, operands),
+        Verb::Spares => spares::list(&mut report, admin),
+        Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Aoestats => system::aoestats(&mut report, admin, options.long),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),

@@ -2,38 +2,76 @@
 
 use crate::record::Record;
 use crate::report::Report;
-use shelf::admin::Admin;
+use shelf::admin::{Admin, ElementState};
 use shelf::plane::RunningPass;
 
 const SECTOR_BYTES: u64 = 512;
 
-/// Lists the jobs that are running, in the form of SRX 6: `L.P percent rate KBps H:MM:SS left`.
+/// Lists the jobs that are running, in the form of SRX 6: `L.P percent rate KBps H:MM:SS left`, with
+/// `L.P.D` for each element that is rebuilt.
 pub(super) fn when(report: &mut Report, admin: &dyn Admin) {
+    let luns = admin.luns();
     for pass in admin.passes() {
         let place = pass.progress;
-        let bytes_per_s = rate(&pass);
-        let left_bytes = (place.total_sectors - place.done_sectors) * SECTOR_BYTES;
-        let seconds_left = left_bytes.checked_div(bytes_per_s);
-        let percent = percent(place.done_sectors, place.total_sectors);
-        let line = format!(
-            "{}.{} {percent}% {}.{:02} KBps {} left",
-            place.lun,
-            place.part,
-            bytes_per_s / 1000,
-            bytes_per_s % 1000 / 10,
-            seconds_left.map_or_else(|| "?:??:??".to_owned(), clock),
-        );
-        let record = Record::Pass {
-            lun: place.lun.get(),
-            part: place.part,
-            job: "resync",
-            done_bytes: place.done_sectors * SECTOR_BYTES,
-            total_bytes: place.total_sectors * SECTOR_BYTES,
-            bytes_per_s,
-            seconds_left,
-        };
-        report.row(line, record);
+        let lun = luns.iter().find(|lun| lun.lun == place.lun);
+        let part = lun.and_then(|lun| lun.parts.get(usize::from(place.part)));
+        let elements = part
+            .map(|part| part.elements.as_slice())
+            .unwrap_or_default();
+        let rebuilt: Vec<u8> = elements
+            .iter()
+            .filter(|element| element.state == ElementState::Replaced)
+            .map(|element| element.id.member)
+            .collect();
+        for member in &rebuilt {
+            row(report, &pass, Some(*member));
+        }
+        if rebuilt.is_empty() {
+            row(report, &pass, None);
+        }
     }
+}
+
+fn row(report: &mut Report, pass: &RunningPass, member: Option<u8>) {
+    let place = pass.progress;
+    let bytes_per_s = rate(pass);
+    let percent = percent(place.done_sectors, place.total_sectors);
+    let name = member
+        .map(|member| format!(".{member}"))
+        .unwrap_or_default();
+    let line = format!(
+        "{}.{}{name} {percent}% {}.{:02} KBps {} left",
+        place.lun,
+        place.part,
+        bytes_per_s / 1000,
+        bytes_per_s % 1000 / 10,
+        remaining(pass),
+    );
+    let record = Record::Pass {
+        lun: place.lun.get(),
+        part: place.part,
+        member,
+        job: if member.is_some() {
+            "rebuild"
+        } else {
+            "resync"
+        },
+        done_bytes: place.done_sectors * SECTOR_BYTES,
+        total_bytes: place.total_sectors * SECTOR_BYTES,
+        bytes_per_s,
+        seconds_left: seconds_left(pass),
+    };
+    report.row(line, record);
+}
+
+/// The time left at the present rate, as `H:MM:SS`.
+pub(super) fn remaining(pass: &RunningPass) -> String {
+    seconds_left(pass).map_or_else(|| "?:??:??".to_owned(), clock)
+}
+
+fn seconds_left(pass: &RunningPass) -> Option<u64> {
+    let left_sectors = pass.progress.total_sectors - pass.progress.done_sectors;
+    (left_sectors * SECTOR_BYTES).checked_div(rate(pass))
 }
 
 /// Bytes a second since the job began.

@@ -2,10 +2,11 @@
 
 use aoe::{MacAddress, Shelf};
 use raid::Level;
+use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
     ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
-    RaidState,
+    RaidState, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -22,6 +23,7 @@ pub(crate) struct FakeShelf {
     pub(crate) luns: Vec<LunStatus>,
     pub(crate) ports: Vec<PortStatus>,
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
+    pub(crate) spares: Vec<SpareStatus>,
     made: u32,
 }
 
@@ -49,6 +51,7 @@ impl FakeShelf {
             luns: Vec::new(),
             ports: vec![port],
             passes: Vec::new(),
+            spares: Vec::new(),
             made: 0,
         }
     }
@@ -56,6 +59,15 @@ impl FakeShelf {
     fn lun(&mut self, lun: LunNumber) -> Result<&mut LunStatus, AdminError> {
         let found = self.luns.iter_mut().find(|status| status.lun == lun);
         found.ok_or(AdminError::NoSuchLun(lun))
+    }
+
+    fn part(&mut self, id: ElementId) -> Result<&mut PartStatus, AdminError> {
+        let part = self.lun(id.lun)?.parts.get_mut(usize::from(id.part));
+        let part = part.ok_or(AdminError::NoSuchElement(id))?;
+        if usize::from(id.member) >= part.elements.len() {
+            return Err(AdminError::NoSuchElement(id));
+        }
+        Ok(part)
     }
 
     fn name(&self, slot: DriveSlot) -> String {
@@ -76,7 +88,7 @@ impl FakeShelf {
             });
         }
         match &status.role {
-            DriveRole::Element(_) => Err(AdminError::DriveInUse(drive)),
+            DriveRole::Element(_) | DriveRole::Spare => Err(AdminError::DriveInUse(drive)),
             DriveRole::Foreign(what) if !force => Err(AdminError::DriveForeign {
                 drive,
                 what: what.clone(),
@@ -125,7 +137,10 @@ fn check_count(level: Level, given: usize) -> Result<u64, AdminError> {
         })
     };
     match level {
-        Level::Raid5 | Level::Raid6 => Err(AdminError::LevelNotAvailable(level)),
+        Level::Raid5 if given < 3 => wrong("3 to 36"),
+        Level::Raid6 if given < 4 => wrong("4 to 36"),
+        Level::Raid5 => Ok(given as u64 - 1),
+        Level::Raid6 => Ok(given as u64 - 2),
         Level::Raw | Level::Jbod if given != 1 => wrong("one drive"),
         Level::Raid1 if given != 2 => wrong("two drives"),
         Level::Raid10 if !given.is_multiple_of(2) => wrong("an even number of drives"),
@@ -172,6 +187,13 @@ impl Admin for FakeShelf {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
+        let chunk_kib = request.chunk_kib.unwrap_or(64);
+        if request.chunk_kib.is_some() && !is_striped(request.level) {
+            return Err(AdminError::NoChunks(request.level));
+        }
+        if !chunk_kib.is_power_of_two() {
+            return Err(AdminError::InvalidChunk(chunk_kib));
+        }
         let data_members = check_count(request.level, request.members.len())?;
         for choice in &request.members {
             if let MemberChoice::Drive(slot) = choice {
@@ -181,9 +203,8 @@ impl Admin for FakeShelf {
         let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
         let degraded = request.members.contains(&MemberChoice::Missing);
         let state = RaidState {
-            failed: false,
-            initing: false,
             degraded,
+            ..RaidState::default()
         };
         let elements = self.elements(request);
         self.made += 1;
@@ -194,11 +215,14 @@ impl Admin for FakeShelf {
             label: None,
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
+            trouble: None,
             parts: vec![PartStatus {
                 part: 0,
                 size_bytes,
                 level,
+                chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
                 state,
+                is_stalled: false,
                 elements,
             }],
         });
@@ -234,6 +258,86 @@ impl Admin for FakeShelf {
                 drive.role = DriveRole::Free;
             }
         }
+        Ok(())
+    }
+
+    fn fail(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let part = self.part(id)?;
+        let element = &mut part.elements[usize::from(id.member)];
+        if element.state != ElementState::Normal {
+            return Err(AdminError::AlreadyFailed(id));
+        }
+        if !part.level.is_redundant() {
+            return Err(AdminError::NotRedundant {
+                raid: id.raid(),
+                but: "would not sustain failure",
+            });
+        }
+        if part.state.degraded {
+            return Err(AdminError::WouldFailRaid(id));
+        }
+        element.state = ElementState::Failed;
+        part.state.degraded = true;
+        Ok(())
+    }
+
+    fn unfail(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let part = self.part(id)?;
+        let element = &mut part.elements[usize::from(id.member)];
+        match element.state {
+            ElementState::Missing => return Err(AdminError::MissingDevice(id)),
+            ElementState::Failed => element.state = ElementState::Replaced,
+            ElementState::Normal | ElementState::Replaced => return Err(AdminError::NotFailed(id)),
+        }
+        part.state.recovering = true;
+        Ok(())
+    }
+
+    fn replace(&mut self, id: ElementId, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
+        self.check_drive(drive, force)?;
+        let part = self.part(id)?;
+        let element = &mut part.elements[usize::from(id.member)];
+        if element.state == ElementState::Normal {
+            return Err(AdminError::NotFailed(id));
+        }
+        element.state = ElementState::Replaced;
+        element.drive = Some(drive);
+        element.size_bytes = DRIVE_BYTES;
+        part.state.recovering = true;
+        self.drives[usize::from(drive.0)].role = DriveRole::Element(id);
+        Ok(())
+    }
+
+    fn spares(&self) -> Vec<SpareStatus> {
+        self.spares.clone()
+    }
+
+    fn add_spare(
+        &mut self,
+        drive: DriveSlot,
+        dedicated_to: Option<LunNumber>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.check_drive(drive, force)?;
+        if let Some(lun) = dedicated_to {
+            self.lun(lun)?;
+        }
+        self.drives[usize::from(drive.0)].role = DriveRole::Spare;
+        self.spares.push(SpareStatus {
+            drive,
+            size_bytes: DRIVE_BYTES,
+            dedicated_to,
+            fault: None,
+        });
+        Ok(())
+    }
+
+    fn remove_spare(&mut self, drive: DriveSlot, _force: bool) -> Result<(), AdminError> {
+        if !self.spares.iter().any(|spare| spare.drive == drive) {
+            return Err(AdminError::NotASpare(self.name(drive)));
+        }
+        self.spares.retain(|spare| spare.drive != drive);
+        self.drives[usize::from(drive.0)].role = DriveRole::Free;
         Ok(())
     }
 

@@ -18,6 +18,9 @@ use zerocopy::byteorder::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 mod fields;
+mod join;
+
+pub use join::{JoiningDevice, NewSpare};
 
 /// Roles that a new superblock has room for; mdadm's number.
 const NEW_ROLES: usize = 128;

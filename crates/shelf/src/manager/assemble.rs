@@ -25,12 +25,14 @@ impl Manager {
     /// what was served.
     pub(super) fn assemble(&mut self) {
         let mut groups: BTreeMap<Uuid, Vec<Candidate>> = BTreeMap::new();
-        for candidate in scan(&mut self.drives, &mut self.notices) {
+        let (candidates, spares) = scan(&mut self.drives, &mut self.notices);
+        for candidate in candidates {
             groups
                 .entry(candidate.superblock.set_uuid())
                 .or_default()
                 .push(candidate);
         }
+        self.take_in_spares(spares);
         let mut sets: Vec<Set> = groups
             .into_iter()
             .filter_map(|(uuid, group)| put_together(uuid, group))
@@ -50,6 +52,7 @@ impl Manager {
         adopted.sort_unstable();
         for number in adopted {
             self.serve_again(number);
+            self.take_returned(number);
         }
     }
 
@@ -228,7 +231,7 @@ impl Manager {
         let Some(lun) = self.luns.get(&number) else {
             return;
         };
-        if !lun.all_normal() {
+        if !lun.members.iter().all(Member::is_in_use) {
             let absent = lun.absent_elements();
             self.notices
                 .push(format!("LUN {number} lacks elements: {absent}"));
@@ -246,9 +249,17 @@ impl Manager {
             let late = lun.element_names(&lun.late);
             self.notices.push(format!(
                 "WARNING: LUN {number} is served without elements {late}, which were in use when it was \
-                 served last; they miss every write from now on, and are not used again when their \
-                 drives come back"
+                 served last; they miss every write from now on, and are rebuilt when their drives come \
+                 back"
             ));
+            let away = lun.late.iter().chain(&lun.record.away).copied().collect();
+            let record = Record {
+                away,
+                ..lun.record.clone()
+            };
+            if let Err(error) = self.record(number, record) {
+                self.notices.push(error.to_string());
+            }
         }
         if let Err(error) = self.go_live(number) {
             self.notices
@@ -256,8 +267,32 @@ impl Manager {
         }
     }
 
+    /// Rebuilds members whose drives were only away, and are back.
+    fn take_returned(&mut self, number: LunNumber) {
+        let Some(lun) = self.luns.get(&number) else {
+            return;
+        };
+        if !lun.is_redundant() || !lun.can_serve() || self.reason_to_wait(lun).is_some() {
+            return;
+        }
+        let returned: Vec<_> = lun
+            .elements()
+            .filter(|(element, _)| lun.record.away.contains(element))
+            .filter_map(|(element, member)| match member {
+                Member::Failed { drive } => Some((lun.element_id(element), *drive)),
+                _ => None,
+            })
+            .collect();
+        for (id, drive) in returned {
+            if let Err(error) = self.rebuild(id, drive, false) {
+                self.notices
+                    .push(format!("element {id} is back, and not used: {error}"));
+            }
+        }
+    }
+
     /// Why a LUN is not served again by itself.
-    fn reason_to_wait(&self, lun: &Lun) -> Option<String> {
+    pub(super) fn reason_to_wait(&self, lun: &Lun) -> Option<String> {
         if let Some(reason) = lun.refusal().filter(|_| lun.record.online) {
             return Some(reason);
         }

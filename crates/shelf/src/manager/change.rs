@@ -39,10 +39,14 @@ impl Manager {
                 reason,
             });
         }
-        let record = Record {
+        let mut record = Record {
             online: true,
             ..lun.record.clone()
         };
+        if !lun.rivals.is_empty() {
+            // What was written to the other half is given up, but not written over by itself.
+            record.away.clear();
+        }
         self.record(number, record)?;
         self.give_up_rivals(number);
         let served = self.go_live(number);
@@ -85,9 +89,7 @@ impl Manager {
 
     /// Serves a LUN that the records call online.
     pub(super) fn go_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        // One counter for all LUNs: a report of a LUN that was removed never fits its successor.
-        self.last_pass += 1;
-        let pass = self.last_pass;
+        self.begin_pass(number);
         let Some(mut rounds) = self.rounds(number) else {
             return Err(AdminError::NoSuchLun(number));
         };
@@ -97,8 +99,6 @@ impl Manager {
             })?;
         }
         rounds.lun.is_live = true;
-        rounds.lun.sync_pass = pass;
-        rounds.lun.is_sync_stopped = false;
         if let Err(error) = self.attach_if_live(number) {
             if let Some(lun) = self.luns.get_mut(&number) {
                 lun.is_live = false;

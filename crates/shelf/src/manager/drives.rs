@@ -52,6 +52,8 @@ pub(super) enum Usage {
     Second { lun: LunNumber, set: Uuid },
     /// For a LUN of another shelf.
     Elsewhere { shelf: u16, lun: u8 },
+    /// To take the place of a member that fails.
+    Spare,
     /// For a LUN.
     Element(ElementId),
 }
@@ -92,6 +94,7 @@ impl Entry {
             state,
             role: match &self.usage {
                 Usage::Free => DriveRole::Free,
+                Usage::Spare => DriveRole::Spare,
                 Usage::Element(id) => DriveRole::Element(*id),
                 usage => DriveRole::Foreign(usage.foreign().unwrap_or_default()),
             },
@@ -113,7 +116,7 @@ impl Usage {
                 Some(format!("LUN {lun} of this shelf a second time (set {set})"))
             }
             Self::Elsewhere { shelf, lun } => Some(format!("LUN {lun} of shelf {shelf}")),
-            Self::Free | Self::Element(_) => None,
+            Self::Free | Self::Spare | Self::Element(_) => None,
         }
     }
 }

@@ -43,11 +43,11 @@ impl Manager {
             // An I/O of an older LUN of that number, which has other drives.
             return Ok(MemberFailure::GivenUp);
         }
-        if !present.is_normal() && !rounds.lun.is_view_stale {
+        if !present.is_in_use() && !rounds.lun.is_view_stale {
             // An I/O of an older view: its command has seen the present one, or will.
             return Ok(MemberFailure::GivenUp);
         }
-        let decided = if !present.is_normal() {
+        let decided = if !present.is_in_use() {
             Ok(MemberFailure::GivenUp)
         } else if rounds.lun.is_redundant() && rounds.lun.can_serve_without(&[member]) {
             rounds

@@ -4,12 +4,14 @@ use super::drives::Drives;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LunView, MemberView, PartView, RegionsView, SyncView};
+use crate::plane::{LogView, LunView, MemberView, PartView, RegionsView, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
 use raid::bitmap::Bitmap;
-use raid::layout::MetadataPlaces;
+use raid::geometry::is_striped;
+use raid::layout::{Area, MetadataPlaces};
+use raid::log::member_tag;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
 use raid::regions::RegionSet;
@@ -54,6 +56,14 @@ pub(super) enum Member {
         /// `None` for raw.
         metadata: Option<Box<Metadata>>,
     },
+    /// In use: written like the others, but not read, because it does not hold everything yet.
+    Rebuilding {
+        drive: DriveSlot,
+        data_offset_sectors: u64,
+        metadata: Box<Metadata>,
+        /// Sector of the LUN before which it holds everything.
+        done_lba: u64,
+    },
     /// Its drive is there, but failed, or missed changes.
     Failed { drive: DriveSlot },
     /// No drive holds it.
@@ -63,13 +73,37 @@ pub(super) enum Member {
 impl Member {
     pub(super) const fn drive(&self) -> Option<DriveSlot> {
         match self {
-            Self::Normal { drive, .. } | Self::Failed { drive } => Some(*drive),
+            Self::Normal { drive, .. }
+            | Self::Rebuilding { drive, .. }
+            | Self::Failed { drive } => Some(*drive),
             Self::Missing => None,
         }
     }
 
+    /// Whether it holds everything.
     pub(super) const fn is_normal(&self) -> bool {
         matches!(self, Self::Normal { .. })
+    }
+
+    /// Whether it takes writes.
+    pub(super) const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Normal { .. } | Self::Rebuilding { .. })
+    }
+
+    /// Up to which sector of the LUN it is rebuilt, if it is being rebuilt.
+    pub(super) const fn rebuilt_before(&self) -> Option<u64> {
+        match self {
+            Self::Rebuilding { done_lba, .. } => Some(*done_lba),
+            Self::Normal { .. } | Self::Failed { .. } | Self::Missing => None,
+        }
+    }
+
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Self::Normal { metadata, .. } => metadata.as_deref(),
+            Self::Rebuilding { metadata, .. } => Some(metadata),
+            Self::Failed { .. } | Self::Missing => None,
+        }
     }
 
     pub(super) fn metadata_mut(&mut self) -> Option<(DriveSlot, &mut Metadata)> {
@@ -78,9 +112,44 @@ impl Member {
                 drive,
                 metadata: Some(metadata),
                 ..
+            }
+            | Self::Rebuilding {
+                drive, metadata, ..
             } => Some((*drive, metadata)),
             _ => None,
         }
+    }
+}
+
+impl Member {
+    /// What the data path needs of it; `None` for one that takes no I/O.
+    fn view(&self) -> Option<MemberView> {
+        let (Self::Normal {
+            drive,
+            data_offset_sectors,
+            ..
+        }
+        | Self::Rebuilding {
+            drive,
+            data_offset_sectors,
+            ..
+        }) = self
+        else {
+            return None;
+        };
+        let superblock = self.metadata().map(|metadata| &metadata.superblock);
+        // Only raw has none, and no log either.
+        let none = Area {
+            sector: 0,
+            sectors: 0,
+        };
+        Some(MemberView {
+            drive: *drive,
+            data_offset_sectors: *data_offset_sectors,
+            in_sync: self.is_normal(),
+            log_area: superblock.map_or(none, |superblock| Metadata::places(superblock).redo_log),
+            log_tag: superblock.map_or(1, |superblock| member_tag(superblock.device_uuid())),
+        })
     }
 }
 
@@ -173,6 +242,22 @@ impl Lun {
         }
     }
 
+    /// The present members' device numbers and md roles: the members that md's tables are to name.
+    pub(super) fn active_devices(&self) -> Vec<(u32, u16)> {
+        let active = self.elements().filter_map(|(element, member)| {
+            let device = member.metadata()?.superblock.dev_number();
+            Some((device, self.geometry.md_role(element)))
+        });
+        active.collect()
+    }
+
+    /// Whether a member is being rebuilt.
+    pub(super) fn is_rebuilding(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.rebuilt_before().is_some())
+    }
+
     /// Members with their element numbers.
     pub(super) fn elements(&self) -> impl Iterator<Item = (u8, &Member)> {
         (0..).zip(&self.members)
@@ -182,7 +267,7 @@ impl Lun {
     pub(super) fn absent_elements(&self) -> String {
         let absent: Vec<u8> = self
             .elements()
-            .filter(|(_, member)| !member.is_normal())
+            .filter(|(_, member)| !member.is_in_use())
             .map(|(element, _)| element)
             .collect();
         self.element_names(&absent)
@@ -197,23 +282,31 @@ impl Lun {
         names.join(", ")
     }
 
-    /// Whether its mirrors are to be made equal.
-    fn wants_sync(&self) -> bool {
-        let present = self
-            .members
-            .iter()
-            .filter(|member| member.is_normal())
-            .count();
-        self.is_unsynced && !self.is_sync_stopped && self.can_serve() && present > 1
+    /// Where the pass is to begin that makes its mirrors equal, or rebuilds members, or both; `None`
+    /// when there is nothing to do.
+    pub(super) fn sync_start(&self) -> Option<u64> {
+        if self.is_sync_stopped || !self.can_serve() {
+            return None;
+        }
+        let present = self.members.iter().filter(|member| member.is_in_use());
+        let resync = (self.is_unsynced && present.count() > 1).then_some(self.sync_from);
+        let rebuilt = self.members.iter().filter_map(Member::rebuilt_before);
+        rebuilt.chain(resync).min()
+    }
+
+    /// The regions that its pass is to go over; `None` for all. A rebuild concerns all of them.
+    pub(super) fn resync_regions(&self) -> Option<Arc<RegionSet>> {
+        if self.is_rebuilding() {
+            return None;
+        }
+        self.unsynced_regions.clone()
     }
 
     /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
     pub(super) fn sync_extent(&self) -> Option<String> {
         let map = self.bitmap.as_ref()?.map();
-        let regions = self
-            .unsynced_regions
-            .as_ref()
-            .filter(|_| self.wants_sync())?;
+        self.sync_start()?;
+        let regions = self.resync_regions()?;
         let (count, of) = (regions.count(), map.regions());
         let kib = map.region_sectors() / 2;
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
@@ -223,7 +316,8 @@ impl Lun {
         let failed = !self.can_serve();
         RaidState {
             failed,
-            initing: self.is_live && self.wants_sync(),
+            initing: self.is_live && self.is_unsynced && self.sync_start().is_some(),
+            recovering: !failed && self.is_rebuilding(),
             degraded: !failed && self.is_redundant() && !self.all_normal(),
         }
     }
@@ -234,6 +328,7 @@ impl Lun {
             id: self.element_id(element),
             state: match member {
                 Member::Normal { .. } => ElementState::Normal,
+                Member::Rebuilding { .. } => ElementState::Replaced,
                 Member::Failed { .. } => ElementState::Failed,
                 Member::Missing => ElementState::Missing,
             },
@@ -247,7 +342,10 @@ impl Lun {
             part: 0,
             size_bytes,
             level: self.geometry.level(),
+            chunk_bytes: is_striped(self.geometry.level())
+                .then(|| self.geometry.chunk_sectors() * 512),
             state: self.state(),
+            is_stalled: self.is_sync_stopped,
             elements: elements.collect(),
         };
         LunStatus {
@@ -257,30 +355,23 @@ impl Lun {
             label: self.record.label.clone(),
             serial: self.record.serial.clone(),
             config_string: self.record.config_string.clone(),
+            trouble: self.refusal().or_else(|| self.doubt.clone()),
             parts: vec![part],
         }
+    }
+
+    /// The redo log, if it has one.
+    fn log_view(&self) -> Option<LogView> {
+        Some(LogView {
+            set_uuid: self.set_uuid?,
+            parameters: self.record.log?,
+        })
     }
 
     /// What the data path needs of it.
     pub(super) fn view(&self, shelf: Shelf) -> LunView {
         let capacity_sectors = self.geometry.capacity_sectors();
-        let members = self.members.iter().map(|member| match member {
-            Member::Normal {
-                drive,
-                data_offset_sectors,
-                ..
-            } => Some(MemberView {
-                drive: *drive,
-                data_offset_sectors: *data_offset_sectors,
-                in_sync: true,
-                log_area: raid::layout::Area {
-                    sector: 0,
-                    sectors: 0,
-                },
-                log_tag: 1,
-            }),
-            Member::Failed { .. } | Member::Missing => None,
-        });
+        let members = self.members.iter().map(Member::view);
         let identify = IdentifySpec {
             sectors: capacity_sectors,
             serial: &self.record.serial,
@@ -297,16 +388,16 @@ impl Lun {
                 geometry: self.geometry,
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
-                sync: self.wants_sync().then_some(SyncView {
+                sync: self.sync_start().map(|start_lba| SyncView {
                     pass: self.sync_pass,
-                    start_lba: self.sync_from,
-                    regions: self.unsynced_regions.clone(),
+                    start_lba,
+                    regions: self.resync_regions(),
                 }),
                 regions: self.bitmap.as_ref().map(|bitmap| RegionsView {
                     map: *bitmap.map(),
                     ready: Arc::new(bitmap.set().clone()),
                 }),
-                log: None,
+                log: self.log_view(),
             }],
             identify: Box::new(identify.build()),
             config_string: self.record.config_string.clone(),

@@ -13,7 +13,7 @@ use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
 use raid::bitmap::Bitmap;
-use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, member_count_rule};
+use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, is_striped, member_count_rule};
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
@@ -33,9 +33,7 @@ struct Fit {
 impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let level = request.level;
-        if level.parity_count() > 0 {
-            return Err(AdminError::LevelNotAvailable(level));
-        }
+        let chunk = chunk_sectors(request)?;
         let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
         if self.luns.contains_key(&request.lun) {
             return Err(AdminError::LunExists(request.lun));
@@ -43,8 +41,7 @@ impl Manager {
         self.check_no_second_set(request)?;
         // One sector per member is enough to ask whether the level takes that many.
         let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
-        let chunk_sectors = u64::from(CHUNK_SECTORS_DEFAULT);
-        let counted = Geometry::new(level, members, CHUNK_SECTORS_DEFAULT, chunk_sectors)
+        let counted = Geometry::new(level, members, chunk, u64::from(chunk))
             .map_err(|error| refused_geometry(&error, request))?;
         let fits = self.fit_members(request)?;
         let is_there = |element| fits.iter().any(|fit| fit.element == element);
@@ -56,7 +53,7 @@ impl Manager {
             .map(|fit| fit.layout.data_sectors)
             .min()
             .unwrap_or(0);
-        let geometry = Geometry::new(level, members, CHUNK_SECTORS_DEFAULT, member_sectors)
+        let geometry = Geometry::new(level, members, chunk, member_sectors)
             .map_err(|error| refused_geometry(&error, request))?;
         let lun = self.new_lun(request, shelf, geometry, &fits);
         if lun.is_redundant() && lun.bitmap.is_none() {
@@ -139,32 +136,16 @@ impl Manager {
         let set_uuid = (self.new_uuid)();
         let is_unsynced = geometry.level().is_redundant() && !request.clean;
         let name = format!("{shelf}:{}", request.lun);
-        let mut members = vec![Member::Missing; usize::from(geometry.members())];
-        for fit in fits {
-            let metadata = (geometry.level() != Level::Raw).then(|| {
-                let superblock = Superblock::new(&NewMember {
-                    set_uuid,
-                    device_uuid: (self.new_uuid)(),
-                    name: &name,
-                    created_unix_seconds,
-                    geometry: &geometry,
-                    layout: fit.layout,
-                    element: fit.element,
-                    resync: Resync::Clean,
-                });
-                // The first record goes to the other slot, slot 0.
-                Box::new(Metadata {
-                    superblock,
-                    slot: 1,
-                    has_bitmap: false,
-                })
-            });
-            members[usize::from(fit.element)] = Member::Normal {
-                drive: fit.drive,
-                data_offset_sectors: fit.layout.data_offset_sectors,
-                metadata,
-            };
-        }
+        let members = self.new_members(&geometry, fits, |device_uuid, fit| NewMember {
+            set_uuid,
+            device_uuid,
+            name: &name,
+            created_unix_seconds,
+            geometry: &geometry,
+            layout: fit.layout,
+            element: fit.element,
+            resync: Resync::Clean,
+        });
         let bitmap = new_bitmap(set_uuid, &geometry, fits, is_unsynced);
         let record = Record {
             state: RecordState::Making,
@@ -182,6 +163,7 @@ impl Manager {
             config_string: Vec::new(),
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
+            away: Vec::new(),
         };
         Lun {
             number: request.lun,
@@ -206,6 +188,31 @@ impl Manager {
             rivals: Vec::new(),
             late: Vec::new(),
         }
+    }
+
+    fn new_members<'a>(
+        &mut self,
+        geometry: &Geometry,
+        fits: &[Fit],
+        describe: impl Fn(Uuid, &Fit) -> NewMember<'a>,
+    ) -> Vec<Member> {
+        let mut members = vec![Member::Missing; usize::from(geometry.members())];
+        for fit in fits {
+            let metadata = (geometry.level() != Level::Raw).then(|| {
+                Box::new(Metadata {
+                    superblock: Superblock::new(&describe((self.new_uuid)(), fit)),
+                    // The first record goes to the other slot, slot 0.
+                    slot: 1,
+                    has_bitmap: false,
+                })
+            });
+            members[usize::from(fit.element)] = Member::Normal {
+                drive: fit.drive,
+                data_offset_sectors: fit.layout.data_offset_sectors,
+                metadata,
+            };
+        }
+        members
     }
 
     /// Erases what an md member carries, so that no LUN comes back over a raw one. A drive without a
@@ -342,7 +349,7 @@ fn fit_drive(
             reason,
         });
     };
-    if matches!(entry.usage, Usage::Element(_)) {
+    if matches!(entry.usage, Usage::Element(_) | Usage::Spare) {
         return Err(AdminError::DriveInUse(drive));
     }
     if let Some(what) = entry.usage.foreign().filter(|_| !request.force) {
@@ -356,7 +363,7 @@ fn fit_drive(
         ((size_sectors > 0).then_some(whole), 1)
     } else {
         (
-            MemberLayout::new(size_sectors, CHUNK_SECTORS_DEFAULT).ok(),
+            MemberLayout::new(size_sectors, chunk_sectors(request)?).ok(),
             DEVICE_SECTORS_MIN,
         )
     };
@@ -377,6 +384,16 @@ fn log_parameters(geometry: &Geometry, fits: &[Fit]) -> Option<LogParameters> {
             .map_or(0, |places| places.redo_log.sectors)
     };
     LogParameters::for_areas(fits.iter().map(area_sectors).min()?)
+}
+
+/// Sectors of a chunk of the new LUN.
+fn chunk_sectors(request: &MakeRequest) -> Result<u32, AdminError> {
+    match request.chunk_kib {
+        None => Ok(CHUNK_SECTORS_DEFAULT),
+        Some(_) if !is_striped(request.level) => Err(AdminError::NoChunks(request.level)),
+        Some(kib) if kib.is_power_of_two() && (16..=512).contains(&kib) => Ok(kib * 2),
+        Some(kib) => Err(AdminError::InvalidChunk(kib)),
+    }
 }
 
 fn refused_geometry(error: &GeometryError, request: &MakeRequest) -> AdminError {

@@ -26,13 +26,13 @@ impl Rounds<'_> {
         // Two ahead, as an earlier change may be unfinished on an absent member.
         let generation = self.lun.generation + 2;
         let failures = self.write_records(generation, &record);
-        let normal = self
+        let in_use = self
             .lun
             .members
             .iter()
-            .filter(|member| member.is_normal())
+            .filter(|member| member.is_in_use())
             .count();
-        if normal > 0 && failures.len() == normal {
+        if in_use > 0 && failures.len() == in_use {
             return Err(reasons(&failures));
         }
         self.lun.generation = generation;

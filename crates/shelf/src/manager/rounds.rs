@@ -21,7 +21,7 @@ use super::drives::Drives;
 use super::lun::{Lun, Member, Metadata};
 use super::{LunNumber, Manager};
 use raid::layout::SUPERBLOCK_SECTOR;
-use raid::md::{Resync, Role, Superblock};
+use raid::md::{Resync, Superblock};
 use raid::record::{Record, encode};
 
 /// Elements that failed a write, and how.
@@ -110,8 +110,8 @@ impl Rounds<'_> {
         failures
     }
 
-    /// Makes roles and the dirty mark durable on every member. Elements that are not normal get the
-    /// role of a failed device: from now on the members are ahead of them.
+    /// Makes roles, the dirty mark and how far members are rebuilt durable on every member. Whoever is
+    /// not in use gets the role of a failed device: from now on the members are ahead of it.
     pub(super) fn superblocks(&mut self, resync: Resync) -> Result<(), String> {
         let before = self.lun.members.clone();
         // Until all members say clean, some may say dirty.
@@ -141,31 +141,19 @@ impl Rounds<'_> {
     /// Writes every member's superblock as it is to be, and gives the members that failed.
     pub(super) fn write_superblocks(&mut self, resync: Resync) -> Failures {
         let lun = &mut *self.lun;
-        let roles: Vec<(u32, Role)> = lun
-            .elements()
-            .map(|(element, member)| (lun.geometry.md_role(element), member.is_normal()))
-            .map(|(role, is_normal)| {
-                (
-                    u32::from(role),
-                    if is_normal {
-                        Role::Active(role)
-                    } else {
-                        Role::Faulty
-                    },
-                )
-            })
-            .collect();
+        let active = lun.active_devices();
         let name = format!("{}:{}", lun.record.shelf, lun.number);
         let mut failures = Vec::new();
         for (element, member) in (0..).zip(&mut lun.members) {
+            let recovery = member
+                .rebuilt_before()
+                .map(|lba| lun.geometry.member_sectors_before(lba));
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };
             let superblock = &mut metadata.superblock;
-            superblock.fail_all_but(|device| roles.iter().any(|(known, _)| *known == device));
-            for (dev_number, role) in &roles {
-                superblock.set_role(*dev_number, *role);
-            }
+            superblock.set_active_devices(&active);
+            superblock.set_recovery(recovery);
             superblock.set_name(&name);
             superblock.set_has_bitmap(lun.bitmap.is_some());
             superblock.set_resync(resync);

@@ -2,13 +2,14 @@
 
 use super::drives::{Drives, NoDrive, Usage};
 use super::lun::Metadata;
+use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
 use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
-use raid::md::{Superblock, SuperblockError};
-use raid::record::{RecordError, SLOT_BYTES, Slots, StoredRecord, read_slots};
+use raid::md::{Role, Superblock, SuperblockError};
+use raid::record::{RecordError, SLOT_BYTES, StoredRecord, read_slots, read_spare_slots};
 
 /// A drive with a superblock and a record that belong together.
 #[derive(Clone, Debug)]
@@ -22,8 +23,8 @@ pub(super) struct Candidate {
 }
 
 /// Looks at every drive that is in no LUN, notes what it carries, and gives those that are members
-/// of a LUN. A drive that cannot be read is down from now on.
-pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candidate> {
+/// of a LUN, and the spares. A drive that cannot be read is down from now on.
+pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> (Vec<Candidate>, Vec<Spare>) {
     let idle: Vec<_> = drives
         .iter()
         .filter(|entry| !matches!(entry.usage, Usage::Element(_)))
@@ -31,11 +32,13 @@ pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candid
         .filter(|(_, sectors)| *sectors >= DEVICE_SECTORS_MIN)
         .collect();
     let mut candidates = Vec::new();
+    let mut spares = Vec::new();
     for (slot, size_sectors) in idle {
         match look_at(drives, slot, size_sectors, notices) {
             Ok(Look::NotMd) => drives.release(slot),
             Ok(Look::Foreign(what)) => drives.set_usage(slot, Usage::Foreign(what)),
             Ok(Look::Candidate(candidate)) => candidates.push(*candidate),
+            Ok(Look::Spare(spare)) => spares.push(*spare),
             Err(reason) => {
                 notices.push(format!("drive in slot {slot} is down: {reason}"));
                 if let Some(entry) = drives.get_mut(slot) {
@@ -44,13 +47,14 @@ pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Vec<Candid
             }
         }
     }
-    candidates
+    (candidates, spares)
 }
 
 enum Look {
     NotMd,
     Foreign(String),
     Candidate(Box<Candidate>),
+    Spare(Box<Spare>),
 }
 
 fn look_at(
@@ -81,7 +85,16 @@ fn look_at(
     let Some(places) = MetadataPlaces::of(superblock.data_offset_sectors()) else {
         return foreign("");
     };
-    let slots = read_record(drives, drive, &superblock, &places)?;
+    let bytes = read_private_slots(drives, drive, &places)?;
+    let [a, b] = &*bytes;
+    let owner = Metadata::owner(&superblock);
+    if superblock.is_spare()
+        && let Some(stored) = read_spare_slots([a, b], &owner).newest
+    {
+        let spare = Spare::new(drive, superblock, stored);
+        return Ok(Look::Spare(Box::new(spare)));
+    }
+    let slots = read_slots([a, b], &owner);
     let has_damage = |error: &RecordError| !matches!(error, RecordError::OtherMember { .. });
     for error in slots
         .damage
@@ -115,18 +128,16 @@ fn look_at(
     })))
 }
 
-fn read_record(
+fn read_private_slots(
     drives: &mut Drives,
     drive: DriveSlot,
-    superblock: &Superblock,
     places: &MetadataPlaces,
-) -> Result<Slots, String> {
+) -> Result<Box<[[u8; SLOT_BYTES]; 2]>, String> {
     let mut slots = Box::new([[0; SLOT_BYTES]; 2]);
     for (area, bytes) in places.slots.iter().zip(slots.iter_mut()) {
         drives.read(drive, area.sector, bytes)?;
     }
-    let [a, b] = &*slots;
-    Ok(read_slots([a, b], &Metadata::owner(superblock)))
+    Ok(slots)
 }
 
 /// Reads the write-intent bitmap of a member: its first page says how long it is.
@@ -156,13 +167,17 @@ fn read_bitmap(
 }
 
 /// Whether a record says of its member what the superblock says, and this version can serve it: one
-/// RAID, and device numbers that are the md roles of the elements.
+/// RAID. A member that was called failed has no role of its own any more.
 fn belong_together(superblock: &Superblock, geometry: &Geometry, stored: &StoredRecord) -> bool {
     let record = &stored.record;
     record.level == geometry.level()
         && record.elements == geometry.members()
         && record.element < record.elements
-        && u32::from(geometry.md_role(record.element)) == superblock.dev_number()
+        && match superblock.role(superblock.dev_number()) {
+            Role::Active(role) => role == geometry.md_role(record.element),
+            Role::Faulty => true,
+            Role::Spare | Role::Other(_) => false,
+        }
         && (record.part, record.parts) == (0, 1)
         && LunNumber::new(record.lun).is_some()
 }

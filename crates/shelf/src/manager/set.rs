@@ -127,9 +127,9 @@ fn newest_record(places: &[Option<Candidate>], freshest: &Candidate) -> (u64, Re
 /// Elements that are away, and that nobody called failed.
 fn late(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<u8> {
     let is_late = |element: &u8| {
-        let device = u32::from(freshest.geometry.md_role(*element));
-        places[usize::from(*element)].is_none()
-            && matches!(freshest.superblock.role(device), Role::Active(_))
+        let role = freshest.geometry.md_role(*element);
+        let mut active = freshest.superblock.active_devices();
+        places[usize::from(*element)].is_none() && active.any(|(_, active)| active == role)
     };
     (0..freshest.geometry.members()).filter(is_late).collect()
 }
@@ -158,7 +158,14 @@ fn place(
             let what = format!("a member of another shape of LUN {lun} (set {uuid})");
             spurious.push((candidate.drive, what));
         } else if places[usize::from(element)].is_some() {
-            let what = format!("a copy of element {lun}.0.{element} (set {uuid})");
+            let is_copy =
+                places[usize::from(element)]
+                    .as_ref()
+                    .is_some_and(|placed: &Candidate| {
+                        placed.superblock.dev_number() == candidate.superblock.dev_number()
+                    });
+            let kind = if is_copy { "a copy of" } else { "a former" };
+            let what = format!("{kind} element {lun}.0.{element} (set {uuid})");
             spurious.push((candidate.drive, what));
         } else {
             places[usize::from(element)] = Some(candidate);
@@ -181,14 +188,25 @@ fn member(
             drive: candidate.drive,
         };
     }
-    Member::Normal {
-        drive: candidate.drive,
-        data_offset_sectors: candidate.superblock.data_offset_sectors(),
-        metadata: Some(Box::new(Metadata {
-            slot: candidate.stored.slot,
-            has_bitmap: regions::holds(&candidate, bitmap),
-            superblock: candidate.superblock,
-        })),
+    let data_offset_sectors = candidate.superblock.data_offset_sectors();
+    let recovery = candidate.superblock.recovery();
+    let metadata = Box::new(Metadata {
+        slot: candidate.stored.slot,
+        has_bitmap: regions::holds(&candidate, bitmap),
+        superblock: candidate.superblock,
+    });
+    match recovery {
+        None => Member::Normal {
+            drive: candidate.drive,
+            data_offset_sectors,
+            metadata: Some(metadata),
+        },
+        Some(done_sectors) => Member::Rebuilding {
+            drive: candidate.drive,
+            data_offset_sectors,
+            metadata,
+            done_lba: candidate.geometry.lba_before(done_sectors),
+        },
     }
 }
 
@@ -208,7 +226,10 @@ fn judge_bad_blocks(
     let is_good = |element: u8| {
         places[usize::from(element)]
             .as_ref()
-            .is_some_and(|candidate| keeps_up(candidate, freshest) && !is_bad(candidate))
+            .is_some_and(|candidate| {
+                let is_whole = candidate.superblock.recovery().is_none();
+                is_whole && keeps_up(candidate, freshest) && !is_bad(candidate)
+            })
     };
     if bad.is_empty() || freshest.geometry.can_serve(is_good) {
         return (None, bad);
@@ -254,11 +275,22 @@ fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate, bad: &[Drive
 /// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
 fn keeps_up(candidate: &Candidate, freshest: &Candidate) -> bool {
     let (own, fresh) = (&candidate.superblock, &freshest.superblock);
-    own.events() + 1 >= fresh.events() && calls_active(fresh, own) && calls_active(own, fresh)
+    own.events() + 1 >= fresh.events()
+        && calls_active(fresh, candidate)
+        && (calls_active(own, freshest) || has_just_joined(freshest, own))
 }
 
-/// Whether one member calls another a member. Ours have the device numbers of their roles.
-fn calls_active(one: &Superblock, other: &Superblock) -> bool {
-    let device = other.dev_number();
-    matches!(one.role(device), Role::Active(role) if u32::from(role) == device)
+/// Whether a superblock calls a member one, and by its role.
+fn calls_active(superblock: &Superblock, member: &Candidate) -> bool {
+    let role = member.geometry.md_role(member.stored.record.element);
+    superblock.role(member.superblock.dev_number()) == Role::Active(role)
+}
+
+/// Whether the freshest member joined with its last event, which another one missed: a device that
+/// joins takes that round first.
+fn has_just_joined(freshest: &Candidate, other: &Superblock) -> bool {
+    let fresh = &freshest.superblock;
+    fresh.recovery() == Some(0)
+        && fresh.dev_number() >= u32::from(freshest.geometry.members())
+        && fresh.events() == other.events() + 1
 }

@@ -31,13 +31,15 @@ impl Manager {
         let numbers: Vec<LunNumber> = self.luns.keys().copied().collect();
         let intended = self
             .change_records(&numbers, |record| record.next_shelf = Some(shelf.0))
+            .and_then(|()| self.change_spares(|record| record.next_shelf = Some(shelf.0)))
             .and_then(|()| {
                 self.store.save_shelf(shelf).map_err(|reason| {
                     AdminError::Io(format!("the shelf number could not be stored: {reason}"))
                 })
             });
         if let Err(error) = intended {
-            if let Err(undo) = self.change_records(&numbers, |record| record.next_shelf = None) {
+            let undone = self.change_records(&numbers, |record| record.next_shelf = None);
+            if let Err(undo) = undone.and(self.change_spares(|record| record.next_shelf = None)) {
                 self.notices.push(format!(
                     "the next start has to undo a change of shelf: {undo}"
                 ));
@@ -49,6 +51,10 @@ impl Manager {
             record.shelf = shelf.0;
             record.next_shelf = None;
         });
+        let finished = finished.and(self.change_spares(|record| {
+            record.spare_of_shelf = shelf.0;
+            record.next_shelf = None;
+        }));
         for number in numbers {
             self.rename(number, shelf);
         }

@@ -1,26 +1,48 @@
-//! Resynchronisation: what the data path reports of its passes over the mirrors.
+//! Passes: what the data path reports of resynchronisations and rebuilds.
 //!
-//! While a LUN is served its superblocks say "dirty from the start", since any write may be in flight
-//! when the power goes. How far a pass is becomes durable when the LUN goes offline in good order, so
-//! that the next pass goes on from there; after a crash it goes over the regions whose bits are set in
-//! the write-intent bitmap, and those behind it were cleared meanwhile.
+//! One pass does both, from the first sector that either needs. While a LUN is served its superblocks
+//! say "dirty from the start", since any write may be in flight when the power goes. How far a resync is
+//! becomes durable when the LUN goes offline in good order, so that the next pass goes on from there;
+//! after a crash it goes over the regions whose bits are set in the write-intent bitmap, and those behind
+//! it were cleared meanwhile. How far a member is rebuilt becomes durable with each report.
 
+use super::lun::{Lun, Member};
 use super::{LunNumber, Manager};
+use raid::md::Resync;
 
 impl Manager {
-    /// Everything before `lba` agrees now.
+    /// Everything before `lba` is done.
     pub fn sync_reached(&mut self, number: LunNumber, pass: u64, lba: u64) {
-        if let Some(lun) = self
-            .luns
-            .get_mut(&number)
-            .filter(|lun| lun.sync_pass == pass)
-        {
-            lun.sync_from = lba;
+        let Some(rounds) = &mut self.rounds(number) else {
+            return;
+        };
+        if rounds.lun.sync_pass != pass {
+            return;
+        }
+        if rounds.lun.is_unsynced {
+            rounds.lun.sync_from = rounds.lun.sync_from.max(lba);
+        }
+        if !rounds.lun.is_rebuilding() {
+            return;
+        }
+        note_rebuilt(rounds.lun, lba);
+        let in_use = |lun: &Lun| lun.members.iter().filter(|m| m.is_in_use()).count();
+        let before = in_use(rounds.lun);
+        let result = rounds.checkpoint();
+        let has_lost_one = in_use(rounds.lun) < before;
+        if let Err(reason) = result {
+            self.notices.push(format!(
+                "LUN {number}: how far it is rebuilt could not be recorded: {reason}"
+            ));
+        }
+        if has_lost_one && let Err(error) = self.attach_if_live(number) {
+            self.notices.push(error.to_string());
         }
     }
 
-    /// A pass has come to its end. If it was complete the mirrors agree, and reads may use all of
-    /// them; else the LUN stays as it is until it goes online the next time.
+    /// A pass has come to its end. If it was complete the mirrors agree and the members that were
+    /// rebuilt hold everything, so that reads may use all of them; else the LUN stays as it is until it
+    /// goes online the next time.
     pub fn sync_ended(&mut self, number: LunNumber, pass: u64, complete: bool) {
         let Some(lun) = self
             .luns
@@ -29,23 +51,79 @@ impl Manager {
         else {
             return;
         };
-        if !lun.is_live || !lun.is_unsynced {
+        if !lun.is_live || lun.sync_start().is_none() {
             return;
         }
         if complete {
-            lun.is_unsynced = false;
-            lun.unsynced_regions = None;
-            lun.sync_from = 0;
-            self.notices
-                .push(format!("LUN {number}: the mirrors are synchronised"));
+            if std::mem::take(&mut lun.is_unsynced) {
+                lun.sync_from = 0;
+                lun.unsynced_regions = None;
+                self.notices
+                    .push(format!("LUN {number}: the mirrors are synchronised"));
+            }
+            self.finish_rebuild(number);
         } else {
             lun.is_sync_stopped = true;
             self.notices.push(format!(
-                "LUN {number}: the mirrors could not be synchronised: some sectors can be read from none"
+                "LUN {number}: not everything could be synchronised or rebuilt: some sectors can be read \
+                 from no member"
             ));
         }
         if let Err(error) = self.attach_if_live(number) {
             self.notices.push(error.to_string());
+        }
+    }
+
+    /// Makes durable that the members that were rebuilt hold everything, then uses them so.
+    fn finish_rebuild(&mut self, number: LunNumber) {
+        let Some(rounds) = &mut self.rounds(number) else {
+            return;
+        };
+        if !rounds.lun.is_rebuilding() {
+            return;
+        }
+        note_rebuilt(rounds.lun, u64::MAX);
+        let before = rounds.lun.members.clone();
+        let mut done = Vec::new();
+        for (element, member) in (0..).zip(&mut rounds.lun.members) {
+            let Member::Rebuilding {
+                drive,
+                data_offset_sectors,
+                metadata,
+                ..
+            } = &member
+            else {
+                continue;
+            };
+            done.push((element, *drive));
+            *member = Member::Normal {
+                drive: *drive,
+                data_offset_sectors: *data_offset_sectors,
+                metadata: Some(metadata.clone()),
+            };
+        }
+        if let Err(reason) = rounds.superblocks(Resync::DirtyFrom(0)) {
+            rounds.lun.members = before;
+            rounds.lun.is_sync_stopped = true;
+            let text =
+                format!("LUN {number}: the end of a rebuild could not be recorded: {reason}");
+            self.notices.push(text);
+            return;
+        }
+        for (element, drive) in done {
+            let id = rounds.lun.element_id(element);
+            let text = format!("recovery complete: drive in slot {drive} (device {id})");
+            rounds.notices.push(text);
+        }
+    }
+}
+
+/// Everything before a sector is rebuilt.
+fn note_rebuilt(lun: &mut Lun, lba: u64) {
+    let end = lba.min(lun.geometry.capacity_sectors());
+    for member in &mut lun.members {
+        if let Member::Rebuilding { done_lba, .. } = member {
+            *done_lba = end.max(*done_lba);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The fields of a superblock: what it says, and what may be changed.
 
 use super::{
-    Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync, Role,
-    SECONDS_MASK, Superblock, UnsupportedArray,
+    DEVICES_MAX, Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync,
+    Role, SECONDS_MASK, Superblock, UnsupportedArray,
 };
 use crate::layout::{Area, MetadataPlaces, SUPERBLOCK_SECTOR, SUPERBLOCK_SECTORS};
 use crate::{Geometry, GeometryError, Level};
@@ -110,12 +110,16 @@ impl Superblock {
             .map_or(Role::Spare, |&role| role)
     }
 
-    /// Gives a device its role. The table has a place for as many devices as the array has members.
+    /// Gives a device its role. A table that has no place for it gets one.
     ///
     /// # Panics
-    /// When the table has no place for it.
+    /// For a device number that no superblock has a place for.
     pub fn set_role(&mut self, dev_number: u32, role: Role) {
         let index = usize::try_from(dev_number).expect("device numbers are small");
+        assert!(index < DEVICES_MAX, "device numbers are below 1920");
+        if index >= self.roles.len() {
+            self.roles.resize(index + 1, Role::Spare);
+        }
         self.roles[index] = role;
     }
 
@@ -137,13 +141,58 @@ impl Superblock {
         }
     }
 
-    /// Calls every device that is a member by the table, and not by `is_member`, failed.
-    pub fn fail_all_but(&mut self, is_member: impl Fn(u32) -> bool) {
+    /// Calls these devices members, by number and md role. Every other one that was a member, or that
+    /// the array was made with, is failed.
+    ///
+    /// # Panics
+    /// As [`Self::set_role`].
+    pub fn set_active_devices(&mut self, active: &[(u32, u16)]) {
+        let made_with = self.raw.raid_disks.get();
         for (device, role) in (0..).zip(&mut self.roles) {
-            if matches!(role, Role::Active(_)) && !is_member(device) {
+            if matches!(role, Role::Active(_)) || device < made_with {
                 *role = Role::Faulty;
             }
         }
+        for (device, role) in active {
+            self.set_role(*device, Role::Active(*role));
+        }
+    }
+
+    /// How far this device is rebuilt, in sectors from where its data begins; `None` for a device that
+    /// holds everything.
+    #[must_use]
+    pub const fn recovery(&self) -> Option<u64> {
+        if self.raw.feature_map.get() & Features::RECOVERY_OFFSET.bits() == 0 {
+            return None;
+        }
+        Some(self.raw.recovery_offset.get())
+    }
+
+    /// Says how far this device is rebuilt, in sectors from where its data begins; `None` for a device
+    /// that holds everything.
+    pub const fn set_recovery(&mut self, done_sectors: Option<u64>) {
+        let bit = Features::RECOVERY_OFFSET.bits();
+        let others = self.raw.feature_map.get() & !bit;
+        let (feature_map, recovery_offset) = match done_sectors {
+            Some(sectors) => (others | bit, sectors),
+            None => (others, 0),
+        };
+        self.raw.feature_map = U32::new(feature_map);
+        self.raw.recovery_offset = U64::new(recovery_offset);
+    }
+
+    /// The number that md would give a device that joins the array: the first one beyond those of the
+    /// members that it was made with. One that no device had yet is taken first, so that a device that
+    /// left is not mistaken for its successor. `None` when the table is full.
+    #[must_use]
+    pub fn free_dev_number(&self) -> Option<u32> {
+        let first = self.raw.raid_disks.get();
+        let find = |wanted: Role| {
+            let devices = (0..).zip(&self.roles);
+            let mut free = devices.filter(|(device, role)| *device >= first && **role == wanted);
+            free.next().map(|(device, _)| device)
+        };
+        find(Role::Spare).or_else(|| find(Role::Faulty))
     }
 
     /// Whether sectors of this device were noted that cannot be read or are out of date.
@@ -227,7 +276,10 @@ impl Superblock {
     /// When it has features, a level, a layout or numbers that we do not serve.
     pub fn geometry(&self) -> Result<Geometry, UnsupportedArray> {
         let raw = &self.raw;
-        let served = Features::RAID0_LAYOUT | Features::BAD_BLOCKS | Features::BITMAP;
+        let served = Features::RAID0_LAYOUT
+            | Features::BAD_BLOCKS
+            | Features::BITMAP
+            | Features::RECOVERY_OFFSET;
         let served = served.bits();
         if raw.feature_map.get() & !served != 0 {
             return Err(UnsupportedArray::Features(raw.feature_map.get() & !served));

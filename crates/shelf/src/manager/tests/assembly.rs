@@ -36,7 +36,7 @@ pub(super) fn patch_superblock(image: &mut Image, change: impl FnOnce(&mut Super
     }
 }
 
-use ElementState::{Failed, Missing, Normal};
+use ElementState::{Failed, Missing, Normal, Replaced};
 
 #[test]
 fn a_mirror_serves_with_a_member_of_each_pair() {
@@ -51,12 +51,12 @@ fn a_mirror_serves_with_a_member_of_each_pair() {
     assert_eq!(notices[0], "LUN 0 lacks elements: 0.0.0, 0.0.3");
     let warning = "WARNING: LUN 0 is served without elements 0.0.0, 0.0.3, which were in use";
     assert!(notices[1].starts_with(warning), "{notices:?}");
-    // Written without them: when they are back they are stale.
+    // Written without them: when they are back they are stale, and rebuilt.
     drop(manager);
     for index in [0, 3] {
         world.image(index).is_present = true;
     }
-    assert_eq!(states(&world.fork()), [Failed, Normal, Normal, Failed]);
+    assert_eq!(states(&world.fork()), [Replaced, Normal, Normal, Replaced]);
 }
 
 #[test]

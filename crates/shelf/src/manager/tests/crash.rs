@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{Seen, World, number, seen};
-use crate::admin::{Admin, AdminError};
+use crate::admin::{Admin, AdminError, ElementId, ElementState};
 use crate::manager::Manager;
 use crate::target::ConfigDecision;
 use aoe::ConfigCommand;
@@ -105,11 +105,13 @@ fn check_every_second_cut(world: &World, expected: &Seen, at: &str) {
     }
 }
 
-const SHAPES: [(Level, usize); 4] = [
+const SHAPES: [(Level, usize); 6] = [
     (Level::Jbod, 1),
     (Level::Raid0, 3),
     (Level::Raid1, 2),
     (Level::Raid10, 4),
+    (Level::Raid5, 3),
+    (Level::Raid6, 4),
 ];
 
 #[test]
@@ -205,6 +207,7 @@ fn a_shelf_number_changes_for_all_luns_or_for_none() {
     let mut manager = base.start();
     base.make(&mut manager, 0, Level::Raid10, &[0, 1]);
     base.make(&mut manager, 7, Level::Raid0, &[2, 3]);
+    manager.add_spare(base.slot(4), None, false).unwrap();
     drop(manager);
     check_every_cut(&base, &|_, manager| manager.set_shelf(2).is_ok());
 }
@@ -228,6 +231,113 @@ fn a_lun_with_a_failed_member_changes_wholly_or_not_at_all() {
     drop(manager);
     check_every_cut(&base, &|_, manager| manager.offline(number(0)).is_ok());
     check_every_cut(&base, &|_, manager| manager.remove(number(0), true).is_ok());
+}
+
+fn id(member: u8) -> ElementId {
+    ElementId {
+        lun: number(0),
+        part: 0,
+        member,
+    }
+}
+
+const REDUNDANT: [(Level, usize); 4] = [
+    (Level::Raid1, 2),
+    (Level::Raid10, 4),
+    (Level::Raid5, 3),
+    (Level::Raid6, 4),
+];
+
+#[test]
+fn a_member_is_failed_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &|_, manager| manager.fail(id(1)).is_ok());
+    }
+}
+
+#[test]
+fn a_member_is_replaced_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        for online in [false, true] {
+            let base = with_lun(level, members, online);
+            base.start().fail(id(1)).unwrap();
+            let base = base.fork();
+            check_every_cut(&base, &move |world, manager| {
+                manager.replace(id(1), world.slot(members), false).is_ok()
+            });
+            check_every_cut(&base, &|_, manager| manager.unfail(id(1)).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_spare_is_added_and_removed_wholly_or_not_at_all() {
+    let base = World::new(&[2 * MIB; 2]);
+    check_every_cut(&base, &|world, manager| {
+        manager.add_spare(world.slot(0), None, false).is_ok()
+    });
+    base.start().add_spare(base.slot(0), None, false).unwrap();
+    check_every_cut(&base, &|world, manager| {
+        manager.remove_spare(world.slot(0), false).is_ok()
+    });
+}
+
+#[test]
+fn a_spare_is_taken_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = with_lun(level, members, true);
+        base.start()
+            .add_spare(base.slot(members), None, false)
+            .unwrap();
+        base.image(1).is_present = false;
+        drop(base.start());
+        check_every_cut(&base, &|_, manager| {
+            manager.tick(std::time::Duration::from_secs(600));
+            manager.spares().is_empty()
+        });
+    }
+}
+
+/// At each cut of the change the rebuild was begun or the drive is still away.
+#[test]
+fn a_member_that_is_back_is_rebuilt_whatever_the_power() {
+    let base = with_lun(Level::Raid1, 2, true);
+    base.image(1).is_present = false;
+    base.image(1).was_away = true;
+    drop(base.start());
+    base.image(1).is_present = true;
+    let whole = base.fork();
+    let expected = seen(&whole.start());
+    let writes = whole.power.lock().unwrap().writes;
+    for k in 0..writes {
+        for tear in TEARS {
+            let world = base.fork();
+            world.cut_power_after(k, tear);
+            drop(world.start());
+            assert_eq!(
+                found(&world.fork()),
+                expected,
+                "write {k} of {writes}, {tear:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_rebuild_ends_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = with_lun(level, members, true);
+        let mut manager = base.start();
+        manager.fail(id(1)).unwrap();
+        manager.replace(id(1), base.slot(members), false).unwrap();
+        drop(manager);
+        let base = base.fork();
+        check_every_cut(&base, &|world, manager| {
+            world.finish_pass(manager, 0);
+            manager.luns()[0].parts[0].elements[1].state == ElementState::Normal
+        });
+    }
 }
 
 /// Both halves of the mirror were served alone; going online gives up one of them.

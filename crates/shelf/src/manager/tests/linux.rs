@@ -1,7 +1,7 @@
 //! What `mdadm --examine` says of the members of LUNs that the manager made and changed.
 
 use super::world::{MIB, World, number};
-use crate::admin::{Admin, DriveSlot};
+use crate::admin::{Admin, DriveSlot, ElementId};
 use raid::Level;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -25,6 +25,54 @@ fn examine(world: &World, index: usize) -> String {
         })
         .expect("mdadm is not installed; install it with: apt-get install -y mdadm");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// What Linux sees of a member that is rebuilt, of the drive that it replaces, and of a spare.
+#[test]
+fn mdadm_follows_a_rebuild() {
+    let world = World::new(&[2 * MIB; 5]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid5, &[0, 1, 2]);
+    manager.online(number(0)).unwrap();
+    manager.add_spare(world.slot(3), None, false).unwrap();
+    let check = |index: usize, expected: &[&str]| {
+        let report = examine(&world, index);
+        for words in ["- correct"].iter().chain(expected) {
+            assert!(
+                report.contains(words),
+                "drive {index}, no {words:?} in:\n{report}"
+            );
+        }
+    };
+    check(3, &["Device Role : spare", "Name : 1:spare"]);
+    let element = ElementId {
+        lun: number(0),
+        part: 0,
+        member: 1,
+    };
+    manager.fail(element).unwrap();
+    check(
+        0,
+        &[
+            "Raid Level : raid5",
+            "Layout : left-symmetric",
+            "Array State : A.A",
+        ],
+    );
+    manager.replace(element, world.slot(3), false).unwrap();
+    let sync = world.view(0).unwrap().parts[0].sync.clone().unwrap();
+    manager.sync_reached(number(0), sync.pass, 4 * 256);
+    check(
+        3,
+        &[
+            "Device Role : Active device 1",
+            "Recovery Offset : 512 sectors",
+        ],
+    );
+    check(2, &["Array State : AAA"]);
+    world.finish_pass(&mut manager, 0);
+    assert!(!examine(&world, 3).contains("Recovery Offset"));
+    check(3, &["Feature Map : 0x1", "Array State : AAA", "Name : 1:0"]);
 }
 
 #[test]

@@ -81,9 +81,51 @@ fn counts_that_a_level_does_not_take_are_refused() {
         error,
         AdminError::WrongMemberCount { given: 300, .. }
     ));
-    for level in [Level::Raid5, Level::Raid6] {
-        let error = refusal(&world, &world.request(0, level, &[0, 1, 2, 3]));
-        assert_eq!(error, AdminError::LevelNotAvailable(level));
+}
+
+#[test]
+fn chunks_are_what_was_asked_for() {
+    let world = World::new(&[2 * MIB; 5]);
+    let with = |level, chunk_kib| MakeRequest {
+        chunk_kib,
+        ..world.request(0, level, &[0, 1, 2, 3, 4])
+    };
+    for kib in [0, 8, 24, 1024] {
+        let error = refusal(&world, &with(Level::Raid5, Some(kib)));
+        assert_eq!(error, AdminError::InvalidChunk(kib));
+    }
+    let error = refusal(&world, &with(Level::Raid1, Some(64)));
+    assert_eq!(error, AdminError::NoChunks(Level::Raid1));
+    for (level, kib, columns) in [
+        (Level::Raid5, Some(16), 4),
+        (Level::Raid6, None, 3),
+        (Level::Raid0, Some(512), 5),
+    ] {
+        let mut manager = world.fork().start();
+        manager.make(&with(level, kib)).unwrap();
+        let lun = &manager.luns()[0];
+        let chunk_bytes = u64::from(kib.unwrap_or(64)) * 1024;
+        assert_eq!(lun.parts[0].chunk_bytes.map(u64::from), Some(chunk_bytes));
+        let room = (2 * MIB - 768) * 512;
+        assert_eq!(lun.size_bytes, (room - room % chunk_bytes) * columns);
+    }
+}
+
+#[test]
+fn parity_levels_miss_as_many_members_as_they_have_parity() {
+    for (level, members, missing) in [(Level::Raid5, 3, 1), (Level::Raid6, 4, 2)] {
+        let world = World::new(&vec![2 * MIB; members]);
+        let mut request = world.request(0, level, &(0..members).collect::<Vec<_>>());
+        request.members[..=missing].fill(MemberChoice::Missing);
+        let error = refusal(&world, &request);
+        assert_eq!(error, AdminError::TooManyMissing { level });
+        request.members[missing] = MemberChoice::Drive(world.slot(missing));
+        let mut manager = world.start();
+        manager.make(&request).unwrap();
+        manager.online(number(0)).unwrap();
+        assert_eq!(manager.luns()[0].parts[0].state.to_string(), "degraded");
+        manager.shutdown();
+        assert!(world.fork().start().luns()[0].online);
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
-use crate::plane::{DataPlane, Detached, DriveError, LunView, MetadataDrive};
+use crate::plane::{DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView};
 use aoe::Shelf;
 use raid::bitmap::Bitmap;
-use raid::md::{Resync, Role, Superblock};
+use raid::md::{Resync, Superblock};
 use raid::regions::{RegionIndex, RegionSet};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -200,14 +200,16 @@ impl CheckingPlane {
                 Resync::Clean,
                 "dirty before it is served"
             );
-            for (element, other) in (0..).zip(&part.members) {
-                let role = part.geometry.md_role(element);
-                let is_active = superblock.role(u32::from(role)) == Role::Active(role);
-                assert_eq!(is_active, other.is_some(), "roles as in the view");
-            }
-            let members = part.members.iter().flatten().count();
-            let active = superblock.active_devices().count();
-            assert_eq!(active, members, "nobody else is active");
+            assert_eq!(
+                superblock.recovery().is_none(),
+                member.in_sync,
+                "whole as in the view"
+            );
+            let mut members = self.devices(part);
+            let mut active: Vec<_> = superblock.active_devices().collect();
+            members.sort_unstable();
+            active.sort_unstable();
+            assert_eq!(active, members, "roles as in the view");
             self.check_left_behind(view, &superblock);
         }
         if let Some(regions) = &part.regions {
@@ -229,6 +231,17 @@ impl CheckingPlane {
                 assert!(bitmap.set().contains(*region), "{region:?} is not durable");
             }
         }
+    }
+
+    /// Device numbers and md roles of the members of a view.
+    fn devices(&self, part: &PartView) -> Vec<(u32, u16)> {
+        let device = |(element, member): (u8, &Option<MemberView>)| {
+            let drive = member.as_ref()?.drive;
+            let superblock = self.images[&drive].lock().unwrap().superblock();
+            let number = superblock.expect("a member has a superblock").dev_number();
+            Some((number, part.geometry.md_role(element)))
+        };
+        (0..).zip(&part.members).filter_map(device).collect()
     }
 
     /// A kernel takes a member that is one event behind. With drives that come and go it cannot be
@@ -255,8 +268,9 @@ impl CheckingPlane {
         }
     }
 
-    /// Writes once, to every member. What was written before must be on each of them. With drives
-    /// that come and go that is not so: halves of a mirror, served one after the other, part.
+    /// Writes once, to every member. What was written before must be on each of them that is in sync;
+    /// the others still lack it. With drives that come and go that is not so: halves of a mirror, served
+    /// one after the other, part.
     fn write_data(&self, view: &LunView) {
         if self.power.lock().unwrap().is_off {
             return;
@@ -266,6 +280,7 @@ impl CheckingPlane {
                 .members
                 .iter()
                 .flatten()
+                .filter(|member| member.in_sync)
                 .map(|member| member.drive)
         };
         let set_uuid = |drive: DriveSlot| {

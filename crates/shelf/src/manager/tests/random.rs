@@ -5,11 +5,12 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, DriveSlot, MakeRequest};
+use crate::admin::{Admin, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
 use raid::Level;
+use std::time::Duration;
 
 const DRIVES: usize = 6;
 
@@ -26,7 +27,18 @@ enum Change {
     Remove(u8),
     Config(u8, Vec<u8>),
     Shelf(u32),
+    /// An I/O error of a member.
+    Error(u8, u8),
+    /// By command.
     Fail(u8, u8),
+    Unfail(u8, u8),
+    Replace(u8, u8, usize),
+    /// The pass gets so many chunks further.
+    Reached(u8, u64),
+    Finished(u8),
+    AddSpare(usize, Option<u8>),
+    RemoveSpare(usize),
+    Tick,
     Shutdown,
 }
 
@@ -44,12 +56,25 @@ fn lun() -> impl Strategy<Value = u8> {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let level = prop::sample::select(vec![Level::Jbod, Level::Raid0, Level::Raid1, Level::Raid10]);
+    let levels = vec![
+        Level::Jbod,
+        Level::Raid0,
+        Level::Raid1,
+        Level::Raid10,
+        Level::Raid5,
+        Level::Raid6,
+    ];
+    let level = prop::sample::select(levels);
     let drives = Just((0..DRIVES).collect::<Vec<_>>()).prop_shuffle();
     prop_oneof![
         4 => (lun(), level, drives, 1_usize..=2, any::<bool>()).prop_map(
             |(lun, level, mut drives, half, clean)| {
-                drives.truncate(if level == Level::Jbod { 1 } else { half * 2 });
+                drives.truncate(match level {
+                    Level::Jbod => 1,
+                    Level::Raid5 => 3,
+                    Level::Raid6 => 4,
+                    _ => half * 2,
+                });
                 Change::Make { lun, level, drives, clean }
             }
         ),
@@ -59,7 +84,17 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (lun(), prop::collection::vec(any::<u8>(), 0..600))
             .prop_map(|(lun, string)| Change::Config(lun, string)),
         1 => (1_u32..3).prop_map(Change::Shelf),
+        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Error(lun, member)),
         2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Fail(lun, member)),
+        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Unfail(lun, member)),
+        3 => (lun(), 0_u8..4, 0..DRIVES)
+            .prop_map(|(lun, member, drive)| Change::Replace(lun, member, drive)),
+        1 => (lun(), 0_u64..16).prop_map(|(lun, chunks)| Change::Reached(lun, chunks)),
+        3 => lun().prop_map(Change::Finished),
+        1 => (0..DRIVES, prop::option::of(lun()))
+            .prop_map(|(drive, lun)| Change::AddSpare(drive, lun)),
+        1 => (0..DRIVES).prop_map(Change::RemoveSpare),
+        1 => Just(Change::Tick),
         1 => Just(Change::Shutdown),
     ]
 }
@@ -73,6 +108,14 @@ fn step() -> impl Strategy<Value = Step> {
             toggled,
         }
     })
+}
+
+fn element(lun: u8, member: u8) -> ElementId {
+    ElementId {
+        lun: number(lun),
+        part: 0,
+        member,
+    }
 }
 
 /// Does a change; whether it is refused or fails is not of interest here.
@@ -91,7 +134,31 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         Change::Offline(lun) => manager.offline(number(*lun)),
         Change::Remove(lun) => manager.remove(number(*lun), true),
         Change::Shelf(shelf) => manager.set_shelf(*shelf),
-        Change::Fail(lun, member) => {
+        Change::Fail(lun, member) => manager.fail(element(*lun, *member)),
+        Change::Unfail(lun, member) => manager.unfail(element(*lun, *member)),
+        Change::Replace(lun, member, drive) => {
+            manager.replace(element(*lun, *member), world.slot(*drive), true)
+        }
+        Change::Reached(lun, chunks) => {
+            let view = world.view(*lun);
+            if let Some(sync) = view.and_then(|view| view.parts[0].sync.clone()) {
+                manager.sync_reached(number(*lun), sync.pass, chunks * 128);
+            }
+            Ok(())
+        }
+        Change::Finished(lun) => {
+            world.finish_pass(manager, *lun);
+            Ok(())
+        }
+        Change::AddSpare(drive, lun) => {
+            manager.add_spare(world.slot(*drive), lun.map(number), true)
+        }
+        Change::RemoveSpare(drive) => manager.remove_spare(world.slot(*drive), false),
+        Change::Tick => {
+            manager.tick(Duration::from_secs(600));
+            Ok(())
+        }
+        Change::Error(lun, member) => {
             let luns = manager.luns();
             let found = luns.iter().find(|found| found.lun == number(*lun));
             let element = found.and_then(|lun| lun.parts[0].elements.get(usize::from(*member)));
@@ -130,7 +197,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..14),
         drives_move in any::<bool>(),
     ) {
-        let mut world = World::new(&[2 * MIB; DRIVES]);
+        // No two are of one size, so that spares are chosen by what they are and not by their slots.
+        let sizes: Vec<u64> = (0..DRIVES as u64).map(|index| 2 * MIB + index * 128).collect();
+        let mut world = World::new(&sizes);
         for Step { change, cut, toggled } in steps {
             let before = found(&world);
             let complete = world.fork();

@@ -165,7 +165,29 @@ impl World {
             members: members.collect(),
             force: false,
             clean: true,
+            chunk_kib: None,
         }
+    }
+
+    /// The data path comes to the end of its pass: every member holds everything now.
+    pub(super) fn finish_pass(&self, manager: &mut Manager, lun: u8) {
+        let Some(view) = self.view(lun) else { return };
+        let Some(sync) = view.parts[0].sync.clone() else {
+            return;
+        };
+        let image = |drive: DriveSlot| {
+            (0..self.images.len())
+                .find(|index| self.slot(*index) == drive)
+                .map(|index| self.image(index))
+                .unwrap()
+        };
+        let members = || view.parts[0].members.iter().flatten();
+        let whole = members().find(|member| member.in_sync).unwrap();
+        let stamp = image(whole.drive).stamp;
+        for member in members() {
+            image(member.drive).stamp = stamp;
+        }
+        manager.sync_ended(number(lun), sync.pass, true);
     }
 
     pub(super) fn make(&self, manager: &mut Manager, lun: u8, level: Level, drives: &[usize]) {

@@ -1,0 +1,124 @@
+//! `health`: what is wrong, a line each, and what to do about it.
+
+use super::when::remaining;
+use crate::names::drive_name;
+use crate::record::Record;
+use crate::report::Report;
+use aoe::Shelf;
+use shelf::admin::{Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus};
+
+/// Tells every problem, or `ok`.
+pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
+    let mut any = false;
+    let mut tell = |subject: String, problem: String, advice: String| {
+        any = true;
+        let line = format!("{subject} {problem}; {advice}");
+        let record = Record::Trouble {
+            subject,
+            problem,
+            advice,
+        };
+        report.row(line, record);
+    };
+    let shelf = admin.shelf();
+    for lun in admin.luns() {
+        if let Some(trouble) = lun.trouble.as_ref().filter(|_| !lun.online) {
+            let advice = format!("then: online {}", lun.lun);
+            tell(
+                format!("LUN {}", lun.lun),
+                format!("is not served: {trouble}"),
+                advice,
+            );
+        }
+        for part in &lun.parts {
+            stalled(&lun, part, &mut tell);
+            for element in &part.elements {
+                of_element(admin, part, element, &mut tell);
+            }
+        }
+    }
+    for drive in admin.drives() {
+        if drive.state == DriveState::Down {
+            let name = drive_name(shelf, drive.slot);
+            let reason = drive.note.as_deref().unwrap_or("it does not answer");
+            let problem = format!("is down: {reason}");
+            tell(format!("drive {name}"), problem, "replace it".to_owned());
+        }
+    }
+    of_spares(admin, shelf, &mut tell);
+    if !any {
+        report.line("ok");
+    }
+}
+
+type Tell<'a> = dyn FnMut(String, String, String) + 'a;
+
+fn stalled(lun: &LunStatus, part: &PartStatus, tell: &mut Tell) {
+    if part.is_stalled {
+        tell(
+            format!("raid {}.{}", lun.lun, part.part),
+            "is not consistent: some sectors can be read from no member".to_owned(),
+            "copy off what can be read; writing those sectors makes them whole".to_owned(),
+        );
+    }
+}
+
+fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tell: &mut Tell) {
+    let id = element.id;
+    let shelf = admin.shelf();
+    let drive = element.drive.map(|slot| drive_name(shelf, slot));
+    let on = drive
+        .as_ref()
+        .map(|drive| format!(" ({drive})"))
+        .unwrap_or_default();
+    let redundant = part.level.is_redundant();
+    match element.state {
+        ElementState::Normal => {}
+        ElementState::Replaced => {
+            let pass = admin
+                .passes()
+                .into_iter()
+                .find(|pass| (pass.progress.lun, pass.progress.part) == (id.lun, id.part));
+            let left = pass.map_or_else(
+                || "paused until the LUN is online".to_owned(),
+                |pass| format!("{} left", remaining(&pass)),
+            );
+            let problem = format!("of {} is being rebuilt{on}, {left}", part.level);
+            tell(id.to_string(), problem, "nothing to do".to_owned());
+        }
+        ElementState::Failed if redundant => {
+            let problem = format!("of {} is failed{on}", part.level);
+            tell(
+                id.to_string(),
+                problem,
+                format!("replace {id} DRIVE, or unfail {id}"),
+            );
+        }
+        ElementState::Missing if redundant => {
+            let problem = format!("of {} is missing", part.level);
+            tell(
+                id.to_string(),
+                problem,
+                format!("bring its drive back, or replace {id} DRIVE"),
+            );
+        }
+        ElementState::Failed | ElementState::Missing => {
+            let problem = format!("of {} is {}{on}", part.level, element.state.name());
+            tell(
+                id.to_string(),
+                problem,
+                "bring its drive back: nothing else holds its data".to_owned(),
+            );
+        }
+    }
+}
+
+fn of_spares(admin: &dyn Admin, shelf: Option<Shelf>, tell: &mut Tell) {
+    for spare in admin.spares() {
+        if let Some(fault) = spare.fault {
+            let drive = drive_name(shelf, spare.drive);
+            let advice = format!("rmspare {drive}, and replace the drive");
+            tell(format!("spare {drive}"), format!("is bad: {fault}"), advice);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A drive that joins a RAID in the place of a member that is gone, to be rebuilt.
+//!
+//! How it survives a crash at any write: the drive gets its record and its empty logs, and last its
+//! superblock, one event ahead of the others; that makes it a member, and the others learn of it from
+//! it. Then all take the round. What the drive was before (a spare, a failed member) it stays until
+//! that superblock: the record goes to the private slot that its present superblock does not use.
+
+use super::drives::Drives;
+use super::lun::{Member, Metadata};
+use super::removal::erase_drive;
+use super::rounds::Rounds;
+use crate::admin::DriveSlot;
+use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
+use raid::md::raw::BLOCK_BYTES;
+use raid::md::{EMPTY_BAD_BLOCK_LOG, JoiningDevice, Role, Superblock};
+use raid::record::{Record, SLOT_BYTES, encode, read_slots, read_spare_slots};
+use uuid::Uuid;
+
+/// A drive that is to join.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Joining {
+    pub(super) drive: DriveSlot,
+    pub(super) layout: MemberLayout,
+    pub(super) device_uuid: Uuid,
+    /// The private slot by which the drive is what it is now; `None` when it is nothing of ours, or
+    /// divided in another way.
+    pub(super) present_slot: Option<usize>,
+}
+
+/// How a drive is to be divided, and which private slot it uses now: as it is divided already, if it
+/// is a device of ours, else as a new one. `None` for one that is too small.
+pub(super) fn divide(
+    drives: &mut Drives,
+    drive: DriveSlot,
+    size_sectors: u64,
+    chunk_sectors: u32,
+) -> Result<Option<(MemberLayout, Option<usize>)>, String> {
+    let Ok(new) = MemberLayout::new(size_sectors, chunk_sectors) else {
+        return Ok(None);
+    };
+    let mut block = [0; BLOCK_BYTES];
+    drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
+    let Ok(superblock) = Superblock::decode(&block) else {
+        return Ok(Some((new, None)));
+    };
+    let data_offset_sectors = superblock.data_offset_sectors();
+    let Some(places) = MetadataPlaces::of(data_offset_sectors) else {
+        return Ok(Some((new, None)));
+    };
+    let mut slots = Box::new([[0; SLOT_BYTES]; 2]);
+    for (area, bytes) in places.slots.iter().zip(slots.iter_mut()) {
+        if area.sector + area.sectors > size_sectors {
+            return Ok(Some((new, None)));
+        }
+        drives.read(drive, area.sector, bytes)?;
+    }
+    let [a, b] = &*slots;
+    let owner = Metadata::owner(&superblock);
+    let member = read_slots([a, b], &owner).newest.map(|stored| stored.slot);
+    let spare = read_spare_slots([a, b], &owner).newest.map(|s| s.slot);
+    let present_slot = member.or(spare);
+    if present_slot.is_none() || data_offset_sectors >= size_sectors {
+        return Ok(Some((new, None)));
+    }
+    let room = size_sectors - data_offset_sectors;
+    let present = MemberLayout {
+        data_offset_sectors,
+        data_sectors: room - room % u64::from(chunk_sectors.max(8)),
+    };
+    Ok(Some((present, present_slot)))
+}
+
+impl Rounds<'_> {
+    /// Makes a drive the member that an element lacks, with nothing rebuilt on it yet.
+    ///
+    /// # Errors
+    /// When the drive or too many members fail a write. Then the element is as it was, but the drive
+    /// may not be what it was.
+    pub(super) fn join(&mut self, element: u8, joining: &Joining) -> Result<(), String> {
+        let index = usize::from(element);
+        let template = self.template()?;
+        let dev_number = template
+            .free_dev_number()
+            .ok_or("no device number is left in the md superblocks")?;
+        let superblock = template.join(&JoiningDevice {
+            device_uuid: joining.device_uuid,
+            dev_number,
+            role: self.lun.geometry.md_role(element),
+            layout: joining.layout,
+        });
+        let metadata = self.prepare(element, joining, superblock)?;
+        let former = std::mem::replace(
+            &mut self.lun.members[index],
+            Member::Rebuilding {
+                drive: joining.drive,
+                data_offset_sectors: joining.layout.data_offset_sectors,
+                metadata: Box::new(metadata),
+                done_lba: 0,
+            },
+        );
+        if template.role(dev_number) == Role::Faulty {
+            // Whoever had the number before is to be told by its events.
+            self.lun.events_ahead = self.lun.events_ahead.max(self.lun.events + 3);
+        }
+        let joined = self.join_first(index).and_then(|()| {
+            let resync = self.present_resync();
+            self.superblocks(resync)
+        });
+        let Err(mut reason) = joined else {
+            if self.lun.members[index].is_in_use() {
+                return Ok(());
+            }
+            return Err(format!("the drive in slot {} failed", joining.drive));
+        };
+        self.lun.members[index] = former;
+        self.lun.events_ahead = self.lun.events_ahead.max(self.lun.events + 3);
+        if let Err(error) = erase_drive(self.drives, joining.drive) {
+            reason.push_str("; not erased: ");
+            reason.push_str(&error);
+        }
+        Err(reason)
+    }
+
+    /// A superblock of the set.
+    fn template(&self) -> Result<Superblock, String> {
+        let mut whole = self.lun.members.iter().filter(|member| member.is_normal());
+        let metadata = whole.find_map(Member::metadata);
+        metadata
+            .map(|metadata| metadata.superblock.clone())
+            .ok_or_else(|| "the RAID has no metadata".to_owned())
+    }
+
+    /// Writes everything that a new member needs, but for its superblock.
+    fn prepare(
+        &mut self,
+        element: u8,
+        joining: &Joining,
+        superblock: Superblock,
+    ) -> Result<Metadata, String> {
+        let drive = joining.drive;
+        let places = Metadata::places(&superblock);
+        let slot = joining.present_slot.map_or(0, |present| 1 - present);
+        if joining.present_slot.is_none() {
+            erase_drive(self.drives, drive)?;
+            // A boot sector or file system at the start would make others take the drive for theirs.
+            self.drives.write(drive, 0, &[0; 4096])?;
+            for area in &places.slots {
+                self.drives.write(drive, area.sector, &[0; 512])?;
+            }
+        }
+        let log = places.bad_blocks.sector;
+        self.drives.write(drive, log, &EMPTY_BAD_BLOCK_LOG)?;
+        let record = Record {
+            element,
+            ..self.lun.record.clone()
+        };
+        let bytes = encode(&Metadata::owner(&superblock), self.lun.generation, &record)
+            .map_err(|error| error.to_string())?;
+        self.drives
+            .write(drive, places.slots[slot].sector, &bytes)?;
+        Ok(Metadata {
+            superblock,
+            slot,
+            // The next round of superblocks writes it.
+            has_bitmap: false,
+        })
+    }
+
+    /// Writes the superblock of the member that joins, one event ahead of the others.
+    fn join_first(&mut self, index: usize) -> Result<(), String> {
+        let resync = self.present_resync();
+        let (active, events) = (self.lun.active_devices(), self.lun.events + 1);
+        let Some((drive, metadata)) = self.lun.members[index].metadata_mut() else {
+            unreachable!("it was just put there")
+        };
+        let superblock = &mut metadata.superblock;
+        superblock.set_active_devices(&active);
+        superblock.set_resync(resync);
+        superblock.set_events(events, self.now_unix_seconds);
+        let block = superblock.encode();
+        self.drives.write(drive, SUPERBLOCK_SECTOR, &block)
+    }
+
+    /// Makes durable how far members are rebuilt. Not an event: nobody else is concerned.
+    pub(super) fn checkpoint(&mut self) -> Result<(), String> {
+        let mut failures = Vec::new();
+        for (element, member) in (0..).zip(&mut self.lun.members) {
+            let Some(done_lba) = member.rebuilt_before() else {
+                continue;
+            };
+            let done_sectors = self.lun.geometry.member_sectors_before(done_lba);
+            let Some((drive, metadata)) = member.metadata_mut() else {
+                continue;
+            };
+            metadata.superblock.set_recovery(Some(done_sectors));
+            let block = metadata.superblock.encode();
+            if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
+                failures.push((element, reason));
+            }
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        self.give_up(&failures)
+    }
+}

@@ -1,0 +1,231 @@
+//! Members by the administrator's word: failed, taken into use again, replaced.
+
+use super::drives::{Entry, Usage};
+use super::join::{Joining, divide};
+use super::lun::Member;
+use super::{LunNumber, Manager};
+use crate::admin::{AdminError, DriveSlot, DriveState, ElementId};
+use aoe::SECTOR_BYTES;
+use raid::layout::MetadataPlaces;
+
+impl Manager {
+    /// The member that is an element of a LUN that keeps records.
+    fn member(&self, id: ElementId) -> Result<&Member, AdminError> {
+        let lun = self
+            .luns
+            .get(&id.lun)
+            .ok_or(AdminError::NoSuchLun(id.lun))?;
+        lun.members
+            .get(usize::from(id.member))
+            .filter(|_| id.part == 0)
+            .ok_or(AdminError::NoSuchElement(id))
+    }
+
+    pub(super) fn fail_element(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let is_in_use = self.member(id)?.is_in_use();
+        let lun = &self.luns[&id.lun];
+        let raid = id.raid();
+        if !lun.is_redundant() {
+            return Err(AdminError::NotRedundant {
+                raid,
+                but: "would not sustain failure",
+            });
+        }
+        if !lun.can_serve() {
+            return Err(AdminError::RaidFailed(raid));
+        }
+        if !is_in_use {
+            return Err(AdminError::AlreadyFailed(id));
+        }
+        if !lun.can_serve_without(&[id.member]) {
+            return Err(AdminError::WouldFailRaid(id));
+        }
+        let is_whole = lun.members[usize::from(id.member)].is_normal();
+        if is_whole && lun.is_unsynced && lun.geometry.parity_count() > 0 {
+            return Err(AdminError::UninitializedParity(raid));
+        }
+        let Some(mut rounds) = self.rounds(id.lun) else {
+            return Err(AdminError::NoSuchLun(id.lun));
+        };
+        let failures = vec![(id.member, "failed by command".to_owned())];
+        let failed = rounds
+            .give_up(&failures)
+            .map_err(|reason| AdminError::Io(format!("{id} was not failed: {reason}")));
+        let attached = self.attach_if_live(id.lun);
+        failed?;
+        attached
+    }
+
+    pub(super) fn unfail_element(&mut self, id: ElementId) -> Result<(), AdminError> {
+        match *self.member(id)? {
+            Member::Failed { drive } => self.rebuild(id, drive, false),
+            Member::Missing => Err(AdminError::MissingDevice(id)),
+            Member::Normal { .. } | Member::Rebuilding { .. } => Err(AdminError::NotFailed(id)),
+        }
+    }
+
+    pub(super) fn replace_element(
+        &mut self,
+        id: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        if self.member(id)?.is_in_use() {
+            return Err(AdminError::NotFailed(id));
+        }
+        self.rebuild(id, drive, force)
+    }
+
+    /// Rebuilds an element that takes no I/O on a drive.
+    pub(super) fn rebuild(
+        &mut self,
+        id: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        let lun = self
+            .luns
+            .get(&id.lun)
+            .ok_or(AdminError::NoSuchLun(id.lun))?;
+        if !lun.is_redundant() {
+            return Err(AdminError::NotRedundant {
+                raid: id.raid(),
+                but: "cannot rebuild a drive",
+            });
+        }
+        if !lun.can_serve() {
+            return Err(AdminError::RaidFailed(id.raid()));
+        }
+        let joining = self.fit_joining(id, drive, force)?;
+        let former = self.member(id)?.drive().filter(|former| *former != drive);
+        let Some(mut rounds) = self.rounds(id.lun) else {
+            return Err(AdminError::NoSuchLun(id.lun));
+        };
+        let joined = rounds.join(id.member, &joining);
+        if joined.is_ok() {
+            self.spare_was_taken(drive);
+            self.drives.claim(drive, id);
+            self.note_present(id);
+            if let Some(former) = former {
+                let set = self.luns.get(&id.lun).and_then(|lun| lun.set_uuid);
+                let set = set.unwrap_or_default();
+                let what = format!("a former element {id} (set {set})");
+                self.drives.set_usage(former, Usage::Foreign(what));
+            }
+            self.notices.push(format!(
+                "beginning recovery of drive in slot {drive} (device {id})"
+            ));
+        }
+        self.begin_pass(id.lun);
+        // Also after an error: the round may have given up a member.
+        let attached = self.attach_if_live(id.lun);
+        joined.map_err(|reason| {
+            let drive = self.drive_name(drive);
+            AdminError::Io(format!("{id} is not rebuilt on {drive}: {reason}"))
+        })?;
+        attached
+    }
+
+    /// Whether a spare is dedicated to another LUN.
+    fn is_for_another(&self, slot: DriveSlot, lun: LunNumber) -> bool {
+        let spare = self.spares.iter().find(|spare| spare.drive == slot);
+        spare
+            .and_then(super::spares::Spare::dedicated_to)
+            .is_some_and(|dedicated| dedicated != lun)
+    }
+
+    /// An element is in use: it is not away any more.
+    fn note_present(&mut self, id: ElementId) {
+        let Some(lun) = self.luns.get_mut(&id.lun) else {
+            return;
+        };
+        lun.late.retain(|element| *element != id.member);
+        if !lun.record.away.contains(&id.member) {
+            return;
+        }
+        let mut record = lun.record.clone();
+        record.away.retain(|element| *element != id.member);
+        if let Err(error) = self.record(id.lun, record) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// The next view of a LUN begins a new pass, if it needs one.
+    pub(super) fn begin_pass(&mut self, number: LunNumber) {
+        // One counter for all LUNs: a report of a LUN that was removed never fits its successor.
+        self.last_pass += 1;
+        let pass = self.last_pass;
+        if let Some(lun) = self.luns.get_mut(&number) {
+            lun.sync_pass = pass;
+            lun.is_sync_stopped = false;
+        }
+    }
+
+    /// Checks a drive that is to be rebuilt on.
+    fn fit_joining(
+        &mut self,
+        id: ElementId,
+        slot: DriveSlot,
+        force: bool,
+    ) -> Result<Joining, AdminError> {
+        let drive = self.drive_name(slot);
+        let member = self.member(id)?.clone();
+        let geometry = self.luns[&id.lun].geometry;
+        let Some(entry) = self.drives.get(slot) else {
+            return Err(AdminError::NoSuchDrive(drive));
+        };
+        let size_sectors = up(entry, &drive)?;
+        match &entry.usage {
+            Usage::Element(_) if member.drive() == Some(slot) => {}
+            Usage::Element(_) => return Err(AdminError::DriveInUse(drive)),
+            Usage::Spare if self.is_for_another(slot, id.lun) => {
+                return Err(AdminError::DriveInUse(drive));
+            }
+            usage => {
+                if let Some(what) = usage.foreign().filter(|_| !force) {
+                    return Err(AdminError::DriveForeign { drive, what });
+                }
+            }
+        }
+        let chunk_sectors = geometry.chunk_sectors();
+        let divided = divide(&mut self.drives, slot, size_sectors, chunk_sectors)
+            .map_err(|reason| AdminError::Io(format!("{id} is not rebuilt: {reason}")))?;
+        let room_sectors = divided.map_or(0, |(layout, _)| layout.data_sectors);
+        let log = self.luns[&id.lun].record.log;
+        if let (Some(log), Some((layout, _))) = (log, divided)
+            && !MetadataPlaces::of(layout.data_offset_sectors)
+                .is_some_and(|places| log.fits(places.redo_log))
+        {
+            let raid = id.raid();
+            let text = format!("{drive} has no room for the redo log of raid {raid}");
+            return Err(AdminError::Io(text));
+        }
+        match divided {
+            Some((layout, present_slot)) if room_sectors >= geometry.member_sectors() => {
+                Ok(Joining {
+                    drive: slot,
+                    layout,
+                    device_uuid: (self.new_uuid)(),
+                    present_slot,
+                })
+            }
+            _ => Err(AdminError::NotLargeEnough {
+                drive,
+                raid: id.raid(),
+                room_bytes: room_sectors * SECTOR_BYTES as u64,
+                needed_bytes: geometry.member_sectors() * SECTOR_BYTES as u64,
+            }),
+        }
+    }
+}
+
+/// The size of a drive, if it is up.
+pub(super) fn up(entry: &Entry, name: &str) -> Result<u64, AdminError> {
+    let (state, reason) = entry.state();
+    let size_sectors = entry.size_sectors().filter(|_| state == DriveState::Up);
+    size_sectors.ok_or_else(|| AdminError::DriveNotUp {
+        drive: name.to_owned(),
+        state: state.name(),
+        reason: reason.map(str::to_owned),
+    })
+}
