@@ -12,8 +12,6 @@ pub(crate) struct Level {
     pub(crate) members: u8,
     /// How many of the first members may be lost.
     pub(crate) lost_max: u8,
-    /// Whether md refuses an array that is dirty and lacks a member.
-    pub(crate) has_parity: bool,
 }
 
 /// All levels that the shelf makes and md knows.
@@ -24,7 +22,6 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid1",
         members: 1,
         lost_max: 0,
-        has_parity: false,
     },
     Level {
         name: "raid0",
@@ -32,7 +29,6 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid0",
         members: 3,
         lost_max: 0,
-        has_parity: false,
     },
     Level {
         name: "raid1",
@@ -40,7 +36,6 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid1",
         members: 3,
         lost_max: 2,
-        has_parity: false,
     },
     // Elements 0 and 1 of 4 are halves of different mirrors.
     Level {
@@ -49,7 +44,6 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid10",
         members: 4,
         lost_max: 2,
-        has_parity: false,
     },
 ];
 
