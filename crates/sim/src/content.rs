@@ -68,7 +68,10 @@ fn word_of(lba: u64, value: u64, index: usize) -> u64 {
         0 => MARK ^ lba,
         1 => value,
         63 => END_MARK ^ lba,
-        _ => mix(value.rotate_left(24) ^ lba).wrapping_add(index as u64 * 0x9e37_79b9_7f4a_7c15),
+        _ => {
+            let step = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mix(value.rotate_left(24) ^ lba).wrapping_add(step)
+        }
     }
 }
 
