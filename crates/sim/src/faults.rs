@@ -127,6 +127,8 @@ pub enum Fault {
 
 /// How long a disk hangs before the kernel gives up on it: 35 seconds.
 const HANG: Micros = 35_000_000;
+/// No command is longer.
+const NEAR: u64 = 32;
 /// Of a thousand writes, so many are lost or misdirected in a run with silent faults.
 const SILENT: u64 = 4;
 
@@ -139,8 +141,8 @@ pub struct Faults {
     /// Disks that are not good any more, or may not be.
     lost: BTreeSet<usize>,
     hanging: BTreeSet<usize>,
-    /// Sectors of the LUN of which a copy became unreadable.
-    spoiled: BTreeSet<u64>,
+    /// Sectors of the LUN of which a copy became unreadable, with the element.
+    spoiled: BTreeMap<u64, u8>,
     geometry: Option<Geometry>,
     /// Sectors of the LUN by their sector on the member; for silent faults.
     by_member_sector: BTreeMap<u64, Vec<u64>>,
@@ -232,7 +234,7 @@ impl World {
     fn lose(&mut self, disk: usize) {
         self.faults.lost.insert(disk);
         self.redundancy_changes();
-        for lba in self.faults.spoiled.clone() {
+        for lba in self.faults.spoiled.clone().into_keys() {
             self.excuse_if_beyond(lba);
         }
     }
@@ -287,13 +289,24 @@ impl World {
             return;
         }
         let element = elements[copy % elements.len()];
+        if self.has_neighbour(lba, element) {
+            return;
+        }
         let Some(member) = view.parts[0].members[usize::from(element)] else {
             return;
         };
         self.disks[usize::from(element)].spoil(member.data_offset_sectors + segment.member_sector);
-        self.faults.spoiled.insert(lba);
+        self.faults.spoiled.insert(lba, element);
         self.redundancy_changes();
         self.excuse_if_beyond(lba);
+    }
+
+    /// Whether a command may meet this sector and one that another element cannot read. Copies are tried
+    /// for the whole of what a command reads of a member, so that it would fail with good copies left.
+    fn has_neighbour(&self, lba: u64, element: u8) -> bool {
+        let around = lba.saturating_sub(NEAR)..=lba + NEAR;
+        let mut near = self.faults.spoiled.range(around);
+        near.any(|(_, other)| *other != element)
     }
 
     /// Tells the oracle if more copies of a sector are bad than redundancy covers.

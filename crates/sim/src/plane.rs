@@ -162,6 +162,7 @@ impl DataPlane for SimPlane {
             return Err("a worker has ended".to_owned());
         };
         target.detach(lun, &mut world.actions);
+        world.is_detaching = true;
         world.carry_out();
         world.turn();
         Self::settle(world, lun)

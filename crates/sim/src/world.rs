@@ -186,6 +186,9 @@ pub struct World {
     /// Events until the power goes.
     pub(crate) cut_after: Option<u64>,
     pub(crate) landing: Landing,
+    /// The administration is taking the LUN from the target. A write that a member fails meanwhile is
+    /// answered with a fault: there is no view any more under which it could be done again.
+    pub(crate) is_detaching: bool,
     /// When a member went or came last.
     pub(crate) changed_at: Micros,
     /// Whether there is power.
@@ -240,6 +243,7 @@ impl World {
             faults: Faults::default(),
             cut_after: None,
             landing: Landing::Everything,
+            is_detaching: false,
             changed_at: 0,
             has_power: false,
             initial_agrees: false,
@@ -307,16 +311,16 @@ impl World {
             return;
         }
         self.note(|| "power cut".to_owned());
-        let landing = self.landing;
-        for disk in &mut self.disks {
-            disk.cut_power(landing, &mut self.random);
-        }
         self.counts.power_cuts += 1;
         self.power_off();
     }
 
-    /// The target is no more.
+    /// The target is no more. What it left in flight, as after a stop that a disk held up, lands or does not.
     pub fn power_off(&mut self) {
+        let landing = self.landing;
+        for disk in &mut self.disks {
+            disk.cut_power(landing, &mut self.random);
+        }
         self.has_power = false;
         self.target = None;
         self.view = None;
@@ -326,6 +330,7 @@ impl World {
         self.settled.clear();
         self.inbox.clear();
         self.turn_is_queued = false;
+        self.is_detaching = false;
         self.queue
             .retain(|queued| queued.event.survives_power_cut());
     }
