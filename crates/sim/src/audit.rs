@@ -39,11 +39,10 @@ impl World {
 
     /// The administration has decided on a view: notes what it says.
     pub(crate) fn change_view(&mut self, view: Arc<LunView>) {
-        let has_lost = self.view.as_ref().is_some_and(|old| {
-            let missing = |view: &LunView| view.parts[0].members.iter().flatten().count();
-            missing(old) != missing(&view)
-        });
-        if has_lost {
+        let present = view.parts[0].members.iter().map(Option::is_some);
+        let members: Vec<bool> = present.collect();
+        if members != self.members {
+            self.members = members;
             self.redundancy_changes();
         }
         self.view = Some(view);

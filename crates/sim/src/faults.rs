@@ -375,6 +375,13 @@ impl World {
         }
     }
 
+    /// Whether a disk that was lost is in a slot and answers.
+    #[must_use]
+    pub fn has_returned_disk(&self) -> bool {
+        let is_there = |disk: &usize| self.slots.contains(&Some(*disk)) && !self.disks[*disk].is_gone;
+        self.faults.lost.iter().any(is_there)
+    }
+
     /// What happens to the disks while the shelf is off.
     pub fn rearrange_disks(&mut self) {
         for disk in 0..self.disks.len() {

@@ -262,7 +262,7 @@ impl World {
         let has_failed = registers.command_status & ata::status::FAILURE_BITS != 0
             || header.error_code().is_some();
         if has_failed {
-            self.refused(&command, registers.command_status);
+            self.refused(number, &command, registers.command_status);
         } else if command.value != 0 {
             self.counts.writes += 1;
             let oldest = self.oldest_read();
@@ -273,12 +273,12 @@ impl World {
         }
     }
 
-    fn refused(&mut self, command: &Command, status: u8) {
+    fn refused(&mut self, number: usize, command: &Command, status: u8) {
         if command.value != 0 {
             self.oracle.abandon(command.value);
         }
         self.counts.errors += 1;
-        let is_right = self.is_detaching && command.value != 0;
+        let is_right = command.value != 0 && self.last_answers.contains(&(number, command.tag));
         if !is_right && !self.oracle.is_error_right(command.lba, command.sectors) {
             self.fail(format!(
                 "status {status:#04x} for {command:?}, with redundancy left"

@@ -282,11 +282,25 @@ impl Life {
     }
 
     fn check_served(&mut self) {
-        let Some(manager) = &self.manager else { return };
+        let Some(manager) = &mut self.manager else {
+            return;
+        };
+        let is_served = |manager: &Manager| {
+            let luns = manager.luns();
+            luns.iter().any(|lun| lun.lun == the_lun() && lun.online)
+        };
+        // A disk that came back may deny the others: then the administration asks which half to serve. It
+        // proposes the right one.
+        if !is_served(manager) && self.world.lock().has_returned_disk() {
+            drop(manager.online(the_lun()));
+        }
+        if is_served(manager) {
+            return;
+        }
         let luns = manager.luns();
-        let is_served = luns.iter().any(|lun| lun.lun == the_lun() && lun.online);
+        self.note_notices();
         let mut world = self.world.lock();
-        if !is_served && world.has_power {
+        if world.has_power {
             world.fail(format!(
                 "the LUN is not served although it could be: {luns:?}"
             ));

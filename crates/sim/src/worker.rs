@@ -220,6 +220,9 @@ impl World {
         let Some(initiator) = self.initiator_at(header.destination) else {
             return; // An advertisement.
         };
+        if self.is_detaching {
+            self.last_answers.insert((initiator, header.tag.get()));
+        }
         for delay in self.switch.deliver(&mut self.random) {
             let frame = frame.clone();
             self.at(delay, Event::ToInitiator { initiator, frame });

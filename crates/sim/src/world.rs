@@ -17,7 +17,7 @@ use shelf::admin::LunNumber;
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Target};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// Lines of the trace that are kept.
@@ -178,6 +178,8 @@ pub struct World {
     pub(crate) turn_is_queued: bool,
     /// The view that the target uses.
     pub view: Option<Arc<LunView>>,
+    /// Which members the last view had, also while there is no power.
+    pub(crate) members: Vec<bool>,
     pub(crate) switch: Switch,
     pub(crate) initiators: Vec<Initiator>,
     /// What may be read.
@@ -186,9 +188,11 @@ pub struct World {
     /// Events until the power goes.
     pub(crate) cut_after: Option<u64>,
     pub(crate) landing: Landing,
-    /// The administration is taking the LUN from the target. A write that a member fails meanwhile is
-    /// answered with a fault: there is no view any more under which it could be done again.
+    /// The administration is taking the LUN from the target.
     pub(crate) is_detaching: bool,
+    /// Commands, by initiator and tag, that the target answered meanwhile. A write that a member fails then is
+    /// answered with a fault: there is no view any more under which it could be done again.
+    pub(crate) last_answers: BTreeSet<(usize, u32)>,
     /// When a member went or came last.
     pub(crate) changed_at: Micros,
     /// Whether there is power.
@@ -237,6 +241,7 @@ impl World {
             inbox: VecDeque::new(),
             turn_is_queued: false,
             view: None,
+            members: Vec::new(),
             switch: Switch::GOOD,
             initiators: Vec::new(),
             oracle: Oracle::default(),
@@ -244,6 +249,7 @@ impl World {
             cut_after: None,
             landing: Landing::Everything,
             is_detaching: false,
+            last_answers: BTreeSet::new(),
             changed_at: 0,
             has_power: false,
             initial_agrees: false,
