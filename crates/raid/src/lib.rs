@@ -12,6 +12,8 @@ pub mod level;
 pub mod log;
 pub mod md;
 pub mod parity;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod record;
 #[cfg(target_arch = "x86_64")]
 mod simd;

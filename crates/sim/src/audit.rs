@@ -147,7 +147,11 @@ pub fn differing(geometry: &Geometry, members: &[Place<'_>]) -> Option<String> {
     None
 }
 
-fn first_difference(geometry: &Geometry, one: (&SimDisk, u64), other: (&SimDisk, u64)) -> Option<u64> {
+fn first_difference(
+    geometry: &Geometry,
+    one: (&SimDisk, u64),
+    other: (&SimDisk, u64),
+) -> Option<u64> {
     let data = |(disk, offset): (&SimDisk, u64)| {
         let start = usize::try_from(offset).unwrap_or(0) * SECTOR;
         let len = usize::try_from(geometry.member_sectors()).unwrap_or(0) * SECTOR;
@@ -158,10 +162,17 @@ fn first_difference(geometry: &Geometry, one: (&SimDisk, u64), other: (&SimDisk,
         return None;
     }
     let is_readable = |sector: u64| {
-        let is_bad = |(disk, offset): (&SimDisk, u64)| disk.unreadable().contains(&(offset + sector));
+        let is_bad =
+            |(disk, offset): (&SimDisk, u64)| disk.unreadable().contains(&(offset + sector));
         !is_bad(one) && !is_bad(other)
     };
-    let sectors = a.as_chunks::<SECTOR>().0.iter().zip(b.as_chunks::<SECTOR>().0);
+    let sectors = a
+        .as_chunks::<SECTOR>()
+        .0
+        .iter()
+        .zip(b.as_chunks::<SECTOR>().0);
     let mut differing = (0u64..).zip(sectors).filter(|(_, (a, b))| a != b);
-    differing.find(|(sector, _)| is_readable(*sector)).map(|(sector, _)| sector)
+    differing
+        .find(|(sector, _)| is_readable(*sector))
+        .map(|(sector, _)| sector)
 }

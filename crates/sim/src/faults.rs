@@ -188,7 +188,11 @@ impl Faults {
             if !random.chance(350) {
                 continue;
             }
-            let times = if class == FaultClass::Unreadable { 4 } else { 1 };
+            let times = if class == FaultClass::Unreadable {
+                4
+            } else {
+                1
+            };
             for _ in 0..times {
                 let disk = random.index(disks);
                 let (start, len) = random.pick(zones);
@@ -378,7 +382,8 @@ impl World {
     /// Whether a disk that was lost is in a slot and answers.
     #[must_use]
     pub fn has_returned_disk(&self) -> bool {
-        let is_there = |disk: &usize| self.slots.contains(&Some(*disk)) && !self.disks[*disk].is_gone;
+        let is_there =
+            |disk: &usize| self.slots.contains(&Some(*disk)) && !self.disks[*disk].is_gone;
         self.faults.lost.iter().any(is_there)
     }
 
@@ -392,7 +397,10 @@ impl World {
                 self.redundancy_changes();
             }
         }
-        self.faults.hanging.clear();
+        if !self.faults.hanging.is_empty() {
+            self.faults.hanging.clear();
+            self.redundancy_changes();
+        }
         let mut absent = None;
         if self.faults.has(FaultClass::Absent) && self.random.chance(150) {
             let disk = self.random.index(self.disks.len());

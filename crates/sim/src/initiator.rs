@@ -312,7 +312,10 @@ impl World {
     fn oldest_read(&self) -> Micros {
         let commands = self.initiators.iter().flat_map(Initiator::outstanding);
         let reads = commands.filter(|command| command.value == 0);
-        reads.map(|command| command.sent_at).min().unwrap_or(self.now)
+        reads
+            .map(|command| command.sent_at)
+            .min()
+            .unwrap_or(self.now)
     }
 }
 

@@ -60,11 +60,7 @@ fn main() -> ExitCode {
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();
-    let runs = if is_single {
-        Some(1)
-    } else {
-        arguments.runs
-    };
+    let runs = if is_single { Some(1) } else { arguments.runs };
     let limit = match (runs, arguments.seconds) {
         (None, None) => Some(Duration::from_secs(60)),
         (_, seconds) => seconds.map(Duration::from_secs),
@@ -79,12 +75,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_many(
-    arguments: &Arguments,
-    options: &Options,
-    runs: u64,
-    limit: Option<Duration>,
-) -> Sum {
+fn run_many(arguments: &Arguments, options: &Options, runs: u64, limit: Option<Duration>) -> Sum {
     let first = arguments.seed.unwrap_or(1);
     let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let sum = Mutex::new(Sum::default());

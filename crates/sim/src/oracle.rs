@@ -317,7 +317,12 @@ mod tests {
         let first = write(&mut oracle, 10);
         oracle.acknowledge(first, 12, u64::MAX);
         let second = write(&mut oracle, 20);
-        assert!(oracle.clone().check(8, Content::Initial(1), 25, 26, true).is_err());
+        assert!(
+            oracle
+                .clone()
+                .check(8, Content::Initial(1), 25, 26, true)
+                .is_err()
+        );
         assert!(read(&mut oracle.clone(), first, 25));
         assert!(read(&mut oracle.clone(), second, 25));
         oracle.acknowledge(second, 30, u64::MAX);

@@ -69,7 +69,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let members = member_count(level, &mut random);
     let spec = WorldSpec {
         disks: members,
-        disk_sectors: random.pick(&[2048, 2048, 2304, 3000]),
+        disk_sectors: random.pick(&[2048, 2048, 2304, 3000, 4800]),
         plan: PLAN,
         traces: options.traces,
     };
@@ -393,7 +393,9 @@ impl World {
         let is_running = |target: &shelf::target::Target| {
             !target.sync_progress().is_empty() || target.commands_in_flight() > 0
         };
-        self.inbox.is_empty() && self.in_flight.is_empty() && !self.has_messages()
+        self.inbox.is_empty()
+            && self.in_flight.is_empty()
+            && !self.has_messages()
             && !self.target.as_ref().is_some_and(is_running)
     }
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 const TRACE_LINES: usize = 120;
 
 /// What a worker says to the administration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Message {
     /// A member failed an I/O.
     MemberError {
