@@ -11,6 +11,7 @@ use crate::plane::superblock;
 use crate::world::World;
 use raid::Geometry;
 use raid::md::{Resync, Role, Superblock};
+use raid::parity::{Verdict, check_parity};
 use shelf::plane::LunView;
 use std::sync::Arc;
 
@@ -129,6 +130,10 @@ impl World {
 /// The first place at which present members do not agree. What cannot be read is not compared.
 #[must_use]
 pub fn differing(geometry: &Geometry, members: &[Place<'_>]) -> Option<String> {
+    if geometry.parity_count() > 0 {
+        let present: Option<Vec<(&SimDisk, u64)>> = members.iter().copied().collect();
+        return bad_parity(geometry, &present?);
+    }
     for set in geometry.mirror_sets() {
         let mut present = set
             .into_iter()
@@ -140,6 +145,34 @@ pub fn differing(geometry: &Geometry, members: &[Place<'_>]) -> Option<String> {
             if let Some(sector) = first_difference(geometry, one, other) {
                 return Some(format!(
                     "elements {first} and {second} differ in sector {sector} of their data"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// The first place at which parity does not match the data. Nothing can be said while a member is absent.
+fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String> {
+    let chunk = u64::from(geometry.chunk_sectors());
+    for row in 0..geometry.member_sectors() / chunk {
+        let layout = geometry.row_layout(row)?;
+        for sector in row * chunk..(row + 1) * chunk {
+            let block = |element: u8| {
+                let (disk, offset) = members[usize::from(element)];
+                let start = usize::try_from(offset + sector).unwrap_or(0) * SECTOR;
+                &disk.medium()[start..start + SECTOR]
+            };
+            let is_unreadable = members
+                .iter()
+                .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
+            let data: Vec<&[u8]> = (0..layout.columns())
+                .map(|c| block(layout.data(c)))
+                .collect();
+            let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
+            if !is_unreadable && verdict != Ok(Verdict::Consistent) {
+                return Some(format!(
+                    "parity is wrong in sector {sector} of the members: {verdict:?}"
                 ));
             }
         }

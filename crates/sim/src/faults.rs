@@ -16,6 +16,8 @@ use std::str::FromStr;
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum FaultClass {
+    /// The power goes. Without it the shelf is only ever stopped in good order.
+    Power,
     /// The switch loses, doubles and delays frames.
     Network,
     /// A sector becomes unreadable until it is written.
@@ -38,7 +40,8 @@ pub enum FaultClass {
 
 impl FaultClass {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Power,
         Self::Network,
         Self::Unreadable,
         Self::WriteError,
@@ -51,7 +54,8 @@ impl FaultClass {
     ];
 
     /// Those that a shelf has to survive: all but the silent ones.
-    pub const LOUD: [Self; 8] = [
+    pub const LOUD: [Self; 9] = [
+        Self::Power,
         Self::Network,
         Self::Unreadable,
         Self::WriteError,
@@ -66,6 +70,7 @@ impl FaultClass {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Power => "power",
             Self::Network => "network",
             Self::Unreadable => "unreadable",
             Self::WriteError => "write-error",
@@ -141,8 +146,8 @@ pub struct Faults {
     /// Disks that are not good any more, or may not be.
     lost: BTreeSet<usize>,
     hanging: BTreeSet<usize>,
-    /// Sectors of the LUN of which a copy became unreadable, with the element.
-    spoiled: BTreeMap<u64, u8>,
+    /// Sectors of the LUN of which a copy became unreadable, with the element and its sector.
+    spoiled: BTreeMap<u64, (u8, u64)>,
     geometry: Option<Geometry>,
     /// Sectors of the LUN by their sector on the member; for silent faults.
     by_member_sector: BTreeMap<u64, Vec<u64>>,
@@ -293,24 +298,26 @@ impl World {
             return;
         }
         let element = elements[copy % elements.len()];
-        if self.has_neighbour(lba, element) {
+        if self.has_neighbour(element, segment.member_sector) {
             return;
         }
         let Some(member) = view.parts[0].members[usize::from(element)] else {
             return;
         };
         self.disks[usize::from(element)].spoil(member.data_offset_sectors + segment.member_sector);
-        self.faults.spoiled.insert(lba, element);
+        self.faults
+            .spoiled
+            .insert(lba, (element, segment.member_sector));
         self.redundancy_changes();
         self.excuse_if_beyond(lba);
     }
 
-    /// Whether a command may meet this sector and one that another element cannot read. Copies are tried
-    /// for the whole of what a command reads of a member, so that it would fail with good copies left.
-    fn has_neighbour(&self, lba: u64, element: u8) -> bool {
-        let around = lba.saturating_sub(NEAR)..=lba + NEAR;
-        let mut near = self.faults.spoiled.range(around);
-        near.any(|(_, other)| *other != element)
+    /// Whether a command may meet this sector of the members and one near it that another element cannot read.
+    /// What is lost is made good for the whole of what a command reads of a member, so that it would fail
+    /// although each sector could be given.
+    fn has_neighbour(&self, element: u8, member_sector: u64) -> bool {
+        let mut spoiled = self.faults.spoiled.values();
+        spoiled.any(|(other, sector)| *other != element && sector.abs_diff(member_sector) <= NEAR)
     }
 
     /// Tells the oracle if more copies of a sector are bad than redundancy covers.

@@ -115,6 +115,7 @@ pub(crate) struct Life {
     pub(crate) manager: Option<Manager>,
     pub(crate) geometry: Geometry,
     zones: Vec<(u64, u64)>,
+    has_power_cuts: bool,
     random: Random,
 }
 
@@ -136,7 +137,8 @@ impl Life {
         let classes: Vec<FaultClass> = if options.faults.is_some() {
             all
         } else {
-            all.into_iter().filter(|_| random.chance(450)).collect()
+            let is_chosen = |class: &FaultClass| *class == FaultClass::Power || random.chance(450);
+            all.into_iter().filter(is_chosen).collect()
         };
         let initiators = random.pick(&[1, 1, 2, 3]);
         {
@@ -159,6 +161,7 @@ impl Life {
             manager: Some(manager),
             geometry,
             zones,
+            has_power_cuts: classes.contains(&FaultClass::Power),
             random,
         }
     }
@@ -195,7 +198,7 @@ impl Life {
             2 => Landing::Prefix,
             _ => Landing::Each(random.pick(&[100, 500, 900])),
         };
-        if random.chance(120) {
+        if !self.has_power_cuts || random.chance(120) {
             return events;
         }
         world.cut_after = Some(events);
@@ -267,7 +270,7 @@ impl Life {
             world.power_on();
             world.note(|| "power on".to_owned());
             // Now and then it goes again before the start is over.
-            if self.random.chance(250) {
+            if self.has_power_cuts && self.random.chance(250) {
                 world.cut_after = Some(self.random.below(60));
             }
         }

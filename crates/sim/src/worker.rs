@@ -8,7 +8,8 @@ use crate::world::{Event, InFlight, Message, World};
 use aoe::{ATA_FRAME_BYTES, Header, MacAddress};
 use shelf::plane::Detached;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, Operation, PortIndex, PortView, Reply, Span, Target,
+    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
+    Target, Work, compute_in,
 };
 use zerocopy::FromBytes;
 
@@ -17,6 +18,9 @@ pub const TARGET_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
 /// How often the worker looks for work while a pass runs.
 const TURN: Micros = 500;
+
+/// How often it does while slices wait for something.
+const STRIPE_TURN: Micros = 20;
 
 /// No data lies before this sector of a member, in any layout.
 const DATA_SECTOR_MIN: u64 = 256;
@@ -91,22 +95,44 @@ impl World {
         self.at(delay, Event::Message(message));
     }
 
-    /// Once a turn: steps of passes.
+    /// Looks for work as the worker does once a turn: steps of passes, slices of parts with parity.
     pub(crate) fn turn(&mut self) {
-        while let Some(target) = &mut self.target {
-            if !target.sync_step(&mut self.actions) {
+        loop {
+            self.work_on_stripes();
+            let Some(target) = &mut self.target else {
+                return;
+            };
+            target.sync_step(&mut self.actions);
+            if self.actions.is_empty() {
                 break;
             }
             self.carry_out();
         }
-        let runs = self
-            .target
-            .as_ref()
-            .is_some_and(|target| !target.sync_progress().is_empty());
-        if runs && !self.turn_is_queued {
+        let Some(target) = &self.target else { return };
+        let next = if target.has_stripe_work() {
+            Some(self.random.between(1..=STRIPE_TURN))
+        } else {
+            (!target.sync_progress().is_empty()).then_some(TURN)
+        };
+        if let Some(delay) = next.filter(|_| !self.turn_is_queued) {
             self.turn_is_queued = true;
-            self.at(TURN, Event::Turn);
+            self.at(delay, Event::Turn);
         }
+    }
+
+    fn work_on_stripes(&mut self) {
+        let Some(target) = &mut self.target else {
+            return;
+        };
+        if !target.has_stripe_work() {
+            return;
+        }
+        let mut memory = Arena {
+            bytes: &mut self.arena,
+            plan: self.plan,
+        };
+        let received = self.random.chance(500);
+        target.stripe_step(self.now * 1000, received, &mut memory, &mut self.actions);
     }
 
     fn submit(&mut self, io: Io) {
@@ -227,6 +253,18 @@ impl World {
             let frame = frame.clone();
             self.at(delay, Event::ToInitiator { initiator, frame });
         }
+    }
+}
+
+/// The buffers, as the target computes over them.
+struct Arena<'a> {
+    bytes: &'a mut [u8],
+    plan: BufferPlan,
+}
+
+impl Memory for Arena<'_> {
+    fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
+        compute_in(self.bytes, &self.plan, inputs, outputs, work);
     }
 }
 

@@ -49,7 +49,11 @@ fn levels_without_redundancy_keep_every_acknowledged_write() {
 #[test]
 fn silent_faults_harm_nothing_but_what_they_hit() {
     let options = Options {
-        faults: Some(vec![FaultClass::Silent, FaultClass::Network]),
+        faults: Some(vec![
+            FaultClass::Power,
+            FaultClass::Silent,
+            FaultClass::Network,
+        ]),
         ..Options::default()
     };
     run_seeds(0..SEEDS, &options);
