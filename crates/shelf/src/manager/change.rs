@@ -19,6 +19,8 @@ use crate::plane::Detached;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Resync, Superblock};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::Record;
 
 impl Manager {
@@ -93,7 +95,10 @@ impl Manager {
         let Some(mut rounds) = self.rounds(number) else {
             return Err(AdminError::NoSuchLun(number));
         };
-        if rounds.lun.is_redundant() {
+        let is_to_be_marked = rounds.lun.is_redundant();
+        #[cfg(feature = "planted")]
+        let is_to_be_marked = is_to_be_marked && !planted::is(Bug::CleanWhileServed);
+        if is_to_be_marked {
             rounds.superblocks(Resync::DirtyFrom(0)).map_err(|reason| {
                 AdminError::Io(format!("LUN {number} could not be marked dirty: {reason}"))
             })?;
@@ -281,6 +286,10 @@ impl Manager {
             return;
         };
         rounds.lun.is_live = false;
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::CleanWhileUnsynced) {
+            rounds.lun.is_unsynced = false;
+        }
         if !rounds.lun.is_dirty {
             return;
         }

@@ -17,6 +17,8 @@ use super::scan::Candidate;
 use crate::admin::DriveSlot;
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Role, Superblock};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::{Record, StoredRecord};
 use std::cmp::Reverse;
 use uuid::Uuid;
@@ -274,6 +276,10 @@ fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate, bad: &[Drive
 
 /// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
 fn keeps_up(candidate: &Candidate, freshest: &Candidate) -> bool {
+    #[cfg(feature = "planted")]
+    if planted::is(Bug::StaleMemberAccepted) {
+        return true;
+    }
     let (own, fresh) = (&candidate.superblock, &freshest.superblock);
     own.events() + 1 >= fresh.events()
         && calls_active(fresh, candidate)
