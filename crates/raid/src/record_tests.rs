@@ -27,6 +27,7 @@ fn record() -> Record {
         created_unix_seconds: 1_700_000_000,
         log: None,
         away: vec![2],
+        parity_synced: false,
     }
 }
 
@@ -203,6 +204,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         created_unix_seconds: n.3,
         log: LogParameters::for_areas(n.3 % 100_000),
         away: Vec::new(),
+        parity_synced: online,
     })
 }
 

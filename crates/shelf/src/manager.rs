@@ -42,6 +42,7 @@ mod join;
 mod lun;
 mod make;
 mod members;
+mod recovery;
 mod regions;
 mod removal;
 mod rounds;

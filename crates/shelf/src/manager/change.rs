@@ -12,6 +12,7 @@
 //!   member that was away is told by its set.
 
 use super::lun::{Lun, Member};
+use super::recovery::LogState;
 use super::rounds::Rounds;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot};
@@ -92,6 +93,7 @@ impl Manager {
     /// Serves a LUN that the records call online.
     pub(super) fn go_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
         self.begin_pass(number);
+        self.check_log(number)?;
         let Some(mut rounds) = self.rounds(number) else {
             return Err(AdminError::NoSuchLun(number));
         };
@@ -103,6 +105,10 @@ impl Manager {
                 AdminError::Io(format!("LUN {number} could not be marked dirty: {reason}"))
             })?;
         }
+        self.settle_log(number)?;
+        let Some(rounds) = self.rounds(number) else {
+            return Err(AdminError::NoSuchLun(number));
+        };
         rounds.lun.is_live = true;
         if let Err(error) = self.attach_if_live(number) {
             if let Some(lun) = self.luns.get_mut(&number) {
@@ -282,6 +288,15 @@ impl Manager {
     /// A LUN takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
     /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
     pub(super) fn went_quiet(&mut self, number: LunNumber) {
+        let is_pending = |lun: &Lun| lun.log_state != LogState::Settled;
+        if self.luns.get(&number).is_some_and(is_pending) {
+            // What was being written at the last stop is still to be completed.
+            return;
+        }
+        if let Err(error) = self.note_parity(number) {
+            self.notices.push(error.to_string());
+            return;
+        }
         let Some(mut rounds) = self.rounds(number) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! A LUN in memory: what its members' metadata says, and what is true of it now.
 
 use super::drives::Drives;
+use super::recovery::LogState;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
@@ -123,7 +124,7 @@ impl Member {
 
 impl Member {
     /// What the data path needs of it; `None` for one that takes no I/O.
-    fn view(&self) -> Option<MemberView> {
+    pub(super) fn view(&self) -> Option<MemberView> {
         let (Self::Normal {
             drive,
             data_offset_sectors,
@@ -186,6 +187,8 @@ pub(super) struct Lun {
     pub(super) sync_pass: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,
+    /// What is to be done about its redo log.
+    pub(super) log_state: LogState,
     /// Whether it is attached to the data path.
     pub(super) is_live: bool,
     /// The workers did not take its last view.

@@ -7,6 +7,7 @@
 
 use super::drives::{Entry, Usage};
 use super::lun::{Lun, Member, Metadata};
+use super::recovery::LogState;
 use super::removal::erase_drive;
 use super::rounds::reasons;
 use super::{LunNumber, Manager};
@@ -163,6 +164,7 @@ impl Manager {
             config_string: Vec::new(),
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
+            parity_synced: false,
             away: Vec::new(),
         };
         Lun {
@@ -182,6 +184,7 @@ impl Manager {
             sync_pass: 0,
             is_sync_stopped: false,
             is_live: false,
+            log_state: LogState::Settled,
             is_view_stale: false,
             unfit: None,
             doubt: None,

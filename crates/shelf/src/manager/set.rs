@@ -12,6 +12,7 @@
 
 use super::LunNumber;
 use super::lun::{Lun, Member, Metadata};
+use super::recovery::{self, LogState};
 use super::regions;
 use super::scan::Candidate;
 use crate::admin::DriveSlot;
@@ -63,7 +64,10 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         unfit.get_or_insert(reason);
         None
     });
+    let log_state = recovery::found(&record, is_dirty, freshest.superblock.is_written_by_shelf());
+    let is_in_log = log_state == LogState::Pending && record.parity_synced;
     let is_unsynced = is_dirty
+        && !is_in_log
         && freshest.geometry.level().is_redundant()
         && !bitmap
             .as_ref()
@@ -91,6 +95,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         sync_pass: 0,
         is_sync_stopped: false,
         is_live: false,
+        log_state,
         is_view_stale: false,
         record,
     };
