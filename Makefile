@@ -4,13 +4,14 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build demo demo-needs-root test check fmt lint unit deny fuzz bench clean packages-build packages-test
+.PHONY: help build demo demo-needs-root test check fmt lint unit sim sim-planted deny fuzz bench clean packages-build packages-test
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
 	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
+	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   aoeload against ledged and vblade, interleaved'
 	@echo 'make deny    licences and sources of the dependencies (needs cargo-deny)'
 	@echo 'make fuzz    the fuzz targets, 60 seconds each (needs cargo-fuzz and a nightly toolchain)'
@@ -38,15 +39,27 @@ lint: packages-build
 
 # Crates whose tests need neither root nor other programs.
 unit:
-	$(CARGO) test --locked -p aoe -p ata -p cec -p shelf -p console -p engine -p initiator -p tidy
+	$(CARGO) test --locked -p aoe -p ata -p cec -p shelf -p console -p engine -p initiator -p sim -p tidy
 	$(CARGO) test --locked -p raid --lib
 
 check: fmt lint unit
+
+SIM_SECONDS ?= 3600
+# With a level the same seed is another run.
+SIM_LEVEL ?=
+
+sim:
+	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL))
+
+# The core with known bugs built in: the simulator has to find each of them.
+sim-planted:
+	$(CARGO) test --locked -p sim --features planted --test planted
 
 # The binaries first: integration tests start them.
 test: packages-test fmt lint
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
+	$(MAKE) --no-print-directory sim-planted
 	$(MAKE) --no-print-directory demo CI=1
 
 deny:

@@ -78,7 +78,7 @@ class Bench:
         self.child = subprocess.Popen(
             ["ip", "netns", "exec", self.shelf, str(self.bin / "ledged"), "--config", str(config)],
             stdout=log, stderr=log, start_new_session=True)
-        for _ in range(100):
+        for _ in range(900):
             if b"ready" in (self.directory / "ledged.log").read_bytes():
                 break
             time.sleep(0.1)

@@ -141,6 +141,7 @@ fn read_records(input: &Input) {
         config_string: input.config_string.clone(),
         created_unix_seconds: 1_800_000_000,
         log: LogParameters::for_areas(u64::from(input.device_sectors)),
+        parity_synced: false,
     };
     let mut slots = [[0; SLOT_BYTES]; 2];
     for (slot, generation) in slots.iter_mut().zip(input.generations) {

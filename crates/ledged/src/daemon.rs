@@ -18,11 +18,11 @@ use uuid::Uuid;
 /// initiator, short enough to leave the core to others when there is none.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// How often the administration looks for what is due.
-const TICK: Duration = Duration::from_secs(1);
-
 /// Commands that the worker holds at a time: 16 initiators with a full window each.
 const COMMANDS: u16 = 1024;
+
+/// How often the administration is told the time: a spare takes the place of a failed member within it.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A running shelf.
 pub(crate) struct Daemon {
@@ -67,7 +67,7 @@ impl Daemon {
             })?;
         }
         let timed = administration.clone();
-        spawn("timer", move || run_timer(&timed))?;
+        spawn("timer", move || timer(&timed))?;
         socket.serve(&administration)?;
         door::ethernet::serve(config, &administration)?;
         Ok(Self {
@@ -107,12 +107,12 @@ impl Daemon {
     }
 }
 
-/// Lets the administration do what is due, once a second. The thread ends with the process.
-fn run_timer(administration: &Administration) {
+/// Tells the administration the time, for what is due by it, until the process ends.
+fn timer(administration: &Administration) {
     let start = Instant::now();
     loop {
-        std::thread::sleep(TICK);
         administration.lock().tick(start.elapsed());
+        std::thread::sleep(TICK);
     }
 }
 

@@ -15,6 +15,8 @@ pub mod level;
 pub mod log;
 pub mod md;
 pub mod parity;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod record;
 pub mod regions;
 #[cfg(target_arch = "x86_64")]

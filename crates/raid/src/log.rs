@@ -15,17 +15,19 @@
 //! 1. rounds of one slice follow each other: the next begins when the homes of the last are durable;
 //! 2. groups are numbered from 1 in each epoch, without gaps, and an epoch is durable in the private
 //!    record of all members before its first group: every time that the LUN begins to be served;
-//! 3. a group reaches at least p + 1 members, those counted that are absent (p = number of parities).
-//!    A group with fewer participants, as one that only rebuilds a member, is written to further
-//!    members without entries;
+//! 3. a group reaches at least p + 1 members (p = number of parities), or all that are present. One
+//!    with fewer participants, as one that only rebuilds a member, is written to further members
+//!    without entries: its number has to outlive p of them;
 //! 4. the records of a group are durable on all participants before any of its homes is written;
 //! 5. a write is answered when its homes are durable. When all are, the group is *retired*;
 //! 6. group g is written only when group g - [`slots`](LogParameters::slots) is retired;
-//! 7. when a member fails meanwhile, that is made durable in the superblocks first; then the round is
-//!    done again under a new group without the member, with the same content. The older group is
-//!    *superseded*, and counts as retired when the newer one is;
+//! 7. when a member fails meanwhile, that is made durable in the superblocks first. Then the round goes
+//!    on without it; or, with the same content, is done again under a new group. Then the older group
+//!    is *superseded*, and counts as retired when the newer one is;
 //! 8. only a round that overwrites a range of *every* present member may be an *intent*: checksums and
-//!    no content. All others are *redo*.
+//!    no content. All others are *redo*;
+//! 9. a member that was given up and comes back has another tag (a new device UUID): a group that went
+//!    on without it would look incomplete to it.
 //!
 //! The area has twice as many places as groups may be live. With L the highest group that a crash left
 //! to be seen, a group up to L + slots may have been under way, and torn what lay in its place: groups

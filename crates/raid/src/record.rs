@@ -124,6 +124,10 @@ pub struct Record {
     /// How the redo log is divided; for raid5 and raid6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogParameters>,
+    /// Parity matches all over, but for what the redo log tells of; for raid5 and raid6. The md superblock
+    /// says nothing of it while the LUN is served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parity_synced: bool,
     /// Elements that the LUN was served without only because their drives were away. They are rebuilt
     /// when their drives are back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -32,6 +32,7 @@ fn record() -> Record {
             done_lba: Some(4096),
             ..ScrubRecord::default()
         },
+        parity_synced: false,
     }
 }
 
@@ -209,6 +210,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         log: LogParameters::for_areas(n.3 % 100_000),
         away: Vec::new(),
         scrub: ScrubRecord::default(),
+        parity_synced: online,
     })
 }
 

@@ -42,6 +42,7 @@ mod join;
 mod lun;
 mod make;
 mod members;
+mod recovery;
 mod regions;
 mod removal;
 mod rounds;
@@ -188,6 +189,17 @@ impl Manager {
         manager
     }
 
+    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
+    /// regions without writes, begins scrubs. To be called about once a second, with the time since the
+    /// start.
+    pub fn tick(&mut self, now: Duration) {
+        self.sweep_regions(now);
+        self.is_grace_over |= now >= LATE_GRACE;
+        self.check_spares(now);
+        self.heal();
+        self.begin_due_scrub();
+    }
+
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
@@ -214,15 +226,6 @@ impl Manager {
                 )),
             }
         }
-    }
-
-    /// To be called about once a second: does what is due. `uptime` is the time since the start.
-    pub fn tick(&mut self, uptime: Duration) {
-        self.is_grace_over |= uptime >= LATE_GRACE;
-        self.sweep_regions(uptime);
-        self.check_spares(uptime);
-        self.heal();
-        self.begin_due_scrub();
     }
 
     /// A port serves another MTU now.

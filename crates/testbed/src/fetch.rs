@@ -1,5 +1,7 @@
 //! Debian's kernel package: found, downloaded and unpacked with apt and dpkg, never installed.
 
+mod archive;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,14 +9,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use archive::Archive;
+
 use crate::process::run;
 use crate::requirements::program;
 
 /// The package whose dependency names the current kernel of the default flavour.
 const META_PACKAGE: &str = "linux-image-amd64";
 
-/// 70 MB over a slow line, and `apt-get update` before it.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// Where kernels of other series than the machine's own are: backports to Debian 12, then Debian 13
+/// (both 6.12), then Debian 12 (6.1). The first is the smallest by far.
+const SUITES: &[&str] = &["bookworm-backports", "trixie", "bookworm"];
 
 /// Directory names of the unpacked package.
 pub(crate) struct UnpackedKernel {
@@ -39,20 +44,13 @@ pub(crate) fn kernel_package(directory: &Path, series: Option<&str>) -> Result<P
     if let Some(package) = downloaded(directory)? {
         return Ok(package);
     }
-    let name = match resolve(series)? {
-        Some(name) => name,
-        None => {
-            // A fresh container has no package lists.
-            apt("apt-get", &["update"], None)?;
-            resolve(series)?.with_context(|| missing(series))?
-        }
-    };
+    let (archive, name) = find(directory, series)?;
     let staging = tempfile::tempdir_in(directory).context("staging directory")?;
-    if apt("apt-get", &["download", &name], Some(staging.path())).is_err() {
+    if archive.download(&name, staging.path()).is_err() {
         // Old package lists name a version that the archive has no more.
-        apt("apt-get", &["update"], None)?;
-        let name = resolve(series)?.with_context(|| missing(series))?;
-        apt("apt-get", &["download", &name], Some(staging.path()))?;
+        archive.update()?;
+        let name = resolve(&archive, series)?.with_context(|| missing(series))?;
+        archive.download(&name, staging.path())?;
     }
     let package = downloaded(staging.path())?.context("apt-get download left no package")?;
     let kept = directory.join(package.file_name().context("package name")?);
@@ -60,12 +58,46 @@ pub(crate) fn kernel_package(directory: &Path, series: Option<&str>) -> Result<P
     Ok(kept)
 }
 
+/// Finds the package in what apt knows, and then, for a named series, in the [`SUITES`].
+fn find(directory: &Path, series: Option<&str>) -> Result<(Archive, String)> {
+    let of_system = Archive::of_system();
+    if let Some(name) = resolve(&of_system, series)? {
+        return Ok((of_system, name));
+    }
+    // A fresh container has no package lists.
+    let mut tried = Vec::new();
+    match of_system.update() {
+        Ok(()) => {
+            if let Some(name) = resolve(&of_system, series)? {
+                return Ok((of_system, name));
+            }
+        }
+        Err(error) => tried.push(format!("this machine's sources: {error:#}")),
+    }
+    let suites = if series.is_some() { SUITES } else { &[] };
+    for suite in suites {
+        let archive = Archive::of_suite(directory, suite, &of_system.mirror()?)?;
+        match archive.update() {
+            Ok(()) => {
+                if let Some(name) = resolve(&archive, series)? {
+                    return Ok((archive, name));
+                }
+                tried.push(format!("{suite}: has none"));
+            }
+            Err(error) => tried.push(format!("{suite}: {error:#}")),
+        }
+    }
+    bail!("{}\n{}", missing(series), tried.join("\n"))
+}
+
 fn missing(series: Option<&str>) -> String {
     match series {
         None => format!("apt knows no package {META_PACKAGE}: is this Debian on amd64?"),
         Some(series) => format!(
-            "apt offers no {META_PACKAGE} {series}.*: add the suite that has it (Debian backports) \
-             to the apt sources, or unset LEDGE_VM_KERNEL"
+            "neither apt's own sources nor Debian's suites {} offer {META_PACKAGE} {series}.*: \
+             choose another series in LEDGE_VM_KERNEL, or put the linux-image package into the \
+             cache directory",
+            SUITES.join(", ")
         ),
     }
 }
@@ -82,22 +114,19 @@ fn downloaded(directory: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// The name of the kernel package, through the dependency of the meta package.
-fn resolve(series: Option<&str>) -> Result<Option<String>> {
+fn resolve(archive: &Archive, series: Option<&str>) -> Result<Option<String>> {
     let versioned = match series {
         None => META_PACKAGE.to_owned(),
         Some(series) => {
-            let offers = query(&["madison", META_PACKAGE])?;
+            let offers = archive.query(&["madison", META_PACKAGE])?;
             match version_of_series(&offers, series) {
                 Some(version) => format!("{META_PACKAGE}={version}"),
                 None => return Ok(None),
             }
         }
     };
-    Ok(dependency(&query(&[
-        "show",
-        "--no-all-versions",
-        &versioned,
-    ])?))
+    let record = archive.query(&["show", "--no-all-versions", &versioned])?;
+    Ok(dependency(&record))
 }
 
 /// Picks the version from lines `package | version | source`.
@@ -123,26 +152,6 @@ fn dependency(record: &str) -> Option<String> {
         .split([' ', ','])
         .find(|word| word.starts_with("linux-image-"))
         .map(str::to_owned)
-}
-
-/// Asks `apt-cache`; a package it does not know is an empty answer.
-fn query(arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(program("apt-cache")?);
-    command.args(arguments).env("LC_ALL", "C");
-    Ok(run(command, DOWNLOAD_TIMEOUT)?.output)
-}
-
-fn apt(name: &str, arguments: &[&str], directory: Option<&Path>) -> Result<()> {
-    let mut command = Command::new(program(name)?);
-    command
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    if let Some(directory) = directory {
-        command.current_dir(directory);
-    }
-    run(command, DOWNLOAD_TIMEOUT)?.success(&format!("{name} {}", arguments.join(" ")))?;
-    Ok(())
 }
 
 /// Unpacks the package below `directory` and computes its modules' dependencies.

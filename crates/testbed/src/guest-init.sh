@@ -15,19 +15,54 @@ mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs devtm
     mount -t debugfs debugfs /sys/kernel/debug && mount -t tmpfs tmpfs /run &&
     mount -t tmpfs tmpfs /tmp || give_up "cannot mount"
 
-mtu=$(sed -n 's/.*guest\.mtu=\([0-9]*\).*/\1/p' /proc/cmdline)
-while read -r module; do
-    # The client's driver looks for devices as soon as it is loaded: the interface comes first.
-    case $module in */aoe.ko)
-        ip link set lo up && ip link set eth0 mtu "$mtu" up || give_up "cannot bring up eth0"
-        ;;
-    esac
-    # Modules for CPU features that the emulated CPU lacks refuse to load; that is no loss.
-    insmod "$module" || echo "guest: $module not loaded"
-done </etc/modules.order
-for module in virtio_pci virtio_net ext4 aoe; do
-    [ -d /sys/module/$module ] || give_up "$module is not loaded"
-done
+# The value of a parameter of the kernel's command line.
+parameter() {
+    sed -n "s/.*guest\\.$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline
+}
+
+load_modules() {
+    while read -r module; do
+        # The client's driver looks for devices as soon as it is loaded: the interface comes first.
+        case $module in */aoe.ko)
+            ip link set lo up && ip link set eth0 mtu "$(parameter mtu)" up ||
+                give_up "cannot bring up eth0"
+            ;;
+        esac
+        # Modules for CPU features that the emulated CPU lacks refuse to load; that is no loss.
+        insmod "$module" || echo "guest: $module not loaded"
+    done <"/etc/modules.$role"
+    for module in "$@"; do
+        [ -d "/sys/module/$module" ] || give_up "$module is not loaded"
+    done
+}
+
+# Disks are found in any order and take any name: /dev/disk/N is the N-th that the host attached, on
+# LUN N div 128 of target N mod 128.
+name_disks() {
+    mkdir -p /dev/disk
+    number=0
+    while [ "$number" -lt "$1" ]; do
+        place="0:$((number % 128)):$((number / 128))"
+        tries=0
+        until block=$(ls /sys/bus/scsi/devices/*:$place/block 2>/dev/null) && [ -b "/dev/$block" ]; do
+            tries=$((tries + 1))
+            [ $tries -lt 600 ] || give_up "disk $number does not appear"
+            sleep 0.1
+        done
+        ln -s "/dev/$block" "/dev/disk/$number"
+        number=$((number + 1))
+    done
+}
+
+role=$(parameter role)
+case $role in
+client) load_modules virtio_pci virtio_net ext4 aoe ;;
+storage)
+    load_modules virtio_pci virtio_scsi sd_mod md_mod raid0 raid1 raid10 raid456
+    name_disks "$(parameter disks)"
+    ;;
+*) give_up "role $role" ;;
+esac
 
 exec 3<>/dev/ttyS1
 stty raw -echo <&3

@@ -1,12 +1,12 @@
-//! Builds the guest's root file system: an initramfs with busybox, the kernel modules on the way
-//! from the virtual NIC to ext4, and Debian's own AoE and ext4 tools with their libraries.
+//! Builds the guest's root file system: an initramfs with busybox, the kernel modules for both roles
+//! of a guest, and Debian's own AoE, ext4 and md tools with their libraries.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::fetch::UnpackedKernel;
 use crate::process::{run, run_ok};
@@ -28,11 +28,46 @@ const TOOLS: &[&str] = &[
     "aoecfg",
     "aoeping",
     "e2fsck",
+    "mdadm",
     "mke2fs",
 ];
 
-/// Modules that the guest needs beside what these depend on; inserted in this order.
-const MODULES: &[&str] = &["virtio_pci", "virtio_net", "ext4", "aoe"];
+/// Modules that each role of a guest needs beside what these depend on; inserted in this order.
+const MODULES: &[(Role, &[&str])] = &[
+    (Role::Client, &["virtio_pci", "virtio_net", "ext4", "aoe"]),
+    (
+        Role::Storage,
+        &[
+            "virtio_pci",
+            "virtio_scsi",
+            "sd_mod",
+            "md_mod",
+            "raid0",
+            "raid1",
+            "raid10",
+            "raid456",
+        ],
+    ),
+];
+
+/// What a guest is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// An AoE client.
+    Client,
+    /// A host of disks with Linux md.
+    Storage,
+}
+
+impl Role {
+    /// Its name on the guest's command line and in the name of its list of modules.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Storage => "storage",
+        }
+    }
+}
 
 /// Names that one program answers to.
 const LINKS: &[(&str, &str)] = &[("/usr/sbin/mkfs.ext4", "mke2fs"), ("/bin/sh", "busybox")];
@@ -135,8 +170,11 @@ pub(crate) fn build(
     for (link, original) in LINKS {
         std::os::unix::fs::symlink(original, inside(&root, Path::new(link))?)?;
     }
-    let modules = copy_modules(kernel, &root)?;
-    fs::write(root.join("etc/modules.order"), modules.join("\n") + "\n")?;
+    for (role, modules) in MODULES {
+        let order = copy_modules(kernel, modules, &root)?;
+        let list = root.join("etc").join(format!("modules.{}", role.name()));
+        fs::write(list, order.join("\n") + "\n")?;
+    }
     let init = root.join("init");
     fs::write(&init, INIT)?;
     set_executable(&init)?;
@@ -165,10 +203,11 @@ fn set_executable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the modules and their dependencies; returns their paths in the guest in loading order.
-fn copy_modules(kernel: &UnpackedKernel, root: &Path) -> Result<Vec<String>> {
+/// Copies modules and their dependencies; returns their paths in the guest in loading order. modprobe
+/// fails for a module that the kernel does not have.
+fn copy_modules(kernel: &UnpackedKernel, modules: &[&str], root: &Path) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
-    for module in MODULES {
+    for module in modules {
         let mut command = Command::new(program("modprobe")?);
         command
             .arg("-d")
@@ -181,9 +220,6 @@ fn copy_modules(kernel: &UnpackedKernel, root: &Path) -> Result<Vec<String>> {
                 order.push(place);
             }
         }
-    }
-    if !order.iter().any(|place| place.ends_with("/aoe.ko")) {
-        bail!("kernel {} has no aoe module", kernel.release);
     }
     Ok(order)
 }

@@ -16,6 +16,8 @@
 //! - [`guest`]: a Debian kernel and an initramfs with Debian's own AoE and ext4 tools, cached.
 //! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
 //!   output and exit status; [`client`]: what an AoE client does, said in one call each.
+//! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
+//!   them.
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
 //!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick.
 //!
@@ -32,6 +34,7 @@ mod fetch;
 pub mod guest;
 mod initramfs;
 pub mod ledge;
+pub mod linux_md;
 pub mod netns;
 pub mod network;
 pub mod paths;
@@ -45,6 +48,7 @@ mod writers;
 pub use client::Client;
 pub use daemon::Daemon;
 pub use ledge::{Ledge, LedgeOptions};
+pub use linux_md::LinuxMd;
 pub use netns::Namespace;
 pub use network::{PairNetwork, VmNetwork};
 pub use paths::lock_vm;

@@ -27,6 +27,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     ("ip", "iproute2"),
     ("ldd", "libc-bin"),
+    ("mdadm", "mdadm"),
     ("mke2fs", "e2fsprogs"),
     ("modprobe", "kmod"),
     ("nsenter", "util-linux"),

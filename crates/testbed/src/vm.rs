@@ -11,16 +11,17 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Log};
 use crate::guest::{self, GuestImage};
+use crate::initramfs::Role;
 use crate::network::{TAP, VmNetwork};
 use crate::process::{CommandOutput, to_text};
 use crate::requirements;
@@ -30,6 +31,14 @@ const ANSWER: u8 = 1;
 
 /// The longest pause between looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
+
+const EMULATOR: &str = "qemu-system-x86_64";
+
+/// SCSI targets that the disks of a guest are spread over; "guest-init.sh" has the same number.
+const TARGETS: usize = 128;
+
+/// The most disks of a guest: two on every target.
+pub const DISKS_MAX: usize = 2 * TARGETS;
 
 /// How a machine is built.
 #[derive(Debug, Clone)]
@@ -65,11 +74,38 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Boots a machine on the network's tap and waits until it takes commands.
+    /// Boots an AoE client on the network's tap and waits until it takes commands.
     ///
     /// # Errors
     /// A package is missing, the guest cannot be built, or it does not come up in time.
     pub fn boot(network: &VmNetwork, options: &VmOptions) -> Result<Self> {
+        let qemu = requirements::program(EMULATOR)?;
+        let mut command = network.client.command(qemu);
+        let mtu = network.mtu;
+        attach_network(&mut command, mtu);
+        let parameters = format!("guest.role={} guest.mtu={mtu}", Role::Client.name());
+        Self::start(command, &parameters, options)
+    }
+
+    /// Boots a host of disks with Linux md and without a network. Each path is a disk image, raw;
+    /// the guest knows the N-th as `/dev/disk/N`. What the guest has written is in the image at
+    /// once, so dropping the machine loses only what the guest itself still held back.
+    ///
+    /// # Errors
+    /// As [`Vm::boot`], or more disks than [`DISKS_MAX`].
+    pub fn boot_with_disks(disks: &[PathBuf], options: &VmOptions) -> Result<Self> {
+        let count = disks.len();
+        ensure!(
+            count <= DISKS_MAX,
+            "{count} disks for a guest, at most {DISKS_MAX}"
+        );
+        let mut command = Command::new(requirements::program(EMULATOR)?);
+        attach_disks(&mut command, disks);
+        let parameters = format!("guest.role={} guest.disks={count}", Role::Storage.name());
+        Self::start(command, &parameters, options)
+    }
+
+    fn start(mut command: Command, parameters: &str, options: &VmOptions) -> Result<Self> {
         let image = guest::prepare()?;
         let sockets = tempfile::tempdir().context("directory for the serial lines")?;
         let console_path = sockets.path().join("console");
@@ -77,7 +113,8 @@ impl Vm {
         let console_listener = listen(&console_path)?;
         let commands_listener = listen(&commands_path)?;
 
-        let command = emulator(network, options, &image, &console_path, &commands_path)?;
+        attach_machine(&mut command, options, &image, parameters);
+        attach_serial_lines(&mut command, &console_path, &commands_path);
         let mut emulator = Daemon::start("the emulator", command)?;
         let deadline = Instant::now() + options.boot_timeout;
         let console = Log::default();
@@ -232,17 +269,13 @@ fn accept(listener: &UnixListener, emulator: &mut Daemon, deadline: Instant) -> 
     }
 }
 
-fn emulator(
-    network: &VmNetwork,
+/// Processor, memory, kernel.
+fn attach_machine(
+    command: &mut Command,
     options: &VmOptions,
     image: &GuestImage,
-    console: &Path,
-    commands: &Path,
-) -> Result<Command> {
-    let mtu = network.mtu;
-    let mut command = network
-        .client
-        .command(requirements::program("qemu-system-x86_64")?);
+    parameters: &str,
+) {
     command.args([
         "-nodefaults",
         "-no-user-config",
@@ -259,21 +292,42 @@ fn emulator(
         .arg("-initrd")
         .arg(&image.initramfs);
     command.arg("-append").arg(format!(
-        "console=ttyS0 loglevel=5 panic=-1 mitigations=off guest.mtu={mtu}"
+        "console=ttyS0 loglevel=5 panic=-1 mitigations=off {parameters}"
     ));
+}
+
+fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
     for (name, path) in [("console", console), ("commands", commands)] {
         command
             .arg("-chardev")
             .arg(format!("socket,id={name},path={}", path.display()));
         command.arg("-serial").arg(format!("chardev:{name}"));
     }
+}
+
+fn attach_network(command: &mut Command, mtu: u16) {
     command
         .arg("-netdev")
         .arg(format!("tap,id=net0,ifname={TAP},script=no,downscript=no"));
     command.arg("-device").arg(format!(
         "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,host_mtu={mtu},mrg_rxbuf=on,romfile="
     ));
-    Ok(command)
+}
+
+fn attach_disks(command: &mut Command, disks: &[PathBuf]) {
+    command.args(["-device", "virtio-scsi-pci,id=scsi0"]);
+    for (number, path) in disks.iter().enumerate() {
+        // A comma in a name is doubled. "unsafe" leaves out the flushes to the host's disk: the host
+        // does not lose power in a test.
+        let path = path.display().to_string().replace(',', ",,");
+        command.arg("-drive").arg(format!(
+            "if=none,id=disk{number},format=raw,cache=unsafe,file={path}"
+        ));
+        let (target, lun) = (number % TARGETS, number / TARGETS);
+        command.arg("-device").arg(format!(
+            "scsi-hd,bus=scsi0.0,scsi-id={target},lun={lun},drive=disk{number}"
+        ));
+    }
 }
 
 #[cfg(test)]

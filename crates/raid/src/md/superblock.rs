@@ -307,6 +307,9 @@ impl Superblock {
 /// Seconds are the low 40 bits of md's times.
 const SECONDS_MASK: u64 = (1 << 40) - 1;
 
+/// The microseconds above them, in the time of an update by the shelf.
+const SHELF_MICROSECONDS: u64 = 42;
+
 fn set_bad_blocks_place(raw: &mut RawSuperblock, places: &MetadataPlaces) {
     let offset = places.bad_blocks.sector - SUPERBLOCK_SECTOR;
     raw.bad_blocks_offset = I32::new(i32::try_from(offset).expect("below 4096"));

@@ -12,6 +12,7 @@
 //!   member that was away is told by its set.
 
 use super::lun::{Lun, Member};
+use super::recovery::LogState;
 use super::rounds::Rounds;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot};
@@ -19,6 +20,8 @@ use crate::plane::Detached;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Resync, Superblock};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::Record;
 
 impl Manager {
@@ -91,14 +94,22 @@ impl Manager {
     /// Serves a LUN that the records call online.
     pub(super) fn go_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
         self.begin_pass(number);
+        self.check_log(number)?;
         let Some(mut rounds) = self.rounds(number) else {
             return Err(AdminError::NoSuchLun(number));
         };
-        if rounds.lun.is_redundant() {
+        let is_to_be_marked = rounds.lun.is_redundant();
+        #[cfg(feature = "planted")]
+        let is_to_be_marked = is_to_be_marked && !planted::is(Bug::CleanWhileServed);
+        if is_to_be_marked {
             rounds.superblocks(Resync::DirtyFrom(0)).map_err(|reason| {
                 AdminError::Io(format!("LUN {number} could not be marked dirty: {reason}"))
             })?;
         }
+        self.settle_log(number)?;
+        let Some(rounds) = self.rounds(number) else {
+            return Err(AdminError::NoSuchLun(number));
+        };
         rounds.lun.is_live = true;
         if let Err(error) = self.attach_if_live(number) {
             if let Some(lun) = self.luns.get_mut(&number) {
@@ -278,10 +289,23 @@ impl Manager {
     /// A LUN takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
     /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
     pub(super) fn went_quiet(&mut self, number: LunNumber) {
+        let is_pending = |lun: &Lun| lun.log_state != LogState::Settled;
+        if self.luns.get(&number).is_some_and(is_pending) {
+            // What was being written at the last stop is still to be completed.
+            return;
+        }
+        if let Err(error) = self.note_parity(number) {
+            self.notices.push(error.to_string());
+            return;
+        }
         let Some(mut rounds) = self.rounds(number) else {
             return;
         };
         rounds.lun.is_live = false;
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::CleanWhileUnsynced) {
+            rounds.lun.is_unsynced = false;
+        }
         if !rounds.lun.is_dirty {
             return;
         }

@@ -1,16 +1,18 @@
 //! A LUN in memory: what its members' metadata says, and what is true of it now.
 
 use super::drives::Drives;
+use super::recovery::LogState;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LunView, MemberView, PartView, RegionsView, SyncKind, SyncView};
+use crate::plane::{LogView, LunView, MemberView, PartView, RegionsView, SyncKind, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
 use raid::bitmap::Bitmap;
 use raid::geometry::is_striped;
-use raid::layout::MetadataPlaces;
+use raid::layout::{Area, MetadataPlaces};
+use raid::log::member_tag;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
 use raid::regions::{RegionIndex, RegionSet};
@@ -122,6 +124,38 @@ impl Member {
     }
 }
 
+impl Member {
+    /// What the data path needs of it; `None` for one that takes no I/O.
+    pub(super) fn view(&self) -> Option<MemberView> {
+        let (Self::Normal {
+            drive,
+            data_offset_sectors,
+            ..
+        }
+        | Self::Rebuilding {
+            drive,
+            data_offset_sectors,
+            ..
+        }) = self
+        else {
+            return None;
+        };
+        let superblock = self.metadata().map(|metadata| &metadata.superblock);
+        // Only raw has none, and no log either.
+        let none = Area {
+            sector: 0,
+            sectors: 0,
+        };
+        Some(MemberView {
+            drive: *drive,
+            data_offset_sectors: *data_offset_sectors,
+            in_sync: self.is_normal(),
+            log_area: superblock.map_or(none, |superblock| Metadata::places(superblock).redo_log),
+            log_tag: superblock.map_or(1, |superblock| member_tag(superblock.device_uuid())),
+        })
+    }
+}
+
 /// A LUN. It has one RAID.
 #[derive(Clone, Debug)]
 pub(super) struct Lun {
@@ -157,6 +191,8 @@ pub(super) struct Lun {
     pub(super) scrub_counted: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,
+    /// What is to be done about its redo log.
+    pub(super) log_state: LogState,
     /// Whether it is attached to the data path.
     pub(super) is_live: bool,
     /// The workers did not take its last view.
@@ -320,10 +356,8 @@ impl Lun {
     /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
     pub(super) fn sync_extent(&self) -> Option<String> {
         let map = self.bitmap.as_ref()?.map();
-        let regions = self
-            .unsynced_regions
-            .as_ref()
-            .filter(|_| self.is_unsynced && !self.is_rebuilding() && self.sync_start().is_some())?;
+        self.sync_start()?;
+        let regions = self.regions_to_sync()?;
         let (count, of) = (regions.count(), map.regions());
         let kib = map.region_sectors() / 2;
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
@@ -378,31 +412,18 @@ impl Lun {
         }
     }
 
+    /// The redo log, if it has one.
+    fn log_view(&self) -> Option<LogView> {
+        Some(LogView {
+            set_uuid: self.set_uuid?,
+            parameters: self.record.log?,
+        })
+    }
+
     /// What the data path needs of it.
     pub(super) fn view(&self, shelf: Shelf) -> LunView {
         let capacity_sectors = self.geometry.capacity_sectors();
-        let members = self.members.iter().map(|member| match member {
-            Member::Normal {
-                drive,
-                data_offset_sectors,
-                ..
-            }
-            | Member::Rebuilding {
-                drive,
-                data_offset_sectors,
-                ..
-            } => Some(MemberView {
-                drive: *drive,
-                data_offset_sectors: *data_offset_sectors,
-                in_sync: member.is_normal(),
-                log_area: raid::layout::Area {
-                    sector: 0,
-                    sectors: 0,
-                },
-                log_tag: 1,
-            }),
-            Member::Failed { .. } | Member::Missing => None,
-        });
+        let members = self.members.iter().map(Member::view);
         let identify = IdentifySpec {
             sectors: capacity_sectors,
             serial: &self.record.serial,
@@ -424,7 +445,7 @@ impl Lun {
                     map: *bitmap.map(),
                     ready: Arc::new(bitmap.set().clone()),
                 }),
-                log: None,
+                log: self.log_view(),
             }],
             identify: Box::new(identify.build()),
             config_string: self.record.config_string.clone(),

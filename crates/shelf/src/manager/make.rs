@@ -7,6 +7,7 @@
 
 use super::drives::{Entry, Usage};
 use super::lun::{Lun, Member, Metadata};
+use super::recovery::LogState;
 use super::removal::erase_drive;
 use super::rounds::reasons;
 use super::{LunNumber, Manager};
@@ -136,32 +137,16 @@ impl Manager {
         let set_uuid = (self.new_uuid)();
         let is_unsynced = geometry.level().is_redundant() && !request.clean;
         let name = format!("{shelf}:{}", request.lun);
-        let mut members = vec![Member::Missing; usize::from(geometry.members())];
-        for fit in fits {
-            let metadata = (geometry.level() != Level::Raw).then(|| {
-                let superblock = Superblock::new(&NewMember {
-                    set_uuid,
-                    device_uuid: (self.new_uuid)(),
-                    name: &name,
-                    created_unix_seconds,
-                    geometry: &geometry,
-                    layout: fit.layout,
-                    element: fit.element,
-                    resync: Resync::Clean,
-                });
-                // The first record goes to the other slot, slot 0.
-                Box::new(Metadata {
-                    superblock,
-                    slot: 1,
-                    has_bitmap: false,
-                })
-            });
-            members[usize::from(fit.element)] = Member::Normal {
-                drive: fit.drive,
-                data_offset_sectors: fit.layout.data_offset_sectors,
-                metadata,
-            };
-        }
+        let members = self.new_members(&geometry, fits, |device_uuid, fit| NewMember {
+            set_uuid,
+            device_uuid,
+            name: &name,
+            created_unix_seconds,
+            geometry: &geometry,
+            layout: fit.layout,
+            element: fit.element,
+            resync: Resync::Clean,
+        });
         let bitmap = new_bitmap(set_uuid, &geometry, fits, is_unsynced);
         let record = Record {
             state: RecordState::Making,
@@ -179,6 +164,7 @@ impl Manager {
             config_string: Vec::new(),
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
+            parity_synced: false,
             away: Vec::new(),
             scrub: ScrubRecord::default(),
         };
@@ -200,12 +186,38 @@ impl Manager {
             scrub_counted: 0,
             is_sync_stopped: false,
             is_live: false,
+            log_state: LogState::Settled,
             is_view_stale: false,
             unfit: None,
             doubt: None,
             rivals: Vec::new(),
             late: Vec::new(),
         }
+    }
+
+    fn new_members<'a>(
+        &mut self,
+        geometry: &Geometry,
+        fits: &[Fit],
+        describe: impl Fn(Uuid, &Fit) -> NewMember<'a>,
+    ) -> Vec<Member> {
+        let mut members = vec![Member::Missing; usize::from(geometry.members())];
+        for fit in fits {
+            let metadata = (geometry.level() != Level::Raw).then(|| {
+                Box::new(Metadata {
+                    superblock: Superblock::new(&describe((self.new_uuid)(), fit)),
+                    // The first record goes to the other slot, slot 0.
+                    slot: 1,
+                    has_bitmap: false,
+                })
+            });
+            members[usize::from(fit.element)] = Member::Normal {
+                drive: fit.drive,
+                data_offset_sectors: fit.layout.data_offset_sectors,
+                metadata,
+            };
+        }
+        members
     }
 
     /// Erases what an md member carries, so that no LUN comes back over a raw one. A drive without a

@@ -12,11 +12,14 @@
 
 use super::LunNumber;
 use super::lun::{Lun, Member, Metadata};
+use super::recovery::{self, LogState};
 use super::regions;
 use super::scan::Candidate;
 use crate::admin::DriveSlot;
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Role, Superblock};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::{Record, StoredRecord};
 use std::cmp::Reverse;
 use uuid::Uuid;
@@ -61,7 +64,10 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         unfit.get_or_insert(reason);
         None
     });
+    let log_state = recovery::found(&record, is_dirty, freshest.superblock.is_written_by_shelf());
+    let is_in_log = log_state == LogState::Pending && record.parity_synced;
     let is_unsynced = is_dirty
+        && !is_in_log
         && freshest.geometry.level().is_redundant()
         && !bitmap
             .as_ref()
@@ -90,6 +96,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         scrub_counted: 0,
         is_sync_stopped: false,
         is_live: false,
+        log_state,
         is_view_stale: false,
         record,
     };
@@ -276,6 +283,10 @@ fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate, bad: &[Drive
 
 /// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
 fn keeps_up(candidate: &Candidate, freshest: &Candidate) -> bool {
+    #[cfg(feature = "planted")]
+    if planted::is(Bug::StaleMemberAccepted) {
+        return true;
+    }
     let (own, fresh) = (&candidate.superblock, &freshest.superblock);
     own.events() + 1 >= fresh.events()
         && calls_active(fresh, candidate)

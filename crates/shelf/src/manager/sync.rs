@@ -84,6 +84,10 @@ impl Manager {
                  from no member"
             ));
         }
+        // Until then another unclean stop costs another pass.
+        if let Err(error) = self.note_parity(number) {
+            self.notices.push(error.to_string());
+        }
         if let Err(error) = self.attach_if_live(number) {
             self.notices.push(error.to_string());
         }

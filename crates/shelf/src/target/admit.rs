@@ -11,6 +11,8 @@ use aoe::{
     RequestError, SECTOR_BYTES, Slot, sectors_per_frame,
 };
 use ata::Outcome;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -240,6 +242,12 @@ impl Target {
             ..Command::free()
         };
         let (sectors, writes) = (u64::from(count), kind == Kind::Write);
+        #[cfg(feature = "planted")]
+        let lba = if planted::is(Bug::OverlapIgnored) {
+            u64::from(index) << 32
+        } else {
+            lba
+        };
         let may_run = kind == Kind::Flush
             || self.order.enter(
                 index,

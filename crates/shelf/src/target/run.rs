@@ -10,6 +10,8 @@ use crate::plane::{LunView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
 use ata::Outcome;
 use raid::geometry::Segment;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
 use zerocopy::FromBytes;
@@ -200,6 +202,11 @@ impl Target {
         command.outstanding -= 1;
         if command.outstanding == 0 {
             self.own_io_done(index, out);
+        } else {
+            #[cfg(feature = "planted")]
+            if planted::is(Bug::AckBeforeDurable) {
+                self.answer_early(index, out);
+            }
         }
     }
 
@@ -224,6 +231,10 @@ impl Target {
             return Remedy::None;
         }
         self.counters.drive_read_errors += 1;
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::ReadErrorIsFinal) {
+            return Remedy::None;
+        }
         let view = Arc::clone(&lun.view);
         let lba = command.lba + u64::from(io.offset_sectors);
         if view.parts[usize::from(io.part)].geometry.parity_count() > 0 {
@@ -256,6 +267,10 @@ impl Target {
     /// All that was done for a command is done.
     pub(super) fn finish(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::AckBeforeFailureRecorded) && command.kind == Kind::Write {
+            command.failed &= command.unmapped;
+        }
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
         };
@@ -337,6 +352,25 @@ impl Target {
         let registers = registers.response(outcome.status(), outcome.error());
         let asked = Asked { port, header, view };
         self.push_ata_reply(asked, &registers, body, Some(index), out);
+    }
+
+    /// Tells the initiator that its write is done, although it is not.
+    #[cfg(feature = "planted")]
+    fn answer_early(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &self.commands[usize::from(index)];
+        let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
+            return;
+        };
+        if command.kind == Kind::Write {
+            let (before, view, state) = (out.len(), Arc::clone(&lun.view), command.state);
+            self.answer(index, &view, out);
+            self.commands[usize::from(index)].state = state;
+            for action in &mut out[before..] {
+                if let Action::Reply(reply) = action {
+                    reply.command = None;
+                }
+            }
+        }
     }
 
     /// The reply to a command is on its way: its slot and buffer may be used again.
@@ -433,6 +467,10 @@ fn plan_write(
         }
         let mut in_sync = false;
         for member in segment.mirrors {
+            #[cfg(feature = "planted")]
+            if planted::is(Bug::UnsyncedWritesToOneMirror) && part.mirrors_unsynced && in_sync {
+                continue;
+            }
             let place = (number, part);
             in_sync |= push_io(index, Operation::Write, place, &segment, member, 0, out)
                 && is_in_sync(part, member);
@@ -480,7 +518,10 @@ pub(super) fn for_each_segment(
 /// copies are tried, with its place. Places do not move when a member is given up meanwhile.
 pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Option<(u8, u8)> {
     let copies = segment.mirrors.into_iter();
-    let first = if part.mirrors_unsynced || segment.mirrors.copies < 2 {
+    let unsynced = part.mirrors_unsynced;
+    #[cfg(feature = "planted")]
+    let unsynced = unsynced && !planted::is(Bug::UnsyncedReadsBalanced);
+    let first = if unsynced || segment.mirrors.copies < 2 {
         0
     } else {
         let turn =

@@ -20,6 +20,8 @@ use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::regions::{RegionMap, RegionSet};
 use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
@@ -206,6 +208,10 @@ pub(super) fn plan(
     view: &LunView,
     out: &mut Vec<Action>,
 ) -> bool {
+    #[cfg(feature = "planted")]
+    if planted::is(Bug::ResyncFromWrongMirror) && phase == Phase::Read {
+        return plan_read(index, lba, sectors, 0, 1, view, out);
+    }
     match phase {
         Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
         Phase::Write | Phase::WriteAll => {
@@ -336,6 +342,15 @@ impl Target {
             is_ordered: true,
             ..Command::free()
         };
+        #[cfg(feature = "planted")]
+        let range = if planted::is(Bug::StepsOutOfOrder) {
+            Range {
+                lba: u64::from(index) << 32,
+                ..range
+            }
+        } else {
+            range
+        };
         if self.order.enter(index, range) {
             self.ready.push(index);
             self.run_ready(out);
@@ -417,6 +432,12 @@ fn report(lun: &mut super::Lun, out: &mut Vec<Action>) {
         return;
     };
     let (lun, part, pass, low) = (view.lun, job.part, job.pass, job.low());
+    #[cfg(feature = "planted")]
+    let low = if planted::is(Bug::PassEndsEarly) && low > job.total / 2 {
+        job.total
+    } else {
+        low
+    };
     if low >= job.total {
         job.ended = true;
         out.push(Action::SyncEnded {

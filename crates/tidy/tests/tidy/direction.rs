@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["aoe", "cec", "console", "port"]),
     ("aoeload", &["aoe", "ata", "port", "initiator"]),
     // Of tests only: nobody's dependency.
+    ("sim", &["aoe", "ata", "raid", "shelf"]),
     ("testbed", &[]),
     ("tidy", &[]),
 ];

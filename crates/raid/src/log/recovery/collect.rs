@@ -51,7 +51,8 @@ impl Records {
         member: &PresentMember,
     ) -> Result<(), RecoveryError<M::Error>> {
         let place_bytes = usize::from(raid.parameters.slot_sectors()) * SECTOR_BYTES;
-        let places_at_once = (READ_BYTES / place_bytes).max(1);
+        let places = usize::try_from(raid.parameters.places()).unwrap_or(usize::MAX);
+        let places_at_once = (READ_BYTES / place_bytes).clamp(1, places);
         let mut buffer = vec![0; places_at_once * place_bytes];
         let end = member.log_area.sector + raid.parameters.used_sectors();
         let mut sector = member.log_area.sector;

@@ -2,7 +2,7 @@
 
 use super::{
     DEVICES_MAX, Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync,
-    Role, SECONDS_MASK, Superblock, UnsupportedArray,
+    Role, SECONDS_MASK, SHELF_MICROSECONDS, Superblock, UnsupportedArray,
 };
 use crate::layout::{Area, MetadataPlaces, SUPERBLOCK_SECTOR, SUPERBLOCK_SECTORS};
 use crate::{Geometry, GeometryError, Level};
@@ -78,10 +78,18 @@ impl Superblock {
         self.raw.events.get()
     }
 
-    /// Notes an update.
+    /// Notes an update by the shelf.
     pub const fn set_events(&mut self, events: u64, now_unix_seconds: u64) {
         self.raw.events = U64::new(events);
-        self.raw.utime = U64::new(now_unix_seconds & SECONDS_MASK);
+        self.raw.utime = U64::new(now_unix_seconds & SECONDS_MASK | SHELF_MICROSECONDS << 40);
+    }
+
+    /// Whether the shelf wrote it last. Linux writes whole seconds as the time of an update, the shelf
+    /// always the same fraction of one; what the shelf keeps elsewhere of an array that Linux changed
+    /// meanwhile, such as the redo log, is void.
+    #[must_use]
+    pub const fn is_written_by_shelf(&self) -> bool {
+        self.raw.utime.get() >> 40 == SHELF_MICROSECONDS
     }
 
     /// Whether the copies agree.

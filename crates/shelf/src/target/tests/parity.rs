@@ -273,8 +273,8 @@ fn a_rebuild_writes_what_the_member_would_hold() {
         run_pass(&mut rig);
         assert_eq!(ended(&rig), [(4, true)]);
         let data = DATA_OFFSET * 512..(DATA_OFFSET + MEMBER_SECTORS) * 512;
-        for element in 0..6 {
-            assert!(rig.drives[element][data.clone()] == before[element][data.clone()]);
+        for (drive, was) in rig.drives.iter().zip(&before) {
+            assert!(drive[data.clone()] == was[data.clone()]);
         }
     }
 }

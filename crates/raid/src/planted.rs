@@ -1,0 +1,71 @@
+//! Known bugs that tests build in to see whether the simulator finds them. Only with the feature `planted`,
+//! which no program has.
+//!
+//! The bug is that of the thread, so that tests with different ones run side by side.
+
+use std::cell::Cell;
+
+/// A change for the worse.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// A write is answered when the first mirror holds it.
+    AckBeforeDurable,
+    /// A write that a member failed is answered before the failure is recorded.
+    AckBeforeFailureRecorded,
+    /// A LUN is served without having been marked dirty.
+    CleanWhileServed,
+    /// A LUN that is stopped is marked clean although its mirrors are not known to agree.
+    CleanWhileUnsynced,
+    /// A member that missed changes is taken for as good as the others.
+    StaleMemberAccepted,
+    /// Survivors of a failure go only one event ahead of who failed.
+    OneEventAhead,
+    /// A pass over mirrors reads another member than clients do.
+    ResyncFromWrongMirror,
+    /// A pass over mirrors is complete when half of it is done.
+    PassEndsEarly,
+    /// Steps of a pass do not wait for writes of the same range, nor these for them.
+    StepsOutOfOrder,
+    /// Overlapping commands do not wait for each other.
+    OverlapIgnored,
+    /// Reads use all mirrors although they are not known to agree.
+    UnsyncedReadsBalanced,
+    /// Writes go to the first mirror only until the pass is done.
+    UnsyncedWritesToOneMirror,
+    /// A sector that one mirror cannot read is not read from the other.
+    ReadErrorIsFinal,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AckBeforeDurable,
+        Self::AckBeforeFailureRecorded,
+        Self::CleanWhileServed,
+        Self::CleanWhileUnsynced,
+        Self::StaleMemberAccepted,
+        Self::OneEventAhead,
+        Self::ResyncFromWrongMirror,
+        Self::PassEndsEarly,
+        Self::StepsOutOfOrder,
+        Self::OverlapIgnored,
+        Self::UnsyncedReadsBalanced,
+        Self::UnsyncedWritesToOneMirror,
+        Self::ReadErrorIsFinal,
+    ];
+}
+
+thread_local! {
+    static PRESENT: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Builds a bug into everything that this thread does, or takes it out.
+pub fn plant(bug: Option<Bug>) {
+    PRESENT.set(bug);
+}
+
+/// Whether this bug is there.
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PRESENT.get() == Some(bug)
+}

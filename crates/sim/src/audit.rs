@@ -1,0 +1,211 @@
+//! What the disks may hold, beside what clients read.
+//!
+//! * No superblock that counts says clean while members differ.
+//! * A view without a member is served only when the survivors are two events ahead of it, and call it
+//!   failed.
+//! * When a pass is complete, or a LUN was stopped in good order, mirrors and parity agree.
+
+use crate::content::SECTOR;
+use crate::disk::SimDisk;
+use crate::plane::superblock;
+use crate::world::World;
+use raid::Geometry;
+use raid::md::{Resync, Role, Superblock};
+use raid::parity::{Verdict, check_parity};
+use shelf::plane::LunView;
+use std::sync::Arc;
+
+/// A member of a LUN: its disk and where its data begin.
+pub type Place<'a> = Option<(&'a SimDisk, u64)>;
+
+impl World {
+    /// Whether the present view says that mirrors agree.
+    pub(crate) fn is_synced(&self) -> bool {
+        let view = self.view.as_ref();
+        view.is_some_and(|view| view.parts.iter().all(|part| !part.mirrors_unsynced))
+    }
+
+    /// A member goes, comes or cannot read.
+    pub(crate) fn redundancy_changes(&mut self) {
+        if !self.is_synced() {
+            self.oracle.redundancy_changed(self.initial_agrees);
+        }
+        self.redundancy_settled();
+    }
+
+    /// Reads that were sent before now may have seen another copy than those that are sent later.
+    pub(crate) const fn redundancy_settled(&mut self) {
+        self.changed_at = self.now;
+    }
+
+    /// The administration has decided on a view: notes what it says.
+    pub(crate) fn change_view(&mut self, view: Arc<LunView>) {
+        let present = view.parts[0].members.iter().map(Option::is_some);
+        let members: Vec<bool> = present.collect();
+        if members != self.members {
+            self.members = members;
+            self.redundancy_changes();
+        }
+        self.view = Some(view);
+        self.initial_agrees |= self.is_synced();
+    }
+
+    /// A view is about to be served: whoever is not in it must have been left behind durably.
+    pub(crate) fn check_view(&mut self, view: &LunView) {
+        let part = &view.parts[0];
+        if !part.geometry.level().is_redundant() {
+            return;
+        }
+        let blocks: Vec<_> = self.disks.iter().map(|d| superblock(d.medium())).collect();
+        let mut objection = None;
+        for (out, block) in blocks.iter().enumerate() {
+            let is_out = part.members.get(out).is_some_and(Option::is_none);
+            let Some(out_block) = block.as_ref().filter(|_| is_out) else {
+                continue;
+            };
+            for (index, block) in blocks.iter().enumerate() {
+                let is_in = matches!(part.members.get(index), Some(Some(member)) if member.in_sync);
+                let Some(block) = block.as_ref().filter(|_| is_in) else {
+                    continue;
+                };
+                let is_behind = block.events() >= out_block.events() + 2;
+                if !is_behind || block.role(out_block.dev_number()) != Role::Faulty {
+                    objection = Some(format!(
+                        "disk {out} is left out with {} events while disk {index} has {} and calls it {:?}",
+                        out_block.events(),
+                        block.events(),
+                        block.role(out_block.dev_number())
+                    ));
+                }
+            }
+        }
+        if let Some(text) = objection {
+            self.fail(text);
+        }
+    }
+
+    /// The power is off: whether a superblock that counts says clean although members differ.
+    pub fn audit_clean_marks(&mut self, geometry: &Geometry) {
+        if !geometry.level().is_redundant() || self.oracle.has_taint() {
+            return;
+        }
+        let blocks: Vec<_> = self.disks.iter().map(|d| superblock(d.medium())).collect();
+        let Some(freshest) = blocks.iter().flatten().max_by_key(|block| block.events()) else {
+            return;
+        };
+        if freshest.resync() != Resync::Clean {
+            return;
+        }
+        let is_member = |block: &Superblock| {
+            block.events() + 1 >= freshest.events()
+                && matches!(freshest.role(block.dev_number()), Role::Active(_))
+        };
+        let place = |(disk, block): (_, &Option<Superblock>)| {
+            let block = block.as_ref().filter(|block| is_member(block))?;
+            Some((disk, block.data_offset_sectors()))
+        };
+        let members: Vec<Place<'_>> = self.disks.iter().zip(&blocks).map(place).collect();
+        if let Some(text) = differing(geometry, &members) {
+            self.fail(format!("the superblocks say clean, but {text}"));
+        }
+    }
+
+    /// Nothing is in flight and the view says that members agree: whether they do.
+    pub fn audit_members(&mut self) {
+        let Some(view) = self.view.clone().filter(|_| !self.oracle.has_taint()) else {
+            return;
+        };
+        let part = &view.parts[0];
+        let place = |(disk, member): (_, &Option<shelf::plane::MemberView>)| {
+            let member = member.filter(|member| member.in_sync)?;
+            Some((disk, member.data_offset_sectors))
+        };
+        let members: Vec<Place<'_>> = self.disks.iter().zip(&part.members).map(place).collect();
+        if let Some(text) = differing(&part.geometry, &members) {
+            self.fail(text);
+        }
+    }
+}
+
+/// The first place at which present members do not agree. What cannot be read is not compared.
+#[must_use]
+pub fn differing(geometry: &Geometry, members: &[Place<'_>]) -> Option<String> {
+    if geometry.parity_count() > 0 {
+        let present: Option<Vec<(&SimDisk, u64)>> = members.iter().copied().collect();
+        return bad_parity(geometry, &present?);
+    }
+    for set in geometry.mirror_sets() {
+        let mut present = set
+            .into_iter()
+            .filter_map(|element| Some((element, (*members.get(usize::from(element))?)?)));
+        let Some((first, one)) = present.next() else {
+            continue;
+        };
+        for (second, other) in present {
+            if let Some(sector) = first_difference(geometry, one, other) {
+                return Some(format!(
+                    "elements {first} and {second} differ in sector {sector} of their data"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// The first place at which parity does not match the data. Nothing can be said while a member is absent.
+fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String> {
+    let chunk = u64::from(geometry.chunk_sectors());
+    for row in 0..geometry.member_sectors() / chunk {
+        let layout = geometry.row_layout(row)?;
+        for sector in row * chunk..(row + 1) * chunk {
+            let block = |element: u8| {
+                let (disk, offset) = members[usize::from(element)];
+                let start = usize::try_from(offset + sector).unwrap_or(0) * SECTOR;
+                &disk.medium()[start..start + SECTOR]
+            };
+            let is_unreadable = members
+                .iter()
+                .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
+            let data: Vec<&[u8]> = (0..layout.columns())
+                .map(|c| block(layout.data(c)))
+                .collect();
+            let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
+            if !is_unreadable && verdict != Ok(Verdict::Consistent) {
+                return Some(format!(
+                    "parity is wrong in sector {sector} of the members: {verdict:?}"
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn first_difference(
+    geometry: &Geometry,
+    one: (&SimDisk, u64),
+    other: (&SimDisk, u64),
+) -> Option<u64> {
+    let data = |(disk, offset): (&SimDisk, u64)| {
+        let start = usize::try_from(offset).unwrap_or(0) * SECTOR;
+        let len = usize::try_from(geometry.member_sectors()).unwrap_or(0) * SECTOR;
+        start..(start + len).min(disk.medium().len())
+    };
+    let (a, b) = (&one.0.medium()[data(one)], &other.0.medium()[data(other)]);
+    if a == b {
+        return None;
+    }
+    let is_readable = |sector: u64| {
+        let is_bad =
+            |(disk, offset): (&SimDisk, u64)| disk.unreadable().contains(&(offset + sector));
+        !is_bad(one) && !is_bad(other)
+    };
+    let sectors = a
+        .as_chunks::<SECTOR>()
+        .0
+        .iter()
+        .zip(b.as_chunks::<SECTOR>().0);
+    let mut differing = (0u64..).zip(sectors).filter(|(_, (a, b))| a != b);
+    differing
+        .find(|(sector, _)| is_readable(*sector))
+        .map(|(sector, _)| sector)
+}

@@ -1,0 +1,271 @@
+//! A disk: a medium, a volatile cache before it, and its ways to fail.
+//!
+//! A write is *pending* from its submission until it is reported. Reported as done it is durable.
+//! Until then any of its sectors may be on the medium after a crash, in any order, and reads may see
+//! it or not.
+//!
+//! Faults: unreadable sectors (until they are rewritten), failed writes, a disk that is gone and may
+//! come back with what it had. Lost and misdirected writes are asked for one by one.
+
+use crate::content::SECTOR;
+use crate::random::Random;
+use std::collections::BTreeSet;
+
+/// How much of what is pending is on the medium after a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Landing {
+    /// Nothing.
+    Nothing,
+    /// Everything.
+    Everything,
+    /// Each sector in so many of a thousand cases.
+    Each(u64),
+    /// The first sectors of each write, any number of them.
+    Prefix,
+}
+
+/// How a write that is reported as done went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// Where it belongs.
+    Right,
+    /// Nowhere.
+    Lost,
+    /// At this sector.
+    Misdirected(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    id: u64,
+    sector: u64,
+    data: Vec<u8>,
+    /// Reads see it.
+    is_cached: bool,
+}
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    medium: Vec<u8>,
+    pending: Vec<Pending>,
+    unreadable: BTreeSet<u64>,
+    /// Nothing can be read or written.
+    pub is_gone: bool,
+    /// The next write fails.
+    pub fails_next_write: bool,
+    /// I/O takes so many times as long.
+    pub slowness: u64,
+}
+
+impl SimDisk {
+    /// A disk of zeros.
+    #[must_use]
+    pub fn new(sectors: usize) -> Self {
+        Self {
+            medium: vec![0; sectors * SECTOR],
+            pending: Vec::new(),
+            unreadable: BTreeSet::new(),
+            is_gone: false,
+            fails_next_write: false,
+            slowness: 1,
+        }
+    }
+
+    /// How many sectors it has.
+    #[must_use]
+    pub const fn sectors(&self) -> u64 {
+        (self.medium.len() / SECTOR) as u64
+    }
+
+    /// What is on the medium, whatever is pending or unreadable.
+    #[must_use]
+    pub fn medium(&self) -> &[u8] {
+        &self.medium
+    }
+
+    /// The same, to be set up.
+    pub fn medium_mut(&mut self) -> &mut [u8] {
+        &mut self.medium
+    }
+
+    /// Sectors that cannot be read.
+    #[must_use]
+    pub const fn unreadable(&self) -> &BTreeSet<u64> {
+        &self.unreadable
+    }
+
+    /// Makes a sector unreadable until it is written.
+    pub fn spoil(&mut self, sector: u64) {
+        self.unreadable.insert(sector);
+    }
+
+    /// Makes everything readable.
+    pub fn heal(&mut self) {
+        self.unreadable.clear();
+    }
+
+    /// Reads what a client of the disk sees; false when it cannot be read.
+    pub fn read(&self, sector: u64, out: &mut [u8]) -> bool {
+        let sectors = (out.len() / SECTOR) as u64;
+        let end = sector + sectors;
+        if self.is_gone || self.unreadable.range(sector..end).next().is_some() {
+            return false;
+        }
+        let start = place(sector);
+        out.copy_from_slice(&self.medium[start..start + out.len()]);
+        for write in self.pending.iter().filter(|write| write.is_cached) {
+            let write_end = write.sector + (write.data.len() / SECTOR) as u64;
+            let (from, to) = (sector.max(write.sector), end.min(write_end));
+            if from < to {
+                let (source, bytes) = (place(from - write.sector), place(to - from));
+                let target = place(from - sector);
+                out[target..target + bytes].copy_from_slice(&write.data[source..source + bytes]);
+            }
+        }
+        true
+    }
+
+    /// Takes a write. The caller has checked that it lies on the disk.
+    pub fn begin_write(&mut self, id: u64, sector: u64, data: Vec<u8>, is_cached: bool) {
+        self.pending.push(Pending {
+            id,
+            sector,
+            data,
+            is_cached,
+        });
+    }
+
+    /// What a pending write holds.
+    #[must_use]
+    pub fn pending_data(&self, id: u64) -> Option<&[u8]> {
+        let found = self.pending.iter().find(|write| write.id == id)?;
+        Some(&found.data)
+    }
+
+    /// The pending writes: first sector and number of sectors of each.
+    pub fn pending(&self) -> impl Iterator<Item = (u64, usize)> {
+        let extent = |write: &Pending| (write.sector, write.data.len() / SECTOR);
+        self.pending.iter().map(extent)
+    }
+
+    /// A write is done and durable.
+    pub fn finish_write(&mut self, id: u64, delivery: Delivery) {
+        let Some(mut write) = self.take(id) else {
+            return;
+        };
+        match delivery {
+            Delivery::Right => {}
+            Delivery::Lost => return,
+            Delivery::Misdirected(sector) => write.sector = sector,
+        }
+        for index in 0..write.data.len() / SECTOR {
+            self.land(&write, index);
+        }
+    }
+
+    /// A write failed: any of its sectors may be on the medium.
+    pub fn fail_write(&mut self, id: u64, random: &mut Random) {
+        if let Some(write) = self.take(id)
+            && !self.is_gone
+        {
+            self.land_some(&write, Landing::Each(500), random);
+        }
+    }
+
+    /// The power goes: what is pending is on the medium or not.
+    pub fn cut_power(&mut self, landing: Landing, random: &mut Random) {
+        let mut pending = std::mem::take(&mut self.pending);
+        if self.is_gone {
+            return;
+        }
+        // Of two that overlap either may land last.
+        random.shuffle(&mut pending);
+        for write in &pending {
+            self.land_some(write, landing, random);
+        }
+    }
+
+    /// The power goes, and `lands` says of each pending sector, in order, whether it is on the medium.
+    pub fn cut_power_exactly(&mut self, mut lands: impl FnMut() -> bool) {
+        for write in std::mem::take(&mut self.pending) {
+            for index in 0..write.data.len() / SECTOR {
+                if lands() {
+                    self.land(&write, index);
+                }
+            }
+        }
+    }
+
+    fn land_some(&mut self, write: &Pending, landing: Landing, random: &mut Random) {
+        let sectors = write.data.len() / SECTOR;
+        let prefix = random.index(sectors + 1);
+        for index in 0..sectors {
+            let lands = match landing {
+                Landing::Nothing => false,
+                Landing::Everything => true,
+                Landing::Each(per_mille) => random.chance(per_mille),
+                Landing::Prefix => index < prefix,
+            };
+            if lands {
+                self.land(write, index);
+            }
+        }
+    }
+
+    fn land(&mut self, write: &Pending, index: usize) {
+        let sector = write.sector + index as u64;
+        let (to, from) = (place(sector), index * SECTOR);
+        self.medium[to..to + SECTOR].copy_from_slice(&write.data[from..from + SECTOR]);
+        self.unreadable.remove(&sector);
+    }
+
+    fn take(&mut self, id: u64) -> Option<Pending> {
+        let index = self.pending.iter().position(|write| write.id == id)?;
+        Some(self.pending.remove(index))
+    }
+}
+
+/// Where a sector begins.
+fn place(sector: u64) -> usize {
+    usize::try_from(sector).unwrap_or(usize::MAX / SECTOR) * SECTOR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sector(disk: &SimDisk, sector: u64) -> u8 {
+        disk.medium()[place(sector)]
+    }
+
+    #[test]
+    fn a_reported_write_is_durable_and_a_pending_one_may_be_torn() {
+        let mut random = Random::new(1);
+        let mut seen = BTreeSet::new();
+        for _ in 0..100 {
+            let mut disk = SimDisk::new(8);
+            disk.begin_write(1, 0, vec![1; 2 * SECTOR], false);
+            disk.begin_write(2, 4, vec![2; 2 * SECTOR], false);
+            disk.finish_write(1, Delivery::Right);
+            disk.cut_power(Landing::Each(500), &mut random);
+            assert_eq!((sector(&disk, 0), sector(&disk, 1)), (1, 1));
+            seen.insert((sector(&disk, 4), sector(&disk, 5)));
+        }
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
+    fn reads_see_the_cache_and_stop_at_unreadable_sectors() {
+        let mut disk = SimDisk::new(8);
+        disk.begin_write(1, 2, vec![7; SECTOR], true);
+        let mut out = [0; 2 * SECTOR];
+        assert!(disk.read(1, &mut out));
+        assert_eq!((out[0], out[SECTOR]), (0, 7));
+        disk.spoil(1);
+        assert!(!disk.read(1, &mut out));
+        disk.begin_write(2, 1, vec![3; SECTOR], false);
+        disk.finish_write(2, Delivery::Right);
+        assert!(disk.read(1, &mut out));
+    }
+}

@@ -1,0 +1,429 @@
+//! What goes wrong, other than the power.
+//!
+//! Members are lost only as long as the level can serve without them: a disk that once failed, was pulled
+//! or was absent counts as lost for good. Sectors become unreadable on any disk; where too few copies are
+//! left the oracle is told that errors are right.
+
+use crate::disk::Delivery;
+use crate::random::Random;
+use crate::switch::Micros;
+use crate::world::{InFlight, World};
+use raid::Geometry;
+use shelf::target::Io;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::str::FromStr;
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FaultClass {
+    /// The power goes. Without it the shelf is only ever stopped in good order.
+    Power,
+    /// The switch loses, doubles and delays frames.
+    Network,
+    /// A sector becomes unreadable until it is written.
+    Unreadable,
+    /// A write fails.
+    WriteError,
+    /// A disk is pulled; it may come back with what it had.
+    Pull,
+    /// A disk takes much longer for everything.
+    Slow,
+    /// A disk does not answer for half a minute, then with errors.
+    Hang,
+    /// A disk is absent when the shelf starts.
+    Absent,
+    /// Disks are in other slots when the shelf starts.
+    Swap,
+    /// A disk reports a write as done that it lost, or put elsewhere.
+    Silent,
+}
+
+impl FaultClass {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Power,
+        Self::Network,
+        Self::Unreadable,
+        Self::WriteError,
+        Self::Pull,
+        Self::Slow,
+        Self::Hang,
+        Self::Absent,
+        Self::Swap,
+        Self::Silent,
+    ];
+
+    /// Those that a shelf has to survive: all but the silent ones.
+    pub const LOUD: [Self; 9] = [
+        Self::Power,
+        Self::Network,
+        Self::Unreadable,
+        Self::WriteError,
+        Self::Pull,
+        Self::Slow,
+        Self::Hang,
+        Self::Absent,
+        Self::Swap,
+    ];
+
+    /// Its word on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Network => "network",
+            Self::Unreadable => "unreadable",
+            Self::WriteError => "write-error",
+            Self::Pull => "pull",
+            Self::Slow => "slow",
+            Self::Hang => "hang",
+            Self::Absent => "absent",
+            Self::Swap => "swap",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl FromStr for FaultClass {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|class| class.name() == word);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|class| class.name()).collect();
+            format!("no such fault; there are: {}", names.join(", "))
+        })
+    }
+}
+
+/// Something that goes wrong while the shelf runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// A copy of this sector of the LUN becomes unreadable.
+    Unreadable {
+        /// The sector.
+        lba: u64,
+        /// Which of its copies, modulo their number.
+        copy: usize,
+    },
+    /// The next write of a disk fails.
+    WriteError {
+        /// The disk.
+        disk: usize,
+    },
+    /// A disk is gone.
+    Pull {
+        /// The disk.
+        disk: usize,
+    },
+    /// A disk becomes so many times slower.
+    Slow {
+        /// The disk.
+        disk: usize,
+        /// How many times.
+        factor: u64,
+    },
+    /// A disk hangs, then fails.
+    Hang {
+        /// The disk.
+        disk: usize,
+    },
+}
+
+/// How long a disk hangs before the kernel gives up on it: 35 seconds.
+const HANG: Micros = 35_000_000;
+/// No command is longer.
+const NEAR: u64 = 32;
+/// Of a thousand writes, so many are lost or misdirected in a run with silent faults.
+const SILENT: u64 = 4;
+
+/// What is to go wrong, and what has.
+#[derive(Clone, Default, Debug)]
+pub struct Faults {
+    enabled: BTreeSet<FaultClass>,
+    /// By the count of events, ascending.
+    scheduled: VecDeque<(u64, Fault)>,
+    /// Disks that are not good any more, or may not be.
+    lost: BTreeSet<usize>,
+    hanging: BTreeSet<usize>,
+    /// Sectors of the LUN of which a copy became unreadable, with the element and its sector.
+    spoiled: BTreeMap<u64, (u8, u64)>,
+    geometry: Option<Geometry>,
+    /// Sectors of the LUN by their sector on the member; for silent faults.
+    by_member_sector: BTreeMap<u64, Vec<u64>>,
+}
+
+impl Faults {
+    /// Nothing yet, of these classes, for a LUN of this shape whose element n is on disk n.
+    #[must_use]
+    pub fn new(enabled: impl IntoIterator<Item = FaultClass>, geometry: Geometry) -> Self {
+        let mut faults = Self {
+            enabled: enabled.into_iter().collect(),
+            geometry: Some(geometry),
+            ..Self::default()
+        };
+        if faults.enabled.contains(&FaultClass::Silent) {
+            for lba in 0..geometry.capacity_sectors() {
+                for segment in geometry.segments(lba, 1) {
+                    let same = faults.by_member_sector.entry(segment.member_sector);
+                    same.or_default().push(lba);
+                }
+            }
+        }
+        faults
+    }
+
+    /// Whether a class may happen.
+    #[must_use]
+    pub fn has(&self, class: FaultClass) -> bool {
+        self.enabled.contains(&class)
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn stop(&mut self) {
+        self.enabled.clear();
+        self.scheduled.clear();
+    }
+
+    /// Chooses what goes wrong within the next events.
+    pub fn schedule(&mut self, random: &mut Random, from: u64, zones: &[(u64, u64)], disks: usize) {
+        self.scheduled.clear();
+        let mut chosen = Vec::new();
+        for class in self.enabled.clone() {
+            if !random.chance(350) {
+                continue;
+            }
+            let times = if class == FaultClass::Unreadable {
+                4
+            } else {
+                1
+            };
+            for _ in 0..times {
+                let disk = random.index(disks);
+                let (start, len) = random.pick(zones);
+                let (lba, copy) = (start + random.below(len), random.index(16));
+                let factor = random.between(5..=100);
+                let fault = match class {
+                    FaultClass::Unreadable => Fault::Unreadable { lba, copy },
+                    FaultClass::WriteError => Fault::WriteError { disk },
+                    FaultClass::Pull => Fault::Pull { disk },
+                    FaultClass::Slow => Fault::Slow { disk, factor },
+                    FaultClass::Hang => Fault::Hang { disk },
+                    _ => continue,
+                };
+                chosen.push((from + random.below(400), fault));
+            }
+        }
+        chosen.sort_by_key(|(at, _)| *at);
+        self.scheduled = chosen.into();
+    }
+
+    pub(crate) fn next(&mut self, events: u64) -> Option<Fault> {
+        let (at, fault) = *self.scheduled.front()?;
+        (at <= events).then(|| {
+            self.scheduled.pop_front();
+            fault
+        })
+    }
+}
+
+impl World {
+    /// Whether the LUN could do without this disk, too.
+    fn can_lose(&self, disk: usize) -> bool {
+        let lost = &self.faults.lost;
+        self.faults.geometry.is_some_and(|geometry| {
+            let is_left = |element: u8| {
+                let other = usize::from(element);
+                other != disk && !lost.contains(&other)
+            };
+            geometry.level().is_redundant() && geometry.can_serve(is_left)
+        })
+    }
+
+    fn lose(&mut self, disk: usize) {
+        self.faults.lost.insert(disk);
+        self.redundancy_changes();
+        for lba in self.faults.spoiled.clone().into_keys() {
+            self.excuse_if_beyond(lba);
+        }
+    }
+
+    pub(crate) fn inflict(&mut self, fault: Fault) {
+        match fault {
+            Fault::Unreadable { lba, copy } => self.spoil(lba, copy),
+            Fault::Slow { disk, factor } => self.disks[disk].slowness = factor,
+            Fault::WriteError { disk } | Fault::Pull { disk } | Fault::Hang { disk }
+                if !self.can_lose(disk) => {}
+            Fault::WriteError { disk } => {
+                self.lose(disk);
+                self.disks[disk].fails_next_write = true;
+            }
+            Fault::Pull { disk } => {
+                self.lose(disk);
+                self.disks[disk].is_gone = true;
+            }
+            Fault::Hang { disk } => {
+                self.lose(disk);
+                self.faults.hanging.insert(disk);
+            }
+        }
+    }
+
+    /// How long an I/O takes in any case, if its disk hangs; then it fails.
+    pub(crate) fn hang(&self, flight: &mut InFlight) -> Micros {
+        if self.faults.hanging.contains(&flight.disk) {
+            flight.fails = true;
+            HANG
+        } else {
+            0
+        }
+    }
+
+    /// A copy of a sector becomes unreadable.
+    fn spoil(&mut self, lba: u64, copy: usize) {
+        let (Some(geometry), Some(view)) = (self.faults.geometry, self.view.clone()) else {
+            return;
+        };
+        let Some(segment) = geometry.segments(lba, 1).next() else {
+            return;
+        };
+        let elements: Vec<u8> = if geometry.parity_count() > 0 {
+            (0..geometry.members()).collect()
+        } else {
+            segment.mirrors.into_iter().collect()
+        };
+        // The only copy of something is spoiled seldom: nothing is right afterwards but an error.
+        let is_only = !geometry.level().is_redundant();
+        if is_only && !self.random.chance(200) {
+            return;
+        }
+        let element = elements[copy % elements.len()];
+        if self.has_neighbour(element, segment.member_sector) {
+            return;
+        }
+        let Some(member) = view.parts[0].members[usize::from(element)] else {
+            return;
+        };
+        self.disks[usize::from(element)].spoil(member.data_offset_sectors + segment.member_sector);
+        self.faults
+            .spoiled
+            .insert(lba, (element, segment.member_sector));
+        self.redundancy_changes();
+        self.excuse_if_beyond(lba);
+    }
+
+    /// Whether a command may meet this sector of the members and one near it that another element cannot read.
+    /// What is lost is made good for the whole of what a command reads of a member, so that it would fail
+    /// although each sector could be given.
+    fn has_neighbour(&self, element: u8, member_sector: u64) -> bool {
+        let mut spoiled = self.faults.spoiled.values();
+        spoiled.any(|(other, sector)| *other != element && sector.abs_diff(member_sector) <= NEAR)
+    }
+
+    /// Tells the oracle if more copies of a sector are bad than redundancy covers.
+    fn excuse_if_beyond(&mut self, lba: u64) {
+        let Some(geometry) = self.faults.geometry else {
+            return;
+        };
+        let Some(segment) = geometry.segments(lba, 1).next() else {
+            return;
+        };
+        let is_bad = |element: &u8| {
+            let disk = usize::from(*element);
+            let sector = segment.member_sector;
+            // Whatever the layout, data offsets are multiples of 256.
+            let mut bad = self.disks[disk].unreadable().iter();
+            self.faults.lost.contains(&disk) || bad.any(|s| s % 256 == sector % 256)
+        };
+        let parity = geometry.parity_count();
+        let is_beyond = if parity > 0 {
+            (0..geometry.members()).filter(is_bad).count() > usize::from(parity)
+        } else {
+            segment.mirrors.into_iter().all(|element| is_bad(&element))
+        };
+        if is_beyond {
+            self.oracle.excuse(lba);
+        }
+    }
+
+    /// Whether some sector cannot be read.
+    pub(crate) fn has_unreadable(&self) -> bool {
+        self.disks.iter().any(|disk| !disk.unreadable().is_empty())
+    }
+
+    /// How a write is really done; tells the oracle if not as it should.
+    pub(crate) fn misdelivery(&mut self, disk: usize, io: &Io) -> Delivery {
+        if !self.faults.has(FaultClass::Silent) || !self.random.chance(SILENT) {
+            return Delivery::Right;
+        }
+        let Some(member) = self
+            .view
+            .as_ref()
+            .and_then(|view| view.parts[0].members[usize::from(io.member)])
+        else {
+            return Delivery::Right;
+        };
+        let offset = member.data_offset_sectors;
+        if io.sector < offset {
+            return Delivery::Right;
+        }
+        self.taint(io.sector - offset, io.sectors);
+        if self.random.chance(500) {
+            return Delivery::Lost;
+        }
+        let last = self.disks[disk].sectors() - u64::from(io.sectors);
+        let sector = self.random.between(offset..=last);
+        self.taint(sector - offset, io.sectors);
+        Delivery::Misdirected(sector)
+    }
+
+    fn taint(&mut self, member_sector: u64, sectors: u32) {
+        for sector in member_sector..member_sector + u64::from(sectors) {
+            let same = self.faults.by_member_sector.get(&sector).cloned();
+            for lba in same.into_iter().flatten() {
+                self.oracle.taint(lba);
+            }
+        }
+    }
+
+    /// Whether a disk that was lost is in a slot and answers.
+    #[must_use]
+    pub fn has_returned_disk(&self) -> bool {
+        let is_there =
+            |disk: &usize| self.slots.contains(&Some(*disk)) && !self.disks[*disk].is_gone;
+        self.faults.lost.iter().any(is_there)
+    }
+
+    /// What happens to the disks while the shelf is off.
+    pub fn rearrange_disks(&mut self) {
+        for disk in 0..self.disks.len() {
+            self.disks[disk].slowness = 1;
+            self.disks[disk].fails_next_write = false;
+            if self.disks[disk].is_gone && self.random.chance(500) {
+                self.disks[disk].is_gone = false;
+                self.redundancy_changes();
+            }
+        }
+        if !self.faults.hanging.is_empty() {
+            self.faults.hanging.clear();
+            self.redundancy_changes();
+        }
+        let mut absent = None;
+        if self.faults.has(FaultClass::Absent) && self.random.chance(150) {
+            let disk = self.random.index(self.disks.len());
+            if self.can_lose(disk) || self.faults.lost.contains(&disk) {
+                self.lose(disk);
+                absent = Some(disk);
+            }
+        }
+        self.slots = (0..self.disks.len()).map(Some).collect();
+        if self.faults.has(FaultClass::Swap) && self.random.chance(300) {
+            self.random.shuffle(&mut self.slots);
+        }
+        for slot in &mut self.slots {
+            if slot.is_some() && *slot == absent {
+                *slot = None;
+            }
+        }
+    }
+}

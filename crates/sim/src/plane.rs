@@ -1,0 +1,239 @@
+//! The world as the administration reaches into it: drives for metadata, the worker, the state directory.
+
+use crate::content::SECTOR;
+use crate::switch::Micros;
+use crate::world::World;
+use raid::layout::SUPERBLOCK_SECTOR;
+use raid::md::Superblock;
+use raid::regions::RegionSet;
+use shelf::admin::{DriveSlot, LunNumber};
+use shelf::manager::{Drive, Manager, NoDrive, Parts, ShelfStore};
+use shelf::plane::{
+    CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RunningPass,
+};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use uuid::Uuid;
+
+/// How long the administration waits for the worker, as in the daemon.
+const SETTLE_LIMIT: Micros = 60_000_000;
+/// Longest time that any disk takes for a write.
+const WRITE_LIMIT: Micros = 120_000_000;
+
+/// A world that several hold.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    /// Shares a world.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    /// The world. Not to be held while the administration is called.
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the administration on what is on the disks.
+    #[must_use]
+    pub fn start_manager(&self) -> Manager {
+        let (slots, uuid_seed) = {
+            let mut world = self.lock();
+            (world.slots.clone(), world.random.next())
+        };
+        let drive = |(slot, disk): (u16, Option<usize>)| Drive {
+            slot: DriveSlot(slot),
+            path: disk.map_or_else(String::new, |disk| format!("disk{disk}")),
+            model: "sim".to_owned(),
+            note: None,
+            drive: match disk {
+                Some(disk) => Ok(Box::new(SimDrive {
+                    world: self.clone(),
+                    disk,
+                })),
+                None => Err(NoDrive::Missing),
+            },
+            foreign: None,
+        };
+        let clock = self.clone();
+        let mut uuids = crate::random::Random::new(uuid_seed);
+        Manager::start(Parts {
+            shelf: Some(aoe::Shelf(1)),
+            drives: (0..).zip(slots).map(drive).collect(),
+            ports: Vec::new(),
+            plane: Box::new(SimPlane(self.clone())),
+            store: Box::new(SimStore(Vec::new())),
+            now_unix_seconds: Box::new(move || 1_700_000_000 + clock.lock().now() / 1_000_000),
+            new_uuid: Box::new(move || Uuid::from_u64_pair(uuids.next(), uuids.next())),
+        })
+    }
+}
+
+/// A disk as the administration uses it.
+struct SimDrive {
+    world: Shared,
+    disk: usize,
+}
+
+fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
+    DriveError {
+        operation,
+        sector,
+        sectors: (bytes / SECTOR) as u64,
+        reason: "Input/output error".to_owned(),
+    }
+}
+
+impl MetadataDrive for SimDrive {
+    fn size_sectors(&self) -> u64 {
+        self.world.lock().disks[self.disk].sectors()
+    }
+
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
+        let world = self.world.lock();
+        if world.has_power && world.disks[self.disk].read(sector, buffer) {
+            Ok(())
+        } else {
+            Err(error("read", sector, buffer.len()))
+        }
+    }
+
+    fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
+        let mut world = self.world.lock();
+        let world = &mut *world;
+        if world.has_power {
+            let id = world.next_id();
+            let disk = self.disk;
+            world.note(|| format!("metadata {id} disk {disk} sector {sector}"));
+            let flight = world.new_flight(disk, true);
+            world.disks[disk].begin_write(id, sector, data.to_vec(), false);
+            world.start(id, flight);
+            world.run_until(WRITE_LIMIT, |world| {
+                world.metadata_done.is_some_and(|(done, _)| done == id)
+            });
+            if world.has_power && world.metadata_done == Some((id, true)) {
+                return Ok(());
+            }
+        }
+        Err(error("write", sector, data.len()))
+    }
+}
+
+/// The only worker.
+struct SimPlane(Shared);
+
+impl SimPlane {
+    fn settle(world: &mut World, lun: LunNumber) -> Result<Detached, String> {
+        world.run_until(SETTLE_LIMIT, |world| {
+            world.settled.iter().any(|(settled, _)| *settled == lun)
+        });
+        let found = world.settled.iter().find(|(settled, _)| *settled == lun);
+        let found = found.map(|(_, detached)| *detached);
+        found.ok_or_else(|| format!("a drive of LUN {lun} does not answer"))
+    }
+}
+
+impl DataPlane for SimPlane {
+    fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
+        let mut world = self.0.lock();
+        let world = &mut *world;
+        world.note(|| format!("attach {:?}", view.parts));
+        world.check_view(&view);
+        world.settled.clear();
+        let Some(target) = &mut world.target else {
+            return Err("a worker has ended".to_owned());
+        };
+        let lun = view.lun;
+        target.attach(Arc::clone(&view), &mut world.actions);
+        world.change_view(view);
+        world.carry_out();
+        world.turn();
+        Self::settle(world, lun)?;
+        world.redundancy_settled();
+        Ok(())
+    }
+
+    fn detach(&mut self, lun: LunNumber) -> Result<Detached, String> {
+        let mut world = self.0.lock();
+        let world = &mut *world;
+        world.note(|| format!("detach {lun}"));
+        world.settled.clear();
+        let Some(target) = &mut world.target else {
+            return Err("a worker has ended".to_owned());
+        };
+        target.detach(lun, &mut world.actions);
+        world.is_detaching = true;
+        world.carry_out();
+        world.turn();
+        Self::settle(world, lun)
+    }
+
+    fn advertise(&mut self, _lun: LunNumber) {}
+
+    fn regions_ready(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        regions: Range<u32>,
+        ready: bool,
+    ) -> Result<(), String> {
+        let mut world = self.0.lock();
+        let world = &mut *world;
+        world.note(|| format!("regions {regions:?} ready: {ready}"));
+        let Some(target) = &mut world.target else {
+            return Err("a worker has ended".to_owned());
+        };
+        target.regions_ready(lun, part, regions, ready, &mut world.actions);
+        world.carry_out();
+        world.turn();
+        Ok(())
+    }
+
+    fn take_idle_regions(
+        &mut self,
+        lun: LunNumber,
+        part: u8,
+        candidates: Arc<RegionSet>,
+    ) -> Result<RegionSet, String> {
+        let mut world = self.0.lock();
+        let Some(target) = &mut world.target else {
+            return Err("a worker has ended".to_owned());
+        };
+        Ok(target.take_idle_regions(lun, part, &candidates))
+    }
+
+    fn counters(&self) -> Vec<CounterGroup> {
+        Vec::new()
+    }
+
+    fn passes(&self) -> Vec<RunningPass> {
+        Vec::new()
+    }
+}
+
+/// Nothing is removed in a simulation, and the shelf keeps its number.
+struct SimStore(Vec<Uuid>);
+
+impl ShelfStore for SimStore {
+    fn save_shelf(&mut self, _shelf: aoe::Shelf) -> Result<(), String> {
+        Err("the shelf of a simulation keeps its number".to_owned())
+    }
+
+    fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
+        Ok(self.0.clone())
+    }
+
+    fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
+        self.0.push(set);
+        Ok(())
+    }
+}
+
+/// The superblock of a disk, as it is on the medium.
+pub(crate) fn superblock(medium: &[u8]) -> Option<Superblock> {
+    let start = usize::try_from(SUPERBLOCK_SECTOR).ok()? * SECTOR;
+    let block = medium.get(start..start + raid::md::raw::BLOCK_BYTES)?;
+    Superblock::decode(block.try_into().ok()?).ok()
+}

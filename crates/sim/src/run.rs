@@ -1,0 +1,472 @@
+//! A whole life of a shelf from one seed: a LUN is made and served, the power goes again and again, things
+//! fail, and in the end everything is read back.
+
+use crate::disk::Landing;
+use crate::faults::{FaultClass, Faults};
+use crate::initiator::{Initiator, Workload};
+use crate::plane::{Shared, superblock};
+use crate::random::Random;
+use crate::switch::{Micros, Switch};
+use crate::world::{Counts, Message, World, WorldSpec};
+use raid::md::Resync;
+use raid::{Geometry, Level};
+use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
+use shelf::manager::Manager;
+use shelf::target::{BufferPlan, Operation};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The levels that the data path serves.
+pub const LEVELS: [Level; 4] = [Level::Raid1, Level::Raid10, Level::Raid0, Level::Jbod];
+
+/// Buffers of the worker: few, so that running out of them happens.
+const PLAN: BufferPlan = BufferPlan {
+    commands: 48,
+    pages: 128,
+    records: 8,
+};
+
+/// Within this time everything must be answered when nothing fails any more.
+const PATIENCE: Micros = 900_000_000;
+
+/// What a run is asked to be. What is not given follows from the seed.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// Levels to choose from; empty for all.
+    pub levels: Vec<Level>,
+    /// Faults to choose from; nothing for all but the silent ones.
+    pub faults: Option<Vec<FaultClass>>,
+    /// Keep the last events as text.
+    pub traces: bool,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// The level.
+    pub level: Level,
+    /// How many members.
+    pub members: usize,
+    /// What was counted.
+    pub counts: Counts,
+    /// What was wrong, if anything.
+    pub violation: Option<String>,
+    /// The last events, if they were asked for.
+    pub trace: Vec<String>,
+}
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, options: &Options) -> Report {
+    let mut random = Random::new(seed);
+    let levels: &[Level] = if options.levels.is_empty() {
+        &LEVELS
+    } else {
+        &options.levels
+    };
+    let level = random.pick(levels);
+    let members = member_count(level, &mut random);
+    let spec = WorldSpec {
+        disks: members,
+        disk_sectors: random.pick(&[2048, 2048, 2304, 3000, 4800]),
+        plan: PLAN,
+        traces: options.traces,
+    };
+    let world = Shared::new(World::new(&spec, random.clone()));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        Life::begin(&world, level, options, random).live();
+    }));
+    let mut world = world.lock();
+    if let Err(panic) = outcome {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.fail(format!("panic: {}", text.unwrap_or_default()));
+    }
+    Report {
+        seed,
+        level,
+        members,
+        counts: world.counts,
+        violation: world.violation.clone(),
+        trace: world.trace().map(str::to_owned).collect(),
+    }
+}
+
+fn member_count(level: Level, random: &mut Random) -> usize {
+    match level {
+        Level::Raw | Level::Jbod => 1,
+        Level::Raid0 => random.pick(&[2, 3]),
+        Level::Raid1 => random.pick(&[2, 2, 3, 4]),
+        Level::Raid10 => random.pick(&[4, 4, 6]),
+        Level::Raid5 => random.pick(&[3, 4, 5]),
+        Level::Raid6 => random.pick(&[4, 5, 6]),
+    }
+}
+
+/// The number of the only LUN.
+pub(crate) fn the_lun() -> LunNumber {
+    LunNumber::new(0).expect("0 is a LUN number")
+}
+
+/// A shelf that is there, with or without power.
+pub(crate) struct Life {
+    pub(crate) world: Shared,
+    pub(crate) manager: Option<Manager>,
+    pub(crate) geometry: Geometry,
+    zones: Vec<(u64, u64)>,
+    has_power_cuts: bool,
+    random: Random,
+}
+
+impl Life {
+    /// Makes the LUN and brings it online.
+    fn begin(world: &Shared, level: Level, options: &Options, mut random: Random) -> Self {
+        let is_clean = random.chance(400);
+        if !is_clean {
+            let mut world = world.lock();
+            for disk in &mut world.disks {
+                litter(disk.medium_mut(), &mut random);
+            }
+        }
+        let (manager, geometry) = make(world, level, is_clean);
+        let zones = choose_zones(&geometry, &mut random);
+        let all = options.faults.clone();
+        let all = all.unwrap_or_else(|| FaultClass::LOUD.to_vec());
+        // Each run has some of them: a fault that is always there hides others.
+        let classes: Vec<FaultClass> = if options.faults.is_some() {
+            all
+        } else {
+            let is_chosen = |class: &FaultClass| *class == FaultClass::Power || random.chance(450);
+            all.into_iter().filter(is_chosen).collect()
+        };
+        let initiators = random.pick(&[1, 1, 2, 3]);
+        {
+            let mut world = world.lock();
+            let workload = Workload {
+                zones: zones.clone(),
+                writes: random.pick(&[300, 500, 800]),
+                pause: random.pick(&[20, 300, 3000]),
+            };
+            let initiator = |number| Initiator::new(number, workload.clone());
+            world.initiators = (0..initiators).map(initiator).collect();
+            world.faults = Faults::new(classes.iter().copied(), geometry);
+            if classes.contains(&FaultClass::Network) {
+                world.switch = Switch::random(&mut random);
+            }
+            world.set_working(true);
+        }
+        Self {
+            world: world.clone(),
+            manager: Some(manager),
+            geometry,
+            zones,
+            has_power_cuts: classes.contains(&FaultClass::Power),
+            random,
+        }
+    }
+
+    fn live(&mut self) {
+        for _ in 0..self.random.between(3..=12) {
+            let events = self.arm();
+            self.serve_for(events);
+            if self.is_over() {
+                return;
+            }
+            self.world.lock().cut_power();
+            self.restart();
+        }
+        self.finish();
+    }
+
+    fn is_over(&self) -> bool {
+        self.world.lock().violation.is_some()
+    }
+
+    /// Chooses what happens next: faults, and the power cut or, seldom, an orderly stop.
+    fn arm(&mut self) -> u64 {
+        let random = &mut self.random;
+        let most = random.pick(&[60, 300, 1200]);
+        let events = random.between(0..=most);
+        let mut world = self.world.lock();
+        let world = &mut *world;
+        let (from, disks) = (world.counts.events, world.disks.len());
+        world.faults.schedule(random, from, &self.zones, disks);
+        world.landing = match random.below(5) {
+            0 => Landing::Nothing,
+            1 => Landing::Everything,
+            2 => Landing::Prefix,
+            _ => Landing::Each(random.pick(&[100, 500, 900])),
+        };
+        if !self.has_power_cuts || random.chance(120) {
+            return events;
+        }
+        world.cut_after = Some(events);
+        u64::MAX
+    }
+
+    /// Serves until so many events have happened, then stops in good order; or until the power is gone.
+    fn serve_for(&mut self, events: u64) {
+        let end = self.world.lock().counts.events.saturating_add(events);
+        self.serve(Micros::MAX, |world| world.counts.events >= end);
+        if self.world.lock().has_power
+            && let Some(manager) = &mut self.manager
+        {
+            manager.shutdown();
+            self.manager = None;
+            let mut world = self.world.lock();
+            world.note(|| "stopped in good order".to_owned());
+            let is_stopped = world.has_power;
+            if is_stopped {
+                world.power_off();
+            }
+        }
+    }
+
+    /// Goes on until something is true, the power is gone, something is wrong, or the time is over.
+    pub(crate) fn serve(&mut self, limit: Micros, is_done: impl Fn(&World) -> bool) -> bool {
+        let deadline = self.world.lock().now().saturating_add(limit);
+        loop {
+            let message = {
+                let mut world = self.world.lock();
+                if !world.has_power || world.violation.is_some() {
+                    return false;
+                }
+                if is_done(&world) {
+                    return true;
+                }
+                let message = world.inbox.pop_front();
+                if message.is_none() && !world.step(deadline) {
+                    return is_done(&world);
+                }
+                message
+            };
+            if let (Some(message), Some(manager)) = (message, &mut self.manager) {
+                tell(manager, message);
+                self.note_notices();
+            }
+        }
+    }
+
+    fn note_notices(&mut self) {
+        if let Some(manager) = &mut self.manager {
+            let notices = manager.take_notices();
+            let mut world = self.world.lock();
+            for notice in notices {
+                world.note(|| format!("notice: {notice}"));
+            }
+        }
+    }
+
+    /// The power comes back, until the shelf has started.
+    pub(crate) fn restart(&mut self) {
+        self.manager = None;
+        {
+            let mut world = self.world.lock();
+            world.power_off();
+            world.audit_clean_marks(&self.geometry);
+            world.reboot_initiators();
+            world.rearrange_disks();
+            world.power_on();
+            world.note(|| "power on".to_owned());
+            // Now and then it goes again before the start is over.
+            if self.has_power_cuts && self.random.chance(250) {
+                world.cut_after = Some(self.random.below(60));
+            }
+        }
+        self.manager = Some(self.world.start_manager());
+        self.note_notices();
+        if !self.world.lock().has_power {
+            self.restart();
+            return;
+        }
+        self.world.lock().cut_after = None;
+        self.check_served();
+    }
+
+    fn check_served(&mut self) {
+        let Some(manager) = &mut self.manager else {
+            return;
+        };
+        let is_served = |manager: &Manager| {
+            let luns = manager.luns();
+            luns.iter().any(|lun| lun.lun == the_lun() && lun.online)
+        };
+        // A disk that came back may deny the others: then the administration asks which half to serve. It
+        // proposes the right one.
+        if !is_served(manager) && self.world.lock().has_returned_disk() {
+            drop(manager.online(the_lun()));
+        }
+        if is_served(manager) {
+            return;
+        }
+        let luns = manager.luns();
+        self.note_notices();
+        let mut world = self.world.lock();
+        if world.has_power {
+            world.fail(format!(
+                "the LUN is not served although it could be: {luns:?}"
+            ));
+        }
+    }
+
+    /// Nothing fails any more: everything is answered, made equal, read back, stopped, and read once more.
+    fn finish(&mut self) {
+        {
+            let mut world = self.world.lock();
+            world.switch = Switch::GOOD;
+            world.faults.stop();
+            world.set_working(false);
+        }
+        for is_last in [false, true] {
+            if self.is_over() {
+                return;
+            }
+            self.expect(World::is_all_answered, "something is never answered");
+            self.expect(World::is_quiet, "a pass does not end");
+            self.read_back();
+            self.expect(World::is_all_answered, "a read is never answered");
+            self.expect(World::is_quiet, "a pass does not end");
+            let is_synced = {
+                let mut world = self.world.lock();
+                let is_synced = world.is_synced();
+                if is_synced {
+                    world.audit_members();
+                }
+                is_synced
+            };
+            self.stop(is_synced);
+            if !is_last && !self.is_over() {
+                self.restart();
+            }
+        }
+    }
+
+    fn expect(&mut self, is_done: impl Fn(&World) -> bool, otherwise: &str) {
+        if self.is_over() {
+            return;
+        }
+        if !self.serve(PATIENCE, is_done) {
+            let mut world = self.world.lock();
+            let unanswered = world.describe_unanswered();
+            world.fail(format!("{otherwise}: {unanswered}"));
+        }
+    }
+
+    fn read_back(&mut self) {
+        let mut world = self.world.lock();
+        let mut ranges: Vec<(u64, u32)> = Vec::new();
+        for lba in world.oracle.touched() {
+            match ranges.last_mut() {
+                Some((start, sectors)) if *start + u64::from(*sectors) == lba && *sectors < 16 => {
+                    *sectors += 1;
+                }
+                _ => ranges.push((lba, 1)),
+            }
+        }
+        for _ in 0..8 {
+            ranges.push((self.random.below(self.geometry.capacity_sectors()), 1));
+        }
+        world.want_reads(ranges);
+    }
+
+    fn stop(&mut self, is_synced: bool) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(manager) = &mut self.manager {
+            manager.shutdown();
+        }
+        self.manager = None;
+        let mut world = self.world.lock();
+        world.power_off();
+        world.audit_clean_marks(&self.geometry);
+        let blocks: Vec<_> = world.disks.iter().map(|d| superblock(d.medium())).collect();
+        let freshest = blocks.iter().flatten().max_by_key(|block| block.events());
+        let is_clean = freshest.is_some_and(|block| block.resync() == Resync::Clean);
+        if is_synced && !is_clean && self.geometry.level().is_redundant() {
+            world.fail("stopped in good order with equal members, but not marked clean".to_owned());
+        }
+    }
+}
+
+impl World {
+    /// Whether no pass runs and the administration has heard everything.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let is_running = |target: &shelf::target::Target| {
+            !target.sync_progress().is_empty() || target.commands_in_flight() > 0
+        };
+        self.inbox.is_empty()
+            && self.in_flight.is_empty()
+            && !self.has_messages()
+            && !self.target.as_ref().is_some_and(is_running)
+    }
+}
+
+/// Makes the LUN on all disks, in their order, and brings it online.
+pub(crate) fn make(world: &Shared, level: Level, clean: bool) -> (Manager, Geometry) {
+    let disks = world.lock().disks.len();
+    let mut manager = world.start_manager();
+    let member = |slot| MemberChoice::Drive(DriveSlot(slot));
+    let members = (0..).map(member).take(disks).collect();
+    manager
+        .make(&MakeRequest {
+            lun: the_lun(),
+            level,
+            members,
+            force: true,
+            clean,
+            chunk_kib: None,
+        })
+        .expect("a LUN can be made of empty disks");
+    manager
+        .online(the_lun())
+        .expect("a new LUN can be brought online");
+    let view = world.lock().view.clone();
+    let view = view.expect("an online LUN has a view");
+    (manager, view.parts[0].geometry)
+}
+
+/// Carries a message of the worker to the administration, as the daemon does.
+pub(crate) fn tell(manager: &mut Manager, message: Message) {
+    match message {
+        Message::MemberError { lun, io } => {
+            if io.operation != Operation::Read {
+                let what = format!("{:?} at sector {} failed", io.operation, io.sector);
+                // What could not be done is in the notices; the commands wait for the view in any case.
+                drop(manager.member_failed(lun, io.part, io.member, io.drive, &what));
+            }
+        }
+        Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, group),
+        Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
+        Message::SyncEnded {
+            lun,
+            pass,
+            complete,
+        } => manager.sync_ended(lun, pass, complete),
+    }
+}
+
+/// Some short runs of sectors: at both ends, across chunks, and anywhere.
+fn choose_zones(geometry: &Geometry, random: &mut Random) -> Vec<(u64, u64)> {
+    let capacity = geometry.capacity_sectors();
+    let len = random.pick(&[16, 24, 48]);
+    let chunk = u64::from(geometry.chunk_sectors()).max(16);
+    let chunks = (capacity / chunk).max(2);
+    let mut zones = vec![(0, len), (capacity - len, len)];
+    for _ in 0..random.between(1..=3) {
+        let edge = random.between(1..=chunks - 1) * chunk;
+        zones.push((edge - 8, len.min(capacity - edge)));
+        zones.push((random.below(capacity - len), len));
+    }
+    zones.retain(|(start, len)| *len > 0 && start + len <= capacity);
+    zones
+}
+
+/// Fills the data area with what somebody left there.
+fn litter(medium: &mut [u8], random: &mut Random) {
+    let start = 256 * crate::content::SECTOR;
+    for word in medium[start..].as_chunks_mut::<8>().0 {
+        *word = random.next().to_le_bytes();
+    }
+}

@@ -1,0 +1,290 @@
+//! What the engine does for the target: frames in, I/O out and back, replies, messages.
+
+use crate::content::SECTOR;
+use crate::disk::Delivery;
+use crate::random::Random;
+use crate::switch::Micros;
+use crate::world::{Event, InFlight, Message, World};
+use aoe::{ATA_FRAME_BYTES, Header, MacAddress};
+use shelf::plane::Detached;
+use shelf::target::{
+    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
+    Target, Work, compute_in,
+};
+use zerocopy::FromBytes;
+
+/// The station of the target.
+pub const TARGET_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+/// How often the worker looks for work while a pass runs.
+const TURN: Micros = 500;
+
+/// How often it does while slices wait for something.
+const STRIPE_TURN: Micros = 20;
+
+/// No data lies before this sector of a member, in any layout.
+const DATA_SECTOR_MIN: u64 = 256;
+
+/// A target with one port at MTU 9000.
+pub(crate) fn new_target(plan: BufferPlan) -> Target {
+    let port = PortView {
+        mac: TARGET_MAC,
+        mtu_bytes: 9000,
+    };
+    Target::new(&[port], plan)
+}
+
+impl World {
+    /// A frame arrives at the port.
+    pub(crate) fn frame_arrives(&mut self, frame: &[u8], value: u64) {
+        if let Some(target) = &mut self.target {
+            let command = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
+            if let Some(command) = command {
+                let payload = &frame[ATA_FRAME_BYTES.min(frame.len())..];
+                let range = self.plan.sectors_of(BufferIndex::of_command(command));
+                let buffer = &mut self.arena[range.start * SECTOR..range.end * SECTOR];
+                let bytes = payload.len().min(buffer.len());
+                buffer[..bytes].copy_from_slice(&payload[..bytes]);
+            }
+            self.carry_out();
+            self.turn();
+        }
+        if value != 0 {
+            self.oracle.copy_gone(value, self.now);
+        }
+    }
+
+    /// Does what the target asked for.
+    pub(crate) fn carry_out(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                self.act(action);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Io(io) => self.submit(io),
+            Action::Reply(reply) => self.reply(&reply),
+            Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
+            Action::SyncReached { lun, pass, lba, .. } => {
+                self.say(Message::SyncReached { lun, pass, lba });
+            }
+            Action::SyncEnded {
+                lun,
+                pass,
+                complete,
+                ..
+            } => self.say(Message::SyncEnded {
+                lun,
+                pass,
+                complete,
+            }),
+            Action::WantRegions { lun, part, group } => {
+                self.say(Message::WantRegions { lun, part, group });
+            }
+            Action::Settled {
+                lun,
+                mirrors_differ,
+            } => self.settled.push((lun, Detached { mirrors_differ })),
+            Action::ConfigChange(_) => self.fail("nobody sends config changes".to_owned()),
+        }
+    }
+
+    fn say(&mut self, message: Message) {
+        self.note(|| format!("to the administration: {message:?}"));
+        let delay = self.random.between(1..=300);
+        self.at(delay, Event::Message(message));
+    }
+
+    /// Looks for work as the worker does once a turn: steps of passes, slices of parts with parity.
+    pub(crate) fn turn(&mut self) {
+        loop {
+            self.work_on_stripes();
+            let Some(target) = &mut self.target else {
+                return;
+            };
+            target.sync_step(&mut self.actions);
+            if self.actions.is_empty() {
+                break;
+            }
+            self.carry_out();
+        }
+        let Some(target) = &self.target else { return };
+        let next = if target.has_stripe_work() {
+            Some(self.random.between(1..=STRIPE_TURN))
+        } else {
+            (!target.sync_progress().is_empty()).then_some(TURN)
+        };
+        if let Some(delay) = next.filter(|_| !self.turn_is_queued) {
+            self.turn_is_queued = true;
+            self.at(delay, Event::Turn);
+        }
+    }
+
+    fn work_on_stripes(&mut self) {
+        let Some(target) = &mut self.target else {
+            return;
+        };
+        if !target.has_stripe_work() {
+            return;
+        }
+        let mut memory = Arena {
+            bytes: &mut self.arena,
+            plan: self.plan,
+        };
+        let received = self.random.chance(500);
+        target.stripe_step(self.now * 1000, received, &mut memory, &mut self.actions);
+    }
+
+    fn submit(&mut self, io: Io) {
+        let Some(disk) = self.slots.get(usize::from(io.drive.0)).copied().flatten() else {
+            self.fail(format!("I/O to a slot without a disk: {io:?}"));
+            return;
+        };
+        let end = io.sector + u64::from(io.sectors);
+        let is_data = io.operation != Operation::Flush;
+        if is_data && (io.sector < DATA_SECTOR_MIN || end > self.disks[disk].sectors()) {
+            self.fail(format!("I/O outside of the data of disk {disk}: {io:?}"));
+            return;
+        }
+        let id = self.next_id();
+        let mut flight = self.new_flight(disk, io.operation == Operation::Write);
+        flight.io = Some(io);
+        if io.operation == Operation::Write {
+            let data = self.arena[self.plan.bytes_of(&span(&io))].to_vec();
+            self.note(|| format!("write {id} disk {disk} sector {}+{}", io.sector, io.sectors));
+            let is_cached = self.random.chance(300);
+            self.disks[disk].begin_write(id, io.sector, data, is_cached);
+            flight.delivery = self.misdelivery(disk, &io);
+        }
+        self.start(id, flight);
+    }
+
+    /// An I/O of a disk that fails if the disk is to fail.
+    pub(crate) fn new_flight(&mut self, disk: usize, is_write: bool) -> InFlight {
+        let state = &mut self.disks[disk];
+        let fails = state.is_gone || (is_write && std::mem::take(&mut state.fails_next_write));
+        InFlight {
+            disk,
+            io: None,
+            fails,
+            delivery: Delivery::Right,
+        }
+    }
+
+    pub(crate) fn start(&mut self, id: u64, mut flight: InFlight) {
+        let slowness = self.disks[flight.disk].slowness;
+        let latency = latency(&mut self.random) * slowness + self.hang(&mut flight);
+        self.in_flight.insert(id, flight);
+        self.at(latency, Event::IoDone { id });
+    }
+
+    /// A disk is done with an I/O.
+    pub(crate) fn io_done(&mut self, id: u64) {
+        let Some(flight) = self.in_flight.remove(&id) else {
+            return;
+        };
+        let fails = flight.fails || self.disks[flight.disk].is_gone;
+        let Some(io) = flight.io else {
+            self.end_write(id, &flight, fails);
+            self.metadata_done = Some((id, !fails));
+            return;
+        };
+        let range = self.plan.bytes_of(&span(&io));
+        let disk = &mut self.disks[flight.disk];
+        let ok = match io.operation {
+            Operation::Flush => !fails,
+            Operation::Read => !fails && disk.read(io.sector, &mut self.arena[range]),
+            Operation::Write => {
+                if disk.pending_data(id) != Some(&self.arena[range]) {
+                    self.fail(format!("a buffer changed while it was written: {io:?}"));
+                }
+                self.end_write(id, &flight, fails);
+                !fails
+            }
+        };
+        self.note(|| {
+            let (operation, sector) = (io.operation, io.sector);
+            format!(
+                "{operation:?} {id} disk {} sector {sector}: {ok}",
+                flight.disk
+            )
+        });
+        if let Some(target) = &mut self.target {
+            target.complete(&io, ok, &mut self.actions);
+        }
+        self.carry_out();
+        self.turn();
+    }
+
+    fn end_write(&mut self, id: u64, flight: &InFlight, fails: bool) {
+        let disk = &mut self.disks[flight.disk];
+        if fails {
+            disk.fail_write(id, &mut self.random);
+        } else {
+            disk.finish_write(id, flight.delivery);
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        let mut frame = reply.head[..reply.head_bytes].to_vec();
+        match (&reply.body, reply.command) {
+            (Body::Data { sectors }, Some(command)) => {
+                let start = self.plan.sectors_of(BufferIndex::of_command(command)).start;
+                let end = start + *sectors as usize;
+                frame.extend_from_slice(&self.arena[start * SECTOR..end * SECTOR]);
+            }
+            (Body::Identify(view), _) => frame.extend_from_slice(view.identify.as_slice()),
+            (Body::ConfigString(view), _) => frame.extend_from_slice(&view.config_string),
+            (Body::Empty | Body::Data { .. }, _) => {}
+        }
+        if let (Some(command), Some(target)) = (reply.command, &mut self.target) {
+            target.sent(command);
+        }
+        let Ok((header, _)) = Header::ref_from_prefix(&frame) else {
+            return;
+        };
+        let Some(initiator) = self.initiator_at(header.destination) else {
+            return; // An advertisement.
+        };
+        if self.is_detaching {
+            self.last_answers.insert((initiator, header.tag.get()));
+        }
+        for delay in self.switch.deliver(&mut self.random) {
+            let frame = frame.clone();
+            self.at(delay, Event::ToInitiator { initiator, frame });
+        }
+    }
+}
+
+/// The buffers, as the target computes over them.
+struct Arena<'a> {
+    bytes: &'a mut [u8],
+    plan: BufferPlan,
+}
+
+impl Memory for Arena<'_> {
+    fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
+        compute_in(self.bytes, &self.plan, inputs, outputs, work);
+    }
+}
+
+/// The bytes of an I/O in its buffer.
+const fn span(io: &Io) -> Span {
+    Span {
+        buffer: io.buffer,
+        start_sector: io.offset_sectors,
+        sectors: io.sectors,
+    }
+}
+
+/// How long an I/O takes: mostly short, sometimes much longer.
+fn latency(random: &mut Random) -> Micros {
+    match random.below(100) {
+        0..=1 => random.between(2_000..=20_000),
+        2..=19 => random.between(400..=2_000),
+        _ => random.between(40..=400),
+    }
+}

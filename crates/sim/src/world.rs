@@ -1,0 +1,424 @@
+//! The world: clock, queue of events, disks, and all who act in it but the administration.
+//!
+//! One event is done after the other, in the order of their times; what takes no time is done at once.
+//! The administration runs outside and reaches in through [`crate::plane`]: while it waits for a metadata
+//! write or for the worker, the world goes on.
+//!
+//! A power cut stops the target and leaves what the disks make of it. Frames that are under way and the
+//! initiators go on.
+
+use crate::disk::{Delivery, Landing, SimDisk};
+use crate::faults::{Fault, Faults};
+use crate::initiator::Initiator;
+use crate::oracle::Oracle;
+use crate::random::Random;
+use crate::switch::{Micros, Switch};
+use shelf::admin::LunNumber;
+use shelf::plane::{Detached, LunView};
+use shelf::target::{Action, BufferPlan, Io, Target};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+/// Lines of the trace that are kept.
+const TRACE_LINES: usize = 120;
+
+/// What a worker says to the administration.
+#[derive(Clone, Copy, Debug)]
+pub enum Message {
+    /// Writes wait for the bits of a group of regions.
+    WantRegions {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The first region.
+        group: raid::regions::RegionIndex,
+    },
+    /// A member failed an I/O.
+    MemberError {
+        /// The LUN.
+        lun: LunNumber,
+        /// What failed.
+        io: Io,
+    },
+    /// A pass has come so far.
+    SyncReached {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// How far.
+        lba: u64,
+    },
+    /// A pass has ended.
+    SyncEnded {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// Whether it did everything.
+        complete: bool,
+    },
+}
+
+/// What happens at some time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A frame arrives at the target; `value` is that of a write, else 0.
+    ToTarget { frame: Vec<u8>, value: u64 },
+    /// A frame arrives at an initiator.
+    ToInitiator { initiator: usize, frame: Vec<u8> },
+    /// An initiator thinks of something to do.
+    Think { initiator: usize },
+    /// A command may be overdue.
+    Overdue {
+        initiator: usize,
+        slot: usize,
+        tag: u32,
+        sends: u32,
+    },
+    /// A disk is done.
+    IoDone { id: u64 },
+    /// The worker looks for work that nobody told it of.
+    Turn,
+    /// A message reaches the administration.
+    Message(Message),
+}
+
+impl Event {
+    /// Whether it is still to come after a power cut.
+    const fn survives_power_cut(&self) -> bool {
+        !matches!(self, Self::IoDone { .. } | Self::Turn | Self::Message(_))
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    at: Micros,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    /// The earliest is the greatest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// An I/O that a disk is doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) disk: usize,
+    /// What the target asked for; nothing for metadata.
+    pub(crate) io: Option<Io>,
+    /// Fails, for whatever reason.
+    pub(crate) fails: bool,
+    pub(crate) delivery: Delivery,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Events.
+    pub events: u64,
+    /// Power cuts.
+    pub power_cuts: u64,
+    /// Writes that were acknowledged.
+    pub writes: u64,
+    /// Reads that were checked.
+    pub reads: u64,
+    /// Faults other than power cuts.
+    pub faults: u64,
+    /// Errors that were right.
+    pub errors: u64,
+}
+
+impl Counts {
+    /// Adds the counts of another run.
+    pub const fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.power_cuts += other.power_cuts;
+        self.writes += other.writes;
+        self.reads += other.reads;
+        self.faults += other.faults;
+        self.errors += other.errors;
+    }
+}
+
+/// Everything but the administration.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) now: Micros,
+    queue: BinaryHeap<Queued>,
+    next_number: u64,
+    /// Chance.
+    pub random: Random,
+    /// The disks. In element order of the LUN.
+    pub disks: Vec<SimDisk>,
+    /// Which disk is in which slot; `None` for an empty slot.
+    pub slots: Vec<Option<usize>>,
+    /// The data path, while there is power.
+    pub(crate) target: Option<Target>,
+    pub(crate) plan: BufferPlan,
+    pub(crate) arena: Vec<u8>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) in_flight: BTreeMap<u64, InFlight>,
+    /// The last metadata write that was waited for, and whether it succeeded.
+    pub(crate) metadata_done: Option<(u64, bool)>,
+    pub(crate) settled: Vec<(LunNumber, Detached)>,
+    /// Messages that the administration has not dealt with.
+    pub(crate) inbox: VecDeque<Message>,
+    pub(crate) turn_is_queued: bool,
+    /// The view that the target uses.
+    pub view: Option<Arc<LunView>>,
+    /// Which members the last view had, also while there is no power.
+    pub(crate) members: Vec<bool>,
+    pub(crate) switch: Switch,
+    pub(crate) initiators: Vec<Initiator>,
+    /// What may be read.
+    pub oracle: Oracle,
+    pub(crate) faults: Faults,
+    /// Events until the power goes.
+    pub(crate) cut_after: Option<u64>,
+    pub(crate) landing: Landing,
+    /// The administration is taking the LUN from the target.
+    pub(crate) is_detaching: bool,
+    /// Commands, by initiator and tag, that the target answered meanwhile. A write that a member fails then is
+    /// answered with a fault: there is no view any more under which it could be done again.
+    pub(crate) last_answers: BTreeSet<(usize, u32)>,
+    /// When a member went or came last.
+    pub(crate) changed_at: Micros,
+    /// Whether there is power.
+    pub has_power: bool,
+    /// Whether what was never written was ever made the same on all members.
+    pub initial_agrees: bool,
+    /// What was counted.
+    pub counts: Counts,
+    /// What went wrong first.
+    pub violation: Option<String>,
+    trace: Option<VecDeque<String>>,
+}
+
+/// Sizes of a world.
+#[derive(Clone, Copy, Debug)]
+pub struct WorldSpec {
+    /// How many disks, one slot each.
+    pub disks: usize,
+    /// Sectors of a disk.
+    pub disk_sectors: usize,
+    /// Buffers of the worker.
+    pub plan: BufferPlan,
+    /// Keep the last events as text.
+    pub traces: bool,
+}
+
+impl World {
+    /// A world with power and empty disks.
+    #[must_use]
+    pub fn new(spec: &WorldSpec, random: Random) -> Self {
+        let disk = SimDisk::new(spec.disk_sectors);
+        let mut world = Self {
+            now: 0,
+            queue: BinaryHeap::new(),
+            next_number: 0,
+            random,
+            disks: vec![disk; spec.disks],
+            slots: (0..spec.disks).map(Some).collect(),
+            target: None,
+            plan: spec.plan,
+            arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
+            actions: Vec::new(),
+            in_flight: BTreeMap::new(),
+            metadata_done: None,
+            settled: Vec::new(),
+            inbox: VecDeque::new(),
+            turn_is_queued: false,
+            view: None,
+            members: Vec::new(),
+            switch: Switch::GOOD,
+            initiators: Vec::new(),
+            oracle: Oracle::default(),
+            faults: Faults::default(),
+            cut_after: None,
+            landing: Landing::Everything,
+            is_detaching: false,
+            last_answers: BTreeSet::new(),
+            changed_at: 0,
+            has_power: false,
+            initial_agrees: false,
+            counts: Counts::default(),
+            violation: None,
+            trace: spec.traces.then(VecDeque::new),
+        };
+        world.power_on();
+        world
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// What happened last, if it was asked for.
+    pub fn trace(&self) -> impl Iterator<Item = &str> {
+        self.trace.iter().flatten().map(String::as_str)
+    }
+
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            if trace.len() == TRACE_LINES {
+                trace.pop_front();
+            }
+            trace.push_back(format!("{:>9} {}", self.now, text()));
+        }
+    }
+
+    /// Something is wrong. The first such thing ends the run.
+    pub(crate) fn fail(&mut self, text: String) {
+        self.note(|| format!("VIOLATION {text}"));
+        self.violation.get_or_insert(text);
+    }
+
+    pub(crate) fn at(&mut self, delay: Micros, event: Event) {
+        self.next_number += 1;
+        self.queue.push(Queued {
+            at: self.now + delay,
+            number: self.next_number,
+            event,
+        });
+    }
+
+    pub(crate) const fn next_id(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Starts the target.
+    pub fn power_on(&mut self) {
+        self.has_power = true;
+        self.target = Some(crate::worker::new_target(self.plan));
+        self.arena.fill(0xa5);
+        self.oracle.target_restarted(self.now);
+        self.cut_after = None;
+    }
+
+    /// Stops the target in the middle of whatever it does; disks keep what was durable and some of what was
+    /// not.
+    pub fn cut_power(&mut self) {
+        if !self.has_power {
+            return;
+        }
+        self.note(|| "power cut".to_owned());
+        self.counts.power_cuts += 1;
+        self.power_off();
+    }
+
+    /// The target is no more. What it left in flight, as after a stop that a disk held up, lands or does not.
+    pub fn power_off(&mut self) {
+        let landing = self.landing;
+        for disk in &mut self.disks {
+            disk.cut_power(landing, &mut self.random);
+        }
+        self.has_power = false;
+        self.target = None;
+        self.view = None;
+        self.actions.clear();
+        self.in_flight.clear();
+        self.metadata_done = None;
+        self.settled.clear();
+        self.inbox.clear();
+        self.turn_is_queued = false;
+        self.is_detaching = false;
+        self.queue
+            .retain(|queued| queued.event.survives_power_cut());
+    }
+
+    /// Does the next event, if there is one up to `deadline`. Returns false at the deadline.
+    pub fn step(&mut self, deadline: Micros) -> bool {
+        if self.queue.peek().is_none_or(|next| next.at > deadline) {
+            self.now = self.now.max(deadline);
+            return false;
+        }
+        if let Some(left) = &mut self.cut_after {
+            if *left == 0 {
+                self.cut_power();
+                return true;
+            }
+            *left -= 1;
+        }
+        let Some(Queued { at, event, .. }) = self.queue.pop() else {
+            return false;
+        };
+        self.now = at;
+        self.counts.events += 1;
+        if self.has_power
+            && let Some(fault) = self.faults.next(self.counts.events)
+        {
+            self.strike(fault);
+        }
+        self.happen(event);
+        true
+    }
+
+    /// Whether a message is on its way to the administration.
+    pub(crate) fn has_messages(&self) -> bool {
+        let is_message = |queued: &Queued| matches!(queued.event, Event::Message(_));
+        self.queue.iter().any(is_message)
+    }
+
+    /// Goes on until something is true, the power is gone, or the time is over. Returns whether it is true.
+    pub fn run_until(&mut self, limit: Micros, is_done: impl Fn(&Self) -> bool) -> bool {
+        let deadline = self.now + limit;
+        loop {
+            if is_done(self) {
+                return true;
+            }
+            if !self.has_power || self.violation.is_some() || !self.step(deadline) {
+                return is_done(self);
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::ToTarget { frame, value } => self.frame_arrives(&frame, value),
+            Event::ToInitiator { initiator, frame } => self.reply_arrives(initiator, &frame),
+            Event::Think { initiator } => self.think(initiator),
+            Event::Overdue {
+                initiator,
+                slot,
+                tag,
+                sends,
+            } => self.overdue(initiator, slot, tag, sends),
+            Event::IoDone { id } => self.io_done(id),
+            Event::Turn => {
+                self.turn_is_queued = false;
+                self.turn();
+            }
+            Event::Message(message) => self.inbox.push_back(message),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        self.note(|| format!("fault {fault:?}"));
+        self.counts.faults += 1;
+        self.inflict(fault);
+    }
+}

@@ -1,0 +1,37 @@
+//! The simulator finds what it is there for: every bug that is built in on purpose.
+
+use raid::Level;
+use raid::planted::{Bug, plant};
+use sim::run::{Options, run};
+
+/// A bug must be found within so many seeds.
+const SEEDS: u64 = 400;
+
+fn options() -> Options {
+    Options {
+        levels: vec![Level::Raid1, Level::Raid10],
+        ..Options::default()
+    }
+}
+
+/// The first seed that finds a bug.
+fn find(bug: Bug) -> Option<u64> {
+    plant(Some(bug));
+    let found = (0..SEEDS).find(|seed| run(*seed, &options()).violation.is_some());
+    plant(None);
+    found
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let is_missed = |bug: &Bug| find(*bug).is_none();
+    let missed: Vec<Bug> = Bug::ALL.into_iter().filter(is_missed).collect();
+    assert!(missed.is_empty(), "not found in {SEEDS} seeds: {missed:?}");
+}
+
+#[test]
+fn without_a_bug_nothing_is_found() {
+    for seed in 0..SEEDS / 4 {
+        assert_eq!(run(seed, &options()).violation, None, "seed {seed}");
+    }
+}

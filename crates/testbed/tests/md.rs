@@ -1,0 +1,89 @@
+//! Linux md and the shelf agree about arrays: what one made and used, in whatever state it was left,
+//! the other reads, with every acknowledged sector and with copies and parity that agree.
+//!
+//! `make test` runs the short tests; `make test-md` runs all of them, with the kernels of Debian 12
+//! and 13.
+
+#[path = "md/client.rs"]
+mod client;
+#[path = "md/content.rs"]
+mod content;
+#[path = "md/judge.rs"]
+mod judge;
+#[path = "md/level.rs"]
+mod level;
+#[path = "md/linux_made.rs"]
+mod linux_made;
+#[path = "md/members.rs"]
+mod members;
+#[path = "md/shelf_made.rs"]
+mod shelf_made;
+
+use anyhow::{Context, Result};
+use level::surviving;
+use linux_made::{Fate, make, recipes};
+use members::Members;
+use shelf_made::{Array, Story, live};
+use testbed::{lock_vm, transcript};
+
+/// Disks that small have the shelf's small layout.
+const SMALL_BYTES: u64 = 16 << 20;
+
+/// And these the large one.
+const LARGE_BYTES: u64 = 64 << 20;
+
+/// Lives the stories with all levels that survive them, and lets Linux judge.
+fn agree(stories: &[Story], disk_bytes: u64) -> Result<()> {
+    let _lock = lock_vm()?;
+    let directory = tempfile::tempdir()?;
+    let mut arrays: Vec<Array> = Vec::new();
+    for story in stories {
+        let levels = surviving(story.lost());
+        arrays.extend(live(*story, &levels, disk_bytes, directory.path())?);
+    }
+    judge::judge(&arrays)
+}
+
+#[test]
+fn linux_reads_what_the_shelf_left_whole_and_degraded() -> Result<()> {
+    agree(&[Story::Clean, Story::Lost(1)], SMALL_BYTES)
+}
+
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn linux_reads_what_the_shelf_left_after_every_story() -> Result<()> {
+    let stories = [
+        Story::Clean,
+        Story::Killed,
+        Story::CrashMidWrite,
+        Story::Lost(1),
+        Story::Lost(2),
+        Story::LostAndCrash(1),
+        Story::LostAndCrash(2),
+    ];
+    agree(&stories, LARGE_BYTES)
+}
+
+/// The shelf's geometry and parity find every sector of arrays that Linux made.
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn our_geometry_reads_what_linux_left_in_every_state() -> Result<()> {
+    let _lock = lock_vm()?;
+    let directory = tempfile::tempdir()?;
+    for array in make(&recipes(), directory.path())? {
+        let name = array.recipe.name();
+        let members = Members::open(&array.images).with_context(|| name.clone())?;
+        let written = members.check_content(&array.content);
+        let written = written.with_context(|| name.clone())?;
+        let mut rows = 0;
+        // After a power cut parity and copies may differ until a resync.
+        if array.recipe.fate != Fate::PowerCut {
+            rows = members.check_parity().with_context(|| name.clone())?;
+            members.check_mirrors().with_context(|| name.clone())?;
+        }
+        transcript::note(&format!(
+            "{name}: {written} sectors written and right, parity of {rows} rows right"
+        ));
+    }
+    Ok(())
+}
