@@ -50,6 +50,8 @@ pub enum Verb {
     Replace,
     /// Tells of scrubs, begins, ends and schedules them.
     Scrub,
+    /// Lists arrays that others made, or takes one over.
+    Restore,
     /// Tells what is wrong.
     Health,
     /// Lists the counters of the data path.

@@ -984,3 +984,51 @@ fn scrubs_are_told_begun_and_scheduled() {
         assert_eq!(bench.bad(line), output, "{line}");
     }
 }
+
+#[test]
+fn arrays_of_others_are_listed_and_taken_over() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.good("restore -l"), "");
+    let array = |name: &str, drives: [u16; 2], refusal: Option<&str>| shelf::admin::ArrayStatus {
+        uuid: "00000001:00000002:00000003:00000004".to_owned(),
+        name: name.to_owned(),
+        level: Some(raid::Level::Raid1),
+        size_bytes: 4_000_000_000,
+        drives: drives.map(shelf::admin::DriveSlot).to_vec(),
+        refusal: refusal.map(str::to_owned),
+    };
+    bench.shelf.arrays = vec![
+        array("host:0", [0, 1], None),
+        array("host:1", [2, 3], Some("it is dirty")),
+    ];
+    assert_eq!(
+        bench.good("restore -l"),
+        "\
+00000001:00000002:00000003:00000004 'host:0' raid1 4.000GB 1.0 1.1
+00000001:00000002:00000003:00000004 'host:1' raid1 4.000GB 1.2 1.3; not to be taken over: it is dirty
+"
+    );
+    bench.silent("restore host:0 7");
+    assert_eq!(bench.luns(), [7]);
+    assert_eq!(bench.good("restore -jl"), {
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"uuid\":\"00000001:00000002:00000003:00000004\",\
+         \"name\":\"host:1\",\"level\":\"raid1\",\"size_bytes\":4000000000,\
+         \"drives\":[\"1.2\",\"1.3\"],\"refusal\":\"it is dirty\"}]}\n"
+    });
+    for (line, output) in [
+        (
+            "restore host:1 8",
+            "error: md array host:1 cannot be a LUN: it is dirty\n",
+        ),
+        ("restore host:0 8", {
+            "error: no md array host:0 is on the drives; restore -l lists them\n"
+        }),
+        ("restore", "usage: restore -l | restore array LUN\n"),
+        (
+            "restore host:1 x",
+            "error: LUN must be an integer between 0 and 254 inclusive\n",
+        ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}

@@ -24,8 +24,8 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
-    PortStatus, ScrubAction, SpareStatus,
+    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus,
+    MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
@@ -38,6 +38,7 @@ mod assemble;
 mod change;
 mod drives;
 mod failure;
+mod import;
 mod join;
 mod lun;
 mod make;
@@ -324,6 +325,14 @@ impl Admin for Manager {
 
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
         self.unmake_spare(drive, force)
+    }
+
+    fn arrays(&mut self) -> Vec<ArrayStatus> {
+        self.list_arrays()
+    }
+
+    fn import(&mut self, array: &str, lun: LunNumber) -> Result<(), AdminError> {
+        self.import_array(array, lun)
     }
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {

@@ -4,9 +4,9 @@ use aoe::{MacAddress, Shelf};
 use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
-    Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
-    ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
-    RaidState, ScrubAction, ScrubStatus, SpareStatus,
+    Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
+    ElementState, ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus,
+    PortStatus, RaidState, ScrubAction, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -24,6 +24,7 @@ pub(crate) struct FakeShelf {
     pub(crate) ports: Vec<PortStatus>,
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
     pub(crate) spares: Vec<SpareStatus>,
+    pub(crate) arrays: Vec<ArrayStatus>,
     made: u32,
 }
 
@@ -52,6 +53,7 @@ impl FakeShelf {
             ports: vec![port],
             passes: Vec::new(),
             spares: Vec::new(),
+            arrays: Vec::new(),
             made: 0,
         }
     }
@@ -348,6 +350,29 @@ impl Admin for FakeShelf {
         self.spares.retain(|spare| spare.drive != drive);
         self.drives[usize::from(drive.0)].role = DriveRole::Free;
         Ok(())
+    }
+
+    fn arrays(&mut self) -> Vec<ArrayStatus> {
+        self.arrays.clone()
+    }
+
+    fn import(&mut self, array: &str, lun: LunNumber) -> Result<(), AdminError> {
+        let found = self.arrays.iter().position(|found| found.name == array);
+        let found = found.ok_or_else(|| AdminError::NoSuchArray(array.to_owned()))?;
+        if let Some(reason) = self.arrays[found].refusal.clone() {
+            let array = array.to_owned();
+            return Err(AdminError::NotImportable { array, reason });
+        }
+        let array = self.arrays.remove(found);
+        let members = array.drives.iter().map(|slot| MemberChoice::Drive(*slot));
+        self.make(&MakeRequest {
+            lun,
+            level: array.level.unwrap(),
+            members: members.collect(),
+            force: true,
+            clean: true,
+            chunk_kib: None,
+        })
     }
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {

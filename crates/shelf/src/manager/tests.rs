@@ -4,6 +4,7 @@ mod assembly;
 mod changes;
 mod crash;
 mod failures;
+mod import;
 mod linux;
 mod making;
 mod members;
