@@ -30,6 +30,8 @@ pub enum Verb {
     Offline,
     /// Forgets LUNs.
     Remove,
+    /// Lets go of LUNs and their drives.
+    Eject,
     /// Shows or sets the shelf number.
     Shelf,
     /// Lists ports.

@@ -1023,7 +1023,7 @@ fn arrays_of_others_are_listed_and_taken_over() {
         ("restore host:0 8", {
             "error: no md array host:0 is on the drives; restore -l lists them\n"
         }),
-        ("restore", "usage: restore -l | restore array LUN\n"),
+        ("restore host:1", "usage: restore [-l] [array LUN]\n"),
         (
             "restore host:1 x",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
@@ -1031,4 +1031,24 @@ fn arrays_of_others_are_listed_and_taken_over() {
     ] {
         assert_eq!(bench.bad(line), output, "{line}");
     }
+}
+
+#[test]
+fn luns_are_ejected_and_found_again() {
+    let mut bench = Bench::with_luns();
+    let (output, question) = bench.asks("eject 2 3");
+    assert_eq!(output, "Request to eject 2 LUNs: 2 and 3\n");
+    assert_eq!(
+        question,
+        "'n' to cancel, 'a' for all, or 'y' to eject 2 [n]: "
+    );
+    bench.silent("a");
+    assert_eq!(bench.luns(), [0, 1]);
+    assert_eq!(bench.bad("ejectlun 0"), {
+        "Request to ejectlun 1 LUN: 0\nerror: LUN 0 needs to be offline before ejecting\n"
+    });
+    bench.silent("eject -f 0");
+    bench.silent("restore");
+    assert_eq!(bench.luns(), [0, 1, 2, 3]);
+    assert_eq!(bench.bad("eject"), "usage: eject [-f] LUN ...\n");
 }

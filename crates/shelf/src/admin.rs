@@ -555,6 +555,19 @@ pub trait Admin {
     /// When the drive is no spare, or fails.
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError>;
 
+    /// Lets go of a LUN and its drives, so that they may be pulled; with `force` even when it is online.
+    /// It stays on the drives: [`Admin::rescan`] and the next start find it again.
+    ///
+    /// # Errors
+    /// No such LUN, it is online, or the workers do not let go of it.
+    fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError>;
+
+    /// Looks at all drives that are in no LUN, and takes in what is found there, as a start does.
+    ///
+    /// # Errors
+    /// When the shelf is stopping.
+    fn rescan(&mut self) -> Result<(), AdminError>;
+
     /// The md arrays that others made, on drives that are in no LUN.
     fn arrays(&mut self) -> Vec<ArrayStatus>;
 

@@ -327,6 +327,18 @@ impl Admin for Manager {
         self.unmake_spare(drive, force)
     }
 
+    fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        self.eject_lun(lun, force)
+    }
+
+    fn rescan(&mut self) -> Result<(), AdminError> {
+        if self.is_stopping {
+            return Err(AdminError::Stopping);
+        }
+        self.assemble();
+        Ok(())
+    }
+
     fn arrays(&mut self) -> Vec<ArrayStatus> {
         self.list_arrays()
     }

@@ -84,7 +84,10 @@ pub(crate) fn run(
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
         Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
-        Verb::Remove => return remove::remove(name, admin, options.force, operands),
+        Verb::Remove | Verb::Eject => {
+            let way = remove::Way::of(command.verb);
+            return remove::remove(way, name, admin, options.force, operands);
+        }
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => system::ifstat(&mut report, admin),
         Verb::When => when::when(&mut report, admin),

@@ -1,4 +1,4 @@
-//! `restore`: arrays that others made with md, and how they become LUNs.
+//! `restore`: LUNs that were ejected, and arrays that others made with md and how they become LUNs.
 
 use super::gigabytes;
 use crate::names::{drive_name, parse_lun};
@@ -7,17 +7,22 @@ use crate::record::Record;
 use crate::report::Report;
 use shelf::admin::Admin;
 
-/// Lists the arrays, or takes one over.
+/// Finds LUNs again, lists the arrays, or takes one over.
 pub(super) fn restore(report: &mut Report, admin: &mut dyn Admin, list: bool, words: &[String]) {
     match words {
         [] if list => rows(report, admin),
+        [] => {
+            if let Err(error) = admin.rescan() {
+                report.fail(error, &[]);
+            }
+        }
         [array, lun] if !list => {
             let done = parse_lun(lun).and_then(|lun| Ok(admin.import(array, lun)?));
             if let Err(problem) = done {
                 report.fail(problem, &[]);
             }
         }
-        _ => report.fail(Problem::Usage("restore -l | restore array LUN"), &[]),
+        _ => report.fail(Problem::Usage("restore [-l] [array LUN]"), &[]),
     }
 }
 

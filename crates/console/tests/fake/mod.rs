@@ -25,6 +25,7 @@ pub(crate) struct FakeShelf {
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
     pub(crate) spares: Vec<SpareStatus>,
     pub(crate) arrays: Vec<ArrayStatus>,
+    ejected: Vec<LunStatus>,
     made: u32,
 }
 
@@ -54,6 +55,7 @@ impl FakeShelf {
             passes: Vec::new(),
             spares: Vec::new(),
             arrays: Vec::new(),
+            ejected: Vec::new(),
             made: 0,
         }
     }
@@ -349,6 +351,22 @@ impl Admin for FakeShelf {
         }
         self.spares.retain(|spare| spare.drive != drive);
         self.drives[usize::from(drive.0)].role = DriveRole::Free;
+        Ok(())
+    }
+
+    fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        if self.lun(lun)?.online && !force {
+            let action = "ejecting";
+            return Err(AdminError::LunOnline { lun, action });
+        }
+        let ejected = self.luns.extract_if(.., |status| status.lun == lun);
+        self.ejected.extend(ejected);
+        Ok(())
+    }
+
+    fn rescan(&mut self) -> Result<(), AdminError> {
+        self.luns.append(&mut self.ejected);
+        self.luns.sort_by_key(|status| status.lun);
         Ok(())
     }
 
