@@ -48,6 +48,8 @@ pub enum Verb {
     Unfail,
     /// Rebuilds an element on another drive.
     Replace,
+    /// Tells of scrubs, begins, ends and schedules them.
+    Scrub,
     /// Tells what is wrong.
     Health,
     /// Lists the counters of the data path.

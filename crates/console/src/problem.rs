@@ -139,6 +139,8 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotFailed(_) => "not_failed",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::ScrubUnderWay(_) => "scrub_under_way",
+        AdminError::NoScrub(_) => "no_scrub",
         AdminError::NotASpare(_) => "not_a_spare",
         AdminError::TooManySpares => "too_many_spares",
         AdminError::Io(_) => "io",
@@ -149,6 +151,8 @@ fn admin_arg(error: &AdminError) -> Option<String> {
     match error {
         AdminError::NoSuchLun(lun)
         | AdminError::LunExists(lun)
+        | AdminError::ScrubUnderWay(lun)
+        | AdminError::NoScrub(lun)
         | AdminError::LunElsewhere { lun, .. }
         | AdminError::LunOnline { lun, .. }
         | AdminError::LunFailed { lun, .. } => Some(lun.to_string()),

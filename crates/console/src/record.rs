@@ -26,7 +26,7 @@ pub(crate) enum Record {
         part: u8,
         /// The member that is rebuilt; `null` for a resynchronisation.
         member: Option<u8>,
-        /// What is done: `resync` or `rebuild`.
+        /// What is done: `resync`, `rebuild` or `scrub`.
         job: &'static str,
         done_bytes: u64,
         total_bytes: u64,
@@ -41,6 +41,18 @@ pub(crate) enum Record {
         /// The only LUN that may take it.
         lun: Option<u8>,
         fault: Option<String>,
+    },
+    Scrub {
+        lun: u8,
+        /// `idle`, `running`, `paused` or `waiting`.
+        state: &'static str,
+        done_sectors: Option<u64>,
+        total_sectors: u64,
+        mismatched_sectors: u64,
+        last_unix_seconds: Option<u64>,
+        last_mismatched_sectors: u64,
+        /// 0 for never.
+        interval_days: u16,
     },
     Trouble {
         /// What it is about: `LUN 0`, `0.0.3`, `drive 1.4`.

@@ -506,6 +506,7 @@ fn when_tells_how_far_long_jobs_are() {
         begun_sectors: 1_000_000,
         done_sectors: 3_000_000,
         total_sectors: 8_000_000,
+        kind: shelf::plane::SyncKind::Resync,
     };
     let elapsed = std::time::Duration::from_secs(10);
     bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
@@ -878,6 +879,7 @@ spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
         begun_sectors: 0,
         done_sectors: 2_000_000,
         total_sectors: 8_000_000,
+        kind: shelf::plane::SyncKind::Resync,
     };
     let elapsed = std::time::Duration::from_secs(10);
     bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
@@ -911,4 +913,74 @@ fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
             .good("list -j 1")
             .contains("\"level\":\"raid5\",\"chunk_bytes\":65536,")
     );
+}
+
+#[test]
+fn scrubs_are_told_begun_and_scheduled() {
+    let mut bench = protected();
+    assert_eq!(bench.good("scrub"), "0 idle; never; every 14 days\n");
+    assert_eq!(bench.good("scrub 1"), "");
+    bench.silent("scrub start 0");
+    assert_eq!(
+        bench.good("scrub 0"),
+        "0 waiting 0.00% 0 differ; never; every 14 days\n"
+    );
+    let progress = shelf::plane::SyncProgress {
+        lun: LunNumber::new(0).unwrap(),
+        part: 0,
+        pass: 1,
+        begun_sectors: 0,
+        done_sectors: 2_000_000,
+        total_sectors: 8_000_000,
+        kind: shelf::plane::SyncKind::Check,
+    };
+    let elapsed = std::time::Duration::from_secs(10);
+    bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
+    assert_eq!(
+        bench.good("scrub"),
+        "0 running 25.00% 0 differ; never; every 14 days\n"
+    );
+    let when = "0.0 25.00% 102400.00 KBps 0:00:30 left scrub\n";
+    assert_eq!(bench.good("when"), when);
+    bench.shelf.passes.clear();
+    bench.silent("scrub pause 0");
+    bench.silent("scrub every 0 0");
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    scrub.last_unix_seconds = Some(1_700_000_000);
+    scrub.last_mismatched_sectors = 8;
+    assert_eq!(bench.good("scrub"), {
+        "0 paused 0.00% 0 differ; last 2023-11-14 8 differ; not by itself\n"
+    });
+    assert_eq!(bench.good("scrub -j"), {
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"state\":\"paused\",\"done_sectors\":0,\
+         \"total_sectors\":8000000,\"mismatched_sectors\":0,\"last_unix_seconds\":1700000000,\
+         \"last_mismatched_sectors\":8,\"interval_days\":0}]}\n"
+    });
+    bench.silent("scrub stop 0");
+    for (line, output) in [
+        ("scrub stop 0", "error: no scrub of LUN 0 is under way\n"),
+        (
+            "scrub start 1",
+            "error: raid 1.0 is not redundant and has nothing to compare\n",
+        ),
+        (
+            "scrub start 7 0",
+            "error: LUN 7 does not exist\nskipping: 0\n",
+        ),
+        ("scrub 7", "error: LUN 7 does not exist\n"),
+        (
+            "scrub often",
+            "error: LUN must be an integer between 0 and 254 inclusive\n",
+        ),
+        (
+            "scrub start",
+            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
+        ),
+        (
+            "scrub every x 0",
+            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
+        ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
 }

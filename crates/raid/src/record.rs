@@ -132,6 +132,33 @@ pub struct Record {
     /// when their drives are back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<u8>,
+    /// How its members are compared from time to time.
+    #[serde(default, skip_serializing_if = "ScrubRecord::is_default")]
+    pub scrub: ScrubRecord,
+}
+
+/// What a LUN remembers of its scrubs.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct ScrubRecord {
+    /// Days from one scrub to the next; 0 for never, `None` for the default of the shelf.
+    pub interval_days: Option<u16>,
+    /// When the last one ended.
+    pub last_unix_seconds: Option<u64>,
+    /// How many sectors the last one found to differ.
+    pub last_mismatched_sectors: u64,
+    /// The sector of the LUN before which the present one is done; `None` when there is none.
+    pub done_lba: Option<u64>,
+    /// How many sectors the present one found to differ.
+    pub mismatched_sectors: u64,
+    /// The present one waits for the administrator.
+    pub is_paused: bool,
+}
+
+impl ScrubRecord {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the record of a spare says.

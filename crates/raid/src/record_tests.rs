@@ -28,6 +28,11 @@ fn record() -> Record {
         log: None,
         away: vec![2],
         parity_synced: false,
+        scrub: ScrubRecord {
+            interval_days: Some(7),
+            done_lba: Some(4096),
+            ..ScrubRecord::default()
+        },
     }
 }
 
@@ -205,6 +210,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         log: LogParameters::for_areas(n.3 % 100_000),
         away: Vec::new(),
         parity_synced: online,
+        scrub: ScrubRecord::default(),
     })
 }
 

@@ -170,6 +170,8 @@ pub struct LunStatus {
     pub serial: String,
     /// AoE config string.
     pub config_string: Vec<u8>,
+    /// Its scrubs; `None` when there is nothing to compare.
+    pub scrub: Option<ScrubStatus>,
     /// Why it is not served, or not by itself.
     pub trouble: Option<String>,
     /// Its RAIDs.
@@ -214,6 +216,41 @@ pub struct SpareStatus {
     pub dedicated_to: Option<LunNumber>,
     /// Why it did not answer its last check.
     pub fault: Option<String>,
+}
+
+/// What is known of the scrubs of a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScrubStatus {
+    /// Days from one scrub to the next; 0 for never.
+    pub interval_days: u16,
+    /// When the last one ended.
+    pub last_unix_seconds: Option<u64>,
+    /// How many sectors it found to differ.
+    pub last_mismatched_sectors: u64,
+    /// The sector of the LUN before which the present one is recorded to be done; `None` when there is
+    /// none.
+    pub done_sectors: Option<u64>,
+    /// Size of the LUN.
+    pub total_sectors: u64,
+    /// How many sectors the present one found to differ.
+    pub mismatched_sectors: u64,
+    /// The present one waits for the administrator.
+    pub is_paused: bool,
+}
+
+/// What is to be done about the scrub of a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScrubAction {
+    /// Begin one now.
+    Start,
+    /// End it, and forget how far it was.
+    Stop,
+    /// Let it wait.
+    Pause,
+    /// Go on with it.
+    Resume,
+    /// Begin one whenever so many days have gone by; 0 for never.
+    Every(u16),
 }
 
 /// A port as `ifstat` shows it.
@@ -379,6 +416,12 @@ pub enum AdminError {
         /// What a member holds.
         needed_bytes: u64,
     },
+    /// `scrub start` of a LUN that has a scrub.
+    #[error("a scrub of LUN {0} is under way")]
+    ScrubUnderWay(LunNumber),
+    /// There is no scrub to stop, pause or resume.
+    #[error("no scrub of LUN {0} is under way")]
+    NoScrub(LunNumber),
     /// The drive is no spare.
     #[error("{0} is not a spare")]
     NotASpare(String),
@@ -480,6 +523,12 @@ pub trait Admin {
     /// # Errors
     /// When the drive is no spare, or fails.
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError>;
+
+    /// Begins, ends, pauses or schedules the scrub of a LUN.
+    ///
+    /// # Errors
+    /// No such LUN, nothing to compare in it, no scrub or one already, or a member failed.
+    fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError>;
 
     /// Gives the shelf a number; LUNs move with it.
     ///

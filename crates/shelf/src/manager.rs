@@ -25,7 +25,7 @@
 
 use crate::admin::{
     Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
-    PortStatus, SpareStatus,
+    PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
@@ -47,6 +47,7 @@ mod regions;
 mod removal;
 mod rounds;
 mod scan;
+mod scrub;
 mod set;
 mod settings;
 mod spares;
@@ -188,15 +189,6 @@ impl Manager {
         manager
     }
 
-    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
-    /// regions without writes. To be called about once a second, with the time since the start.
-    pub fn tick(&mut self, now: Duration) {
-        self.sweep_regions(now);
-        self.is_grace_over |= now >= LATE_GRACE;
-        self.check_spares(now);
-        self.heal();
-    }
-
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
     pub fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
@@ -223,6 +215,17 @@ impl Manager {
                 )),
             }
         }
+    }
+
+    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
+    /// regions without writes, begins scrubs. To be called about once a second, with the time since the
+    /// start.
+    pub fn tick(&mut self, uptime: Duration) {
+        self.is_grace_over |= uptime >= LATE_GRACE;
+        self.sweep_regions(uptime);
+        self.check_spares(uptime);
+        self.heal();
+        self.begin_due_scrub();
     }
 
     /// A port serves another MTU now.
@@ -321,6 +324,10 @@ impl Admin for Manager {
 
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
         self.unmake_spare(drive, force)
+    }
+
+    fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
+        self.scrub_lun(lun, action)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -80,8 +80,20 @@ pub struct SyncView {
     pub pass: u64,
     /// Where a new pass begins, in sectors of the part.
     pub start_lba: u64,
+    /// What it does.
+    pub kind: SyncKind,
     /// The regions that it concerns, by the map of [`PartView::regions`]; `None` for all.
     pub regions: Option<Arc<RegionSet>>,
+}
+
+/// What a pass does.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum SyncKind {
+    /// Writes to members what they lack.
+    #[default]
+    Resync,
+    /// Compares members that are to agree, and writes only what could not be read.
+    Check,
 }
 
 /// How far a pass is.
@@ -99,6 +111,8 @@ pub struct SyncProgress {
     pub done_sectors: u64,
     /// Size of the part.
     pub total_sectors: u64,
+    /// What it does.
+    pub kind: SyncKind,
 }
 
 /// A member that takes I/O.

@@ -201,6 +201,17 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Scrub,
+        name: "scrub",
+        aliases: &[],
+        usage: "scrub [start | stop | pause | resume | every DAYS] [LUN ...]",
+        summary: "compare the members of LUNs, or tell how far that is; every 0 is never",
+        examples: &["scrub", "scrub start 0-3", "scrub every 7 0"],
+        options: "",
+        operands_min: 0,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
         verb: Verb::Aoestats,
         name: "aoestats",
         aliases: &[],
@@ -270,7 +281,6 @@ pub const NOT_AVAILABLE: &[&str] = &[
     "flushcachedisable",
     "flushcachestat",
     // Protection and background work.
-    "scrub",
     "ratelimit",
     "lunfailguard",
     "lunfailguardenable",

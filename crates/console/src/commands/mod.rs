@@ -6,6 +6,7 @@ mod help;
 mod luns;
 mod members;
 mod remove;
+mod scrub;
 mod shelf_number;
 mod spares;
 mod system;
@@ -86,6 +87,7 @@ pub(crate) fn run(
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => system::ifstat(&mut report, admin),
         Verb::When => when::when(&mut report, admin),
+        Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Health => health::health(&mut report, admin),
         Verb::Fail => members::each(&mut report, operands, |id| admin.fail(id)),
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),

@@ -3,7 +3,7 @@
 use crate::record::Record;
 use crate::report::Report;
 use shelf::admin::{Admin, ElementState};
-use shelf::plane::RunningPass;
+use shelf::plane::{RunningPass, SyncKind};
 
 const SECTOR_BYTES: u64 = 512;
 
@@ -21,6 +21,7 @@ pub(super) fn when(report: &mut Report, admin: &dyn Admin) {
         let rebuilt: Vec<u8> = elements
             .iter()
             .filter(|element| element.state == ElementState::Replaced)
+            .filter(|_| place.kind == SyncKind::Resync)
             .map(|element| element.id.member)
             .collect();
         for member in &rebuilt {
@@ -39,8 +40,13 @@ fn row(report: &mut Report, pass: &RunningPass, member: Option<u8>) {
     let name = member
         .map(|member| format!(".{member}"))
         .unwrap_or_default();
+    let (job, suffix) = match (place.kind, member) {
+        (SyncKind::Check, _) => ("scrub", " scrub"),
+        (SyncKind::Resync, Some(_)) => ("rebuild", ""),
+        (SyncKind::Resync, None) => ("resync", ""),
+    };
     let line = format!(
-        "{}.{}{name} {percent}% {}.{:02} KBps {} left",
+        "{}.{}{name} {percent}% {}.{:02} KBps {} left{suffix}",
         place.lun,
         place.part,
         bytes_per_s / 1000,
@@ -51,11 +57,7 @@ fn row(report: &mut Report, pass: &RunningPass, member: Option<u8>) {
         lun: place.lun.get(),
         part: place.part,
         member,
-        job: if member.is_some() {
-            "rebuild"
-        } else {
-            "resync"
-        },
+        job,
         done_bytes: place.done_sectors * SECTOR_BYTES,
         total_bytes: place.total_sectors * SECTOR_BYTES,
         bytes_per_s,
@@ -83,7 +85,7 @@ fn rate(pass: &RunningPass) -> u64 {
 }
 
 /// Percent with two decimals, cut: 100 only when all is done.
-fn percent(done: u64, total: u64) -> String {
+pub(super) fn percent(done: u64, total: u64) -> String {
     let hundredths = (u128::from(done) * 10_000)
         .checked_div(u128::from(total))
         .unwrap_or(0);

@@ -6,7 +6,7 @@ use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
     ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
-    RaidState, SpareStatus,
+    RaidState, ScrubAction, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -215,6 +215,15 @@ impl Admin for FakeShelf {
             label: None,
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
+            scrub: level.is_redundant().then_some(ScrubStatus {
+                interval_days: 14,
+                last_unix_seconds: None,
+                last_mismatched_sectors: 0,
+                done_sectors: None,
+                total_sectors: 8_000_000,
+                mismatched_sectors: 0,
+                is_paused: false,
+            }),
             trouble: None,
             parts: vec![PartStatus {
                 part: 0,
@@ -338,6 +347,27 @@ impl Admin for FakeShelf {
         }
         self.spares.retain(|spare| spare.drive != drive);
         self.drives[usize::from(drive.0)].role = DriveRole::Free;
+        Ok(())
+    }
+
+    fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
+        let raid = shelf::admin::PartId { lun, part: 0 };
+        let but = "has nothing to compare";
+        let status = self.lun(lun)?;
+        let Some(scrub) = &mut status.scrub else {
+            return Err(AdminError::NotRedundant { raid, but });
+        };
+        match action {
+            ScrubAction::Every(days) => scrub.interval_days = days,
+            ScrubAction::Start if scrub.done_sectors.is_some() => {
+                return Err(AdminError::ScrubUnderWay(lun));
+            }
+            ScrubAction::Start => scrub.done_sectors = Some(0),
+            _ if scrub.done_sectors.is_none() => return Err(AdminError::NoScrub(lun)),
+            ScrubAction::Stop => scrub.done_sectors = None,
+            ScrubAction::Pause => scrub.is_paused = true,
+            ScrubAction::Resume => scrub.is_paused = false,
+        }
         Ok(())
     }
 

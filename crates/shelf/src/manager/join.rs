@@ -8,7 +8,7 @@
 use super::drives::Drives;
 use super::lun::{Member, Metadata};
 use super::removal::erase_drive;
-use super::rounds::Rounds;
+use super::rounds::{Rounds, reasons};
 use crate::admin::DriveSlot;
 use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
@@ -96,6 +96,7 @@ impl Rounds<'_> {
                 data_offset_sectors: joining.layout.data_offset_sectors,
                 metadata: Box::new(metadata),
                 done_lba: 0,
+                lacks: None,
             },
         );
         if template.role(dev_number) == Role::Faulty {
@@ -166,9 +167,16 @@ impl Rounds<'_> {
         })
     }
 
-    /// Writes the superblock of the member that joins, one event ahead of the others.
+    /// Writes the superblock of the member that joins, one event ahead of the others; before it, to
+    /// all, the bitmap that is good for that.
     fn join_first(&mut self, index: usize) -> Result<(), String> {
         let resync = self.present_resync();
+        self.lun.events += 1;
+        let failures = self.write_bitmap_for_events();
+        self.lun.events -= 1;
+        if !failures.is_empty() {
+            return Err(reasons(&failures));
+        }
         let (active, events) = (self.lun.active_devices(), self.lun.events + 1);
         let Some((drive, metadata)) = self.lun.members[index].metadata_mut() else {
             unreachable!("it was just put there")

@@ -5,7 +5,7 @@ use super::recovery::LogState;
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
 };
-use crate::plane::{LogView, LunView, MemberView, PartView, RegionsView, SyncView};
+use crate::plane::{LogView, LunView, MemberView, PartView, RegionsView, SyncKind, SyncView};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
@@ -15,7 +15,7 @@ use raid::layout::{Area, MetadataPlaces};
 use raid::log::member_tag;
 use raid::md::Superblock;
 use raid::record::{Record, RecordOwner};
-use raid::regions::RegionSet;
+use raid::regions::{RegionIndex, RegionSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -64,6 +64,8 @@ pub(super) enum Member {
         metadata: Box<Metadata>,
         /// Sector of the LUN before which it holds everything.
         done_lba: u64,
+        /// The regions in which it lacks something, if that is known; `None` for all.
+        lacks: Option<Arc<RegionSet>>,
     },
     /// Its drive is there, but failed, or missed changes.
     Failed { drive: DriveSlot },
@@ -185,6 +187,8 @@ pub(super) struct Lun {
     /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
     /// the same.
     pub(super) sync_pass: u64,
+    /// Of what the present pass found to differ, how much is in the record.
+    pub(super) scrub_counted: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,
     /// What is to be done about its redo log.
@@ -297,19 +301,65 @@ impl Lun {
         rebuilt.chain(resync).min()
     }
 
-    /// The regions that its pass is to go over; `None` for all. A rebuild concerns all of them.
-    pub(super) fn resync_regions(&self) -> Option<Arc<RegionSet>> {
-        if self.is_rebuilding() {
-            return None;
+    /// Where a scrub is to go on; it waits while there is anything else to do.
+    pub(super) fn check_start(&self) -> Option<u64> {
+        let scrub = self.record.scrub;
+        let is_well = !self.is_unsynced && !self.is_sync_stopped && self.all_normal();
+        scrub.done_lba.filter(|_| is_well && !scrub.is_paused)
+    }
+
+    /// The pass that is to be run.
+    fn pass(&self) -> Option<SyncView> {
+        let resync = self.sync_start().map(|lba| (lba, SyncKind::Resync));
+        let check = || self.check_start().map(|lba| (lba, SyncKind::Check));
+        let (start_lba, kind) = resync.or_else(check)?;
+        Some(SyncView {
+            pass: self.sync_pass,
+            start_lba,
+            kind,
+            regions: match kind {
+                SyncKind::Resync => self.regions_to_sync(),
+                SyncKind::Check => None,
+            },
+        })
+    }
+
+    /// The regions that a resync or rebuild is to go over; `None` for all.
+    fn regions_to_sync(&self) -> Option<Arc<RegionSet>> {
+        let map = self.bitmap.as_ref()?.map();
+        if !self.is_rebuilding() {
+            return self.unsynced_regions.clone();
         }
-        self.unsynced_regions.clone()
+        let mut wanted = match (self.is_unsynced, &self.unsynced_regions) {
+            (false, _) => RegionSet::empty(map.regions()),
+            (true, Some(regions)) => (**regions).clone(),
+            (true, None) => return None,
+        };
+        for member in &self.members {
+            let Member::Rebuilding {
+                done_lba, lacks, ..
+            } = member
+            else {
+                continue;
+            };
+            let is_lacked = |region| lacks.as_ref().is_none_or(|lacks| lacks.contains(region));
+            let behind = (0..map.regions())
+                .map(RegionIndex)
+                .filter(|region| map.end_lba(*region) > *done_lba && is_lacked(*region));
+            for region in behind {
+                wanted.insert(region);
+            }
+        }
+        Some(Arc::new(wanted))
     }
 
     /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
     pub(super) fn sync_extent(&self) -> Option<String> {
         let map = self.bitmap.as_ref()?.map();
-        self.sync_start()?;
-        let regions = self.resync_regions()?;
+        let regions = self
+            .unsynced_regions
+            .as_ref()
+            .filter(|_| self.is_unsynced && !self.is_rebuilding() && self.sync_start().is_some())?;
         let (count, of) = (regions.count(), map.regions());
         let kib = map.region_sectors() / 2;
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
@@ -358,6 +408,7 @@ impl Lun {
             label: self.record.label.clone(),
             serial: self.record.serial.clone(),
             config_string: self.record.config_string.clone(),
+            scrub: self.scrub_status(),
             trouble: self.refusal().or_else(|| self.doubt.clone()),
             parts: vec![part],
         }
@@ -391,11 +442,7 @@ impl Lun {
                 geometry: self.geometry,
                 members: members.collect(),
                 mirrors_unsynced: self.is_unsynced,
-                sync: self.sync_start().map(|start_lba| SyncView {
-                    pass: self.sync_pass,
-                    start_lba,
-                    regions: self.resync_regions(),
-                }),
+                sync: self.pass(),
                 regions: self.bitmap.as_ref().map(|bitmap| RegionsView {
                     map: *bitmap.map(),
                     ready: Arc::new(bitmap.set().clone()),

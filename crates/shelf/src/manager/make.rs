@@ -19,7 +19,7 @@ use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
-use raid::record::{Record, RecordState};
+use raid::record::{Record, RecordState, ScrubRecord};
 use raid::regions::RegionSet;
 use raid::{Geometry, Level};
 use uuid::Uuid;
@@ -166,6 +166,7 @@ impl Manager {
             log: log_parameters(&geometry, fits),
             parity_synced: false,
             away: Vec::new(),
+            scrub: ScrubRecord::default(),
         };
         Lun {
             number: request.lun,
@@ -182,6 +183,7 @@ impl Manager {
             unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
             bitmap,
             sync_pass: 0,
+            scrub_counted: 0,
             is_sync_stopped: false,
             is_live: false,
             log_state: LogState::Settled,

@@ -15,7 +15,7 @@
 //!   nothing;
 //! * the bits of regions in which mirrors may differ stay until a pass has been over them.
 
-use super::lun::Lun;
+use super::lun::{Lun, Member};
 use super::rounds::{Failures, Rounds, reasons};
 use super::scan::Candidate;
 use super::{LunNumber, Manager};
@@ -148,10 +148,7 @@ impl Manager {
 impl Lun {
     /// Which elements are in use.
     fn members_in_use(&self) -> Vec<bool> {
-        self.members
-            .iter()
-            .map(|member| member.is_normal())
-            .collect()
+        self.members.iter().map(Member::is_in_use).collect()
     }
 
     /// The regions whose bits may be cleared when nobody writes them; `None` when there are none.
@@ -302,7 +299,11 @@ pub(super) fn find_bitmap(
             return Err(format!("drive in slot {}: {error}", candidate.drive));
         }
     }
-    let is_complete = used.len() == usize::from(freshest.geometry.members());
+    // Who is being rebuilt lacks something, too.
+    let whole = used
+        .iter()
+        .filter(|used| used.superblock.recovery().is_none());
+    let is_complete = whole.count() == usize::from(freshest.geometry.members());
     let mut bitmap = match known_bitmap(used, freshest) {
         Some(bitmap) => bitmap,
         None => unknown_bitmap(used, freshest, is_dirty || !is_complete)?,

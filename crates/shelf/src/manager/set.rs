@@ -93,6 +93,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
         bitmap,
         sync_pass: 0,
+        scrub_counted: 0,
         is_sync_stopped: false,
         is_live: false,
         log_state,
@@ -213,6 +214,7 @@ fn member(
             data_offset_sectors,
             metadata,
             done_lba: candidate.geometry.lba_before(done_sectors),
+            lacks: None,
         },
     }
 }

@@ -1,10 +1,11 @@
 //! Passes: what the data path reports of resynchronisations and rebuilds.
 //!
-//! One pass does both, from the first sector that either needs. While a LUN is served its superblocks
-//! say "dirty from the start", since any write may be in flight when the power goes. How far a resync is
-//! becomes durable when the LUN goes offline in good order, so that the next pass goes on from there;
-//! after a crash it goes over the regions whose bits are set in the write-intent bitmap, and those behind
-//! it were cleared meanwhile. How far a member is rebuilt becomes durable with each report.
+//! One pass does both, from the first sector that either needs, and over the regions that either needs.
+//! While a LUN is served its superblocks say "dirty from the start", since any write may be in flight
+//! when the power goes. How far a resync is becomes durable when the LUN goes offline in good order, so
+//! that the next pass goes on from there; after a crash it goes over the regions whose bits are set in
+//! the write-intent bitmap, and those behind it were cleared meanwhile. How far a member is rebuilt
+//! becomes durable with each report.
 
 use super::lun::{Lun, Member};
 use super::{LunNumber, Manager};
@@ -17,6 +18,10 @@ impl Manager {
             return;
         };
         if rounds.lun.sync_pass != pass {
+            return;
+        }
+        if rounds.lun.sync_start().is_none() {
+            self.scrub_reached(number, lba);
             return;
         }
         if rounds.lun.is_unsynced {
@@ -51,17 +56,27 @@ impl Manager {
         else {
             return;
         };
-        if !lun.is_live || lun.sync_start().is_none() {
+        if !lun.is_live {
+            return;
+        }
+        if lun.sync_start().is_none() {
+            if lun.check_start().is_some() {
+                self.scrub_ended(number, complete);
+            }
             return;
         }
         if complete {
             if std::mem::take(&mut lun.is_unsynced) {
-                lun.sync_from = 0;
                 lun.unsynced_regions = None;
+                lun.sync_from = 0;
                 self.notices
                     .push(format!("LUN {number}: the mirrors are synchronised"));
             }
             self.finish_rebuild(number);
+            let waited = |lun: &Lun| lun.check_start().is_some();
+            if self.luns.get(&number).is_some_and(waited) {
+                self.begin_pass(number);
+            }
         } else {
             lun.is_sync_stopped = true;
             self.notices.push(format!(

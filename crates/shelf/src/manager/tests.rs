@@ -11,6 +11,7 @@ mod memory;
 mod random;
 mod regions;
 mod returning;
+mod scrub;
 mod spares;
 mod sync;
 mod world;

@@ -19,7 +19,7 @@ use super::stripe::{PieceKind, Wish};
 use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, MemberView, PartView, SyncProgress, SyncView};
+use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use raid::regions::{RegionMap, RegionSet};
@@ -40,6 +40,9 @@ const SKIPS_MAX: usize = 1024;
 const CHECKPOINTS: u64 = 64;
 /// Checkpoints are not closer than this: 64 MiB.
 const CHECKPOINT_SECTORS_MIN: u64 = 131_072;
+
+/// Nor farther: 2 GiB, about ten seconds of a rebuild.
+const CHECKPOINT_SECTORS_MAX: u64 = 4_194_304;
 
 /// What a step does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +90,8 @@ impl Job {
         let mut part_start = 0;
         for (number, part) in (0u8..).zip(&view.parts) {
             let total = part.geometry.capacity_sectors();
-            if let Some(sync) = &part.sync {
+            let resync = part.sync.as_ref();
+            if let Some(sync) = resync.filter(|sync| sync.kind == SyncKind::Resync) {
                 if let Some(present) = present.filter(|job| job.pass == sync.pass) {
                     return Some(present);
                 }
@@ -116,7 +120,7 @@ impl Job {
     }
 
     fn checkpoint_interval(&self) -> u64 {
-        (self.total / CHECKPOINTS).max(CHECKPOINT_SECTORS_MIN)
+        (self.total / CHECKPOINTS).clamp(CHECKPOINT_SECTORS_MIN, CHECKPOINT_SECTORS_MAX)
     }
 
     /// Moves on behind what the pass does not concern.
@@ -265,6 +269,7 @@ impl Target {
                 begun_sectors: job.begun,
                 done_sectors: job.low(),
                 total_sectors: job.total,
+                kind: SyncKind::Resync,
             })
         });
         running.collect()

@@ -25,6 +25,8 @@ pub(super) struct World {
     /// How far drives are turned round the slots.
     pub(super) turn: usize,
     uuids: Arc<AtomicU64>,
+    /// Days by which the clock is ahead.
+    pub(super) days: Arc<AtomicU64>,
 }
 
 /// What an administrator sees, with drives named by what they are and not by where.
@@ -69,6 +71,7 @@ impl World {
             log: Arc::default(),
             turn: 0,
             uuids: Arc::new(AtomicU64::new(1)),
+            days: Arc::default(),
         }
     }
 
@@ -83,6 +86,7 @@ impl World {
             log: Arc::default(),
             turn: self.turn + 1,
             uuids: Arc::clone(&self.uuids),
+            days: Arc::clone(&self.days),
         }
     }
 
@@ -130,6 +134,7 @@ impl World {
         };
         let by_slot = |(index, image)| (self.slot(index), Arc::clone(image));
         let uuids = Arc::clone(&self.uuids);
+        let days = Arc::clone(&self.days);
         let mut now = 1_700_000_000;
         Manager::start(Parts {
             shelf: *self.shelf.lock().unwrap(),
@@ -147,7 +152,7 @@ impl World {
             }),
             now_unix_seconds: Box::new(move || {
                 now += 1;
-                now
+                now + days.load(Ordering::Relaxed) * 86_400
             }),
             new_uuid: Box::new(move || {
                 Uuid::from_u128(u128::from(uuids.fetch_add(1, Ordering::Relaxed)) << 96)

@@ -2,7 +2,7 @@
 
 use super::super::{Action, Operation};
 use super::rig::{Rig, ata, outcome, view, write};
-use crate::plane::{LunView, SyncView};
+use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::parity::{Verdict, check_parity};
 use raid::{Geometry, Level};
@@ -227,6 +227,7 @@ fn a_resync_makes_parity_match_and_leaves_data_alone() {
         wanted.parts[0].sync = Some(SyncView {
             pass: 3,
             start_lba: 0,
+            kind: SyncKind::Resync,
             regions: None,
         });
         let geometry = geometry(&wanted);
@@ -264,6 +265,7 @@ fn a_rebuild_writes_what_the_member_would_hold() {
         wanted.parts[0].sync = Some(SyncView {
             pass: 4,
             start_lba: 0,
+            kind: SyncKind::Resync,
             regions: None,
         });
         rig.attach(wanted);
@@ -290,7 +292,12 @@ proptest! {
     ) {
         let mut wanted = view(0, level, members);
         wanted.parts[0].mirrors_unsynced = unsynced;
-        wanted.parts[0].sync = unsynced.then_some(SyncView { pass: 1, start_lba: 0 , regions: None});
+        wanted.parts[0].sync = unsynced.then_some(SyncView {
+            pass: 1,
+            start_lba: 0,
+            kind: SyncKind::Resync,
+            regions: None,
+        });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted.clone()]);
         let mut model = vec![0_u8; 512 * 512];

@@ -187,6 +187,7 @@ fn a_pass_goes_over_the_regions_that_it_concerns() {
         let regions = wanted.parts[0].regions.clone().unwrap();
         wanted.parts[0].mirrors_unsynced = true;
         wanted.parts[0].sync = Some(SyncView {
+            kind: crate::plane::SyncKind::Resync,
             pass: 1,
             start_lba: 0,
             regions: Some(Arc::clone(&regions.ready)),

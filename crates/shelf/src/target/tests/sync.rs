@@ -2,7 +2,7 @@
 
 use super::super::{Action, Operation};
 use super::rig::{Rig, ata, outcome, view, write};
-use crate::plane::{LunView, SyncView};
+use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::Level;
 
@@ -13,6 +13,7 @@ fn unsynced(level: Level, members: u8, pass: u64, start_lba: u64) -> LunView {
     wanted.parts[0].sync = Some(SyncView {
         pass,
         start_lba,
+        kind: SyncKind::Resync,
         regions: None,
     });
     wanted
@@ -25,6 +26,7 @@ fn rebuilding(member: usize, pass: u64) -> LunView {
     wanted.parts[0].sync = Some(SyncView {
         pass,
         start_lba: 0,
+        kind: SyncKind::Resync,
         regions: None,
     });
     wanted

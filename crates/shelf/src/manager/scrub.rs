@@ -1,0 +1,207 @@
+//! Scrubs: members that are to agree are compared from time to time.
+//!
+//! A scrub is a pass that does not write. It waits while a LUN lacks members or is synchronised, and goes
+//! on where it was, also after a restart. One LUN is scrubbed at a time, the one whose last scrub is the
+//! longest ago first, so that scrubs are spread over the days.
+
+use super::lun::Lun;
+use super::{LunNumber, Manager};
+use crate::admin::{AdminError, PartId, ScrubAction, ScrubStatus};
+use raid::record::{Record, ScrubRecord};
+
+/// Days from one scrub to the next, unless a LUN says otherwise.
+const INTERVAL_DAYS_DEFAULT: u16 = 14;
+
+/// How many times the place of a scrub is recorded.
+const CHECKPOINTS: u64 = 64;
+
+const DAY_SECONDS: u64 = 86_400;
+
+impl Lun {
+    /// What is told of its scrubs; `None` for a LUN in which nothing is to agree.
+    pub(super) fn scrub_status(&self) -> Option<ScrubStatus> {
+        let scrub = self.record.scrub;
+        self.is_redundant().then(|| ScrubStatus {
+            interval_days: scrub.interval_days.unwrap_or(INTERVAL_DAYS_DEFAULT),
+            last_unix_seconds: scrub.last_unix_seconds,
+            last_mismatched_sectors: scrub.last_mismatched_sectors,
+            done_sectors: scrub.done_lba,
+            total_sectors: self.geometry.capacity_sectors(),
+            mismatched_sectors: scrub.mismatched_sectors,
+            is_paused: scrub.is_paused,
+        })
+    }
+
+    /// Since when it is due; `None` when it is not, or cannot be scrubbed now.
+    fn scrub_due(&self, now_unix_seconds: u64) -> Option<u64> {
+        let status = self.scrub_status().filter(|_| self.is_live)?;
+        if status.done_sectors.is_some() || status.interval_days == 0 {
+            return None;
+        }
+        let last = status.last_unix_seconds;
+        let last = last.unwrap_or(self.record.created_unix_seconds);
+        let due = last + u64::from(status.interval_days) * DAY_SECONDS;
+        let is_well = self.all_normal() && !self.is_unsynced;
+        (is_well && due <= now_unix_seconds).then_some(due)
+    }
+}
+
+impl Manager {
+    pub(super) fn scrub_lun(
+        &mut self,
+        number: LunNumber,
+        action: ScrubAction,
+    ) -> Result<(), AdminError> {
+        let lun = self
+            .luns
+            .get(&number)
+            .ok_or(AdminError::NoSuchLun(number))?;
+        let raid = PartId {
+            lun: number,
+            part: 0,
+        };
+        if !lun.is_redundant() {
+            return Err(AdminError::NotRedundant {
+                raid,
+                but: "has nothing to compare",
+            });
+        }
+        let scrub = lun.record.scrub;
+        let is_there = scrub.done_lba.is_some();
+        let changed = match action {
+            ScrubAction::Start if is_there => return Err(AdminError::ScrubUnderWay(number)),
+            ScrubAction::Start => ScrubRecord {
+                done_lba: Some(0),
+                mismatched_sectors: 0,
+                is_paused: false,
+                ..scrub
+            },
+            ScrubAction::Every(days) => ScrubRecord {
+                interval_days: Some(days),
+                ..scrub
+            },
+            _ if !is_there => return Err(AdminError::NoScrub(number)),
+            ScrubAction::Stop => ScrubRecord {
+                done_lba: None,
+                is_paused: false,
+                ..scrub
+            },
+            ScrubAction::Pause => ScrubRecord {
+                is_paused: true,
+                ..scrub
+            },
+            ScrubAction::Resume => ScrubRecord {
+                is_paused: false,
+                ..scrub
+            },
+        };
+        self.change_scrub(number, changed)
+    }
+
+    /// Makes what is known of the scrubs of a LUN durable, and begins, ends or goes on with a pass.
+    fn change_scrub(&mut self, number: LunNumber, scrub: ScrubRecord) -> Result<(), AdminError> {
+        let Some(lun) = self.luns.get(&number) else {
+            return Err(AdminError::NoSuchLun(number));
+        };
+        let before = (lun.sync_start().is_none(), lun.check_start().is_some());
+        let record = Record {
+            scrub,
+            ..lun.record.clone()
+        };
+        let recorded = self.record(number, record);
+        let after = self
+            .luns
+            .get(&number)
+            .map(|lun| lun.check_start().is_some());
+        if before == (true, false) && after == Some(true) {
+            self.begin_pass(number);
+        }
+        // Also after an error: the round may have given up a member.
+        let attached = self.attach_if_live(number);
+        recorded?;
+        attached
+    }
+
+    /// What the pass of a scrub found to differ so far, since it began or went on.
+    pub fn scrub_found(&mut self, number: LunNumber, pass: u64, mismatched_sectors: u64) {
+        if let Some(lun) = self.luns.get_mut(&number)
+            && lun.sync_pass == pass
+            && lun.sync_start().is_none()
+            && lun.check_start().is_some()
+        {
+            let known = &mut lun.record.scrub.mismatched_sectors;
+            *known += mismatched_sectors.saturating_sub(lun.scrub_counted);
+            lun.scrub_counted = mismatched_sectors;
+        }
+    }
+
+    /// A scrub has compared everything before `lba`.
+    pub(super) fn scrub_reached(&mut self, number: LunNumber, lba: u64) {
+        let Some(lun) = self.luns.get(&number) else {
+            return;
+        };
+        let Some(recorded) = lun.check_start() else {
+            return;
+        };
+        if lba < recorded + lun.geometry.capacity_sectors() / CHECKPOINTS {
+            return;
+        }
+        let record = Record {
+            scrub: ScrubRecord {
+                done_lba: Some(lba),
+                ..lun.record.scrub
+            },
+            ..lun.record.clone()
+        };
+        if let Err(error) = self.record(number, record) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// A scrub has come to its end.
+    pub(super) fn scrub_ended(&mut self, number: LunNumber, complete: bool) {
+        let now_unix_seconds = (self.now_unix_seconds)();
+        let Some(lun) = self.luns.get(&number) else {
+            return;
+        };
+        let scrub = lun.record.scrub;
+        let found = scrub.mismatched_sectors;
+        let unread = if complete {
+            ""
+        } else {
+            "; some sectors could not be read"
+        };
+        self.notices.push(format!(
+            "LUN {number}: the scrub found {found} sectors that differ{unread}"
+        ));
+        let ended = ScrubRecord {
+            last_unix_seconds: Some(now_unix_seconds),
+            last_mismatched_sectors: found,
+            done_lba: None,
+            mismatched_sectors: 0,
+            is_paused: false,
+            ..scrub
+        };
+        if let Err(error) = self.change_scrub(number, ended) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// Begins the scrub that is due the longest, if none is under way.
+    pub(super) fn begin_due_scrub(&mut self) {
+        let is_running = |lun: &Lun| lun.is_live && lun.check_start().is_some();
+        if self.is_stopping || self.luns.values().any(is_running) {
+            return;
+        }
+        let now_unix_seconds = (self.now_unix_seconds)();
+        let due = self
+            .luns
+            .values()
+            .filter_map(|lun| Some((lun.scrub_due(now_unix_seconds)?, lun.number)));
+        let Some((_, number)) = due.min() else { return };
+        match self.scrub_lun(number, ScrubAction::Start) {
+            Ok(()) => self.notices.push(format!("LUN {number}: a scrub begins")),
+            Err(error) => self.notices.push(error.to_string()),
+        }
+    }
+}
