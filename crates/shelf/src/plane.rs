@@ -84,7 +84,7 @@ pub struct SyncView {
     pub regions: Option<Arc<RegionSet>>,
 }
 
-/// How far a pass is.
+/// How far a pass is, in sectors of those regions of the part that it concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SyncProgress {
     /// The LUN.
@@ -93,11 +93,11 @@ pub struct SyncProgress {
     pub part: u8,
     /// The pass.
     pub pass: u64,
-    /// Where it began, in sectors of the part.
+    /// What was done before it began.
     pub begun_sectors: u64,
-    /// Everything before this sector of the part is done.
+    /// What is done.
     pub done_sectors: u64,
-    /// Size of the part.
+    /// All of it.
     pub total_sectors: u64,
 }
 
