@@ -7,6 +7,7 @@
 use crate::ids::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
+use raid::bad_blocks::BadRange;
 use raid::layout::Area;
 use raid::log::LogParameters;
 use raid::regions::{RegionMap, RegionSet};
@@ -165,6 +166,13 @@ pub trait DataPlane: Send {
         part: u8,
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String>;
+
+    /// Replaces the list of bad sectors of a drive, in order and apart: reads of them fail without being
+    /// tried. It counts from the next view on at the latest.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String>;
 
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);

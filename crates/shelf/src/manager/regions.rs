@@ -157,7 +157,7 @@ impl Lun {
     fn members_in_use(&self) -> Vec<bool> {
         self.members
             .iter()
-            .map(|member| member.is_normal())
+            .map(|member| member.is_in_use())
             .collect()
     }
 
