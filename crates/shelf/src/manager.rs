@@ -29,12 +29,15 @@ use crate::admin::{
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
+use raid::bad_blocks::BadRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 mod assemble;
+mod bad_blocks;
 mod change;
 mod drives;
 mod failure;
@@ -133,6 +136,8 @@ pub struct Manager {
     last_pass: u64,
     /// When regions without writes were looked for last, as told to [`Manager::tick`].
     last_sweep: Option<Duration>,
+    /// The bad sectors of drives that the workers know of.
+    told_bad_blocks: BTreeMap<DriveSlot, Arc<[BadRange]>>,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
     /// By slot.
@@ -173,6 +178,7 @@ impl Manager {
             notices: Vec::new(),
             last_pass: 0,
             last_sweep: None,
+            told_bad_blocks: BTreeMap::new(),
             is_stopping: false,
             spares: Vec::new(),
             unhealed: BTreeSet::new(),

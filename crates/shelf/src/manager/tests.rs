@@ -1,6 +1,7 @@
 //! Tests of the manager over drives in memory.
 
 mod assembly;
+mod bad_blocks;
 mod changes;
 mod crash;
 mod failures;

@@ -4,6 +4,7 @@ use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
 use crate::plane::{DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView};
 use aoe::Shelf;
+use raid::bad_blocks::BadRange;
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Superblock};
 use raid::regions::{RegionIndex, RegionSet};
@@ -174,6 +175,8 @@ pub(super) struct PlaneLog {
     pub(super) candidates: Option<Arc<RegionSet>>,
     /// Regions that the data path does not give back.
     pub(super) busy_regions: Option<RegionSet>,
+    /// Bad sectors of drives that the data path knows of.
+    pub(super) bad_blocks: BTreeMap<DriveSlot, Vec<BadRange>>,
     /// Regions of each LUN that the data path may write now.
     pub(super) ready: BTreeMap<LunNumber, RegionSet>,
 }
@@ -380,6 +383,12 @@ impl DataPlane for CheckingPlane {
             set.remove_all(&idle);
         }
         Ok(idle)
+    }
+
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
+        let mut log = self.log.lock().unwrap();
+        log.bad_blocks.insert(drive, ranges.to_vec());
+        Ok(())
     }
 
     fn counters(&self) -> Vec<crate::plane::CounterGroup> {
