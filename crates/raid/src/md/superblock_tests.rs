@@ -180,7 +180,7 @@ fn arrays_that_we_do_not_serve_are_named() {
             .geometry()
             .unwrap_err()
     };
-    assert_eq!(geometry(&|b| b[8] = 3), U::Features(2));
+    assert_eq!(geometry(&|b| b[8] = 7), U::Features(4));
     assert_eq!(geometry(&|b| b[11] = 0x80), U::Features(0x8000_0000));
     assert_eq!(
         geometry(&|b| b[72] = 6),

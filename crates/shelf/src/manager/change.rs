@@ -81,8 +81,9 @@ impl Manager {
             return;
         };
         let superblock = ours.1.superblock.clone();
+        let now = (self.now_unix_seconds)();
         for drive in rivals {
-            if let Err(reason) = give_up_rival(&mut self.drives, drive, &superblock) {
+            if let Err(reason) = give_up_rival(&mut self.drives, drive, &superblock, now) {
                 self.notices.push(format!(
                     "LUN {number}: the next start will ask again which half to serve: {reason}"
                 ));
@@ -329,17 +330,19 @@ impl Manager {
     }
 }
 
-/// Gives a member of the other half the roles of this one, in which it is failed. Its event count
-/// stays: it has missed what this half has.
+/// Gives a member of the other half the roles of this one, in which it is failed, and no events: it has
+/// missed what this half has, and has what this half has not, which no bitmap knows.
 fn give_up_rival(
     drives: &mut super::drives::Drives,
     drive: DriveSlot,
     ours: &Superblock,
+    now_unix_seconds: u64,
 ) -> Result<(), String> {
     let mut block = [0; BLOCK_BYTES];
     drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
     let mut superblock =
         Superblock::decode(&block).map_err(|error| format!("drive in slot {drive}: {error}"))?;
     superblock.copy_roles(ours);
+    superblock.set_events(0, now_unix_seconds);
     drives.write(drive, SUPERBLOCK_SECTOR, &superblock.encode())
 }

@@ -15,27 +15,38 @@ use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, JoiningDevice, Role, Superblock};
 use raid::record::{Record, SLOT_BYTES, encode, read_slots, read_spare_slots};
+use raid::regions::RegionSet;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A drive that is to join.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Joining {
     pub(super) drive: DriveSlot,
     pub(super) layout: MemberLayout,
     pub(super) device_uuid: Uuid,
-    /// The private slot by which the drive is what it is now; `None` when it is nothing of ours, or
-    /// divided in another way.
-    pub(super) present_slot: Option<usize>,
+    /// What the drive is now; `None` when it is nothing of ours, or divided in another way.
+    pub(super) present: Option<Present>,
 }
 
-/// How a drive is to be divided, and which private slot it uses now: as it is divided already, if it
-/// is a device of ours, else as a new one. `None` for one that is too small.
+/// A device of ours, as its drive has it.
+#[derive(Clone, Debug)]
+pub(super) struct Present {
+    superblock: Superblock,
+    /// The private slot that holds its record.
+    slot: usize,
+    /// Which element of its RAID it is; `None` for a spare.
+    element: Option<u8>,
+}
+
+/// How a drive is to be divided, and what it is now: as it is divided already, if it is a device of
+/// ours, else as a new one. `None` for one that is too small.
 pub(super) fn divide(
     drives: &mut Drives,
     drive: DriveSlot,
     size_sectors: u64,
     chunk_sectors: u32,
-) -> Result<Option<(MemberLayout, Option<usize>)>, String> {
+) -> Result<Option<(MemberLayout, Option<Present>)>, String> {
     let Ok(new) = MemberLayout::new(size_sectors, chunk_sectors) else {
         return Ok(None);
     };
@@ -57,18 +68,27 @@ pub(super) fn divide(
     }
     let [a, b] = &*slots;
     let owner = Metadata::owner(&superblock);
-    let member = read_slots([a, b], &owner).newest.map(|stored| stored.slot);
-    let spare = read_spare_slots([a, b], &owner).newest.map(|s| s.slot);
-    let present_slot = member.or(spare);
-    if present_slot.is_none() || data_offset_sectors >= size_sectors {
+    let member = read_slots([a, b], &owner).newest;
+    let member = member.map(|stored| (stored.slot, Some(stored.record.element)));
+    let spare = read_spare_slots([a, b], &owner).newest;
+    let spare = spare.map(|stored| (stored.slot, None));
+    let Some((slot, element)) = member
+        .or(spare)
+        .filter(|_| data_offset_sectors < size_sectors)
+    else {
         return Ok(Some((new, None)));
-    }
+    };
     let room = size_sectors - data_offset_sectors;
     let present = MemberLayout {
         data_offset_sectors,
         data_sectors: room - room % u64::from(chunk_sectors.max(8)),
     };
-    Ok(Some((present, present_slot)))
+    let device = Present {
+        superblock,
+        slot,
+        element,
+    };
+    Ok(Some((present, Some(device))))
 }
 
 impl Rounds<'_> {
@@ -89,6 +109,7 @@ impl Rounds<'_> {
             role: self.lun.geometry.md_role(element),
             layout: joining.layout,
         });
+        let lacks = self.known_lack(element, joining.present.as_ref());
         let metadata = self.prepare(element, joining, superblock)?;
         let former = std::mem::replace(
             &mut self.lun.members[index],
@@ -97,7 +118,7 @@ impl Rounds<'_> {
                 data_offset_sectors: joining.layout.data_offset_sectors,
                 metadata: Box::new(metadata),
                 done_lba: 0,
-                lacks: None,
+                lacks,
             },
         );
         if template.role(dev_number) == Role::Faulty {
@@ -123,6 +144,22 @@ impl Rounds<'_> {
         Err(reason)
     }
 
+    /// The regions in which a drive that was this element of the set lacks something: those whose bits
+    /// were set since it left. `None` when that is not known, because bits were cleared since, because
+    /// it did not hold everything itself, or because it went on without the others.
+    fn known_lack(&self, element: u8, present: Option<&Present>) -> Option<Arc<RegionSet>> {
+        let present = present.filter(|present| present.element == Some(element))?;
+        let own = &present.superblock;
+        let bitmap = self.lun.bitmap.as_ref()?;
+        let is_of_set = Some(own.set_uuid()) == self.lun.set_uuid;
+        let is_whole = own.recovery().is_none() && !own.has_bad_blocks();
+        let events = bitmap.events_cleared()..=self.lun.events;
+        let mut others = self.lun.active_devices().into_iter();
+        let denies_nobody = others.all(|(device, _)| own.role(device) != Role::Faulty);
+        (is_of_set && is_whole && denies_nobody && events.contains(&own.events()))
+            .then(|| Arc::new(bitmap.set().clone()))
+    }
+
     /// A superblock of the set.
     fn template(&self) -> Result<Superblock, String> {
         let mut whole = self.lun.members.iter().filter(|member| member.is_normal());
@@ -141,8 +178,11 @@ impl Rounds<'_> {
     ) -> Result<Metadata, String> {
         let drive = joining.drive;
         let places = Metadata::places(&superblock);
-        let slot = joining.present_slot.map_or(0, |present| 1 - present);
-        if joining.present_slot.is_none() {
+        let slot = joining
+            .present
+            .as_ref()
+            .map_or(0, |present| 1 - present.slot);
+        if joining.present.is_none() {
             erase_drive(self.drives, drive)?;
             // A boot sector or file system at the start would make others take the drive for theirs.
             self.drives.write(drive, 0, &[0; 4096])?;

@@ -191,9 +191,11 @@ impl Manager {
         let chunk_sectors = geometry.chunk_sectors();
         let divided = divide(&mut self.drives, slot, size_sectors, chunk_sectors)
             .map_err(|reason| AdminError::Io(format!("{id} is not rebuilt: {reason}")))?;
-        let room_sectors = divided.map_or(0, |(layout, _)| layout.data_sectors);
+        let room_sectors = divided
+            .as_ref()
+            .map_or(0, |(layout, _)| layout.data_sectors);
         let log = self.luns[&id.lun].record.log;
-        if let (Some(log), Some((layout, _))) = (log, divided)
+        if let (Some(log), Some((layout, _))) = (log, &divided)
             && !MetadataPlaces::of(layout.data_offset_sectors)
                 .is_some_and(|places| log.fits(places.redo_log))
         {
@@ -202,14 +204,12 @@ impl Manager {
             return Err(AdminError::Io(text));
         }
         match divided {
-            Some((layout, present_slot)) if room_sectors >= geometry.member_sectors() => {
-                Ok(Joining {
-                    drive: slot,
-                    layout,
-                    device_uuid: (self.new_uuid)(),
-                    present_slot,
-                })
-            }
+            Some((layout, present)) if room_sectors >= geometry.member_sectors() => Ok(Joining {
+                drive: slot,
+                layout,
+                device_uuid: (self.new_uuid)(),
+                present,
+            }),
             _ => Err(AdminError::NotLargeEnough {
                 drive,
                 raid: id.raid(),

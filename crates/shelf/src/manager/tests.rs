@@ -9,6 +9,7 @@ mod linux;
 mod making;
 mod members;
 mod memory;
+mod missed;
 mod random;
 mod regions;
 mod returning;

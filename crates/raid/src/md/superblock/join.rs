@@ -149,7 +149,8 @@ mod tests {
         let mut done = joined;
         done.set_recovery(None);
         let done = decoded(&done);
-        assert_eq!((done.recovery(), done.feature_bits()), (None, 0));
+        let bits = first.feature_bits();
+        assert_eq!((done.recovery(), done.feature_bits()), (None, bits));
     }
 
     #[test]
