@@ -3,6 +3,7 @@
 use crate::content::SECTOR;
 use crate::switch::Micros;
 use crate::world::World;
+use raid::bad_blocks::BadRange;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::Superblock;
 use raid::regions::RegionSet;
@@ -188,6 +189,11 @@ impl DataPlane for SimPlane {
         target.regions_ready(lun, part, regions, ready, &mut world.actions);
         world.carry_out();
         world.turn();
+        Ok(())
+    }
+
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
+        self.0.lock().bad_sectors.insert(drive, ranges);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{Event, InFlight, Message, World};
 use aoe::{ATA_FRAME_BYTES, Header, MacAddress};
+use raid::bad_blocks::{BadRange, any_overlaps};
 use shelf::plane::Detached;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
@@ -152,6 +153,9 @@ impl World {
         let id = self.next_id();
         let mut flight = self.new_flight(disk, io.operation == Operation::Write);
         flight.io = Some(io);
+        if io.operation == Operation::Read && self.is_bad(&io) {
+            flight.fails = true;
+        }
         if io.operation == Operation::Write {
             let data = self.arena[self.plan.bytes_of(&span(&io))].to_vec();
             self.note(|| format!("write {id} disk {disk} sector {}+{}", io.sector, io.sectors));
@@ -160,6 +164,16 @@ impl World {
             flight.delivery = self.misdelivery(disk, &io);
         }
         self.start(id, flight);
+    }
+
+    /// Whether the administration noted sectors of an I/O as bad.
+    fn is_bad(&self, io: &Io) -> bool {
+        let range = BadRange {
+            sector: io.sector,
+            sectors: u64::from(io.sectors),
+        };
+        let list = self.bad_sectors.get(&io.drive);
+        list.is_some_and(|list| any_overlaps(list, &range))
     }
 
     /// An I/O of a disk that fails if the disk is to fail.

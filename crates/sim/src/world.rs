@@ -13,7 +13,8 @@ use crate::initiator::Initiator;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
-use shelf::admin::LunNumber;
+use raid::bad_blocks::BadRange;
+use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Target};
 use std::cmp::Ordering;
@@ -182,6 +183,8 @@ pub struct World {
     /// The last metadata write that was waited for, and whether it succeeded.
     pub(crate) metadata_done: Option<(u64, bool)>,
     pub(crate) settled: Vec<(LunNumber, Detached)>,
+    /// Sectors that the administration noted as bad.
+    pub(crate) bad_sectors: BTreeMap<DriveSlot, Arc<[BadRange]>>,
     /// Messages that the administration has not dealt with.
     pub(crate) inbox: VecDeque<Message>,
     pub(crate) turn_is_queued: bool,
@@ -247,6 +250,7 @@ impl World {
             in_flight: BTreeMap::new(),
             metadata_done: None,
             settled: Vec::new(),
+            bad_sectors: BTreeMap::new(),
             inbox: VecDeque::new(),
             turn_is_queued: false,
             view: None,
@@ -343,6 +347,7 @@ impl World {
         self.in_flight.clear();
         self.metadata_done = None;
         self.settled.clear();
+        self.bad_sectors.clear();
         self.inbox.clear();
         self.turn_is_queued = false;
         self.is_detaching = false;
