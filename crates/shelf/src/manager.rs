@@ -49,6 +49,7 @@ mod recovery;
 mod regions;
 mod removal;
 mod rounds;
+mod salvage;
 mod scan;
 mod scrub;
 mod set;
@@ -61,6 +62,7 @@ mod tests;
 
 pub use drives::{Drive, NoDrive};
 pub use failure::MemberFailure;
+pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::Lun;

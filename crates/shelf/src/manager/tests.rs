@@ -11,6 +11,7 @@ mod members;
 mod memory;
 mod missed;
 mod random;
+mod recovery;
 mod regions;
 mod returning;
 mod scrub;

@@ -69,7 +69,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    fn read(&self, sector: u64, buffer: &mut [u8]) {
+    pub(super) fn read(&self, sector: u64, buffer: &mut [u8]) {
         for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
             match self.written.get(&at) {
                 Some(written) => bytes.copy_from_slice(written),
@@ -78,7 +78,7 @@ impl Image {
         }
     }
 
-    fn write(&mut self, sector: u64, data: &[u8]) {
+    pub(super) fn write(&mut self, sector: u64, data: &[u8]) {
         for (at, bytes) in (sector..).zip(data.chunks_exact(512)) {
             assert!(at < self.sectors, "write beyond the end");
             self.written.insert(at, bytes.to_vec());
