@@ -27,12 +27,12 @@ fn record() -> Record {
         created_unix_seconds: 1_700_000_000,
         log: None,
         away: vec![2],
-        parity_synced: false,
         scrub: ScrubRecord {
             interval_days: Some(7),
             done_lba: Some(4096),
             ..ScrubRecord::default()
         },
+        parity_synced: false,
     }
 }
 
@@ -209,8 +209,8 @@ fn any_record() -> impl Strategy<Value = Record> {
         created_unix_seconds: n.3,
         log: LogParameters::for_areas(n.3 % 100_000),
         away: Vec::new(),
-        parity_synced: online,
         scrub: ScrubRecord::default(),
+        parity_synced: online,
     })
 }
 

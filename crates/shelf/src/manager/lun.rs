@@ -359,10 +359,8 @@ impl Lun {
     /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
     pub(super) fn sync_extent(&self) -> Option<String> {
         let map = self.bitmap.as_ref()?.map();
-        let regions = self
-            .unsynced_regions
-            .as_ref()
-            .filter(|_| self.is_unsynced && !self.is_rebuilding() && self.sync_start().is_some())?;
+        self.sync_start()?;
+        let regions = self.regions_to_sync()?;
         let (count, of) = (regions.count(), map.regions());
         let kib = map.region_sectors() / 2;
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
