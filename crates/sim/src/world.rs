@@ -14,6 +14,7 @@ use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
+use shelf::bad_sectors::BadSectors;
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Target};
 use std::cmp::Ordering;
@@ -34,6 +35,13 @@ pub enum Message {
         part: u8,
         /// The first region.
         group: raid::regions::RegionIndex,
+    },
+    /// Sectors that were bad have been written.
+    BadBlocksWritten {
+        /// The drive.
+        drive: shelf::admin::DriveSlot,
+        /// What was written.
+        range: raid::bad_blocks::BadRange,
     },
     /// A member failed an I/O.
     MemberError {
@@ -175,6 +183,8 @@ pub struct World {
     pub slots: Vec<Option<usize>>,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
+    /// Sectors that it is not given.
+    pub(crate) bad_sectors: BadSectors,
     pub(crate) plan: BufferPlan,
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<Action>,
@@ -241,6 +251,7 @@ impl World {
             disks: vec![disk; spec.disks],
             slots: (0..spec.disks).map(Some).collect(),
             target: None,
+            bad_sectors: BadSectors::default(),
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
             actions: Vec::new(),
@@ -314,6 +325,7 @@ impl World {
     pub fn power_on(&mut self) {
         self.has_power = true;
         self.target = Some(crate::worker::new_target(self.plan));
+        self.bad_sectors = BadSectors::default();
         self.arena.fill(0xa5);
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
