@@ -1,6 +1,5 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
-mod bad_blocks;
 mod messages;
 mod replies;
 
@@ -13,6 +12,7 @@ use disk::{Drive, Executor};
 use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::bad_sectors::BadSectors;
 use shelf::plane::Detached;
 use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
@@ -102,7 +102,7 @@ pub struct Worker {
     /// When the passes over mirrors began.
     passes: Vec<(LunNumber, u64, Instant)>,
     /// Sectors that are not to be read.
-    bad_sectors: bad_blocks::BadSectors,
+    bad_sectors: BadSectors,
     /// Told to end, and when to give up on ports that take nothing.
     stopping: Option<Instant>,
 }
@@ -202,7 +202,7 @@ impl Worker {
             configs_undecided: 0,
             counted: EngineCounters::default(),
             passes: Vec::new(),
-            bad_sectors: bad_blocks::BadSectors::default(),
+            bad_sectors: BadSectors::default(),
             stopping: None,
         })
     }

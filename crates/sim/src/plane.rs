@@ -192,11 +192,6 @@ impl DataPlane for SimPlane {
         Ok(())
     }
 
-    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
-        self.0.lock().bad_sectors.insert(drive, ranges);
-        Ok(())
-    }
-
     fn take_idle_regions(
         &mut self,
         lun: LunNumber,
@@ -208,6 +203,11 @@ impl DataPlane for SimPlane {
             return Err("a worker has ended".to_owned());
         };
         Ok(target.take_idle_regions(lun, part, &candidates))
+    }
+
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
+        self.0.lock().bad_sectors.set(drive, ranges);
+        Ok(())
     }
 
     fn counters(&self) -> Vec<CounterGroup> {

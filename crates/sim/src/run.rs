@@ -438,6 +438,7 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             }
         }
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
+        Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
         Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
         Message::SyncEnded {
             lun,

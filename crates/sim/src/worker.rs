@@ -6,7 +6,6 @@ use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{Event, InFlight, Message, World};
 use aoe::{ATA_FRAME_BYTES, Header, MacAddress};
-use raid::bad_blocks::{BadRange, any_overlaps};
 use shelf::plane::Detached;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
@@ -66,6 +65,11 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
+            Action::Io(io) if self.bad_sectors.fails(&io) => {
+                if let Some(target) = &mut self.target {
+                    target.complete(&io, false, &mut self.actions);
+                }
+            }
             Action::Io(io) => self.submit(io),
             Action::Reply(reply) => self.reply(&reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
@@ -153,9 +157,6 @@ impl World {
         let id = self.next_id();
         let mut flight = self.new_flight(disk, io.operation == Operation::Write);
         flight.io = Some(io);
-        if io.operation == Operation::Read && self.is_bad(&io) {
-            flight.fails = true;
-        }
         if io.operation == Operation::Write {
             let data = self.arena[self.plan.bytes_of(&span(&io))].to_vec();
             self.note(|| format!("write {id} disk {disk} sector {}+{}", io.sector, io.sectors));
@@ -164,16 +165,6 @@ impl World {
             flight.delivery = self.misdelivery(disk, &io);
         }
         self.start(id, flight);
-    }
-
-    /// Whether the administration noted sectors of an I/O as bad.
-    fn is_bad(&self, io: &Io) -> bool {
-        let range = BadRange {
-            sector: io.sector,
-            sectors: u64::from(io.sectors),
-        };
-        let list = self.bad_sectors.get(&io.drive);
-        list.is_some_and(|list| any_overlaps(list, &range))
     }
 
     /// An I/O of a disk that fails if the disk is to fail.
@@ -226,6 +217,10 @@ impl World {
                 flight.disk
             )
         });
+        if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
+            let drive = io.drive;
+            self.say(Message::BadBlocksWritten { drive, range });
+        }
         if let Some(target) = &mut self.target {
             target.complete(&io, ok, &mut self.actions);
         }

@@ -13,8 +13,8 @@ use crate::initiator::Initiator;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
-use raid::bad_blocks::BadRange;
-use shelf::admin::{DriveSlot, LunNumber};
+use shelf::admin::LunNumber;
+use shelf::bad_sectors::BadSectors;
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Target};
 use std::cmp::Ordering;
@@ -35,6 +35,13 @@ pub enum Message {
         part: u8,
         /// The first region.
         group: raid::regions::RegionIndex,
+    },
+    /// Sectors that were bad have been written.
+    BadBlocksWritten {
+        /// The drive.
+        drive: shelf::admin::DriveSlot,
+        /// What was written.
+        range: raid::bad_blocks::BadRange,
     },
     /// A member failed an I/O.
     MemberError {
@@ -176,6 +183,8 @@ pub struct World {
     pub slots: Vec<Option<usize>>,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
+    /// Sectors that it is not given.
+    pub(crate) bad_sectors: BadSectors,
     pub(crate) plan: BufferPlan,
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<Action>,
@@ -183,8 +192,6 @@ pub struct World {
     /// The last metadata write that was waited for, and whether it succeeded.
     pub(crate) metadata_done: Option<(u64, bool)>,
     pub(crate) settled: Vec<(LunNumber, Detached)>,
-    /// Sectors that the administration noted as bad.
-    pub(crate) bad_sectors: BTreeMap<DriveSlot, Arc<[BadRange]>>,
     /// Messages that the administration has not dealt with.
     pub(crate) inbox: VecDeque<Message>,
     pub(crate) turn_is_queued: bool,
@@ -244,13 +251,13 @@ impl World {
             disks: vec![disk; spec.disks],
             slots: (0..spec.disks).map(Some).collect(),
             target: None,
+            bad_sectors: BadSectors::default(),
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
             actions: Vec::new(),
             in_flight: BTreeMap::new(),
             metadata_done: None,
             settled: Vec::new(),
-            bad_sectors: BTreeMap::new(),
             inbox: VecDeque::new(),
             turn_is_queued: false,
             view: None,
@@ -318,6 +325,7 @@ impl World {
     pub fn power_on(&mut self) {
         self.has_power = true;
         self.target = Some(crate::worker::new_target(self.plan));
+        self.bad_sectors = BadSectors::default();
         self.arena.fill(0xa5);
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
@@ -347,7 +355,6 @@ impl World {
         self.in_flight.clear();
         self.metadata_done = None;
         self.settled.clear();
-        self.bad_sectors.clear();
         self.inbox.clear();
         self.turn_is_queued = false;
         self.is_detaching = false;

@@ -240,7 +240,7 @@ fn parity_that_was_never_complete_is_not_after_a_crash() {
 #[test]
 fn writes_that_ended_in_an_error_leave_parity_unsynced() {
     let (world, mut manager) = online(true);
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     world.log.lock().unwrap().mirrors_differ = true;
     manager.offline(number(0)).unwrap();
     drop(manager);
