@@ -155,29 +155,35 @@ pub fn differing(geometry: &Geometry, members: &[Place<'_>]) -> Option<String> {
 /// The first place at which parity does not match the data. Nothing can be said while a member is absent.
 fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String> {
     let chunk = u64::from(geometry.chunk_sectors());
-    for row in 0..geometry.member_sectors() / chunk {
-        let layout = geometry.row_layout(row)?;
-        for sector in row * chunk..(row + 1) * chunk {
-            let block = |element: u8| {
-                let (disk, offset) = members[usize::from(element)];
-                let start = usize::try_from(offset + sector).unwrap_or(0) * SECTOR;
-                &disk.medium()[start..start + SECTOR]
-            };
-            let is_unreadable = members
-                .iter()
-                .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
-            let data: Vec<&[u8]> = (0..layout.columns())
-                .map(|c| block(layout.data(c)))
-                .collect();
-            let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
-            if !is_unreadable && verdict != Ok(Verdict::Consistent) {
-                return Some(format!(
-                    "parity is wrong in sector {sector} of the members: {verdict:?}"
-                ));
-            }
+    for sector in 0..geometry.member_sectors() / chunk * chunk {
+        let block = |element: u8| {
+            let (disk, offset) = members[usize::from(element)];
+            disk.get(offset + sector)
+        };
+        let is_unreadable = members
+            .iter()
+            .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
+        if !is_unreadable && !is_parity_right(geometry, sector, &block) {
+            return Some(format!("parity is wrong in sector {sector} of the members"));
         }
     }
     None
+}
+
+/// Whether the parity of a member sector matches; `block` gives the sector of an element.
+pub(crate) fn is_parity_right<'a>(
+    geometry: &Geometry,
+    sector: u64,
+    block: &impl Fn(u8) -> &'a [u8],
+) -> bool {
+    let Some(layout) = geometry.row_layout(geometry.row_of(sector)) else {
+        return true;
+    };
+    let data: Vec<&[u8]> = (0..layout.columns())
+        .map(|column| block(layout.data(column)))
+        .collect();
+    let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
+    verdict == Ok(Verdict::Consistent)
 }
 
 fn first_difference(

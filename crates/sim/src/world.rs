@@ -7,6 +7,7 @@
 //! A power cut stops the target and leaves what the disks make of it. Frames that are under way and the
 //! initiators go on.
 
+use crate::content::Content;
 use crate::disk::{Delivery, Landing, SimDisk};
 use crate::faults::{Fault, Faults};
 use crate::initiator::Initiator;
@@ -212,6 +213,8 @@ pub struct World {
     pub counts: Counts,
     /// What went wrong first.
     pub violation: Option<String>,
+    /// What reads returned, instead of having the oracle look at it.
+    pub(crate) captured: Option<Vec<(u64, Content)>>,
     trace: Option<VecDeque<String>>,
 }
 
@@ -264,6 +267,7 @@ impl World {
             initial_agrees: false,
             counts: Counts::default(),
             violation: None,
+            captured: None,
             trace: spec.traces.then(VecDeque::new),
         };
         world.power_on();
@@ -314,9 +318,17 @@ impl World {
     pub fn power_on(&mut self) {
         self.has_power = true;
         self.target = Some(crate::worker::new_target(self.plan));
-        self.arena.fill(0xa5);
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
+    }
+
+    /// Forgets everything but the disks, the initiators and the slots.
+    pub(crate) fn begin_anew(&mut self, random: Random) {
+        self.power_off();
+        self.queue.clear();
+        self.random = random;
+        self.members.clear();
+        self.power_on();
     }
 
     /// Stops the target in the middle of whatever it does; disks keep what was durable and some of what was
