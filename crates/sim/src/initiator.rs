@@ -68,6 +68,12 @@ impl Initiator {
         }
     }
 
+    /// Forgets what it sent and was to do.
+    pub(crate) fn forget(&mut self) {
+        self.window.fill(None);
+        self.wanted.clear();
+    }
+
     fn outstanding(&self) -> impl Iterator<Item = &Command> {
         self.window.iter().flatten()
     }

@@ -322,12 +322,15 @@ impl World {
         self.cut_after = None;
     }
 
-    /// Forgets everything but the disks, the initiators and the slots.
+    /// Forgets everything but the disks and the slots.
     pub(crate) fn begin_anew(&mut self, random: Random) {
         self.power_off();
         self.queue.clear();
         self.random = random;
         self.members.clear();
+        for initiator in &mut self.initiators {
+            initiator.forget();
+        }
         self.power_on();
     }
 
