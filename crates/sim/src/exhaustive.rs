@@ -27,8 +27,10 @@ use crate::run::{make, tell, the_lun};
 use crate::worker::{self, TARGET_MAC};
 use crate::world::{World, WorldSpec};
 use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
+use raid::regions::{REGION_GROUP, RegionIndex};
 use raid::{Geometry, Level};
 use shelf::admin::Admin;
+use shelf::manager::Manager;
 use shelf::plane::LunView;
 use shelf::target::{Action, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, Target};
 use std::collections::hash_map::DefaultHasher;
@@ -47,6 +49,8 @@ const PLAN: BufferPlan = BufferPlan {
 const DISK_SECTORS: usize = 2048;
 /// More sectors in flight than this have too many subsets.
 const BITS_MAX: usize = 20;
+/// The smallest member has no more regions.
+const REGIONS_MAX: u32 = 1024;
 /// A recovery takes no longer.
 const PATIENCE: u64 = 60_000_000;
 
@@ -165,9 +169,17 @@ pub fn explore(case: &Case) -> Result<Coverage, String> {
 impl Base {
     fn new(case: &Case) -> Self {
         let world = Shared::new(world(case));
-        let (manager, geometry) = make(&world, case.level, true);
-        let world = world.lock();
+        let (mut manager, geometry) = make(&world, case.level, true);
+        // The bits of all regions are set, as they are when something was written there not long ago.
+        for group in (0..REGIONS_MAX).step_by(REGION_GROUP as usize) {
+            manager.want_regions(the_lun(), 0, RegionIndex(group));
+        }
         drop(manager);
+        world.lock().begin_anew(Random::new(1));
+        let mut manager = world.start_manager();
+        serve(&world, &mut manager, World::is_quiet);
+        drop(manager);
+        let world = world.lock();
         Self {
             case: case.clone(),
             geometry,
@@ -180,8 +192,7 @@ impl Base {
     fn losses(&self) -> Vec<u8> {
         let can_serve = |lost: &u8| {
             let is_left = |element: u8| lost >> element & 1 == 0;
-            *lost == 0
-                || (self.case.level.is_redundant() && self.geometry.can_serve(is_left))
+            *lost == 0 || (self.case.level.is_redundant() && self.geometry.can_serve(is_left))
         };
         let end = 1u8 << self.case.disks;
         (0..end).filter(can_serve).collect()
@@ -193,6 +204,7 @@ fn world(case: &Case) -> World {
         disks: case.disks,
         disk_sectors: DISK_SECTORS,
         plan: PLAN,
+        ticks: false,
         traces: false,
     };
     World::new(&spec, Random::new(1))
@@ -455,7 +467,12 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn check(&mut self, crash: &Crash, known: &BTreeSet<Known>, pieces: &Pieces) -> Result<(), String> {
+    fn check(
+        &mut self,
+        crash: &Crash,
+        known: &BTreeSet<Known>,
+        pieces: &Pieces,
+    ) -> Result<(), String> {
         self.set_up(crash, pieces);
         let before = self.world.lock().counts.events;
         let reads = self.recover(None)?;
@@ -505,13 +522,16 @@ impl<'a> Recovery<'a> {
             world.landing = cut.map_or(Landing::Nothing, |(_, landing)| landing);
         }
         let mut manager = self.world.start_manager();
-        let is_online = manager.luns().iter().any(|l| l.lun == the_lun() && l.online);
+        let is_online = manager
+            .luns()
+            .iter()
+            .any(|l| l.lun == the_lun() && l.online);
         if self.world.lock().has_power && !is_online {
             return Err(format!("the LUN is not served: {:?}", manager.luns()));
         }
         self.read_all(&mut manager);
         let end = self.last_sector();
-        self.serve(&mut manager, |world| world.pass_is_beyond(end));
+        serve(&self.world, &mut manager, |world| world.pass_is_beyond(end));
         self.read_all(&mut manager);
         drop(manager);
         let mut world = self.world.lock();
@@ -539,32 +559,14 @@ impl<'a> Recovery<'a> {
 
     fn last_sector(&self) -> u64 {
         let ends = self.written().into_iter();
-        ends.map(|(lba, sectors)| lba + u64::from(sectors)).max().unwrap_or(0)
+        ends.map(|(lba, sectors)| lba + u64::from(sectors))
+            .max()
+            .unwrap_or(0)
     }
 
-    fn read_all(&self, manager: &mut shelf::manager::Manager) {
+    fn read_all(&self, manager: &mut Manager) {
         self.world.lock().want_reads(self.written());
-        self.serve(manager, World::is_all_answered);
-    }
-
-    fn serve(&self, manager: &mut shelf::manager::Manager, is_done: impl Fn(&World) -> bool) {
-        let deadline = self.world.lock().now() + PATIENCE;
-        loop {
-            let message = {
-                let mut world = self.world.lock();
-                if !world.has_power || world.violation.is_some() || is_done(&world) {
-                    return;
-                }
-                let message = world.inbox.pop_front();
-                if message.is_none() && !world.step(deadline) {
-                    return;
-                }
-                message
-            };
-            if let Some(message) = message {
-                tell(manager, message);
-            }
-        }
+        serve(&self.world, manager, World::is_all_answered);
     }
 
     /// Whether the members hold the same where anything was written.
@@ -591,7 +593,9 @@ impl<'a> Recovery<'a> {
                     let sets = geometry.mirror_sets();
                     let set = sets.into_iter().find(|set| set.first == first);
                     let mut present = set.into_iter().flatten().filter(is_present).map(block);
-                    present.next().is_none_or(|one| present.all(|other| other == one))
+                    present
+                        .next()
+                        .is_none_or(|one| present.all(|other| other == one))
                 }
                 _ if !(0..geometry.members()).all(|element| is_present(&element)) => true,
                 _ => crate::audit::is_parity_right(geometry, sector, &block),
@@ -644,6 +648,27 @@ impl<'a> Recovery<'a> {
         }
         oracle.target_restarted(600);
         oracle
+    }
+}
+
+/// Goes on until something is true, the power is gone, or it takes too long.
+fn serve(world: &Shared, manager: &mut Manager, is_done: impl Fn(&World) -> bool) {
+    let deadline = world.lock().now() + PATIENCE;
+    loop {
+        let message = {
+            let mut world = world.lock();
+            if !world.has_power || world.violation.is_some() || is_done(&world) {
+                return;
+            }
+            let message = world.inbox.pop_front();
+            if message.is_none() && !world.step(deadline) {
+                return;
+            }
+            message
+        };
+        if let Some(message) = message {
+            tell(manager, message);
+        }
     }
 }
 

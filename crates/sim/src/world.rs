@@ -20,6 +20,10 @@ use shelf::target::{Action, BufferPlan, Io, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the administration is told the time.
+const TICK: Micros = 1_500;
 
 /// Lines of the trace that are kept.
 const TRACE_LINES: usize = 120;
@@ -42,6 +46,11 @@ pub enum Message {
         lun: LunNumber,
         /// What failed.
         io: Io,
+    },
+    /// About once a second the administration is told the time.
+    Tick {
+        /// Since the shelf started.
+        uptime: Duration,
     },
     /// A pass has come so far.
     SyncReached {
@@ -85,12 +94,17 @@ pub(crate) enum Event {
     Turn,
     /// A message reaches the administration.
     Message(Message),
+    /// The administration is to be told the time.
+    Tick,
 }
 
 impl Event {
     /// Whether it is still to come after a power cut.
     const fn survives_power_cut(&self) -> bool {
-        !matches!(self, Self::IoDone { .. } | Self::Turn | Self::Message(_))
+        !matches!(
+            self,
+            Self::IoDone { .. } | Self::Turn | Self::Message(_) | Self::Tick
+        )
     }
 }
 
@@ -186,10 +200,15 @@ pub struct World {
     /// Messages that the administration has not dealt with.
     pub(crate) inbox: VecDeque<Message>,
     pub(crate) turn_is_queued: bool,
+    /// Whether the administration is told the time.
+    pub(crate) ticks: bool,
+    started_at: Micros,
     /// The view that the target uses.
     pub view: Option<Arc<LunView>>,
-    /// Which members the last view had, also while there is no power.
-    pub(crate) members: Vec<bool>,
+    /// The disk of each element and whether it is in sync, as the last view had it, also without power.
+    pub(crate) members: Vec<Option<(usize, bool)>>,
+    /// The disk that each element was on last.
+    pub(crate) placement: Vec<usize>,
     pub(crate) switch: Switch,
     pub(crate) initiators: Vec<Initiator>,
     /// What may be read.
@@ -227,6 +246,8 @@ pub struct WorldSpec {
     pub disk_sectors: usize,
     /// Buffers of the worker.
     pub plan: BufferPlan,
+    /// Whether the administration is told the time.
+    pub ticks: bool,
     /// Keep the last events as text.
     pub traces: bool,
 }
@@ -252,8 +273,11 @@ impl World {
             settled: Vec::new(),
             inbox: VecDeque::new(),
             turn_is_queued: false,
+            ticks: spec.ticks,
+            started_at: 0,
             view: None,
             members: Vec::new(),
+            placement: (0..spec.disks).collect(),
             switch: Switch::GOOD,
             initiators: Vec::new(),
             oracle: Oracle::default(),
@@ -320,6 +344,10 @@ impl World {
         self.target = Some(crate::worker::new_target(self.plan));
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
+        self.started_at = self.now;
+        if self.ticks {
+            self.at(1, Event::Tick);
+        }
     }
 
     /// Forgets everything but the disks and the slots.
@@ -428,7 +456,19 @@ impl World {
                 self.turn();
             }
             Event::Message(message) => self.inbox.push_back(message),
+            Event::Tick => self.tick(),
         }
+    }
+
+    fn tick(&mut self) {
+        let is_tick = |message: &Message| matches!(message, Message::Tick { .. });
+        if !self.inbox.iter().any(is_tick) {
+            // A microsecond here is a millisecond for the administration: what it does after a minute is to
+            // happen in a short run, too.
+            let uptime = Duration::from_millis(self.now - self.started_at);
+            self.inbox.push_back(Message::Tick { uptime });
+        }
+        self.at(TICK, Event::Tick);
     }
 
     fn strike(&mut self, fault: Fault) {
