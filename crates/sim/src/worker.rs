@@ -269,9 +269,9 @@ impl World {
 }
 
 /// The buffers, as the target computes over them.
-struct Arena<'a> {
-    bytes: &'a mut [u8],
-    plan: BufferPlan,
+pub(crate) struct Arena<'a> {
+    pub(crate) bytes: &'a mut [u8],
+    pub(crate) plan: BufferPlan,
 }
 
 impl Memory for Arena<'_> {
@@ -281,7 +281,7 @@ impl Memory for Arena<'_> {
 }
 
 /// The bytes of an I/O in its buffer.
-const fn span(io: &Io) -> Span {
+pub(crate) const fn span(io: &Io) -> Span {
     Span {
         buffer: io.buffer,
         start_sector: io.offset_sectors,
