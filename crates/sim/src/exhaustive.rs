@@ -172,7 +172,7 @@ impl Base {
         let (mut manager, geometry) = make(&world, case.level, true);
         // The bits of all regions are set, as they are when something was written there not long ago.
         for group in (0..REGIONS_MAX).step_by(REGION_GROUP as usize) {
-            manager.want_regions(the_lun(), 0, RegionIndex(group));
+            manager.want_regions(the_lun(), 0, &[RegionIndex(group)]);
         }
         drop(manager);
         world.lock().begin_anew(Random::new(1));
