@@ -66,7 +66,7 @@ deny:
 	$(CARGO) deny check licenses bans sources
 
 fuzz:
-	for target in frames superblock bitmap cec; do \
+	for target in frames superblock bitmap log cec; do \
 		(cd fuzz && $(CARGO) +nightly fuzz run $$target -- -max_total_time=60) || exit 1; \
 	done
 

@@ -2,8 +2,9 @@
 
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
+use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
-use shelf::admin::LunNumber;
+use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{CounterGroup, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision, Counters, Io};
 use std::ops::Range;
@@ -42,6 +43,8 @@ pub enum ToWorker {
         /// Where to tell.
         answer: Sender<RegionSet>,
     },
+    /// The bad sectors of a drive.
+    BadBlocks(DriveSlot, Arc<[BadRange]>),
     /// Tell your counters.
     Report(Sender<WorkerReport>),
     /// End, after what is in flight.
@@ -69,6 +72,13 @@ pub enum FromWorker {
         part: u8,
         /// The first of the group.
         group: RegionIndex,
+    },
+    /// Sectors that were bad have been written.
+    BadBlocksWritten {
+        /// The drive.
+        drive: DriveSlot,
+        /// What was written.
+        range: BadRange,
     },
     /// The MTU of an interface changed.
     MtuChanged {

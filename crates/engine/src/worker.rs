@@ -12,6 +12,7 @@ use disk::{Drive, Executor};
 use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::bad_sectors::BadSectors;
 use shelf::plane::Detached;
 use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
@@ -100,6 +101,8 @@ pub struct Worker {
     counted: EngineCounters,
     /// When the passes over mirrors began.
     passes: Vec<(LunNumber, u64, Instant)>,
+    /// Sectors that are not to be read.
+    bad_sectors: BadSectors,
     /// Told to end, and when to give up on ports that take nothing.
     stopping: Option<Instant>,
 }
@@ -199,6 +202,7 @@ impl Worker {
             configs_undecided: 0,
             counted: EngineCounters::default(),
             passes: Vec::new(),
+            bad_sectors: BadSectors::default(),
             stopping: None,
         })
     }
@@ -313,6 +317,11 @@ impl Worker {
         let mut any = false;
         while let Some((io, ok)) = self.executor.next_result() {
             any = true;
+            if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
+                let drive = io.drive;
+                self.unsaid
+                    .push_back(FromWorker::BadBlocksWritten { drive, range });
+            }
             self.target.complete(&io, ok, &mut self.actions);
             self.carry_out();
         }
@@ -321,8 +330,20 @@ impl Worker {
 
     fn carry_out(&mut self) {
         let mut actions = std::mem::take(&mut self.actions);
+        while !actions.is_empty() {
+            self.carry_out_batch(&mut actions);
+            // What follows from reads that failed without being sent.
+            actions.append(&mut self.actions);
+        }
+        self.actions = actions;
+    }
+
+    fn carry_out_batch(&mut self, actions: &mut Vec<Action>) {
         for action in actions.drain(..) {
             match action {
+                Action::Io(io) if self.bad_sectors.fails(&io) => {
+                    self.target.complete(&io, false, &mut self.actions);
+                }
                 Action::Io(io) => self.executor.submit(io),
                 Action::Reply(reply) => self.reply(reply),
                 Action::SyncReached { lun, pass, lba, .. } => {
@@ -358,7 +379,6 @@ impl Worker {
                 }
             }
         }
-        self.actions = actions;
     }
 
     fn sleep(&mut self) {

@@ -3,8 +3,9 @@
 use crate::message::{FromWorker, ToWorker, WorkerReport};
 use crate::wake::Wake;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
-use shelf::admin::LunNumber;
+use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::ops::Range;
@@ -192,6 +193,13 @@ impl DataPlane for Workers {
             idle.retain_all(&own);
         }
         Ok(idle)
+    }
+
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
+        for worker in self.lock().iter() {
+            worker.say(ToWorker::BadBlocks(drive, Arc::clone(&ranges)))?;
+        }
+        Ok(())
     }
 
     fn advertise(&mut self, lun: LunNumber) {

@@ -9,6 +9,7 @@ use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use disk::{Drive, DriveSpec};
 use engine::{FromWorker, WorkerOptions, Workers};
 use port::{MemoryPort, Port, memory_pair};
+use raid::bad_blocks::BadRange;
 use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{DataPlane, LunView, MemberView, PartView};
@@ -190,5 +191,52 @@ fn row_112_a_flood_of_config_changes_is_bounded_and_does_not_hide_a_failure() {
         matches!(again, Ok(FromWorker::ConfigChange(_))),
         "{again:?}"
     );
+    workers.stop();
+}
+
+/// Bad sectors are not read, and are reported when they were written.
+#[test]
+fn bad_sectors_are_not_read_until_they_are_written() {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+    let mut workers = start(vec![Box::new(ours)]);
+    let mut view = (*mirror()).clone();
+    view.parts[0].geometry = Geometry::new(Level::Jbod, 1, 128, 1024).unwrap();
+    view.parts[0].members.truncate(1);
+    let (sector, sectors) = (9, 2);
+    let bad = BadRange { sector, sectors };
+    workers.set_bad_blocks(DriveSlot(0), [bad].into()).unwrap();
+    workers.attach(Arc::new(view)).unwrap();
+    let mut status = |opcode: u8, lba: u64| {
+        let writes = opcode == 0x34;
+        let mut argument = AtaRegisters::extended(opcode, writes, lba, 1)
+            .as_bytes()
+            .to_vec();
+        argument.resize(12 + if writes { 512 } else { 0 }, 7);
+        send(&mut client, &frame(PORT, 0, &argument));
+        let end = Instant::now() + LIMIT;
+        let mut status = None;
+        while status.is_none() && Instant::now() < end {
+            client.receive(1, &mut |frame| status = frame.first.get(27).copied());
+        }
+        status.expect("an answer")
+    };
+    assert_eq!(status(0x24, 8), 0x40);
+    assert_eq!(status(0x24, 9), 0x41);
+    assert_eq!(status(0x34, 8), 0x40);
+    assert_eq!(status(0x34, 10), 0x40);
+    assert_eq!(status(0x24, 10), 0x41, "the administration decides");
+    let events: Vec<FromWorker> = workers.event_receivers()[0].try_iter().collect();
+    let written = |event: &FromWorker| match event {
+        FromWorker::BadBlocksWritten { range, .. } => Some(range.sector),
+        _ => None,
+    };
+    let written: Vec<u64> = events.iter().filter_map(written).collect();
+    assert_eq!(written, [10]);
+    workers
+        .set_bad_blocks(DriveSlot(0), Arc::default())
+        .unwrap();
+    while status(0x24, 10) != 0x40 {
+        thread::yield_now();
+    }
     workers.stop();
 }

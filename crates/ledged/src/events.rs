@@ -3,6 +3,7 @@
 use crate::administration::Administration;
 use crossbeam::channel::Receiver;
 use engine::{FromWorker, Workers};
+use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
 use shelf::target::{Io, Operation};
@@ -13,7 +14,8 @@ pub(crate) fn run(
     workers: &Workers,
     administration: &Administration,
 ) {
-    for event in events {
+    let mut next = None;
+    while let Some(event) = next.take().or_else(|| events.recv().ok()) {
         match event {
             FromWorker::ConfigChange(change) => {
                 let string = &change.string;
@@ -25,7 +27,12 @@ pub(crate) fn run(
             }
             FromWorker::MemberError { lun, io } => member_error(lun, &io, administration),
             FromWorker::WantRegions { lun, part, group } => {
-                administration.lock().want_regions(lun, part, group);
+                let groups;
+                (groups, next) = wanted_with(events, (lun, part), group);
+                administration.lock().want_regions(lun, part, &groups);
+            }
+            FromWorker::BadBlocksWritten { drive, range } => {
+                administration.lock().bad_blocks_written(drive, &range);
             }
             FromWorker::MtuChanged {
                 interface,
@@ -50,6 +57,22 @@ pub(crate) fn run(
             }
         }
     }
+}
+
+/// The groups of regions of a part that are waited for by now, and the event behind them.
+fn wanted_with(
+    events: &Receiver<FromWorker>,
+    of: (LunNumber, u8),
+    first: RegionIndex,
+) -> (Vec<RegionIndex>, Option<FromWorker>) {
+    let mut groups = vec![first];
+    for event in events.try_iter() {
+        match event {
+            FromWorker::WantRegions { lun, part, group } if (lun, part) == of => groups.push(group),
+            other => return (groups, Some(other)),
+        }
+    }
+    (groups, None)
 }
 
 fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {

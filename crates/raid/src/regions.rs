@@ -99,9 +99,13 @@ impl RegionMap {
     #[must_use]
     pub fn of_range(&self, lba: u64, sectors: u64) -> RangeInclusive<u32> {
         assert!(sectors > 0, "no region holds nothing");
-        let first = lba / self.row_array_sectors * self.row_member_sectors;
-        let last = (lba + sectors - 1) / self.row_array_sectors * self.row_member_sectors
-            + (self.row_member_sectors - 1);
+        let (mut first, mut last) = (lba, lba + (sectors - 1));
+        // Without parity no division: this is asked for every write.
+        if self.row_array_sectors > 1 {
+            first = first / self.row_array_sectors * self.row_member_sectors;
+            last = last / self.row_array_sectors * self.row_member_sectors
+                + (self.row_member_sectors - 1);
+        }
         let index = |sector: u64| {
             assert!(sector < self.sync_sectors, "beyond the end of the array");
             let Ok(index) = u32::try_from(sector >> self.shift) else {

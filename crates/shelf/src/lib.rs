@@ -9,6 +9,7 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod admin;
+pub mod bad_sectors;
 pub mod ids;
 pub mod manager;
 pub mod order;

@@ -29,12 +29,15 @@ use crate::admin::{
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
+use raid::bad_blocks::BadRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 mod assemble;
+mod bad_blocks;
 mod change;
 mod drives;
 mod failure;
@@ -47,6 +50,7 @@ mod recovery;
 mod regions;
 mod removal;
 mod rounds;
+mod salvage;
 mod scan;
 mod scrub;
 mod set;
@@ -59,6 +63,7 @@ mod tests;
 
 pub use drives::{Drive, NoDrive};
 pub use failure::MemberFailure;
+pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::Lun;
@@ -134,6 +139,8 @@ pub struct Manager {
     last_pass: u64,
     /// When regions without writes were looked for last, as told to [`Manager::tick`].
     last_sweep: Option<Duration>,
+    /// The bad sectors of drives that the workers know of.
+    told_bad_blocks: BTreeMap<DriveSlot, Arc<[BadRange]>>,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
     /// By slot.
@@ -174,6 +181,7 @@ impl Manager {
             notices: Vec::new(),
             last_pass: 0,
             last_sweep: None,
+            told_bad_blocks: BTreeMap::new(),
             is_stopping: false,
             spares: Vec::new(),
             unhealed: BTreeSet::new(),
@@ -188,17 +196,6 @@ impl Manager {
         }
         manager.assemble();
         manager
-    }
-
-    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
-    /// regions without writes, begins scrubs. To be called about once a second, with the time since the
-    /// start.
-    pub fn tick(&mut self, now: Duration) {
-        self.sweep_regions(now);
-        self.is_grace_over |= now >= LATE_GRACE;
-        self.check_spares(now);
-        self.heal();
-        self.begin_due_scrub();
     }
 
     /// What happened that nobody was told as an answer, oldest first; for the log. Each is given once.
@@ -227,6 +224,17 @@ impl Manager {
                 )),
             }
         }
+    }
+
+    /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
+    /// regions without writes, begins scrubs. To be called about once a second, with the time since the
+    /// start.
+    pub fn tick(&mut self, uptime: Duration) {
+        self.is_grace_over |= uptime >= LATE_GRACE;
+        self.sweep_regions(uptime);
+        self.check_spares(uptime);
+        self.heal();
+        self.begin_due_scrub();
     }
 
     /// A port serves another MTU now.

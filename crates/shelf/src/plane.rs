@@ -7,6 +7,7 @@
 use crate::ids::{DriveSlot, LunNumber};
 use aoe::Shelf;
 use raid::Geometry;
+use raid::bad_blocks::BadRange;
 use raid::layout::Area;
 use raid::log::LogParameters;
 use raid::regions::{RegionMap, RegionSet};
@@ -96,7 +97,7 @@ pub enum SyncKind {
     Check,
 }
 
-/// How far a pass is.
+/// How far a pass is, in sectors of those regions of the part that it concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SyncProgress {
     /// The LUN.
@@ -105,11 +106,11 @@ pub struct SyncProgress {
     pub part: u8,
     /// The pass.
     pub pass: u64,
-    /// Where it began, in sectors of the part.
+    /// What was done before it began.
     pub begun_sectors: u64,
-    /// Everything before this sector of the part is done.
+    /// What is done.
     pub done_sectors: u64,
-    /// Size of the part.
+    /// All of it.
     pub total_sectors: u64,
     /// What it does.
     pub kind: SyncKind,
@@ -179,6 +180,13 @@ pub trait DataPlane: Send {
         part: u8,
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String>;
+
+    /// Replaces the list of bad sectors of a drive, in order and apart: reads of them fail without being
+    /// tried. It counts from the next view on at the latest.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String>;
 
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);

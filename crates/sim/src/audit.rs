@@ -12,7 +12,8 @@ use crate::world::World;
 use raid::Geometry;
 use raid::md::{Resync, Role, Superblock};
 use raid::parity::{Verdict, check_parity};
-use shelf::plane::LunView;
+use shelf::admin::DriveSlot;
+use shelf::plane::{LunView, MemberView};
 use std::sync::Arc;
 
 /// A member of a LUN: its disk and where its data begin.
@@ -40,10 +41,23 @@ impl World {
 
     /// The administration has decided on a view: notes what it says.
     pub(crate) fn change_view(&mut self, view: Arc<LunView>) {
-        let present = view.parts[0].members.iter().map(Option::is_some);
-        let members: Vec<bool> = present.collect();
+        let disk_of = |drive: DriveSlot| self.slots[usize::from(drive.0)];
+        let member = |member: &Option<MemberView>| {
+            let member = (*member)?;
+            Some((disk_of(member.drive)?, member.in_sync))
+        };
+        let members: Vec<_> = view.parts[0].members.iter().map(member).collect();
         if members != self.members {
+            for (place, (disk, _)) in self
+                .placement
+                .iter_mut()
+                .zip(&members)
+                .filter_map(|(p, m)| Some((p, (*m)?)))
+            {
+                *place = disk;
+            }
             self.members = members;
+            self.members_change();
             self.redundancy_changes();
         }
         self.view = Some(view);
@@ -57,24 +71,33 @@ impl World {
             return;
         }
         let blocks: Vec<_> = self.disks.iter().map(|d| superblock(d.medium())).collect();
+        let mut used = vec![None; blocks.len()];
+        for member in part.members.iter().flatten() {
+            if let Some(disk) = self.slots[usize::from(member.drive.0)] {
+                used[disk] = Some(member.in_sync);
+            }
+        }
         let mut objection = None;
-        for (out, block) in blocks.iter().enumerate() {
-            let is_out = part.members.get(out).is_some_and(Option::is_none);
-            let Some(out_block) = block.as_ref().filter(|_| is_out) else {
+        for (out, out_block) in blocks.iter().enumerate() {
+            // A device that joins, or is a spare, was never served.
+            let claims = |block: &&Superblock| !block.is_spare() && block.recovery().is_none();
+            let Some(out_block) = out_block.as_ref().filter(claims) else {
                 continue;
             };
+            if used[out].is_some() {
+                continue;
+            }
             for (index, block) in blocks.iter().enumerate() {
-                let is_in = matches!(part.members.get(index), Some(Some(member)) if member.in_sync);
-                let Some(block) = block.as_ref().filter(|_| is_in) else {
+                let Some(block) = block.as_ref().filter(|_| used[index] == Some(true)) else {
                     continue;
                 };
                 let is_behind = block.events() >= out_block.events() + 2;
-                if !is_behind || block.role(out_block.dev_number()) != Role::Faulty {
+                let role = block.role(out_block.dev_number());
+                if !is_behind || matches!(role, Role::Active(_)) {
                     objection = Some(format!(
-                        "disk {out} is left out with {} events while disk {index} has {} and calls it {:?}",
+                        "disk {out} is left out with {} events while disk {index} has {} and calls it {role:?}",
                         out_block.events(),
                         block.events(),
-                        block.role(out_block.dev_number())
                     ));
                 }
             }
@@ -90,21 +113,25 @@ impl World {
             return;
         }
         let blocks: Vec<_> = self.disks.iter().map(|d| superblock(d.medium())).collect();
-        let Some(freshest) = blocks.iter().flatten().max_by_key(|block| block.events()) else {
+        let Some(freshest) = freshest(&blocks) else {
             return;
         };
         if freshest.resync() != Resync::Clean {
             return;
         }
-        let is_member = |block: &Superblock| {
-            block.events() + 1 >= freshest.events()
-                && matches!(freshest.role(block.dev_number()), Role::Active(_))
-        };
-        let place = |(disk, block): (_, &Option<Superblock>)| {
-            let block = block.as_ref().filter(|block| is_member(block))?;
-            Some((disk, block.data_offset_sectors()))
-        };
-        let members: Vec<Place<'_>> = self.disks.iter().zip(&blocks).map(place).collect();
+        let mut members: Vec<Place<'_>> = vec![None; usize::from(geometry.members())];
+        for (disk, block) in self.disks.iter().zip(&blocks) {
+            let Some(block) = block.as_ref().filter(|block| block.recovery().is_none()) else {
+                continue;
+            };
+            let keeps_up = block.events() + 1 >= freshest.events();
+            if let Role::Active(role) = freshest.role(block.dev_number())
+                && keeps_up
+                && let Some(element) = geometry.element_of_md_role(role)
+            {
+                members[usize::from(element)] = Some((disk, block.data_offset_sectors()));
+            }
+        }
         if let Some(text) = differing(geometry, &members) {
             self.fail(format!("the superblocks say clean, but {text}"));
         }
@@ -116,15 +143,22 @@ impl World {
             return;
         };
         let part = &view.parts[0];
-        let place = |(disk, member): (_, &Option<shelf::plane::MemberView>)| {
+        let place = |member: &Option<MemberView>| {
             let member = member.filter(|member| member.in_sync)?;
-            Some((disk, member.data_offset_sectors))
+            let disk = self.slots[usize::from(member.drive.0)]?;
+            Some((&self.disks[disk], member.data_offset_sectors))
         };
-        let members: Vec<Place<'_>> = self.disks.iter().zip(&part.members).map(place).collect();
+        let members: Vec<Place<'_>> = part.members.iter().map(place).collect();
         if let Some(text) = differing(&part.geometry, &members) {
             self.fail(text);
         }
     }
+}
+
+/// The superblock that counts: the one with the most events that is not a spare's.
+pub(crate) fn freshest(blocks: &[Option<Superblock>]) -> Option<&Superblock> {
+    let members = blocks.iter().flatten().filter(|block| !block.is_spare());
+    members.max_by_key(|block| block.events())
 }
 
 /// The first place at which present members do not agree. What cannot be read is not compared.
@@ -155,29 +189,35 @@ pub fn differing(geometry: &Geometry, members: &[Place<'_>]) -> Option<String> {
 /// The first place at which parity does not match the data. Nothing can be said while a member is absent.
 fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String> {
     let chunk = u64::from(geometry.chunk_sectors());
-    for row in 0..geometry.member_sectors() / chunk {
-        let layout = geometry.row_layout(row)?;
-        for sector in row * chunk..(row + 1) * chunk {
-            let block = |element: u8| {
-                let (disk, offset) = members[usize::from(element)];
-                let start = usize::try_from(offset + sector).unwrap_or(0) * SECTOR;
-                &disk.medium()[start..start + SECTOR]
-            };
-            let is_unreadable = members
-                .iter()
-                .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
-            let data: Vec<&[u8]> = (0..layout.columns())
-                .map(|c| block(layout.data(c)))
-                .collect();
-            let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
-            if !is_unreadable && verdict != Ok(Verdict::Consistent) {
-                return Some(format!(
-                    "parity is wrong in sector {sector} of the members: {verdict:?}"
-                ));
-            }
+    for sector in 0..geometry.member_sectors() / chunk * chunk {
+        let block = |element: u8| {
+            let (disk, offset) = members[usize::from(element)];
+            disk.get(offset + sector)
+        };
+        let is_unreadable = members
+            .iter()
+            .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
+        if !is_unreadable && !is_parity_right(geometry, sector, &block) {
+            return Some(format!("parity is wrong in sector {sector} of the members"));
         }
     }
     None
+}
+
+/// Whether the parity of a member sector matches; `block` gives the sector of an element.
+pub(crate) fn is_parity_right<'a>(
+    geometry: &Geometry,
+    sector: u64,
+    block: &impl Fn(u8) -> &'a [u8],
+) -> bool {
+    let Some(layout) = geometry.row_layout(geometry.row_of(sector)) else {
+        return true;
+    };
+    let data: Vec<&[u8]> = (0..layout.columns())
+        .map(|column| block(layout.data(column)))
+        .collect();
+    let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
+    verdict == Ok(Verdict::Consistent)
 }
 
 fn first_difference(

@@ -50,6 +50,8 @@ pub struct SimDisk {
     medium: Vec<u8>,
     pending: Vec<Pending>,
     unreadable: BTreeSet<u64>,
+    /// Sectors that have changed since [`Self::remember`].
+    changed: Option<Vec<u64>>,
     /// Nothing can be read or written.
     pub is_gone: bool,
     /// The next write fails.
@@ -66,6 +68,7 @@ impl SimDisk {
             medium: vec![0; sectors * SECTOR],
             pending: Vec::new(),
             unreadable: BTreeSet::new(),
+            changed: None,
             is_gone: false,
             fails_next_write: false,
             slowness: 1,
@@ -87,6 +90,37 @@ impl SimDisk {
     /// The same, to be set up.
     pub fn medium_mut(&mut self) -> &mut [u8] {
         &mut self.medium
+    }
+
+    /// Notes from now on which sectors change, so that [`Self::restore`] need not copy everything.
+    pub fn remember(&mut self) {
+        self.changed = Some(Vec::new());
+    }
+
+    /// Goes back to what `base` holds, which this disk held when it began to remember.
+    pub fn restore(&mut self, base: &Self) {
+        for sector in self.changed.iter_mut().flat_map(std::mem::take) {
+            let range = place(sector)..place(sector) + SECTOR;
+            self.medium[range.clone()].copy_from_slice(&base.medium[range]);
+        }
+        self.pending.clear();
+        self.unreadable.clear();
+        self.is_gone = false;
+    }
+
+    /// Puts a sector on the medium.
+    pub fn put(&mut self, sector: u64, data: &[u8; SECTOR]) {
+        self.medium[place(sector)..place(sector) + SECTOR].copy_from_slice(data);
+        self.unreadable.remove(&sector);
+        if let Some(changed) = &mut self.changed {
+            changed.push(sector);
+        }
+    }
+
+    /// A sector of the medium.
+    #[must_use]
+    pub fn get(&self, sector: u64) -> &[u8] {
+        &self.medium[place(sector)..place(sector) + SECTOR]
     }
 
     /// Sectors that cannot be read.
@@ -143,12 +177,6 @@ impl SimDisk {
         Some(&found.data)
     }
 
-    /// The pending writes: first sector and number of sectors of each.
-    pub fn pending(&self) -> impl Iterator<Item = (u64, usize)> {
-        let extent = |write: &Pending| (write.sector, write.data.len() / SECTOR);
-        self.pending.iter().map(extent)
-    }
-
     /// A write is done and durable.
     pub fn finish_write(&mut self, id: u64, delivery: Delivery) {
         let Some(mut write) = self.take(id) else {
@@ -186,17 +214,6 @@ impl SimDisk {
         }
     }
 
-    /// The power goes, and `lands` says of each pending sector, in order, whether it is on the medium.
-    pub fn cut_power_exactly(&mut self, mut lands: impl FnMut() -> bool) {
-        for write in std::mem::take(&mut self.pending) {
-            for index in 0..write.data.len() / SECTOR {
-                if lands() {
-                    self.land(&write, index);
-                }
-            }
-        }
-    }
-
     fn land_some(&mut self, write: &Pending, landing: Landing, random: &mut Random) {
         let sectors = write.data.len() / SECTOR;
         let prefix = random.index(sectors + 1);
@@ -214,10 +231,8 @@ impl SimDisk {
     }
 
     fn land(&mut self, write: &Pending, index: usize) {
-        let sector = write.sector + index as u64;
-        let (to, from) = (place(sector), index * SECTOR);
-        self.medium[to..to + SECTOR].copy_from_slice(&write.data[from..from + SECTOR]);
-        self.unreadable.remove(&sector);
+        let sectors = write.data.as_chunks::<SECTOR>().0;
+        self.put(write.sector + index as u64, &sectors[index]);
     }
 
     fn take(&mut self, id: u64) -> Option<Pending> {

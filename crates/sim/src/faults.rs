@@ -146,6 +146,8 @@ pub struct Faults {
     /// Disks that are not good any more, or may not be.
     lost: BTreeSet<usize>,
     hanging: BTreeSet<usize>,
+    /// Disks that the last view, or one before since they were in sync, did without.
+    was_out: BTreeSet<usize>,
     /// Sectors of the LUN of which a copy became unreadable, with the element and its sector.
     spoiled: BTreeMap<u64, (u8, u64)>,
     geometry: Option<Geometry>,
@@ -233,11 +235,24 @@ impl World {
         let lost = &self.faults.lost;
         self.faults.geometry.is_some_and(|geometry| {
             let is_left = |element: u8| {
-                let other = usize::from(element);
+                let other = self.placement[usize::from(element)];
                 other != disk && !lost.contains(&other)
             };
             geometry.level().is_redundant() && geometry.can_serve(is_left)
         })
+    }
+
+    /// The last view has other members: who was lost and is in sync again is good again.
+    pub(crate) fn members_change(&mut self) {
+        for disk in 0..self.disks.len() {
+            let state = &self.disks[disk];
+            let is_well = !state.is_gone && !state.fails_next_write;
+            if !self.members.contains(&Some((disk, true))) {
+                self.faults.was_out.insert(disk);
+            } else if is_well && self.faults.was_out.remove(&disk) {
+                self.faults.lost.remove(&disk);
+            }
+        }
     }
 
     fn lose(&mut self, disk: usize) {
@@ -304,7 +319,8 @@ impl World {
         let Some(member) = view.parts[0].members[usize::from(element)] else {
             return;
         };
-        self.disks[usize::from(element)].spoil(member.data_offset_sectors + segment.member_sector);
+        let disk = self.placement[usize::from(element)];
+        self.disks[disk].spoil(member.data_offset_sectors + segment.member_sector);
         self.faults
             .spoiled
             .insert(lba, (element, segment.member_sector));
@@ -329,7 +345,7 @@ impl World {
             return;
         };
         let is_bad = |element: &u8| {
-            let disk = usize::from(*element);
+            let disk = self.placement[usize::from(*element)];
             let sector = segment.member_sector;
             // Whatever the layout, data offsets are multiples of 256.
             let mut bad = self.disks[disk].unreadable().iter();

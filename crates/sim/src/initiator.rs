@@ -68,6 +68,12 @@ impl Initiator {
         }
     }
 
+    /// Forgets what it sent and was to do.
+    pub(crate) fn forget(&mut self) {
+        self.window.fill(None);
+        self.wanted.clear();
+    }
+
     fn outstanding(&self) -> impl Iterator<Item = &Command> {
         self.window.iter().flatten()
     }
@@ -300,6 +306,10 @@ impl World {
         let is_final = is_steady && command.sent_at > self.changed_at;
         for (lba, sector) in (command.lba..).zip(&sectors[..command.sectors as usize]) {
             let content = content::read(lba, sector);
+            if let Some(captured) = &mut self.captured {
+                captured.push((lba, content));
+                continue;
+            }
             let (sent_at, now) = (command.sent_at, self.now);
             if let Err(text) = self.oracle.check(lba, content, sent_at, now, is_final) {
                 self.fail(format!("{text}; {command:?}"));

@@ -3,6 +3,7 @@
 use crate::content::SECTOR;
 use crate::switch::Micros;
 use crate::world::World;
+use raid::bad_blocks::BadRange;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::Superblock;
 use raid::regions::RegionSet;
@@ -202,6 +203,11 @@ impl DataPlane for SimPlane {
             return Err("a worker has ended".to_owned());
         };
         Ok(target.take_idle_regions(lun, part, &candidates))
+    }
+
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
+        self.0.lock().bad_sectors.set(drive, ranges);
+        Ok(())
     }
 
     fn counters(&self) -> Vec<CounterGroup> {

@@ -16,7 +16,14 @@ use shelf::target::{BufferPlan, Operation};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The levels that the data path serves.
-pub const LEVELS: [Level; 4] = [Level::Raid1, Level::Raid10, Level::Raid0, Level::Jbod];
+pub const LEVELS: [Level; 6] = [
+    Level::Raid1,
+    Level::Raid10,
+    Level::Raid5,
+    Level::Raid6,
+    Level::Raid0,
+    Level::Jbod,
+];
 
 /// Buffers of the worker: few, so that running out of them happens.
 const PLAN: BufferPlan = BufferPlan {
@@ -71,6 +78,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         disks: members,
         disk_sectors: random.pick(&[2048, 2048, 2304, 3000, 4800]),
         plan: PLAN,
+        ticks: true,
         traces: options.traces,
     };
     let world = Shared::new(World::new(&spec, random.clone()));
@@ -382,7 +390,7 @@ impl Life {
         world.power_off();
         world.audit_clean_marks(&self.geometry);
         let blocks: Vec<_> = world.disks.iter().map(|d| superblock(d.medium())).collect();
-        let freshest = blocks.iter().flatten().max_by_key(|block| block.events());
+        let freshest = crate::audit::freshest(&blocks);
         let is_clean = freshest.is_some_and(|block| block.resync() == Resync::Clean);
         if is_synced && !is_clean && self.geometry.level().is_redundant() {
             world.fail("stopped in good order with equal members, but not marked clean".to_owned());
@@ -437,7 +445,9 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
                 drop(manager.member_failed(lun, io.part, io.member, io.drive, &what));
             }
         }
-        Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, group),
+        Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
+        Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
+        Message::Tick { uptime } => manager.tick(uptime),
         Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
         Message::SyncEnded {
             lun,

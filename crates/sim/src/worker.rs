@@ -65,6 +65,11 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
+            Action::Io(io) if self.bad_sectors.fails(&io) => {
+                if let Some(target) = &mut self.target {
+                    target.complete(&io, false, &mut self.actions);
+                }
+            }
             Action::Io(io) => self.submit(io),
             Action::Reply(reply) => self.reply(&reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
@@ -212,6 +217,10 @@ impl World {
                 flight.disk
             )
         });
+        if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
+            let drive = io.drive;
+            self.say(Message::BadBlocksWritten { drive, range });
+        }
         if let Some(target) = &mut self.target {
             target.complete(&io, ok, &mut self.actions);
         }
@@ -260,9 +269,9 @@ impl World {
 }
 
 /// The buffers, as the target computes over them.
-struct Arena<'a> {
-    bytes: &'a mut [u8],
-    plan: BufferPlan,
+pub(crate) struct Arena<'a> {
+    pub(crate) bytes: &'a mut [u8],
+    pub(crate) plan: BufferPlan,
 }
 
 impl Memory for Arena<'_> {
@@ -272,7 +281,7 @@ impl Memory for Arena<'_> {
 }
 
 /// The bytes of an I/O in its buffer.
-const fn span(io: &Io) -> Span {
+pub(crate) const fn span(io: &Io) -> Span {
     Span {
         buffer: io.buffer,
         start_sector: io.offset_sectors,

@@ -7,6 +7,7 @@
 //! A power cut stops the target and leaves what the disks make of it. Frames that are under way and the
 //! initiators go on.
 
+use crate::content::Content;
 use crate::disk::{Delivery, Landing, SimDisk};
 use crate::faults::{Fault, Faults};
 use crate::initiator::Initiator;
@@ -14,11 +15,16 @@ use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
+use shelf::bad_sectors::BadSectors;
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the administration is told the time.
+const TICK: Micros = 1_500;
 
 /// Lines of the trace that are kept.
 const TRACE_LINES: usize = 120;
@@ -35,12 +41,24 @@ pub enum Message {
         /// The first region.
         group: raid::regions::RegionIndex,
     },
+    /// Sectors that were bad have been written.
+    BadBlocksWritten {
+        /// The drive.
+        drive: shelf::admin::DriveSlot,
+        /// What was written.
+        range: raid::bad_blocks::BadRange,
+    },
     /// A member failed an I/O.
     MemberError {
         /// The LUN.
         lun: LunNumber,
         /// What failed.
         io: Io,
+    },
+    /// About once a second the administration is told the time.
+    Tick {
+        /// Since the shelf started.
+        uptime: Duration,
     },
     /// A pass has come so far.
     SyncReached {
@@ -84,12 +102,17 @@ pub(crate) enum Event {
     Turn,
     /// A message reaches the administration.
     Message(Message),
+    /// The administration is to be told the time.
+    Tick,
 }
 
 impl Event {
     /// Whether it is still to come after a power cut.
     const fn survives_power_cut(&self) -> bool {
-        !matches!(self, Self::IoDone { .. } | Self::Turn | Self::Message(_))
+        !matches!(
+            self,
+            Self::IoDone { .. } | Self::Turn | Self::Message(_) | Self::Tick
+        )
     }
 }
 
@@ -175,6 +198,8 @@ pub struct World {
     pub slots: Vec<Option<usize>>,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
+    /// Sectors that it is not given.
+    pub(crate) bad_sectors: BadSectors,
     pub(crate) plan: BufferPlan,
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<Action>,
@@ -185,10 +210,15 @@ pub struct World {
     /// Messages that the administration has not dealt with.
     pub(crate) inbox: VecDeque<Message>,
     pub(crate) turn_is_queued: bool,
+    /// Whether the administration is told the time.
+    pub(crate) ticks: bool,
+    started_at: Micros,
     /// The view that the target uses.
     pub view: Option<Arc<LunView>>,
-    /// Which members the last view had, also while there is no power.
-    pub(crate) members: Vec<bool>,
+    /// The disk of each element and whether it is in sync, as the last view had it, also without power.
+    pub(crate) members: Vec<Option<(usize, bool)>>,
+    /// The disk that each element was on last.
+    pub(crate) placement: Vec<usize>,
     pub(crate) switch: Switch,
     pub(crate) initiators: Vec<Initiator>,
     /// What may be read.
@@ -212,6 +242,8 @@ pub struct World {
     pub counts: Counts,
     /// What went wrong first.
     pub violation: Option<String>,
+    /// What reads returned, instead of having the oracle look at it.
+    pub(crate) captured: Option<Vec<(u64, Content)>>,
     trace: Option<VecDeque<String>>,
 }
 
@@ -224,6 +256,8 @@ pub struct WorldSpec {
     pub disk_sectors: usize,
     /// Buffers of the worker.
     pub plan: BufferPlan,
+    /// Whether the administration is told the time.
+    pub ticks: bool,
     /// Keep the last events as text.
     pub traces: bool,
 }
@@ -241,6 +275,7 @@ impl World {
             disks: vec![disk; spec.disks],
             slots: (0..spec.disks).map(Some).collect(),
             target: None,
+            bad_sectors: BadSectors::default(),
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
             actions: Vec::new(),
@@ -249,8 +284,11 @@ impl World {
             settled: Vec::new(),
             inbox: VecDeque::new(),
             turn_is_queued: false,
+            ticks: spec.ticks,
+            started_at: 0,
             view: None,
             members: Vec::new(),
+            placement: (0..spec.disks).collect(),
             switch: Switch::GOOD,
             initiators: Vec::new(),
             oracle: Oracle::default(),
@@ -264,6 +302,7 @@ impl World {
             initial_agrees: false,
             counts: Counts::default(),
             violation: None,
+            captured: None,
             trace: spec.traces.then(VecDeque::new),
         };
         world.power_on();
@@ -314,9 +353,25 @@ impl World {
     pub fn power_on(&mut self) {
         self.has_power = true;
         self.target = Some(crate::worker::new_target(self.plan));
-        self.arena.fill(0xa5);
+        self.bad_sectors = BadSectors::default();
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
+        self.started_at = self.now;
+        if self.ticks {
+            self.at(1, Event::Tick);
+        }
+    }
+
+    /// Forgets everything but the disks and the slots.
+    pub(crate) fn begin_anew(&mut self, random: Random) {
+        self.power_off();
+        self.queue.clear();
+        self.random = random;
+        self.members.clear();
+        for initiator in &mut self.initiators {
+            initiator.forget();
+        }
+        self.power_on();
     }
 
     /// Stops the target in the middle of whatever it does; disks keep what was durable and some of what was
@@ -413,7 +468,19 @@ impl World {
                 self.turn();
             }
             Event::Message(message) => self.inbox.push_back(message),
+            Event::Tick => self.tick(),
         }
+    }
+
+    fn tick(&mut self) {
+        let is_tick = |message: &Message| matches!(message, Message::Tick { .. });
+        if !self.inbox.iter().any(is_tick) {
+            // A microsecond here is a millisecond for the administration: what it does after a minute is to
+            // happen in a short run, too.
+            let uptime = Duration::from_millis(self.now - self.started_at);
+            self.inbox.push_back(Message::Tick { uptime });
+        }
+        self.at(TICK, Event::Tick);
     }
 
     fn strike(&mut self, fault: Fault) {

@@ -20,10 +20,9 @@ mod members;
 mod shelf_made;
 
 use anyhow::{Context, Result};
-use level::surviving;
 use linux_made::{Fate, make, recipes};
 use members::Members;
-use shelf_made::{Array, Story, live};
+use shelf_made::{Array, End, Rebuild, Story, live};
 use testbed::{lock_vm, transcript};
 
 /// Disks that small have the shelf's small layout.
@@ -32,36 +31,57 @@ const SMALL_BYTES: u64 = 16 << 20;
 /// And these the large one.
 const LARGE_BYTES: u64 = 64 << 20;
 
+/// And on these a rebuild takes long enough to be noted in the superblocks before it is over.
+const REBUILD_BYTES: u64 = 160 << 20;
+
 /// Lives the stories with all levels that survive them, and lets Linux judge.
 fn agree(stories: &[Story], disk_bytes: u64) -> Result<()> {
     let _lock = lock_vm()?;
     let directory = tempfile::tempdir()?;
     let mut arrays: Vec<Array> = Vec::new();
     for story in stories {
-        let levels = surviving(story.lost());
-        arrays.extend(live(*story, &levels, disk_bytes, directory.path())?);
+        arrays.extend(live(*story, disk_bytes, directory.path())?);
     }
     judge::judge(&arrays)
 }
 
 #[test]
 fn linux_reads_what_the_shelf_left_whole_and_degraded() -> Result<()> {
-    agree(&[Story::Clean, Story::Lost(1)], SMALL_BYTES)
+    let stories = [Story::whole(End::Stop), Story::lost(1, End::Stop)];
+    agree(&stories, SMALL_BYTES)
 }
 
 #[test]
 #[ignore = "of the full set: make test-md"]
-fn linux_reads_what_the_shelf_left_after_every_story() -> Result<()> {
+fn linux_reads_what_the_shelf_left_whole() -> Result<()> {
+    let ends = [End::Stop, End::Kill, End::Crash, End::Recovery];
+    agree(&ends.map(Story::whole), LARGE_BYTES)
+}
+
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn linux_reads_what_the_shelf_left_degraded() -> Result<()> {
+    let ends = [End::Stop, End::Crash, End::Recovery];
+    let stories = [1, 2].map(|lost| ends.map(|end| Story::lost(lost, end)));
+    agree(&stories.concat(), LARGE_BYTES)
+}
+
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn linux_reads_what_the_shelf_left_after_a_rebuild() -> Result<()> {
     let stories = [
-        Story::Clean,
-        Story::Killed,
-        Story::CrashMidWrite,
-        Story::Lost(1),
-        Story::Lost(2),
-        Story::LostAndCrash(1),
-        Story::LostAndCrash(2),
+        Story::rebuilt(1, Rebuild::Complete, End::Stop),
+        Story::rebuilt(1, Rebuild::Complete, End::Recovery),
+        Story::rebuilt(2, Rebuild::Complete, End::Stop),
     ];
     agree(&stories, LARGE_BYTES)
+}
+
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
+    let stories = [1, 2].map(|lost| Story::rebuilt(lost, Rebuild::Begun, End::Stop));
+    agree(&stories, REBUILD_BYTES)
 }
 
 /// The shelf's geometry and parity find every sector of arrays that Linux made.

@@ -53,6 +53,7 @@ impl Worker {
                     // for again.
                     drop(answer.try_send(self.target.take_idle_regions(lun, part, &candidates)));
                 }
+                ToWorker::BadBlocks(drive, ranges) => self.bad_sectors.set(drive, ranges),
                 ToWorker::Report(sender) => drop(sender.try_send(self.report())),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
             }

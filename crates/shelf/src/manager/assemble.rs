@@ -194,12 +194,12 @@ impl Manager {
         }
     }
 
-    /// Tells of members that are given up for their bad blocks.
+    /// Tells of members that are given up because their bad blocks are not known.
     fn note_given_up(&mut self, number: LunNumber, given_up: &[DriveSlot]) {
         for &slot in given_up {
             let drive = self.drive_name(slot);
             self.notices.push(format!(
-                "LUN {number}: drive {drive} is failed: Linux noted bad blocks on it"
+                "LUN {number}: drive {drive} is failed: its bad-block log cannot be read"
             ));
         }
     }

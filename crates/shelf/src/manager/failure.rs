@@ -78,7 +78,9 @@ impl Manager {
         if !lun.is_live {
             return Ok(());
         }
-        let attached = self.plane.attach(lun.view(shelf).into());
+        let view = lun.view(shelf).into();
+        self.tell_bad_blocks(number)?;
+        let attached = self.plane.attach(view);
         if let Some(lun) = self.luns.get_mut(&number) {
             lun.is_view_stale = attached.is_err();
         }

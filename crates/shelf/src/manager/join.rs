@@ -10,6 +10,7 @@ use super::lun::{Member, Metadata};
 use super::removal::erase_drive;
 use super::rounds::{Rounds, reasons};
 use crate::admin::DriveSlot;
+use raid::bad_blocks::BadBlocks;
 use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, JoiningDevice, Role, Superblock};
@@ -202,7 +203,9 @@ impl Rounds<'_> {
         Ok(Metadata {
             superblock,
             slot,
+            // The next round of superblocks writes it.
             has_bitmap: false,
+            bad_blocks: BadBlocks::default(),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::plane::{LogView, LunView, MemberView, PartView, RegionsView, SyncKind
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::Geometry;
+use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
 use raid::geometry::is_striped;
 use raid::layout::{Area, MetadataPlaces};
@@ -28,6 +29,8 @@ pub(super) struct Metadata {
     /// Whether its drive holds the write-intent bitmap as it is in memory, but for pages that were
     /// changed since.
     pub(super) has_bitmap: bool,
+    /// Sectors of its drive that are not to be read.
+    pub(super) bad_blocks: BadBlocks,
 }
 
 impl Metadata {

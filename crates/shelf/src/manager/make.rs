@@ -13,6 +13,7 @@ use super::rounds::reasons;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
 use aoe::Shelf;
+use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, is_striped, member_count_rule};
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
@@ -209,6 +210,7 @@ impl Manager {
                     // The first record goes to the other slot, slot 0.
                     slot: 1,
                     has_bitmap: false,
+                    bad_blocks: BadBlocks::default(),
                 })
             });
             members[usize::from(fit.element)] = Member::Normal {

@@ -145,6 +145,14 @@ impl Manager {
         }
     }
 
+    /// What the recovery of a log would do.
+    pub(super) fn try_log(&mut self, number: LunNumber) -> Result<Report, String> {
+        let Some(lun) = self.luns.get(&number) else {
+            return Err(AdminError::NoSuchLun(number).to_string());
+        };
+        run(&mut self.drives, lun, true).map_err(|error| error.to_string())
+    }
+
     /// Makes the next epoch durable, and what is known of parity with it.
     fn begin_epoch(&mut self, number: LunNumber) -> Result<(), AdminError> {
         let Some(lun) = self.luns.get_mut(&number) else {

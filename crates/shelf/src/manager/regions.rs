@@ -21,7 +21,6 @@ use super::scan::Candidate;
 use super::{LunNumber, Manager};
 use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
 use raid::regions::{REGION_GROUP, RegionIndex, RegionSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,36 +29,44 @@ use std::time::Duration;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Manager {
-    /// Writes wait for a group of regions of a part: makes their bits durable and tells the workers, or
-    /// tells them that it cannot be done.
-    pub fn want_regions(&mut self, number: LunNumber, part: u8, group: RegionIndex) {
+    /// Writes wait for groups of regions of a part: makes their bits durable and tells the workers, or
+    /// tells them that it cannot be done. Groups that are asked for together cost one write a member.
+    pub fn want_regions(&mut self, number: LunNumber, part: u8, groups: &[RegionIndex]) {
         let is_live = self.luns.get(&number).is_some_and(|lun| lun.is_live);
         if !is_live || part != 0 {
             // The writes that waited were dropped when the LUN went offline.
             return;
         }
-        let regions = group.0..group.0.saturating_add(REGION_GROUP);
-        let set = self.set_regions(number, regions.clone());
+        let regions_of = |group: &RegionIndex| group.0..group.0.saturating_add(REGION_GROUP);
+        let set = self.set_regions(number, groups.iter().flat_map(regions_of));
         if let Err(reason) = &set {
             self.notices.push(format!(
                 "LUN {number}: writes are refused, as the write-intent bitmap cannot be written: {reason}"
             ));
         }
-        if let Err(reason) = self.plane.regions_ready(number, part, regions, set.is_ok()) {
-            self.notices.push(format!("LUN {number}: {reason}"));
+        for regions in groups.iter().map(regions_of) {
+            let told = self.plane.regions_ready(number, part, regions, set.is_ok());
+            if let Err(reason) = told {
+                self.notices.push(format!("LUN {number}: {reason}"));
+            }
         }
     }
 
     /// Makes the bits of regions durable on every member. Members that fail are given up first.
-    fn set_regions(&mut self, number: LunNumber, regions: Range<u32>) -> Result<(), String> {
+    fn set_regions(
+        &mut self,
+        number: LunNumber,
+        regions: impl Iterator<Item = u32>,
+    ) -> Result<(), String> {
         let Some(mut rounds) = self.rounds(number) else {
             return Ok(());
         };
         let Some(bitmap) = &mut rounds.lun.bitmap else {
             return Ok(());
         };
-        let end = regions.end.min(bitmap.map().regions());
-        let added: Vec<RegionIndex> = (regions.start..end)
+        let end = bitmap.map().regions();
+        let added: Vec<RegionIndex> = regions
+            .filter(|region| *region < end)
             .map(RegionIndex)
             .filter(|region| bitmap.insert(*region))
             .collect();

@@ -1,10 +1,12 @@
 //! What is on a drive: reads its superblock and its record, and decides whose it is.
 
+use super::bad_blocks;
 use super::drives::{Drives, NoDrive, Usage};
 use super::lun::Metadata;
 use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
+use raid::bad_blocks::BadBlocks;
 use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
@@ -20,6 +22,8 @@ pub(super) struct Candidate {
     pub(super) stored: StoredRecord,
     /// Its write-intent bitmap, if its superblock says that there is one.
     pub(super) bitmap: Option<Result<Bitmap, BitmapError>>,
+    /// Its bad blocks, or why they are not known.
+    pub(super) bad_blocks: Result<BadBlocks, String>,
 }
 
 /// Looks at every drive that is in no LUN, notes what it carries, and gives those that are members
@@ -119,9 +123,11 @@ fn look_at(
     } else {
         None
     };
+    let bad_blocks = bad_blocks::read(drives, drive, &superblock)?;
     Ok(Look::Candidate(Box::new(Candidate {
         drive,
         bitmap,
+        bad_blocks,
         superblock,
         geometry,
         stored,

@@ -4,13 +4,14 @@
 //!   one that it or that calls it failed, missed changes and is not used.
 //! * The freshest superblock says whether the set is dirty, and the write-intent bitmaps of those that
 //!   are used where it may be.
-//! * A member that a kernel noted bad blocks of is not used, if the others hold all data; else nothing
-//!   is served.
+//! * A member with bad blocks, of which it is not known which they are, is not used, if the others hold
+//!   all data; else nothing is served.
 //! * A member that calls the freshest failed and is called so by it is the other half of a mirror whose
 //!   halves were served apart: which one is to be served, somebody has to say.
 //! * The record with the highest generation counts; the others are to be brought up to it.
 
 use super::LunNumber;
+use super::bad_blocks;
 use super::lun::{Lun, Member, Metadata};
 use super::recovery::{self, LogState};
 use super::regions;
@@ -31,7 +32,7 @@ pub(super) struct Set {
     pub(super) freshest: Superblock,
     /// Whether all members hold the record that counts.
     pub(super) is_level: bool,
-    /// Drives that a kernel noted bad blocks of, and that are given up for it.
+    /// Drives with bad blocks that are not known, which are given up for it.
     pub(super) given_up: Vec<DriveSlot>,
     /// Drives that claim to be in the set, and are not: why.
     pub(super) spurious: Vec<(DriveSlot, String)>,
@@ -201,6 +202,7 @@ fn member(
     let metadata = Box::new(Metadata {
         slot: candidate.stored.slot,
         has_bitmap: regions::holds(&candidate, bitmap),
+        bad_blocks: candidate.bad_blocks.unwrap_or_default(),
         superblock: candidate.superblock,
     });
     match recovery {
@@ -219,13 +221,13 @@ fn member(
     }
 }
 
-/// A kernel noted sectors of a member that hold old data or none, in a log that we do not keep: such
-/// a member is given up. Gives the drives to give up, or why there is nothing to serve without them.
+/// Somebody noted sectors of a member that hold old data or none, in a log that cannot be read: such a
+/// member is given up. Gives the drives to give up, or why there is nothing to serve without them.
 fn judge_bad_blocks(
     places: &[Option<Candidate>],
     freshest: &Candidate,
 ) -> (Option<String>, Vec<DriveSlot>) {
-    let is_bad = |candidate: &Candidate| candidate.superblock.has_bad_blocks();
+    let is_bad = bad_blocks::are_unknown;
     let bad: Vec<DriveSlot> = places
         .iter()
         .flatten()
@@ -245,8 +247,8 @@ fn judge_bad_blocks(
     }
     let slots: Vec<String> = bad.iter().map(ToString::to_string).collect();
     let reason = format!(
-        "Linux noted bad blocks on the drives in slots {}, and the other members do \
-         not hold all data; copy the data off with Linux",
+        "bad blocks were noted on the drives in slots {}, in a log that cannot be read, and the other \
+         members do not hold all data; copy the data off with Linux",
         slots.join(", ")
     );
     (Some(reason), Vec::new())

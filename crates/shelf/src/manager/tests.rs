@@ -1,6 +1,7 @@
 //! Tests of the manager over drives in memory.
 
 mod assembly;
+mod bad_blocks;
 mod changes;
 mod crash;
 mod failures;
@@ -11,6 +12,7 @@ mod members;
 mod memory;
 mod missed;
 mod random;
+mod recovery;
 mod regions;
 mod returning;
 mod scrub;

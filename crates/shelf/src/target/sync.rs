@@ -119,6 +119,18 @@ impl Job {
         self.steps.iter().copied().min().unwrap_or(self.next)
     }
 
+    /// How much of what the pass concerns lies before a sector of the part.
+    fn work_before(&self, lba: u64) -> u64 {
+        let Some((map, set)) = &self.regions else {
+            return lba;
+        };
+        let before = |region| {
+            let end = map.end_lba(region).min(lba);
+            end.saturating_sub(map.start_lba(region))
+        };
+        set.iter().map(before).sum()
+    }
+
     fn checkpoint_interval(&self) -> u64 {
         (self.total / CHECKPOINTS).clamp(CHECKPOINT_SECTORS_MIN, CHECKPOINT_SECTORS_MAX)
     }
@@ -266,9 +278,9 @@ impl Target {
                 lun: lun.view.lun,
                 part: job.part,
                 pass: job.pass,
-                begun_sectors: job.begun,
-                done_sectors: job.low(),
-                total_sectors: job.total,
+                begun_sectors: job.work_before(job.begun),
+                done_sectors: job.work_before(job.low()),
+                total_sectors: job.work_before(job.total),
                 kind: SyncKind::Resync,
             })
         });

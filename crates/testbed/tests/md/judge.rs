@@ -1,7 +1,7 @@
 //! What Linux must find in the arrays that a shelf left: right checksums, an array that assembles,
 //! every acknowledged sector, and copies and parity that agree.
 
-use super::shelf_made::Array;
+use super::shelf_made::{Array, Rebuild};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use testbed::linux_md::{examine, reported};
@@ -32,17 +32,26 @@ pub(crate) fn judge(arrays: &[Array]) -> Result<()> {
 
 /// What mdadm says of each image on this machine.
 fn examine_members(array: &Array) -> Result<()> {
+    let story = &array.story;
+    let members = usize::from(array.level.members);
     for (element, image) in array.images.iter().enumerate() {
         let report = examine(image)?;
         let level = reported(&report, "Raid Level");
         ensure!(level == array.level.md, "level {level}:\n{report}");
-        let state = reported(&report, "State");
-        // md has no dirty state for levels without redundancy.
-        let dirty = array.story.is_dirty() && array.level.lost_max > 0;
-        if !array.is_lost(element) {
-            let expected = if dirty { "active" } else { "clean" };
-            ensure!(state == expected, "element {element} is {state}:\n{report}");
+        if element < usize::from(story.lost) {
+            continue;
         }
+        // md has no dirty state for levels without redundancy.
+        let dirty = story.is_dirty() && array.level.lost_max > 0;
+        let expected = if dirty { "active" } else { "clean" };
+        let state = reported(&report, "State");
+        ensure!(state == expected, "element {element} is {state}:\n{report}");
+        let rebuilt = reported(&report, "Recovery Offset");
+        let begun = element == members && story.rebuild == Rebuild::Begun;
+        ensure!(
+            rebuilt.is_empty() != begun && rebuilt != "0 sectors",
+            "element {element} is rebuilt up to {rebuilt:?}:\n{report}"
+        );
     }
     Ok(())
 }
@@ -56,38 +65,33 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn run(&mut self) -> Result<()> {
-        let members = self.array.images.len();
-        let lost = usize::from(self.array.story.lost());
+        let story = &self.array.story;
         // The lost members are offered too: md must see for itself that they are of yesterday.
-        self.assemble_and_check(0, lost, "")?;
-        if lost == 0 && !self.array.story.is_dirty() {
-            for missing in 1..=usize::from(self.array.level.lost_max) {
+        self.assemble_and_check(0, story.degraded(), "")?;
+        if story.lost == 0 && !story.is_dirty() {
+            for missing in 1..=self.array.level.lost_max {
                 self.refuse_without_run(missing)?;
                 self.assemble_and_check(missing, missing, "--run")?;
             }
         }
-        ensure!(members > lost, "an array without members");
         Ok(())
     }
 
-    /// The members from `first` on, with `degraded` fewer than the array has at work.
-    fn assemble_and_check(&mut self, first: usize, degraded: usize, options: &str) -> Result<()> {
+    /// The members from `first` on; in the end md must lack `degraded` of them.
+    fn assemble_and_check(&mut self, first: u8, degraded: u8, options: &str) -> Result<()> {
         self.linux.assemble(&self.disks(first), options)?;
-        let found = self.linux.attribute("degraded")?;
-        let expected = if self.array.level.lost_max > 0 {
-            degraded.to_string()
-        } else {
-            found.clone()
-        };
-        ensure!(
-            found == expected,
-            "md lacks {found} members instead of {expected}"
-        );
         let mismatches = self.linux.mismatched_sectors()?;
         ensure!(
             matches!(mismatches, None | Some(0)),
             "mismatch_cnt is {mismatches:?}"
         );
+        if self.array.level.lost_max > 0 {
+            let found = self.linux.attribute("degraded")?;
+            ensure!(
+                found == degraded.to_string(),
+                "md lacks {found} members instead of {degraded}"
+            );
+        }
         let (copy, size_bytes) = self.linux.copy_out()?;
         let sectors = self.array.content.sectors();
         ensure!(
@@ -102,7 +106,7 @@ impl Trial<'_> {
     }
 
     /// Members left out that the superblocks count as present: md wants to be told.
-    fn refuse_without_run(&mut self, first: usize) -> Result<()> {
+    fn refuse_without_run(&mut self, first: u8) -> Result<()> {
         let refused = self.linux.try_assemble(&self.disks(first), "")?;
         ensure!(
             refused.status != 0 && refused.output.contains("--run"),
@@ -112,8 +116,8 @@ impl Trial<'_> {
         Ok(())
     }
 
-    fn disks(&self, first: usize) -> Vec<usize> {
+    fn disks(&self, first: u8) -> Vec<usize> {
         let end = self.first_disk + self.array.images.len();
-        (self.first_disk + first..end).collect()
+        (self.first_disk + usize::from(first)..end).collect()
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Level {
     pub(crate) members: u8,
     /// How many of the first members may be lost.
     pub(crate) lost_max: u8,
+    /// Whether md refuses an array that is dirty and lacks a member.
+    pub(crate) has_parity: bool,
 }
 
 /// All levels that the shelf makes and md knows.
@@ -22,6 +24,7 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid1",
         members: 1,
         lost_max: 0,
+        has_parity: false,
     },
     Level {
         name: "raid0",
@@ -29,6 +32,7 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid0",
         members: 3,
         lost_max: 0,
+        has_parity: false,
     },
     Level {
         name: "raid1",
@@ -36,6 +40,7 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid1",
         members: 3,
         lost_max: 2,
+        has_parity: false,
     },
     // Elements 0 and 1 of 4 are halves of different mirrors.
     Level {
@@ -44,13 +49,22 @@ pub(crate) const LEVELS: &[Level] = &[
         md: "raid10",
         members: 4,
         lost_max: 2,
+        has_parity: false,
+    },
+    Level {
+        name: "raid5",
+        make: "raid5",
+        md: "raid5",
+        members: 4,
+        lost_max: 1,
+        has_parity: true,
+    },
+    Level {
+        name: "raid6",
+        make: "raid6",
+        md: "raid6",
+        members: 5,
+        lost_max: 2,
+        has_parity: true,
     },
 ];
-
-/// The levels that survive the loss of so many members.
-pub(crate) fn surviving(lost: u8) -> Vec<&'static Level> {
-    LEVELS
-        .iter()
-        .filter(|level| level.lost_max >= lost)
-        .collect()
-}

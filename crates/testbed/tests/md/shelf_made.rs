@@ -3,57 +3,116 @@
 
 use super::client::{Client, Progress};
 use super::content::Content;
-use super::level::Level;
+use super::level::{LEVELS, Level};
 use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 use testbed::{Ledge, LedgeOptions, PairNetwork, transcript};
 
-/// How the shelf's life ends, and which elements are lost before.
+/// What happens to a shelf's LUNs after they were filled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Story {
+    /// The shelf is started again without so many members of each, which never return, and written
+    /// to.
+    pub(crate) lost: u8,
+    /// Whether a new disk takes the place of the first lost member.
+    pub(crate) rebuild: Rebuild,
+    /// How it ends.
+    pub(crate) end: End,
+}
+
+/// How far the first lost member is rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Story {
+pub(crate) enum Rebuild {
+    /// Not at all.
+    No,
+    /// It has begun when the end comes.
+    Begun,
+    /// It is complete.
+    Complete,
+}
+
+/// The end of a shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
     /// SIGTERM.
-    Clean,
+    Stop,
     /// `kill -9` while nothing is in flight.
-    Killed,
+    Kill,
     /// `kill -9` with writes in flight.
-    CrashMidWrite,
-    /// Started again without this many members, written to, and stopped.
-    Lost(u8),
-    /// Started again without this many members, and killed with writes in flight.
-    LostAndCrash(u8),
+    Crash,
+    /// The same, and then started again, and stopped when it has made all consistent.
+    Recovery,
 }
 
 impl Story {
-    /// For the names of images and for messages.
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::Clean => "clean".to_owned(),
-            Self::Killed => "killed".to_owned(),
-            Self::CrashMidWrite => "crash-mid-write".to_owned(),
-            Self::Lost(count) => format!("lost-{count}"),
-            Self::LostAndCrash(count) => format!("lost-{count}-and-crash"),
+    /// A story of whole LUNs.
+    pub(crate) const fn whole(end: End) -> Self {
+        Self::lost(0, end)
+    }
+
+    /// A story of LUNs that lack members.
+    pub(crate) const fn lost(lost: u8, end: End) -> Self {
+        Self {
+            lost,
+            rebuild: Rebuild::No,
+            end,
         }
     }
 
-    /// Members that are lost.
-    pub(crate) const fn lost(self) -> u8 {
-        match self {
-            Self::Lost(count) | Self::LostAndCrash(count) => count,
-            _ => 0,
+    /// A story of LUNs that get a member back.
+    pub(crate) const fn rebuilt(lost: u8, rebuild: Rebuild, end: End) -> Self {
+        Self { lost, rebuild, end }
+    }
+
+    /// For the names of images and for messages.
+    pub(crate) fn name(&self) -> String {
+        let Self { lost, rebuild, end } = self;
+        let lost = match lost {
+            0 => String::new(),
+            _ => format!("{lost}-lost-"),
+        };
+        let rebuild = match rebuild {
+            Rebuild::No => "",
+            Rebuild::Begun => "rebuild-begun-",
+            Rebuild::Complete => "rebuilt-",
+        };
+        format!("{lost}{rebuild}{end:?}").to_lowercase()
+    }
+
+    /// Members that are missing when md has done all that it can.
+    pub(crate) const fn degraded(&self) -> u8 {
+        match self.rebuild {
+            Rebuild::No => self.lost,
+            Rebuild::Begun | Rebuild::Complete => self.lost - 1,
         }
     }
 
     /// Whether the shelf could not say goodbye.
-    pub(crate) const fn is_dirty(self) -> bool {
-        !matches!(self, Self::Clean | Self::Lost(_))
+    pub(crate) const fn is_dirty(&self) -> bool {
+        matches!(self.end, End::Kill | End::Crash)
     }
 
-    const fn dies_writing(self) -> bool {
-        matches!(self, Self::CrashMidWrite | Self::LostAndCrash(_))
+    /// The levels that live it to an end that md accepts: those that survive the loss, without those
+    /// with parity where md would have to trust parity after a crash.
+    fn levels(&self) -> Vec<&'static Level> {
+        let survives = |level: &&Level| {
+            let trusts_parity = level.has_parity && self.is_dirty() && self.lost > 0;
+            level.lost_max >= self.lost && !trusts_parity
+        };
+        LEVELS.iter().filter(survives).collect()
+    }
+
+    /// Disks that a LUN needs: its members, and the one that takes a lost one's place.
+    const fn disks(&self, level: &Level) -> u8 {
+        match self.rebuild {
+            Rebuild::No => level.members,
+            Rebuild::Begun | Rebuild::Complete => level.members + 1,
+        }
     }
 }
 
@@ -63,7 +122,7 @@ pub(crate) struct Array {
     pub(crate) level: &'static Level,
     pub(crate) story: Story,
     pub(crate) content: Content,
-    /// The images of its members in element order.
+    /// The images of its members in element order, then of the disk that was rebuilt.
     pub(crate) images: Vec<PathBuf>,
 }
 
@@ -72,49 +131,53 @@ impl Array {
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.level.name, self.story.name())
     }
-
-    /// Whether an element was away while the shelf went on without it.
-    pub(crate) fn is_lost(&self, element: usize) -> bool {
-        element < usize::from(self.story.lost())
-    }
 }
 
 /// Writes to all LUNs together that must be acknowledged while more are in flight, before the end.
 const ACKNOWLEDGED_MIN: u64 = 1000;
 
-/// Limit for those writes. They take seconds.
+/// Limit for those writes, and for a resync or rebuild. They take seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Lets a shelf make one LUN of each level, lives the story with it, and leaves the members' images
+/// Lets a shelf make one LUN of each level that can live the story, lives the story with it, and leaves the members' images
 /// in `directory`.
-pub(crate) fn live(
-    story: Story,
-    levels: &[&'static Level],
-    disk_bytes: u64,
-    directory: &Path,
-) -> Result<Vec<Array>> {
+pub(crate) fn live(story: Story, disk_bytes: u64, directory: &Path) -> Result<Vec<Array>> {
     transcript::note(&format!("the shelf's story: {}", story.name()));
     let network = PairNetwork::new(9000)?;
-    let mut shelf = Shelf::start(&network, levels, disk_bytes)?;
+    let mut shelf = Shelf::start(&network, &story, disk_bytes)?;
     shelf.write_all(&|blocks| Box::new(first_time(blocks)))?;
-    if story.lost() > 0 {
-        shelf.lose(story.lost())?;
-        shelf.write_all(&|blocks| Box::new((0..blocks).step_by(7)))?;
+    if story.lost > 0 {
+        shelf.lose(story.lost)?;
+        shelf.write_all(&|blocks| Box::new((0..blocks).step_by(7.max(blocks / 1024))))?;
     }
-    if story.dies_writing() {
-        shelf.die_writing()?;
-    } else if story.is_dirty() {
-        shelf.ledge.kill()?;
-    } else {
-        shelf.ledge.stop()?;
+    if story.rebuild != Rebuild::No {
+        shelf.replace()?;
+    }
+    match story.rebuild {
+        Rebuild::No => {}
+        Rebuild::Begun => shelf.wait_for_half()?,
+        Rebuild::Complete => shelf.wait_for_passes()?,
+    }
+    match story.end {
+        End::Stop => shelf.ledge.stop()?,
+        End::Kill => shelf.ledge.kill()?,
+        End::Crash => shelf.die_writing()?,
+        End::Recovery => {
+            shelf.die_writing()?;
+            shelf.ledge.start_again()?;
+            shelf.wait_for_passes()?;
+            shelf.ledge.stop()?;
+        }
     }
     shelf.into_arrays(story, directory)
 }
 
-/// Blocks of the first round: both ends as a whole, every third of the rest, the others never.
+/// Blocks of the first round: both ends as a whole, and a third or less of the rest; the others are
+/// never written.
 fn first_time(blocks: usize) -> impl Iterator<Item = usize> {
-    let edge = blocks / 8;
-    (0..blocks).filter(move |&block| block < edge || block >= blocks - edge || block % 3 == 0)
+    let edge = (blocks / 8).min(512);
+    let step = (blocks / 2048).max(3);
+    (0..blocks).filter(move |&block| block < edge || block >= blocks - edge || block % step == 0)
 }
 
 /// Blocks all over the array, in an order that a scattered load has; forever.
@@ -126,7 +189,8 @@ fn scattered(blocks: usize) -> impl Iterator<Item = usize> {
 /// A LUN that is served.
 struct Lun {
     level: &'static Level,
-    first_slot: u8,
+    /// Slots of its members, and of the disk for a lost one.
+    slots: Range<u8>,
     content: Content,
 }
 
@@ -138,9 +202,10 @@ struct Shelf<'a> {
 
 impl<'a> Shelf<'a> {
     /// LUNs from 0 on, each on disks of its own, online.
-    fn start(network: &'a PairNetwork, levels: &[&'static Level], disk_bytes: u64) -> Result<Self> {
+    fn start(network: &'a PairNetwork, story: &Story, disk_bytes: u64) -> Result<Self> {
+        let levels = story.levels();
         let options = LedgeOptions {
-            disks: levels.iter().map(|level| level.members).sum(),
+            disks: levels.iter().map(|level| story.disks(level)).sum(),
             disk_bytes,
             mode: "packet".to_owned(),
             cec: false,
@@ -148,18 +213,19 @@ impl<'a> Shelf<'a> {
         };
         let ledge = Ledge::start(&network.target, options)?;
         let mut luns = Vec::new();
-        let mut first_slot = 0;
+        let mut first = 0;
         for (lun, level) in (0..).zip(levels) {
-            let (make, last_slot) = (level.make, first_slot + level.members - 1);
-            ledge.console_ok(&format!("make {lun} {make} 1.{first_slot}-{last_slot}"))?;
+            let (make, last) = (level.make, first + level.members - 1);
+            ledge.console_ok(&format!("make {lun} {make} 1.{first}-{last}"))?;
             ledge.console_ok(&format!("online {lun}"))?;
             let sectors = Client::open(network, lun)?.sectors();
+            let slots = first..first + story.disks(level);
+            first = slots.end;
             luns.push(Lun {
                 level,
-                first_slot,
+                slots,
                 content: Content::new(0x1ed6e + u64::from(lun), sectors)?,
             });
-            first_slot = last_slot + 1;
         }
         Ok(Self {
             network,
@@ -187,12 +253,57 @@ impl<'a> Shelf<'a> {
     fn lose(&mut self, count: u8) -> Result<()> {
         self.ledge.stop()?;
         for lun in &self.luns {
-            for slot in lun.first_slot..lun.first_slot + count {
+            for slot in lun.slots.clone().take(usize::from(count)) {
                 let path = self.ledge.disk_path(slot);
                 fs::rename(&path, away(&path))?;
             }
         }
         self.ledge.start_again()
+    }
+
+    /// Lets a new disk take the place of the first element of every LUN.
+    fn replace(&self) -> Result<()> {
+        for (number, lun) in self.luns.iter().enumerate() {
+            let disk = lun.slots.end - 1;
+            self.ledge
+                .console_ok(&format!("replace {number}.0.0 1.{disk}"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until almost half of every rebuild is done, which in LUNs of 160 MiB and more is where
+    /// the superblocks say something about it.
+    fn wait_for_half(&self) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let passes = self.ledge.console_ok("when")?;
+            let done = passes.lines().filter_map(|row| {
+                let percent = row.split_whitespace().nth(1)?.strip_suffix('%')?;
+                percent.parse::<f64>().ok()
+            });
+            let done: Vec<f64> = done.collect();
+            ensure!(
+                done.len() == self.luns.len(),
+                "a rebuild is over before another has begun: {passes}"
+            );
+            if done.iter().all(|percent| *percent > 45.0) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not done in time: {passes}");
+        }
+    }
+
+    /// Waits until nothing is resynchronised or rebuilt.
+    fn wait_for_passes(&self) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let passes = self.ledge.console_ok("when")?;
+            if passes.trim().is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not done in time: {passes}");
+            thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Writes to all LUNs at once, and kills the daemon in the middle of it.
@@ -244,12 +355,11 @@ impl<'a> Shelf<'a> {
             Ok(kept)
         };
         let luns = self.luns.into_iter().map(|lun| {
-            let slots = lun.first_slot..lun.first_slot + lun.level.members;
             Ok(Array {
                 level: lun.level,
                 story,
                 content: lun.content,
-                images: slots.map(keep).collect::<Result<_>>()?,
+                images: lun.slots.map(keep).collect::<Result<_>>()?,
             })
         });
         luns.collect()

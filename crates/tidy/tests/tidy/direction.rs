@@ -33,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["aoe", "cec", "console", "port"]),
+    ("recover", &["aoe", "raid", "shelf", "disk"]),
     ("aoeload", &["aoe", "ata", "port", "initiator"]),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),

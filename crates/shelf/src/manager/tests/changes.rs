@@ -82,7 +82,7 @@ fn mirrors_are_marked_clean_only_after_an_orderly_stop() {
     drop(crashed.start());
     assert!(!crashed.view(0).unwrap().parts[0].mirrors_unsynced);
     // A crash under a write: the mirrors may differ, and no later stop says otherwise.
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     let crashed = world.fork();
     let mut again = crashed.start();
     assert!(crashed.view(0).unwrap().parts[0].mirrors_unsynced);

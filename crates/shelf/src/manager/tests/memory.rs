@@ -4,6 +4,7 @@ use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
 use crate::plane::{DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView};
 use aoe::Shelf;
+use raid::bad_blocks::BadRange;
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Superblock};
 use raid::regions::{RegionIndex, RegionSet};
@@ -68,7 +69,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    fn read(&self, sector: u64, buffer: &mut [u8]) {
+    pub(super) fn read(&self, sector: u64, buffer: &mut [u8]) {
         for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
             match self.written.get(&at) {
                 Some(written) => bytes.copy_from_slice(written),
@@ -77,7 +78,7 @@ impl Image {
         }
     }
 
-    fn write(&mut self, sector: u64, data: &[u8]) {
+    pub(super) fn write(&mut self, sector: u64, data: &[u8]) {
         for (at, bytes) in (sector..).zip(data.chunks_exact(512)) {
             assert!(at < self.sectors, "write beyond the end");
             self.written.insert(at, bytes.to_vec());
@@ -174,6 +175,8 @@ pub(super) struct PlaneLog {
     pub(super) candidates: Option<Arc<RegionSet>>,
     /// Regions that the data path does not give back.
     pub(super) busy_regions: Option<RegionSet>,
+    /// Bad sectors of drives that the data path knows of.
+    pub(super) bad_blocks: BTreeMap<DriveSlot, Vec<BadRange>>,
     /// Regions of each LUN that the data path may write now.
     pub(super) ready: BTreeMap<LunNumber, RegionSet>,
 }
@@ -380,6 +383,12 @@ impl DataPlane for CheckingPlane {
             set.remove_all(&idle);
         }
         Ok(idle)
+    }
+
+    fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
+        let mut log = self.log.lock().unwrap();
+        log.bad_blocks.insert(drive, ranges.to_vec());
+        Ok(())
     }
 
     fn counters(&self) -> Vec<crate::plane::CounterGroup> {

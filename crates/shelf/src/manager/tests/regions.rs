@@ -58,21 +58,29 @@ fn sweep(manager: &mut Manager, uptime: &mut u64) {
 fn bits_are_durable_on_every_member_before_the_data_path_is_told() {
     for (level, members) in SHAPES {
         let (world, mut manager) = online(level, members, true);
-        manager.want_regions(number(0), 0, RegionIndex(8));
+        manager.want_regions(number(0), 0, &[RegionIndex(8)]);
         for index in 0..members {
             assert_eq!(set(&bitmap(&world, index)), (8..16).collect::<Vec<_>>());
         }
         let told = world.log.lock().unwrap().told.clone();
         assert_eq!(told.last(), Some(&Told::Regions(number(0), 8..16, true)));
         let writes = world.power.lock().unwrap().writes;
-        manager.want_regions(number(0), 0, RegionIndex(8));
+        manager.want_regions(number(0), 0, &[RegionIndex(8)]);
         assert_eq!(world.power.lock().unwrap().writes, writes, "they are set");
-        manager.want_regions(number(0), 0, RegionIndex(56));
+        manager.want_regions(number(0), 0, &[RegionIndex(56)]);
+        // Together they cost a write a member.
+        let writes = world.power.lock().unwrap().writes;
+        manager.want_regions(number(0), 0, &[RegionIndex(16), RegionIndex(40)]);
+        let now = world.power.lock().unwrap().writes;
+        assert_eq!(now - writes, members as u64);
+        let told = world.log.lock().unwrap().told.clone();
+        let ready = [16..24, 40..48].map(|regions| Told::Regions(number(0), regions, true));
+        assert!(told.ends_with(&ready));
         let last = if level == Level::Raid1 { 57 } else { 63 };
         assert_eq!(set(&bitmap(&world, 0)).last(), Some(&last));
         // Another LUN, and a part that is not there.
-        manager.want_regions(number(1), 0, RegionIndex(0));
-        manager.want_regions(number(0), 1, RegionIndex(0));
+        manager.want_regions(number(1), 0, &[RegionIndex(0)]);
+        manager.want_regions(number(0), 1, &[RegionIndex(0)]);
         assert!(!bitmap(&world, 0).set().contains(RegionIndex(0)));
     }
 }
@@ -81,7 +89,7 @@ fn bits_are_durable_on_every_member_before_the_data_path_is_told() {
 fn only_the_regions_that_were_written_are_resynchronised_after_a_crash() {
     for (level, members) in SHAPES {
         let (world, mut manager) = online(level, members, true);
-        manager.want_regions(number(0), 0, RegionIndex(16));
+        manager.want_regions(number(0), 0, &[RegionIndex(16)]);
         let crashed = world.fork();
         let mut manager = crashed.start();
         assert_eq!(resynced(&crashed), Some((16..24).collect()));
@@ -89,7 +97,7 @@ fn only_the_regions_that_were_written_are_resynchronised_after_a_crash() {
         let notices = manager.take_notices().join("\n");
         assert!(notices.contains("8 of"), "{notices}");
         // More is written, and power fails again.
-        manager.want_regions(number(0), 0, RegionIndex(0));
+        manager.want_regions(number(0), 0, &[RegionIndex(0)]);
         let crashed = crashed.fork();
         let mut manager = crashed.start();
         let both: Vec<u32> = (0..8).chain(16..24).collect();
@@ -109,8 +117,8 @@ fn only_the_regions_that_were_written_are_resynchronised_after_a_crash() {
 fn regions_without_writes_are_cleared_and_not_resynchronised() {
     let (world, mut manager) = online(Level::Raid1, 3, true);
     let mut uptime = 0;
-    manager.want_regions(number(0), 0, RegionIndex(0));
-    manager.want_regions(number(0), 0, RegionIndex(8));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
+    manager.want_regions(number(0), 0, &[RegionIndex(8)]);
     let mut busy = RegionSet::empty(map(&world).regions());
     busy.insert(RegionIndex(3));
     world.log.lock().unwrap().busy_regions = Some(busy);
@@ -131,12 +139,12 @@ fn regions_without_writes_are_cleared_and_not_resynchronised() {
 fn no_bit_is_cleared_while_a_member_is_missing() {
     let (world, mut manager) = online(Level::Raid1, 3, true);
     let mut uptime = 0;
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     let cleared = bitmap(&world, 0).events_cleared();
     manager
         .member_failed(number(0), 0, 1, world.slot(1), "test")
         .unwrap();
-    manager.want_regions(number(0), 0, RegionIndex(8));
+    manager.want_regions(number(0), 0, &[RegionIndex(8)]);
     sweep(&mut manager, &mut uptime);
     assert!(
         world.log.lock().unwrap().candidates.is_none(),
@@ -208,7 +216,7 @@ fn damage(world: &World, index: usize, at: usize, value: u8) {
 #[test]
 fn a_bitmap_that_is_not_believed_means_that_everything_may_differ() {
     let (world, mut manager) = online(Level::Raid1, 2, true);
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     drop(manager);
     let all: Vec<u32> = (0..map(&world).regions()).collect();
     // Event count, state, magic, UUID.
@@ -258,7 +266,7 @@ fn a_bitmap_that_is_replaced_is_not_believed_before_it_is_complete() {
 #[test]
 fn a_bitmap_of_a_version_that_we_cannot_keep_is_left_alone() {
     let (world, mut manager) = online(Level::Raid1, 2, true);
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     drop(manager);
     damage(&world, 0, 4, 6);
     let before = world.image(0).written.clone();
@@ -288,7 +296,7 @@ fn bits_of_a_clean_mirror_mean_nothing() {
 fn a_member_that_does_not_take_a_bit_is_given_up_and_the_write_goes_on() {
     let (world, mut manager) = online(Level::Raid1, 3, true);
     world.image(1).fails_writes = true;
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     assert!(world.view(0).unwrap().parts[0].members[1].is_none());
     assert_eq!(set(&bitmap(&world, 2)), (0..8).collect::<Vec<_>>());
     let told = world.log.lock().unwrap().told.clone();
@@ -300,7 +308,7 @@ fn a_member_that_does_not_take_a_bit_is_given_up_and_the_write_goes_on() {
     // Nobody takes it: the write is refused.
     world.image(0).fails_writes = true;
     world.image(2).fails_writes = true;
-    manager.want_regions(number(0), 0, RegionIndex(8));
+    manager.want_regions(number(0), 0, &[RegionIndex(8)]);
     let told = world.log.lock().unwrap().told.clone();
     assert_eq!(told.last(), Some(&Told::Regions(number(0), 8..16, false)));
     let notices = manager.take_notices().join("\n");
@@ -308,14 +316,14 @@ fn a_member_that_does_not_take_a_bit_is_given_up_and_the_write_goes_on() {
     // And is asked for again.
     world.image(0).fails_writes = false;
     world.image(2).fails_writes = false;
-    manager.want_regions(number(0), 0, RegionIndex(8));
+    manager.want_regions(number(0), 0, &[RegionIndex(8)]);
     assert_eq!(set(&bitmap(&world, 0)), (0..16).collect::<Vec<_>>());
 }
 
 #[test]
 fn mirrors_that_were_left_different_are_resynchronised_where_they_may_differ() {
     let (world, mut manager) = online(Level::Raid1, 2, true);
-    manager.want_regions(number(0), 0, RegionIndex(8));
+    manager.want_regions(number(0), 0, &[RegionIndex(8)]);
     world.log.lock().unwrap().mirrors_differ = true;
     manager.offline(number(0)).unwrap();
     assert_eq!(set(&bitmap(&world, 0)), (8..16).collect::<Vec<_>>());
@@ -351,7 +359,7 @@ impl Truth {
         match change {
             Change::Want(group) => {
                 let group = RegionIndex(group % self.map.regions()).group();
-                manager.want_regions(number(0), 0, group);
+                manager.want_regions(number(0), 0, &[group]);
             }
             Change::Sweep(busy) => {
                 let mut set = RegionSet::empty(self.map.regions());

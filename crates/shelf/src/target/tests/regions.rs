@@ -193,6 +193,8 @@ fn a_pass_goes_over_the_regions_that_it_concerns() {
             regions: Some(Arc::clone(&regions.ready)),
         });
         let mut rig = Rig::new([wanted.clone()]);
+        let progress = rig.target.sync_progress()[0];
+        assert_eq!((progress.done_sectors, progress.total_sectors), (0, 3 * 64));
         for (drive, value) in rig.drives.iter_mut().zip(1u8..) {
             drive[256 * 512..].fill(value);
         }

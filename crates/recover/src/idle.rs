@@ -1,0 +1,62 @@
+//! A shelf that serves nothing: what a manager needs to work on disks without one.
+
+use raid::regions::RegionSet;
+use shelf::admin::LunNumber;
+use shelf::manager::ShelfStore;
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
+use std::ops::Range;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// No workers.
+pub(crate) struct NoPlane;
+
+impl DataPlane for NoPlane {
+    fn attach(&mut self, _: Arc<LunView>) -> Result<(), String> {
+        Err("nothing is served here".to_owned())
+    }
+
+    fn detach(&mut self, _: LunNumber) -> Result<Detached, String> {
+        Ok(Detached::default())
+    }
+
+    fn regions_ready(&mut self, _: LunNumber, _: u8, _: Range<u32>, _: bool) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn take_idle_regions(
+        &mut self,
+        _: LunNumber,
+        _: u8,
+        candidates: Arc<RegionSet>,
+    ) -> Result<RegionSet, String> {
+        Ok((*candidates).clone())
+    }
+
+    fn advertise(&mut self, _: LunNumber) {}
+
+    fn counters(&self) -> Vec<CounterGroup> {
+        Vec::new()
+    }
+
+    fn passes(&self) -> Vec<RunningPass> {
+        Vec::new()
+    }
+}
+
+/// No state directory.
+pub(crate) struct NoStore;
+
+impl ShelfStore for NoStore {
+    fn save_shelf(&mut self, _: aoe::Shelf) -> Result<(), String> {
+        Err("there is no shelf here".to_owned())
+    }
+
+    fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
+        Ok(Vec::new())
+    }
+
+    fn add_removed_set(&mut self, _: Uuid) -> Result<(), String> {
+        Err("there is no shelf here".to_owned())
+    }
+}

@@ -1,0 +1,174 @@
+//! Bad blocks of members: sectors that hold old data or none, though the member is in use.
+//!
+//! They are noted in md's bad-block log, by Linux or by us. The data path does not read them, and tells
+//! when it has written them; then they are good again.
+//!
+//! Invariants:
+//! * the log is durable before the superblock says that there is one, and that before the call returns:
+//!   a range that was noted is never read after a restart;
+//! * the workers know the list of a drive before they get a view with it;
+//! * a range is taken out only after a write of all that is taken out was durable.
+
+use super::lun::{Lun, Member, Metadata};
+use super::rounds::Rounds;
+use super::scan::Candidate;
+use super::{LunNumber, Manager};
+use crate::admin::{AdminError, DriveSlot};
+use raid::bad_blocks::{BadBlocks, BadRange, LOG_BYTES};
+use raid::layout::Area;
+use raid::md::Superblock;
+use std::sync::Arc;
+
+impl Manager {
+    /// Notes sectors of a member that hold old data or none: durably, and for the data path. Ranges are in
+    /// member sectors.
+    ///
+    /// # Errors
+    /// No such LUN or member, or the log is full: then nothing is noted. Or it could not be written: then
+    /// the data path does not read the sectors, but a restart may not know. Either way the member should be
+    /// given up.
+    pub fn add_bad_blocks(
+        &mut self,
+        number: LunNumber,
+        part: u8,
+        member: u8,
+        ranges: &[BadRange],
+    ) -> Result<(), AdminError> {
+        let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
+        let added = if part == 0 {
+            rounds.add_bad_blocks(member, ranges)
+        } else {
+            Err("it does not exist".to_owned())
+        };
+        // Whatever is in the list by now is not to be read.
+        self.tell_bad_blocks(number)?;
+        added.map_err(|reason| {
+            let text = format!("bad blocks of element {number}.{part}.{member}: {reason}");
+            AdminError::Io(text)
+        })
+    }
+
+    /// The data path has written sectors of a drive that were bad: they are good again.
+    pub fn bad_blocks_written(&mut self, drive: DriveSlot, range: &BadRange) {
+        let is_on = |lun: &&mut Lun| {
+            lun.members
+                .iter()
+                .any(|member| member.drive() == Some(drive))
+        };
+        let Some(lun) = self.luns.values_mut().find(is_on) else {
+            return;
+        };
+        let number = lun.number;
+        for metadata in lun.members.iter_mut().filter_map(Member::metadata_mut) {
+            let (of, metadata) = metadata;
+            let before = metadata.bad_blocks.clone();
+            // A list that is too long for the rest of a range keeps all of it.
+            if of != drive || !matches!(metadata.bad_blocks.remove(range), Ok(true)) {
+                continue;
+            }
+            if let Err(reason) = write_log(&mut self.drives, drive, metadata) {
+                metadata.bad_blocks = before;
+                self.notices
+                    .push(format!("the bad-block log was not written: {reason}"));
+            } else if metadata.bad_blocks.is_empty() {
+                // The next change of the superblocks says so; an empty list is none, too.
+                metadata.superblock.set_has_bad_blocks(false);
+            }
+        }
+        if let Err(error) = self.tell_bad_blocks(number) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// Tells the workers the lists of the members of a LUN, if they do not know them.
+    pub(super) fn tell_bad_blocks(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        let Some(lun) = self.luns.get_mut(&number) else {
+            return Ok(());
+        };
+        for member in &mut lun.members {
+            let Some(drive) = member.drive().filter(|_| member.is_in_use()) else {
+                continue;
+            };
+            let ranges: Arc<[BadRange]> = member
+                .metadata_mut()
+                .map_or_else(Arc::default, |(_, metadata)| {
+                    metadata.bad_blocks.ranges().into()
+                });
+            let told = self.told_bad_blocks.get(&drive);
+            if told.map_or(ranges.is_empty(), |told| *told == ranges) {
+                continue;
+            }
+            self.plane
+                .set_bad_blocks(drive, Arc::clone(&ranges))
+                .map_err(AdminError::Io)?;
+            self.told_bad_blocks.insert(drive, ranges);
+        }
+        Ok(())
+    }
+}
+
+impl Rounds<'_> {
+    /// Notes bad blocks of a member, in member sectors.
+    fn add_bad_blocks(&mut self, member: u8, ranges: &[BadRange]) -> Result<(), String> {
+        let place = self.lun.members.get_mut(usize::from(member));
+        let Some((drive, metadata)) = place.and_then(Member::metadata_mut) else {
+            return Err("no drive of ours holds it".to_owned());
+        };
+        let data_offset_sectors = metadata.superblock.data_offset_sectors();
+        let before = metadata.bad_blocks.clone();
+        for range in ranges {
+            let sector = range.sector.saturating_add(data_offset_sectors);
+            let range = BadRange { sector, ..*range };
+            if let Err(error) = metadata.bad_blocks.add(range) {
+                metadata.bad_blocks = before;
+                return Err(error.to_string());
+            }
+        }
+        write_log(self.drives, drive, metadata)?;
+        if metadata.superblock.has_bad_blocks() {
+            return Ok(());
+        }
+        metadata.superblock.set_has_bad_blocks(true);
+        let resync = self.present_resync();
+        self.superblocks(resync)
+    }
+}
+
+/// Writes the bad-block log of a member.
+fn write_log(
+    drives: &mut super::drives::Drives,
+    drive: DriveSlot,
+    metadata: &Metadata,
+) -> Result<(), String> {
+    let area = log_area(&metadata.superblock)
+        .ok_or_else(|| format!("drive in slot {drive} has no room for a bad-block log"))?;
+    drives.write(drive, area.sector, &metadata.bad_blocks.encode())
+}
+
+/// Where the log lies that we write: one of the size and the sectors of ours.
+fn log_area(superblock: &Superblock) -> Option<Area> {
+    let (area, shift) = superblock.bad_blocks_area()?;
+    (shift == 0 && area.sectors * 512 == LOG_BYTES as u64).then_some(area)
+}
+
+/// Reads the bad blocks of a member, or says why they are not known.
+pub(super) fn read(
+    drives: &mut super::drives::Drives,
+    drive: DriveSlot,
+    superblock: &Superblock,
+) -> Result<Result<BadBlocks, String>, String> {
+    if !superblock.has_bad_blocks() {
+        return Ok(Ok(BadBlocks::default()));
+    }
+    let Some(area) = log_area(superblock) else {
+        return Ok(Err("its log is of another shape than ours".to_owned()));
+    };
+    let mut log = [0; LOG_BYTES];
+    drives.read(drive, area.sector, &mut log)?;
+    Ok(BadBlocks::decode(&log, 0).map_err(|error| error.to_string()))
+}
+
+/// Whether it is not known which sectors of a member are bad.
+pub(super) const fn are_unknown(candidate: &Candidate) -> bool {
+    candidate.bad_blocks.is_err()
+}

@@ -1,0 +1,151 @@
+//! Recovery without a shelf: what `ledge-recover` does with the members of sets that are to go to Linux.
+//!
+//! Linux does not know the redo log. Nothing lost, it computes parity anew after an unclean stop, which is
+//! right but slow; with a member lost it refuses the array, rightly. So the log is replayed before, and
+//! the superblocks say clean if parity then matches. Nothing is served, and no set is taken or removed.
+
+use super::lun::Lun;
+use super::recovery::LogState;
+use super::scan::scan;
+use super::set::{Set, put_together};
+use super::{LunNumber, Manager};
+use crate::admin::AdminError;
+use raid::Level;
+use raid::log::recovery::Report;
+use raid::md::Resync;
+use raid::record::RecordState;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// How sets are to be recovered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SalvageOptions {
+    /// Nothing is written.
+    pub only_show: bool,
+    /// Members that are not among the drives, and that no superblock calls failed, are left behind.
+    pub without_missing: bool,
+}
+
+/// What became of the log of a set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogFate {
+    /// There is none: the level has no parity, or the members have no room.
+    None,
+    /// The set was stopped in good order.
+    NotNeeded,
+    /// Linux changed the array since; it is as Linux left it.
+    Void,
+    /// It was replayed, or would be, if nothing was to be written.
+    Replayed(Report),
+}
+
+/// A set that was found.
+#[derive(Clone, Debug)]
+pub struct SalvagedSet {
+    /// UUID of the md array.
+    pub set_uuid: Uuid,
+    /// Name of the md array: `<shelf>:<LUN>`.
+    pub name: String,
+    /// Level.
+    pub level: Level,
+    /// Paths of the members that are in use, in element order.
+    pub members: Vec<Option<String>>,
+    /// Whether the superblocks say that copies and parity match.
+    pub is_clean: bool,
+    /// What became of its log, or why the set was not touched.
+    pub log: Result<LogFate, String>,
+}
+
+impl Manager {
+    /// Recovers the logs of all sets on the drives, whichever shelf they are of, and marks those clean whose
+    /// parity is known to match. For a manager that has no shelf number and so serves nothing.
+    pub fn salvage(&mut self, options: SalvageOptions) -> Vec<SalvagedSet> {
+        let mut groups = BTreeMap::<Uuid, Vec<_>>::new();
+        let (candidates, _) = scan(&mut self.drives, &mut self.notices);
+        for candidate in candidates {
+            let group = groups.entry(candidate.superblock.set_uuid()).or_default();
+            group.push(candidate);
+        }
+        let sets: Vec<Set> = groups
+            .into_iter()
+            .filter_map(|(uuid, group)| put_together(uuid, group))
+            .collect();
+        sets.into_iter()
+            .map(|set| self.salvage_set(set, options))
+            .collect()
+    }
+
+    fn salvage_set(&mut self, set: Set, options: SalvageOptions) -> SalvagedSet {
+        let (number, name) = (set.lun.number, set.freshest.name().to_string());
+        self.luns.insert(number, set.lun);
+        let log = self.salvage_log(number, options);
+        let Some(lun) = self.luns.remove(&number) else {
+            unreachable!("it was just put there")
+        };
+        let path = |member: &super::lun::Member| {
+            let drive = member.drive().filter(|_| member.is_in_use())?;
+            Some(self.drives.get(drive)?.drive.path.clone())
+        };
+        SalvagedSet {
+            set_uuid: set.uuid,
+            name,
+            level: lun.geometry.level(),
+            members: lun.members.iter().map(path).collect(),
+            is_clean: !lun.is_dirty,
+            log,
+        }
+    }
+
+    fn salvage_log(
+        &mut self,
+        number: LunNumber,
+        options: SalvageOptions,
+    ) -> Result<LogFate, String> {
+        let Some(lun) = self.luns.get(&number) else {
+            return Err(AdminError::NoSuchLun(number).to_string());
+        };
+        if let Some(reason) = reason_to_leave(lun, options) {
+            return Err(reason);
+        }
+        match lun.log_state {
+            LogState::Settled if lun.record.log.is_none() => return Ok(LogFate::None),
+            LogState::Settled => return Ok(LogFate::NotNeeded),
+            LogState::Void => return Ok(LogFate::Void),
+            LogState::Pending => {}
+        }
+        let text = |error: AdminError| error.to_string();
+        self.check_log(number).map_err(text)?;
+        let report = self.try_log(number)?;
+        if options.only_show {
+            return Ok(LogFate::Replayed(report));
+        }
+        // Whoever is missing is left behind before the others change.
+        if let Some(mut rounds) = self.rounds(number) {
+            rounds.superblocks(Resync::DirtyFrom(0))?;
+        }
+        self.settle_log(number).map_err(text)?;
+        self.went_quiet(number);
+        Ok(LogFate::Replayed(report))
+    }
+}
+
+/// Why a set is not touched.
+fn reason_to_leave(lun: &Lun, options: SalvageOptions) -> Option<String> {
+    if lun.record.state != RecordState::Complete {
+        return Some("its making or its removal was interrupted: it is no LUN".to_owned());
+    }
+    if let Some(reason) = lun.refusal() {
+        return Some(reason);
+    }
+    if !lun.rivals.is_empty() {
+        return Some("its halves were served apart: give the members of one half only".to_owned());
+    }
+    if !lun.late.is_empty() && !options.without_missing {
+        return Some(format!(
+            "elements {} are not among the disks: give all disks that there are; if these are lost, say \
+             so with --degraded",
+            lun.element_names(&lun.late)
+        ));
+    }
+    None
+}

@@ -1,0 +1,137 @@
+//! Bad blocks: noted durably, told to the data path, and taken out when they were written.
+
+use super::memory::TEARS;
+use super::world::{MIB, World, number};
+use crate::admin::Admin;
+use crate::manager::Manager;
+use raid::Level;
+use raid::bad_blocks::{BadBlocks, BadRange};
+
+/// Where data begins on a small member.
+const DATA: u64 = 768;
+
+fn range(sector: u64, sectors: u64) -> BadRange {
+    BadRange { sector, sectors }
+}
+
+fn online(level: Level, members: usize) -> (World, Manager) {
+    let world = World::new(&vec![2 * MIB; members]);
+    let mut manager = world.start();
+    let drives: Vec<usize> = (0..members).collect();
+    world.make(&mut manager, 0, level, &drives);
+    manager.online(number(0)).unwrap();
+    (world, manager)
+}
+
+/// What the log of a drive says, if its superblock says that there is one.
+fn logged(world: &World, index: usize) -> Option<Vec<BadRange>> {
+    let image = world.image(index);
+    let superblock = image.superblock().unwrap();
+    let (area, shift) = superblock.bad_blocks_area().unwrap();
+    let sectors = area.sector..area.sector + area.sectors;
+    let log: Vec<u8> = sectors
+        .flat_map(|sector| image.written[&sector].clone())
+        .collect();
+    let bad = BadBlocks::decode(&log, shift).unwrap();
+    superblock.has_bad_blocks().then(|| bad.ranges().to_vec())
+}
+
+fn told(world: &World, index: usize) -> Vec<BadRange> {
+    let log = world.log.lock().unwrap();
+    log.bad_blocks
+        .get(&world.slot(index))
+        .cloned()
+        .unwrap_or_default()
+}
+
+#[test]
+fn what_is_noted_is_durable_and_told_and_taken_out_when_it_was_written() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid10, 4), (Level::Jbod, 1)] {
+        let (world, mut manager) = online(level, members);
+        let last = members - 1;
+        let member = u8::try_from(last).unwrap();
+        assert_eq!(logged(&world, last), None);
+        manager
+            .add_bad_blocks(number(0), 0, member, &[range(100, 8), range(300, 4)])
+            .unwrap();
+        let expected = vec![range(DATA + 100, 8), range(DATA + 300, 4)];
+        assert_eq!(logged(&world, last), Some(expected.clone()));
+        assert_eq!(told(&world, last), expected);
+        // A start knows them, with the drive in another slot.
+        let world = world.fork();
+        let mut manager = world.start();
+        assert_eq!(told(&world, last), expected);
+        let view = world.view(0).unwrap();
+        assert!(view.parts[0].members.iter().all(Option::is_some));
+        let slot = world.slot(last);
+        manager.bad_blocks_written(slot, &range(DATA + 300, 4));
+        manager.bad_blocks_written(slot, &range(DATA + 96, 8));
+        let rest = vec![range(DATA + 104, 4)];
+        assert_eq!(told(&world, last), rest);
+        assert_eq!(logged(&world, last), Some(rest));
+        manager.bad_blocks_written(slot, &range(0, 2000));
+        assert_eq!(told(&world, last), []);
+        assert_eq!(logged(&world, last), Some(vec![]), "the list is empty");
+        manager.shutdown();
+        if level != Level::Jbod {
+            assert_eq!(logged(&world, last), None, "and none with the next change");
+        }
+    }
+}
+
+#[test]
+fn a_drive_that_goes_to_another_lun_has_no_bad_blocks_there() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    manager
+        .add_bad_blocks(number(0), 0, 1, &[range(0, 8)])
+        .unwrap();
+    manager.remove(number(0), true).unwrap();
+    world.make(&mut manager, 1, Level::Jbod, &[1]);
+    manager.online(number(1)).unwrap();
+    assert_eq!(told(&world, 1), []);
+}
+
+#[test]
+fn what_cannot_be_noted_is_an_error() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    let ranges = [range(0, 8)];
+    for (lun, part, member) in [(1, 0, 0), (0, 1, 0), (0, 0, 2)] {
+        assert!(
+            manager
+                .add_bad_blocks(number(lun), part, member, &ranges)
+                .is_err()
+        );
+    }
+    let many: Vec<BadRange> = (0..513).map(|n| range(n * 2, 1)).collect();
+    let full = manager.add_bad_blocks(number(0), 0, 0, &many);
+    assert!(full.unwrap_err().to_string().contains("full"));
+    assert_eq!((logged(&world, 0), told(&world, 0)), (None, vec![]));
+    world.image(0).fails_writes = true;
+    assert!(manager.add_bad_blocks(number(0), 0, 0, &ranges).is_err());
+}
+
+#[test]
+fn wherever_power_is_cut_what_was_noted_is_found() {
+    let count = {
+        let (world, mut manager) = online(Level::Raid1, 2);
+        let before = world.power.lock().unwrap().writes;
+        manager
+            .add_bad_blocks(number(0), 0, 1, &[range(8, 8)])
+            .unwrap();
+        world.power.lock().unwrap().writes - before
+    };
+    for k in 0..=count {
+        for tear in TEARS {
+            let (world, mut manager) = online(Level::Raid1, 2);
+            world.cut_power_after(k, tear);
+            let added = manager.add_bad_blocks(number(0), 0, 1, &[range(8, 8)]);
+            drop(manager);
+            let world = world.fork();
+            drop(world.start());
+            let members = world.view(0).unwrap().parts[0].members.clone();
+            assert!(members.iter().all(Option::is_some));
+            let known = told(&world, 1);
+            assert!(known == [range(DATA + 8, 8)] || (known.is_empty() && added.is_err()));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The redo log between an unclean stop and the next time that the LUN is served. That recovery itself
+//! is right is tested where it is.
+
+use super::memory::TEARS;
+use super::world::{MIB, World, number};
+use crate::admin::{Admin, MakeRequest};
+use crate::manager::Manager;
+use crate::plane::{LunView, MemberView};
+use raid::Level;
+use raid::log::{EntryPlace, Kind, RecordIdentity, RecordWriter};
+use raid::md::raw;
+use raid::regions::RegionIndex;
+use std::sync::Arc;
+
+/// What an interrupted write gives the members that take part.
+const NEW: u8 = 0xd7;
+
+fn online(clean: bool) -> (World, Manager) {
+    let world = World::new(&[2 * MIB; 4]);
+    let mut manager = world.start();
+    let request = MakeRequest {
+        clean,
+        ..world.request(0, Level::Raid5, &[0, 1, 2, 3])
+    };
+    manager.make(&request).unwrap();
+    manager.online(number(0)).unwrap();
+    (world, manager)
+}
+
+fn members(view: &LunView) -> Vec<MemberView> {
+    view.parts[0].members.iter().flatten().copied().collect()
+}
+
+/// Puts the records of a round of row 0 into the logs of elements, as the data path would.
+fn log(world: &World, view: &Arc<LunView>, kind: Kind, elements: &[u8]) {
+    let part = &view.parts[0];
+    let log = part.log.unwrap();
+    let tags: Vec<u32> = members(view).iter().map(|member| member.log_tag).collect();
+    let participants = elements.iter().fold(0, |all, element| all | 1 << element);
+    for &element in elements {
+        let member = part.members[usize::from(element)].unwrap();
+        let slot_sectors = log.parameters.slot_sectors();
+        let mut record = vec![0; usize::from(slot_sectors) * 512];
+        let mut writer = RecordWriter::new(4, slot_sectors);
+        let place = EntryPlace {
+            member_sector: 0,
+            range_start: 0,
+            range_sectors: 1,
+            participants,
+        };
+        match kind {
+            Kind::Redo => writer.add_redo(&mut record, &place, &[NEW; 512]).unwrap(),
+            Kind::Intent => writer.add_intent(&mut record, &place, &[NEW; 512]).unwrap(),
+        }
+        let identity = RecordIdentity {
+            set_uuid: log.set_uuid,
+            epoch: log.parameters.epoch(),
+            group: 1,
+            element,
+            tags: &tags,
+        };
+        let bytes = writer.finish(&mut record, &identity);
+        let sector = log.parameters.record_sector(member.log_area, 1);
+        world.image(element.into()).write(sector, &record[..bytes]);
+    }
+}
+
+/// The first data sector of an element.
+fn home(world: &World, element: u8) -> u8 {
+    let mut sector = [0; 512];
+    world.image(element.into()).read(768, &mut sector);
+    sector[0]
+}
+
+fn homes(world: &World) -> [u8; 4] {
+    [0, 1, 2, 3].map(|element| home(world, element))
+}
+
+fn epoch(world: &World) -> u64 {
+    world.view(0).unwrap().parts[0]
+        .log
+        .unwrap()
+        .parameters
+        .epoch()
+}
+
+/// A LUN in which a write to element 0 (P of row 0 is element 3) was in the log and nowhere else when
+/// power failed.
+fn interrupted() -> World {
+    let (world, manager) = online(true);
+    let view = world.view(0).unwrap();
+    log(&world, &view, Kind::Redo, &[0, 3]);
+    drop(manager);
+    world.fork()
+}
+
+#[test]
+fn an_interrupted_write_is_completed_before_the_lun_is_served() {
+    let world = interrupted();
+    let mut manager = world.start();
+    let view = world.view(0).expect("it is served again");
+    assert_eq!(homes(&world), [NEW, 0, 0, NEW]);
+    assert!(!view.parts[0].mirrors_unsynced, "the log told everything");
+    assert_eq!(epoch(&world), 3, "made in 1, first served in 2");
+    let notices = manager.take_notices();
+    let told = notices
+        .iter()
+        .any(|notice| notice.contains("1 slices from the redo log"));
+    assert!(told, "{notices:?}");
+    manager.shutdown();
+    drop(manager);
+    let world = world.fork();
+    drop(world.start());
+    assert_eq!(epoch(&world), 4, "every time that it is served");
+}
+
+#[test]
+fn it_is_completed_whenever_power_fails_again() {
+    let base = interrupted();
+    let complete = base.fork();
+    drop(complete.start());
+    let writes = complete.power.lock().unwrap().writes;
+    assert!(writes > 10);
+    for k in 0..writes {
+        for tear in TEARS {
+            let world = base.fork();
+            world.cut_power_after(k, tear);
+            drop(world.start());
+            let again = world.fork();
+            drop(again.start());
+            assert!(again.view(0).is_some(), "write {k}, {tear:?}");
+            assert_eq!(homes(&again), [NEW, 0, 0, NEW], "write {k}, {tear:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lun_that_is_offline_keeps_its_log() {
+    let base = interrupted();
+    // A member too few, and one that comes back.
+    base.image(1).is_present = false;
+    base.image(2).is_present = false;
+    drop(base.start());
+    assert!(base.view(0).is_none());
+    assert_eq!(homes(&base), [0; 4]);
+    base.image(1).is_present = true;
+    base.image(2).is_present = true;
+    let world = base.fork();
+    drop(world.start());
+    assert_eq!(homes(&world), [NEW, 0, 0, NEW]);
+}
+
+#[test]
+fn a_member_that_is_away_is_left_behind_before_the_log_is_replayed() {
+    let base = interrupted();
+    base.image(0).is_present = false;
+    drop(base.start());
+    assert_eq!(
+        homes(&base),
+        [0, 0, 0, NEW],
+        "the lost block is what P says"
+    );
+    base.image(0).is_present = true;
+    let world = base.fork();
+    drop(world.start());
+    let view = world.view(0).unwrap();
+    let in_sync: Vec<bool> = members(&view).iter().map(|member| member.in_sync).collect();
+    assert!(in_sync != [true; 4], "it has missed the write: {in_sync:?}");
+}
+
+#[test]
+fn what_linux_changed_since_is_not_overwritten() {
+    let world = interrupted();
+    for index in 0..4 {
+        let mut block = [0; 4096];
+        let mut image = world.image(index);
+        image.read(8, &mut block);
+        // Linux notes the time of an update in whole seconds.
+        block[192 + 5..192 + 8].fill(0);
+        let roles = u32::from_le_bytes(block[220..224].try_into().unwrap());
+        block[216..220].fill(0);
+        let sum = raw::checksum(&block[..256 + 2 * usize::try_from(roles).unwrap()]);
+        block[216..220].copy_from_slice(&sum.to_le_bytes());
+        image.write(8, &block);
+    }
+    drop(world.start());
+    assert_eq!(homes(&world), [0; 4]);
+    assert!(world.view(0).unwrap().parts[0].log.is_some());
+    // Also when power fails before it is served.
+    let world = world.fork();
+    drop(world.start());
+    assert_eq!(homes(&world), [0; 4]);
+}
+
+#[test]
+fn a_lost_member_whose_content_cannot_be_told_is_asked_for() {
+    let (world, manager) = online(true);
+    let view = world.view(0).unwrap();
+    log(&world, &view, Kind::Intent, &[0, 1, 2, 3]);
+    // Of a full stripe one block is new.
+    world.image(1).write(768, &[NEW; 512]);
+    drop(manager);
+    world.image(0).is_present = false;
+    let mut poor = world.fork().start();
+    let notices = poor.take_notices().join("\n");
+    assert!(notices.contains("bring their drives back"), "{notices}");
+    assert!(poor.online(number(0)).is_err());
+    poor.shutdown();
+    drop(poor);
+    world.image(0).is_present = true;
+    let whole = world.fork();
+    drop(whole.start());
+    assert!(whole.view(0).is_some());
+    assert_eq!(
+        homes(&whole),
+        [0, NEW, 0, NEW],
+        "parity matches what is there"
+    );
+}
+
+#[test]
+fn parity_that_was_never_complete_is_not_after_a_crash() {
+    let (world, manager) = online(false);
+    assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+    drop(manager);
+    let crashed = world.fork();
+    let mut manager = crashed.start();
+    let view = crashed.view(0).unwrap();
+    assert!(view.parts[0].mirrors_unsynced);
+    let pass = view.parts[0].sync.as_ref().unwrap().pass;
+    manager.sync_ended(number(0), pass, true);
+    drop(manager);
+    let crashed = crashed.fork();
+    drop(crashed.start());
+    let view = crashed.view(0).unwrap();
+    assert!(!view.parts[0].mirrors_unsynced, "the log keeps it so");
+    assert_eq!(view.parts[0].sync, None);
+}
+
+#[test]
+fn writes_that_ended_in_an_error_leave_parity_unsynced() {
+    let (world, mut manager) = online(true);
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
+    world.log.lock().unwrap().mirrors_differ = true;
+    manager.offline(number(0)).unwrap();
+    drop(manager);
+    let world = world.fork();
+    world.start().online(number(0)).unwrap();
+    assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+}
