@@ -385,7 +385,7 @@ impl Admin for FakeShelf {
         let members = array.drives.iter().map(|slot| MemberChoice::Drive(*slot));
         self.make(&MakeRequest {
             lun,
-            level: array.level.unwrap(),
+            level: array.level.unwrap_or(Level::Jbod),
             members: members.collect(),
             force: true,
             clean: true,

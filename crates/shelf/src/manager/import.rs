@@ -6,6 +6,7 @@
 //! complete record makes the LUN, and a start completes the others; without one a start erases the
 //! records, and nothing else.
 
+use super::bad_blocks;
 use super::drives::Usage;
 use super::lun::{Lun, Metadata};
 use super::make::serial;
@@ -214,6 +215,7 @@ impl Manager {
                     ..record.clone()
                 },
             },
+            bad_blocks: bad_blocks::read(drives, device.drive, superblock)?,
             bitmap,
         })
     }
