@@ -2,7 +2,7 @@
 
 mod support;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aoe::{MacAddress, SECTOR_BYTES};
 use std::fs::{self, File};
 use std::path::Path;
@@ -305,15 +305,80 @@ fn a_mirror_that_lacks_a_disk_serves_degraded_and_never_takes_the_stale_one() ->
         // It comes back with old data.
         fs::rename(&away, ledge.disk_path(0))?;
         ledge.start_again()?;
-        let states = elements(&ledge, 0)?;
-        ensure!(
-            states[0] == "failed" && states[1..].iter().all(|s| s == "normal"),
-            "{states:?}"
-        );
+        verify(&mut wire, 0, 2)?;
+        await_normal(&ledge, 0)?;
         verify(&mut wire, 0, 2)?;
         check_log(&ledge.log())?;
     }
     Ok(())
+}
+
+/// Waits until no element of a LUN is rebuilt any more, or lacks a drive.
+fn await_normal(ledge: &Ledge, lun: u8) -> Result<()> {
+    for _ in 0..600 {
+        if elements(ledge, lun)?.iter().all(|state| state == "normal") {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    bail!("not rebuilt: {}", ledge.console_ok("list -l")?)
+}
+
+#[test]
+fn members_that_fail_are_rebuilt_on_spares_and_on_their_own_drives() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let mut wire = Wire::open(&network)?;
+    let mut ledge = Ledge::start(&network.target, options(9))?;
+    ledge.console_ok("make 0 raid6 1.0-3")?;
+    ledge.console_ok("make 1 raid10 1.4-7")?;
+    ledge.console_ok("spare 1.8")?;
+    ledge.console_ok("online 0 1")?;
+    for lun in [0, 1] {
+        fill(&mut wire, lun, 1)?;
+        await_synced(&ledge, lun)?;
+    }
+    // The spare takes the place of the first one; the other is rebuilt where it was.
+    ledge.console_ok("fail 0.0.1")?;
+    await_normal(&ledge, 0)?;
+    ensure!(ledge.console_ok("spares")?.is_empty());
+    ensure!(ledge.console_ok("list -l 0")?.contains("0.0.1  normal"));
+    ledge.console_ok("fail 1.0.2")?;
+    ensure!(
+        ledge
+            .console_ok("health")?
+            .contains("1.0.2 of raid10 is failed")
+    );
+    fill(&mut wire, 1, 2)?;
+    ledge.console_ok("unfail 1.0.2")?;
+    await_normal(&ledge, 1)?;
+    ensure!(ledge.console_ok("health")? == "ok\n");
+    // What was rebuilt is what is left when the others go.
+    for gone in ["fail 0.0.0", "fail 0.0.2", "fail 1.0.0"] {
+        ledge.console_ok(gone)?;
+    }
+    for (lun, generation) in [(0, 1), (1, 2)] {
+        verify(&mut wire, lun, generation)?;
+    }
+    ledge.kill()?;
+    ledge.start_again()?;
+    for (lun, generation) in [(0, 1), (1, 2)] {
+        verify(&mut wire, lun, generation)?;
+    }
+    check_log(&ledge.log())
+}
+
+/// Waits until the first synchronisation of a LUN is done.
+fn await_synced(ledge: &Ledge, lun: u8) -> Result<()> {
+    for _ in 0..600 {
+        if !ledge
+            .console_ok(&format!("list -l {lun}"))?
+            .contains("initing")
+        {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    bail!("not synchronised: {}", ledge.console_ok("when")?)
 }
 
 /// Puts an empty file of the same size in the place of a disk.
