@@ -87,7 +87,7 @@ fn a_rebuild_goes_on_where_it_was() {
     manager.sync_reached(number(0), pass, 512);
     assert_eq!(world.image(0).superblock().unwrap().recovery(), Some(512));
     let idle = world.fork();
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     let crashed = world.fork();
     manager.sync_reached(number(0), pass, 768);
     manager.shutdown();
@@ -270,7 +270,7 @@ fn regions(world: &World) -> Vec<u32> {
 fn a_member_that_was_away_gets_only_what_it_missed() {
     let (world, mut manager) = online(Level::Raid5, 3);
     manager.fail(id(0, 1)).unwrap();
-    manager.want_regions(number(0), 0, RegionIndex(16));
+    manager.want_regions(number(0), 0, &[RegionIndex(16)]);
     let other = world.fork();
     manager.unfail(id(0, 1)).unwrap();
     assert_eq!(regions(&world), (16..24).collect::<Vec<_>>());

@@ -126,7 +126,7 @@ impl Life {
             Change::Write(region) => {
                 let region =
                     RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
-                manager.want_regions(number(0), 0, region.group());
+                manager.want_regions(number(0), 0, &[region.group()]);
                 let ready = |world: &World| {
                     let log = world.log.lock().unwrap();
                     log.ready

@@ -41,7 +41,7 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
     manager.scrub_found(number(0), pass, 8);
     manager.scrub_found(number(0), pass, 24);
     manager.sync_reached(number(0), pass, 1024);
-    manager.want_regions(number(0), 0, RegionIndex(0));
+    manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     drop(manager);
     let world = world.fork();
     let mut manager = world.start();
