@@ -179,6 +179,8 @@ pub struct Target {
     ready: Vec<CommandIndex>,
     counters: Counters,
     stripes: stripe::Stripes,
+    /// Steps of scrubs whose copies are to be compared.
+    compares: Vec<CommandIndex>,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -197,6 +199,7 @@ impl Target {
             ready: Vec::with_capacity(usize::from(commands)),
             counters: Counters::default(),
             stripes: stripe::Stripes::new(plan),
+            compares: Vec::with_capacity(usize::from(commands)),
             has_passes: false,
         }
     }

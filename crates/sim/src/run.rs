@@ -448,6 +448,12 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
         Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
         Message::Tick { uptime } => manager.tick(uptime),
+        Message::ScrubFound {
+            lun,
+            pass,
+            mismatched_sectors,
+            wrong,
+        } => manager.scrub_found(lun, pass, mismatched_sectors, wrong),
         Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
         Message::SyncEnded {
             lun,

@@ -73,6 +73,18 @@ impl World {
             Action::Io(io) => self.submit(io),
             Action::Reply(reply) => self.reply(&reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
+            Action::ScrubFound {
+                lun,
+                pass,
+                mismatched_sectors,
+                wrong,
+                ..
+            } => self.say(Message::ScrubFound {
+                lun,
+                pass,
+                mismatched_sectors,
+                wrong,
+            }),
             Action::SyncReached { lun, pass, lba, .. } => {
                 self.say(Message::SyncReached { lun, pass, lba });
             }

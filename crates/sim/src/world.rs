@@ -60,6 +60,17 @@ pub enum Message {
         /// Since the shelf started.
         uptime: Duration,
     },
+    /// A scrub has found members that do not agree.
+    ScrubFound {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// Sectors found so far.
+        mismatched_sectors: u64,
+        /// The member that must be wrong, and the member sector.
+        wrong: Option<(u8, u64)>,
+    },
     /// A pass has come so far.
     SyncReached {
         /// The LUN.

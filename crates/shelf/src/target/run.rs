@@ -217,6 +217,7 @@ impl Target {
         if command.kind == Kind::Sync(sync::Phase::Read) {
             command.kind = Kind::Sync(sync::Phase::ReadAgain);
         }
+        let compares = matches!(command.kind, Kind::Sync(sync::Phase::Compare(_)));
         out.push(Action::MemberError {
             lun: command.lun,
             io: *io,
@@ -231,6 +232,9 @@ impl Target {
             return Remedy::None;
         }
         self.counters.drive_read_errors += 1;
+        if compares {
+            return Remedy::None;
+        }
         #[cfg(feature = "planted")]
         if planted::is(Bug::ReadErrorIsFinal) {
             return Remedy::None;
@@ -547,7 +551,7 @@ pub(super) fn is_last_copy(view: &LunView, io: &Io) -> bool {
 }
 
 /// Whether a member is present and holds everything.
-fn is_in_sync(part: &PartView, member: u8) -> bool {
+pub(super) fn is_in_sync(part: &PartView, member: u8) -> bool {
     matches!(part.members.get(usize::from(member)), Some(Some(place)) if place.in_sync)
 }
 
