@@ -50,6 +50,7 @@ impl Target {
         command.epoch = lun.epoch;
         command.failed = false;
         command.pieces_used = 0;
+        command.repair = None;
         command.is_counted = true;
         lun.running += 1;
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
@@ -188,8 +189,11 @@ impl Target {
             IoOwner::Slice(index) => return self.complete_slice(index, io, ok, out),
             IoOwner::Group(index) => return self.complete_group(index, io, ok, out),
         };
+        let is_repair = io.operation == Operation::Write
+            && self.commands[usize::from(index)].kind == Kind::Read;
         let ok = match ok {
             true => true,
+            false if is_repair => self.repair_failed(io, out),
             false => match self.io_failed(index, io, out) {
                 Remedy::None => false,
                 Remedy::Slices => true,
@@ -201,6 +205,9 @@ impl Target {
         command.failed |= !ok;
         command.outstanding -= 1;
         if command.outstanding == 0 {
+            if self.begin_repair(index, out) {
+                return;
+            }
             self.own_io_done(index, out);
         } else {
             #[cfg(feature = "planted")]
@@ -208,6 +215,33 @@ impl Target {
                 self.answer_early(index, out);
             }
         }
+    }
+
+    /// All of a read has been given: writes anew what one copy could not give, so that drives replace bad
+    /// sectors. Returns whether there was anything.
+    fn begin_repair(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
+        let command = &mut self.commands[usize::from(index)];
+        let Some(repair) = command.repair.take().filter(|_| !command.failed) else {
+            return false;
+        };
+        command.outstanding = 1;
+        self.counters.blocks_repaired += 1;
+        out.push(Action::Io(Io {
+            operation: Operation::Write,
+            ..repair
+        }));
+        true
+    }
+
+    /// A repair failed: the administration decides about the member; the read is answered all the same.
+    #[cold]
+    fn repair_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
+        self.counters.drive_write_errors += 1;
+        if let IoOwner::Command(index) = io.owner {
+            let lun = self.commands[usize::from(index)].lun;
+            out.push(Action::MemberError { lun, io: *io });
+        }
+        true
     }
 
     /// An I/O of a command failed: counts and reports it, and reads what it was to read elsewhere.
@@ -247,6 +281,10 @@ impl Target {
         }
         let (attempt, base) = (io.attempt + 1, io.offset_sectors);
         if plan_read(index, lba, io.sectors, base, attempt, &view, out) {
+            let command = &mut self.commands[usize::from(index)];
+            if command.kind == Kind::Read {
+                command.repair = Some(*io);
+            }
             Remedy::AnotherCopy
         } else {
             Remedy::None
