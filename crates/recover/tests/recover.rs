@@ -1,7 +1,10 @@
 //! `ledge-recover` on image files of a shelf that died in a write.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 use disk::{Drive, DriveSpec, MetadataHandle};
 use raid::Level;
+use raid::bad_blocks::BadRange;
 use raid::log::{EntryPlace, RecordIdentity, RecordWriter};
 use raid::md::{Resync, Superblock};
 use raid::regions::RegionSet;
@@ -49,6 +52,10 @@ impl DataPlane for Plane {
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String> {
         Ok((*candidates).clone())
+    }
+
+    fn set_bad_blocks(&mut self, _: DriveSlot, _: Arc<[BadRange]>) -> Result<(), String> {
+        Ok(())
     }
 
     fn advertise(&mut self, _: LunNumber) {}
