@@ -118,7 +118,10 @@ mod tests {
     fn the_line_for_mdadm_names_array_and_members() {
         assert_eq!(
             assemble_line(&set(Ok(LogFate::NotNeeded))),
-            r"mdadm --assemble /dev/md/shelf1-lun0 --uuid=a1b2c3d4:00000001:00000002:00000003 --run /dev/sdb '/images/it'\''s'"
+            concat!(
+                "mdadm --assemble /dev/md/shelf1-lun0 --uuid=a1b2c3d4:00000001:00000002:00000003 ",
+                r"--run /dev/sdb '/images/it'\''s'"
+            )
         );
     }
 
@@ -135,7 +138,8 @@ mod tests {
         let replayed = Ok(LogFate::Replayed(Report::default()));
         assert_eq!(
             describe(&set(replayed), true),
-            "raid5 '1:0', 2 of 3 members: would write 0 slices from the redo log, 0 checked; nothing was written"
+            "raid5 '1:0', 2 of 3 members: would write 0 slices from the redo log, 0 checked; \
+             nothing was written"
         );
     }
 }

@@ -144,7 +144,7 @@ fn served(orderly: bool) -> Images {
 }
 
 impl Images {
-    /// A write to element 0 and P of row 0, element 3, that is in the log and nowhere else.
+    /// A write to element 0 and P of the first row, element 3, that is in the log and nowhere else.
     fn log_a_write(&self) {
         let part = &self.view.parts[0];
         let log = part.log.unwrap();

@@ -43,7 +43,7 @@ struct Io<'a> {
     sectors_written: usize,
     /// Something was written that was not there before.
     has_changed: bool,
-    /// That was not in row 0, where everything happens.
+    /// That was not in the first row, where everything happens.
     has_strayed: bool,
 }
 
@@ -709,7 +709,7 @@ fn superseded_crashes(
 }
 
 /// Two groups under way, in places where records of retired groups lie; `history` says for each
-/// retired group whether it wrote row 0.
+/// retired group whether it wrote the first row.
 fn overwriting(level: Level, member_count: u8, places: u64) -> Outcome {
     let mut cases = 0;
     for history in combinations(&[2, 2, 2, 2]) {

@@ -31,7 +31,7 @@ fn members(view: &LunView) -> Vec<MemberView> {
     view.parts[0].members.iter().flatten().copied().collect()
 }
 
-/// Puts the records of a round of row 0 into the logs of elements, as the data path would.
+/// Puts the records of a round of the first row into the logs of elements, as the data path would.
 fn log(world: &World, view: &Arc<LunView>, kind: Kind, elements: &[u8]) {
     let part = &view.parts[0];
     let log = part.log.unwrap();
@@ -84,7 +84,7 @@ fn epoch(world: &World) -> u64 {
         .epoch()
 }
 
-/// A LUN in which a write to element 0 (P of row 0 is element 3) was in the log and nowhere else when
+/// A LUN in which a write to element 0 (P of the first row is element 3) was in the log and nowhere else when
 /// power failed.
 fn interrupted() -> World {
     let (world, manager) = online(true);
