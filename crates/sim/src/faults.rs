@@ -448,7 +448,8 @@ impl World {
 }
 
 /// The sectors of the LUN that fail with one that cannot be made good: without parity only that one; with parity all
-/// of its slice, because what commands want of a slice at a time is done, or fails, together.
+/// of its slice, because what commands want of a slice at a time is done, or fails, together, and of the slices beside
+/// it, because what cannot be read is asked of all slices of the command.
 fn lbas_of_row(geometry: &Geometry, lba: u64, member_sector: u64) -> Vec<u64> {
     if geometry.parity_count() == 0 {
         return vec![lba];
@@ -457,8 +458,9 @@ fn lbas_of_row(geometry: &Geometry, lba: u64, member_sector: u64) -> Vec<u64> {
     let columns = u64::from(geometry.columns());
     let first_chunk = geometry.row_of(member_sector) * columns;
     let slice = u64::from(SLICE_SECTORS_MAX);
-    let start = member_sector % chunk / slice * slice;
+    let own = member_sector % chunk / slice * slice;
+    let (start, end) = (own.saturating_sub(slice), (own + 2 * slice).min(chunk));
     (first_chunk..first_chunk + columns)
-        .flat_map(|number| (start..start + slice).map(move |offset| number * chunk + offset))
+        .flat_map(|number| (start..end).map(move |offset| number * chunk + offset))
         .collect()
 }
