@@ -57,3 +57,13 @@ fn the_power_goes_again_in_the_recovery() {
         case(Level::Raid10, 4, writes, true);
     }
 }
+
+#[test]
+fn parity_of_3_to_5() {
+    for writes in [&[(0, 1)][..], &[(0, 1), (0, 1)], &[(0, 1), (128, 1)]] {
+        case(Level::Raid5, 3, writes, false);
+        case(Level::Raid5, 4, writes, false);
+    }
+    case(Level::Raid6, 4, &[(0, 1)], false);
+    case(Level::Raid6, 5, &[(0, 1), (0, 1)], false);
+}
