@@ -437,7 +437,11 @@ impl<'a> Bench<'a> {
             let (mut all, mut rest) = (fixed.clone(), number);
             for ways in &open {
                 let len = ways.len() as u64;
-                all.extend(ways[usize::try_from(rest % len).unwrap_or(0)].iter().copied());
+                all.extend(
+                    ways[usize::try_from(rest % len).unwrap_or(0)]
+                        .iter()
+                        .copied(),
+                );
                 rest /= len;
             }
             let crash = Crash {
@@ -455,7 +459,10 @@ type Landed = ((usize, u64), Piece);
 
 /// Whether an I/O writes a record of the redo log.
 const fn is_record(io: &Io) -> bool {
-    matches!((io.owner, io.operation), (IoOwner::Group(_), Operation::Write))
+    matches!(
+        (io.owner, io.operation),
+        (IoOwner::Group(_), Operation::Write)
+    )
 }
 
 /// The ways in which a record may have landed. Checksums cover all of it, so that whatever lacks a sector is the
