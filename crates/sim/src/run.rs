@@ -392,8 +392,17 @@ impl Life {
         let blocks: Vec<_> = world.disks.iter().map(|d| superblock(d.medium())).collect();
         let freshest = crate::audit::freshest(&blocks);
         let is_clean = freshest.is_some_and(|block| block.resync() == Resync::Clean);
-        if is_synced && !is_clean && self.geometry.level().is_redundant() {
-            world.fail("stopped in good order with equal members, but not marked clean".to_owned());
+        // After a write that was answered with an error members may differ.
+        let is_sure = is_synced && world.counts.errors == 0;
+        if is_sure && !is_clean && self.geometry.level().is_redundant() {
+            let texts: Vec<String> = blocks
+                .iter()
+                .flatten()
+                .map(|b| format!("{} {:?} {:?}", b.events(), b.resync(), b.recovery()))
+                .collect();
+            world.fail(format!(
+                "stopped in good order with equal members, but not marked clean: {texts:?}"
+            ));
         }
     }
 }

@@ -22,6 +22,8 @@ use raid::bad_blocks::BadRange;
 use raid::log::recovery::{
     LoggedRaid, MemberIo, MemberRange, PresentMember, RecoveryError, Report, recover,
 };
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::Record;
 use std::collections::BTreeMap;
 
@@ -140,6 +142,10 @@ impl Manager {
             let Some(lun) = self.luns.get(&number) else {
                 return Err(AdminError::NoSuchLun(number));
             };
+            #[cfg(feature = "planted")]
+            if planted::is(Bug::LogNotReplayed) {
+                return self.begin_epoch(number);
+            }
             match run(&mut self.drives, lun, false) {
                 Ok(report) => {
                     self.note_recovered(number, &report);
@@ -180,8 +186,15 @@ impl Manager {
         let Some(log) = lun.record.log else {
             return Ok(());
         };
+        let next = log.next_epoch();
+        #[cfg(feature = "planted")]
+        let next = if planted::is(Bug::EpochNotCounted) {
+            log
+        } else {
+            next
+        };
         let record = Record {
-            log: Some(log.next_epoch()),
+            log: Some(next),
             parity_synced: !lun.is_unsynced,
             ..lun.record.clone()
         };

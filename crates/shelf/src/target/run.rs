@@ -279,8 +279,7 @@ impl Target {
             self.read_around(index, io, lba, &view);
             return Remedy::Slices;
         }
-        let (attempt, base) = (io.attempt + 1, io.offset_sectors);
-        if plan_read(index, lba, io.sectors, base, attempt, &view, out) {
+        if plan_read_again(index, io, lba, &view, out) {
             let command = &mut self.commands[usize::from(index)];
             if command.kind == Kind::Read {
                 command.repair = Some(*io);
@@ -523,6 +522,42 @@ fn plan_write(
         out.truncate(before);
     }
     mapped
+}
+
+/// Reads what a failed I/O was to read from the next copy. Returns whether there is one.
+fn plan_read_again(
+    index: CommandIndex,
+    io: &Io,
+    lba: u64,
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    for_each_segment(view, lba, io.sectors, |number, part, mut segment| {
+        let Some((attempt, member)) = next_copy(part, &segment, io) else {
+            return false;
+        };
+        segment.offset_sectors += io.offset_sectors;
+        let place = (number, part);
+        push_io(
+            index,
+            Operation::Read,
+            place,
+            &segment,
+            member,
+            attempt,
+            out,
+        )
+    })
+}
+
+/// The next present member to read a segment from, with its place. Copies are tried in turn from the one that was
+/// tried first: a new view may call for another first one, but no copy may be tried twice or left out.
+fn next_copy(part: &PartView, segment: &Segment, io: &Io) -> Option<(u8, u8)> {
+    let copies = segment.mirrors.into_iter();
+    let failed = copies.clone().position(|member| member == io.member)?;
+    (io.attempt + 1..segment.mirrors.copies)
+        .zip(copies.cycle().skip(failed + 1))
+        .find(|(_, member)| is_in_sync(part, *member))
 }
 
 /// Calls `act` for each segment of a range until it returns false; returns whether it never did.

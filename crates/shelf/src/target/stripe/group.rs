@@ -19,6 +19,8 @@ use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, run};
 use raid::geometry::MEMBERS_MAX;
 use raid::log::{EntryPlace, HEADER_SECTORS, Kind, RecordIdentity, RecordWriter};
 use raid::parity::Role;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::stripe::{SectorMask, run_of};
 use std::sync::Arc;
 
@@ -144,7 +146,10 @@ impl Groups {
             return Some(log.open);
         }
         let live = usize::try_from(log.next % slots as u64).unwrap_or(0);
-        if log.live[live] > 0 {
+        let is_live = log.live[live] > 0;
+        #[cfg(feature = "planted")]
+        let is_live = is_live && !planted::is(Bug::SlotsReusedTooEarly);
+        if is_live {
             return None;
         }
         let index = self.free.pop()?;
@@ -226,7 +231,10 @@ impl Target {
             return;
         };
         let homes = self.homes_of(index, &site);
-        let Some(log) = site.part().log.filter(|_| homes.elements != 0) else {
+        let log = site.part().log.filter(|_| homes.elements != 0);
+        #[cfg(feature = "planted")]
+        let log = log.filter(|_| !planted::is(Bug::NoLog));
+        let Some(log) = log else {
             self.stripes.cache.get_mut(index).phase = Phase::Logged;
             self.write_home(index, out);
             return;
