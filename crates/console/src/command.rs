@@ -30,6 +30,8 @@ pub enum Verb {
     Offline,
     /// Forgets LUNs.
     Remove,
+    /// Lets go of LUNs and their drives.
+    Eject,
     /// Shows or sets the shelf number.
     Shelf,
     /// Lists ports.
@@ -50,6 +52,8 @@ pub enum Verb {
     Replace,
     /// Tells of scrubs, begins, ends and schedules them.
     Scrub,
+    /// Lists arrays that others made, or takes one over.
+    Restore,
     /// Tells what is wrong.
     Health,
     /// Lists the counters of the data path.

@@ -139,6 +139,9 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotFailed(_) => "not_failed",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::NoSuchArray(_) => "no_such_array",
+        AdminError::AmbiguousArray(_) => "ambiguous_array",
+        AdminError::NotImportable { .. } => "not_importable",
         AdminError::ScrubUnderWay(_) => "scrub_under_way",
         AdminError::NoScrub(_) => "no_scrub",
         AdminError::NotASpare(_) => "not_a_spare",
@@ -161,6 +164,9 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveInUse(drive)
         | AdminError::DriveForeign { drive, .. }
         | AdminError::DriveTooSmall { drive, .. }
+        | AdminError::NoSuchArray(drive)
+        | AdminError::AmbiguousArray(drive)
+        | AdminError::NotImportable { array: drive, .. }
         | AdminError::NotASpare(drive)
         | AdminError::NotLargeEnough { drive, .. } => Some(drive.clone()),
         AdminError::NotRedundant { raid, .. }

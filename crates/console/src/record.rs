@@ -54,6 +54,16 @@ pub(crate) enum Record {
         /// 0 for never.
         interval_days: u16,
     },
+    Array {
+        uuid: String,
+        name: String,
+        /// `null` for one that is not served.
+        level: Option<&'static str>,
+        size_bytes: u64,
+        drives: Vec<String>,
+        /// Why it cannot be taken over.
+        refusal: Option<String>,
+    },
     Trouble {
         /// What it is about: `LUN 0`, `0.0.3`, `drive 1.4`.
         subject: String,

@@ -80,6 +80,9 @@ pub struct RecordOwner {
 pub enum RecordState {
     /// Being made: unless some member says `Complete`, there is no LUN yet.
     Making,
+    /// An array that others made is being taken over: unless some member says `Complete`, it is not ours
+    /// yet.
+    Importing,
     /// There.
     Complete,
     /// Being removed: one member that says so suffices, and there is no LUN any more.

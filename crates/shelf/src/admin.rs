@@ -238,6 +238,23 @@ pub struct ScrubStatus {
     pub is_paused: bool,
 }
 
+/// An md array that others made, on drives of the shelf.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArrayStatus {
+    /// UUID, as md prints it: four groups of eight hexadecimal digits with colons between.
+    pub uuid: String,
+    /// Name, as md has it.
+    pub name: String,
+    /// Level, if it is one that can be served.
+    pub level: Option<Level>,
+    /// Usable size; 0 if the level is not known.
+    pub size_bytes: u64,
+    /// The drives that carry it.
+    pub drives: Vec<DriveSlot>,
+    /// Why it cannot be taken over as it is.
+    pub refusal: Option<String>,
+}
+
 /// What is to be done about the scrub of a LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScrubAction {
@@ -416,6 +433,20 @@ pub enum AdminError {
         /// What a member holds.
         needed_bytes: u64,
     },
+    /// No such md array.
+    #[error("no md array {0} is on the drives; restore -l lists them")]
+    NoSuchArray(String),
+    /// Several arrays have the name.
+    #[error("more than one md array is named {0}; name it by its UUID")]
+    AmbiguousArray(String),
+    /// An md array that cannot be taken over.
+    #[error("md array {array} cannot be a LUN: {reason}")]
+    NotImportable {
+        /// Its name.
+        array: String,
+        /// Why.
+        reason: String,
+    },
     /// `scrub start` of a LUN that has a scrub.
     #[error("a scrub of LUN {0} is under way")]
     ScrubUnderWay(LunNumber),
@@ -523,6 +554,29 @@ pub trait Admin {
     /// # Errors
     /// When the drive is no spare, or fails.
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError>;
+
+    /// Lets go of a LUN and its drives, so that they may be pulled; with `force` even when it is online.
+    /// It stays on the drives: [`Admin::rescan`] and the next start find it again.
+    ///
+    /// # Errors
+    /// No such LUN, it is online, or the workers do not let go of it.
+    fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError>;
+
+    /// Looks at all drives that are in no LUN, and takes in what is found there, as a start does.
+    ///
+    /// # Errors
+    /// When the shelf is stopping.
+    fn rescan(&mut self) -> Result<(), AdminError>;
+
+    /// The md arrays that others made, on drives that are in no LUN.
+    fn arrays(&mut self) -> Vec<ArrayStatus>;
+
+    /// Takes over an array that others made, by its UUID or name, as a LUN, offline. No byte of its data
+    /// is changed, and Linux can still assemble it.
+    ///
+    /// # Errors
+    /// No such array, more than one of that name, the LUN exists, or the array cannot be served.
+    fn import(&mut self, array: &str, lun: LunNumber) -> Result<(), AdminError>;
 
     /// Begins, ends, pauses or schedules the scrub of a LUN.
     ///

@@ -24,8 +24,8 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus, MakeRequest,
-    PortStatus, ScrubAction, SpareStatus,
+    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus,
+    MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use aoe::Shelf;
@@ -41,6 +41,7 @@ mod bad_blocks;
 mod change;
 mod drives;
 mod failure;
+mod import;
 mod join;
 mod lun;
 mod make;
@@ -332,6 +333,26 @@ impl Admin for Manager {
 
     fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
         self.unmake_spare(drive, force)
+    }
+
+    fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        self.eject_lun(lun, force)
+    }
+
+    fn rescan(&mut self) -> Result<(), AdminError> {
+        if self.is_stopping {
+            return Err(AdminError::Stopping);
+        }
+        self.assemble();
+        Ok(())
+    }
+
+    fn arrays(&mut self) -> Vec<ArrayStatus> {
+        self.list_arrays()
+    }
+
+    fn import(&mut self, array: &str, lun: LunNumber) -> Result<(), AdminError> {
+        self.import_array(array, lun)
     }
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {

@@ -90,6 +90,17 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Eject,
+        name: "eject",
+        aliases: &["ejectlun"],
+        usage: "eject [-f] LUN ...",
+        summary: "let go of LUNs so that their drives can be pulled; asks; -f as for remove",
+        examples: &["eject 0", "eject -f 0-3"],
+        options: "f",
+        operands_min: 1,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
         verb: Verb::Shelf,
         name: "shelf",
         aliases: &[],
@@ -212,6 +223,18 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Restore,
+        name: "restore",
+        aliases: &["restorelun"],
+        usage: "restore [-l] [array LUN]",
+        summary: "find ejected LUNs again, or take over an array that Linux made, by name or UUID; \
+                  -l lists those",
+        examples: &["restore", "restore -l", "restore host:0 3"],
+        options: "l",
+        operands_min: 0,
+        operands_max: 2,
+    },
+    Command {
         verb: Verb::Aoestats,
         name: "aoestats",
         aliases: &[],
@@ -262,10 +285,6 @@ pub const COMMANDS: &[Command] = &[
 pub const NOT_AVAILABLE: &[&str] = &[
     // LUNs.
     "grow",
-    "eject",
-    "ejectlun",
-    "restore",
-    "restorelun",
     "label",
     "unlabel",
     "mask",

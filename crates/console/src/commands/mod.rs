@@ -6,6 +6,7 @@ mod help;
 mod luns;
 mod members;
 mod remove;
+mod restore;
 mod scrub;
 mod shelf_number;
 mod spares;
@@ -83,11 +84,15 @@ pub(crate) fn run(
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
         Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
-        Verb::Remove => return remove::remove(name, admin, options.force, operands),
+        Verb::Remove | Verb::Eject => {
+            let way = remove::Way::of(command.verb);
+            return remove::remove(way, name, admin, options.force, operands);
+        }
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => system::ifstat(&mut report, admin),
         Verb::When => when::when(&mut report, admin),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
+        Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
         Verb::Health => health::health(&mut report, admin),
         Verb::Fail => members::each(&mut report, operands, |id| admin.fail(id)),
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),

@@ -1,19 +1,56 @@
-//! `remove`: asks for each LUN, then removes it.
+//! `remove` and `eject`: ask for each LUN, then remove it, or let go of it.
 //!
 //! Every LUN is looked at twice: before its question, so that nobody is asked in vain, and after the
 //! answer, because another console may have changed things in between. A LUN is known by its serial
 //! number, so a new one under the old number is not mistaken for it.
 
 use super::{Outcome, Pending};
+use crate::command::Verb;
 use crate::names::parse_lun;
 use crate::problem::Problem;
 use crate::report::Report;
 use shelf::admin::{Admin, AdminError, LunNumber};
 use std::collections::VecDeque;
 
+/// How LUNs go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// They are erased.
+    Remove,
+    /// They stay on their drives.
+    Eject,
+}
+
+impl Way {
+    /// The way of a command.
+    pub(super) fn of(verb: Verb) -> Self {
+        if verb == Verb::Eject {
+            Self::Eject
+        } else {
+            Self::Remove
+        }
+    }
+
+    /// As in "needs to be offline before removal".
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Remove => "removal",
+            Self::Eject => "ejecting",
+        }
+    }
+
+    fn go(self, admin: &mut dyn Admin, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        match self {
+            Self::Remove => admin.remove(lun, force),
+            Self::Eject => admin.eject(lun, force),
+        }
+    }
+}
+
 /// A removal that is under way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Removal {
+    way: Way,
     /// The name the command was called by; it appears in the question.
     name: &'static str,
     /// What is still to be removed; the first one is asked about.
@@ -37,6 +74,7 @@ enum Consent {
 
 /// Begins a removal, or does it if it is forced.
 pub(super) fn remove(
+    way: Way,
     name: &'static str,
     admin: &mut dyn Admin,
     force: bool,
@@ -56,7 +94,7 @@ pub(super) fn remove(
         }
     }
     if force {
-        super::luns::each(&mut report, words, |lun| admin.remove(lun, true));
+        super::luns::each(&mut report, words, |lun| way.go(admin, lun, true));
         return report.into();
     }
     report.line(format!("Request to {name} {}", count(name, &luns)));
@@ -74,7 +112,7 @@ pub(super) fn remove(
             serial: serial(lun),
         })
         .collect();
-    Removal { name, targets }.proceed(admin, report, Consent::No)
+    Removal { way, name, targets }.proceed(admin, report, Consent::No)
 }
 
 /// `1 LUN: 3`, `2 LUNs: 3 and 4`, `3 LUNs: 3 ... 5`; the commands of SRX 7 say `lun`.
@@ -118,14 +156,14 @@ impl Removal {
         mut consent: Consent,
     ) -> Outcome {
         while let Some(target) = self.targets.front() {
-            let mut done = target.check(admin);
+            let mut done = target.check(self.way, admin);
             if consent == Consent::No && done.is_ok() {
                 return Outcome {
                     report,
                     pending: Some(Pending::Removal(self)),
                 };
             }
-            done = done.and_then(|()| Ok(admin.remove(target.lun, false)?));
+            done = done.and_then(|()| Ok(self.way.go(admin, target.lun, false)?));
             self.targets.pop_front();
             if let Err(problem) = done {
                 let rest: Vec<String> = self.targets.iter().map(|t| t.lun.to_string()).collect();
@@ -142,7 +180,7 @@ impl Removal {
 
 impl Target {
     /// Whether it can be removed, and is what it was when the command was given.
-    fn check(&self, admin: &dyn Admin) -> Result<(), Problem> {
+    fn check(&self, way: Way, admin: &dyn Admin) -> Result<(), Problem> {
         let luns = admin.luns();
         let status = luns.iter().find(|status| status.lun == self.lun);
         let status = status.ok_or(AdminError::NoSuchLun(self.lun))?;
@@ -152,7 +190,7 @@ impl Target {
         if status.online {
             return Err(AdminError::LunOnline {
                 lun: self.lun,
-                action: "removal",
+                action: way.action(),
             }
             .into());
         }

@@ -4,9 +4,9 @@ use aoe::{MacAddress, Shelf};
 use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
-    Admin, AdminError, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, ElementState,
-    ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus,
-    RaidState, ScrubAction, ScrubStatus, SpareStatus,
+    Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
+    ElementState, ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus,
+    PortStatus, RaidState, ScrubAction, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -24,6 +24,8 @@ pub(crate) struct FakeShelf {
     pub(crate) ports: Vec<PortStatus>,
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
     pub(crate) spares: Vec<SpareStatus>,
+    pub(crate) arrays: Vec<ArrayStatus>,
+    ejected: Vec<LunStatus>,
     made: u32,
 }
 
@@ -52,6 +54,8 @@ impl FakeShelf {
             ports: vec![port],
             passes: Vec::new(),
             spares: Vec::new(),
+            arrays: Vec::new(),
+            ejected: Vec::new(),
             made: 0,
         }
     }
@@ -348,6 +352,45 @@ impl Admin for FakeShelf {
         self.spares.retain(|spare| spare.drive != drive);
         self.drives[usize::from(drive.0)].role = DriveRole::Free;
         Ok(())
+    }
+
+    fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
+        if self.lun(lun)?.online && !force {
+            let action = "ejecting";
+            return Err(AdminError::LunOnline { lun, action });
+        }
+        let ejected = self.luns.extract_if(.., |status| status.lun == lun);
+        self.ejected.extend(ejected);
+        Ok(())
+    }
+
+    fn rescan(&mut self) -> Result<(), AdminError> {
+        self.luns.append(&mut self.ejected);
+        self.luns.sort_by_key(|status| status.lun);
+        Ok(())
+    }
+
+    fn arrays(&mut self) -> Vec<ArrayStatus> {
+        self.arrays.clone()
+    }
+
+    fn import(&mut self, array: &str, lun: LunNumber) -> Result<(), AdminError> {
+        let found = self.arrays.iter().position(|found| found.name == array);
+        let found = found.ok_or_else(|| AdminError::NoSuchArray(array.to_owned()))?;
+        if let Some(reason) = self.arrays[found].refusal.clone() {
+            let array = array.to_owned();
+            return Err(AdminError::NotImportable { array, reason });
+        }
+        let array = self.arrays.remove(found);
+        let members = array.drives.iter().map(|slot| MemberChoice::Drive(*slot));
+        self.make(&MakeRequest {
+            lun,
+            level: array.level.unwrap_or(Level::Jbod),
+            members: members.collect(),
+            force: true,
+            clean: true,
+            chunk_kib: None,
+        })
     }
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {

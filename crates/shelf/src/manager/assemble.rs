@@ -113,6 +113,10 @@ impl Manager {
             self.mark(&lun, &usage);
             return None;
         }
+        if lun.record.state == RecordState::Importing {
+            self.discard_import(&lun);
+            return None;
+        }
         if lun.record.state != RecordState::Complete {
             self.discard(lun);
             return None;
@@ -211,7 +215,9 @@ impl Manager {
         let number = lun.number;
         let what = match lun.record.state {
             RecordState::Making => "the making of LUN",
-            RecordState::Complete | RecordState::Removing => "the removal of LUN",
+            RecordState::Importing | RecordState::Complete | RecordState::Removing => {
+                "the removal of LUN"
+            }
         };
         let left_over = Usage::Foreign(format!("what an interruption of {what} {number} left"));
         self.mark(&lun, &left_over);

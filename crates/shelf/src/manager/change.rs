@@ -181,6 +181,32 @@ impl Manager {
         )))
     }
 
+    /// Lets go of a LUN and its drives, on which it stays.
+    pub(super) fn eject_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
+        let lun = self
+            .luns
+            .get(&number)
+            .ok_or(AdminError::NoSuchLun(number))?;
+        if lun.is_live && !force {
+            return Err(AdminError::LunOnline {
+                lun: number,
+                action: "ejecting",
+            });
+        }
+        if lun.is_live {
+            self.stop(number)?;
+            self.went_quiet(number);
+        }
+        let Some(lun) = self.luns.remove(&number) else {
+            return Err(AdminError::NoSuchLun(number));
+        };
+        for drive in lun.members.iter().filter_map(Member::drive) {
+            let usage = super::drives::Usage::Foreign(format!("ejected LUN {number}"));
+            self.drives.set_usage(drive, usage);
+        }
+        Ok(())
+    }
+
     /// Removes a LUN from its drives. Gives what could not be erased.
     ///
     /// # Errors

@@ -415,7 +415,7 @@ fn refused_geometry(error: &GeometryError, request: &MakeRequest) -> AdminError 
 }
 
 /// A serial number of 20 characters in the shape of Coraid's: hash, LUN, time of creation.
-fn serial(set_uuid: Uuid, lun: LunNumber, created_unix_seconds: u64) -> String {
+pub(super) fn serial(set_uuid: Uuid, lun: LunNumber, created_unix_seconds: u64) -> String {
     let hash = set_uuid.as_fields().0;
     let seconds = created_unix_seconds & 0xffff_ffff;
     format!("{hash:08x}-{:02x}-{seconds:08x}", lun.get())

@@ -147,7 +147,7 @@ fn read_private_slots(
 }
 
 /// Reads the write-intent bitmap of a member: its first page says how long it is.
-fn read_bitmap(
+pub(super) fn read_bitmap(
     drives: &mut Drives,
     drive: DriveSlot,
     superblock: &Superblock,

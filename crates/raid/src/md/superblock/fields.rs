@@ -1,8 +1,8 @@
 //! The fields of a superblock: what it says, and what may be changed.
 
 use super::{
-    DEVICES_MAX, Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, LAYOUT_RAID0_ORIGINAL, Resync,
-    Role, SECONDS_MASK, SHELF_MICROSECONDS, Superblock, UnsupportedArray,
+    DEVICES_MAX, Features, LAYOUT_LEFT_SYMMETRIC, LAYOUT_NEAR_2, Resync, Role, SECONDS_MASK,
+    SHELF_MICROSECONDS, Superblock, UnsupportedArray,
 };
 use crate::layout::{Area, MetadataPlaces, SUPERBLOCK_SECTOR, SUPERBLOCK_SECTORS};
 use crate::{Geometry, GeometryError, Level};
@@ -247,12 +247,15 @@ impl Superblock {
         }
         let area = self.area(self.raw.bitmap_offset.get(), 1)?;
         let ours = MetadataPlaces::of(self.data_offset_sectors()).map(|places| places.bitmap);
-        if let Some(ours) = ours.filter(|ours| ours.sector == area.sector) {
+        let log = self.bad_blocks_area().map(|(log, _)| log.sector);
+        let log = log.filter(|log| *log > area.sector);
+        let ours = ours.filter(|ours| ours.sector == area.sector);
+        // Others may have their bad-block log where ours has bits.
+        let is_free = |ours: &Area| log.is_none_or(|log| log >= ours.sector + ours.sectors);
+        if let Some(ours) = ours.filter(is_free) {
             return Some(ours);
         }
-        let data = self.data_offset_sectors();
-        let log = self.bad_blocks_area().map(|(log, _)| log.sector);
-        let end = log.filter(|log| *log > area.sector).unwrap_or(data);
+        let end = log.unwrap_or_else(|| self.data_offset_sectors());
         let sectors = (end - area.sector).min(BITMAP_SECTORS_MAX);
         Some(Area { sectors, ..area })
     }
@@ -296,7 +299,8 @@ impl Superblock {
         let level = match (level, layout, raw.raid_disks.get()) {
             (1, _, 1) => Level::Jbod,
             (1, _, _) => Level::Raid1,
-            (0, LAYOUT_RAID0_ORIGINAL, _) => Level::Raid0,
+            // With members of one size all layouts are one, and old ones say none.
+            (0, 0..=2, _) => Level::Raid0,
             (10, LAYOUT_NEAR_2, _) => Level::Raid10,
             (5, LAYOUT_LEFT_SYMMETRIC, _) => Level::Raid5,
             (6, LAYOUT_LEFT_SYMMETRIC, _) => Level::Raid6,
@@ -304,7 +308,10 @@ impl Superblock {
         };
         let members = u8::try_from(raw.raid_disks.get()).unwrap_or(u8::MAX);
         let member_sectors = match level {
-            Level::Raid0 => raw.data_size.get(),
+            Level::Raid0 => {
+                let chunk = u64::from(raw.chunk_sectors.get().max(1));
+                raw.data_size.get() / chunk * chunk
+            }
             _ => raw.size.get(),
         };
         let geometry = Geometry::new(level, members, raw.chunk_sectors.get(), member_sectors)?;

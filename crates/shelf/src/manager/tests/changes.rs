@@ -211,3 +211,27 @@ fn workers_that_hang_leave_things_as_they_were() {
     manager.shutdown();
     assert_ne!(world.image(0).superblock().unwrap().resync(), Resync::Clean);
 }
+
+#[test]
+fn an_ejected_lun_is_found_again() {
+    let world = World::new(&[2 * MIB; 2]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    manager.online(number(0)).unwrap();
+    let before = seen(&manager);
+    let refused = manager.eject(number(0), false);
+    let action = "ejecting";
+    let lun = number(0);
+    assert_eq!(refused, Err(AdminError::LunOnline { lun, action }));
+    manager.eject(number(0), true).unwrap();
+    assert!(manager.luns().is_empty() && world.view(0).is_none());
+    let refused = manager.make(&world.request(1, Level::Jbod, &[0]));
+    assert!(matches!(refused, Err(AdminError::DriveForeign { .. })));
+    assert_eq!(
+        manager.eject(number(0), true),
+        Err(AdminError::NoSuchLun(lun))
+    );
+    manager.rescan().unwrap();
+    assert_eq!(seen(&manager), before);
+    assert!(world.view(0).is_some());
+}

@@ -1,0 +1,305 @@
+//! Sessions about what keeps data: members, spares, scrubs, arrays that are taken over.
+
+use super::Bench;
+use shelf::admin::{DriveState, LunNumber};
+
+/// A mirror and a striped set, with two spares.
+fn protected() -> Bench {
+    let mut bench = Bench::new();
+    for line in [
+        "make 0 raid1 1.0-1",
+        "make 1 raid0 1.2-3",
+        "spare 1.9",
+        "spare -l 0 1.10",
+    ] {
+        bench.silent(line);
+    }
+    bench
+}
+
+#[test]
+fn spares_are_listed_added_and_removed() {
+    let mut bench = protected();
+    let list = "1.9    4000.787GB\n1.10   4000.787GB LUN 0\n";
+    assert_eq!(bench.good("spare"), list);
+    bench.shelf.spares[0].fault = Some("read of 1 sector failed".to_owned());
+    let list = "1.9    4000.787GB bad: read of 1 sector failed\n1.10   4000.787GB LUN 0\n";
+    assert_eq!(bench.good("spares"), list);
+    assert_eq!(
+        bench.good("spares -j"),
+        "{\"schema\":1,\"ok\":true,\"data\":[\
+         {\"drive\":\"1.9\",\"slot\":9,\"size_bytes\":4000787030016,\"lun\":null,\
+         \"fault\":\"read of 1 sector failed\"},\
+         {\"drive\":\"1.10\",\"slot\":10,\"size_bytes\":4000787030016,\"lun\":0,\"fault\":null}]}\n"
+    );
+    assert_eq!(bench.good("show -l 1.9"), "1.9  4000.787GB up spare\n");
+    bench.silent("rmspare 1.9-10");
+    assert_eq!(bench.good("mkspare"), "");
+    for (line, output) in [
+        (
+            "spare 1.0 1.4",
+            "error: 1.0 already in use\nskipping: 1.4\n",
+        ),
+        ("spare 1.16", "error: drive 1.16 does not exist\n"),
+        ("spare -l 7 1.4", "error: LUN 7 does not exist\n"),
+        (
+            "spare -l x 1.4",
+            "error: LUN must be an integer between 0 and 254 inclusive\nskipping: 1.4\n",
+        ),
+        ("spare -l 0", "usage: spare [-f] [-l LUN] [drive ...]\n"),
+        ("spare -f", "usage: spare [-f] [-l LUN] [drive ...]\n"),
+        ("rmspare 1.4", "error: 1.4 is not a spare\n"),
+        ("rmspare", "usage: rmspare [-f] drive ...\n"),
+        ("spares 1.4", "usage: spares [-j]\n"),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}
+
+#[test]
+fn elements_are_failed_and_replaced() {
+    let mut bench = protected();
+    bench.silent("fail 0.0.1");
+    assert_eq!(bench.good("list -l 0"), {
+        " 0 4000.786GB offline\n   0.0   4000.786GB raid1 degraded\n     \
+         0.0.0  normal     4000.787GB 1.0\n     0.0.1  failed     4000.787GB 1.1\n"
+    });
+    bench.silent("replacedrive 0.0.1 1.4");
+    assert_eq!(bench.good("list -l 0"), {
+        " 0 4000.786GB offline\n   0.0   4000.786GB raid1 recovering,degraded\n     \
+         0.0.0  normal     4000.787GB 1.0\n     0.0.1  replaced   4000.787GB 1.4\n"
+    });
+    for (line, output) in [
+        ("fail 0.0.1", "error: raid device 0.0.1 is already failed\n"),
+        ("fail 0.0.0", "error: failing 0.0.0 would fail raid\n"),
+        (
+            "faildrive 1.0.0",
+            "error: raid 1.0 is not redundant and would not sustain failure\n",
+        ),
+        ("fail 0.0.2", "error: 0.0.2 does not exist\n"),
+        ("fail 7.0.0", "error: LUN 7 does not exist\n"),
+        ("fail 0.0", {
+            "error: 0.0 does not exist: an element is named LUN.part.drive, as 0.0.3\n"
+        }),
+        ("unfail 0.0.0", "error: device 0.0.0 is not failed\n"),
+        ("replace 0.0.0 1.5", "error: device 0.0.0 is not failed\n"),
+        ("replace 0.0.1 1.2", "error: 1.2 already in use\n"),
+        (
+            "replace 0.0.1",
+            "usage: replace [-f] LUN.part.drive drive\n",
+        ),
+        ("unfail", "usage: unfail LUN.part.drive\n"),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+    bench.silent("make 2 raid1 1.5 missing");
+    let output = "error: can't unfail missing device 2.0.1\n";
+    assert_eq!(bench.bad("unfail 2.0.1"), output);
+}
+
+#[test]
+fn health_tells_what_is_wrong_and_what_to_do() {
+    let mut bench = protected();
+    assert_eq!(bench.good("health"), "ok\n");
+    assert_eq!(
+        bench.good("health -j"),
+        "{\"schema\":1,\"ok\":true,\"data\":[]}\n"
+    );
+    bench.silent("fail 0.0.1");
+    bench.shelf.spares[0].fault = Some("it does not answer".to_owned());
+    bench.shelf.drives[7].state = DriveState::Down;
+    bench.shelf.drives[7].note = Some("No such device".to_owned());
+    bench.shelf.luns[1].trouble = Some("too many elements are missing or failed: 1.0.1".to_owned());
+    assert_eq!(
+        bench.good("health"),
+        "\
+0.0.1 of raid1 is failed (1.1); replace 0.0.1 DRIVE, or unfail 0.0.1
+LUN 1 is not served: too many elements are missing or failed: 1.0.1; then: online 1
+drive 1.7 is down: No such device; replace it
+spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
+"
+    );
+    bench.silent("unfail 0.0.1");
+    let line =
+        "0.0.1 of raid1 is being rebuilt (1.1), paused until the LUN is online; nothing to do\n";
+    assert!(bench.good("health").starts_with(line));
+    let progress = shelf::plane::SyncProgress {
+        lun: LunNumber::new(0).unwrap(),
+        part: 0,
+        pass: 1,
+        begun_sectors: 0,
+        done_sectors: 2_000_000,
+        total_sectors: 8_000_000,
+        kind: shelf::plane::SyncKind::Resync,
+    };
+    let elapsed = std::time::Duration::from_secs(10);
+    bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
+    let line = "0.0.1 of raid1 is being rebuilt (1.1), 0:00:30 left; nothing to do\n";
+    assert!(bench.good("health").starts_with(line));
+    let when = "0.0.1 25.00% 102400.00 KBps 0:00:30 left\n";
+    assert_eq!(bench.good("when"), when);
+    assert!(
+        bench
+            .good("when -j")
+            .contains("\"member\":1,\"job\":\"rebuild\"")
+    );
+}
+
+#[test]
+fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.silent("make -k 128K 0 raid6rs 1.0-3");
+    assert!(
+        bench
+            .good("list -j")
+            .contains("\"level\":\"raid6\",\"chunk_bytes\":131072,")
+    );
+    assert_eq!(
+        bench.good("make 1 raid5 1.4-6"),
+        "warning: with drives of 4 TB and more, a rebuild of raid5 is likely to meet a sector that cannot \
+         be read; raid6 survives that\n"
+    );
+    assert!(
+        bench
+            .good("list -j 1")
+            .contains("\"level\":\"raid5\",\"chunk_bytes\":65536,")
+    );
+}
+
+#[test]
+fn scrubs_are_told_begun_and_scheduled() {
+    let mut bench = protected();
+    assert_eq!(bench.good("scrub"), "0 idle; never; every 14 days\n");
+    assert_eq!(bench.good("scrub 1"), "");
+    bench.silent("scrub start 0");
+    assert_eq!(
+        bench.good("scrub 0"),
+        "0 waiting 0.00% 0 differ; never; every 14 days\n"
+    );
+    let progress = shelf::plane::SyncProgress {
+        lun: LunNumber::new(0).unwrap(),
+        part: 0,
+        pass: 1,
+        begun_sectors: 0,
+        done_sectors: 2_000_000,
+        total_sectors: 8_000_000,
+        kind: shelf::plane::SyncKind::Check,
+    };
+    let elapsed = std::time::Duration::from_secs(10);
+    bench.shelf.passes = vec![shelf::plane::RunningPass { progress, elapsed }];
+    assert_eq!(
+        bench.good("scrub"),
+        "0 running 25.00% 0 differ; never; every 14 days\n"
+    );
+    let when = "0.0 25.00% 102400.00 KBps 0:00:30 left scrub\n";
+    assert_eq!(bench.good("when"), when);
+    bench.shelf.passes.clear();
+    bench.silent("scrub pause 0");
+    bench.silent("scrub every 0 0");
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    scrub.last_unix_seconds = Some(1_700_000_000);
+    scrub.last_mismatched_sectors = 8;
+    assert_eq!(bench.good("scrub"), {
+        "0 paused 0.00% 0 differ; last 2023-11-14 8 differ; not by itself\n"
+    });
+    assert_eq!(bench.good("scrub -j"), {
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"state\":\"paused\",\"done_sectors\":0,\
+         \"total_sectors\":8000000,\"mismatched_sectors\":0,\"last_unix_seconds\":1700000000,\
+         \"last_mismatched_sectors\":8,\"interval_days\":0}]}\n"
+    });
+    bench.silent("scrub stop 0");
+    for (line, output) in [
+        ("scrub stop 0", "error: no scrub of LUN 0 is under way\n"),
+        (
+            "scrub start 1",
+            "error: raid 1.0 is not redundant and has nothing to compare\n",
+        ),
+        (
+            "scrub start 7 0",
+            "error: LUN 7 does not exist\nskipping: 0\n",
+        ),
+        ("scrub 7", "error: LUN 7 does not exist\n"),
+        (
+            "scrub often",
+            "error: LUN must be an integer between 0 and 254 inclusive\n",
+        ),
+        (
+            "scrub start",
+            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
+        ),
+        (
+            "scrub every x 0",
+            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
+        ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}
+
+#[test]
+fn arrays_of_others_are_listed_and_taken_over() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.good("restore -l"), "");
+    let array = |name: &str, drives: [u16; 2], refusal: Option<&str>| shelf::admin::ArrayStatus {
+        uuid: "00000001:00000002:00000003:00000004".to_owned(),
+        name: name.to_owned(),
+        level: Some(raid::Level::Raid1),
+        size_bytes: 4_000_000_000,
+        drives: drives.map(shelf::admin::DriveSlot).to_vec(),
+        refusal: refusal.map(str::to_owned),
+    };
+    bench.shelf.arrays = vec![
+        array("host:0", [0, 1], None),
+        array("host:1", [2, 3], Some("it is dirty")),
+    ];
+    assert_eq!(
+        bench.good("restore -l"),
+        "\
+00000001:00000002:00000003:00000004 'host:0' raid1 4.000GB 1.0 1.1
+00000001:00000002:00000003:00000004 'host:1' raid1 4.000GB 1.2 1.3; not to be taken over: it is dirty
+"
+    );
+    bench.silent("restore host:0 7");
+    assert_eq!(bench.luns(), [7]);
+    assert_eq!(bench.good("restore -jl"), {
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"uuid\":\"00000001:00000002:00000003:00000004\",\
+         \"name\":\"host:1\",\"level\":\"raid1\",\"size_bytes\":4000000000,\
+         \"drives\":[\"1.2\",\"1.3\"],\"refusal\":\"it is dirty\"}]}\n"
+    });
+    for (line, output) in [
+        (
+            "restore host:1 8",
+            "error: md array host:1 cannot be a LUN: it is dirty\n",
+        ),
+        ("restore host:0 8", {
+            "error: no md array host:0 is on the drives; restore -l lists them\n"
+        }),
+        ("restore host:1", "usage: restore [-l] [array LUN]\n"),
+        (
+            "restore host:1 x",
+            "error: LUN must be an integer between 0 and 254 inclusive\n",
+        ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}
+
+#[test]
+fn luns_are_ejected_and_found_again() {
+    let mut bench = Bench::with_luns();
+    let (output, question) = bench.asks("eject 2 3");
+    assert_eq!(output, "Request to eject 2 LUNs: 2 and 3\n");
+    assert_eq!(
+        question,
+        "'n' to cancel, 'a' for all, or 'y' to eject 2 [n]: "
+    );
+    bench.silent("a");
+    assert_eq!(bench.luns(), [0, 1]);
+    assert_eq!(bench.bad("ejectlun 0"), {
+        "Request to ejectlun 1 LUN: 0\nerror: LUN 0 needs to be offline before ejecting\n"
+    });
+    bench.silent("eject -f 0");
+    bench.silent("restore");
+    assert_eq!(bench.luns(), [0, 1, 2, 3]);
+    assert_eq!(bench.bad("eject"), "usage: eject [-f] LUN ...\n");
+}
