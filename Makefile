@@ -4,12 +4,13 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build demo demo-needs-root test check fmt lint unit sim sim-planted deny fuzz bench clean packages-build packages-test
+.PHONY: help build demo demo-needs-root test test-md check fmt lint unit sim sim-planted deny fuzz bench clean packages-build packages-test
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
 	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
+	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; 20 to 30 minutes; TMPDIR=/dev/shm is faster)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   aoeload against ledged and vblade, interleaved'
@@ -61,6 +62,13 @@ test: packages-test fmt lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory sim-planted
 	$(MAKE) --no-print-directory demo CI=1
+
+# Linux md and the shelf about each other's arrays, with the kernels of Debian 12 and 13.
+test-md: packages-test
+	$(CARGO) build --locked --workspace --bins
+	for series in 6.1 6.12; do \
+		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test md -- --include-ignored --nocapture --test-threads=1 || exit 1; \
+	done
 
 deny:
 	$(CARGO) deny check licenses bans sources

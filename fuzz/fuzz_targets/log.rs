@@ -103,6 +103,7 @@ fuzz_target!(|input: Input| {
         geometry: Geometry::new(level, MEMBERS, 32, DATA_SECTORS).expect("a good geometry"),
         parameters,
         members: &members,
+        bad_blocks: &[],
     };
     if let Ok(report) = recover(&raid, &mut disks) {
         for range in report.unreadable.iter().chain(&report.bad_parity) {

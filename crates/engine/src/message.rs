@@ -87,6 +87,17 @@ pub enum FromWorker {
         /// What it serves now.
         mtu_bytes: usize,
     },
+    /// A scrub has found members that do not agree.
+    ScrubFound {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// Sectors that do not agree, found so far.
+        mismatched_sectors: u64,
+        /// The member that must be wrong, where that can be told, and the member sector.
+        wrong: Option<(u8, u64)>,
+    },
     /// A pass over mirrors has reached a checkpoint.
     SyncReached {
         /// The LUN.

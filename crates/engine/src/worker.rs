@@ -346,6 +346,18 @@ impl Worker {
                 }
                 Action::Io(io) => self.executor.submit(io),
                 Action::Reply(reply) => self.reply(reply),
+                Action::ScrubFound {
+                    lun,
+                    pass,
+                    mismatched_sectors,
+                    wrong,
+                    ..
+                } => self.unsaid.push_back(FromWorker::ScrubFound {
+                    lun,
+                    pass,
+                    mismatched_sectors,
+                    wrong,
+                }),
                 Action::SyncReached { lun, pass, lba, .. } => {
                     self.unsaid
                         .push_back(FromWorker::SyncReached { lun, pass, lba });

@@ -40,6 +40,15 @@ pub(crate) fn run(
             } => {
                 administration.lock().mtu_changed(&interface, mtu_bytes);
             }
+            FromWorker::ScrubFound {
+                lun,
+                pass,
+                mismatched_sectors,
+                wrong,
+            } => {
+                let mut manager = administration.lock();
+                manager.scrub_found(lun, pass, mismatched_sectors, wrong);
+            }
             FromWorker::SyncReached { lun, pass, lba } => {
                 administration.lock().sync_reached(lun, pass, lba);
             }

@@ -34,11 +34,23 @@ pub enum Bug {
     UnsyncedWritesToOneMirror,
     /// A sector that one mirror cannot read is not read from the other.
     ReadErrorIsFinal,
+    /// Parts with parity write home without a redo log.
+    NoLog,
+    /// The redo log is not replayed after a crash.
+    LogNotReplayed,
+    /// Recovery does not begin a new epoch: records of former runs count.
+    EpochNotCounted,
+    /// Content of the redo log is replayed whatever its checksum says.
+    TornContentAccepted,
+    /// A slot of the redo log is written again while its last group is not retired.
+    SlotsReusedTooEarly,
+    /// Q is not written.
+    QNotWritten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -52,7 +64,27 @@ impl Bug {
         Self::UnsyncedReadsBalanced,
         Self::UnsyncedWritesToOneMirror,
         Self::ReadErrorIsFinal,
+        Self::NoLog,
+        Self::LogNotReplayed,
+        Self::EpochNotCounted,
+        Self::TornContentAccepted,
+        Self::SlotsReusedTooEarly,
+        Self::QNotWritten,
     ];
+
+    /// Whether only parts with parity can have it.
+    #[must_use]
+    pub const fn is_of_parity(self) -> bool {
+        matches!(
+            self,
+            Self::NoLog
+                | Self::LogNotReplayed
+                | Self::EpochNotCounted
+                | Self::TornContentAccepted
+                | Self::SlotsReusedTooEarly
+                | Self::QNotWritten
+        )
+    }
 }
 
 thread_local! {

@@ -1,7 +1,8 @@
 //! A shelf that serves nothing: what a manager needs to work on disks without one.
 
+use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
-use shelf::admin::LunNumber;
+use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::ShelfStore;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use std::ops::Range;
@@ -31,6 +32,10 @@ impl DataPlane for NoPlane {
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String> {
         Ok((*candidates).clone())
+    }
+
+    fn set_bad_blocks(&mut self, _: DriveSlot, _: Arc<[BadRange]>) -> Result<(), String> {
+        Ok(())
     }
 
     fn advertise(&mut self, _: LunNumber) {}

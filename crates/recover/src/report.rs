@@ -5,6 +5,7 @@
     reason = "a command line program"
 )]
 
+use raid::log::recovery::Report;
 use shelf::manager::{LogFate, SalvagedSet};
 
 /// A line for whoever runs the program.
@@ -33,10 +34,11 @@ fn describe(set: &SalvagedSet, is_dry: bool) -> String {
         Ok(LogFate::NotNeeded) => "stopped in good order".to_owned(),
         Ok(LogFate::Void) => "changed by Linux since; not touched".to_owned(),
         Ok(LogFate::Replayed(report)) => format!(
-            "{} {} slices from the redo log, {} checked",
+            "{} {} slices from the redo log, {} checked{}",
             if is_dry { "would write" } else { "wrote" },
             report.slices_replayed,
-            report.slices_checked
+            report.slices_checked,
+            unreadable(report)
         ),
     };
     let would_be = is_dry && matches!(set.log, Ok(LogFate::Replayed(_)));
@@ -46,6 +48,16 @@ fn describe(set: &SalvagedSet, is_dry: bool) -> String {
         (false, false) => "dirty: Linux synchronises it",
     };
     format!("{head}: {state}; {cleanness}")
+}
+
+/// What is lost, if anything.
+fn unreadable(report: &Report) -> String {
+    match report.unreadable.len() {
+        0 => String::new(),
+        ranges => format!(
+            ", {ranges} ranges that were being overwritten are unreadable without the missing members"
+        ),
+    }
 }
 
 /// The command that assembles an array.
@@ -106,7 +118,10 @@ mod tests {
     fn the_line_for_mdadm_names_array_and_members() {
         assert_eq!(
             assemble_line(&set(Ok(LogFate::NotNeeded))),
-            r"mdadm --assemble /dev/md/shelf1-lun0 --uuid=a1b2c3d4:00000001:00000002:00000003 --run /dev/sdb '/images/it'\''s'"
+            concat!(
+                "mdadm --assemble /dev/md/shelf1-lun0 --uuid=a1b2c3d4:00000001:00000002:00000003 ",
+                r"--run /dev/sdb '/images/it'\''s'"
+            )
         );
     }
 
@@ -120,10 +135,11 @@ mod tests {
             describe(&set(Err("why".to_owned())), false),
             "raid5 '1:0', 2 of 3 members: NOT RECOVERED: why"
         );
-        let replayed = Ok(LogFate::Replayed(raid::log::recovery::Report::default()));
+        let replayed = Ok(LogFate::Replayed(Report::default()));
         assert_eq!(
             describe(&set(replayed), true),
-            "raid5 '1:0', 2 of 3 members: would write 0 slices from the redo log, 0 checked; nothing was written"
+            "raid5 '1:0', 2 of 3 members: would write 0 slices from the redo log, 0 checked; \
+             nothing was written"
         );
     }
 }

@@ -1,7 +1,10 @@
 //! `ledge-recover` on image files of a shelf that died in a write.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 use disk::{Drive, DriveSpec, MetadataHandle};
 use raid::Level;
+use raid::bad_blocks::BadRange;
 use raid::log::{EntryPlace, RecordIdentity, RecordWriter};
 use raid::md::{Resync, Superblock};
 use raid::regions::RegionSet;
@@ -49,6 +52,10 @@ impl DataPlane for Plane {
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String> {
         Ok((*candidates).clone())
+    }
+
+    fn set_bad_blocks(&mut self, _: DriveSlot, _: Arc<[BadRange]>) -> Result<(), String> {
+        Ok(())
     }
 
     fn advertise(&mut self, _: LunNumber) {}
@@ -137,7 +144,7 @@ fn served(orderly: bool) -> Images {
 }
 
 impl Images {
-    /// A write to element 0 and P of row 0, element 3, that is in the log and nowhere else.
+    /// A write to element 0 and P of the first row, element 3, that is in the log and nowhere else.
     fn log_a_write(&self) {
         let part = &self.view.parts[0];
         let log = part.log.unwrap();

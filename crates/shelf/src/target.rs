@@ -105,6 +105,8 @@ struct Command {
     /// Pieces that slices have not done, and how many there have been.
     pieces: u8,
     pieces_used: u8,
+    /// A read of a copy that failed, while another copy gave the data: it is written anew.
+    repair: Option<Io>,
     /// It counts among those that run under a view: while it has I/O of its own.
     is_counted: bool,
     /// It stands in the order.
@@ -136,6 +138,7 @@ impl Command {
             outstanding: 0,
             pieces: 0,
             pieces_used: 0,
+            repair: None,
             is_counted: false,
             is_ordered: false,
             failed: false,
@@ -179,6 +182,8 @@ pub struct Target {
     ready: Vec<CommandIndex>,
     counters: Counters,
     stripes: stripe::Stripes,
+    /// Steps of scrubs whose copies are to be compared.
+    compares: Vec<CommandIndex>,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -197,6 +202,7 @@ impl Target {
             ready: Vec::with_capacity(usize::from(commands)),
             counters: Counters::default(),
             stripes: stripe::Stripes::new(plan),
+            compares: Vec::with_capacity(usize::from(commands)),
             has_passes: false,
         }
     }

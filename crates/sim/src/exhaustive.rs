@@ -6,7 +6,8 @@
 //!    is completed, in every order ([`crashes`]). The I/Os of one owner (a command, a slice, a group of
 //!    the log) are completed together: nothing follows from any of them before the last, which is checked, so
 //!    what the disks may hold in between is among what they may hold before. In every state, for every set
-//!    of losses, every subset of the sectors in flight on the survivors makes a *crash*. Crashes with the same
+//!    of losses, every subset of the sectors in flight on the survivors makes a *crash* (of records of the redo
+//!    log: none, all, and all but one). Crashes with the same
 //!    sectors on the same survivors are one, whatever led to them; what clients had been told by then is
 //!    kept for each.
 //! 2. The *recovery* of every crash: the shelf starts on what is left, sectors are read before and after the
@@ -47,8 +48,8 @@ const PLAN: BufferPlan = BufferPlan {
 };
 /// Sectors of a disk: the smallest that can be a member.
 const DISK_SECTORS: usize = 2048;
-/// More sectors in flight than this have too many subsets.
-const BITS_MAX: usize = 20;
+/// More ways than this for what is in flight to land are too many.
+const WAYS_MAX: u64 = 1 << 20;
 /// The smallest member has no more regions.
 const REGIONS_MAX: u32 = 1024;
 /// A recovery takes no longer.
@@ -412,23 +413,36 @@ impl<'a> Bench<'a> {
         for (&(disk, sector), data) in self.durable.iter().filter(|((disk, _), _)| is_left(*disk)) {
             fixed.insert((disk, sector), pieces.number((disk, sector, *data)));
         }
-        let mut open = Vec::new();
+        let records = self.pending.iter().filter(|(io, _)| is_record(io)).count();
+        // What is open, and for each such thing the ways in which it may have landed.
+        let mut open: Vec<Vec<Vec<Landed>>> = Vec::new();
         for (io, data) in &self.pending {
             let disk = usize::from(io.drive.0);
             let sectors = data.as_chunks::<SECTOR>().0;
+            let mut all = Vec::new();
             for (sector, data) in (io.sector..).zip(sectors).filter(|_| is_left(disk)) {
-                open.push(((disk, sector), pieces.number((disk, sector, *data))));
+                all.push(((disk, sector), pieces.number((disk, sector, *data))));
+            }
+            if is_record(io) {
+                open.push(ways_of_record(&all, records));
+            } else {
+                open.extend(all.into_iter().map(|one| vec![Vec::new(), vec![one]]));
             }
         }
-        if open.len() > BITS_MAX {
-            return Err(format!("{} sectors in flight are too many", open.len()));
+        let count: u64 = open.iter().map(|ways| ways.len() as u64).product();
+        if count > WAYS_MAX {
+            return Err(format!("{count} ways to land are too many"));
         }
-        for landed in 0u32..1 << open.len() {
-            let mut all = fixed.clone();
-            for (bit, (place, piece)) in open.iter().enumerate() {
-                if landed >> bit & 1 == 1 {
-                    all.insert(*place, *piece);
-                }
+        for number in 0..count {
+            let (mut all, mut rest) = (fixed.clone(), number);
+            for ways in &open {
+                let len = ways.len() as u64;
+                all.extend(
+                    ways[usize::try_from(rest % len).unwrap_or(0)]
+                        .iter()
+                        .copied(),
+                );
+                rest /= len;
             }
             let crash = Crash {
                 lost,
@@ -438,6 +452,35 @@ impl<'a> Bench<'a> {
         }
         Ok(())
     }
+}
+
+/// A sector of a disk, and what is there.
+type Landed = ((usize, u64), Piece);
+
+/// Whether an I/O writes a record of the redo log.
+const fn is_record(io: &Io) -> bool {
+    matches!(
+        (io.owner, io.operation),
+        (IoOwner::Group(_), Operation::Write)
+    )
+}
+
+/// The ways in which a record may have landed. Checksums cover all of it, so that whatever lacks a sector is the
+/// same to who reads it: nothing, everything, and each sector missing, or, with many records in flight, the first or
+/// the last.
+fn ways_of_record(all: &[Landed], records: usize) -> Vec<Vec<Landed>> {
+    let mut ways = vec![Vec::new(), all.to_vec()];
+    for missing in 0..all.len() {
+        if records <= 2 || missing == 0 || missing + 1 == all.len() {
+            let mut way = all.to_vec();
+            way.remove(missing);
+            ways.push(way);
+        }
+    }
+    if all.is_empty() {
+        ways.truncate(1);
+    }
+    ways
 }
 
 /// Recovers crashes, one after the other, in one world.

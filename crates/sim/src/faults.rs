@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{InFlight, World};
 use raid::Geometry;
+use raid::stripe::SLICE_SECTORS_MAX;
 use shelf::target::Io;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
@@ -358,7 +359,9 @@ impl World {
             segment.mirrors.into_iter().all(|element| is_bad(&element))
         };
         if is_beyond {
-            self.oracle.excuse(lba);
+            for lba in lbas_of_row(&geometry, lba, segment.member_sector) {
+                self.oracle.excuse(lba);
+            }
         }
     }
 
@@ -442,4 +445,22 @@ impl World {
             }
         }
     }
+}
+
+/// The sectors of the LUN that fail with one that cannot be made good: without parity only that one; with parity all
+/// of its slice, because what commands want of a slice at a time is done, or fails, together, and of the slices beside
+/// it, because what cannot be read is asked of all slices of the command.
+fn lbas_of_row(geometry: &Geometry, lba: u64, member_sector: u64) -> Vec<u64> {
+    if geometry.parity_count() == 0 {
+        return vec![lba];
+    }
+    let chunk = u64::from(geometry.chunk_sectors());
+    let columns = u64::from(geometry.columns());
+    let first_chunk = geometry.row_of(member_sector) * columns;
+    let slice = u64::from(SLICE_SECTORS_MAX);
+    let own = member_sector % chunk / slice * slice;
+    let (start, end) = (own.saturating_sub(slice), (own + 2 * slice).min(chunk));
+    (first_chunk..first_chunk + columns)
+        .flat_map(|number| (start..end).map(move |offset| number * chunk + offset))
+        .collect()
 }

@@ -392,8 +392,17 @@ impl Life {
         let blocks: Vec<_> = world.disks.iter().map(|d| superblock(d.medium())).collect();
         let freshest = crate::audit::freshest(&blocks);
         let is_clean = freshest.is_some_and(|block| block.resync() == Resync::Clean);
-        if is_synced && !is_clean && self.geometry.level().is_redundant() {
-            world.fail("stopped in good order with equal members, but not marked clean".to_owned());
+        // After a write that was answered with an error members may differ.
+        let is_sure = is_synced && world.counts.errors == 0;
+        if is_sure && !is_clean && self.geometry.level().is_redundant() {
+            let texts: Vec<String> = blocks
+                .iter()
+                .flatten()
+                .map(|b| format!("{} {:?} {:?}", b.events(), b.resync(), b.recovery()))
+                .collect();
+            world.fail(format!(
+                "stopped in good order with equal members, but not marked clean: {texts:?}"
+            ));
         }
     }
 }
@@ -448,6 +457,12 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
         Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
         Message::Tick { uptime } => manager.tick(uptime),
+        Message::ScrubFound {
+            lun,
+            pass,
+            mismatched_sectors,
+            wrong,
+        } => manager.scrub_found(lun, pass, mismatched_sectors, wrong),
         Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
         Message::SyncEnded {
             lun,

@@ -73,6 +73,18 @@ impl World {
             Action::Io(io) => self.submit(io),
             Action::Reply(reply) => self.reply(&reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
+            Action::ScrubFound {
+                lun,
+                pass,
+                mismatched_sectors,
+                wrong,
+                ..
+            } => self.say(Message::ScrubFound {
+                lun,
+                pass,
+                mismatched_sectors,
+                wrong,
+            }),
             Action::SyncReached { lun, pass, lba, .. } => {
                 self.say(Message::SyncReached { lun, pass, lba });
             }
@@ -114,11 +126,15 @@ impl World {
             if self.actions.is_empty() {
                 break;
             }
+            self.idle_turns = 0;
             self.carry_out();
         }
         let Some(target) = &self.target else { return };
         let next = if target.has_stripe_work() {
-            Some(self.random.between(1..=STRIPE_TURN))
+            // A slice may wait for a disk that hangs: such turns come less and less often.
+            let pause = STRIPE_TURN << self.idle_turns.min(8);
+            self.idle_turns += 1;
+            Some(self.random.between(1..=pause))
         } else {
             (!target.sync_progress().is_empty()).then_some(TURN)
         };

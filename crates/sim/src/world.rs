@@ -60,6 +60,17 @@ pub enum Message {
         /// Since the shelf started.
         uptime: Duration,
     },
+    /// A scrub has found members that do not agree.
+    ScrubFound {
+        /// The LUN.
+        lun: LunNumber,
+        /// The pass.
+        pass: u64,
+        /// Sectors found so far.
+        mismatched_sectors: u64,
+        /// The member that must be wrong, and the member sector.
+        wrong: Option<(u8, u64)>,
+    },
     /// A pass has come so far.
     SyncReached {
         /// The LUN.
@@ -210,6 +221,8 @@ pub struct World {
     /// Messages that the administration has not dealt with.
     pub(crate) inbox: VecDeque<Message>,
     pub(crate) turn_is_queued: bool,
+    /// Turns since anything came of one.
+    pub(crate) idle_turns: u32,
     /// Whether the administration is told the time.
     pub(crate) ticks: bool,
     started_at: Micros,
@@ -284,6 +297,7 @@ impl World {
             settled: Vec::new(),
             inbox: VecDeque::new(),
             turn_is_queued: false,
+            idle_turns: 0,
             ticks: spec.ticks,
             started_at: 0,
             view: None,

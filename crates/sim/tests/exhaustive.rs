@@ -57,3 +57,20 @@ fn the_power_goes_again_in_the_recovery() {
         case(Level::Raid10, 4, writes, true);
     }
 }
+
+#[test]
+fn parity_of_3_to_6() {
+    for writes in [
+        &[(0, 1)][..],
+        &[(0, 1), (0, 1)],
+        &[(0, 1), (128, 1)],
+        &[(0, 1), (1, 1)],
+    ] {
+        case(Level::Raid5, 3, writes, false);
+        case(Level::Raid5, 4, writes, false);
+        case(Level::Raid6, 4, writes, false);
+    }
+    case(Level::Raid5, 5, &[(0, 1), (0, 1), (0, 1)], false);
+    case(Level::Raid6, 6, &[(0, 1), (0, 1), (0, 1)], false);
+    case(Level::Raid5, 3, &[(0, 1)], true);
+}

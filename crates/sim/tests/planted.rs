@@ -7,9 +7,14 @@ use sim::run::{Options, run};
 /// A bug must be found within so many seeds.
 const SEEDS: u64 = 400;
 
-fn options() -> Options {
+fn options(has_parity: bool) -> Options {
+    let levels = if has_parity {
+        vec![Level::Raid5, Level::Raid6]
+    } else {
+        vec![Level::Raid1, Level::Raid10]
+    };
     Options {
-        levels: vec![Level::Raid1, Level::Raid10],
+        levels,
         ..Options::default()
     }
 }
@@ -17,7 +22,8 @@ fn options() -> Options {
 /// The first seed that finds a bug.
 fn find(bug: Bug) -> Option<u64> {
     plant(Some(bug));
-    let found = (0..SEEDS).find(|seed| run(*seed, &options()).violation.is_some());
+    let options = options(bug.is_of_parity());
+    let found = (0..SEEDS).find(|seed| run(*seed, &options).violation.is_some());
     plant(None);
     found
 }
@@ -32,6 +38,9 @@ fn every_planted_bug_is_found() {
 #[test]
 fn without_a_bug_nothing_is_found() {
     for seed in 0..SEEDS / 4 {
-        assert_eq!(run(seed, &options()).violation, None, "seed {seed}");
+        for has_parity in [false, true] {
+            let report = run(seed, &options(has_parity));
+            assert_eq!(report.violation, None, "seed {seed}");
+        }
     }
 }

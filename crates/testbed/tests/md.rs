@@ -19,10 +19,13 @@ mod members;
 #[path = "md/shelf_made.rs"]
 mod shelf_made;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use linux_made::{Fate, make, recipes};
-use members::Members;
+use members::{Members, data_start};
 use shelf_made::{Array, End, Rebuild, Story, live};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use testbed::{lock_vm, transcript};
 
 /// Disks that small have the shelf's small layout.
@@ -82,6 +85,40 @@ fn linux_reads_what_the_shelf_left_after_a_rebuild() -> Result<()> {
 fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
     let stories = [1, 2].map(|lost| Story::rebuilt(lost, Rebuild::Begun, End::Stop));
     agree(&stories, REBUILD_BYTES)
+}
+
+/// The judge is not lenient: a wrong byte on one member is noticed at every level, and so is one in a
+/// superblock.
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn damage_is_noticed() -> Result<()> {
+    let _lock = lock_vm()?;
+    let directory = tempfile::tempdir()?;
+    let arrays = live(Story::whole(End::Stop), SMALL_BYTES, directory.path())?;
+    for array in &arrays {
+        let image = &array.images[0];
+        flip(image, data_start(image)? + 100)?;
+    }
+    for (verdict, array) in judge::verdicts(&arrays)?.iter().zip(&arrays) {
+        let Err(error) = verdict else {
+            bail!("nobody noticed the damage of {}", array.name());
+        };
+        transcript::note(&format!("{error:#}"));
+    }
+    for array in &arrays {
+        flip(&array.images[0], 4096 + 90)?;
+        let examined = judge::examine_members(array);
+        ensure!(examined.is_err(), "{}: a wrong checksum", array.name());
+    }
+    Ok(())
+}
+
+/// Changes one byte of an image.
+fn flip(image: &Path, at: u64) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(image)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    Ok(file.write_all_at(&[byte[0] ^ 0x40], at)?)
 }
 
 /// The shelf's geometry and parity find every sector of arrays that Linux made.

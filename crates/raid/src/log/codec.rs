@@ -128,6 +128,10 @@ impl Entry {
     /// Whether bytes are what the home gets.
     #[must_use]
     pub fn is_content(&self, bytes: &[u8]) -> bool {
+        #[cfg(feature = "planted")]
+        if crate::planted::is(crate::planted::Bug::TornContentAccepted) {
+            return true;
+        }
         bytes.len() == usize::from(self.sectors) * SECTOR_BYTES
             && crc32c::crc32c(bytes) == self.content_checksum
     }

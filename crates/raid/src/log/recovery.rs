@@ -22,6 +22,7 @@
 use super::codec::{Entry, Header, Kind};
 use super::{LogParameters, slice_sectors};
 use crate::Geometry;
+use crate::bad_blocks::BadRange;
 use crate::layout::Area;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -81,6 +82,9 @@ pub struct LoggedRaid<'a> {
     pub parameters: LogParameters,
     /// Members in element order.
     pub members: &'a [Option<PresentMember>],
+    /// By element, the ranges that hold old data or none though the member is there, counted from its
+    /// data offset: its bad blocks.
+    pub bad_blocks: &'a [(u8, BadRange)],
 }
 
 /// Sectors of a member, counted from its data offset.

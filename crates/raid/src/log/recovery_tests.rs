@@ -33,6 +33,7 @@ struct World {
     places: u64,
     /// Members that hold what they should only before this sector.
     rebuilt: Vec<(u8, u64)>,
+    bad_blocks: Vec<(u8, BadRange)>,
 }
 
 /// Access that ends after some sectors were written: a crash.
@@ -42,7 +43,7 @@ struct Io<'a> {
     sectors_written: usize,
     /// Something was written that was not there before.
     has_changed: bool,
-    /// That was not in row 0, where everything happens.
+    /// That was not in the first row, where everything happens.
     has_strayed: bool,
 }
 
@@ -164,6 +165,7 @@ impl World {
             lost: BTreeSet::new(),
             places: u64::from(SLOTS) * 2,
             rebuilt: Vec::new(),
+            bad_blocks: Vec::new(),
         };
         for row in 0..ROWS {
             let data = old_data(geometry.columns(), number(row));
@@ -309,6 +311,7 @@ impl World {
                 })
             })
             .collect();
+        let bad_blocks = self.bad_blocks.clone();
         let raid = LoggedRaid {
             set_uuid: SET,
             geometry: self.geometry,
@@ -318,6 +321,7 @@ impl World {
                 epoch: 1,
             },
             members: &members,
+            bad_blocks: &bad_blocks,
         };
         let mut io = Io {
             world: self,
@@ -705,7 +709,7 @@ fn superseded_crashes(
 }
 
 /// Two groups under way, in places where records of retired groups lie; `history` says for each
-/// retired group whether it wrote row 0.
+/// retired group whether it wrote the first row.
 fn overwriting(level: Level, member_count: u8, places: u64) -> Outcome {
     let mut cases = 0;
     for history in combinations(&[2, 2, 2, 2]) {
@@ -802,6 +806,41 @@ fn rebuilding(level: Level, member_count: u8) -> Outcome {
         }
     }
     Ok(cases)
+}
+
+#[test]
+fn a_bad_block_is_not_data() {
+    let fresh = World::new(Level::Raid5, 3);
+    let old = old_data(2, 0);
+    let new = written(&old, &[0, 1], Kind::Intent, 0x33);
+    let mut world = fresh.clone();
+    let bad = world.layout(0).data(0);
+    world.put(bad, LOG_SECTORS + RANGE.start, &[0xcc; SECTOR]);
+    world.bad_blocks = vec![(
+        bad,
+        BadRange {
+            sector: RANGE.start,
+            sectors: 1,
+        },
+    )];
+    let shares = world.round(1, 0, &[0, 1], Kind::Intent, &new);
+    for share in &shares {
+        world.land_record(share, 2);
+    }
+    // One of three blocks is new: what the bad block should be cannot be told.
+    let other = shares.iter().find(|share| share.element != bad).unwrap();
+    let mut mixed = world.clone();
+    mixed.land_home(other, 1);
+    let report = mixed.recover(usize::MAX).unwrap().report.unwrap();
+    assert_eq!(report.unreadable.len(), 1);
+    assert_eq!(report.unreadable[0].element, bad);
+    // The others are new: it can.
+    for share in shares.iter().filter(|share| share.element != bad) {
+        world.land_home(share, 1);
+    }
+    let report = world.recover(usize::MAX).unwrap().report.unwrap();
+    assert_eq!(report.unreadable, []);
+    check(&world, &report, &old, &new, Expected::New).unwrap();
 }
 
 const SMALL: [(Level, u8); 3] = [(Level::Raid5, 3), (Level::Raid5, 4), (Level::Raid6, 4)];

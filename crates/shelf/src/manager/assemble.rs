@@ -234,6 +234,7 @@ impl Manager {
 
     /// Serves a LUN that was served when the shelf stopped.
     fn serve_again(&mut self, number: LunNumber) {
+        self.doubt_log(number);
         let Some(lun) = self.luns.get(&number) else {
             return;
         };

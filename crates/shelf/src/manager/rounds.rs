@@ -123,6 +123,9 @@ impl Rounds<'_> {
             let mut failures = self.write_bitmap_for_events();
             if failures.is_empty() {
                 failures = self.write_superblocks(resync);
+            } else {
+                // No superblock has this count: the next round is not a step further.
+                self.lun.events -= 1;
             }
             if failures.is_empty() && self.lun.events < self.lun.events_ahead {
                 continue;

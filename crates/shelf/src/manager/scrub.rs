@@ -15,6 +15,9 @@ const INTERVAL_DAYS_DEFAULT: u16 = 14;
 /// How many times the place of a scrub is recorded.
 const CHECKPOINTS: u64 = 64;
 
+/// Wrong sectors are told one by one while there are no more of them than this.
+const NAMED_MAX: u64 = 64;
+
 const DAY_SECONDS: u64 = 86_400;
 
 impl Lun {
@@ -122,13 +125,29 @@ impl Manager {
         attached
     }
 
-    /// What the pass of a scrub found to differ so far, since it began or went on.
-    pub fn scrub_found(&mut self, number: LunNumber, pass: u64, mismatched_sectors: u64) {
+    /// What the pass of a scrub found to differ so far, since it began or went on; `wrong` is the element
+    /// that must hold something wrong, where that can be told, and the member sector of it.
+    pub fn scrub_found(
+        &mut self,
+        number: LunNumber,
+        pass: u64,
+        mismatched_sectors: u64,
+        wrong: Option<(u8, u64)>,
+    ) {
         if let Some(lun) = self.luns.get_mut(&number)
             && lun.sync_pass == pass
             && lun.sync_start().is_none()
             && lun.check_start().is_some()
         {
+            if let Some((element, sector)) = wrong
+                && mismatched_sectors <= NAMED_MAX
+            {
+                let id = lun.element_id(element);
+                self.notices.push(format!(
+                    "element {id} holds something wrong at member sector {sector}: data and parity of \
+                     the others agree"
+                ));
+            }
             let known = &mut lun.record.scrub.mismatched_sectors;
             *known += mismatched_sectors.saturating_sub(lun.scrub_counted);
             lun.scrub_counted = mismatched_sectors;

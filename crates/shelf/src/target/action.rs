@@ -166,6 +166,19 @@ pub enum Action {
         /// The place, in sectors of the part.
         lba: u64,
     },
+    /// A scrub has found members that do not agree.
+    ScrubFound {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// Sectors that it has found so far.
+        mismatched_sectors: u64,
+        /// The member that must be wrong, where that can be told (RAID 6), and the member sector.
+        wrong: Option<(u8, u64)>,
+    },
     /// A pass has come to the end of its part.
     SyncEnded {
         /// The LUN.

@@ -50,6 +50,7 @@ impl Target {
         command.epoch = lun.epoch;
         command.failed = false;
         command.pieces_used = 0;
+        command.repair = None;
         command.is_counted = true;
         lun.running += 1;
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
@@ -188,8 +189,11 @@ impl Target {
             IoOwner::Slice(index) => return self.complete_slice(index, io, ok, out),
             IoOwner::Group(index) => return self.complete_group(index, io, ok, out),
         };
+        let is_repair = io.operation == Operation::Write
+            && self.commands[usize::from(index)].kind == Kind::Read;
         let ok = match ok {
             true => true,
+            false if is_repair => self.repair_failed(io, out),
             false => match self.io_failed(index, io, out) {
                 Remedy::None => false,
                 Remedy::Slices => true,
@@ -201,6 +205,9 @@ impl Target {
         command.failed |= !ok;
         command.outstanding -= 1;
         if command.outstanding == 0 {
+            if self.begin_repair(index, out) {
+                return;
+            }
             self.own_io_done(index, out);
         } else {
             #[cfg(feature = "planted")]
@@ -210,6 +217,33 @@ impl Target {
         }
     }
 
+    /// All of a read has been given: writes anew what one copy could not give, so that drives replace bad
+    /// sectors. Returns whether there was anything.
+    fn begin_repair(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
+        let command = &mut self.commands[usize::from(index)];
+        let Some(repair) = command.repair.take().filter(|_| !command.failed) else {
+            return false;
+        };
+        command.outstanding = 1;
+        self.counters.blocks_repaired += 1;
+        out.push(Action::Io(Io {
+            operation: Operation::Write,
+            ..repair
+        }));
+        true
+    }
+
+    /// A repair failed: the administration decides about the member; the read is answered all the same.
+    #[cold]
+    fn repair_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
+        self.counters.drive_write_errors += 1;
+        if let IoOwner::Command(index) = io.owner {
+            let lun = self.commands[usize::from(index)].lun;
+            out.push(Action::MemberError { lun, io: *io });
+        }
+        true
+    }
+
     /// An I/O of a command failed: counts and reports it, and reads what it was to read elsewhere.
     #[cold]
     fn io_failed(&mut self, index: CommandIndex, io: &Io, out: &mut Vec<Action>) -> Remedy {
@@ -217,6 +251,7 @@ impl Target {
         if command.kind == Kind::Sync(sync::Phase::Read) {
             command.kind = Kind::Sync(sync::Phase::ReadAgain);
         }
+        let compares = matches!(command.kind, Kind::Sync(sync::Phase::Compare(_)));
         out.push(Action::MemberError {
             lun: command.lun,
             io: *io,
@@ -231,6 +266,9 @@ impl Target {
             return Remedy::None;
         }
         self.counters.drive_read_errors += 1;
+        if compares {
+            return Remedy::None;
+        }
         #[cfg(feature = "planted")]
         if planted::is(Bug::ReadErrorIsFinal) {
             return Remedy::None;
@@ -241,8 +279,11 @@ impl Target {
             self.read_around(index, io, lba, &view);
             return Remedy::Slices;
         }
-        let (attempt, base) = (io.attempt + 1, io.offset_sectors);
-        if plan_read(index, lba, io.sectors, base, attempt, &view, out) {
+        if plan_read_again(index, io, lba, &view, out) {
+            let command = &mut self.commands[usize::from(index)];
+            if command.kind == Kind::Read {
+                command.repair = Some(*io);
+            }
             Remedy::AnotherCopy
         } else {
             Remedy::None
@@ -483,6 +524,42 @@ fn plan_write(
     mapped
 }
 
+/// Reads what a failed I/O was to read from the next copy. Returns whether there is one.
+fn plan_read_again(
+    index: CommandIndex,
+    io: &Io,
+    lba: u64,
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    for_each_segment(view, lba, io.sectors, |number, part, mut segment| {
+        let Some((attempt, member)) = next_copy(part, &segment, io) else {
+            return false;
+        };
+        segment.offset_sectors += io.offset_sectors;
+        let place = (number, part);
+        push_io(
+            index,
+            Operation::Read,
+            place,
+            &segment,
+            member,
+            attempt,
+            out,
+        )
+    })
+}
+
+/// The next present member to read a segment from, with its place. Copies are tried in turn from the one that was
+/// tried first: a new view may call for another first one, but no copy may be tried twice or left out.
+fn next_copy(part: &PartView, segment: &Segment, io: &Io) -> Option<(u8, u8)> {
+    let copies = segment.mirrors.into_iter();
+    let failed = copies.clone().position(|member| member == io.member)?;
+    (io.attempt + 1..segment.mirrors.copies)
+        .zip(copies.cycle().skip(failed + 1))
+        .find(|(_, member)| is_in_sync(part, *member))
+}
+
 /// Calls `act` for each segment of a range until it returns false; returns whether it never did.
 pub(super) fn for_each_segment(
     view: &LunView,
@@ -547,7 +624,7 @@ pub(super) fn is_last_copy(view: &LunView, io: &Io) -> bool {
 }
 
 /// Whether a member is present and holds everything.
-fn is_in_sync(part: &PartView, member: u8) -> bool {
+pub(super) fn is_in_sync(part: &PartView, member: u8) -> bool {
     matches!(part.members.get(usize::from(member)), Some(Some(place)) if place.in_sync)
 }
 

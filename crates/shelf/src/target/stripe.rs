@@ -257,7 +257,8 @@ impl Target {
     #[must_use]
     pub fn has_stripe_work(&self) -> bool {
         let stripes = &self.stripes;
-        !stripes.due.is_empty()
+        !self.compares.is_empty()
+            || !stripes.due.is_empty()
             || !stripes.held.is_empty()
             || (stripes.may_unstall && !stripes.stalled.is_empty())
     }
@@ -273,6 +274,7 @@ impl Target {
         out: &mut Vec<Action>,
     ) -> bool {
         self.stripes.now_ns = now_ns;
+        self.compare_copies(memory, out);
         self.release_held(received);
         self.stripes.unstall();
         for _ in 0..self.stripes.due.len() {

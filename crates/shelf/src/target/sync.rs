@@ -14,12 +14,15 @@
 //! * clients come first: while they have commands in flight a pass has at most [`STEPS_BUSY`] of its
 //!   own, which is its floor.
 
-use super::run::{for_each_segment, pick_copy, plan_read, push_io};
+use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io};
 use super::stripe::{PieceKind, Wish};
-use super::{Action, Command, Kind, Operation, REPLANS_MAX, State, Target};
+use super::{
+    Action, BufferIndex, Command, Kind, Memory, Operation, REPLANS_MAX, Span, State, Target,
+};
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
+use aoe::SECTOR_BYTES;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use raid::regions::{RegionMap, RegionSet};
@@ -54,7 +57,12 @@ pub(super) enum Phase {
     Write,
     /// To all members: the one that clients read could not be.
     WriteAll,
+    /// Of two copies, to be compared: the one that clients read, and the one of this number after it.
+    Compare(u8),
 }
+
+/// Sectors of a step that compares: two copies fit into the buffer of a command.
+const COMPARE_SECTORS: u64 = 8;
 
 /// A pass that is running, or has ended.
 #[derive(Clone, Debug)]
@@ -71,6 +79,10 @@ pub(super) struct Job {
     checkpoint: u64,
     incomplete: bool,
     ended: bool,
+    /// It compares and writes only what could not be read.
+    kind: SyncKind,
+    /// Sectors that were found to differ.
+    mismatched_sectors: u64,
     /// What it concerns, unless that is everything.
     regions: Option<(RegionMap, Arc<RegionSet>)>,
 }
@@ -90,8 +102,7 @@ impl Job {
         let mut part_start = 0;
         for (number, part) in (0u8..).zip(&view.parts) {
             let total = part.geometry.capacity_sectors();
-            let resync = part.sync.as_ref();
-            if let Some(sync) = resync.filter(|sync| sync.kind == SyncKind::Resync) {
+            if let Some(sync) = &part.sync {
                 if let Some(present) = present.filter(|job| job.pass == sync.pass) {
                     return Some(present);
                 }
@@ -106,12 +117,22 @@ impl Job {
                     checkpoint: sync.start_lba,
                     incomplete: false,
                     ended: false,
+                    kind: sync.kind,
+                    mismatched_sectors: 0,
                     regions: concerned(part, sync),
                 });
             }
             part_start += total;
         }
         None
+    }
+
+    /// What a step over mirrors begins with.
+    const fn first_phase(&self) -> Phase {
+        match self.kind {
+            SyncKind::Resync => Phase::Read,
+            SyncKind::Check => Phase::Compare(1),
+        }
     }
 
     /// Everything before this is done.
@@ -149,6 +170,10 @@ impl Job {
         if part.geometry.parity_count() > 0 {
             return self.take_slice(part);
         }
+        let step_sectors = match self.kind {
+            SyncKind::Resync => STEP_SECTORS,
+            SyncKind::Check => COMPARE_SECTORS,
+        };
         let chunk = u64::from(part.geometry.chunk_sectors()).max(STEP_SECTORS);
         for _ in 0..SKIPS_MAX {
             self.skip_regions();
@@ -158,12 +183,12 @@ impl Job {
             let start = self.next;
             let chunk_end = (start / chunk + 1) * chunk;
             let step = (self.total - start)
-                .min(STEP_SECTORS)
+                .min(step_sectors)
                 .min(chunk_end - start);
             let Ok(sectors) = u32::try_from(step) else {
                 unreachable!("a step is short")
             };
-            if needs_work(part, start, sectors) {
+            if self.kind == SyncKind::Check || needs_work(part, start, sectors) {
                 self.next += step;
                 return Some((start, sectors));
             }
@@ -178,7 +203,8 @@ impl Job {
     /// of the part as the slice has data.
     fn take_slice(&mut self, part: &PartView) -> Option<(u64, u32)> {
         let is_behind = |member: &Option<MemberView>| member.is_some_and(|member| !member.in_sync);
-        if !part.mirrors_unsynced && !part.members.iter().any(is_behind) {
+        let is_idle = self.kind == SyncKind::Resync && !part.mirrors_unsynced;
+        if is_idle && !part.members.iter().any(is_behind) {
             self.next = self.total;
         }
         self.skip_regions();
@@ -226,6 +252,7 @@ pub(super) fn plan(
     }
     match phase {
         Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
+        Phase::Compare(copy) => plan_compare(index, copy, (lba, sectors), view, out),
         Phase::Write | Phase::WriteAll => {
             for_each_segment(view, lba, sectors, |number, part, segment| {
                 let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
@@ -246,6 +273,47 @@ pub(super) fn plan(
             })
         }
     }
+}
+
+/// Whether there is another copy of this number after the one that clients read.
+fn has_copy(view: &LunView, lba: u64, copy: u8) -> bool {
+    for_each_segment(view, lba, 1, |_, part, segment| {
+        let copies = segment.mirrors.into_iter();
+        let readable = copies.filter(|member| is_in_sync(part, *member));
+        readable.count() > usize::from(copy)
+    })
+}
+
+/// The reads of two copies. Without the second one there is nothing left to compare.
+fn plan_compare(
+    index: CommandIndex,
+    copy: u8,
+    (lba, sectors): (u64, u32),
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    for_each_segment(view, lba, sectors, |number, part, mut segment| {
+        let copies = segment.mirrors.into_iter();
+        let mut readable = copies.filter(|member| is_in_sync(part, *member));
+        let Some(first) = readable.next() else {
+            return false;
+        };
+        if let Some(other) = readable.nth(usize::from(copy) - 1) {
+            for (place, member) in [(0, first), (sectors, other)] {
+                segment.offset_sectors = place;
+                push_io(
+                    index,
+                    Operation::Read,
+                    (number, part),
+                    &segment,
+                    member,
+                    0,
+                    out,
+                );
+            }
+        }
+        true
+    })
 }
 
 impl Target {
@@ -281,7 +349,7 @@ impl Target {
                 begun_sectors: job.work_before(job.begun),
                 done_sectors: job.work_before(job.low()),
                 total_sectors: job.work_before(job.total),
-                kind: SyncKind::Resync,
+                kind: job.kind,
             })
         });
         running.collect()
@@ -346,7 +414,7 @@ impl Target {
         };
         self.commands[usize::from(index)] = Command {
             state: State::Waiting,
-            kind: Kind::Sync(Phase::Read),
+            kind: Kind::Sync(job.first_phase()),
             lun: lun.view.lun,
             lba: range.lba,
             sectors,
@@ -379,8 +447,17 @@ impl Target {
         let ok = !command.failed && !command.unmapped;
         let reads = matches!(phase, Phase::Read | Phase::ReadAgain);
         let next = match phase {
+            Phase::Compare(_) if changed => Some(Phase::Compare(1)),
             // What was read, or where it went, may not be what the present view says.
             _ if changed => Some(Phase::Read),
+            Phase::Compare(copy) if ok && has_copy(&lun.view, command.lba, copy) => {
+                self.uncount(index);
+                self.compares.push(index);
+                return;
+            }
+            Phase::Compare(_) if ok => None,
+            // One could not be read: all are written from one that can be.
+            Phase::Compare(_) => Some(Phase::ReadAgain),
             Phase::Read if ok => Some(Phase::Write),
             Phase::ReadAgain if ok => Some(Phase::WriteAll),
             _ if reads
@@ -391,7 +468,7 @@ impl Target {
             {
                 None
             }
-            Phase::Write | Phase::WriteAll | Phase::Read | Phase::ReadAgain => {
+            _ => {
                 // A member failed the write: the view that answers this decides about it.
                 command.kind = Kind::Sync(Phase::Read);
                 command.replans += 1;
@@ -410,6 +487,60 @@ impl Target {
             self.uncount(index);
             self.end_step(index, ok, out);
         }
+    }
+
+    /// Compares the copies that steps have read, and goes on to the next ones.
+    pub(super) fn compare_copies(&mut self, memory: &mut impl Memory, out: &mut Vec<Action>) {
+        while let Some(index) = self.compares.pop() {
+            let command = &self.commands[usize::from(index)];
+            let Kind::Sync(Phase::Compare(copy)) = command.kind else {
+                unreachable!("only such steps are compared")
+            };
+            let (lun, pass, sectors) = (command.lun, command.pass, command.sectors);
+            let copies = [0, sectors].map(|start_sector| Span {
+                buffer: BufferIndex::of_command(index),
+                start_sector,
+                sectors,
+            });
+            let mut mismatched = 0;
+            memory.compute(&copies, &[], &mut |read, _| {
+                let sectors = read[0]
+                    .chunks(SECTOR_BYTES)
+                    .zip(read[1].chunks(SECTOR_BYTES));
+                mismatched = sectors.filter(|(one, other)| one != other).count() as u64;
+            });
+            self.count_mismatches(lun, pass, mismatched, None, out);
+            self.commands[usize::from(index)].kind = Kind::Sync(Phase::Compare(copy + 1));
+            self.ready.push(index);
+            self.run_ready(out);
+        }
+    }
+
+    /// A scrub has found sectors that differ. `wrong` is the member that must be it, where that can be
+    /// told, and the member sector of the place.
+    pub(super) fn count_mismatches(
+        &mut self,
+        lun: LunNumber,
+        pass: u64,
+        sectors: u64,
+        wrong: Option<(u8, u64)>,
+        out: &mut Vec<Action>,
+    ) {
+        let entry = self.luns[usize::from(lun.get())].as_mut();
+        let Some(job) = entry.and_then(|lun| lun.sync.as_mut()) else {
+            return;
+        };
+        if job.pass != pass || sectors == 0 {
+            return;
+        }
+        job.mismatched_sectors += sectors;
+        out.push(Action::ScrubFound {
+            lun,
+            part: job.part,
+            pass,
+            mismatched_sectors: job.mismatched_sectors,
+            wrong,
+        });
     }
 
     /// A step is over.

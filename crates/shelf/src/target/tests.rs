@@ -7,4 +7,5 @@ mod fuzz;
 mod parity;
 mod regions;
 mod rig;
+mod scrub;
 mod sync;

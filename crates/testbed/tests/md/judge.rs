@@ -1,22 +1,29 @@
 //! What Linux must find in the arrays that a shelf left: right checksums, an array that assembles,
 //! every acknowledged sector, and copies and parity that agree.
 
-use super::shelf_made::{Array, Rebuild};
+use super::shelf_made::{Array, End, Rebuild};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use testbed::linux_md::{examine, reported};
 use testbed::{LinuxMd, transcript};
 
-/// Judges all arrays in one guest.
+/// Judges all arrays in one guest; all must be right.
 pub(crate) fn judge(arrays: &[Array]) -> Result<()> {
     for array in arrays {
         examine_members(array).with_context(|| array.name())?;
     }
+    verdicts(arrays)?.into_iter().collect()
+}
+
+/// What the kernel makes of each array, in one guest.
+pub(crate) fn verdicts(arrays: &[Array]) -> Result<Vec<Result<()>>> {
     let disks: Vec<PathBuf> = arrays.iter().flat_map(|a| a.images.clone()).collect();
     let largest = arrays.iter().map(|a| a.content.sectors()).max();
+    // md's array is as large as the members allow; a LUN may leave some of it unused.
     let copy_bytes = largest.context("no arrays")? * 512 + (64 << 20);
     let mut linux = LinuxMd::boot(&disks, copy_bytes)?;
     let mut first_disk = 0;
+    let mut verdicts = Vec::new();
     for array in arrays {
         transcript::note(&array.name());
         let mut trial = Trial {
@@ -24,14 +31,18 @@ pub(crate) fn judge(arrays: &[Array]) -> Result<()> {
             array,
             first_disk,
         };
-        trial.run().with_context(|| array.name())?;
+        let verdict = trial.run();
+        if verdict.is_err() {
+            linux.stop()?;
+        }
+        verdicts.push(verdict.with_context(|| array.name()));
         first_disk += array.images.len();
     }
-    Ok(())
+    Ok(verdicts)
 }
 
 /// What mdadm says of each image on this machine.
-fn examine_members(array: &Array) -> Result<()> {
+pub(crate) fn examine_members(array: &Array) -> Result<()> {
     let story = &array.story;
     let members = usize::from(array.level.members);
     for (element, image) in array.images.iter().enumerate() {
@@ -41,11 +52,11 @@ fn examine_members(array: &Array) -> Result<()> {
         if element < usize::from(story.lost) {
             continue;
         }
-        // md has no dirty state for levels without redundancy.
-        let dirty = story.is_dirty() && array.level.lost_max > 0;
-        let expected = if dirty { "active" } else { "clean" };
         let state = reported(&report, "State");
-        ensure!(state == expected, "element {element} is {state}:\n{report}");
+        ensure!(
+            allowed_states(array).contains(&state),
+            "element {element} is {state}:\n{report}"
+        );
         let rebuilt = reported(&report, "Recovery Offset");
         let begun = element == members && story.rebuild == Rebuild::Begun;
         ensure!(
@@ -54,6 +65,22 @@ fn examine_members(array: &Array) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the superblocks may say of an array's consistency.
+fn allowed_states(array: &Array) -> &'static [&'static str] {
+    let Array { story, level, .. } = array;
+    if level.lost_max == 0 {
+        // md has no dirty state for levels without redundancy.
+        &["clean"]
+    } else if story.is_dirty() {
+        &["active"]
+    } else if story.end == End::Recovery && story.degraded() > 0 && !level.has_parity {
+        // A mirror that lost all its copies has nothing to be made equal with, and may stay dirty.
+        &["clean", "active"]
+    } else {
+        &["clean"]
+    }
 }
 
 /// One array in the guest.

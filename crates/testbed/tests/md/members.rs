@@ -81,6 +81,11 @@ impl Superblock {
     }
 }
 
+/// Where data begins in the image of a member, in bytes.
+pub(crate) fn data_start(image: &Path) -> Result<u64> {
+    Ok(Superblock::read(&fs::read(image)?)?.data_offset * SECTOR_BYTES as u64)
+}
+
 /// One member's data.
 #[derive(Debug)]
 struct Member {

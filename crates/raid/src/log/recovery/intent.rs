@@ -12,6 +12,7 @@ use super::{
 };
 #[cfg(test)]
 use super::{Planted, is_planted};
+use crate::bad_blocks::BadRange;
 use crate::geometry::RowLayout;
 use crate::parity::{self, ParityError, Role, Wanted};
 
@@ -81,7 +82,10 @@ fn read<M: MemberIo>(
         is_new: vec![false; members],
         is_synced: vec![false; members],
     };
-    let end = start + u64::from(round.range_sectors);
+    let range = BadRange {
+        sector: start,
+        sectors: u64::from(round.range_sectors),
+    };
     for (element, member) in present(raid) {
         let mut bytes = vec![0; usize::from(round.range_sectors) * SECTOR_BYTES];
         let sector = member.data_offset_sectors + start;
@@ -90,7 +94,11 @@ fn read<M: MemberIo>(
         let index = usize::from(element);
         let part = round.parts.get(&element);
         stripe.is_new[index] = part.is_some_and(|part| part.entry.is_content(&bytes));
-        stripe.is_synced[index] = end <= member.synced_sectors;
+        let is_bad = raid
+            .bad_blocks
+            .iter()
+            .any(|(of, bad)| *of == element && bad.overlaps(&range));
+        stripe.is_synced[index] = range.end() <= member.synced_sectors && !is_bad;
         stripe.content[index] = Some(bytes);
     }
     Ok(stripe)

@@ -31,7 +31,7 @@ fn members(view: &LunView) -> Vec<MemberView> {
     view.parts[0].members.iter().flatten().copied().collect()
 }
 
-/// Puts the records of a round of row 0 into the logs of elements, as the data path would.
+/// Puts the records of a round of the first row into the logs of elements, as the data path would.
 fn log(world: &World, view: &Arc<LunView>, kind: Kind, elements: &[u8]) {
     let part = &view.parts[0];
     let log = part.log.unwrap();
@@ -84,7 +84,7 @@ fn epoch(world: &World) -> u64 {
         .epoch()
 }
 
-/// A LUN in which a write to element 0 (P of row 0 is element 3) was in the log and nowhere else when
+/// A LUN in which a write to element 0 (P of the first row is element 3) was in the log and nowhere else when
 /// power failed.
 fn interrupted() -> World {
     let (world, manager) = online(true);
@@ -201,14 +201,15 @@ fn a_lost_member_whose_content_cannot_be_told_is_asked_for() {
     world.image(1).write(768, &[NEW; 512]);
     drop(manager);
     world.image(0).is_present = false;
-    let mut poor = world.fork().start();
-    let notices = poor.take_notices().join("\n");
+    let poor = world.fork();
+    let mut manager = poor.start();
+    let notices = manager.take_notices().join("\n");
     assert!(notices.contains("bring their drives back"), "{notices}");
-    assert!(poor.online(number(0)).is_err());
-    poor.shutdown();
-    drop(poor);
-    world.image(0).is_present = true;
-    let whole = world.fork();
+    manager.shutdown();
+    drop(manager);
+    let forced = poor.fork();
+    poor.image(0).is_present = true;
+    let whole = poor.fork();
     drop(whole.start());
     assert!(whole.view(0).is_some());
     assert_eq!(
@@ -216,6 +217,17 @@ fn a_lost_member_whose_content_cannot_be_told_is_asked_for() {
         [0, NEW, 0, NEW],
         "parity matches what is there"
     );
+
+    let mut manager = forced.start();
+    manager.online(number(0)).unwrap();
+    assert_eq!(homes(&forced), [0, NEW, 0, 0]);
+    let notices = manager.take_notices().join("\n");
+    assert!(notices.contains("1 sectors that were being"), "{notices}");
+    drop(manager);
+    // P is bad, also after a restart.
+    let superblock = forced.image(3).superblock().unwrap();
+    assert!(superblock.has_bad_blocks());
+    drop(forced.fork().start());
 }
 
 #[test]

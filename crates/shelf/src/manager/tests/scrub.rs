@@ -38,8 +38,8 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
     assert_eq!((start_lba, kind), (0, SyncKind::Check));
     let again = manager.scrub(number(0), ScrubAction::Start);
     assert_eq!(again, Err(AdminError::ScrubUnderWay(number(0))));
-    manager.scrub_found(number(0), pass, 8);
-    manager.scrub_found(number(0), pass, 24);
+    manager.scrub_found(number(0), pass, 8, None);
+    manager.scrub_found(number(0), pass, 24, None);
     manager.sync_reached(number(0), pass, 1024);
     manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     drop(manager);
@@ -55,7 +55,7 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
         ..
     } = sync(&world).unwrap();
     assert_eq!((start_lba, kind), (1024, SyncKind::Check));
-    manager.scrub_found(number(0), pass, 1);
+    manager.scrub_found(number(0), pass, 1, None);
     manager.sync_ended(number(0), pass, true);
     assert_eq!(sync(&world), None);
     let status = scrub(&manager);

@@ -3,6 +3,7 @@
 use super::pieces::Pieces;
 use super::round::Site;
 use super::{NONE, Phase, PieceKind, Round, Target};
+use crate::plane::SyncKind;
 use crate::target::memory::{INPUTS_MAX, Span};
 use crate::target::{Action, BufferIndex, Memory};
 use raid::geometry::MEMBERS_MAX;
@@ -13,6 +14,12 @@ use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 
 /// Data blocks of the widest stripe, as slices of bytes.
 const COLUMNS_MAX: usize = MEMBERS_MAX as usize;
+
+/// Whether the pass of a part only compares.
+fn is_check(site: &Site) -> bool {
+    let sync = site.part().sync.as_ref();
+    sync.is_some_and(|sync| sync.kind == SyncKind::Check)
+}
 
 /// The spans of a computation, without allocation.
 struct Spans {
@@ -67,7 +74,7 @@ impl Target {
                 self.repair_read(index, &site, out);
             }
             Round::Sync => {
-                self.compute_sync(index, &site, memory);
+                self.compute_sync(index, &site, memory, out);
                 self.stripes.cache.get_mut(index).phase = Phase::Logged;
                 self.stripes.make_due(index);
             }
@@ -330,7 +337,13 @@ impl Target {
     }
 
     /// A step of a pass: computes what is lost, makes parity match, and chooses what is written.
-    fn compute_sync(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+    fn compute_sync(
+        &mut self,
+        index: u16,
+        site: &Site,
+        memory: &mut impl Memory,
+        out: &mut Vec<Action>,
+    ) {
         let range = self.stripes.cache.get(index).range;
         let layout = &site.layout;
         let before = self.blocks(index, site);
@@ -341,6 +354,9 @@ impl Target {
         let has_parity = |element: &u8| before[usize::from(*element)].valid & range == range;
         let all_parity = parities.iter().flatten().all(has_parity);
         let matches = all_parity && !is_data_lost && self.parity_matches(index, site, memory);
+        if all_parity && !is_data_lost && !matches && is_check(site) {
+            self.find_mismatches(index, site, memory, out);
+        }
         let unsynced = site.part().mirrors_unsynced;
         if !all_parity || (unsynced && !matches) {
             self.compute_parity(index, site, range, memory);
@@ -358,9 +374,47 @@ impl Target {
         }
     }
 
+    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong.
+    fn find_mismatches(
+        &mut self,
+        index: u16,
+        site: &Site,
+        memory: &mut impl Memory,
+        out: &mut Vec<Action>,
+    ) {
+        let range = self.stripes.cache.get(index).range;
+        let (mut sectors, mut wrong) = (0, None);
+        for bit in 0..SectorMask::BITS {
+            let sector = range & (1 << bit);
+            if sector == 0 {
+                continue;
+            }
+            let verdict = self.verdict(index, site, sector, memory);
+            if let Verdict::Wrong(role) = verdict {
+                let mut elements = 0..site.layout.members();
+                let element = elements.find(|element| site.layout.role(*element) == role);
+                wrong = element.map(|element| (element, site.place(sector).0));
+            }
+            sectors += u64::from(verdict != Verdict::Consistent);
+        }
+        let pass = site.part().sync.as_ref().map_or(0, |sync| sync.pass);
+        self.count_mismatches(site.key.lun, pass, sectors, wrong, out);
+    }
+
     /// Whether the parity in memory is that of the data.
     fn parity_matches(&self, index: u16, site: &Site, memory: &mut impl Memory) -> bool {
         let range = self.stripes.cache.get(index).range;
+        self.verdict(index, site, range, memory) == Verdict::Consistent
+    }
+
+    /// What data and parity in memory say of each other.
+    fn verdict(
+        &self,
+        index: u16,
+        site: &Site,
+        range: SectorMask,
+        memory: &mut impl Memory,
+    ) -> Verdict {
         let layout = &site.layout;
         let columns = usize::from(layout.columns());
         let mut inputs = Spans::new();
@@ -370,12 +424,12 @@ impl Target {
         for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
             inputs.push(self.span(index, element, range));
         }
-        let mut matches = false;
+        let mut verdict = Verdict::Inconsistent;
         memory.compute(inputs.as_slice(), &[], &mut |read, _| {
             let (data, parity) = read.split_at(columns);
-            let verdict = check_parity(data, parity[0], parity.get(1).copied());
-            matches = verdict.expect("blocks of one length") == Verdict::Consistent;
+            let checked = check_parity(data, parity[0], parity.get(1).copied());
+            verdict = checked.expect("blocks of one length");
         });
-        matches
+        verdict
     }
 }

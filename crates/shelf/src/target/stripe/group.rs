@@ -13,12 +13,14 @@
 use super::round::Site;
 use super::{Key, NONE, Phase, Target};
 use crate::ids::LunNumber;
-use crate::plane::{LogView, LunView, PartView};
+use crate::plane::{LogView, LunView, MemberView, PartView};
 use crate::target::memory::Span;
 use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, run};
 use raid::geometry::MEMBERS_MAX;
 use raid::log::{EntryPlace, HEADER_SECTORS, Kind, RecordIdentity, RecordWriter};
 use raid::parity::Role;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::stripe::{SectorMask, run_of};
 use std::sync::Arc;
 
@@ -144,7 +146,10 @@ impl Groups {
             return Some(log.open);
         }
         let live = usize::try_from(log.next % slots as u64).unwrap_or(0);
-        if log.live[live] > 0 {
+        let is_live = log.live[live] > 0;
+        #[cfg(feature = "planted")]
+        let is_live = is_live && !planted::is(Bug::SlotsReusedTooEarly);
+        if is_live {
             return None;
         }
         let index = self.free.pop()?;
@@ -191,6 +196,21 @@ impl Groups {
     }
 }
 
+/// The members that get a record: those that take part, and further ones until the number of the group
+/// outlives a loss of as many as there are parities.
+fn reached(elements: u64, members: &[Option<MemberView>], parities: u8) -> u64 {
+    let present = (0_u32..)
+        .zip(members)
+        .filter(|(_, member)| member.is_some());
+    present.fold(elements, |reached, (element, _)| {
+        if reached.count_ones() > u32::from(parities) {
+            reached
+        } else {
+            reached | 1 << element
+        }
+    })
+}
+
 /// What a round is about to write, element by element.
 struct Homes {
     elements: u64,
@@ -211,7 +231,10 @@ impl Target {
             return;
         };
         let homes = self.homes_of(index, &site);
-        let Some(log) = site.part().log.filter(|_| homes.elements != 0) else {
+        let log = site.part().log.filter(|_| homes.elements != 0);
+        #[cfg(feature = "planted")]
+        let log = log.filter(|_| !planted::is(Bug::NoLog));
+        let Some(log) = log else {
             self.stripes.cache.get_mut(index).phase = Phase::Logged;
             self.write_home(index, out);
             return;
@@ -272,7 +295,9 @@ impl Target {
             Kind::Redo => u16::try_from(mask.count_ones()).unwrap_or(u16::MAX),
             Kind::Intent => 0,
         });
-        if !groups.make_room(group, &contents, homes.elements) {
+        let parities = site.layout.members() - site.layout.columns();
+        let reached = reached(homes.elements, &site.part().members, parities);
+        if !groups.make_room(group, &contents, reached) {
             return false;
         }
         let (range_start, range_sectors) = run_of(self.stripes.cache.get(index).range);
@@ -519,3 +544,33 @@ impl Target {
 }
 
 const _: () = assert!(HEADER_SECTORS as usize * 2 <= crate::target::RECORD_SECTORS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::DriveSlot;
+    use raid::layout::Area;
+
+    #[test]
+    fn a_group_reaches_one_member_more_than_may_be_lost() {
+        let member = Some(MemberView {
+            drive: DriveSlot(0),
+            data_offset_sectors: 0,
+            in_sync: true,
+            log_area: Area {
+                sector: 0,
+                sectors: 0,
+            },
+            log_tag: 1,
+        });
+        let members = [member, None, member, member];
+        assert_eq!(reached(0b1001, &members, 1), 0b1001, "two take part");
+        assert_eq!(reached(0b1000, &members, 1), 0b1001, "a rebuild of one");
+        assert_eq!(reached(0b1000, &members, 2), 0b1101);
+        assert_eq!(
+            reached(0b0001, &[member, None, None, member], 2),
+            0b1001,
+            "all there are"
+        );
+    }
+}

@@ -6,6 +6,8 @@ use crate::order::CommandIndex;
 use crate::plane::{LunView, PartView};
 use crate::target::{Action, Io, IoOwner, Kind, Operation, State};
 use raid::geometry::{MEMBERS_MAX, RowLayout};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::stripe::{
     Block, Blocks, Method, NO_BLOCKS, Reads, SectorMask, plan_all, plan_read, plan_recovery,
     plan_write, run_of, sector_mask,
@@ -276,6 +278,10 @@ impl Target {
         let mut count = 0;
         for element in 0..site.layout.members() {
             let home = self.stripes.cache.get(index).columns[usize::from(element)].home;
+            #[cfg(feature = "planted")]
+            if planted::is(Bug::QNotWritten) && site.layout.q() == Some(element) {
+                continue;
+            }
             if home != 0 {
                 let write = Operation::Write;
                 count += u16::from(self.push_block(index, &site, element, home, write, out));

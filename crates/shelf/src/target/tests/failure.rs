@@ -33,6 +33,38 @@ fn a_read_that_fails_is_read_from_the_mirror() {
 }
 
 #[test]
+fn what_a_copy_could_not_give_is_written_anew() {
+    let mut rig = Rig::new([view(0, Level::Raid10, 4)]);
+    rig.write(24, &[7; 8192]);
+    let before = rig.drives.clone();
+    for broken in 0..4 {
+        rig.broken_reads = [broken].into();
+        rig.drives[usize::from(broken)].fill(0xdd);
+        rig.read(24, 16);
+    }
+    // Reads go to one copy of each pair, of which sectors 24 to 39 touch both.
+    let repaired = |drive: usize, sector: usize, sectors: usize| {
+        let place = (256 + sector) * 512..(256 + sector + sectors) * 512;
+        rig.drives[drive][place.clone()] == before[drive][place]
+    };
+    assert!(repaired(0, 24, 8) || repaired(2, 24, 8));
+    assert!(repaired(1, 0, 8) || repaired(3, 0, 8));
+    assert_eq!(rig.target.counters().blocks_repaired, 2);
+}
+
+#[test]
+fn a_repair_that_fails_does_not_harm_the_read() {
+    let mut rig = Rig::new([view(0, Level::Raid1, 2)]);
+    rig.write(0, &[7; 512]);
+    rig.broken_reads = [0].into();
+    rig.broken_writes = [0].into();
+    let reply = rig.read(0, 1);
+    assert_eq!(outcome(&reply), (0x40, 0));
+    assert_eq!(member_errors(&rig), [0, 0], "the read, and the repair");
+    assert_eq!(rig.target.commands_in_flight(), 0);
+}
+
+#[test]
 fn row_101_data_that_no_copy_gives_is_an_unreadable_sector() {
     let mut rig = Rig::new([view(0, Level::Raid10, 4)]);
     rig.write(0, &[7; 512]);

@@ -1,0 +1,169 @@
+//! Scrubs: what differs is counted and named, and nothing is written but what could not be read.
+
+use super::super::Action;
+use super::rig::{Rig, outcome, view, write};
+use crate::plane::{LunView, SyncKind, SyncView};
+use raid::Level;
+
+/// Where the members' data begins on their drives.
+const DATA_OFFSET: usize = 256;
+
+fn checked(level: Level, members: u8) -> LunView {
+    let mut wanted = view(0, level, members);
+    wanted.parts[0].sync = Some(SyncView {
+        pass: 5,
+        start_lba: 0,
+        kind: SyncKind::Check,
+        regions: None,
+    });
+    wanted
+}
+
+/// Runs the pass to its end; whether it was complete.
+fn run(rig: &mut Rig) -> bool {
+    loop {
+        let mut actions = Vec::new();
+        let any = rig.target.sync_step(&mut actions);
+        rig.absorb(actions);
+        if !any && rig.pending.is_empty() && !rig.step() {
+            break;
+        }
+        rig.drain();
+    }
+    let end = rig.events.iter().find_map(|event| match event {
+        Action::SyncEnded { complete, .. } => Some(*complete),
+        _ => None,
+    });
+    assert_eq!(rig.target.commands_in_flight(), 0);
+    end.expect("a pass comes to its end")
+}
+
+/// The last count, and who was named.
+fn found(rig: &Rig) -> (u64, Vec<(u8, u64)>) {
+    let mut count = 0;
+    let mut named = Vec::new();
+    for event in &rig.events {
+        if let Action::ScrubFound {
+            mismatched_sectors,
+            wrong,
+            ..
+        } = event
+        {
+            count = *mismatched_sectors;
+            named.extend(*wrong);
+        }
+    }
+    (count, named)
+}
+
+fn spoil(rig: &mut Rig, drive: usize, member_sector: usize) {
+    rig.drives[drive][(DATA_OFFSET + member_sector) * 512 + 17] ^= 0x40;
+}
+
+#[test]
+fn members_that_agree_are_found_to() {
+    for (level, members) in [
+        (Level::Raid1, 3),
+        (Level::Raid10, 4),
+        (Level::Raid5, 4),
+        (Level::Raid6, 5),
+    ] {
+        let mut rig = Rig::new([view(0, level, members)]);
+        rig.write(40, &[9; 8192]);
+        rig.attach(checked(level, members));
+        let before = rig.drives.clone();
+        assert!(run(&mut rig), "{level}");
+        assert_eq!(found(&rig), (0, vec![]), "{level}");
+        assert!(rig.drives == before, "{level}: a scrub does not write");
+    }
+}
+
+#[test]
+fn copies_that_differ_are_counted_and_left_alone() {
+    for (level, members, drive) in [(Level::Raid1, 3, 2), (Level::Raid10, 4, 3)] {
+        let mut rig = Rig::new([view(0, level, members)]);
+        rig.attach(checked(level, members));
+        spoil(&mut rig, drive, 5);
+        spoil(&mut rig, drive, 700);
+        let before = rig.drives.clone();
+        assert!(run(&mut rig));
+        assert_eq!(found(&rig), (2, vec![]), "{level}");
+        assert!(rig.drives == before);
+    }
+}
+
+#[test]
+fn raid6_names_the_member_that_is_wrong_and_raid5_counts() {
+    for (level, members) in [(Level::Raid5, 4), (Level::Raid6, 6)] {
+        let mut rig = Rig::new([view(0, level, members)]);
+        for lba in (0..512).step_by(16) {
+            rig.write(lba, &[lba.to_le_bytes()[0] | 3; 8192]);
+        }
+        rig.attach(checked(level, members));
+        for element in 0..members {
+            spoil(
+                &mut rig,
+                usize::from(element),
+                40 + 3 * usize::from(element),
+            );
+        }
+        let before = rig.drives.clone();
+        assert!(run(&mut rig));
+        let (count, named) = found(&rig);
+        assert_eq!(count, u64::from(members), "{level}");
+        assert!(rig.drives == before);
+        if level == Level::Raid6 {
+            // One name for each slice of 16 sectors: 40 to 47, and 48 to 55.
+            let last = [2, 5].map(|element| (element, 40 + 3 * u64::from(element)));
+            assert_eq!(named, last);
+        } else {
+            assert_eq!(named, vec![]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_written_anew() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid5, 4), (Level::Raid6, 5)] {
+        let mut rig = Rig::new([view(0, level, members)]);
+        rig.write(0, &[7; 8192]);
+        let before = rig.drives.clone();
+        rig.attach(checked(level, members));
+        rig.broken_reads = [1].into();
+        rig.drives[1][DATA_OFFSET * 512..(DATA_OFFSET + 1024) * 512].fill(0xdd);
+        assert!(run(&mut rig), "{level}");
+        assert!(
+            rig.drives[1][DATA_OFFSET * 512..] == before[1][DATA_OFFSET * 512..],
+            "{level}"
+        );
+    }
+}
+
+#[test]
+fn clients_write_beside_a_scrub() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid10, 4), (Level::Raid6, 5)] {
+        let mut rig = Rig::new([checked(level, members)]);
+        for lba in (0..480).step_by(8) {
+            rig.deliver(0, &write(lba, &[lba.to_le_bytes()[0]; 4096]));
+            let mut actions = Vec::new();
+            rig.target.sync_step(&mut actions);
+            rig.absorb(actions);
+            rig.step();
+            for _ in 0..2 {
+                if !rig.pending.is_empty() {
+                    rig.complete(0);
+                }
+            }
+            if rig.target.commands_in_flight() > 20 {
+                rig.drain();
+            }
+        }
+        assert!(run(&mut rig));
+        assert_eq!(found(&rig), (0, vec![]), "{level}");
+        assert!(
+            rig.sent
+                .iter()
+                .all(|(_, reply)| outcome(reply) == (0x40, 0))
+        );
+    }
+}
