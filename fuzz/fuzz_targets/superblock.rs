@@ -142,6 +142,8 @@ fn read_records(input: &Input) {
         created_unix_seconds: 1_800_000_000,
         log: LogParameters::for_areas(u64::from(input.device_sectors)),
         parity_synced: false,
+        away: Vec::new(),
+        scrub: Default::default(),
     };
     let mut slots = [[0; SLOT_BYTES]; 2];
     for (slot, generation) in slots.iter_mut().zip(input.generations) {
