@@ -1,5 +1,5 @@
-//! Everything that may happen to a few writes on mirrors; see the module for what that is. `make sim-exhaustive`
-//! goes through larger cases.
+//! Everything that may happen to a few writes on mirrors; see the module for what that is.
+
 
 use raid::Level;
 use sim::exhaustive::{Case, Coverage, explore};
