@@ -456,7 +456,8 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
     }
 }
 
-/// One read for each segment without parity, of the copy after `attempt` others. Returns whether every segment has
+/// One read for each segment without parity, of the copy after `attempt` others. Returns whether every
+/// segment has
 /// such a copy; if not, nothing is read.
 pub(super) fn plan_read(
     index: CommandIndex,
@@ -492,7 +493,8 @@ pub(super) fn plan_read(
     mapped
 }
 
-/// One write for each segment without parity and present member. Returns whether every segment has one that is in
+/// One write for each segment without parity and present member. Returns whether every segment has one that
+/// is in
 /// sync: what only a member holds that nobody reads is lost.
 fn plan_write(
     index: CommandIndex,
@@ -550,7 +552,8 @@ fn plan_read_again(
     })
 }
 
-/// The next present member to read a segment from, with its place. Copies are tried in turn from the one that was
+/// The next present member to read a segment from, with its place. Copies are tried in turn from the one
+/// that was
 /// tried first: a new view may call for another first one, but no copy may be tried twice or left out.
 fn next_copy(part: &PartView, segment: &Segment, io: &Io) -> Option<(u8, u8)> {
     let copies = segment.mirrors.into_iter();
