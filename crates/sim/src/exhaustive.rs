@@ -3,23 +3,19 @@
 //!
 //! It goes in two halves.
 //! 1. The states of the *target*: from a LUN that is served, frames are delivered in order and what is in
-//! flight
-//!    is completed, in every order ([`crashes`]). The I/Os of one owner (a command, a slice, a group of
-//!    the log) are completed together: nothing follows from any of them before the last, which is checked, so
-//!    what the disks may hold in between is among what they may hold before. In every state, for every set
-//!    of losses, every subset of the sectors in flight on the survivors makes a *crash* (of records of the
-//!    redo
-//!    log: none, all, and all but one). Crashes with the same
-//!    sectors on the same survivors are one, whatever led to them; what clients had been told by then is
-//!    kept for each.
-//! 2. The *recovery* of every crash: the shelf starts on what is left, sectors are read before and after the
-//!    pass has gone over them, and both must be what each client may see; then what the members hold there
-//!    must
-//!    agree. On demand the power goes again at every event of the recovery, with nothing and with everything
-//!    of what was in flight then, and the next recovery is checked in the same way.
+//!    flight is completed, in every order. The I/Os of one owner (a command, a slice, a group of the log)
+//!    are completed together: nothing follows from any of them before the last, which is checked, so what
+//!    the disks may hold in between is among what they may hold before. In every state, for every set of
+//!    losses, every subset of the sectors in flight on the survivors makes a *crash*; of a record of the
+//!    redo log none, all, and all but one of its sectors. Crashes with the same sectors on the same
+//!    survivors are one, whatever led to them; what clients had been told by then is kept for each.
+//! 2. The *recovery* of every crash: the shelf starts on what is left, sectors are read before and after
+//!    the pass has gone over them, and both must be what each client may see; then what the members hold
+//!    there must agree. On demand the power goes again at every event of the recovery, with nothing and
+//!    with everything of what was in flight then, and the next recovery is checked in the same way.
 //!
 //! What it does not do: other orders within a recovery than one, more than two crashes in a row, LUNs that
-//! were degraded before.
+//! were degraded before, I/O that fails.
 
 use crate::content::{self, Content, SECTOR};
 use crate::disk::{Landing, SimDisk};
