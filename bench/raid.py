@@ -151,7 +151,7 @@ def main():
         lines.append(f"| {name} | {rate:.0f} | {base:.0f} | {statistics.median(ratios):.2f} "
                      f"({min(ratios):.2f} to {max(ratios):.2f}) | {bar} |")
     print("\n".join(lines))
-    print(counters)
+    print("\n".join(line for line in counters.splitlines() if "INFO" not in line))
     if arguments.out:
         (pathlib.Path(arguments.out) / "raid.md").write_text("\n".join(lines) + "\n")
 

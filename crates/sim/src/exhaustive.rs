@@ -2,21 +2,20 @@
 //! of the writes in flight that may have landed, every set of members that may be lost in the same crash.
 //!
 //! It goes in two halves.
-//! 1. The states of the *target*: from a LUN that is served, frames are delivered in order and what is in flight
-//!    is completed, in every order ([`crashes`]). The I/Os of one owner (a command, a slice, a group of
-//!    the log) are completed together: nothing follows from any of them before the last, which is checked, so
-//!    what the disks may hold in between is among what they may hold before. In every state, for every set
-//!    of losses, every subset of the sectors in flight on the survivors makes a *crash* (of records of the redo
-//!    log: none, all, and all but one). Crashes with the same
-//!    sectors on the same survivors are one, whatever led to them; what clients had been told by then is
-//!    kept for each.
-//! 2. The *recovery* of every crash: the shelf starts on what is left, sectors are read before and after the
-//!    pass has gone over them, and both must be what each client may see; then what the members hold there must
-//!    agree. On demand the power goes again at every event of the recovery, with nothing and with everything
-//!    of what was in flight then, and the next recovery is checked in the same way.
+//! 1. The states of the *target*: from a LUN that is served, frames are delivered in order and what is in
+//!    flight is completed, in every order. The I/Os of one owner (a command, a slice, a group of the log)
+//!    are completed together: nothing follows from any of them before the last, which is checked, so what
+//!    the disks may hold in between is among what they may hold before. In every state, for every set of
+//!    losses, every subset of the sectors in flight on the survivors makes a *crash*; of a record of the
+//!    redo log none, all, and all but one of its sectors. Crashes with the same sectors on the same
+//!    survivors are one, whatever led to them; what clients had been told by then is kept for each.
+//! 2. The *recovery* of every crash: the shelf starts on what is left, sectors are read before and after
+//!    the pass has gone over them, and both must be what each client may see; then what the members hold
+//!    there must agree. On demand the power goes again at every event of the recovery, with nothing and
+//!    with everything of what was in flight then, and the next recovery is checked in the same way.
 //!
 //! What it does not do: other orders within a recovery than one, more than two crashes in a row, LUNs that
-//! were degraded before.
+//! were degraded before, I/O that fails.
 
 use crate::content::{self, Content, SECTOR};
 use crate::disk::{Landing, SimDisk};
@@ -465,8 +464,10 @@ const fn is_record(io: &Io) -> bool {
     )
 }
 
-/// The ways in which a record may have landed. Checksums cover all of it, so that whatever lacks a sector is the
-/// same to who reads it: nothing, everything, and each sector missing, or, with many records in flight, the first or
+/// The ways in which a record may have landed. Checksums cover all of it, so that whatever lacks a sector
+/// is the
+/// same to who reads it: nothing, everything, and each sector missing, or, with many records in flight, the
+/// first or
 /// the last.
 fn ways_of_record(all: &[Landed], records: usize) -> Vec<Vec<Landed>> {
     let mut ways = vec![Vec::new(), all.to_vec()];
@@ -554,7 +555,8 @@ impl<'a> Recovery<'a> {
         world.begin_anew(Random::new(1));
     }
 
-    /// Starts the shelf, reads what was written, lets the pass go over it, and reads again. Gives what was read,
+    /// Starts the shelf, reads what was written, lets the pass go over it, and reads again. Gives what was
+    /// read,
     /// in order; fewer when the power went.
     fn recover(&mut self, cut: Option<(u64, Landing)>) -> Result<Vec<(u64, Content)>, String> {
         self.count += 1;
@@ -671,8 +673,8 @@ impl<'a> Recovery<'a> {
         let sent = usize::from(known.sent);
         let mut answered = vec![false; sent];
         for number in 0..sent {
-            for earlier in 0..number {
-                if is_before(earlier, number) && !std::mem::replace(&mut answered[earlier], true) {
+            for (earlier, is_known) in answered.iter_mut().enumerate().take(number) {
+                if is_before(earlier, number) && !std::mem::replace(is_known, true) {
                     oracle.acknowledge(earlier as u64 + 1, 10 * number as u64 + 5, u64::MAX);
                 }
             }

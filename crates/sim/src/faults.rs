@@ -329,7 +329,8 @@ impl World {
         self.excuse_if_beyond(lba);
     }
 
-    /// Whether a command may meet this sector of the members and one near it that another element cannot read.
+    /// Whether a command may meet this sector of the members and one near it that another element cannot
+    /// read.
     /// What is lost is made good for the whole of what a command reads of a member, so that it would fail
     /// although each sector could be given.
     fn has_neighbour(&self, element: u8, member_sector: u64) -> bool {
@@ -447,8 +448,10 @@ impl World {
     }
 }
 
-/// The sectors of the LUN that fail with one that cannot be made good: without parity only that one; with parity all
-/// of its slice, because what commands want of a slice at a time is done, or fails, together, and of the slices beside
+/// The sectors of the LUN that fail with one that cannot be made good: without parity only that one; with
+/// parity all
+/// of its slice, because what commands want of a slice at a time is done, or fails, together, and of the
+/// slices beside
 /// it, because what cannot be read is asked of all slices of the command.
 fn lbas_of_row(geometry: &Geometry, lba: u64, member_sector: u64) -> Vec<u64> {
     if geometry.parity_count() == 0 {

@@ -76,7 +76,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let members = member_count(level, &mut random);
     let spec = WorldSpec {
         disks: members,
-        disk_sectors: random.pick(&[2048, 2048, 2304, 3000, 4800]),
+        disk_sectors: random.pick(&[2048, 2048, 6200, 3000, 4800]),
         plan: PLAN,
         ticks: true,
         traces: options.traces,

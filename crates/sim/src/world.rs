@@ -242,7 +242,8 @@ pub struct World {
     pub(crate) landing: Landing,
     /// The administration is taking the LUN from the target.
     pub(crate) is_detaching: bool,
-    /// Commands, by initiator and tag, that the target answered meanwhile. A write that a member fails then is
+    /// Commands, by initiator and tag, that the target answered meanwhile. A write that a member fails then
+    /// is
     /// answered with a fault: there is no view any more under which it could be done again.
     pub(crate) last_answers: BTreeSet<(usize, u32)>,
     /// When a member went or came last.

@@ -1,5 +1,4 @@
-//! Everything that may happen to a few writes on mirrors; see the module for what that is. `make sim-exhaustive`
-//! goes through larger cases.
+//! Everything that may happen to a few writes: on mirrors, on parity, with two crashes in a row.
 
 use raid::Level;
 use sim::exhaustive::{Case, Coverage, explore};

@@ -76,14 +76,16 @@ fn seeds_that_were_hard_once() {
     run_seeds([73, 271, 507, 2553, 2930, 4962, 5858], &Options::default());
 }
 
-/// A read that failed while mirrors were not known to agree was tried again from the same member when they were
+/// A read that failed while mirrors were not known to agree was tried again from the same member when they
+/// were
 /// made equal meanwhile, because the order of the copies had changed.
 #[test]
 fn no_copy_is_tried_twice_when_mirrors_become_equal() {
     run_seeds([104_391], &Options::default());
 }
 
-/// A member failed the write of the bitmap that precedes a round of superblocks; the next round was two events ahead of
+/// A member failed the write of the bitmap that precedes a round of superblocks; the next round was two
+/// events ahead of
 /// the last one, and a power cut in the middle of it left most members behind for good.
 #[test]
 fn no_member_is_left_two_events_behind() {
