@@ -71,6 +71,14 @@ fn linux_reads_what_the_shelf_left_degraded() -> Result<()> {
 
 #[test]
 #[ignore = "of the full set: make test-md"]
+fn linux_reads_what_the_shelf_left_with_failed_members() -> Result<()> {
+    let ends = [End::Stop, End::Crash, End::Recovery];
+    let stories = [1, 2].map(|lost| ends.map(|end| Story::failed(lost, end)));
+    agree(&stories.concat(), SMALL_BYTES)
+}
+
+#[test]
+#[ignore = "of the full set: make test-md"]
 fn linux_reads_what_the_shelf_left_after_a_rebuild() -> Result<()> {
     let stories = [
         Story::rebuilt(1, Rebuild::Complete, End::Stop),
