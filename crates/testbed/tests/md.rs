@@ -8,6 +8,8 @@
 mod client;
 #[path = "md/content.rs"]
 mod content;
+#[path = "md/import.rs"]
+mod import;
 #[path = "md/judge.rs"]
 mod judge;
 #[path = "md/level.rs"]
@@ -67,6 +69,14 @@ fn linux_reads_what_the_shelf_left_degraded() -> Result<()> {
     let ends = [End::Stop, End::Crash, End::Recovery];
     let stories = [1, 2].map(|lost| ends.map(|end| Story::lost(lost, end)));
     agree(&stories.concat(), LARGE_BYTES)
+}
+
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn linux_reads_what_the_shelf_left_with_failed_members() -> Result<()> {
+    let ends = [End::Stop, End::Crash, End::Recovery];
+    let stories = [1, 2].map(|lost| ends.map(|end| Story::failed(lost, end)));
+    agree(&stories.concat(), SMALL_BYTES)
 }
 
 #[test]
@@ -143,4 +153,15 @@ fn our_geometry_reads_what_linux_left_in_every_state() -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Linux, the shelf, Linux: nothing is lost on the way.
+#[test]
+#[ignore = "of the full set: make test-md"]
+fn the_shelf_takes_over_what_linux_left_and_gives_it_back() -> Result<()> {
+    let _lock = lock_vm()?;
+    let directory = tempfile::tempdir()?;
+    let made = make(&recipes(), directory.path())?;
+    let imported = import::import(made)?;
+    import::give_back(&imported)
 }

@@ -2,7 +2,7 @@
 
 use super::content::{BLOCK_SECTORS, Content};
 use anyhow::{Context, Result, bail, ensure};
-use aoe::{Shelf, Slot, Tag};
+use aoe::{ATA_FRAME_BYTES, SECTOR_BYTES, Shelf, Slot, Tag};
 use initiator::{
     Commands, Discovery, Event, Expired, IdentityQuery, Operation, Retransmission, Route,
     WindowSpec,
@@ -161,6 +161,65 @@ impl Client {
         self.port.transmit(&frame.header, &write.bytes)?;
         flight.writes[frame.id.index()] = Some((block, write.bytes));
         Ok(())
+    }
+
+    /// Reads the whole LUN and compares it; gives how many of its sectors are written.
+    pub(crate) fn check(&mut self, content: &Content) -> Result<u64> {
+        ensure!(
+            self.sectors == content.sectors(),
+            "the LUN has {} sectors, the array {}",
+            self.sectors,
+            content.sectors()
+        );
+        let image = self.read_all()?;
+        let mut sectors = image.as_chunks::<SECTOR_BYTES>().0.iter();
+        content.check(&mut |sector| {
+            *sector = *sectors.next().context("a sector")?;
+            Ok(())
+        })
+    }
+
+    fn read_all(&mut self) -> Result<Vec<u8>> {
+        self.transmission += 1 << 12;
+        let mut commands = Commands::new(self.route, self.window());
+        let mut image = vec![0; usize::try_from(self.sectors)? * SECTOR_BYTES];
+        let mut next_lba = 0;
+        while next_lba < self.sectors || commands.outstanding() > 0 {
+            while next_lba < self.sectors && commands.next_id().is_some() {
+                let left = self.sectors - next_lba;
+                let count = u8::try_from(left).map_or(BLOCK_SECTORS, |n| n.min(BLOCK_SECTORS));
+                let started = commands.start(Operation::Read, next_lba, count, self.now_ns());
+                let frame = started.context("the window is full")?;
+                self.port.transmit(&frame.header, &[])?;
+                next_lba += u64::from(count);
+            }
+            self.port.flush();
+            let now_ns = self.now_ns();
+            let mut failed = None;
+            let received = self.port.receive(RECEIVE_BUDGET, &mut |frame| {
+                if let Event::Finished(finished) = commands.receive(frame, now_ns) {
+                    let start = finished.lba as usize * SECTOR_BYTES;
+                    let end = start + usize::from(finished.sectors) * SECTOR_BYTES;
+                    frame.copy_to(ATA_FRAME_BYTES, &mut image[start..end]);
+                    if finished.result.is_err() {
+                        failed = Some((finished.lba, finished.result));
+                    }
+                }
+            });
+            if let Some((lba, result)) = failed {
+                bail!("read of LBA {lba}: {result:?}");
+            }
+            while let Some(expired) = commands.next_expired(now_ns) {
+                let Expired::Again(frame) = expired else {
+                    bail!("a read was not answered for a minute");
+                };
+                self.port.transmit(&frame.header, &[])?;
+            }
+            if received == 0 {
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+        Ok(image)
     }
 
     fn window(&self) -> WindowSpec {

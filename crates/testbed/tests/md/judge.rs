@@ -1,6 +1,7 @@
 //! What Linux must find in the arrays that a shelf left: right checksums, an array that assembles,
 //! every acknowledged sector, and copies and parity that agree.
 
+use super::content::Content;
 use super::shelf_made::{Array, End, Rebuild};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -67,6 +68,39 @@ pub(crate) fn examine_members(array: &Array) -> Result<()> {
     Ok(())
 }
 
+/// The running array: copies and parity agree, `degraded` members are lacking, if its level can lack
+/// any, and every sector is right.
+pub(crate) fn check_running(
+    linux: &mut LinuxMd,
+    content: &Content,
+    degraded: Option<u8>,
+) -> Result<()> {
+    let mismatches = linux.mismatched_sectors()?;
+    ensure!(
+        matches!(mismatches, None | Some(0)),
+        "mismatch_cnt is {mismatches:?}"
+    );
+    if let Some(degraded) = degraded {
+        let found = linux.attribute("degraded")?;
+        ensure!(
+            found == degraded.to_string(),
+            "md lacks {found} members instead of {degraded}"
+        );
+    }
+    let (copy, size_bytes) = linux.copy_out()?;
+    let sectors = content.sectors();
+    ensure!(
+        size_bytes / 512 >= sectors,
+        "md's array has {size_bytes} bytes, the LUN {sectors} sectors"
+    );
+    let written = content.check_copy(&copy)?;
+    transcript::note(&format!(
+        "{written} of {sectors} sectors written and right, {degraded:?} members lacking, \
+         mismatches {mismatches:?}"
+    ));
+    Ok(())
+}
+
 /// What the superblocks may say of an array's consistency.
 fn allowed_states(array: &Array) -> &'static [&'static str] {
     let Array { story, level, .. } = array;
@@ -107,28 +141,12 @@ impl Trial<'_> {
     /// The members from `first` on; in the end md must lack `degraded` of them.
     fn assemble_and_check(&mut self, first: u8, degraded: u8, options: &str) -> Result<()> {
         self.linux.assemble(&self.disks(first), options)?;
-        let mismatches = self.linux.mismatched_sectors()?;
-        ensure!(
-            matches!(mismatches, None | Some(0)),
-            "mismatch_cnt is {mismatches:?}"
-        );
-        if self.array.level.lost_max > 0 {
-            let found = self.linux.attribute("degraded")?;
-            ensure!(
-                found == degraded.to_string(),
-                "md lacks {found} members instead of {degraded}"
-            );
-        }
-        let (copy, size_bytes) = self.linux.copy_out()?;
-        let sectors = self.array.content.sectors();
-        ensure!(
-            size_bytes / 512 >= sectors,
-            "md's array has {size_bytes} bytes, the LUN {sectors} sectors"
-        );
-        let written = self.array.content.check_copy(&copy)?;
-        transcript::note(&format!(
-            "{written} of {sectors} sectors written and right, {degraded} members lost, mismatches {mismatches:?}"
-        ));
+        let redundant = self.array.level.lost_max > 0;
+        check_running(
+            self.linux,
+            &self.array.content,
+            redundant.then_some(degraded),
+        )?;
         self.linux.stop()
     }
 

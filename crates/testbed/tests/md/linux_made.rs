@@ -2,7 +2,7 @@
 //! handed them.
 
 use super::content::{BLOCK_SECTORS, Content};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -44,6 +44,18 @@ impl Recipe {
             ..
         } = self;
         format!("raid{level} {options} {fate:?}")
+    }
+
+    /// Which of the disks fail.
+    pub(crate) fn failed(&self) -> Vec<usize> {
+        let count = match self.fate {
+            Fate::Degraded(count) => count,
+            Fate::MidRebuild => 1,
+            Fate::Clean | Fate::PowerCut => 0,
+        };
+        // Neighbours are copies of one another in md's RAID 10.
+        let stride = if self.level == 10 { 2 } else { 1 };
+        (0..self.members).step_by(stride).take(count).collect()
     }
 
     /// Disks that it takes: the members, and for a rebuild the one that joins.
@@ -92,7 +104,7 @@ pub(crate) struct LinuxArray {
 }
 
 /// Size of each member.
-const DISK_BYTES: u64 = 16 << 20;
+pub(crate) const DISK_BYTES: u64 = 16 << 20;
 
 /// Marks the sectors that Linux wrote.
 const RUN: u64 = 0x11_6e_75_78;
@@ -187,6 +199,9 @@ impl Maker<'_> {
         let mut content = self.create(recipe)?;
         let units = content.sectors() / UNIT_SECTORS;
         self.write(&mut content, 1, 0, units)?;
+        if recipe.level > 0 {
+            self.wait_until_consistent()?;
+        }
         match recipe.fate {
             Fate::Clean => self.write(&mut content, 2, 0, units / 4)?,
             Fate::PowerCut => {
@@ -195,11 +210,9 @@ impl Maker<'_> {
                 self.write(&mut content, 2, 0, units / 4)?;
                 return Ok(content);
             }
-            Fate::Degraded(count) => {
-                // Neighbours are copies of one another in md's RAID 10.
-                let stride = if recipe.level == 10 { 2 } else { 1 };
-                for disk in self.disks.clone().iter().step_by(stride).take(count) {
-                    self.mdadm(&format!("--fail /dev/disk/{disk}"))?;
+            Fate::Degraded(_) => {
+                for index in recipe.failed() {
+                    self.mdadm(&format!("--fail /dev/disk/{}", self.disks[index]))?;
                 }
                 self.write(&mut content, 2, 0, units / 4)?;
             }
@@ -215,7 +228,7 @@ impl Maker<'_> {
         Ok(content)
     }
 
-    /// `mdadm --create`, and waits until md has made it consistent.
+    /// `mdadm --create`; md makes copies and parity agree while the array is filled.
     fn create(&mut self, recipe: &Recipe) -> Result<Content> {
         let Recipe {
             level,
@@ -229,12 +242,6 @@ impl Maker<'_> {
             "mdadm --create {array} --config=none --run --level={level} --raid-devices={members} \
              {options} {devices} 2>&1"
         ))?;
-        if *level > 0 {
-            self.wait_for(&format!(
-                "[ $(cat {sysfs}/resync_start) = none ] && [ $(cat {sysfs}/degraded) = 0 ] && \
-                 [ $(cat {sysfs}/sync_action) = idle ]"
-            ))?;
-        }
         let size = self.linux.shell(&format!("cat {sysfs}/../size"))?;
         Content::new(RUN, size.trim().parse().context("size of the array")?)
     }
@@ -274,13 +281,21 @@ impl Maker<'_> {
         self.set("sync_action", "frozen")
     }
 
+    fn wait_until_consistent(&mut self) -> Result<()> {
+        let sysfs = self.sysfs();
+        self.wait_for(&format!(
+            "[ $(cat {sysfs}/resync_start) = none ] && [ $(cat {sysfs}/degraded) = 0 ] && \
+             [ $(cat {sysfs}/sync_action) = idle ]"
+        ))
+    }
+
     fn wait_for(&mut self, condition: &str) -> Result<()> {
         let deadline = Instant::now() + SYNC_LIMIT;
         while self.linux.try_shell(condition)?.status != 0 {
-            ensure!(
-                Instant::now() < deadline,
-                "md does not get there: {condition}"
-            );
+            if Instant::now() > deadline {
+                let state = self.linux.shell("cat /proc/mdstat; dmesg | tail -n 20")?;
+                bail!("md does not get there: {condition}\n{state}");
+            }
             thread::sleep(Duration::from_millis(200));
         }
         Ok(())
@@ -324,6 +339,12 @@ impl LinuxArray {
             "dd if=/dev/disk/1 of=/dev/md{number} bs=4k skip={first} seek={first} count={count} \
              oflag=direct >/run/dd.{number} 2>&1 &\n"
         ))
+    }
+
+    /// A shelf must not take over parity that may not match.
+    pub(crate) fn must_be_refused(&self) -> bool {
+        let has_parity = matches!(self.recipe.level, 5 | 6);
+        has_parity && self.recipe.fate == Fate::PowerCut
     }
 
     /// The superblocks say what the recipe wanted.

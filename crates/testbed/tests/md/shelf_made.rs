@@ -16,13 +16,23 @@ use testbed::{Ledge, LedgeOptions, PairNetwork, transcript};
 /// What happens to a shelf's LUNs after they were filled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Story {
-    /// The shelf is started again without so many members of each, which never return, and written
-    /// to.
+    /// So many members of each are lost for good, and the LUNs are written to without them.
     pub(crate) lost: u8,
+    /// How they are lost.
+    pub(crate) loss: Loss,
     /// Whether a new disk takes the place of the first lost member.
     pub(crate) rebuild: Rebuild,
     /// How it ends.
     pub(crate) end: End,
+}
+
+/// How members are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// They are not there when the shelf is started again.
+    Away,
+    /// By the command `fail`, while they are online.
+    Failed,
 }
 
 /// How far the first lost member is rebuilt.
@@ -59,24 +69,37 @@ impl Story {
     pub(crate) const fn lost(lost: u8, end: End) -> Self {
         Self {
             lost,
+            loss: Loss::Away,
             rebuild: Rebuild::No,
             end,
         }
     }
 
+    /// A story of LUNs whose members were failed by command.
+    pub(crate) const fn failed(lost: u8, end: End) -> Self {
+        Self {
+            loss: Loss::Failed,
+            ..Self::lost(lost, end)
+        }
+    }
+
     /// A story of LUNs that get a member back.
     pub(crate) const fn rebuilt(lost: u8, rebuild: Rebuild, end: End) -> Self {
-        Self { lost, rebuild, end }
+        Self {
+            rebuild,
+            ..Self::lost(lost, end)
+        }
     }
 
     /// For the names of images and for messages.
     pub(crate) fn name(&self) -> String {
-        let Self { lost, rebuild, end } = self;
-        let lost = match lost {
-            0 => String::new(),
-            _ => format!("{lost}-lost-"),
+        let Self { lost, end, .. } = self;
+        let lost = match (lost, self.loss) {
+            (0, _) => String::new(),
+            (_, Loss::Away) => format!("{lost}-lost-"),
+            (_, Loss::Failed) => format!("{lost}-failed-"),
         };
-        let rebuild = match rebuild {
+        let rebuild = match self.rebuild {
             Rebuild::No => "",
             Rebuild::Begun => "rebuild-begun-",
             Rebuild::Complete => "rebuilt-",
@@ -147,7 +170,10 @@ pub(crate) fn live(story: Story, disk_bytes: u64, directory: &Path) -> Result<Ve
     let mut shelf = Shelf::start(&network, &story, disk_bytes)?;
     shelf.write_all(&|blocks| Box::new(first_time(blocks)))?;
     if story.lost > 0 {
-        shelf.lose(story.lost)?;
+        match story.loss {
+            Loss::Away => shelf.lose(story.lost)?,
+            Loss::Failed => shelf.fail(story.lost)?,
+        }
         shelf.write_all(&|blocks| Box::new((0..blocks).step_by(7.max(blocks / 1024))))?;
     }
     if story.rebuild != Rebuild::No {
@@ -259,6 +285,16 @@ impl<'a> Shelf<'a> {
             }
         }
         self.ledge.start_again()
+    }
+
+    /// Fails the first members of every LUN by command.
+    fn fail(&self, count: u8) -> Result<()> {
+        for lun in 0..self.luns.len() {
+            for element in 0..count {
+                self.ledge.console_ok(&format!("fail {lun}.0.{element}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets a new disk take the place of the first element of every LUN.
