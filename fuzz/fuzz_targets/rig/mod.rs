@@ -50,6 +50,12 @@ impl Rig {
             Some(MemberView {
                 drive: DriveSlot(drive),
                 data_offset_sectors: DATA_OFFSET_SECTORS,
+                in_sync: true,
+                log_area: raid::layout::Area {
+                    sector: 0,
+                    sectors: 0,
+                },
+                log_tag: 1,
             })
         };
         let view = LunView {
@@ -61,6 +67,9 @@ impl Rig {
                 geometry,
                 members: (0..u16::from(members)).map(member).collect(),
                 mirrors_unsynced: false,
+                sync: None,
+                regions: None,
+                log: None,
             }],
             identify: Box::new([0x5a; 512]),
             config_string: b"fuzz".to_vec(),
@@ -224,7 +233,11 @@ impl Rig {
                         self.failed.push(io.member);
                     }
                 }
-                Action::Settled(number) => assert_eq!(number, lun()),
+                Action::Settled { lun: number, .. } => assert_eq!(number, lun()),
+                Action::WantRegions { .. }
+                | Action::SyncReached { .. }
+                | Action::ScrubFound { .. }
+                | Action::SyncEnded { .. } => panic!("{action:?} of a LUN without passes"),
             }
         }
     }
