@@ -69,7 +69,7 @@ test-md: export TMPDIR ?= /dev/shm
 test-md: packages-test
 	$(CARGO) build --locked --workspace --bins
 	for series in 6.1 6.12; do \
-		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test md -- --include-ignored --nocapture --test-threads=1 || exit 1; \
+		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test md_short --test md_full -- --nocapture --test-threads=1 || exit 1; \
 	done
 
 deny:

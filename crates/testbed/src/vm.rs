@@ -83,7 +83,8 @@ impl Vm {
         let mut command = network.client.command(qemu);
         let mtu = network.mtu;
         attach_network(&mut command, mtu);
-        let parameters = format!("guest.role={} guest.mtu={mtu}", Role::Client.name());
+        let role = Role::Client.name();
+        let parameters = format!("loglevel=5 guest.role={role} guest.mtu={mtu}");
         Self::start(command, &parameters, options)
     }
 
@@ -101,7 +102,11 @@ impl Vm {
         );
         let mut command = Command::new(requirements::program(EMULATOR)?);
         attach_disks(&mut command, disks);
-        let parameters = format!("guest.role={} guest.disks={count}", Role::Storage.name());
+        let role = Role::Storage.name();
+        // What hangs is worth a trace of its stack on the console.
+        let parameters = format!(
+            "loglevel=7 sysctl.kernel.hung_task_timeout_secs=30 guest.role={role} guest.disks={count}"
+        );
         Self::start(command, &parameters, options)
     }
 
@@ -292,7 +297,7 @@ fn attach_machine(
         .arg("-initrd")
         .arg(&image.initramfs);
     command.arg("-append").arg(format!(
-        "console=ttyS0 loglevel=5 panic=-1 mitigations=off {parameters}"
+        "console=ttyS0 panic=-1 mitigations=off {parameters}"
     ));
 }
 

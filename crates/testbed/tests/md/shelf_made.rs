@@ -162,8 +162,8 @@ const ACKNOWLEDGED_MIN: u64 = 200;
 /// Limit for those writes, and for a resync or rebuild. They take seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Lets a shelf make one LUN of each level that can live the story, lives the story with it, and leaves the members' images
-/// in `directory`.
+/// Lets a shelf make one LUN of each level that can live the story, lives it with them, and leaves the
+/// members' images in `directory`.
 pub(crate) fn live(story: Story, disk_bytes: u64, directory: &Path) -> Result<Vec<Array>> {
     transcript::note(&format!("the shelf's story: {}", story.name()));
     let network = PairNetwork::new(9000)?;

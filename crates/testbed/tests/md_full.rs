@@ -1,70 +1,31 @@
-//! Linux md and the shelf agree about arrays: what one made and used, in whatever state it was left,
-//! the other reads, with every acknowledged sector and with copies and parity that agree.
-//!
-//! `make test` runs the short tests; `make test-md` runs all of them, with the kernels of Debian 12
-//! and 13.
+//! Linux md and the shelf agree about arrays: every level in every state in which it can be left, and both
+//! ways. `make test-md` runs this with the kernels of Debian 12 and 13; `make test` has the short set.
 
-#[path = "md/client.rs"]
-mod client;
-#[path = "md/content.rs"]
-mod content;
-#[path = "md/import.rs"]
-mod import;
-#[path = "md/judge.rs"]
-mod judge;
-#[path = "md/level.rs"]
-mod level;
-#[path = "md/linux_made.rs"]
-mod linux_made;
-#[path = "md/members.rs"]
-mod members;
-#[path = "md/shelf_made.rs"]
-mod shelf_made;
+mod md;
 
 use anyhow::{Context, Result, bail, ensure};
-use linux_made::{Fate, make, recipes};
-use members::{Members, data_start};
-use shelf_made::{Array, End, Rebuild, Story, live};
+use md::linux_made::{Fate, make, recipes};
+use md::members::{Members, data_start};
+use md::shelf_made::{End, Rebuild, Story, live};
+use md::{SMALL_BYTES, agree, import, judge};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use testbed::{lock_vm, transcript};
 
-/// Disks that small have the shelf's small layout.
-const SMALL_BYTES: u64 = 16 << 20;
-
-/// And these the large one.
+/// Disks that large have the shelf's large layout.
 const LARGE_BYTES: u64 = 64 << 20;
 
 /// And on these a rebuild takes long enough to be noted in the superblocks before it is over.
 const REBUILD_BYTES: u64 = 160 << 20;
 
-/// Lives the stories with all levels that survive them, and lets Linux judge.
-fn agree(stories: &[Story], disk_bytes: u64) -> Result<()> {
-    let _lock = lock_vm()?;
-    let directory = tempfile::tempdir()?;
-    let mut arrays: Vec<Array> = Vec::new();
-    for story in stories {
-        arrays.extend(live(*story, disk_bytes, directory.path())?);
-    }
-    judge::judge(&arrays)
-}
-
 #[test]
-fn linux_reads_what_the_shelf_left_whole_and_degraded() -> Result<()> {
-    let stories = [Story::whole(End::Stop), Story::lost(1, End::Stop)];
-    agree(&stories, SMALL_BYTES)
-}
-
-#[test]
-#[ignore = "of the full set: make test-md"]
 fn linux_reads_what_the_shelf_left_whole() -> Result<()> {
     let ends = [End::Stop, End::Kill, End::Crash, End::Recovery];
     agree(&ends.map(Story::whole), LARGE_BYTES)
 }
 
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn linux_reads_what_the_shelf_left_degraded() -> Result<()> {
     let ends = [End::Stop, End::Crash, End::Recovery];
     let stories = [1, 2].map(|lost| ends.map(|end| Story::lost(lost, end)));
@@ -72,7 +33,6 @@ fn linux_reads_what_the_shelf_left_degraded() -> Result<()> {
 }
 
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn linux_reads_what_the_shelf_left_with_failed_members() -> Result<()> {
     let ends = [End::Stop, End::Crash, End::Recovery];
     let stories = [1, 2].map(|lost| ends.map(|end| Story::failed(lost, end)));
@@ -80,7 +40,6 @@ fn linux_reads_what_the_shelf_left_with_failed_members() -> Result<()> {
 }
 
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn linux_reads_what_the_shelf_left_after_a_rebuild() -> Result<()> {
     let stories = [
         Story::rebuilt(1, Rebuild::Complete, End::Stop),
@@ -91,7 +50,6 @@ fn linux_reads_what_the_shelf_left_after_a_rebuild() -> Result<()> {
 }
 
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
     let stories = [1, 2].map(|lost| Story::rebuilt(lost, Rebuild::Begun, End::Stop));
     agree(&stories, REBUILD_BYTES)
@@ -100,7 +58,6 @@ fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
 /// The judge is not lenient: a wrong byte on one member is noticed at every level, and so is one in a
 /// superblock.
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn damage_is_noticed() -> Result<()> {
     let _lock = lock_vm()?;
     let directory = tempfile::tempdir()?;
@@ -133,7 +90,6 @@ fn flip(image: &Path, at: u64) -> Result<()> {
 
 /// The shelf's geometry and parity find every sector of arrays that Linux made.
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn our_geometry_reads_what_linux_left_in_every_state() -> Result<()> {
     let _lock = lock_vm()?;
     let directory = tempfile::tempdir()?;
@@ -157,7 +113,6 @@ fn our_geometry_reads_what_linux_left_in_every_state() -> Result<()> {
 
 /// Linux, the shelf, Linux: nothing is lost on the way.
 #[test]
-#[ignore = "of the full set: make test-md"]
 fn the_shelf_takes_over_what_linux_left_and_gives_it_back() -> Result<()> {
     let _lock = lock_vm()?;
     let directory = tempfile::tempdir()?;
