@@ -115,6 +115,8 @@ struct Command {
     failed: bool,
     /// A segment has no present member at all.
     unmapped: bool,
+    /// The LUN was taken offline before slices could do what they were asked for.
+    is_cut: bool,
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
@@ -143,6 +145,7 @@ impl Command {
             is_ordered: false,
             failed: false,
             unmapped: false,
+            is_cut: false,
             replans: 0,
             pass: 0,
         }

@@ -147,9 +147,9 @@ impl Target {
         false
     }
 
-    /// A write that never began is as if it had not come.
+    /// A write that never began, or did not come to its end, is as if it had not come.
     #[cold]
-    fn drop_write(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+    pub(super) fn drop_write(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         self.counters.writes_dropped += 1;
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;

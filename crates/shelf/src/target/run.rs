@@ -49,6 +49,7 @@ impl Target {
         command.state = State::Running;
         command.epoch = lun.epoch;
         command.failed = false;
+        command.is_cut = false;
         command.pieces_used = 0;
         command.repair = None;
         command.is_counted = true;
@@ -343,8 +344,17 @@ impl Target {
             }
             return;
         }
-        lun.commands -= 1;
         lun.mirrors_differ |= redundant && command.kind == Kind::Write && command.failed;
+        // Others could take over, but nobody decides about that any more: as if it had not come, so that
+        // the initiator asks again when the LUN is back.
+        let is_cut = command.is_cut || (command.failed && !command.unmapped);
+        if is_cut && redundant && !lun.view.online && command.kind != Kind::Read {
+            self.uncount(index);
+            self.drop_write(index, out);
+            self.run_ready(out);
+            return;
+        }
+        lun.commands -= 1;
         let view = Arc::clone(&lun.view);
         let number = command.lun;
         self.uncount(index);

@@ -512,6 +512,7 @@ impl Target {
             log.writing -= 1;
         }
         self.free_group(index);
+        self.stripes.may_unstall = true;
         let mut next = group.slices;
         while next != NONE {
             let slice = self.stripes.cache.get_mut(next);
@@ -530,7 +531,6 @@ impl Target {
     }
 
     fn free_group(&mut self, index: u16) {
-        self.stripes.may_unstall = true;
         let groups = &mut self.stripes.groups;
         let group = &mut groups.groups[usize::from(index)];
         group.state = State::Free;

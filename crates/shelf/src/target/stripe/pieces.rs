@@ -128,6 +128,26 @@ impl Pieces {
         Some(kind)
     }
 
+    /// Leaves the first piece in the round of a slice; the others wait again, before all that wait.
+    /// Returns whether there were others.
+    pub(super) fn split_round(&mut self, slice: &mut Slice) -> bool {
+        let second = self.get(slice.pieces).next;
+        if second == NONE {
+            return false;
+        }
+        let mut last = second;
+        while self.get(last).next != NONE {
+            last = self.get(last).next;
+        }
+        self.0[usize::from(slice.pieces)].next = NONE;
+        self.0[usize::from(last)].next = slice.waiting_first;
+        if slice.waiting_first == NONE {
+            slice.waiting_last = last;
+        }
+        slice.waiting_first = second;
+        true
+    }
+
     /// The pieces of a list.
     pub(super) fn list(&self, first: u16) -> impl Iterator<Item = (u16, &Piece)> {
         let mut next = first;

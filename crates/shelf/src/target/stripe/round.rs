@@ -144,7 +144,7 @@ impl Target {
         }
         let blocks = self.blocks(index, &site);
         let Some((method, range, reads)) = self.plan_round(index, &site, &blocks) else {
-            self.end_round(index, false, out);
+            self.refuse_round(index, out);
             return;
         };
         let pages = self.pages_of(index, &site, &blocks, method);
@@ -159,6 +159,17 @@ impl Target {
         (slice.method, slice.range) = (method, range);
         self.count_round(index, method, &reads);
         self.read_blocks(index, &site, &reads, out);
+    }
+
+    /// A round needs more than parity makes good. Of several reads some may be given all the same: they
+    /// are tried one by one.
+    fn refuse_round(&mut self, index: u16, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        if slice.round == Round::Read && self.stripes.pieces.split_round(slice) {
+            self.stripes.make_due(index);
+        } else {
+            self.end_round(index, false, out);
+        }
     }
 
     fn count_round(&mut self, index: u16, method: Method, reads: &Reads) {

@@ -1,5 +1,6 @@
 //! Slices and changes of view: who waits for a view, and what runs under an old one.
 
+use super::pieces::Pieces;
 use super::{Key, Phase, Round, Target};
 use crate::ids::LunNumber;
 use crate::target::{Action, REPLANS_MAX};
@@ -38,7 +39,9 @@ impl Target {
             .key
             .and_then(|key| self.luns[usize::from(key.lun.get())].as_ref());
         let (online, present) = lun.map_or((false, 0), |lun| (lun.view.online, lun.epoch));
-        if doomed || is_over || !online {
+        if !online && !doomed {
+            self.cut_round(index, out);
+        } else if doomed || is_over {
             self.end_round(index, false, out);
         } else if epoch != present {
             // The answer to the failure came before the round's other I/O was done.
@@ -73,6 +76,15 @@ impl Target {
         self.stripes.make_due(index);
     }
 
+    /// A LUN goes offline while a round waits for what is decided about a member.
+    fn cut_round(&mut self, index: u16, out: &mut Vec<Action>) {
+        let first = self.stripes.cache.get(index).pieces;
+        for (piece, _) in self.stripes.pieces.list(first) {
+            self.commands[usize::from(Pieces::command(piece))].is_cut = true;
+        }
+        self.end_round(index, false, out);
+    }
+
     /// A LUN has a new view: rounds that waited for it go on, or fail if there is nothing to serve.
     pub(in crate::target) fn resume_slices(&mut self, lun: LunNumber, out: &mut Vec<Action>) {
         let online = self.luns[usize::from(lun.get())]
@@ -87,7 +99,7 @@ impl Target {
             if online {
                 self.do_again(index);
             } else {
-                self.end_round(index, false, out);
+                self.cut_round(index, out);
             }
         }
     }

@@ -179,6 +179,43 @@ fn a_write_that_a_member_fails_is_answered_when_that_is_recorded() {
 }
 
 #[test]
+fn a_write_that_waits_for_a_decision_when_the_lun_goes_is_not_answered() {
+    for lost in 0..4 {
+        let mut rig = Rig::new([view(0, Level::Raid5, 4)]);
+        rig.broken_writes = [lost].into();
+        rig.ask(&write(8, &stamped(8, 16, 2)));
+        let answered = rig.sent.len();
+        rig.detach(0);
+        rig.drain();
+        assert_eq!(rig.target.commands_in_flight(), 0);
+        assert_eq!(rig.sent.len(), answered, "drive {lost}");
+        let settled = |event: &Action| matches!(event, Action::Settled { .. });
+        assert!(rig.events.iter().any(settled));
+    }
+}
+
+#[test]
+fn of_several_reads_those_are_given_that_can_be() {
+    let healthy = view(0, Level::Raid5, 4);
+    let mut rig = Rig::new([healthy.clone()]);
+    // The first slice of all three data chunks of the first row: drives 0, 1 and 2.
+    for lba in [0, 32, 64] {
+        rig.write(lba, &stamped(lba, 16, 5));
+    }
+    rig.attach(without(healthy.clone(), &[0]));
+    forget(&mut rig, &without(healthy, &[0]));
+    rig.broken_reads = [1].into();
+    rig.sent.clear();
+    for lba in [0, 32, 64] {
+        rig.deliver(0, &ata(0x24, 0x40, lba, 16, &[]));
+    }
+    rig.drain();
+    let mut outcomes: Vec<_> = rig.sent.iter().map(|(_, reply)| outcome(reply)).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [(0x40, 0), (0x41, 0x40), (0x41, 0x40)]);
+}
+
+#[test]
 fn a_write_that_nobody_takes_over_is_answered_with_a_fault() {
     let degraded = without(view(0, Level::Raid5, 3), &[0]);
     let mut rig = Rig::new([degraded]);
