@@ -128,6 +128,27 @@ impl Pieces {
         Some(kind)
     }
 
+    /// Leaves only the first piece in the round of a slice, and lets the others wait before all that
+    /// do. False when there are no others.
+    pub(super) fn split_round(&mut self, slice: &mut Slice) -> bool {
+        let rest = std::mem::replace(&mut self.0[usize::from(slice.pieces)].next, NONE);
+        let Some((last, _)) = self.list(rest).last() else {
+            return false;
+        };
+        self.0[usize::from(last)].next = slice.waiting_first;
+        if slice.waiting_first == NONE {
+            slice.waiting_last = last;
+        }
+        slice.waiting_first = rest;
+        true
+    }
+
+    /// The elements of which pieces of a list say that they could not be read.
+    pub(super) fn unreadable(&self, first: u16) -> u64 {
+        let unreadable = self.list(first).filter(|(_, piece)| piece.is_unreadable);
+        unreadable.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element)
+    }
+
     /// The pieces of a list.
     pub(super) fn list(&self, first: u16) -> impl Iterator<Item = (u16, &Piece)> {
         let mut next = first;
