@@ -25,7 +25,7 @@
 //!    on without it; or, with the same content, is done again under a new group. Then the older group
 //!    is *superseded*, and counts as retired when the newer one is;
 //! 8. only a round that overwrites a range of *every* present member may be an *intent*: checksums and
-//!    no content. All others are *redo*;
+//!    no content. All others are *redo*, and all while a member is being rebuilt: it counts as lost;
 //! 9. a member that was given up and comes back has another tag (a new device UUID): a group that went
 //!    on without it would look incomplete to it.
 //!

@@ -332,7 +332,8 @@ impl Target {
         let settled = if lun.view.online {
             lun.running_old == 0
         } else {
-            lun.commands == 0
+            // Repairs go on when everybody is answered.
+            lun.commands == 0 && lun.running == 0 && lun.running_old == 0
         };
         if lun.settling && settled {
             lun.settling = false;

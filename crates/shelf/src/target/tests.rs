@@ -7,5 +7,6 @@ mod fuzz;
 mod parity;
 mod regions;
 mod rig;
+mod rounds;
 mod scrub;
 mod sync;

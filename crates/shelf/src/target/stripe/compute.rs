@@ -288,9 +288,11 @@ impl Target {
             let block = &blocks[usize::from(element)];
             let is_parity = !matches!(site.layout.role(element), Role::Data(_));
             // A block that could not be read is written, so that it can be: drives replace bad sectors.
-            let is_repaired = unreadable >> element & 1 == 1 && block.valid & range == range;
-            let is_written = method != Method::DataOnly && (is_parity || is_repaired);
-            let home = if is_written { range } else { hull(block.new) };
+            let is_repaired = unreadable >> element & 1 == 1;
+            // Parity of a member that came after the round was planned may not have been computed.
+            let is_known = block.valid & range == range;
+            let is_whole = method != Method::DataOnly && is_known && (is_parity || is_repaired);
+            let home = if is_whole { range } else { hull(block.new) };
             self.column_mut(index, element).home = if block.is_writable { home } else { 0 };
         }
     }
@@ -315,13 +317,22 @@ impl Target {
     fn repair_read(&mut self, index: u16, site: &Site, out: &mut Vec<Action>) {
         let blocks = self.blocks(index, site);
         let slice = self.stripes.cache.get(index);
-        let (range, unreadable) = (slice.range, slice.unreadable);
+        let (range, unreadable, pieces) = (slice.range, slice.unreadable, slice.pieces);
         let mut repairs = 0;
         for element in 0..site.layout.members() {
             let block = &blocks[usize::from(element)];
-            let is_known = block.valid & range == range;
-            if unreadable >> element & 1 == 1 && block.is_writable && is_known {
-                self.column_mut(index, element).home = range;
+            let pieces = self.stripes.pieces.list(pieces);
+            let of_element = pieces.filter(|(_, piece)| piece.element == element);
+            let asked = of_element.fold(0, |mask, (_, piece)| mask | piece.mask);
+            // What was asked for may have been in memory.
+            let masks = [hull(range | asked), range];
+            let is_known = |mask: &SectorMask| *mask != 0 && block.valid & mask == *mask;
+            let known = masks.into_iter().find(is_known);
+            if let Some(mask) = known
+                && unreadable >> element & 1 == 1
+                && block.is_writable
+            {
+                self.column_mut(index, element).home = mask;
                 repairs += 1;
             }
         }

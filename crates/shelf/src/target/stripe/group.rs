@@ -265,13 +265,14 @@ impl Target {
             let role = u8::try_from(element).map(|element| site.layout.role(element));
             let is_data = matches!(role, Ok(Role::Data(_)));
             let is_new = !is_data || blocks[element].new & slice.range == slice.range;
-            is_whole &= member.is_some() && home == slice.range && is_new;
+            let is_in_sync = member.is_some_and(|member| member.in_sync);
+            is_whole &= is_in_sync && home == slice.range && is_new;
             if member.is_some() && home != 0 {
                 homes.elements |= 1 << element;
                 homes.masks[element] = home;
             }
         }
-        // All is overwritten and nobody is missing: checksums do.
+        // All is overwritten, and nobody is missing or being rebuilt: checksums do.
         if is_whole {
             homes.kind = Kind::Intent;
         }

@@ -128,24 +128,25 @@ impl Pieces {
         Some(kind)
     }
 
-    /// Leaves the first piece in the round of a slice; the others wait again, before all that wait.
-    /// Returns whether there were others.
+    /// Leaves only the first piece in the round of a slice, and lets the others wait before all that
+    /// do. False when there are no others.
     pub(super) fn split_round(&mut self, slice: &mut Slice) -> bool {
-        let second = self.get(slice.pieces).next;
-        if second == NONE {
+        let rest = std::mem::replace(&mut self.0[usize::from(slice.pieces)].next, NONE);
+        let Some((last, _)) = self.list(rest).last() else {
             return false;
-        }
-        let mut last = second;
-        while self.get(last).next != NONE {
-            last = self.get(last).next;
-        }
-        self.0[usize::from(slice.pieces)].next = NONE;
+        };
         self.0[usize::from(last)].next = slice.waiting_first;
         if slice.waiting_first == NONE {
             slice.waiting_last = last;
         }
-        slice.waiting_first = second;
+        slice.waiting_first = rest;
         true
+    }
+
+    /// The elements of which pieces of a list say that they could not be read.
+    pub(super) fn unreadable(&self, first: u16) -> u64 {
+        let unreadable = self.list(first).filter(|(_, piece)| piece.is_unreadable);
+        unreadable.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element)
     }
 
     /// The pieces of a list.

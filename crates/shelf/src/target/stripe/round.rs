@@ -4,7 +4,7 @@ use super::pieces::{Piece, Pieces};
 use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, layout_of, slice_sectors};
 use crate::order::CommandIndex;
 use crate::plane::{LunView, PartView};
-use crate::target::{Action, Io, IoOwner, Kind, Operation, State};
+use crate::target::{Action, Io, IoOwner, Kind, Operation, State, run};
 use raid::geometry::{MEMBERS_MAX, RowLayout};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -24,6 +24,13 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn part(&self) -> &PartView {
         &self.view.parts[usize::from(self.key.part)]
+    }
+
+    /// Whether no more is lost than parity makes good.
+    fn is_served(&self) -> bool {
+        let part = self.part();
+        let is_in_sync = |member| run::is_in_sync(part, member);
+        part.geometry.can_serve(is_in_sync)
     }
 
     /// All sectors of the slice.
@@ -121,11 +128,7 @@ impl Target {
                 PieceKind::Sync => Round::Sync,
             };
             slice.replans = 0;
-            slice.unreadable = 0;
-            let list = self.stripes.pieces.list(slice.pieces);
-            let unreadable = list.filter(|(_, piece)| piece.is_unreadable);
-            let bits = unreadable.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element);
-            self.stripes.cache.get_mut(index).unreadable = bits;
+            slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
         }
         let Some(site) = self.site(index) else {
             self.end_round(index, false, out);
@@ -144,7 +147,7 @@ impl Target {
         }
         let blocks = self.blocks(index, &site);
         let Some((method, range, reads)) = self.plan_round(index, &site, &blocks) else {
-            self.refuse_round(index, out);
+            self.split_or_fail(index, out);
             return;
         };
         let pages = self.pages_of(index, &site, &blocks, method);
@@ -161,11 +164,12 @@ impl Target {
         self.read_blocks(index, &site, &reads, out);
     }
 
-    /// A round needs more than parity makes good. Of several reads some may be given all the same: they
-    /// are tried one by one.
-    fn refuse_round(&mut self, index: u16, out: &mut Vec<Action>) {
+    /// A round wants what is lost. Not all of its pieces need want that: they go on one by one.
+    #[cold]
+    fn split_or_fail(&mut self, index: u16, out: &mut Vec<Action>) {
         let slice = self.stripes.cache.get_mut(index);
-        if slice.round == Round::Read && self.stripes.pieces.split_round(slice) {
+        if self.stripes.pieces.split_round(slice) {
+            slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
             self.stripes.make_due(index);
         } else {
             self.end_round(index, false, out);
@@ -285,7 +289,13 @@ impl Target {
             self.end_round(index, false, out);
             return;
         };
-        self.stripes.cache.get_mut(index).phase = Phase::Writing;
+        let slice = self.stripes.cache.get_mut(index);
+        if slice.round == Round::Write && !site.is_served() {
+            // So much was lost meanwhile that what is written could not be read.
+            self.end_round(index, false, out);
+            return;
+        }
+        slice.phase = Phase::Writing;
         let mut count = 0;
         for element in 0..site.layout.members() {
             let home = self.stripes.cache.get(index).columns[usize::from(element)].home;
@@ -357,8 +367,7 @@ impl Target {
         } else {
             self.counters.drive_write_errors += 1;
             if let Some(lun) = &self.luns[usize::from(key.lun.get())] {
-                self.stripes.cache.get_mut(index).doomed |=
-                    super::super::run::is_last_copy(&lun.view, io);
+                self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
             }
         }
     }

@@ -109,9 +109,14 @@ impl Target {
         for index in self.stripes.cache.indices() {
             let slice = self.stripes.cache.get(index);
             let is_of_lun = slice.key.is_some_and(|key: Key| key.lun == lun);
-            if is_of_lun && slice.phase == Phase::Idle {
-                self.stripes.cache.drop_idle(index);
+            if !is_of_lun {
+                continue;
             }
+            if slice.phase != Phase::Idle {
+                // A repair that was not begun or is done: nobody waits for it.
+                self.stripes.cache.link_idle(index);
+            }
+            self.stripes.cache.drop_idle(index);
         }
         self.stripes.groups.forget(lun);
     }

@@ -36,6 +36,8 @@ pub(super) struct Rig {
     /// Drives whose reads or writes fail.
     pub(super) broken_reads: BTreeSet<u16>,
     pub(super) broken_writes: BTreeSet<u16>,
+    /// Sectors of drives whose reads fail.
+    pub(super) bad_sectors: BTreeSet<(u16, u64)>,
     pub(super) commands: u16,
 }
 
@@ -130,6 +132,7 @@ impl Rig {
             events: Vec::new(),
             broken_reads: BTreeSet::new(),
             broken_writes: BTreeSet::new(),
+            bad_sectors: BTreeSet::new(),
             commands,
         };
         for view in views {
@@ -223,7 +226,9 @@ impl Rig {
             assert!(is_inside || io.operation == Operation::Flush, "{io:?}");
         }
         let buffer = self.memory.buffer(io.buffer);
+        let bad = (io.drive.0, io.sector)..(io.drive.0, end);
         let ok = match io.operation {
+            Operation::Read if self.bad_sectors.range(bad).next().is_some() => false,
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
             Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
                 false
