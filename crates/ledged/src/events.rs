@@ -3,6 +3,7 @@
 use crate::administration::Administration;
 use crossbeam::channel::Receiver;
 use engine::{FromWorker, Workers};
+use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
@@ -84,6 +85,14 @@ fn wanted_with(
     (groups, None)
 }
 
+/// The sectors of an I/O on its drive.
+fn range_of(io: &Io) -> BadRange {
+    BadRange {
+        sector: io.sector,
+        sectors: u64::from(io.sectors),
+    }
+}
+
 fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
     let operation = match io.operation {
         Operation::Read => "read",
@@ -100,14 +109,15 @@ fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
         // The other copy was read instead, or the initiator was told; the member stays.
         return;
     }
-    match administration
-        .lock()
-        .member_failed(lun, io.part, io.member, io.drive, &what)
-    {
+    let mut manager = administration.lock();
+    match manager.member_failed(lun, io.part, io.member, io.drive, &what) {
         Ok(MemberFailure::GivenUp) => {
             tracing::error!("element {element} is failed; the LUN is degraded");
         }
-        Ok(MemberFailure::Kept) => tracing::error!("element {element} is the last copy and stays"),
+        Ok(MemberFailure::Kept) => {
+            tracing::error!("element {element} is the last copy and stays");
+            manager.last_copy_not_written(lun, io.part, io.member, &range_of(io));
+        }
         Err(error) => tracing::error!("element {element}: {error}"),
     }
 }

@@ -8,10 +8,11 @@ use crate::plane::{Shared, superblock};
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use crate::world::{Counts, Message, World, WorldSpec};
+use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 use raid::{Geometry, Level};
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
-use shelf::manager::Manager;
+use shelf::manager::{Manager, MemberFailure};
 use shelf::target::{BufferPlan, Operation};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -451,7 +452,14 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             if io.operation != Operation::Read {
                 let what = format!("{:?} at sector {} failed", io.operation, io.sector);
                 // What could not be done is in the notices; the commands wait for the view in any case.
-                drop(manager.member_failed(lun, io.part, io.member, io.drive, &what));
+                let failed = manager.member_failed(lun, io.part, io.member, io.drive, &what);
+                if matches!(failed, Ok(MemberFailure::Kept)) {
+                    let range = BadRange {
+                        sector: io.sector,
+                        sectors: u64::from(io.sectors),
+                    };
+                    manager.last_copy_not_written(lun, io.part, io.member, &range);
+                }
             }
         }
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),

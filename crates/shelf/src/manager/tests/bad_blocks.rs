@@ -3,7 +3,7 @@
 use super::memory::TEARS;
 use super::world::{MIB, World, number};
 use crate::admin::Admin;
-use crate::manager::Manager;
+use crate::manager::{Manager, MemberFailure};
 use raid::Level;
 use raid::bad_blocks::{BadBlocks, BadRange};
 
@@ -134,4 +134,21 @@ fn wherever_power_is_cut_what_was_noted_is_found() {
             assert!(known == [range(DATA + 8, 8)] || (known.is_empty() && added.is_err()));
         }
     }
+}
+
+#[test]
+fn what_the_last_copy_did_not_take_is_not_read_where_parity_may_have_it() {
+    let (world, mut manager) = online(Level::Raid5, 3);
+    let drives: Vec<_> = (0..3).map(|index| world.slot(index)).collect();
+    world.finish_pass(&mut manager, 0);
+    let failed = manager.member_failed(number(0), 0, 1, drives[1], "test");
+    assert_eq!(failed, Ok(MemberFailure::GivenUp));
+    let kept = manager.member_failed(number(0), 0, 2, drives[2], "test");
+    assert_eq!(kept, Ok(MemberFailure::Kept));
+    manager.last_copy_not_written(number(0), 0, 2, &range(DATA + 40, 16));
+    assert_eq!(logged(&world, 2), Some(vec![range(DATA + 40, 16)]));
+    assert_eq!(told(&world, 2), [range(DATA + 40, 16)]);
+    // A record of the redo log that could not be written changed nothing.
+    manager.last_copy_not_written(number(0), 0, 0, &range(300, 16));
+    assert_eq!(logged(&world, 0), None);
 }
