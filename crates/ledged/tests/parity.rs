@@ -4,14 +4,13 @@
 //! A write that was acknowledged reads back, whatever was lost; one that was not is old or new in each
 //! sector; and what was read once is read again, also when the lost disks come back and are rebuilt.
 //!
-//! The one exception is told and not hidden: when whole stripes were being overwritten, and too little
-//! of the old and of the new ones is left, the LUN waits for the lost disks. Brought online without
-//! them, it answers reads of these sectors, and of no others, with an error until they are written.
+//! When whole stripes were being overwritten, and too little of the old and of the new ones is left
+//! without the lost disks, the LUN waits for them: with them it has everything.
 
 mod support;
 
 use anyhow::{Context, Result, bail, ensure};
-use aoe::{ATA_FRAME_BYTES, MacAddress, SECTOR_BYTES};
+use aoe::{MacAddress, SECTOR_BYTES};
 use ata::opcode;
 use raid::parity::{Verdict, check_parity};
 use raid::{Geometry, Level};
@@ -33,9 +32,6 @@ const WRITTEN_SECTORS: u64 = 4096;
 /// Writes on the wire at once; fewer than the shelf has slots for commands.
 const WINDOW: usize = 24;
 
-/// What the error register says of sectors that cannot be read.
-const UNCORRECTABLE: u8 = 0x40;
-
 /// Numbers that look random, the same for the same seed.
 struct Numbers(u64);
 
@@ -54,7 +50,6 @@ impl Numbers {
 struct Content {
     settled: u32,
     pending: Option<u32>,
-    is_unreadable: bool,
 }
 
 /// A write on the wire.
@@ -158,7 +153,6 @@ impl Writer {
             frame.ata_success()?;
             for content in self.sectors(done.lba, u64::from(done.count)) {
                 content.settled = content.pending.take().context("answered twice")?;
-                content.is_unreadable = false;
             }
         }
         Ok(true)
@@ -197,89 +191,30 @@ impl Writer {
     }
 
     /// Reads everything. Each sector must be what was acknowledged, or what was on the wire; and
-    /// that is what it must be from now on. One that was on the wire may be unreadable if
-    /// `may_lose`. Gives how many sectors are unreadable.
-    fn verify(&mut self, may_lose: bool) -> Result<usize> {
+    /// that is what it must be from now on.
+    fn verify(&mut self) -> Result<()> {
         self.to = self.wire.discover(E10)?;
         for lba in (0..WRITTEN_SECTORS).step_by(16) {
-            match self.read(lba, 16)? {
-                Some(read) => {
-                    for (bytes, lba) in read.chunks(SECTOR_BYTES).zip(lba..) {
-                        self.check(lba, Some(bytes), may_lose)?;
-                    }
-                }
-                None => {
-                    for lba in lba..lba + 16 {
-                        let read = self.read(lba, 1)?;
-                        self.check(lba, read.as_deref(), may_lose)?;
-                    }
-                }
+            let read = self.wire.read(self.to, E10, lba, 16)?;
+            for (bytes, lba) in read.chunks(SECTOR_BYTES).zip(lba..) {
+                self.check(lba, bytes)?;
             }
         }
-        Ok(self.contents.iter().filter(|c| c.is_unreadable).count())
+        Ok(())
     }
 
-    /// Reads sectors; `None` when they are unreadable.
-    fn read(&mut self, lba: u64, count: u8) -> Result<Option<Vec<u8>>> {
-        let ata = Ata {
-            opcode: opcode::READ_EXT,
-            lba,
-            count,
-        };
-        let request = self.wire.ata_frame(self.to, E10, ata, &[]);
-        let answer = self.wire.ask(&request)?;
-        let registers = answer.registers()?;
-        if registers.feature_error == UNCORRECTABLE {
-            return Ok(None);
-        }
-        answer.ata_success()?;
-        Ok(Some(answer.0[ATA_FRAME_BYTES..].to_vec()))
-    }
-
-    /// Whether a sector may hold this, or be unreadable.
-    fn check(&mut self, lba: u64, read: Option<&[u8]>, may_lose: bool) -> Result<()> {
+    /// Whether a sector may hold this.
+    fn check(&mut self, lba: u64, read: &[u8]) -> Result<()> {
         let [content] = self.sectors(lba, 1) else {
             bail!("one sector is not one")
         };
         let Content { settled, .. } = *content;
         let pending = content.pending.take();
-        let Some(read) = read else {
-            let excused = content.is_unreadable || may_lose && pending.is_some();
-            ensure!(
-                excused,
-                "sector {lba} is unreadable: {settled}, {pending:?}"
-            );
-            content.is_unreadable = true;
-            return Ok(());
-        };
-        if content.is_unreadable {
-            bail!("sector {lba} was unreadable, and was not written since");
-        }
         if read != sector(lba, settled) {
             let new = pending.filter(|new| read == sector(lba, *new));
             content.settled = new.with_context(|| {
                 format!("sector {lba} holds neither generation {settled} nor {pending:?}")
             })?;
-        }
-        Ok(())
-    }
-
-    /// Writes what cannot be read, sector by sector.
-    fn write_unreadable(&mut self) -> Result<()> {
-        for lba in 0..WRITTEN_SECTORS {
-            let generation = self.generation + 1;
-            let [content] = self.sectors(lba, 1) else {
-                bail!("one sector is not one")
-            };
-            if content.is_unreadable {
-                *content = Content {
-                    settled: generation,
-                    ..Content::default()
-                };
-                self.generation = generation;
-                self.wire
-                    .write(self.to, E10, lba, &sector(lba, generation))?;
-            }
         }
         Ok(())
     }
@@ -366,40 +301,34 @@ fn crash(ledge: &mut Ledge, writer: &mut Writer, lost: &[u8]) -> Result<()> {
     let uncertain = writer.take_last_answers()?;
     testbed::transcript::note(&format!("{uncertain} writes were on the wire"));
     ledge.start_again()?;
-    let may_lose = ledge.log().contains("stays offline");
-    if may_lose {
-        ensure!(lost.len() == 2, "it lacks less than it may");
-        ledge.console_ok("online 0")?;
+    if ledge.console_ok("list 0")?.trim_end().ends_with("offline") {
+        ensure!(!lost.is_empty(), "it lacks nothing");
+        come_back(ledge, lost)?;
+        writer.verify().context("with the disks")?;
+        return check_log(&ledge.log());
     }
-    let unreadable = writer.verify(may_lose).context("after the crash")?;
-    ensure!((unreadable > 0) == may_lose, "{unreadable} sectors");
-    let again = writer.verify(false).context("read again")?;
-    ensure!(
-        again == unreadable,
-        "{again} sectors instead of {unreadable}"
-    );
+    writer.verify().context("after the crash")?;
+    writer.verify().context("read again")?;
     if !lost.is_empty() {
-        lost_disks_come_back(ledge, writer, lost)?;
+        writer.write(100)?;
+        while !writer.window.is_empty() {
+            ensure!(writer.settle_one(LIMIT)?, "writes are not answered");
+        }
+        writer.verify().context("after writes without disks")?;
+        come_back(ledge, lost)?;
+        writer.verify().context("with stale members")?;
+        await_normal(ledge)?;
+        writer.verify().context("rebuilt")?;
     }
     check_log(&ledge.log())
 }
 
-/// Writes without the disks; then they come back as they were, and are rebuilt.
-fn lost_disks_come_back(ledge: &mut Ledge, writer: &mut Writer, lost: &[u8]) -> Result<()> {
-    writer.write(100)?;
-    while !writer.window.is_empty() {
-        ensure!(writer.settle_one(LIMIT)?, "writes are not answered");
-    }
-    writer.verify(false).context("after writes without disks")?;
+/// The lost disks are there again, as they were, at the next start.
+fn come_back(ledge: &mut Ledge, lost: &[u8]) -> Result<()> {
     ledge.stop()?;
+    check_log(&ledge.log())?;
     move_disks(ledge, lost, false)?;
-    ledge.start_again()?;
-    writer.verify(false).context("with stale members")?;
-    writer.write_unreadable()?;
-    await_normal(ledge)?;
-    let unreadable = writer.verify(false).context("rebuilt")?;
-    ensure!(unreadable == 0, "{unreadable} sectors are unreadable");
-    Ok(())
+    ledge.start_again()
 }
 
 /// Rounds of [`crash`], then a stop after which everything agrees.
@@ -425,8 +354,7 @@ fn crashes(level: Level, members: u8, chunk_kib: u32, lost: &[&[u8]]) -> Result<
     ledge.stop()?;
     check_members(&disks(&ledge, members), level)?;
     ledge.start_again()?;
-    writer.verify(false).context("after an orderly stop")?;
-    Ok(())
+    writer.verify().context("after an orderly stop")
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl Manager {
         if !lun.rivals.is_empty() {
             // What was written to the other half is given up, but not written over by itself.
             record.away.clear();
+        } else {
+            // They miss every write from now on, and are rebuilt when their drives come back.
+            let is_new = |element: &&u8| !lun.record.away.contains(element);
+            record.away.extend(lun.late.iter().filter(is_new));
         }
         self.record(number, record)?;
         self.give_up_rivals(number);

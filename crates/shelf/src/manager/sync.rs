@@ -70,7 +70,7 @@ impl Manager {
                 lun.unsynced_regions = None;
                 lun.sync_from = 0;
                 self.notices
-                    .push(format!("LUN {number}: the mirrors are synchronised"));
+                    .push(format!("LUN {number}: its members are synchronised"));
             }
             self.finish_rebuild(number);
             let waited = |lun: &Lun| lun.check_start().is_some();

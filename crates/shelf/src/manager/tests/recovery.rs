@@ -3,7 +3,7 @@
 
 use super::memory::TEARS;
 use super::world::{MIB, World, number};
-use crate::admin::{Admin, MakeRequest};
+use crate::admin::{Admin, ElementState, MakeRequest};
 use crate::manager::Manager;
 use crate::plane::{LunView, MemberView};
 use raid::Level;
@@ -259,4 +259,24 @@ fn writes_that_ended_in_an_error_leave_parity_unsynced() {
     let world = world.fork();
     world.start().online(number(0)).unwrap();
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+}
+
+#[test]
+fn members_that_an_administrator_went_on_without_are_rebuilt_when_they_come_back() {
+    let (world, manager) = online(true);
+    let view = world.view(0).unwrap();
+    log(&world, &view, Kind::Intent, &[0, 1, 2, 3]);
+    world.image(1).write(768, &[NEW; 512]);
+    drop(manager);
+    world.image(0).is_present = false;
+    let poor = world.fork();
+    let mut manager = poor.start();
+    manager.online(number(0)).unwrap();
+    manager.shutdown();
+    drop(manager);
+    poor.image(0).is_present = true;
+    let whole = poor.fork();
+    let manager = whole.start();
+    let state = manager.luns()[0].parts[0].elements[0].state;
+    assert_eq!(state, ElementState::Replaced);
 }
