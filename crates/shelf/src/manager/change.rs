@@ -46,13 +46,13 @@ impl Manager {
             online: true,
             ..lun.record.clone()
         };
-        if !lun.rivals.is_empty() {
-            // What was written to the other half is given up, but not written over by itself.
-            record.away.clear();
-        } else {
+        if lun.rivals.is_empty() {
             // They miss every write from now on, and are rebuilt when their drives come back.
             let is_new = |element: &&u8| !lun.record.away.contains(element);
             record.away.extend(lun.late.iter().filter(is_new));
+        } else {
+            // What was written to the other half is given up, but not written over by itself.
+            record.away.clear();
         }
         self.record(number, record)?;
         self.give_up_rivals(number);
