@@ -13,5 +13,6 @@ pub mod bad_sectors;
 pub mod ids;
 pub mod manager;
 pub mod order;
+pub mod patience;
 pub mod plane;
 pub mod target;

@@ -23,6 +23,7 @@ mod action;
 mod admit;
 mod counters;
 mod memory;
+mod patience;
 mod regions;
 mod reply;
 mod run;
@@ -42,7 +43,7 @@ pub use memory::{
 };
 use reply::Asked;
 
-use crate::ids::LunNumber;
+use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;
@@ -107,6 +108,10 @@ struct Command {
     pieces_used: u8,
     /// A read of a copy that failed, while another copy gave the data: it is written anew.
     repair: Option<Io>,
+    /// A drive does not answer what only the administration can do without: the next view decides.
+    awaits_view: bool,
+    /// What copies on slow drives hold was asked for anew, because the others could not give it.
+    is_desperate: bool,
     /// It counts among those that run under a view: while it has I/O of its own.
     is_counted: bool,
     /// It stands in the order.
@@ -141,6 +146,8 @@ impl Command {
             pieces: 0,
             pieces_used: 0,
             repair: None,
+            awaits_view: false,
+            is_desperate: false,
             is_counted: false,
             is_ordered: false,
             failed: false,
@@ -187,6 +194,8 @@ pub struct Target {
     stripes: stripe::Stripes,
     /// Steps of scrubs whose copies are to be compared.
     compares: Vec<CommandIndex>,
+    /// Drives that are slow to answer: reads go elsewhere while they can.
+    suspects: Vec<DriveSlot>,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -206,6 +215,7 @@ impl Target {
             counters: Counters::default(),
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
+            suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
             has_passes: false,
         }
     }

@@ -30,6 +30,7 @@ mod group;
 mod pieces;
 mod round;
 mod settle;
+mod slow;
 
 use super::{Action, BufferPlan, Memory, Target};
 use crate::ids::LunNumber;
@@ -127,6 +128,10 @@ struct Slice {
     doomed: bool,
     /// Elements whose blocks could not be read in this round.
     unreadable: u64,
+    /// Of these, those that are only slow: nothing needs to be written anew.
+    late: u64,
+    /// A drive does not answer a read that only the administration can do without.
+    is_reading_again: bool,
     /// The sectors whose parity the round changes, or that it reads.
     range: SectorMask,
     method: raid::stripe::Method,
@@ -158,6 +163,8 @@ impl Slice {
             failed: false,
             doomed: false,
             unreadable: 0,
+            late: 0,
+            is_reading_again: false,
             range: 0,
             method: raid::stripe::Method::DataOnly,
             replans: 0,
@@ -166,6 +173,11 @@ impl Slice {
             unlogged: 0,
             group_next: NONE,
         }
+    }
+
+    /// Elements whose blocks are to be written because they could not be read.
+    const fn to_be_repaired(&self) -> u64 {
+        self.unreadable & !self.late
     }
 }
 

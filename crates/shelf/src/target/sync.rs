@@ -19,7 +19,7 @@ use super::stripe::{PieceKind, Wish};
 use super::{
     Action, BufferIndex, Command, Kind, Memory, Operation, REPLANS_MAX, Span, State, Target,
 };
-use crate::ids::LunNumber;
+use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
 use aoe::SECTOR_BYTES;
@@ -241,17 +241,17 @@ fn is_target(part: &PartView, member: u8, source: Option<u8>) -> bool {
 pub(super) fn plan(
     index: CommandIndex,
     phase: Phase,
-    lba: u64,
-    sectors: u32,
+    (lba, sectors): (u64, u32),
     view: &LunView,
+    suspects: &[DriveSlot],
     out: &mut Vec<Action>,
 ) -> bool {
     #[cfg(feature = "planted")]
     if planted::is(Bug::ResyncFromWrongMirror) && phase == Phase::Read {
-        return plan_read(index, lba, sectors, 0, 1, view, out);
+        return plan_wrong_read(index, (lba, sectors), view, out);
     }
     match phase {
-        Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
+        Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, (suspects, 0), view, out),
         Phase::Compare(copy) => plan_compare(index, copy, (lba, sectors), view, out),
         Phase::Write | Phase::WriteAll => {
             for_each_segment(view, lba, sectors, |number, part, segment| {
@@ -273,6 +273,30 @@ pub(super) fn plan(
             })
         }
     }
+}
+
+#[cfg(feature = "planted")]
+fn plan_wrong_read(
+    index: CommandIndex,
+    (lba, sectors): (u64, u32),
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    for_each_segment(view, lba, sectors, |number, part, segment| {
+        let Some((attempt, member)) = pick_copy(part, &segment, 1) else {
+            return false;
+        };
+        let place = (number, part);
+        push_io(
+            index,
+            Operation::Read,
+            place,
+            &segment,
+            member,
+            attempt,
+            out,
+        )
+    })
 }
 
 /// Whether there is another copy of this number after the one that clients read.
@@ -391,6 +415,7 @@ impl Target {
                 sectors: sectors_of_slice,
                 buffer_sector: 0,
                 is_unreadable: false,
+                is_late: false,
             };
             let number = job.part;
             self.commands[usize::from(index)] = Command {
@@ -456,11 +481,17 @@ impl Target {
                 return;
             }
             Phase::Compare(_) if ok => None,
+            Phase::Compare(_) if command.awaits_view => {
+                command.kind = Kind::Sync(Phase::Compare(1));
+                command.replans += 1;
+                command.state = State::AwaitingView;
+                return;
+            }
             // One could not be read: all are written from one that can be.
             Phase::Compare(_) => Some(Phase::ReadAgain),
             Phase::Read if ok => Some(Phase::Write),
             Phase::ReadAgain if ok => Some(Phase::WriteAll),
-            _ if reads
+            _ if (reads && !command.awaits_view)
                 || ok
                 || command.unmapped
                 || !lun.view.online

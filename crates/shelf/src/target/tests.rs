@@ -9,4 +9,5 @@ mod regions;
 mod rig;
 mod rounds;
 mod scrub;
+mod slow;
 mod sync;
