@@ -146,6 +146,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NoScrub(_) => "no_scrub",
         AdminError::NotASpare(_) => "not_a_spare",
         AdminError::TooManySpares => "too_many_spares",
+        AdminError::IoOutstanding { .. } => "io_outstanding",
         AdminError::Io(_) => "io",
     }
 }
@@ -164,6 +165,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveInUse(drive)
         | AdminError::DriveForeign { drive, .. }
         | AdminError::DriveTooSmall { drive, .. }
+        | AdminError::IoOutstanding { drive, .. }
         | AdminError::NoSuchArray(drive)
         | AdminError::AmbiguousArray(drive)
         | AdminError::NotImportable { array: drive, .. }

@@ -17,6 +17,7 @@ mod buffers;
 mod commit;
 mod drive;
 mod executor;
+mod helper;
 mod metadata;
 mod page;
 mod ram;

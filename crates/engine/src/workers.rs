@@ -6,6 +6,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::ops::Range;
@@ -200,6 +201,21 @@ impl DataPlane for Workers {
             worker.say(ToWorker::BadBlocks(drive, Arc::clone(&ranges)))?;
         }
         Ok(())
+    }
+
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
+        let mut health = DriveHealth::default();
+        for worker in self.lock().iter() {
+            let (answer, receiver) = bounded(1);
+            worker.say(ToWorker::DriveHealth(drive, answer))?;
+            let own = receiver
+                .recv_timeout(REPORT_TIMEOUT)
+                .map_err(|_| "a worker does not answer".to_owned())?;
+            health.is_suspect |= own.is_suspect;
+            health.abandoned_ios += own.abandoned_ios;
+            health.oldest_ns = health.oldest_ns.max(own.oldest_ns);
+        }
+        Ok(health)
     }
 
     fn advertise(&mut self, lun: LunNumber) {

@@ -4,6 +4,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::ShelfStore;
+use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,6 +37,10 @@ impl DataPlane for NoPlane {
 
     fn set_bad_blocks(&mut self, _: DriveSlot, _: Arc<[BadRange]>) -> Result<(), String> {
         Ok(())
+    }
+
+    fn drive_health(&self, _: DriveSlot) -> Result<DriveHealth, String> {
+        Ok(DriveHealth::default())
     }
 
     fn advertise(&mut self, _: LunNumber) {}

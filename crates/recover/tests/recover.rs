@@ -10,6 +10,7 @@ use raid::md::{Resync, Superblock};
 use raid::regions::RegionSet;
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
+use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -58,6 +59,10 @@ impl DataPlane for Plane {
         Ok(())
     }
 
+    fn drive_health(&self, _: DriveSlot) -> Result<DriveHealth, String> {
+        Ok(DriveHealth::default())
+    }
+
     fn advertise(&mut self, _: LunNumber) {}
 
     fn counters(&self) -> Vec<CounterGroup> {
@@ -98,7 +103,7 @@ fn served(orderly: bool) -> Images {
             .set_len(4 << 20)
             .unwrap();
         let drive = Drive::open(&DriveSpec::Path(path.clone())).unwrap();
-        let handle = MetadataHandle::new(Arc::new(drive)).unwrap();
+        let handle = MetadataHandle::new(Arc::new(drive));
         drives.push(shelf::manager::Drive {
             slot,
             path: path.display().to_string(),

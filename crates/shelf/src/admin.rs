@@ -459,6 +459,18 @@ pub enum AdminError {
     /// The pool is full.
     #[error("too many spares: there are 16 at most")]
     TooManySpares,
+    /// I/O that was given up may still land on the drive, over whatever is written to it after that.
+    #[error(
+        "{drive} has I/O outstanding since {seconds} s: {ios} that were given up may still land; when it has answered, try again, or restart the machine with the drive pulled"
+    )]
+    IoOutstanding {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// How many.
+        ios: u32,
+        /// Age of the oldest.
+        seconds: u64,
+    },
     /// A drive or the state directory failed while the change was made durable. Says what, where,
     /// and in which state things are now.
     #[error("{0}")]

@@ -56,6 +56,7 @@ mod scan;
 mod scrub;
 mod set;
 mod settings;
+mod silence;
 mod spares;
 mod sync;
 
@@ -150,6 +151,10 @@ pub struct Manager {
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
     is_grace_over: bool,
+    /// Since the start, as told last.
+    uptime: Duration,
+    /// Drives that kept silent.
+    silences: Vec<silence::Silence>,
     /// When the spares are to be read next, since the start.
     next_spare_check: Duration,
 }
@@ -187,6 +192,8 @@ impl Manager {
             spares: Vec::new(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
+            uptime: Duration::ZERO,
+            silences: Vec::new(),
             next_spare_check: Duration::ZERO,
         };
         match manager.store.removed_sets() {
@@ -229,7 +236,9 @@ impl Manager {
     /// regions without writes, begins scrubs. To be called about once a second, with the time since the
     /// start.
     pub fn tick(&mut self, uptime: Duration) {
+        self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
         self.heal();

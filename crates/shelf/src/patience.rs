@@ -15,7 +15,8 @@
 //!
 //! Invariants:
 //! * an I/O is live from its begin until it ends or is abandoned, and is known until it ends: a drive on which an
-//!   abandoned one may still land is told by [`Patience::abandoned_ios`];
+//!   abandoned one may still land is told by [`Patience::abandoned_ios`], and no write is sent that an abandoned one
+//!   might overwrite ([`Patience::is_barred`]);
 //! * nothing is allocated after [`Patience::new`]. I/O that finds no room is not watched, and counted.
 
 mod latency;
@@ -23,6 +24,8 @@ mod latency;
 use crate::ids::DriveSlot;
 use crate::target::{Io, Operation};
 use latency::Latencies;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 
 /// A millisecond.
 const MS: u64 = 1_000_000;
@@ -41,6 +44,13 @@ const RETRY_NS: u64 = MS;
 pub const HEDGE_COST: u32 = 20;
 /// Early abandonments that may come at once.
 const HEDGES_AT_ONCE: u32 = 64;
+
+/// Whether a write that may land some time overlaps another.
+const fn is_overwritten(landing: &Io, io: &Io) -> bool {
+    matches!(landing.operation, Operation::Write)
+        && landing.sector < io.sector + io.sectors as u64
+        && io.sector < landing.sector + landing.sectors as u64
+}
 
 /// No entry.
 const NONE: u16 = u16::MAX;
@@ -377,6 +387,32 @@ impl Patience {
     #[must_use]
     pub fn is_hung(&self, slot: DriveSlot) -> bool {
         matches!(self.drives.get(usize::from(slot.0)), Some(Some(drive)) if drive.is_hung)
+    }
+
+    /// Whether a write must not be sent, because one that was abandoned may still land on the same sectors, and
+    /// then perhaps after it.
+    #[must_use]
+    pub fn is_barred(&self, io: &Io) -> bool {
+        let drive = self.drives.get(usize::from(io.drive.0));
+        let Some(Some(drive)) = drive else {
+            return false;
+        };
+        if drive.abandoned == 0 || io.operation != Operation::Write {
+            return false;
+        }
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::LateWritesForgotten) {
+            return false;
+        }
+        let mut next = drive.first;
+        while let Some(entry) = self.entries.get(usize::from(next)) {
+            next = entry.next;
+            let landing = entry.io.filter(|_| entry.is_abandoned);
+            if landing.is_some_and(|other| is_overwritten(&other, io)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// An I/O was not sent because its drive hangs.

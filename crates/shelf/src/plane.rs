@@ -5,6 +5,7 @@
 //! through [`DataPlane`]; a view is replaced as a whole, never edited.
 
 use crate::ids::{DriveSlot, LunNumber};
+use crate::patience::DriveHealth;
 use aoe::Shelf;
 use raid::Geometry;
 use raid::bad_blocks::BadRange;
@@ -188,6 +189,12 @@ pub trait DataPlane: Send {
     /// A text when a worker takes no messages any more.
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String>;
 
+    /// How a drive is doing; above all, whether I/O that was given up may still land on it.
+    ///
+    /// # Errors
+    /// A text when a worker does not answer: then nothing is known.
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String>;
+
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
 
@@ -228,6 +235,8 @@ pub struct DriveError {
     pub sectors: u64,
     /// What the drive or the kernel said.
     pub reason: String,
+    /// It said nothing for too long, and may do it yet. Until it has, whatever else it is asked is refused.
+    pub is_silent: bool,
 }
 
 /// A drive as the administration uses it: slow, synchronous, whole 512-byte sectors.

@@ -16,6 +16,7 @@ mod recovery;
 mod regions;
 mod returning;
 mod scrub;
+mod silence;
 mod spares;
 mod sync;
 mod world;

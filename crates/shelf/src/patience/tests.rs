@@ -181,3 +181,31 @@ fn io_without_room_in_the_watch_goes_on_unwatched() {
     patience.end(first);
     assert_eq!(patience.counters().unwatched, 1);
 }
+
+#[test]
+fn nothing_is_written_where_an_abandoned_write_may_land() {
+    let mut patience = watch(DriveKind::Rotating);
+    let write = |sector, sectors| Io {
+        sector,
+        sectors,
+        ..io(Operation::Write)
+    };
+    let read = patience.begin(&Io {
+        operation: Operation::Read,
+        ..write(100, 50)
+    });
+    let ticket = patience.begin(&write(10, 5));
+    assert!(!patience.is_barred(&write(10, 5)));
+    patience.abandon(ticket, Stage::Overdue);
+    patience.abandon(read, Stage::Suspect);
+    for (sector, sectors, is_barred) in [(5, 5, false), (5, 6, true), (14, 1, true), (15, 3, false)] {
+        assert_eq!(patience.is_barred(&write(sector, sectors)), is_barred);
+    }
+    assert!(!patience.is_barred(&write(100, 50)));
+    assert!(!patience.is_barred(&Io {
+        drive: DriveSlot(0),
+        ..write(10, 5)
+    }));
+    patience.end(ticket);
+    assert!(!patience.is_barred(&write(10, 5)));
+}
