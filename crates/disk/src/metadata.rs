@@ -85,9 +85,8 @@ impl MetadataHandle {
             Some(helper) => helper,
             none => {
                 let drive = Arc::clone(&self.drive);
-                let mut bounce = Pages::new_zeroed(BOUNCE_PAGES).ok_or_else(|| {
-                    HelperError::NoThread("no memory for its buffer".to_owned())
-                })?;
+                let mut bounce = Pages::new_zeroed(BOUNCE_PAGES)
+                    .ok_or_else(|| HelperError::NoThread("no memory for its buffer".to_owned()))?;
                 let work = move |request| do_request(&drive, &mut bounce, request);
                 none.insert(Helper::new("metadata", work)?)
             }
@@ -133,8 +132,7 @@ impl MetadataDrive for MetadataHandle {
         let answer = self
             .ask(Request::Read { sector, bytes })
             .map_err(|refusal| Self::refused("read", sector, bytes, &refusal))?;
-        let data =
-            answer.map_err(|errno| error("read", sector, bytes, errno.to_string()))?;
+        let data = answer.map_err(|errno| error("read", sector, bytes, errno.to_string()))?;
         buffer.copy_from_slice(&data);
         Ok(())
     }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use shelf::admin::DriveSlot;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use toml::Spanned;
 use std::time::Duration;
+use toml::Spanned;
 
 /// Where the configuration is without `--config`.
 pub(crate) const DEFAULT_PATH: &str = "/etc/ledge/ledge.toml";

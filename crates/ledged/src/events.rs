@@ -128,7 +128,9 @@ fn member_hangs(lun: LunNumber, io: &Io, administration: &Administration) {
             tracing::error!("element {element} (slot {drive}): {what}; the LUN goes on without it");
         }
         Ok(MemberFailure::Kept) => {
-            tracing::error!("element {element} (slot {drive}): {what}; it is the last copy and stays");
+            tracing::error!(
+                "element {element} (slot {drive}): {what}; it is the last copy and stays"
+            );
         }
         Err(error) => tracing::error!("element {element} (slot {drive}): {what}; {error}"),
     }

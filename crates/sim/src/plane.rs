@@ -9,6 +9,7 @@ use raid::md::Superblock;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::{Drive, Manager, NoDrive, Parts, ShelfStore};
+use shelf::patience::DriveHealth;
 use shelf::plane::{
     CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RunningPass,
 };
@@ -18,8 +19,8 @@ use uuid::Uuid;
 
 /// How long the administration waits for the worker, as in the daemon.
 const SETTLE_LIMIT: Micros = 60_000_000;
-/// Longest time that any disk takes for a write.
-const WRITE_LIMIT: Micros = 120_000_000;
+/// How long the administration waits for a disk, as in the daemon.
+const METADATA_LIMIT: Micros = 10_000_000;
 
 /// A world that several hold.
 #[derive(Clone, Debug)]
@@ -84,6 +85,15 @@ fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
         sector,
         sectors: (bytes / SECTOR) as u64,
         reason: "Input/output error".to_owned(),
+        is_silent: false,
+    }
+}
+
+fn silent(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
+    DriveError {
+        reason: "it did not answer within 10 s".to_owned(),
+        is_silent: true,
+        ..error(operation, sector, bytes)
     }
 }
 
@@ -93,7 +103,12 @@ impl MetadataDrive for SimDrive {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        let disk = self.disk;
+        let answers = |world: &World| !world.owed.contains_key(&disk) && !world.is_hanging(disk);
+        if world.owed.contains_key(&disk) || !world.run_until(METADATA_LIMIT, answers) {
+            return Err(silent("read", sector, buffer.len()));
+        }
         if world.has_power && world.disks[self.disk].read(sector, buffer) {
             Ok(())
         } else {
@@ -105,15 +120,23 @@ impl MetadataDrive for SimDrive {
         let mut world = self.world.lock();
         let world = &mut *world;
         if world.has_power {
-            let id = world.next_id();
             let disk = self.disk;
+            if world.owed.contains_key(&disk) {
+                return Err(silent("write", sector, data.len()));
+            }
+            let id = world.next_id();
             world.note(|| format!("metadata {id} disk {disk} sector {sector}"));
             let flight = world.new_flight(disk, true);
             world.disks[disk].begin_write(id, sector, data.to_vec(), false);
             world.start(id, flight);
-            world.run_until(WRITE_LIMIT, |world| {
+            world.run_until(METADATA_LIMIT, |world| {
                 world.metadata_done.is_some_and(|(done, _)| done == id)
             });
+            if world.has_power && world.in_flight.contains_key(&id) {
+                world.note(|| format!("metadata {id} is not waited for"));
+                world.owed.insert(disk, id);
+                return Err(silent("write", sector, data.len()));
+            }
             if world.has_power && world.metadata_done == Some((id, true)) {
                 return Ok(());
             }
@@ -208,6 +231,10 @@ impl DataPlane for SimPlane {
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
         self.0.lock().bad_sectors.set(drive, ranges);
         Ok(())
+    }
+
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
+        Ok(self.0.lock().patience.health(drive))
     }
 
     fn counters(&self) -> Vec<CounterGroup> {

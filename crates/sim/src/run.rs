@@ -217,7 +217,9 @@ impl Life {
     /// Serves until so many events have happened, then stops in good order; or until the power is gone.
     fn serve_for(&mut self, events: u64) {
         let end = self.world.lock().counts.events.saturating_add(events);
-        self.serve(Micros::MAX, |world| world.counts.events >= end);
+        self.serve(Micros::MAX, |world| {
+            world.counts.events >= end.saturating_add(world.put_off)
+        });
         if self.world.lock().has_power
             && let Some(manager) = &mut self.manager
         {
@@ -462,6 +464,11 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
                 }
             }
         }
+        Message::MemberHangs { lun, io } => {
+            // As above.
+            drop(manager.member_hangs(lun, io.part, io.member, io.drive, "not answered"));
+        }
+        Message::DriveSuspect { drive, is_suspect } => manager.drive_suspect(drive, is_suspect),
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
         Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
         Message::Tick { uptime } => manager.tick(uptime),

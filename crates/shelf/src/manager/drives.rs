@@ -106,7 +106,10 @@ impl Entry {
             path: self.drive.path.clone(),
             note: reason
                 .map(str::to_owned)
-                .or_else(|| self.is_slow.then(|| "slow: it takes a second and more to answer".to_owned()))
+                .or_else(|| {
+                    self.is_slow
+                        .then(|| "slow: it takes a second and more to answer".to_owned())
+                })
                 .or_else(|| self.drive.note.clone()),
         }
     }

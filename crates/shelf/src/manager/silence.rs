@@ -145,13 +145,15 @@ impl Manager {
                 silence.is_awaited = false;
                 silence.returns.push(now);
                 let name = self.drive_name(drive);
-                self.notices
-                    .push(format!("drive {name} answers again; element {id} is taken back"));
+                self.notices.push(format!(
+                    "drive {name} answers again; element {id} is taken back"
+                ));
             }
             Err(error) => {
                 self.silences[index].since = now;
-                self.notices
-                    .push(format!("element {id} answers again, and is not used: {error}"));
+                self.notices.push(format!(
+                    "element {id} answers again, and is not used: {error}"
+                ));
             }
         }
     }

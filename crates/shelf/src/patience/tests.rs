@@ -198,7 +198,8 @@ fn nothing_is_written_where_an_abandoned_write_may_land() {
     assert!(!patience.is_barred(&write(10, 5)));
     patience.abandon(ticket, Stage::Overdue);
     patience.abandon(read, Stage::Suspect);
-    for (sector, sectors, is_barred) in [(5, 5, false), (5, 6, true), (14, 1, true), (15, 3, false)] {
+    for (sector, sectors, is_barred) in [(5, 5, false), (5, 6, true), (14, 1, true), (15, 3, false)]
+    {
         assert_eq!(patience.is_barred(&write(sector, sectors)), is_barred);
     }
     assert!(!patience.is_barred(&write(100, 50)));

@@ -145,7 +145,8 @@ impl Target {
     fn has_other_copy(&self, index: CommandIndex, io: &Io, part: &PartView) -> bool {
         let command = &self.commands[usize::from(index)];
         let is_plain_read = matches!(command.kind, Kind::Read | Kind::Sync(sync::Phase::Read));
-        if !is_plain_read || command.state != State::Running {
+        // What was asked for anew has been everywhere else.
+        if !is_plain_read || command.is_desperate || command.state != State::Running {
             return false;
         }
         if part.geometry.parity_count() > 0 {

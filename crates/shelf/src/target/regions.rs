@@ -142,15 +142,17 @@ impl Target {
             self.counters.region_waits += u64::from(command.state != State::AwaitingRegion);
             command.state = State::AwaitingRegion;
         } else {
-            self.drop_write(index, out);
+            self.drop_command(index, out);
         }
         false
     }
 
-    /// A write that never began, or did not come to its end, is as if it had not come.
+    /// A write that never began, or did not come to its end, is as if it had not come; so is a read that
+    /// waited for what the administration decides about a member.
     #[cold]
-    pub(super) fn drop_write(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        self.counters.writes_dropped += 1;
+    pub(super) fn drop_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let is_write = self.commands[usize::from(index)].kind == Kind::Write;
+        self.counters.writes_dropped += u64::from(is_write);
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let is_ordered = command.is_ordered;

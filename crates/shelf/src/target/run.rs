@@ -48,6 +48,11 @@ impl Target {
             unreachable!("a LUN is kept while it has commands")
         };
         let view = Arc::clone(&lun.view);
+        if command.kind == Kind::Read && lun.mirrors_differ && !view.online {
+            // A write before it was cut off: which of its copies counts is decided when the LUN is back.
+            self.drop_command(index, out);
+            return;
+        }
         command.state = State::Running;
         command.epoch = lun.epoch;
         command.failed = false;
@@ -376,9 +381,10 @@ impl Target {
         // Others could take over, but nobody decides about that any more: as if it had not come, so that
         // the initiator asks again when the LUN is back.
         let is_cut = command.is_cut || (command.failed && !command.unmapped);
-        if is_cut && redundant && !lun.view.online && command.kind != Kind::Read {
+        let is_asked_again = command.kind != Kind::Read || command.awaits_view || command.is_cut;
+        if is_cut && redundant && !lun.view.online && is_asked_again {
             self.uncount(index);
-            self.drop_write(index, out);
+            self.drop_command(index, out);
             self.run_ready(out);
             return;
         }

@@ -111,8 +111,10 @@ fn a_drive_is_left_alone_for_a_while_and_after_three_times_in_an_hour() {
     tick(&mut manager, now + 5);
     assert_eq!(
         manager.take_notices(),
-        ["WARNING: element 0.0.0 was taken back 3 times within an hour and does not answer again: \
-          replace its drive, or take it back with: unfail 0.0.0"]
+        [
+            "WARNING: element 0.0.0 was taken back 3 times within an hour and does not answer again: \
+          replace its drive, or take it back with: unfail 0.0.0"
+        ]
     );
     tick(&mut manager, now + 5000);
     assert_eq!(states(&manager)[0], Failed);
