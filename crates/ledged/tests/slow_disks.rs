@@ -151,7 +151,9 @@ fn live(level: &str, members: usize) -> Result<()> {
     let mut shelf = Shelf::start(level, members)?;
     under_load(&shelf, || {
         thread::sleep(Duration::from_secs(2));
-        shelf.disks.set(VICTIM, Behaviour::Slow(Duration::from_millis(200)));
+        shelf
+            .disks
+            .set(VICTIM, Behaviour::Slow(Duration::from_millis(200)));
         thread::sleep(Duration::from_secs(3));
         ensure!(shelf.state()? == "normal", "a slow disk is no failed one");
         shelf.disks.set(VICTIM, Behaviour::Hanging);
@@ -170,10 +172,14 @@ fn live(level: &str, members: usize) -> Result<()> {
         shelf.wait_for("normal").context("taken back")?;
         for trouble in [Behaviour::Gone, Behaviour::Failing] {
             shelf.disks.set(VICTIM, trouble);
-            shelf.wait_for("failed").with_context(|| format!("{trouble:?}"))?;
+            shelf
+                .wait_for("failed")
+                .with_context(|| format!("{trouble:?}"))?;
             shelf.disks.set(VICTIM, Behaviour::Well);
             shelf.console("unfail 0.0.1")?;
-            shelf.wait_for("normal").with_context(|| format!("after {trouble:?}"))?;
+            shelf
+                .wait_for("normal")
+                .with_context(|| format!("after {trouble:?}"))?;
         }
         Ok(())
     })?;

@@ -146,10 +146,13 @@ pub enum Fault {
 /// A disk that hangs no longer than this is never given up, however slow it is besides: six seconds.
 const HANG_HARMLESS: Micros = 6_000_000;
 
+/// How long a slow life goes on after a hang.
+const AFTERMATH: Micros = 2_000_000;
+
 /// How long a write sticks: often it lands just after it was given up, when others have taken its place.
 fn stick_length(random: &mut Random) -> Micros {
     if random.chance(600) {
-        random.between(10_000_000..=10_300_000)
+        random.between(10_000_000..=12_000_000)
     } else {
         hang_length(random)
     }
@@ -330,6 +333,7 @@ impl World {
                         self.lose(disk);
                     }
                     self.faults.hanging.insert(disk, (self.now + micros, fails));
+                    self.wait_out(micros);
                 }
             }
             Fault::Stick { disk, micros } => {
@@ -338,8 +342,16 @@ impl World {
                         self.lose(disk);
                     }
                     self.faults.sticking.insert(disk, micros);
+                    self.wait_out(micros);
                 }
             }
+        }
+    }
+
+    /// In a slow life it is seen to the end what comes of a hang.
+    fn wait_out(&mut self, micros: Micros) {
+        if self.waits && micros > HANG_HARMLESS {
+            self.busy_until = self.now + micros + AFTERMATH;
         }
     }
 

@@ -33,6 +33,9 @@ const PLAN: BufferPlan = BufferPlan {
     records: 8,
 };
 
+/// Pause of initiators that have time: 100 milliseconds.
+const SLOW_PAUSE: Micros = 100_000;
+
 /// Within this time everything must be answered when nothing fails any more.
 const PATIENCE: Micros = 900_000_000;
 
@@ -150,12 +153,18 @@ impl Life {
             all.into_iter().filter(is_chosen).collect()
         };
         let initiators = random.pick(&[1, 1, 2, 3]);
+        // With fast clients no life is so long that a disk is given up for hanging.
+        let is_slow = classes.contains(&FaultClass::Hang) && random.chance(400);
         {
             let mut world = world.lock();
             let workload = Workload {
                 zones: zones.clone(),
                 writes: random.pick(&[300, 500, 800]),
-                pause: random.pick(&[20, 300, 3000]),
+                pause: if is_slow {
+                    SLOW_PAUSE
+                } else {
+                    random.pick(&[20, 300, 3000])
+                },
             };
             let initiator = |number| Initiator::new(number, workload.clone());
             world.initiators = (0..initiators).map(initiator).collect();
@@ -163,6 +172,7 @@ impl Life {
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }
+            world.waits = is_slow;
             world.set_working(true);
         }
         Self {
@@ -218,7 +228,7 @@ impl Life {
     fn serve_for(&mut self, events: u64) {
         let end = self.world.lock().counts.events.saturating_add(events);
         self.serve(Micros::MAX, |world| {
-            world.counts.events >= end.saturating_add(world.put_off)
+            world.counts.events >= end && world.now >= world.busy_until
         });
         if self.world.lock().has_power
             && let Some(manager) = &mut self.manager

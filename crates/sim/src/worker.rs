@@ -266,12 +266,7 @@ impl World {
             }
             self.patience.abandon(ticket, stage);
             self.counts.abandoned += 1;
-            if stage == Stage::Overdue && self.put_off == 0 {
-                self.put_off = self.random.between(1..=2000);
-                if let Some(left) = &mut self.cut_after {
-                    *left += self.put_off;
-                }
-            }
+
             let mut flights = self.in_flight.iter_mut();
             let flight = flights.find(|(_, flight)| flight.ticket == ticket);
             let Some((id, flight)) = flight else {
@@ -367,6 +362,10 @@ impl World {
                 flight.disk
             )
         });
+        if fails {
+            // Another copy is read from now on, or what parity gives.
+            self.redundancy_changes();
+        }
         if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
             let drive = io.drive;
             self.say(Message::BadBlocksWritten { drive, range });

@@ -274,8 +274,10 @@ pub struct World {
     pub(crate) faults: Faults,
     /// Events until the power goes.
     pub(crate) cut_after: Option<u64>,
-    /// Events by which what was to come is put off, so that it can be seen what comes of a member that hangs.
-    pub(crate) put_off: u64,
+    /// The life is so slow that disks that hang are waited for: nothing ends before that.
+    pub(crate) waits: bool,
+    /// Until when.
+    pub(crate) busy_until: Micros,
     pub(crate) landing: Landing,
     /// The administration is taking the LUN from the target.
     pub(crate) is_detaching: bool,
@@ -349,7 +351,8 @@ impl World {
             oracle: Oracle::default(),
             faults: Faults::default(),
             cut_after: None,
-            put_off: 0,
+            waits: false,
+            busy_until: 0,
             landing: Landing::Everything,
             is_detaching: false,
             last_answers: BTreeSet::new(),
@@ -455,7 +458,7 @@ impl World {
         self.actions.clear();
         self.in_flight.clear();
         self.look_at = None;
-        self.put_off = 0;
+        self.busy_until = 0;
         self.owed.clear();
         self.metadata_done = None;
         self.settled.clear();
@@ -472,7 +475,10 @@ impl World {
             self.now = self.now.max(deadline);
             return false;
         }
-        if let Some(left) = &mut self.cut_after {
+        // Time goes by of itself: that is nothing that happens.
+        let is_tick = matches!(self.queue.peek(), Some(next) if matches!(next.event, Event::Tick));
+        let counts = !is_tick && self.now >= self.busy_until;
+        if let Some(left) = self.cut_after.as_mut().filter(|_| counts) {
             if *left == 0 {
                 self.cut_power();
                 return true;
@@ -483,7 +489,7 @@ impl World {
             return false;
         };
         self.now = at;
-        self.counts.events += 1;
+        self.counts.events += u64::from(!is_tick);
         if self.has_power
             && let Some(fault) = self.faults.next(self.counts.events)
         {

@@ -2,6 +2,7 @@
 
 use raid::Level;
 use raid::planted::{Bug, plant};
+use sim::faults::FaultClass;
 use sim::run::{Options, run};
 
 /// A bug must be found within so many seeds.
@@ -22,7 +23,11 @@ fn options(has_parity: bool) -> Options {
 /// The first seed that finds a bug.
 fn find(bug: Bug) -> Option<u64> {
     plant(Some(bug));
-    let options = options(bug.is_of_parity());
+    let mut options = options(bug.is_of_parity());
+    if bug == Bug::LateWritesForgotten {
+        // What else goes wrong ends most lives before.
+        options.faults = Some(vec![FaultClass::Hang]);
+    }
     let found = (0..SEEDS).find(|seed| run(*seed, &options).violation.is_some());
     plant(None);
     found
@@ -33,11 +38,6 @@ fn every_planted_bug_is_found() {
     let is_missed = |bug: &Bug| find(*bug).is_none();
     let missed: Vec<Bug> = Bug::ALL.into_iter().filter(is_missed).collect();
     assert!(missed.is_empty(), "not found in {SEEDS} seeds: {missed:?}");
-}
-
-#[test]
-fn tmp_one() {
-    eprintln!("found {:?}", find(Bug::LateWritesForgotten));
 }
 
 #[test]

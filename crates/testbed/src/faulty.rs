@@ -1,11 +1,11 @@
-//! Disks that are slow, hang, fail or vanish on command: files of a FUSE file system that passes everything
-//! through to other files.
+//! Disks that are slow, hang, fail or vanish on command: files of FUSE file systems that pass everything through to
+//! other files. Each disk is a file system of its own, because the kernel has only so many requests of one under way.
 //!
 //! What a disk is asked while it hangs is done when it hangs no longer, in any order, as a disk does that comes back
 //! from an error recovery: a write may land long after it was asked for.
 //!
 //! **Invariants**
-//! - A dropped [`FaultyDisks`] lets go of whatever hangs, and unmounts.
+//! - A dropped [`FaultyDisks`] lets go of whatever hangs, and unmounts them.
 //! - Reads and writes of one disk are done side by side.
 
 use std::ffi::OsStr;
@@ -26,8 +26,14 @@ use fuser::{
 /// How long the kernel may remember attributes: they never change.
 const TTL: Duration = Duration::from_secs(3600);
 
-/// The inode of the first disk; the root is before it.
-const FIRST_DISK: u64 = 2;
+/// The inode of the disk; the root is before it.
+const DISK: INodeNo = INodeNo(2);
+
+/// The name of the disk in its file system.
+const NAME: &str = "disk";
+
+/// Requests that the kernel has under way before it holds others back.
+const UNDER_WAY_MAX: u16 = 1024;
 
 /// What a disk does with reads, writes and flushes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +60,9 @@ struct Disk {
 
 impl Disk {
     fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
-        self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
+        self.behaviour
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits as long as the disk behaves so that this is to be waited for; whether it is then done.
@@ -74,12 +82,12 @@ impl Disk {
     }
 }
 
-/// The file system, while it is mounted.
+/// The disks, while they are mounted.
 #[derive(Debug)]
 pub struct FaultyDisks {
     directory: PathBuf,
     disks: Vec<Arc<Disk>>,
-    session: Option<BackgroundSession>,
+    sessions: Vec<BackgroundSession>,
 }
 
 impl FaultyDisks {
@@ -90,41 +98,40 @@ impl FaultyDisks {
         device.err().map(|error| format!("/dev/fuse: {error}"))
     }
 
-    /// Mounts at `directory`, which is there and empty, one disk for each of the files behind.
+    /// Mounts one disk for each of the files, in `directory`, which is there and empty.
     ///
     /// # Errors
-    /// A file cannot be opened, or the mount fails.
+    /// A file cannot be opened, or a mount fails.
     pub fn mount(directory: &Path, files: &[PathBuf]) -> Result<Self> {
-        let disks: Vec<Arc<Disk>> = files
-            .iter()
-            .map(|path| {
-                let file = File::options().read(true).write(true).open(path);
-                let file = file.with_context(|| path.display().to_string())?;
-                Ok(Arc::new(Disk {
-                    size_bytes: file.metadata()?.len(),
-                    file,
-                    behaviour: Mutex::new(Behaviour::Well),
-                    changed: Condvar::new(),
-                }))
-            })
-            .collect::<Result<_>>()?;
-        let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("faulty".to_owned())];
-        let files = Files {
-            disks: disks.clone(),
-        };
-        let session = fuser::spawn_mount(files, directory, &config).context("FUSE mount")?;
-        Ok(Self {
+        let mut mounted = Self {
             directory: directory.to_owned(),
-            disks,
-            session: Some(session),
-        })
+            disks: Vec::new(),
+            sessions: Vec::new(),
+        };
+        for (index, path) in files.iter().enumerate() {
+            let file = File::options().read(true).write(true).open(path);
+            let file = file.with_context(|| path.display().to_string())?;
+            let disk = Arc::new(Disk {
+                size_bytes: file.metadata()?.len(),
+                file,
+                behaviour: Mutex::new(Behaviour::Well),
+                changed: Condvar::new(),
+            });
+            mounted.disks.push(Arc::clone(&disk));
+            let mut config = Config::default();
+            config.mount_options = vec![MountOption::FSName("faulty".to_owned())];
+            let point = directory.join(index.to_string());
+            std::fs::create_dir(&point)?;
+            let session = fuser::spawn_mount(OneDisk(disk), &point, &config);
+            mounted.sessions.push(session.context("FUSE mount")?);
+        }
+        Ok(mounted)
     }
 
     /// The path of a disk.
     #[must_use]
     pub fn path(&self, disk: usize) -> PathBuf {
-        self.directory.join(name(disk))
+        self.directory.join(disk.to_string()).join(NAME)
     }
 
     /// Makes a disk behave so from now on.
@@ -139,36 +146,23 @@ impl Drop for FaultyDisks {
         for disk in 0..self.disks.len() {
             self.set(disk, Behaviour::Well);
         }
-        if let Some(session) = self.session.take() {
+        for session in self.sessions.drain(..) {
             // A test that has failed may leave it in use; it goes with the process then.
             drop(session.umount_and_join());
         }
     }
 }
 
-fn name(disk: usize) -> String {
-    format!("disk{disk}")
-}
-
 /// What the kernel asks.
-struct Files {
-    disks: Vec<Arc<Disk>>,
-}
+struct OneDisk(Arc<Disk>);
 
-impl Files {
-    fn disk(&self, inode: INodeNo) -> Option<(u64, &Arc<Disk>)> {
-        let number = u64::from(inode);
-        let index = usize::try_from(number.checked_sub(FIRST_DISK)?).ok()?;
-        Some((number, self.disks.get(index)?))
-    }
-
+impl OneDisk {
     fn attributes(&self, inode: INodeNo) -> Option<FileAttr> {
-        let disk = self.disk(inode);
-        let is_root = inode == INodeNo::ROOT;
-        if disk.is_none() && !is_root {
-            return None;
-        }
-        let size = disk.map_or(0, |(_, disk)| disk.size_bytes);
+        let (kind, perm, size) = match inode {
+            INodeNo::ROOT => (FileType::Directory, 0o755, 0),
+            DISK => (FileType::RegularFile, 0o600, self.0.size_bytes),
+            _ => return None,
+        };
         Some(FileAttr {
             ino: inode,
             size,
@@ -177,12 +171,8 @@ impl Files {
             mtime: UNIX_EPOCH,
             ctime: UNIX_EPOCH,
             crtime: UNIX_EPOCH,
-            kind: if is_root {
-                FileType::Directory
-            } else {
-                FileType::RegularFile
-            },
-            perm: if is_root { 0o755 } else { 0o600 },
+            kind,
+            perm,
             nlink: 1,
             uid: 0,
             gid: 0,
@@ -192,17 +182,10 @@ impl Files {
         })
     }
 
-    /// Has something done with a disk when that does it: at once, or by a thread that waits.
-    fn serve(
-        &self,
-        inode: INodeNo,
-        job: impl FnOnce(&Disk, Result<(), Errno>) + Send + 'static,
-    ) {
-        let Some((_, disk)) = self.disk(inode) else {
-            return;
-        };
+    /// Has something done with the disk when that does it: at once, or by a thread that waits.
+    fn serve(&self, job: impl FnOnce(&Disk, Result<(), Errno>) + Send + 'static) {
+        let disk = Arc::clone(&self.0);
         let is_well = *disk.behaviour() == Behaviour::Well;
-        let disk = Arc::clone(disk);
         if is_well {
             job(&disk, Ok(()));
         } else {
@@ -214,17 +197,17 @@ impl Files {
     }
 }
 
-impl Filesystem for Files {
+impl Filesystem for OneDisk {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // What this kernel lacks is only slower.
+        // What this kernel does not grant is only slower.
+        let _ = config.set_max_background(UNDER_WAY_MAX);
         let _ = config.add_capabilities(InitFlags::FUSE_ASYNC_DIO);
         Ok(())
     }
 
     fn lookup(&self, _: &Request, _: INodeNo, wanted: &OsStr, reply: ReplyEntry) {
-        let found = (0..self.disks.len()).find(|disk| wanted == name(*disk).as_str());
-        let inode = found.map(|disk| INodeNo(FIRST_DISK + disk as u64));
-        match inode.and_then(|inode| self.attributes(inode)) {
+        let found = (wanted == NAME).then_some(DISK);
+        match found.and_then(|inode| self.attributes(inode)) {
             Some(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
             None => reply.error(Errno::ENOENT),
         }
@@ -250,7 +233,7 @@ impl Filesystem for Files {
     fn read(
         &self,
         _: &Request,
-        inode: INodeNo,
+        _: INodeNo,
         _: FileHandle,
         offset: u64,
         size: u32,
@@ -258,7 +241,7 @@ impl Filesystem for Files {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.serve(inode, move |disk, verdict| {
+        self.serve(move |disk, verdict| {
             let left = disk.size_bytes.saturating_sub(offset);
             let mut data = vec![0; usize::try_from(left.min(u64::from(size))).unwrap_or(0)];
             match verdict {
@@ -274,7 +257,7 @@ impl Filesystem for Files {
     fn write(
         &self,
         _: &Request,
-        inode: INodeNo,
+        _: INodeNo,
         _: FileHandle,
         offset: u64,
         data: &[u8],
@@ -284,7 +267,7 @@ impl Filesystem for Files {
         reply: ReplyWrite,
     ) {
         let data = data.to_vec();
-        self.serve(inode, move |disk, verdict| match verdict {
+        self.serve(move |disk, verdict| match verdict {
             Ok(()) => match disk.file.write_all_at(&data, offset) {
                 Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(0)),
                 Err(_) => reply.error(Errno::EIO),
@@ -293,9 +276,9 @@ impl Filesystem for Files {
         });
     }
 
-    fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         // Nothing here outlives the machine.
-        self.serve(inode, move |_, verdict| match verdict {
+        self.serve(move |_, verdict| match verdict {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         });
