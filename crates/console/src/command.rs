@@ -22,6 +22,8 @@ pub enum Verb {
     Make,
     /// Creates one LUN per drive.
     Jbod,
+    /// Appends a RAID to a LUN.
+    Grow,
     /// Lists LUNs.
     List,
     /// Serves LUNs.

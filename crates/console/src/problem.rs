@@ -116,6 +116,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::ShelfUnset => "shelf_unset",
         AdminError::NoSuchDrive(_) => "no_such_drive",
         AdminError::LunElsewhere { .. } => "lun_elsewhere",
+        AdminError::CannotGrow { .. } => "cannot_grow",
         AdminError::Stopping => "stopping",
         AdminError::DriveNotUp { .. } => "drive_not_up",
         AdminError::DriveInUse(_) => "drive_in_use",
@@ -157,6 +158,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::ScrubUnderWay(lun)
         | AdminError::NoScrub(lun)
         | AdminError::LunElsewhere { lun, .. }
+        | AdminError::CannotGrow { lun, .. }
         | AdminError::LunOnline { lun, .. }
         | AdminError::LunFailed { lun, .. } => Some(lun.to_string()),
         AdminError::NoSuchDrive(drive)

@@ -303,6 +303,14 @@ pub enum AdminError {
         /// Names of the drives.
         drives: String,
     },
+    /// `grow` of a LUN that cannot have another RAID.
+    #[error("LUN {lun} cannot grow: {reason}")]
+    CannotGrow {
+        /// The LUN.
+        lun: LunNumber,
+        /// Why.
+        reason: String,
+    },
     /// The shelf is stopping: nothing goes online any more.
     #[error("the shelf is stopping; try again when it has started")]
     Stopping,
@@ -490,6 +498,13 @@ pub trait Admin {
     /// # Errors
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
+
+    /// Appends a RAID to a LUN, which may be online: it has its room at once. What is said of the LUN in
+    /// the request is which one it is; the rest is as for [`Admin::make`].
+    ///
+    /// # Errors
+    /// No such LUN, it cannot have another RAID or lacks one, or any [`AdminError`] that concerns members.
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
 
     /// Serves a LUN. Doing it twice is no error.
     ///

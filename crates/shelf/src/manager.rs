@@ -41,6 +41,8 @@ mod bad_blocks;
 mod change;
 mod drives;
 mod failure;
+mod further;
+mod grow;
 mod import;
 mod join;
 mod lun;
@@ -286,6 +288,10 @@ impl Admin for Manager {
 
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         self.make_lun(request)
+    }
+
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        self.grow_lun(request)
     }
 
     fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {

@@ -46,6 +46,18 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Grow,
+        name: "grow",
+        aliases: &[],
+        usage: "grow [-c] [-f] [-k KiB] LUN type drive ...",
+        summary: "append another RAID to a LUN, also online, four at most; options and types as for make, \
+                  but raw; on the hosts: aoe-revalidate",
+        examples: &["grow 0 raid10 1.16-23", "grow 3 raid6 1.10-18 missing"],
+        options: "cfk:",
+        operands_min: 3,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
         verb: Verb::List,
         name: "list",
         aliases: &["luns"],
@@ -284,7 +296,6 @@ pub const COMMANDS: &[Command] = &[
 /// administrator is told the truth instead of `unknown command`.
 pub const NOT_AVAILABLE: &[&str] = &[
     // LUNs.
-    "grow",
     "label",
     "unlabel",
     "mask",

@@ -101,12 +101,12 @@ impl FakeShelf {
         }
     }
 
-    fn elements(&mut self, request: &MakeRequest) -> Vec<ElementStatus> {
+    fn elements(&mut self, request: &MakeRequest, part: u8) -> Vec<ElementStatus> {
         let mut elements = Vec::new();
         for (member, choice) in (0..).zip(&request.members) {
             let id = ElementId {
                 lun: request.lun,
-                part: 0,
+                part,
                 member,
             };
             elements.push(match choice {
@@ -129,6 +129,37 @@ impl FakeShelf {
             });
         }
         elements
+    }
+
+    fn new_part(&mut self, request: &MakeRequest, part: u8) -> Result<PartStatus, AdminError> {
+        let chunk_kib = request.chunk_kib.unwrap_or(64);
+        if request.chunk_kib.is_some() && !is_striped(request.level) {
+            return Err(AdminError::NoChunks(request.level));
+        }
+        if !chunk_kib.is_power_of_two() {
+            return Err(AdminError::InvalidChunk(chunk_kib));
+        }
+        let data_members = check_count(request.level, request.members.len())?;
+        for choice in &request.members {
+            if let MemberChoice::Drive(slot) = choice {
+                self.check_drive(*slot, request.force)?;
+            }
+        }
+        let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
+        let degraded = request.members.contains(&MemberChoice::Missing);
+        let state = RaidState {
+            degraded,
+            ..RaidState::default()
+        };
+        Ok(PartStatus {
+            part,
+            size_bytes,
+            level,
+            chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
+            state,
+            is_stalled: false,
+            elements: self.elements(request, part),
+        })
     }
 }
 
@@ -191,35 +222,16 @@ impl Admin for FakeShelf {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
-        let chunk_kib = request.chunk_kib.unwrap_or(64);
-        if request.chunk_kib.is_some() && !is_striped(request.level) {
-            return Err(AdminError::NoChunks(request.level));
-        }
-        if !chunk_kib.is_power_of_two() {
-            return Err(AdminError::InvalidChunk(chunk_kib));
-        }
-        let data_members = check_count(request.level, request.members.len())?;
-        for choice in &request.members {
-            if let MemberChoice::Drive(slot) = choice {
-                self.check_drive(*slot, request.force)?;
-            }
-        }
-        let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
-        let degraded = request.members.contains(&MemberChoice::Missing);
-        let state = RaidState {
-            degraded,
-            ..RaidState::default()
-        };
-        let elements = self.elements(request);
+        let part = self.new_part(request, 0)?;
         self.made += 1;
         self.luns.push(LunStatus {
             lun: request.lun,
-            size_bytes,
+            size_bytes: part.size_bytes,
             online: false,
             label: None,
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
-            scrub: level.is_redundant().then_some(ScrubStatus {
+            scrub: request.level.is_redundant().then_some(ScrubStatus {
                 interval_days: 14,
                 last_unix_seconds: None,
                 last_mismatched_sectors: 0,
@@ -229,17 +241,23 @@ impl Admin for FakeShelf {
                 is_paused: false,
             }),
             trouble: None,
-            parts: vec![PartStatus {
-                part: 0,
-                size_bytes,
-                level,
-                chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
-                state,
-                is_stalled: false,
-                elements,
-            }],
+            parts: vec![part],
         });
         self.luns.sort_by_key(|status| status.lun);
+        Ok(())
+    }
+
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        let number = u8::try_from(self.lun(request.lun)?.parts.len()).unwrap();
+        if number == 4 {
+            let reason = "it has 4 RAIDs, and that is the most".to_owned();
+            let lun = request.lun;
+            return Err(AdminError::CannotGrow { lun, reason });
+        }
+        let part = self.new_part(request, number)?;
+        let lun = self.lun(request.lun)?;
+        lun.size_bytes += part.size_bytes;
+        lun.parts.push(part);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod bad_blocks;
 mod changes;
 mod crash;
 mod failures;
+mod grow;
 mod import;
 mod linux;
 mod making;
