@@ -643,7 +643,10 @@ fn luns_grow_by_further_raids() {
         ),
         ("grow 77 raid1 1.13-14", "error: LUN 77 does not exist\n"),
         ("grow 0 raid1 1.8-9", "error: 1.8 already in use\n"),
-        ("grow 0 raid99 1.13", "error: unsupported raid type raid99\n"),
+        (
+            "grow 0 raid99 1.13",
+            "error: unsupported raid type raid99\n",
+        ),
     ] {
         assert_eq!(bench.bad(line), output, "{line}");
     }

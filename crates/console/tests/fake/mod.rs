@@ -248,7 +248,8 @@ impl Admin for FakeShelf {
     }
 
     fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
-        let number = u8::try_from(self.lun(request.lun)?.parts.len()).unwrap();
+        let number =
+            u8::try_from(self.lun(request.lun)?.parts.len()).expect("there are four at most");
         if number == 4 {
             let reason = "it has 4 RAIDs, and that is the most".to_owned();
             let lun = request.lun;
