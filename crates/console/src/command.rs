@@ -54,7 +54,7 @@ pub enum Verb {
     Replace,
     /// Tells of scrubs, begins, ends and schedules them.
     Scrub,
-    /// Lists arrays that others made, or takes one over.
+    /// Finds LUNs again, or takes over those of others.
     Restore,
     /// Tells what is wrong.
     Health,

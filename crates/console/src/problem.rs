@@ -140,6 +140,8 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotFailed(_) => "not_failed",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::NothingElsewhere { .. } => "nothing_elsewhere",
+        AdminError::NotAdoptable { .. } => "not_adoptable",
         AdminError::NoSuchArray(_) => "no_such_array",
         AdminError::AmbiguousArray(_) => "ambiguous_array",
         AdminError::NotImportable { .. } => "not_importable",
@@ -159,6 +161,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::NoScrub(lun)
         | AdminError::LunElsewhere { lun, .. }
         | AdminError::CannotGrow { lun, .. }
+        | AdminError::NotAdoptable { lun, .. }
         | AdminError::LunOnline { lun, .. }
         | AdminError::LunFailed { lun, .. } => Some(lun.to_string()),
         AdminError::NoSuchDrive(drive)
@@ -182,6 +185,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         AdminError::WrongMemberCount { level, .. }
         | AdminError::NoChunks(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),
+        AdminError::NothingElsewhere { shelf, .. } => Some(shelf.to_string()),
         AdminError::InvalidChunk(number) | AdminError::InvalidShelf(number) => {
             Some(number.to_string())
         }

@@ -238,13 +238,20 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Restore,
         name: "restore",
         aliases: &["restorelun"],
-        usage: "restore [-l] [array LUN]",
-        summary: "find ejected LUNs again, or take over an array that Linux made, by name or UUID; \
-                  -l lists those",
-        examples: &["restore", "restore -l", "restore host:0 3"],
+        usage: "restore [-l] [oldshelf [oldlun [newlun]] | array LUN]",
+        summary: "find ejected LUNs again; or take over what another shelf left on the drives, all of it \
+                  or one LUN; or an array that Linux made, by name or, if that is a number, by UUID; \
+                  -l lists what there is",
+        examples: &[
+            "restore",
+            "restore -l",
+            "restore 2",
+            "restore 2 0 7",
+            "restore host:0 3",
+        ],
         options: "l",
         operands_min: 0,
-        operands_max: 2,
+        operands_max: 3,
     },
     Command {
         verb: Verb::Aoestats,

@@ -5,8 +5,8 @@ use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
-    ElementState, ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus,
-    PortStatus, RaidState, ScrubAction, ScrubStatus, SpareStatus,
+    ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
+    PartStatus, PortStatus, RaidState, ScrubAction, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -25,6 +25,7 @@ pub(crate) struct FakeShelf {
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
     pub(crate) spares: Vec<SpareStatus>,
     pub(crate) arrays: Vec<ArrayStatus>,
+    pub(crate) elsewhere: Vec<ElsewhereStatus>,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -55,6 +56,7 @@ impl FakeShelf {
             passes: Vec::new(),
             spares: Vec::new(),
             arrays: Vec::new(),
+            elsewhere: Vec::new(),
             ejected: Vec::new(),
             made: 0,
         }
@@ -386,6 +388,51 @@ impl Admin for FakeShelf {
     fn rescan(&mut self) -> Result<(), AdminError> {
         self.luns.append(&mut self.ejected);
         self.luns.sort_by_key(|status| status.lun);
+        Ok(())
+    }
+
+    fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
+        let mut found = self.elsewhere.clone();
+        for status in &mut found {
+            let number = status.lun.map(|lun| number.unwrap_or(lun));
+            if self.luns.iter().any(|lun| Some(lun.lun) == number) {
+                status.refusal = Some("it exists".to_owned());
+            }
+        }
+        found
+    }
+
+    fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError> {
+        let is_it = |found: &ElsewhereStatus| (found.shelf, found.lun) == (shelf, Some(lun));
+        let Some(status) = self.elsewhere(Some(number)).into_iter().find(is_it) else {
+            let what = format!("LUN {lun}");
+            return Err(AdminError::NothingElsewhere { what, shelf });
+        };
+        if let Some(reason) = status.refusal {
+            return Err(AdminError::NotAdoptable { shelf, lun, reason });
+        }
+        self.elsewhere.retain(|found| !is_it(found));
+        self.make(&MakeRequest {
+            lun: number,
+            level: status.levels[0],
+            members: status
+                .drives
+                .iter()
+                .map(|slot| MemberChoice::Drive(*slot))
+                .collect(),
+            force: true,
+            clean: true,
+            chunk_kib: None,
+        })
+    }
+
+    fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError> {
+        let is_spare = |found: &&ElsewhereStatus| found.shelf == shelf && found.lun.is_none();
+        let spares: Vec<_> = self.elsewhere.iter().filter(is_spare).cloned().collect();
+        for spare in spares {
+            self.add_spare(spare.drives[0], None, true)?;
+        }
+        self.elsewhere.retain(|found| !is_spare(&found));
         Ok(())
     }
 

@@ -26,6 +26,7 @@ impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
     /// what was served.
     pub(super) fn assemble(&mut self) {
+        self.elsewhere.clear();
         let mut groups: BTreeMap<Uuid, Vec<Candidate>> = BTreeMap::new();
         let (candidates, spares) = scan(&mut self.drives, &mut self.notices);
         for candidate in candidates {
@@ -111,20 +112,16 @@ impl Manager {
         newest: &BTreeMap<LunNumber, Age>,
         others: &mut Vec<Set>,
     ) -> Option<LunNumber> {
+        if !self.is_own(set.raid.record.shelf) {
+            self.leave_elsewhere(set);
+            return None;
+        }
         let (uuid, mut raid) = (set.uuid, set.raid);
         let (id, number) = (raid.id, raid.id.lun);
         if raid.record.state == RecordState::Complete && self.is_removed(&raid) {
             let what = format!("removed LUN {number} (set {uuid})");
             self.notices.push(format!("not served: {what}"));
             self.mark(&raid, &Usage::Foreign(what));
-            return None;
-        }
-        if !self.is_own(raid.record.shelf) {
-            let usage = Usage::Elsewhere {
-                shelf: raid.record.shelf,
-                lun: number.get(),
-            };
-            self.mark(&raid, &usage);
             return None;
         }
         if raid.record.state == RecordState::Importing {

@@ -47,16 +47,12 @@ impl Manager {
 
     /// A further RAID that no LUN here names.
     fn leave_part(&mut self, set: Set) {
-        let (uuid, raid) = (set.uuid, set.raid);
-        let (id, record) = (raid.id, &raid.record);
-        if !self.is_own(record.shelf) {
-            let usage = Usage::Elsewhere {
-                shelf: record.shelf,
-                lun: record.lun,
-            };
-            self.mark(&raid, &usage);
+        if !self.is_own(set.raid.record.shelf) {
+            self.leave_elsewhere(set);
             return;
         }
+        let (uuid, raid) = (set.uuid, set.raid);
+        let (id, record) = (raid.id, &raid.record);
         if self.is_removed(&raid) {
             let what = format!("raid {id} of removed LUN {} (set {uuid})", id.lun);
             self.notices.push(format!("not served: {what}"));

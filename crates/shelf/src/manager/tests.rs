@@ -1,5 +1,6 @@
 //! Tests of the manager over drives in memory.
 
+mod adopt;
 mod assembly;
 mod bad_blocks;
 mod changes;
