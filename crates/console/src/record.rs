@@ -53,6 +53,12 @@ pub(crate) enum Record {
         last_mismatched_sectors: u64,
         /// 0 for never.
         interval_days: u16,
+        repaired_sectors: u64,
+        last_repaired_sectors: u64,
+        /// What scrubs do about members that differ: `report`, `located` or `all`.
+        policy: &'static str,
+        /// This one repairs all, because it was asked to.
+        is_repair: bool,
     },
     /// A LUN or a spare of another shelf.
     Elsewhere {

@@ -45,11 +45,10 @@ pub(crate) fn run(
                 lun,
                 part,
                 pass,
-                mismatched_sectors,
-                wrong,
+                found,
             } => {
                 let mut manager = administration.lock();
-                manager.scrub_found(lun, part, pass, mismatched_sectors, wrong);
+                manager.scrub_found(lun, part, pass, &found);
             }
             FromWorker::SyncReached {
                 lun,

@@ -8,6 +8,7 @@ pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
+pub use raid::record::ScrubRepair;
 use std::fmt;
 
 /// State of a drive, in the words that monitoring plug-ins know.
@@ -227,6 +228,10 @@ pub struct ScrubStatus {
     pub last_unix_seconds: Option<u64>,
     /// How many sectors it found to differ.
     pub last_mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub last_repaired_sectors: u64,
+    /// It met sectors that could not be read or written.
+    pub last_is_incomplete: bool,
     /// The sector of the LUN before which the present one is recorded to be done; `None` when there is
     /// none.
     pub done_sectors: Option<u64>,
@@ -234,6 +239,12 @@ pub struct ScrubStatus {
     pub total_sectors: u64,
     /// How many sectors the present one found to differ.
     pub mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub repaired_sectors: u64,
+    /// What scrubs do about members that do not agree.
+    pub repair: ScrubRepair,
+    /// The present one repairs everything, because it was asked to.
+    pub is_repair: bool,
     /// The present one waits for the administrator.
     pub is_paused: bool,
 }
@@ -279,6 +290,10 @@ pub struct ElsewhereStatus {
 pub enum ScrubAction {
     /// Begin one now.
     Start,
+    /// Begin one now that makes everything agree, whatever the policy is.
+    Repair,
+    /// What all others do about members that do not agree.
+    Policy(ScrubRepair),
     /// End it, and forget how far it was.
     Stop,
     /// Let it wait.

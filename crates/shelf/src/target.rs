@@ -34,6 +34,7 @@ mod tests;
 
 pub use action::{
     Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
+    ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{

@@ -77,14 +77,12 @@ impl World {
                 lun,
                 part,
                 pass,
-                mismatched_sectors,
-                wrong,
+                found,
             } => self.say(Message::ScrubFound {
                 lun,
                 part,
                 pass,
-                mismatched_sectors,
-                wrong,
+                found,
             }),
             Action::SyncReached {
                 lun,

@@ -3,6 +3,9 @@
 use super::Bench;
 use shelf::admin::{DriveState, LunNumber};
 
+const SCRUB_USAGE: &str = "usage: scrub [status | start | repair | stop | pause | resume | every DAYS | \
+                           schedule off|weekly|monthly | policy report|located|all] [LUN ...]\n";
+
 /// A mirror and a striped set, with two spares.
 fn protected() -> Bench {
     let mut bench = Bench::new();
@@ -205,10 +208,28 @@ fn scrubs_are_told_begun_and_scheduled() {
     assert_eq!(bench.good("scrub -j"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"state\":\"paused\",\"done_sectors\":0,\
          \"total_sectors\":8000000,\"mismatched_sectors\":0,\"last_unix_seconds\":1700000000,\
-         \"last_mismatched_sectors\":8,\"interval_days\":0}]}\n"
+         \"last_mismatched_sectors\":8,\"interval_days\":0,\"repaired_sectors\":0,\
+         \"last_repaired_sectors\":0,\"policy\":\"report\",\"is_repair\":false}]}\n"
+    });
+    bench.silent("scrub stop 0");
+    bench.silent("scrub schedule weekly 0");
+    bench.silent("scrub policy located 0");
+    assert_eq!(bench.good("scrub status 0"), {
+        "0 idle; last 2023-11-14 8 differ; every 7 days; repairs what is located\n"
+    });
+    bench.silent("scrub repair 0");
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    (scrub.mismatched_sectors, scrub.repaired_sectors) = (16, 9);
+    scrub.last_repaired_sectors = 8;
+    assert_eq!(bench.good("scrub"), {
+        "0 paused 0.00% 16 differ, 9 repaired; last 2023-11-14 8 differ, 8 repaired; every 7 days; \
+         repairs all this time\n"
     });
     bench.silent("scrub stop 0");
     for (line, output) in [
+        ("scrub policy some 0", SCRUB_USAGE),
+        ("scrub policy all", SCRUB_USAGE),
+        ("scrub schedule often 0", SCRUB_USAGE),
         ("scrub stop 0", "error: no scrub of LUN 0 is under way\n"),
         (
             "scrub start 1",
@@ -223,14 +244,8 @@ fn scrubs_are_told_begun_and_scheduled() {
             "scrub often",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
-        (
-            "scrub start",
-            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
-        ),
-        (
-            "scrub every x 0",
-            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
-        ),
+        ("scrub start", SCRUB_USAGE),
+        ("scrub every x 0", SCRUB_USAGE),
     ] {
         assert_eq!(bench.bad(line), output, "{line}");
     }

@@ -7,6 +7,7 @@ use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, PartId, PartStatus, RaidState,
 };
 use crate::plane::{LogView, MemberView, PartView, RegionsView, SyncKind, SyncView};
+use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
 use raid::Geometry;
 use raid::bad_blocks::BadBlocks;
@@ -193,7 +194,7 @@ pub(super) struct Raid {
     /// the same.
     pub(super) sync_pass: u64,
     /// Of what the present pass found to differ, how much is in the record.
-    pub(super) scrub_counted: u64,
+    pub(super) scrub_counted: ScrubFinding,
     /// The data path was given a view without its pass, because that of another RAID comes first.
     pub(super) is_passed_over: bool,
     /// The last pass could not read everything: it is not tried again before the next start.
@@ -237,7 +238,7 @@ impl Raid {
             bitmap: None,
             unsynced_regions: None,
             sync_pass: 0,
-            scrub_counted: 0,
+            scrub_counted: ScrubFinding::default(),
             is_passed_over: false,
             is_sync_stopped: false,
             log_state: LogState::Settled,
@@ -370,6 +371,7 @@ impl Raid {
                 SyncKind::Resync => self.regions_to_sync(),
                 SyncKind::Check => None,
             },
+            repair: self.scrub_repair(),
         })
     }
 

@@ -5,6 +5,7 @@ use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::parity::{Verdict, check_parity};
+use raid::record::ScrubRepair;
 use raid::{Geometry, Level};
 
 /// Where the members' data begins on their drives, and its length.
@@ -266,6 +267,7 @@ fn a_resync_makes_parity_match_and_leaves_data_alone() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted]);
@@ -304,6 +306,7 @@ fn a_rebuild_writes_what_the_member_would_hold() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         rig.attach(wanted);
         rig.drain();
@@ -334,6 +337,7 @@ proptest! {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted.clone()]);
