@@ -135,6 +135,8 @@ pub struct ElementStatus {
     pub size_bytes: u64,
     /// The drive that holds it.
     pub drive: Option<DriveSlot>,
+    /// Sectors of the drive that hold old data or none, and are not read.
+    pub bad_sectors: u64,
 }
 
 /// One RAID row of `list -l`.
@@ -152,6 +154,8 @@ pub struct PartStatus {
     pub state: RaidState,
     /// A resynchronisation or rebuild met sectors that no member can read, and does not go on.
     pub is_stalled: bool,
+    /// It is redundant by its level, and yet some element holds the last copy of something.
+    pub is_bare: bool,
     /// Its elements in order.
     pub elements: Vec<ElementStatus>,
 }

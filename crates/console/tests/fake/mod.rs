@@ -117,6 +117,7 @@ impl FakeShelf {
                     state: ElementState::Missing,
                     size_bytes: 0,
                     drive: None,
+                    bad_sectors: 0,
                 },
                 MemberChoice::Drive(slot) => {
                     self.drives[usize::from(slot.0)].role = DriveRole::Element(id);
@@ -126,6 +127,7 @@ impl FakeShelf {
                         state,
                         size_bytes: DRIVE_BYTES,
                         drive,
+                        bad_sectors: 0,
                     }
                 }
             });
@@ -160,6 +162,7 @@ impl FakeShelf {
             chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
             state,
             is_stalled: false,
+            is_bare: false,
             elements: self.elements(request, part),
         })
     }

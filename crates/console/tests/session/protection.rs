@@ -149,6 +149,49 @@ spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
 }
 
 #[test]
+fn health_tells_what_scrubs_found_and_what_a_failure_would_cost() {
+    let mut bench = protected();
+    bench.silent("fail 0.0.1");
+    let lun = &mut bench.shelf.luns[0];
+    lun.parts[0].is_bare = true;
+    lun.parts[0].is_stalled = true;
+    lun.parts[0].elements[0].bad_sectors = 24;
+    let scrub = lun.scrub.as_mut().unwrap();
+    scrub.last_unix_seconds = Some(1_700_000_000);
+    scrub.last_mismatched_sectors = 8;
+    scrub.last_repaired_sectors = 3;
+    scrub.last_is_incomplete = true;
+    assert_eq!(
+        bench.good("health"),
+        "\
+raid 0.0 is not consistent: some sectors can be read from no member; copy off what can be read; writing those sectors makes them whole
+raid 0.0 of raid1 has no redundancy left; the next drive that fails takes data with it: replace what is failed or missing, and have spares
+0.0.0 of raid1 has 24 bad sectors (1.0); what lies there is an error until it is written: restore it from a backup
+0.0.1 of raid1 is failed (1.1); replace 0.0.1 DRIVE, or unfail 0.0.1
+LUN 0 has 5 sectors that differ, beside 3 that were repaired, by the scrub of 2023-11-14; find out which drive is to blame, then: scrub repair 0 makes all agree with what is read now
+LUN 0 has sectors that the scrub of 2023-11-14 could not read; replace what is failed, then: scrub start 0
+"
+    );
+    // All was repaired: nothing is wrong any more.
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    (scrub.last_repaired_sectors, scrub.last_is_incomplete) = (8, false);
+    let part = &mut bench.shelf.luns[0].parts[0];
+    (part.is_bare, part.is_stalled) = (false, false);
+    bench.silent("unfail 0.0.1");
+    bench.shelf.luns[0].parts[0].elements[1].state = shelf::admin::ElementState::Normal;
+    assert_eq!(bench.good("health"), {
+        "0.0.0 of raid1 has 24 bad sectors (1.0); they are not read, and are good again when they are \
+         written\n"
+    });
+    bench.shelf.luns[0].parts[0].elements[0].bad_sectors = 0;
+    assert_eq!(bench.good("health"), "ok\n");
+    bench.shelf.shelf = None;
+    assert_eq!(bench.good("health"), {
+        "the shelf has no number: no LUN is served; shelf NUMBER\n"
+    });
+}
+
+#[test]
 fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
     let mut bench = Bench::new();
     bench.silent("make -k 128K 0 raid6rs 1.0-3");
@@ -211,7 +254,14 @@ fn scrubs_are_told_begun_and_scheduled() {
          \"last_mismatched_sectors\":8,\"interval_days\":0,\"repaired_sectors\":0,\
          \"last_repaired_sectors\":0,\"policy\":\"report\",\"is_repair\":false}]}\n"
     });
-    bench.silent("scrub stop 0");
+}
+
+#[test]
+fn what_scrubs_repair_is_told_and_chosen() {
+    let mut bench = protected();
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    scrub.last_unix_seconds = Some(1_700_000_000);
+    scrub.last_mismatched_sectors = 8;
     bench.silent("scrub schedule weekly 0");
     bench.silent("scrub policy located 0");
     assert_eq!(bench.good("scrub status 0"), {
@@ -222,7 +272,7 @@ fn scrubs_are_told_begun_and_scheduled() {
     (scrub.mismatched_sectors, scrub.repaired_sectors) = (16, 9);
     scrub.last_repaired_sectors = 8;
     assert_eq!(bench.good("scrub"), {
-        "0 paused 0.00% 16 differ, 9 repaired; last 2023-11-14 8 differ, 8 repaired; every 7 days; \
+        "0 waiting 0.00% 16 differ, 9 repaired; last 2023-11-14 8 differ, 8 repaired; every 7 days; \
          repairs all this time\n"
     });
     bench.silent("scrub stop 0");

@@ -178,6 +178,7 @@ fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
         state: ElementState::Missing,
         size_bytes: 0,
         drive: None,
+        bad_sectors: 0,
     };
     PartStatus {
         part: id.part,
@@ -189,6 +190,7 @@ fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
             ..RaidState::default()
         },
         is_stalled: false,
+        is_bare: false,
         elements: (0..raid.elements).map(element).collect(),
     }
 }

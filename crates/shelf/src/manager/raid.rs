@@ -414,6 +414,13 @@ impl Raid {
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
     }
 
+    /// Whether the next member to fail takes data with it, though its level is redundant.
+    fn is_bare(&self) -> bool {
+        let is_needed = |element: u8| !self.can_serve_without(&[element]);
+        let mut normal = self.elements().filter(|(_, member)| member.is_normal());
+        self.is_redundant() && self.can_serve() && normal.any(|(element, _)| is_needed(element))
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
@@ -438,6 +445,10 @@ impl Raid {
                 .and_then(|slot| drives.get(slot))
                 .map_or(0, super::drives::Entry::size_bytes),
             drive: member.drive(),
+            bad_sectors: member.metadata().map_or(0, |metadata| {
+                let ranges = metadata.bad_blocks.ranges().iter();
+                ranges.map(|range| range.sectors).sum()
+            }),
         });
         PartStatus {
             part: self.id.part,
@@ -447,6 +458,7 @@ impl Raid {
                 .then(|| self.geometry.chunk_sectors() * 512),
             state: self.state(),
             is_stalled: self.is_sync_stopped,
+            is_bare: self.is_bare(),
             elements: elements.collect(),
         }
     }
