@@ -30,6 +30,8 @@ pub(crate) enum Record {
         job: &'static str,
         done_bytes: u64,
         total_bytes: u64,
+        /// With two decimals, cut: 100 only when all is done.
+        percent: String,
         bytes_per_s: u64,
         /// `null` while the rate is not known.
         seconds_left: Option<u64>,

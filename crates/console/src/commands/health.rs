@@ -41,7 +41,7 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
             stalled(&lun, part, &mut tell);
             bare(&lun, part, &mut tell);
             for element in &part.elements {
-                of_element(admin, part, element, &mut tell);
+                of_element(admin, (&lun, part), element, &mut tell);
                 bad_sectors(shelf, part, element, &mut tell);
             }
         }
@@ -128,7 +128,12 @@ fn of_scrub(lun: &LunStatus, scrub: &ScrubStatus, tell: &mut Tell) {
     }
 }
 
-fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tell: &mut Tell) {
+fn of_element(
+    admin: &dyn Admin,
+    (lun, part): (&LunStatus, &PartStatus),
+    element: &ElementStatus,
+    tell: &mut Tell,
+) {
     let id = element.id;
     let shelf = admin.shelf();
     let drive = element.drive.map(|slot| drive_name(shelf, slot));
@@ -145,7 +150,15 @@ fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tel
                 .into_iter()
                 .find(|pass| (pass.progress.lun, pass.progress.part) == (id.lun, id.part));
             let left = pass.map_or_else(
-                || "paused until the LUN is online".to_owned(),
+                || {
+                    let others = "after what runs of its LUN now";
+                    let until = if lun.online {
+                        others
+                    } else {
+                        "paused until the LUN is online"
+                    };
+                    until.to_owned()
+                },
                 |pass| format!("{} left", remaining(&pass)),
             );
             let problem = format!("of {} is being rebuilt{on}, {left}", part.level);
