@@ -22,18 +22,10 @@ pub(crate) fn run(
 ) {
     let mut next = None;
     let mut read_errors = ReadErrors::default();
-    loop {
-        for (drive, more) in read_errors.due(Instant::now()) {
-            tracing::error!("slot {drive}: {more} more reads failed in the last minute or so");
-        }
-        let event = match next.take() {
-            Some(event) => event,
-            None => match events.recv_timeout(PATIENCE) {
-                Ok(event) => event,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            },
-        };
+    while let Some(event) = next
+        .take()
+        .or_else(|| await_event(events, &mut read_errors))
+    {
         match event {
             FromWorker::ConfigChange(change) => {
                 let string = &change.string;
@@ -90,6 +82,20 @@ pub(crate) fn run(
                 // systemd starts it again; what was acknowledged is durable.
                 std::process::exit(1);
             }
+        }
+    }
+}
+
+/// The next event; `None` when the worker has ended. Meanwhile tells how many reads have failed.
+fn await_event(events: &Receiver<FromWorker>, read_errors: &mut ReadErrors) -> Option<FromWorker> {
+    loop {
+        for (drive, more) in read_errors.due(Instant::now()) {
+            tracing::error!("slot {drive}: {more} more reads failed in the last minute or so");
+        }
+        match events.recv_timeout(PATIENCE) {
+            Ok(event) => return Some(event),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
 }
