@@ -295,6 +295,9 @@ impl Manager {
     pub(super) fn note_detached(&mut self, number: LunNumber, detached: Detached) {
         if let Some(lun) = self.luns.get_mut(&number) {
             lun.is_live = false;
+            if detached.is_log_pending && lun.record.log.is_some() {
+                lun.log_state = LogState::Pending;
+            }
             if detached.mirrors_differ && lun.is_redundant() {
                 lun.is_unsynced = true;
                 lun.unsynced_regions = lun
