@@ -397,8 +397,15 @@ impl Worker {
                 Action::Settled {
                     lun,
                     mirrors_differ,
+                    is_log_pending,
                 } => {
-                    let _ = self.outbox.settled.send((lun, Detached { mirrors_differ }));
+                    let _ = self.outbox.settled.send((
+                        lun,
+                        Detached {
+                            mirrors_differ,
+                            is_log_pending,
+                        },
+                    ));
                 }
             }
         }

@@ -167,6 +167,8 @@ struct Lun {
     detaching: bool,
     /// A write to mirrors was answered with a fault.
     mirrors_differ: bool,
+    /// Rounds were cut that had begun to write home: what they wrote is in the redo log.
+    is_log_pending: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
     /// For each part which regions may be written.
@@ -243,6 +245,7 @@ impl Target {
                     settling: true,
                     detaching: false,
                     mirrors_differ: false,
+                    is_log_pending: false,
                     sync: None,
                     regions: Vec::new(),
                 });
@@ -254,6 +257,7 @@ impl Target {
                 lun.running = 0;
                 lun.settling = true;
                 lun.detaching = false;
+                lun.is_log_pending = false;
             }
         }
         if let Some(lun) = slot {
@@ -273,6 +277,7 @@ impl Target {
             None => out.push(Action::Settled {
                 lun: number,
                 mirrors_differ: false,
+                is_log_pending: false,
             }),
             Some(lun) => {
                 let offline = LunView {
@@ -337,7 +342,7 @@ impl Target {
         };
         if lun.settling && settled {
             lun.settling = false;
-            let mirrors_differ = lun.mirrors_differ;
+            let (mirrors_differ, is_log_pending) = (lun.mirrors_differ, lun.is_log_pending);
             if lun.detaching {
                 *slot = None;
                 self.forget_slices(number);
@@ -345,6 +350,7 @@ impl Target {
             out.push(Action::Settled {
                 lun: number,
                 mirrors_differ,
+                is_log_pending,
             });
         }
     }

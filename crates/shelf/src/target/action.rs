@@ -197,5 +197,7 @@ pub enum Action {
         /// A write to mirrors was answered with a fault since the LUN was attached first: some may
         /// hold it and others not.
         mirrors_differ: bool,
+        /// Writes were cut short whose content is in the redo log: see [`crate::plane::Detached`].
+        is_log_pending: bool,
     },
 }

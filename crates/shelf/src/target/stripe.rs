@@ -296,12 +296,8 @@ impl Target {
             Phase::Computed => self.log_round(index, memory, out),
             Phase::Logged => self.write_home(index, out),
             Phase::Written => self.end_round(index, true, out),
-            Phase::Idle
-            | Phase::Held
-            | Phase::Reading
-            | Phase::Logging
-            | Phase::Writing
-            | Phase::AwaitingView => {}
+            Phase::Idle | Phase::Held | Phase::Reading | Phase::Logging | Phase::Writing => {}
+            Phase::AwaitingView => self.look_at_waiting(index, out),
         }
     }
 }
