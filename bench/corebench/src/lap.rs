@@ -8,7 +8,8 @@ use disk::Executor;
 use rustix::time::{ClockId, clock_gettime};
 use shelf::plane::LunView;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply, Target,
+    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply,
+    Target,
 };
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -134,7 +135,11 @@ impl Bench {
             self.turn(batch > 0)?;
         }
         let seconds = cpu_seconds() - start;
-        ensure!(self.errors == errors, "{} requests failed", self.errors - errors);
+        ensure!(
+            self.errors == errors,
+            "{} requests failed",
+            self.errors - errors
+        );
         Ok(Lap {
             requests,
             seconds,

@@ -35,6 +35,20 @@ struct Arguments {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
+    /// Does one case only, for a profiler to look at.
+    #[arg(long)]
+    only: Option<Case>,
+}
+
+/// A case that may be done alone.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Case {
+    Random,
+    Stripe,
+    BareStripe,
+    Read,
+    OneLost,
+    TwoLost,
 }
 
 /// A figure with its spread over the rounds.
@@ -134,6 +148,9 @@ fn main() -> Result<()> {
     };
     // All memory is there, and all parity right.
     bench.lap(&luns.raid6, STREAM_WRITE, luns.raid6.capacity_sectors / 16)?;
+    if let Some(case) = arguments.only {
+        return only(&mut bench, &luns, case, &arguments);
+    }
     let rounds = (0..arguments.rounds)
         .map(|_| round(&mut bench, &luns, arguments.requests))
         .collect::<Result<Vec<Round>>>()?;
@@ -142,6 +159,22 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(())
+}
+
+fn only(bench: &mut Bench, luns: &Luns, case: Case, arguments: &Arguments) -> Result<()> {
+    let (lun, load) = match case {
+        Case::Random => (&luns.raid6, RANDOM_WRITE),
+        Case::Stripe => (&luns.raid6, STREAM_WRITE),
+        Case::BareStripe => (&luns.bare, STREAM_WRITE),
+        Case::Read => (&luns.raid6, STREAM_READ),
+        Case::OneLost => (&luns.one_lost, STREAM_READ),
+        Case::TwoLost => (&luns.two_lost, STREAM_READ),
+    };
+    for _ in 0..arguments.rounds {
+        let lap = bench.lap(lun, load, arguments.requests)?;
+        println!("{:.0} ns", lap.seconds_each() * 1e9);
     }
     Ok(())
 }

@@ -66,7 +66,8 @@ impl Target {
             Round::Write => {
                 self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
-                self.stripes.make_due(index);
+                // At once, while the new content is in the processor's cache.
+                self.log_round(index, memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
@@ -76,7 +77,7 @@ impl Target {
             Round::Sync => {
                 self.compute_sync(index, &site, memory, out);
                 self.stripes.cache.get_mut(index).phase = Phase::Logged;
-                self.stripes.make_due(index);
+                self.write_home(index, out);
             }
         }
     }
