@@ -276,10 +276,9 @@ impl Bench {
         self.frame = (self.frame + 1) % FRAMES;
         let frame = &mut self.transmitted[self.frame * FRAME_BYTES..][..FRAME_BYTES];
         frame[..reply.head_bytes].copy_from_slice(&reply.head[..reply.head_bytes]);
-        if let (Body::Data { sectors }, Some(command)) = (&reply.body, reply.command) {
-            let bytes = *sectors as usize * SECTOR_BYTES;
-            let data = &self.executor.buffer(BufferIndex::of_command(command))[..bytes];
-            frame[reply.head_bytes..][..bytes].copy_from_slice(data);
+        if let Body::Data(span) = &reply.body {
+            let data = self.executor.span(span);
+            frame[reply.head_bytes..][..data.len()].copy_from_slice(data);
         }
         // Status of the ATA registers: its lowest bit says that something went wrong.
         let status = reply.head[size_of::<Header>() + 3];

@@ -112,11 +112,13 @@ impl Target {
             if !is_of_lun {
                 continue;
             }
-            if slice.phase != Phase::Idle {
-                // A repair that was not begun or is done: nobody waits for it.
-                self.stripes.cache.link_idle(index);
+            if slice.phase == Phase::Idle {
+                self.stripes.cache.drop_idle(index);
+            } else {
+                // It gave the last answer, or has yet to repair something, for which nobody waits. The
+                // end of its round empties it.
+                self.stripes.cache.displace(index);
             }
-            self.stripes.cache.drop_idle(index);
         }
         self.stripes.groups.forget(lun);
     }
