@@ -269,7 +269,8 @@ impl Worker {
             self.flush_ports();
         }
         self.say();
-        Ok(busy)
+        // Replies that were sent may have let slices go on.
+        Ok(busy || self.target.has_stripe_work())
     }
 
     /// Lets parts with parity go on, if there is anything to do for them.

@@ -176,11 +176,17 @@ impl Target {
                 continue;
             }
             self.stripes.cache.get_mut(index).group = None;
-            if self.stripes.cache.get(index).phase != Phase::Idle {
-                // Parked, or a repair that was not begun or is done: nobody waits for it.
-                self.stripes.cache.link_idle(index);
+            match self.stripes.cache.get(index).phase {
+                Phase::Idle => self.stripes.cache.drop_idle(index),
+                // Parked.
+                Phase::AwaitingView => {
+                    self.stripes.cache.displace(index);
+                    self.stripes.cache.empty(index);
+                }
+                // It gave the last answer, or has yet to repair something, for which nobody waits. The
+                // end of its round empties it.
+                _ => self.stripes.cache.displace(index),
             }
-            self.stripes.cache.drop_idle(index);
         }
         self.stripes.groups.forget(lun);
     }
