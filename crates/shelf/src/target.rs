@@ -106,6 +106,8 @@ struct Command {
     /// Pieces that slices have not done, and how many there have been.
     pieces: u8,
     pieces_used: u8,
+    /// The data of a read, if it is answered from the page of a slice.
+    given: Option<Given>,
     /// A read of a copy that failed, while another copy gave the data: it is written anew.
     repair: Option<Io>,
     /// It counts among those that run under a view: while it has I/O of its own.
@@ -121,6 +123,13 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+}
+
+/// Data in a page of a slice.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    slice: u16,
+    span: Span,
 }
 
 impl Command {
@@ -141,6 +150,7 @@ impl Command {
             outstanding: 0,
             pieces: 0,
             pieces_used: 0,
+            given: None,
             repair: None,
             is_counted: false,
             is_ordered: false,
@@ -168,6 +178,8 @@ struct Lun {
     detaching: bool,
     /// A write to mirrors was answered with a fault.
     mirrors_differ: bool,
+    /// Rounds were cut that had begun to write home: what they wrote is in the redo log.
+    is_log_pending: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
     /// For each part which regions may be written.
@@ -244,6 +256,7 @@ impl Target {
                     settling: true,
                     detaching: false,
                     mirrors_differ: false,
+                    is_log_pending: false,
                     sync: None,
                     regions: Vec::new(),
                 });
@@ -255,6 +268,7 @@ impl Target {
                 lun.running = 0;
                 lun.settling = true;
                 lun.detaching = false;
+                lun.is_log_pending = false;
             }
         }
         if let Some(lun) = slot {
@@ -274,6 +288,7 @@ impl Target {
             None => out.push(Action::Settled {
                 lun: number,
                 mirrors_differ: false,
+                is_log_pending: false,
             }),
             Some(lun) => {
                 let offline = LunView {
@@ -338,7 +353,7 @@ impl Target {
         };
         if lun.settling && settled {
             lun.settling = false;
-            let mirrors_differ = lun.mirrors_differ;
+            let (mirrors_differ, is_log_pending) = (lun.mirrors_differ, lun.is_log_pending);
             if lun.detaching {
                 *slot = None;
                 self.forget_slices(number);
@@ -346,6 +361,7 @@ impl Target {
             out.push(Action::Settled {
                 lun: number,
                 mirrors_differ,
+                is_log_pending,
             });
         }
     }

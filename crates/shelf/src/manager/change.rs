@@ -343,6 +343,9 @@ impl Manager {
     pub(super) fn note_detached(&mut self, number: LunNumber, detached: Detached) {
         for (_, raid) in self.raids.range_mut(ids_of(number)) {
             raid.is_live = false;
+            if detached.is_log_pending && raid.record.log.is_some() {
+                raid.log_state = LogState::Pending;
+            }
             if detached.mirrors_differ && raid.is_redundant() {
                 raid.is_unsynced = true;
                 raid.unsynced_regions = raid

@@ -171,6 +171,7 @@ pub(super) struct PlaneLog {
     pub(super) refuses: bool,
     /// What the data path says of mirrors when it lets go of a LUN.
     pub(super) mirrors_differ: bool,
+    pub(super) is_log_pending: bool,
     /// Regions that the administration last asked to be taken back.
     pub(super) candidates: Option<Arc<RegionSet>>,
     /// Regions that the data path does not give back.
@@ -345,6 +346,7 @@ impl DataPlane for CheckingPlane {
             .remove(&lun)
             .map(|_| Detached {
                 mirrors_differ: log.mirrors_differ,
+                is_log_pending: log.is_log_pending,
             })
             .ok_or_else(|| "not attached".to_owned())
     }
