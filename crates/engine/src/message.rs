@@ -7,7 +7,7 @@ use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, LunView, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, Counters, Io};
+use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -112,10 +112,8 @@ pub enum FromWorker {
         part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors that do not agree, found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, where that can be told, and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass over mirrors has reached a checkpoint.
     SyncReached {

@@ -35,6 +35,7 @@ mod tests;
 
 pub use action::{
     Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
+    ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{
@@ -106,10 +107,14 @@ struct Command {
     /// Pieces that slices have not done, and how many there have been.
     pieces: u8,
     pieces_used: u8,
+    /// The data of a read, if it is answered from the page of a slice.
+    given: Option<Given>,
     /// A read of a copy that failed, while another copy gave the data: it is written anew.
     repair: Option<Io>,
     /// A drive does not answer what only the administration can do without: the next view decides.
     awaits_view: bool,
+    /// Copies on slow drives were passed over.
+    passed_over: bool,
     /// What copies on slow drives hold was asked for anew, because the others could not give it.
     is_desperate: bool,
     /// It counts among those that run under a view: while it has I/O of its own.
@@ -125,6 +130,13 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+}
+
+/// Data in a page of a slice.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    slice: u16,
+    span: Span,
 }
 
 impl Command {
@@ -145,8 +157,10 @@ impl Command {
             outstanding: 0,
             pieces: 0,
             pieces_used: 0,
+            given: None,
             repair: None,
             awaits_view: false,
+            passed_over: false,
             is_desperate: false,
             is_counted: false,
             is_ordered: false,
@@ -174,6 +188,8 @@ struct Lun {
     detaching: bool,
     /// A write to mirrors was answered with a fault.
     mirrors_differ: bool,
+    /// Rounds were cut that had begun to write home: what they wrote is in the redo log.
+    is_log_pending: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
     /// For each part which regions may be written.
@@ -253,6 +269,7 @@ impl Target {
                     settling: true,
                     detaching: false,
                     mirrors_differ: false,
+                    is_log_pending: false,
                     sync: None,
                     regions: Vec::new(),
                 });
@@ -264,6 +281,7 @@ impl Target {
                 lun.running = 0;
                 lun.settling = true;
                 lun.detaching = false;
+                lun.is_log_pending = false;
             }
         }
         if let Some(lun) = slot {
@@ -283,6 +301,7 @@ impl Target {
             None => out.push(Action::Settled {
                 lun: number,
                 mirrors_differ: false,
+                is_log_pending: false,
             }),
             Some(lun) => {
                 let offline = LunView {
@@ -347,7 +366,7 @@ impl Target {
         };
         if lun.settling && settled {
             lun.settling = false;
-            let mirrors_differ = lun.mirrors_differ;
+            let (mirrors_differ, is_log_pending) = (lun.mirrors_differ, lun.is_log_pending);
             if lun.detaching {
                 *slot = None;
                 self.forget_slices(number);
@@ -355,6 +374,7 @@ impl Target {
             out.push(Action::Settled {
                 lun: number,
                 mirrors_differ,
+                is_log_pending,
             });
         }
     }

@@ -5,6 +5,7 @@ use super::join::{Joining, divide};
 use super::raid::Member;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, PartId};
+use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
 use raid::layout::MetadataPlaces;
 
@@ -152,7 +153,7 @@ impl Manager {
         let pass = self.last_pass;
         if let Some(raid) = self.raids.get_mut(&id) {
             raid.sync_pass = pass;
-            raid.scrub_counted = 0;
+            raid.scrub_counted = ScrubFinding::default();
             raid.is_sync_stopped = false;
         }
     }

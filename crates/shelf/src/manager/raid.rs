@@ -7,6 +7,7 @@ use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, PartId, PartStatus, RaidState,
 };
 use crate::plane::{LogView, MemberView, PartView, RegionsView, SyncKind, SyncView};
+use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
 use raid::Geometry;
 use raid::bad_blocks::BadBlocks;
@@ -193,14 +194,14 @@ pub(super) struct Raid {
     /// the same.
     pub(super) sync_pass: u64,
     /// Of what the present pass found to differ, how much is in the record.
-    pub(super) scrub_counted: u64,
+    pub(super) scrub_counted: ScrubFinding,
     /// The data path was given a view without its pass, because that of another RAID comes first.
     pub(super) is_passed_over: bool,
     /// The last pass could not read everything: it is not tried again before the next start.
     pub(super) is_sync_stopped: bool,
     /// What is to be done about its redo log.
     pub(super) log_state: LogState,
-    /// Whether it is attached to the data path, with the other RAIDs of its LUN.
+    /// Whether it is attached to the data path.
     pub(super) is_live: bool,
     /// The workers did not take its last view.
     pub(super) is_view_stale: bool,
@@ -237,7 +238,7 @@ impl Raid {
             bitmap: None,
             unsynced_regions: None,
             sync_pass: 0,
-            scrub_counted: 0,
+            scrub_counted: ScrubFinding::default(),
             is_passed_over: false,
             is_sync_stopped: false,
             log_state: LogState::Settled,
@@ -370,6 +371,7 @@ impl Raid {
                 SyncKind::Resync => self.regions_to_sync(),
                 SyncKind::Check => None,
             },
+            repair: self.scrub_repair(),
         })
     }
 
@@ -412,6 +414,13 @@ impl Raid {
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
     }
 
+    /// Whether the next member to fail takes data with it, though its level is redundant.
+    fn is_bare(&self) -> bool {
+        let is_needed = |element: u8| !self.can_serve_without(&[element]);
+        let mut normal = self.elements().filter(|(_, member)| member.is_normal());
+        self.is_redundant() && self.can_serve() && normal.any(|(element, _)| is_needed(element))
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
@@ -436,6 +445,10 @@ impl Raid {
                 .and_then(|slot| drives.get(slot))
                 .map_or(0, super::drives::Entry::size_bytes),
             drive: member.drive(),
+            bad_sectors: member.metadata().map_or(0, |metadata| {
+                let ranges = metadata.bad_blocks.ranges().iter();
+                ranges.map(|range| range.sectors).sum()
+            }),
         });
         PartStatus {
             part: self.id.part,
@@ -445,6 +458,7 @@ impl Raid {
                 .then(|| self.geometry.chunk_sectors() * 512),
             state: self.state(),
             is_stalled: self.is_sync_stopped,
+            is_bare: self.is_bare(),
             elements: elements.collect(),
         }
     }

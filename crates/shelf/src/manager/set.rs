@@ -158,7 +158,8 @@ fn place(
 ) -> Vec<Option<Candidate>> {
     let mut places = vec![None; usize::from(freshest.geometry.members())];
     for candidate in group {
-        let (lun, element) = (candidate.stored.record.lun, candidate.stored.record.element);
+        let record = &candidate.stored.record;
+        let (lun, part, element) = (record.lun, record.part, record.element);
         if candidate.geometry != freshest.geometry {
             let what = format!("a member of another shape of LUN {lun} (set {uuid})");
             spurious.push((candidate.drive, what));
@@ -170,7 +171,7 @@ fn place(
                         placed.superblock.dev_number() == candidate.superblock.dev_number()
                     });
             let kind = if is_copy { "a copy of" } else { "a former" };
-            let what = format!("{kind} element {lun}.0.{element} (set {uuid})");
+            let what = format!("{kind} element {lun}.{part}.{element} (set {uuid})");
             spurious.push((candidate.drive, what));
         } else {
             places[usize::from(element)] = Some(candidate);

@@ -250,7 +250,7 @@ impl Target {
             return idle;
         };
         // A write that was answered with a fault left members that differ: only the bits tell where.
-        if lun.mirrors_differ {
+        if lun.mirrors_differ || lun.is_log_pending {
             return idle;
         }
         for command in &self.commands {

@@ -3,8 +3,8 @@
 use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Operation, REPLANS_MAX, State, Target,
-    sync,
+    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, REPLANS_MAX, Reply,
+    Span, State, Target, sync,
 };
 use crate::ids::DriveSlot;
 use crate::order::CommandIndex;
@@ -60,6 +60,7 @@ impl Target {
         command.pieces_used = 0;
         command.repair = None;
         command.awaits_view = false;
+        command.passed_over = !self.suspects.is_empty();
         command.is_desperate = false;
         command.is_counted = true;
         lun.running += 1;
@@ -301,6 +302,7 @@ impl Target {
             return Remedy::Slices;
         }
         let command = &mut self.commands[usize::from(index)];
+        command.passed_over |= fault == Fault::Late || !self.suspects.is_empty();
         if plan_read_again(index, io, lba, (&view, &self.suspects), out) {
             if command.kind == Kind::Read && fault == Fault::Error {
                 command.repair = Some(*io);
@@ -308,7 +310,8 @@ impl Target {
             return Remedy::AnotherCopy;
         }
         // Copies that were passed over because they are slow may be all that is left.
-        if command.kind == Kind::Read && !std::mem::replace(&mut command.is_desperate, true) {
+        let may_ask = command.kind == Kind::Read && command.passed_over;
+        if may_ask && !std::mem::replace(&mut command.is_desperate, true) {
             let base = (&[][..], io.offset_sectors);
             if plan_read(index, lba, io.sectors, base, &view, out) {
                 return Remedy::AnotherCopy;
@@ -377,7 +380,9 @@ impl Target {
             }
             return;
         }
-        lun.mirrors_differ |= redundant && command.kind == Kind::Write && command.failed;
+        // What was cut was not written at all, or is in the redo log.
+        let is_undone = command.failed && !command.is_cut;
+        lun.mirrors_differ |= redundant && command.kind == Kind::Write && is_undone;
         // Others could take over, but nobody decides about that any more: as if it had not come, so that
         // the initiator asks again when the LUN is back.
         let is_cut = command.is_cut || (command.failed && !command.unmapped);
@@ -411,12 +416,13 @@ impl Target {
             (Kind::Write | Kind::Flush, true) => (Outcome::WriteFault, Body::Empty),
             (Kind::Read, false) => {
                 self.counters.read_bytes += bytes;
-                (
-                    Outcome::Success,
-                    Body::Data {
-                        sectors: command.sectors,
-                    },
-                )
+                let own = Span {
+                    buffer: BufferIndex::of_command(index),
+                    start_sector: 0,
+                    sectors: command.sectors,
+                };
+                let data = command.given.map_or(own, |given| given.span);
+                (Outcome::Success, Body::Data(data))
             }
             (Kind::Write, false) => {
                 self.counters.write_bytes += bytes;
@@ -464,6 +470,29 @@ impl Target {
         debug_assert_eq!(command.state, State::Replying);
         command.state = State::Free;
         self.free.push(index);
+        if let Some(given) = command.given.take() {
+            self.given_back(given.slice);
+        }
+    }
+
+    /// A reply cannot be sent now: its data is moved to where it is in nobody's way.
+    pub fn keep(&mut self, reply: &mut Reply, memory: &mut impl Memory) {
+        let Some(index) = reply.command else { return };
+        let Some(given) = self.commands[usize::from(index)].given.take() else {
+            return;
+        };
+        let own = Span {
+            buffer: BufferIndex::of_command(index),
+            start_sector: 0,
+            sectors: given.span.sectors,
+        };
+        memory.compute(&[given.span], &[own], &mut |read, written| {
+            written[0].copy_from_slice(read[0]);
+        });
+        if matches!(reply.body, Body::Data(_)) {
+            reply.body = Body::Data(own);
+        }
+        self.given_back(given.slice);
     }
 }
 
