@@ -6,7 +6,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
-use shelf::plane::{CounterGroup, LunView, RunningPass};
+use shelf::plane::{CounterGroup, LunView, RateLimit, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub enum ToWorker {
     },
     /// Tell how a drive is doing.
     DriveHealth(DriveSlot, Sender<DriveHealth>),
+    /// The most that each pass goes over in a second.
+    RateLimit(RateLimit),
     /// The bad sectors of a drive.
     BadBlocks(DriveSlot, Arc<[BadRange]>),
     /// Tell your counters.

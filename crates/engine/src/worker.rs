@@ -263,7 +263,9 @@ impl Worker {
         if self.turns.is_multiple_of(TURNS_PER_LOOK) {
             self.follow_mtu();
         }
-        self.patience.set_now(self.now_ns());
+        let now_ns = self.now_ns();
+        self.patience.set_now(now_ns);
+        self.target.set_now(now_ns);
         let mut busy = self.listen();
         busy |= self.send_unsent();
         busy |= self.complete();
@@ -440,7 +442,7 @@ impl Worker {
     fn sleep(&mut self) {
         let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsaid.is_empty() {
-            let waiting = self.port_is_full || !self.all_sent();
+            let waiting = self.port_is_full || !self.all_sent() || self.target.waits_for_time();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
             let limit = &self.until_overdue(limit);
             // Interrupted or not, the next turn looks at everything.

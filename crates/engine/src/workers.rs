@@ -7,7 +7,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::DriveHealth;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -201,6 +201,13 @@ impl DataPlane for Workers {
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
         for worker in self.lock().iter() {
             worker.say(ToWorker::BadBlocks(drive, Arc::clone(&ranges)))?;
+        }
+        Ok(())
+    }
+
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), String> {
+        for worker in self.lock().iter() {
+            worker.say(ToWorker::RateLimit(limit))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
 use shelf::patience::DriveHealth;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -59,6 +59,10 @@ impl DataPlane for Plane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
     fn drive_health(&self, _: DriveSlot) -> Result<DriveHealth, String> {
         Ok(DriveHealth::default())
     }
@@ -86,6 +90,14 @@ impl ShelfStore for Store {
     }
 
     fn add_removed_set(&mut self, _: Uuid) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
         Ok(())
     }
 }

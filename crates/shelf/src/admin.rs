@@ -5,6 +5,7 @@
 //! returns, or it has not happened.
 
 pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
+pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
@@ -683,6 +684,15 @@ pub trait Admin {
     /// # Errors
     /// No such LUN, nothing to compare in it, no scrub or one already, or a member failed.
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError>;
+
+    /// The most that each pass goes over in a second.
+    fn rate_limit(&self) -> RateLimit;
+
+    /// Sets that; kept over restarts.
+    ///
+    /// # Errors
+    /// It could not be stored, or a worker takes no messages any more.
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError>;
 
     /// Gives the shelf a number; LUNs move with it.
     ///

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod bad_sectors;
 pub mod ids;
+mod latency;
 pub mod manager;
 pub mod order;
 pub mod patience;

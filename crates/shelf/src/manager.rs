@@ -27,7 +27,7 @@ use crate::admin::{
     Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, ElsewhereStatus, LunNumber,
     LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
-use crate::plane::{CounterGroup, DataPlane, RunningPass};
+use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use ::raid::bad_blocks::BadRange;
 use aoe::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +100,18 @@ pub trait ShelfStore: Send {
     /// # Errors
     /// What went wrong, and where; then those stored before still are.
     fn add_removed_set(&mut self, set: Uuid) -> Result<(), String>;
+
+    /// The most that passes go over in a second, as it was stored last.
+    ///
+    /// # Errors
+    /// What went wrong, and where.
+    fn rate_limit(&mut self) -> Result<RateLimit, String>;
+
+    /// Stores that; durable and atomic when this returns.
+    ///
+    /// # Errors
+    /// What went wrong, and where; then the old one is still stored.
+    fn save_rate_limit(&mut self, limit: RateLimit) -> Result<(), String>;
 }
 
 /// What a [`Manager`] is made of.
@@ -159,6 +171,8 @@ pub struct Manager {
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
     is_grace_over: bool,
+    /// The most that each pass goes over in a second.
+    rate_limit: RateLimit,
     /// Since the start, as told last.
     uptime: Duration,
     /// Drives that kept silent.
@@ -202,6 +216,7 @@ impl Manager {
             elsewhere: Vec::new(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
+            rate_limit: RateLimit::NONE,
             uptime: Duration::ZERO,
             silences: Vec::new(),
             next_spare_check: Duration::ZERO,
@@ -212,6 +227,7 @@ impl Manager {
                 "which LUNs were removed is not known, so that their drives may be served: {reason}"
             )),
         }
+        manager.restore_rate_limit();
         manager.assemble();
         manager
     }
@@ -391,6 +407,14 @@ impl Admin for Manager {
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
         self.scrub_lun(lun, action)
+    }
+
+    fn rate_limit(&self) -> RateLimit {
+        self.rate_limit
+    }
+
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
+        self.change_rate_limit(limit)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -19,11 +19,9 @@
 //!   might overwrite ([`Patience::is_barred`]);
 //! * nothing is allocated after [`Patience::new`]. I/O that finds no room is not watched, and counted.
 
-mod latency;
-
 use crate::ids::DriveSlot;
+use crate::latency::Latencies;
 use crate::target::{Io, Operation};
-use latency::Latencies;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 

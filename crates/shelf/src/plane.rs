@@ -135,6 +135,23 @@ pub struct MemberView {
     pub log_tag: u32,
 }
 
+/// The most that a pass goes over in a second.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RateLimit {
+    /// Bytes; 0 for as much as can be.
+    pub bytes_per_second: u64,
+    /// Bytes of each drive of the RAID; else of all of them together.
+    pub is_per_drive: bool,
+}
+
+impl RateLimit {
+    /// No limit.
+    pub const NONE: Self = Self {
+        bytes_per_second: 0,
+        is_per_drive: false,
+    };
+}
+
 /// A pass that is running, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunningPass {
@@ -191,6 +208,12 @@ pub trait DataPlane: Send {
     /// # Errors
     /// A text when a worker takes no messages any more.
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String>;
+
+    /// Sets the most that each pass goes over in a second.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), String>;
 
     /// How a drive is doing; above all, whether I/O that was given up may still land on it.
     ///

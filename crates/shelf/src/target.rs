@@ -23,6 +23,7 @@ mod action;
 mod admit;
 mod counters;
 mod memory;
+mod pace;
 mod patience;
 mod regions;
 mod reply;
@@ -130,6 +131,8 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+    /// When it came.
+    since_ns: u64,
 }
 
 /// Data in a page of a slice.
@@ -169,6 +172,7 @@ impl Command {
             is_cut: false,
             replans: 0,
             pass: 0,
+            since_ns: 0,
         }
     }
 }
@@ -212,6 +216,8 @@ pub struct Target {
     compares: Vec<CommandIndex>,
     /// Drives that are slow to answer: reads go elsewhere while they can.
     suspects: Vec<DriveSlot>,
+    /// How fast passes go.
+    pace: pace::Pace,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -232,6 +238,7 @@ impl Target {
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
             suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
+            pace: pace::Pace::new(),
             has_passes: false,
         }
     }

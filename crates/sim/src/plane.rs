@@ -12,7 +12,7 @@ use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::{Drive, Manager, NoDrive, Parts, ShelfStore};
 use shelf::patience::DriveHealth;
 use shelf::plane::{
-    CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RunningPass,
+    CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RateLimit, RunningPass,
 };
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -234,6 +234,10 @@ impl DataPlane for SimPlane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
     fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
         Ok(self.0.lock().patience.health(drive))
     }
@@ -261,6 +265,14 @@ impl ShelfStore for SimStore {
 
     fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
         self.0.push(set);
+        Ok(())
+    }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
         Ok(())
     }
 }

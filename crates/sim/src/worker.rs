@@ -155,6 +155,7 @@ impl World {
             let Some(target) = &mut self.target else {
                 return;
             };
+            target.set_now(self.now * 1000);
             target.sync_step(&mut self.actions);
             if self.actions.is_empty() {
                 break;

@@ -57,6 +57,7 @@ impl Worker {
                     // Nobody listens when the administration has given up waiting.
                     let _ = answer.try_send(self.patience.health(drive));
                 }
+                ToWorker::RateLimit(limit) => self.target.set_rate_limit(limit),
                 ToWorker::BadBlocks(drive, ranges) => self.bad_sectors.set(drive, ranges),
                 ToWorker::Report(sender) => drop(sender.try_send(self.report())),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),

@@ -409,6 +409,7 @@ impl Target {
     fn answer(&mut self, index: CommandIndex, view: &Arc<LunView>, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         command.state = State::Replying;
+        self.pace.answered(command.since_ns);
         let bytes = u64::from(command.sectors) * SECTOR_BYTES as u64;
         let failed = command.failed || command.unmapped;
         let (outcome, body) = match (command.kind, failed) {

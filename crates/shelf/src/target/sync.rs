@@ -15,9 +15,9 @@
 //! * what [`Action::SyncReached`] reports is behind every step that is not done;
 //! * a pass ends complete only if every step read its range and wrote it wherever it was to go, under
 //!   one view: a step whose view changed in between reads again;
-//! * clients come first: while they have commands in flight a pass has at most [`STEPS_BUSY`] of its
-//!   own, which is its floor.
+//! * clients come first: while they have commands in flight a pass has few of its own ([`super::pace`]).
 
+use super::pace::{Allowance, STEPS_IDLE};
 use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io};
 use super::stripe::{PieceKind, Wish};
 use super::{
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
+use crate::plane::{LunView, MemberView, PartView, RateLimit, SyncKind, SyncProgress, SyncView};
 use aoe::SECTOR_BYTES;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -37,10 +37,6 @@ use std::sync::Arc;
 
 /// Sectors of a step: 8 KiB, half the smallest chunk.
 const STEP_SECTORS: u64 = 16;
-/// Steps in flight while clients are idle: enough to keep both ends of a mirror busy.
-const STEPS_IDLE: usize = 32;
-/// Steps in flight while clients have commands of their own.
-const STEPS_BUSY: usize = 2;
 /// Command slots that a pass leaves to clients.
 const SLOTS_RESERVED: usize = 128;
 /// Ranges without work that are passed over in one turn.
@@ -82,6 +78,8 @@ pub(super) struct Job {
     next: u64,
     /// Steps in flight, by where they begin in the part.
     steps: Vec<u64>,
+    /// What it may go over by the ceiling that is set.
+    allowance: Allowance,
     checkpoint: u64,
     incomplete: bool,
     ended: bool,
@@ -120,6 +118,7 @@ impl Job {
                     begun: sync.start_lba,
                     next: sync.start_lba,
                     steps: Vec::with_capacity(STEPS_IDLE),
+                    allowance: Allowance::default(),
                     checkpoint: sync.start_lba,
                     incomplete: false,
                     ended: false,
@@ -359,6 +358,10 @@ impl Target {
         if !self.has_passes {
             return false;
         }
+        self.pace.follow();
+        if self.pace.is_pause() {
+            return false;
+        }
         let mut any = false;
         self.has_passes = false;
         for number in 0..=LunNumber::MAX {
@@ -371,6 +374,22 @@ impl Target {
             self.has_passes |= job.is_some_and(|job| !job.ended);
         }
         any
+    }
+
+    /// Tells the time, of any clock that does not go back.
+    pub const fn set_now(&mut self, now_ns: u64) {
+        self.pace.set_now(now_ns);
+    }
+
+    /// Sets the most that each pass goes over in a second.
+    pub const fn set_rate_limit(&mut self, limit: RateLimit) {
+        self.pace.set_limit(limit);
+    }
+
+    /// Whether a pass waits for time to go by, and for nothing else.
+    #[must_use]
+    pub fn waits_for_time(&self) -> bool {
+        self.has_passes && (self.pace.is_pause() || self.pace.limit() != RateLimit::NONE)
     }
 
     /// How far the passes are.
@@ -395,13 +414,22 @@ impl Target {
         let lun = self.luns[usize::from(number)].as_mut()?;
         let job = lun.sync.as_mut().filter(|job| !job.ended)?;
         let clients = (lun.commands as usize).saturating_sub(job.steps.len());
-        let limit = if clients == 0 { STEPS_IDLE } else { STEPS_BUSY };
+        let limit = if clients == 0 {
+            STEPS_IDLE
+        } else {
+            self.pace.steps()
+        };
         if job.steps.len() >= limit
             || self.free.len() <= SLOTS_RESERVED.min(self.commands.len() / 2)
         {
             return None;
         }
         let part = lun.view.parts.get(usize::from(job.part))?;
+        let step_bytes = STEP_SECTORS * SECTOR_BYTES as u64;
+        let drives = u64::from(part.geometry.members());
+        if !job.allowance.take(&self.pace, step_bytes, drives) {
+            return None;
+        }
         let step = job.take_next(part);
         if step.is_none() {
             report(lun, out);

@@ -3,7 +3,9 @@
 use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
 use crate::patience::DriveHealth;
-use crate::plane::{DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView};
+use crate::plane::{
+    DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView, RateLimit,
+};
 use aoe::Shelf;
 use raid::bad_blocks::BadRange;
 use raid::bitmap::Bitmap;
@@ -419,6 +421,10 @@ impl DataPlane for CheckingPlane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
     fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
         let log = self.log.lock().unwrap();
         Ok(log.health.get(&drive).copied().unwrap_or_default())
@@ -475,5 +481,13 @@ impl ShelfStore for MemoryStore {
         } else {
             Err("no power".to_owned())
         }
+    }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
     }
 }

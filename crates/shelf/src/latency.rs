@@ -1,34 +1,34 @@
-//! How long a drive takes for a read, as a histogram of fixed size.
+//! How long something takes, as a histogram of fixed size.
 //!
 //! Buckets are a quarter of an octave wide, from a microsecond to more than an hour; the old counts for less and
-//! less: whenever [`WINDOW`] reads were counted, all counts are halved.
+//! less: whenever [`WINDOW`] were counted, all counts are halved.
 
 /// Buckets: four for each power of two of microseconds.
 const BUCKETS: usize = 4 * 32;
 
-/// Reads after which all counts are halved.
+/// Counts after which all are halved.
 const WINDOW: u32 = 8192;
 
-/// Fewer reads than this say nothing of the slowest hundredth.
+/// Fewer than this say nothing of the slowest hundredth.
 const SAMPLES_MIN: u32 = 100;
 
-/// Latencies of the recent reads of a drive.
+/// Recent latencies.
 #[derive(Clone, Debug)]
-pub(super) struct Latencies {
+pub(crate) struct Latencies {
     counts: [u32; BUCKETS],
     total: u32,
 }
 
 impl Latencies {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             counts: [0; BUCKETS],
             total: 0,
         }
     }
 
-    /// Counts a read.
-    pub(super) fn record(&mut self, latency_ns: u64) {
+    /// Counts one.
+    pub(crate) fn record(&mut self, latency_ns: u64) {
         self.counts[bucket(latency_ns)] += 1;
         self.total += 1;
         if self.total >= WINDOW {
@@ -39,9 +39,19 @@ impl Latencies {
         }
     }
 
-    /// What 99 of 100 reads did not exceed; `None` while too few were counted.
-    pub(super) fn p99_ns(&self) -> Option<u64> {
-        if self.total < SAMPLES_MIN {
+    /// How many were counted, the old ones by half.
+    pub(crate) const fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// What 99 of 100 did not exceed; `None` while too few were counted.
+    pub(crate) fn p99_ns(&self) -> Option<u64> {
+        self.p99_of(SAMPLES_MIN)
+    }
+
+    /// As [`Latencies::p99_ns`], with so many at least.
+    pub(crate) fn p99_of(&self, samples_min: u32) -> Option<u64> {
+        if self.total < samples_min {
             return None;
         }
         let mut above = self.total / 100;
