@@ -362,6 +362,17 @@ impl Worker {
                     self.unsaid
                         .push_back(FromWorker::SyncReached { lun, pass, lba });
                 }
+                Action::SyncUnreadable {
+                    lun,
+                    part,
+                    pass,
+                    lacking,
+                } => self.unsaid.push_back(FromWorker::SyncUnreadable {
+                    lun,
+                    part,
+                    pass,
+                    lacking,
+                }),
                 Action::SyncEnded {
                     lun,
                     pass,

@@ -53,6 +53,16 @@ pub(crate) fn run(
             FromWorker::SyncReached { lun, pass, lba } => {
                 administration.lock().sync_reached(lun, pass, lba);
             }
+            FromWorker::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => {
+                administration
+                    .lock()
+                    .sync_unreadable(lun, part, pass, &lacking);
+            }
             FromWorker::SyncEnded {
                 lun,
                 pass,

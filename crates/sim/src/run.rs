@@ -472,6 +472,12 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             wrong,
         } => manager.scrub_found(lun, pass, mismatched_sectors, wrong),
         Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
+        Message::SyncUnreadable {
+            lun,
+            part,
+            pass,
+            lacking,
+        } => manager.sync_unreadable(lun, part, pass, &lacking),
         Message::SyncEnded {
             lun,
             pass,

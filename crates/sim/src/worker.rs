@@ -88,6 +88,17 @@ impl World {
             Action::SyncReached { lun, pass, lba, .. } => {
                 self.say(Message::SyncReached { lun, pass, lba });
             }
+            Action::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => self.say(Message::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            }),
             Action::SyncEnded {
                 lun,
                 pass,

@@ -190,6 +190,8 @@ pub(super) struct Lun {
     /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
     /// the same.
     pub(super) sync_pass: u64,
+    /// Of the present pass, how many reports of sectors that nobody can give were noted.
+    pub(super) sync_noted: u64,
     /// Of what the present pass found to differ, how much is in the record.
     pub(super) scrub_counted: u64,
     /// The last pass could not read everything: it is not tried again before the next start.
@@ -320,6 +322,7 @@ impl Lun {
             pass: self.sync_pass,
             start_lba,
             kind,
+            noted: self.sync_noted,
             regions: match kind {
                 SyncKind::Resync => self.regions_to_sync(),
                 SyncKind::Check => None,
@@ -442,6 +445,7 @@ impl Lun {
             parts: vec![PartView {
                 geometry: self.geometry,
                 members: members.collect(),
+                twins: Vec::new(),
                 mirrors_unsynced: self.is_unsynced,
                 sync: self.pass(),
                 regions: self.bitmap.as_ref().map(|bitmap| RegionsView {

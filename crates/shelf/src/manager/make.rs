@@ -184,6 +184,7 @@ impl Manager {
             unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
             bitmap,
             sync_pass: 0,
+            sync_noted: 0,
             scrub_counted: 0,
             is_sync_stopped: false,
             is_live: false,

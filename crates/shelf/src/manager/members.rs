@@ -157,6 +157,7 @@ impl Manager {
         let pass = self.last_pass;
         if let Some(lun) = self.luns.get_mut(&number) {
             lun.sync_pass = pass;
+            lun.sync_noted = 0;
             lun.scrub_counted = 0;
             lun.is_sync_stopped = false;
         }

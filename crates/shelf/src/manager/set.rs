@@ -94,6 +94,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
         bitmap,
         sync_pass: 0,
+        sync_noted: 0,
         scrub_counted: 0,
         is_sync_stopped: false,
         is_live: false,
@@ -101,11 +102,10 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         is_view_stale: false,
         record,
     };
-    let given_up = bad;
     Some(Set {
         uuid,
         lun,
-        given_up,
+        given_up: bad,
         freshest: freshest.superblock,
         is_level,
         spurious,

@@ -9,6 +9,8 @@
 
 use super::lun::{Lun, Member};
 use super::{LunNumber, Manager};
+use crate::target::Lacking;
+use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 
 impl Manager {
@@ -41,6 +43,51 @@ impl Manager {
             ));
         }
         if has_lost_one && let Err(error) = self.attach_if_live(number) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// A pass has met a sector that nobody can give: notes it as bad on those that were to get it, which
+    /// hold something else there, and lets the step end. When it cannot be noted the pass is over, and
+    /// whoever was being rebuilt does not count as such.
+    pub fn sync_unreadable(&mut self, number: LunNumber, part: u8, pass: u64, lacking: &Lacking) {
+        let is_present = |lun: &Lun| lun.is_live && lun.sync_pass == pass;
+        if part != 0 || !self.luns.get(&number).is_some_and(is_present) {
+            return;
+        }
+        let range = BadRange {
+            sector: lacking.member_sector,
+            sectors: 1,
+        };
+        let lacking = (0..u64::BITS)
+            .filter(|element| lacking.elements >> element & 1 == 1)
+            .filter_map(|element| u8::try_from(element).ok());
+        let noted = lacking
+            .filter(|element| {
+                let member = self.luns[&number].members.get(usize::from(*element));
+                member.is_some_and(super::lun::Member::is_in_use)
+            })
+            .collect::<Vec<u8>>()
+            .into_iter()
+            .try_for_each(|element| self.add_bad_blocks(number, part, element, &[range]));
+        let Some(lun) = self.luns.get_mut(&number) else {
+            return;
+        };
+        lun.sync_noted += 1;
+        let sector = range.sector;
+        let text = match noted {
+            Ok(()) => format!(
+                "LUN {number}: member sector {sector} can be read from no member: it is noted as bad on what is                  being rebuilt, and reads of it are errors until it is written"
+            ),
+            Err(error) => {
+                lun.is_sync_stopped = true;
+                format!(
+                    "LUN {number}: the rebuild ends incomplete at member sector {sector}, which can be read                      from no member, because that cannot be noted: {error}; write what is unreadable anew,                      then take the LUN offline and online to go on"
+                )
+            }
+        };
+        self.notices.push(text);
+        if let Err(error) = self.attach_if_live(number) {
             self.notices.push(error.to_string());
         }
     }

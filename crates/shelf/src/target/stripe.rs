@@ -30,6 +30,7 @@ mod group;
 mod pieces;
 mod round;
 mod settle;
+mod sift;
 
 use super::{Action, BufferPlan, Memory, Target};
 use crate::ids::LunNumber;
@@ -137,6 +138,11 @@ struct Slice {
     /// Elements whose record of that group could not be written.
     unlogged: u64,
     group_next: u16,
+    /// Sectors that a step of a pass has still to do one by one, because not all of the slice can be
+    /// had; 0 while it does all at once.
+    sift: SectorMask,
+    /// The number of the report of the last sector that nobody could give; 0 for none.
+    report: u64,
 }
 
 impl Slice {
@@ -165,6 +171,8 @@ impl Slice {
             group: None,
             unlogged: 0,
             group_next: NONE,
+            sift: 0,
+            report: 0,
         }
     }
 }
@@ -295,7 +303,7 @@ impl Target {
             Phase::Read => self.compute_round(index, memory, out),
             Phase::Computed => self.log_round(index, memory, out),
             Phase::Logged => self.write_home(index, out),
-            Phase::Written => self.end_round(index, true, out),
+            Phase::Written => self.round_written(index, out),
             Phase::Idle
             | Phase::Held
             | Phase::Reading

@@ -266,6 +266,7 @@ fn a_resync_makes_parity_match_and_leaves_data_alone() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            noted: 0,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted]);
@@ -304,6 +305,7 @@ fn a_rebuild_writes_what_the_member_would_hold() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            noted: 0,
         });
         rig.attach(wanted);
         rig.drain();
@@ -334,6 +336,7 @@ proptest! {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            noted: 0,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted.clone()]);

@@ -191,6 +191,7 @@ fn a_pass_goes_over_the_regions_that_it_concerns() {
             pass: 1,
             start_lba: 0,
             regions: Some(Arc::clone(&regions.ready)),
+            noted: 0,
         });
         let mut rig = Rig::new([wanted.clone()]);
         let progress = rig.target.sync_progress()[0];

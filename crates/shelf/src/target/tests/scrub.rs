@@ -15,6 +15,7 @@ fn checked(level: Level, members: u8) -> LunView {
         start_lba: 0,
         kind: SyncKind::Check,
         regions: None,
+        noted: 0,
     });
     wanted
 }
