@@ -91,6 +91,8 @@ pub enum FromWorker {
     ScrubFound {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Sectors that do not agree, found so far.
@@ -102,6 +104,8 @@ pub enum FromWorker {
     SyncReached {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Everything before this sector is done.
@@ -122,6 +126,8 @@ pub enum FromWorker {
     SyncEnded {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Whether everything was read and written.

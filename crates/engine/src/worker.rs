@@ -348,19 +348,29 @@ impl Worker {
                 Action::Reply(reply) => self.reply(reply),
                 Action::ScrubFound {
                     lun,
+                    part,
                     pass,
                     mismatched_sectors,
                     wrong,
-                    ..
                 } => self.unsaid.push_back(FromWorker::ScrubFound {
                     lun,
+                    part,
                     pass,
                     mismatched_sectors,
                     wrong,
                 }),
-                Action::SyncReached { lun, pass, lba, .. } => {
-                    self.unsaid
-                        .push_back(FromWorker::SyncReached { lun, pass, lba });
+                Action::SyncReached {
+                    lun,
+                    part,
+                    pass,
+                    lba,
+                } => {
+                    self.unsaid.push_back(FromWorker::SyncReached {
+                        lun,
+                        part,
+                        pass,
+                        lba,
+                    });
                 }
                 Action::SyncUnreadable {
                     lun,
@@ -375,12 +385,13 @@ impl Worker {
                 }),
                 Action::SyncEnded {
                     lun,
+                    part,
                     pass,
                     complete,
-                    ..
                 } => {
                     self.unsaid.push_back(FromWorker::SyncEnded {
                         lun,
+                        part,
                         pass,
                         complete,
                     });

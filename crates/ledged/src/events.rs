@@ -43,15 +43,21 @@ pub(crate) fn run(
             }
             FromWorker::ScrubFound {
                 lun,
+                part,
                 pass,
                 mismatched_sectors,
                 wrong,
             } => {
                 let mut manager = administration.lock();
-                manager.scrub_found(lun, pass, mismatched_sectors, wrong);
+                manager.scrub_found(lun, part, pass, mismatched_sectors, wrong);
             }
-            FromWorker::SyncReached { lun, pass, lba } => {
-                administration.lock().sync_reached(lun, pass, lba);
+            FromWorker::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => {
+                administration.lock().sync_reached(lun, part, pass, lba);
             }
             FromWorker::SyncUnreadable {
                 lun,
@@ -65,10 +71,11 @@ pub(crate) fn run(
             }
             FromWorker::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
             } => {
-                administration.lock().sync_ended(lun, pass, complete);
+                administration.lock().sync_ended(lun, part, pass, complete);
             }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");

@@ -28,8 +28,8 @@ use crate::admin::{
     MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
+use ::raid::bad_blocks::BadRange;
 use aoe::Shelf;
-use raid::bad_blocks::BadRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -46,6 +46,7 @@ mod join;
 mod lun;
 mod make;
 mod members;
+mod raid;
 mod recovery;
 mod regions;
 mod removal;
@@ -66,7 +67,7 @@ pub use failure::MemberFailure;
 pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
-use lun::Lun;
+use lun::{Lun, Raids};
 use spares::Spare;
 
 /// How long after the start a spare does not take the place of a member that is only late: drives that
@@ -126,7 +127,7 @@ impl fmt::Debug for Parts {
 pub struct Manager {
     shelf: Option<Shelf>,
     drives: Drives,
-    luns: BTreeMap<LunNumber, Lun>,
+    raids: Raids,
     ports: Vec<PortStatus>,
     plane: Box<dyn DataPlane>,
     store: Box<dyn ShelfStore>,
@@ -157,7 +158,7 @@ impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manager")
             .field("shelf", &self.shelf)
-            .field("luns", &self.luns)
+            .field("raids", &self.raids)
             .finish_non_exhaustive()
     }
 }
@@ -171,7 +172,7 @@ impl Manager {
         let mut manager = Self {
             shelf: parts.shelf,
             drives: Drives::new(parts.drives),
-            luns: BTreeMap::new(),
+            raids: BTreeMap::new(),
             ports: parts.ports,
             plane: parts.plane,
             store: parts.store,
@@ -207,11 +208,9 @@ impl Manager {
     /// serves them again. From now on nothing goes online.
     pub fn shutdown(&mut self) {
         self.is_stopping = true;
-        let online: Vec<_> = self
-            .luns
-            .values()
-            .filter(|lun| lun.is_live)
-            .map(|lun| lun.number)
+        let online: Vec<_> = Lun::all(&self.raids)
+            .filter(Lun::is_live)
+            .map(|lun| lun.number())
             .collect();
         for number in online {
             match self.plane.detach(number) {
@@ -265,12 +264,12 @@ impl Admin for Manager {
     }
 
     fn luns(&self) -> Vec<LunStatus> {
-        let status = |lun: &Lun| {
+        let status = |lun: Lun<'_>| {
             let mut status = lun.status(&self.drives);
-            status.trouble = status.trouble.or_else(|| self.reason_to_wait(lun));
+            status.trouble = status.trouble.or_else(|| self.reason_to_wait(&lun));
             status
         };
-        self.luns.values().map(status).collect()
+        Lun::all(&self.raids).map(status).collect()
     }
 
     fn ports(&self) -> Vec<PortStatus> {

@@ -75,18 +75,29 @@ impl World {
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
             Action::ScrubFound {
                 lun,
+                part,
                 pass,
                 mismatched_sectors,
                 wrong,
-                ..
             } => self.say(Message::ScrubFound {
                 lun,
+                part,
                 pass,
                 mismatched_sectors,
                 wrong,
             }),
-            Action::SyncReached { lun, pass, lba, .. } => {
-                self.say(Message::SyncReached { lun, pass, lba });
+            Action::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => {
+                self.say(Message::SyncReached {
+                    lun,
+                    part,
+                    pass,
+                    lba,
+                });
             }
             Action::SyncUnreadable {
                 lun,
@@ -101,11 +112,12 @@ impl World {
             }),
             Action::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
-                ..
             } => self.say(Message::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
             }),

@@ -64,6 +64,8 @@ pub enum Message {
     ScrubFound {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Sectors found so far.
@@ -75,6 +77,8 @@ pub enum Message {
     SyncReached {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// How far.
@@ -95,6 +99,8 @@ pub enum Message {
     SyncEnded {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Whether it did everything.

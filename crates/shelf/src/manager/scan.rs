@@ -2,7 +2,7 @@
 
 use super::bad_blocks;
 use super::drives::{Drives, NoDrive, Usage};
-use super::lun::Metadata;
+use super::raid::Metadata;
 use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;

@@ -4,7 +4,7 @@
 //! on where it was, also after a restart. One LUN is scrubbed at a time, the one whose last scrub is the
 //! longest ago first, so that scrubs are spread over the days.
 
-use super::lun::Lun;
+use super::raid::Raid;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, PartId, ScrubAction, ScrubStatus};
 use raid::record::{Record, ScrubRecord};
@@ -20,8 +20,8 @@ const NAMED_MAX: u64 = 64;
 
 const DAY_SECONDS: u64 = 86_400;
 
-impl Lun {
-    /// What is told of its scrubs; `None` for a LUN in which nothing is to agree.
+impl Raid {
+    /// What is told of its scrubs; `None` for a RAID in which nothing is to agree.
     pub(super) fn scrub_status(&self) -> Option<ScrubStatus> {
         let scrub = self.record.scrub;
         self.is_redundant().then(|| ScrubStatus {
@@ -55,72 +55,50 @@ impl Manager {
         number: LunNumber,
         action: ScrubAction,
     ) -> Result<(), AdminError> {
-        let lun = self
-            .luns
-            .get(&number)
-            .ok_or(AdminError::NoSuchLun(number))?;
-        let raid = PartId {
-            lun: number,
-            part: 0,
-        };
-        if !lun.is_redundant() {
+        let redundant = self.lun(number)?.raids().filter(|raid| raid.is_redundant());
+        let scrubs: Vec<(PartId, ScrubRecord)> =
+            redundant.map(|raid| (raid.id, raid.record.scrub)).collect();
+        if scrubs.is_empty() {
             return Err(AdminError::NotRedundant {
-                raid,
+                raid: PartId::first(number),
                 but: "has nothing to compare",
             });
         }
-        let scrub = lun.record.scrub;
-        let is_there = scrub.done_lba.is_some();
-        let changed = match action {
+        let is_there = scrubs.iter().any(|(_, scrub)| scrub.done_lba.is_some());
+        match action {
             ScrubAction::Start if is_there => return Err(AdminError::ScrubUnderWay(number)),
-            ScrubAction::Start => ScrubRecord {
-                done_lba: Some(0),
-                mismatched_sectors: 0,
-                is_paused: false,
-                ..scrub
-            },
-            ScrubAction::Every(days) => ScrubRecord {
-                interval_days: Some(days),
-                ..scrub
-            },
-            _ if !is_there => return Err(AdminError::NoScrub(number)),
-            ScrubAction::Stop => ScrubRecord {
-                done_lba: None,
-                is_paused: false,
-                ..scrub
-            },
-            ScrubAction::Pause => ScrubRecord {
-                is_paused: true,
-                ..scrub
-            },
-            ScrubAction::Resume => ScrubRecord {
-                is_paused: false,
-                ..scrub
-            },
-        };
-        self.change_scrub(number, changed)
+            ScrubAction::Stop | ScrubAction::Pause | ScrubAction::Resume if !is_there => {
+                return Err(AdminError::NoScrub(number));
+            }
+            _ => {}
+        }
+        let mut result = Ok(());
+        for (id, scrub) in scrubs {
+            let changed = changed(scrub, action);
+            if changed != scrub {
+                result = result.and(self.change_scrub(id, changed));
+            }
+        }
+        result
     }
 
-    /// Makes what is known of the scrubs of a LUN durable, and begins, ends or goes on with a pass.
-    fn change_scrub(&mut self, number: LunNumber, scrub: ScrubRecord) -> Result<(), AdminError> {
-        let Some(lun) = self.luns.get(&number) else {
-            return Err(AdminError::NoSuchLun(number));
+    /// Makes what is known of the scrubs of a RAID durable, and begins, ends or goes on with a pass.
+    fn change_scrub(&mut self, id: PartId, scrub: ScrubRecord) -> Result<(), AdminError> {
+        let Some(raid) = self.raids.get(&id) else {
+            return Err(AdminError::NoSuchLun(id.lun));
         };
-        let before = (lun.sync_start().is_none(), lun.check_start().is_some());
+        let before = (raid.sync_start().is_none(), raid.check_start().is_some());
         let record = Record {
             scrub,
-            ..lun.record.clone()
+            ..raid.record.clone()
         };
-        let recorded = self.record(number, record);
-        let after = self
-            .luns
-            .get(&number)
-            .map(|lun| lun.check_start().is_some());
+        let recorded = self.record(id, record);
+        let after = self.raids.get(&id).map(|raid| raid.check_start().is_some());
         if before == (true, false) && after == Some(true) {
-            self.begin_pass(number);
+            self.begin_pass(id);
         }
         // Also after an error: the round may have given up a member.
-        let attached = self.attach_if_live(number);
+        let attached = self.attach_if_live(id.lun);
         recorded?;
         attached
     }
@@ -130,60 +108,62 @@ impl Manager {
     pub fn scrub_found(
         &mut self,
         number: LunNumber,
+        part: u8,
         pass: u64,
         mismatched_sectors: u64,
         wrong: Option<(u8, u64)>,
     ) {
-        if let Some(lun) = self.luns.get_mut(&number)
-            && lun.sync_pass == pass
-            && lun.sync_start().is_none()
-            && lun.check_start().is_some()
+        if let Some(raid) = self.raids.get_mut(&PartId { lun: number, part })
+            && raid.sync_pass == pass
+            && raid.sync_start().is_none()
+            && raid.check_start().is_some()
         {
             if let Some((element, sector)) = wrong
                 && mismatched_sectors <= NAMED_MAX
             {
-                let id = lun.element_id(element);
+                let id = raid.element_id(element);
                 self.notices.push(format!(
                     "element {id} holds something wrong at member sector {sector}: data and parity of \
                      the others agree"
                 ));
             }
-            let known = &mut lun.record.scrub.mismatched_sectors;
-            *known += mismatched_sectors.saturating_sub(lun.scrub_counted);
-            lun.scrub_counted = mismatched_sectors;
+            let known = &mut raid.record.scrub.mismatched_sectors;
+            *known += mismatched_sectors.saturating_sub(raid.scrub_counted);
+            raid.scrub_counted = mismatched_sectors;
         }
     }
 
     /// A scrub has compared everything before `lba`.
-    pub(super) fn scrub_reached(&mut self, number: LunNumber, lba: u64) {
-        let Some(lun) = self.luns.get(&number) else {
+    pub(super) fn scrub_reached(&mut self, id: PartId, lba: u64) {
+        let Some(raid) = self.raids.get(&id) else {
             return;
         };
-        let Some(recorded) = lun.check_start() else {
+        let Some(recorded) = raid.check_start() else {
             return;
         };
-        if lba < recorded + lun.geometry.capacity_sectors() / CHECKPOINTS {
+        if lba < recorded + raid.geometry.capacity_sectors() / CHECKPOINTS {
             return;
         }
         let record = Record {
             scrub: ScrubRecord {
                 done_lba: Some(lba),
-                ..lun.record.scrub
+                ..raid.record.scrub
             },
-            ..lun.record.clone()
+            ..raid.record.clone()
         };
-        if let Err(error) = self.record(number, record) {
+        if let Err(error) = self.record(id, record) {
             self.notices.push(error.to_string());
         }
     }
 
     /// A scrub has come to its end.
-    pub(super) fn scrub_ended(&mut self, number: LunNumber, complete: bool) {
+    pub(super) fn scrub_ended(&mut self, id: PartId, complete: bool) {
+        let number = id.lun;
         let now_unix_seconds = (self.now_unix_seconds)();
-        let Some(lun) = self.luns.get(&number) else {
+        let Some(raid) = self.raids.get(&id) else {
             return;
         };
-        let scrub = lun.record.scrub;
+        let scrub = raid.record.scrub;
         let found = scrub.mismatched_sectors;
         let unread = if complete {
             ""
@@ -201,26 +181,58 @@ impl Manager {
             is_paused: false,
             ..scrub
         };
-        if let Err(error) = self.change_scrub(number, ended) {
+        if let Err(error) = self.change_scrub(id, ended) {
             self.notices.push(error.to_string());
         }
     }
 
     /// Begins the scrub that is due the longest, if none is under way.
     pub(super) fn begin_due_scrub(&mut self) {
-        let is_running = |lun: &Lun| lun.is_live && lun.check_start().is_some();
-        if self.is_stopping || self.luns.values().any(is_running) {
+        let is_running = |raid: &Raid| raid.is_live && raid.check_start().is_some();
+        if self.is_stopping || self.raids.values().any(is_running) {
             return;
         }
         let now_unix_seconds = (self.now_unix_seconds)();
         let due = self
-            .luns
+            .raids
             .values()
-            .filter_map(|lun| Some((lun.scrub_due(now_unix_seconds)?, lun.number)));
-        let Some((_, number)) = due.min() else { return };
-        match self.scrub_lun(number, ScrubAction::Start) {
+            .filter_map(|raid| Some((raid.scrub_due(now_unix_seconds)?, raid.id)));
+        let Some((_, id)) = due.min() else { return };
+        let started = changed(self.raids[&id].record.scrub, ScrubAction::Start);
+        let number = id.lun;
+        match self.change_scrub(id, started) {
             Ok(()) => self.notices.push(format!("LUN {number}: a scrub begins")),
             Err(error) => self.notices.push(error.to_string()),
         }
+    }
+}
+
+/// What is to be known of the scrubs of a RAID after an action. One that has no scrub is not paused.
+const fn changed(scrub: ScrubRecord, action: ScrubAction) -> ScrubRecord {
+    let is_there = scrub.done_lba.is_some();
+    match action {
+        ScrubAction::Start => ScrubRecord {
+            done_lba: Some(0),
+            mismatched_sectors: 0,
+            is_paused: false,
+            ..scrub
+        },
+        ScrubAction::Every(days) => ScrubRecord {
+            interval_days: Some(days),
+            ..scrub
+        },
+        ScrubAction::Stop => ScrubRecord {
+            done_lba: None,
+            is_paused: false,
+            ..scrub
+        },
+        ScrubAction::Pause => ScrubRecord {
+            is_paused: is_there,
+            ..scrub
+        },
+        ScrubAction::Resume => ScrubRecord {
+            is_paused: false,
+            ..scrub
+        },
     }
 }

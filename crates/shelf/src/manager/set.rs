@@ -10,13 +10,12 @@
 //!   halves were served apart: which one is to be served, somebody has to say.
 //! * The record with the highest generation counts; the others are to be brought up to it.
 
-use super::LunNumber;
 use super::bad_blocks;
-use super::lun::{Lun, Member, Metadata};
+use super::raid::{Member, Metadata, Raid};
 use super::recovery::{self, LogState};
 use super::regions;
 use super::scan::Candidate;
-use crate::admin::DriveSlot;
+use crate::admin::{DriveSlot, LunNumber, PartId};
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Role, Superblock};
 #[cfg(feature = "planted")]
@@ -28,7 +27,7 @@ use uuid::Uuid;
 /// A set of members, put together.
 pub(super) struct Set {
     pub(super) uuid: Uuid,
-    pub(super) lun: Lun,
+    pub(super) raid: Raid,
     pub(super) freshest: Superblock,
     /// Whether all members hold the record that counts.
     pub(super) is_level: bool,
@@ -73,18 +72,20 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         && !bitmap
             .as_ref()
             .is_some_and(|bitmap| bitmap.set().is_empty());
-    let lun = Lun {
+    let id = PartId {
+        lun: LunNumber::new(record.lun)?,
+        part: record.part,
+    };
+    let (rivals, late) = (rivals(&places, &freshest), late(&places, &freshest));
+    let members = places
+        .into_iter()
+        .map(|place| member(place, &freshest, &bad, bitmap.as_ref()))
+        .collect();
+    let raid = Raid {
         unfit,
-        doubt: None,
-        rivals: rivals(&places, &freshest),
-        late: late(&places, &freshest),
+        rivals,
+        late,
         set_uuid: Some(uuid),
-        number: LunNumber::new(record.lun)?,
-        geometry: freshest.geometry,
-        members: places
-            .into_iter()
-            .map(|place| member(place, &freshest, &bad, bitmap.as_ref()))
-            .collect(),
         events_ahead,
         generation,
         events: freshest.superblock.events(),
@@ -93,19 +94,14 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         sync_from,
         unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
         bitmap,
-        sync_pass: 0,
-        sync_noted: 0,
-        scrub_counted: 0,
-        is_sync_stopped: false,
-        is_live: false,
         log_state,
-        is_view_stale: false,
-        record,
+        ..Raid::new(id, freshest.geometry, members, record)
     };
+    let given_up = bad;
     Some(Set {
         uuid,
-        lun,
-        given_up: bad,
+        raid,
+        given_up,
         freshest: freshest.superblock,
         is_level,
         spurious,

@@ -10,8 +10,8 @@
 
 use super::drives::{Drives, Usage};
 use super::join::divide;
-use super::lun::Metadata;
 use super::members::up;
+use super::raid::Metadata;
 use super::removal::erase_drive;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, ElementId, SpareStatus};
@@ -112,7 +112,7 @@ impl Manager {
         force: bool,
     ) -> Result<(), AdminError> {
         let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
-        if let Some(lun) = dedicated_to.filter(|lun| !self.luns.contains_key(lun)) {
+        if let Some(lun) = dedicated_to.filter(|lun| self.lun(*lun).is_err()) {
             return Err(AdminError::NoSuchLun(lun));
         }
         let layout = self.fit_spare(slot, force)?;
@@ -290,14 +290,14 @@ impl Manager {
     /// Elements that take no I/O, of RAIDs that can rebuild them. One that is only late gets its time.
     fn elements_to_heal(&self) -> Vec<ElementId> {
         let mut wanting = Vec::new();
-        for lun in self.luns.values() {
-            if !lun.is_redundant() || !lun.can_serve() || !lun.rivals.is_empty() {
+        for raid in self.raids.values() {
+            if !raid.is_redundant() || !raid.can_serve() || !raid.rivals.is_empty() {
                 continue;
             }
-            for (element, member) in lun.elements() {
-                let is_late = lun.late.contains(&element) && !self.is_grace_over;
+            for (element, member) in raid.elements() {
+                let is_late = raid.late.contains(&element) && !self.is_grace_over;
                 if !member.is_in_use() && !is_late {
-                    wanting.push(lun.element_id(element));
+                    wanting.push(raid.element_id(element));
                 }
             }
         }
@@ -328,11 +328,11 @@ impl Manager {
 
     /// Spares that are large enough for an element, the best first.
     fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
-        let Some(lun) = self.luns.get(&id.lun) else {
+        let Some(raid) = self.raids.get(&id.raid()) else {
             return Vec::new();
         };
-        let needed_sectors = lun.geometry.member_sectors();
-        let chunk_sectors = lun.geometry.chunk_sectors();
+        let needed_sectors = raid.geometry.member_sectors();
+        let chunk_sectors = raid.geometry.chunk_sectors();
         let mut fitting = Vec::new();
         for spare in &self.spares {
             let dedicated = spare.dedicated_to();

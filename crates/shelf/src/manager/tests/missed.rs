@@ -159,7 +159,7 @@ impl Life {
                 };
                 let lba = (view.capacity_sectors / 16 * place).max(sync.start_lba);
                 self.content.passed(&view, lba);
-                manager.sync_reached(number(0), sync.pass, lba);
+                manager.sync_reached(number(0), 0, sync.pass, lba);
             }
             Change::Ended => {
                 let Some(view) = view else { return };

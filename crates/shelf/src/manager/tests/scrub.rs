@@ -38,9 +38,9 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
     assert_eq!((start_lba, kind), (0, SyncKind::Check));
     let again = manager.scrub(number(0), ScrubAction::Start);
     assert_eq!(again, Err(AdminError::ScrubUnderWay(number(0))));
-    manager.scrub_found(number(0), pass, 8, None);
-    manager.scrub_found(number(0), pass, 24, None);
-    manager.sync_reached(number(0), pass, 1024);
+    manager.scrub_found(number(0), 0, pass, 8, None);
+    manager.scrub_found(number(0), 0, pass, 24, None);
+    manager.sync_reached(number(0), 0, pass, 1024);
     manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     drop(manager);
     let world = world.fork();
@@ -55,8 +55,8 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
         ..
     } = sync(&world).unwrap();
     assert_eq!((start_lba, kind), (1024, SyncKind::Check));
-    manager.scrub_found(number(0), pass, 1, None);
-    manager.sync_ended(number(0), pass, true);
+    manager.scrub_found(number(0), 0, pass, 1, None);
+    manager.sync_ended(number(0), 0, pass, true);
     assert_eq!(sync(&world), None);
     let status = scrub(&manager);
     assert_eq!(
@@ -88,7 +88,7 @@ fn a_scrub_waits_while_a_member_is_gone_or_somebody_says_so() {
     manager.unfail(element).unwrap();
     assert_eq!(sync(&world).unwrap().kind, SyncKind::Resync);
     // A late report of the scrub does not end the rebuild.
-    manager.sync_ended(number(0), second.pass, true);
+    manager.sync_ended(number(0), 0, second.pass, true);
     assert_eq!(sync(&world).unwrap().kind, SyncKind::Resync);
     world.finish_pass(&mut manager, 0);
     assert_eq!(sync(&world).unwrap().kind, SyncKind::Check);
@@ -126,7 +126,7 @@ fn scrubs_begin_by_themselves_one_after_the_other() {
     manager.tick(Duration::ZERO);
     assert_eq!(running(&manager), [false, true], "one at a time");
     let pass = world.view(1).unwrap().parts[0].sync.clone().unwrap().pass;
-    manager.sync_ended(number(1), pass, true);
+    manager.sync_ended(number(1), 0, pass, true);
     manager.tick(Duration::ZERO);
     assert_eq!(running(&manager), [true, false]);
 }

@@ -192,7 +192,7 @@ impl World {
         for member in members() {
             image(member.drive).stamp = stamp;
         }
-        manager.sync_ended(number(lun), sync.pass, true);
+        manager.sync_ended(number(lun), 0, sync.pass, true);
     }
 
     pub(super) fn make(&self, manager: &mut Manager, lun: u8, level: Level, drives: &[usize]) {
