@@ -194,8 +194,9 @@ impl CheckingPlane {
         if !part.geometry.level().is_redundant() || self.power.lock().unwrap().is_off {
             return;
         }
-        let present = part.members.iter().flatten();
-        for member in present {
+        let members = part.members.iter().flatten().map(|member| (member, false));
+        let twins = part.twins.iter().flatten().map(|twin| (twin, true));
+        for (member, is_twin) in members.chain(twins) {
             let superblock = self.images[&member.drive].lock().unwrap().superblock();
             let superblock = superblock.expect("a member has a superblock");
             assert_ne!(
@@ -207,6 +208,11 @@ impl CheckingPlane {
                 superblock.recovery().is_none(),
                 member.in_sync,
                 "whole as in the view"
+            );
+            assert!(!is_twin || superblock.is_replacement(), "a twin says so");
+            assert!(
+                !superblock.is_replacement() || !member.in_sync,
+                "who is read is no replacement"
             );
             let mut members = self.devices(part);
             let mut active: Vec<_> = superblock.active_devices().collect();
@@ -224,7 +230,7 @@ impl CheckingPlane {
     fn check_bits(&self, view: &LunView, ready: impl Iterator<Item = RegionIndex>) {
         let part = &view.parts[0];
         let ready: Vec<RegionIndex> = ready.collect();
-        for member in part.members.iter().flatten() {
+        for member in part.members.iter().chain(&part.twins).flatten() {
             let image = self.images[&member.drive].lock().unwrap();
             let superblock = image.superblock().expect("a member has a superblock");
             let bitmap = image.bitmap().expect("a member has a bitmap");
@@ -244,15 +250,18 @@ impl CheckingPlane {
             let number = superblock.expect("a member has a superblock").dev_number();
             Some((number, part.geometry.md_role(element)))
         };
-        (0..).zip(&part.members).filter_map(device).collect()
+        let members = (0..).zip(&part.members);
+        let twins = (0..).zip(&part.twins);
+        members.chain(twins).filter_map(device).collect()
     }
 
     /// A kernel takes a member that is one event behind. With drives that come and go it cannot be
     /// known how far one is that is away.
     fn check_left_behind(&self, view: &LunView, member: &Superblock) {
         let is_member = |slot: DriveSlot| {
-            let members = view.parts[0].members.iter().flatten();
-            members.into_iter().any(|member| member.drive == slot)
+            let part = &view.parts[0];
+            let devices = part.members.iter().chain(&part.twins).flatten();
+            devices.into_iter().any(|member| member.drive == slot)
         };
         if self
             .images
