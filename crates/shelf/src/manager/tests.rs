@@ -18,4 +18,5 @@ mod returning;
 mod scrub;
 mod spares;
 mod sync;
+mod twin;
 mod world;
