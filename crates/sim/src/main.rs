@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         levels: arguments.level.clone(),
         faults: arguments.faults.clone(),
         traces: false,
+        keeps_members: false,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();
@@ -131,6 +132,7 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
     for violation in &sum.violations {
         let traced = Options {
             traces: true,
+            keeps_members: false,
             ..options.clone()
         };
         let report = run(violation.seed, &traced);

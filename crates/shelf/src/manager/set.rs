@@ -70,12 +70,7 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
     });
     let log_state = recovery::found(&record, is_dirty, freshest.superblock.is_written_by_shelf());
     let is_in_log = log_state == LogState::Pending && record.parity_synced;
-    let is_unsynced = is_dirty
-        && !is_in_log
-        && freshest.geometry.level().is_redundant()
-        && !bitmap
-            .as_ref()
-            .is_some_and(|bitmap| bitmap.set().is_empty());
+    let is_unsynced = is_dirty && !is_in_log && may_differ(&freshest, bitmap.as_ref());
     let id = PartId {
         lun: LunNumber::new(record.lun)?,
         part: record.part,
@@ -114,6 +109,12 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         is_level,
         spurious,
     })
+}
+
+/// Whether members of a dirty set may differ anywhere.
+fn may_differ(freshest: &Candidate, bitmap: Option<&Bitmap>) -> bool {
+    let is_empty = bitmap.is_some_and(|bitmap| bitmap.set().is_empty());
+    freshest.geometry.level().is_redundant() && !is_empty
 }
 
 /// The record that counts, its generation, and whether all devices hold it.

@@ -234,6 +234,12 @@ impl Stripes {
         self.groups.prepare(view);
     }
 
+    /// Whether the slices are in order.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.cache.check();
+    }
+
     /// Puts a slice into the queue of those with something to do.
     fn make_due(&mut self, index: u16) {
         let slice = self.cache.get_mut(index);

@@ -341,9 +341,11 @@ impl Target {
             self.end_round(index, true, out);
         } else {
             // Nobody needs to wait for that.
-            self.answer_pieces(index, true, out);
-            self.stripes.cache.get_mut(index).phase = Phase::Logged;
+            let slice = self.stripes.cache.get_mut(index);
+            slice.phase = Phase::Logged;
+            let pieces = std::mem::replace(&mut slice.pieces, NONE);
             self.stripes.make_due(index);
+            self.answer_pieces(pieces, true, out);
         }
     }
 

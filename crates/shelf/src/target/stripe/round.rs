@@ -447,19 +447,20 @@ impl Target {
             self.stripes.cache.release_pages(index);
         }
         self.stripes.may_unstall = true;
-        self.answer_pieces(index, ok, out);
         let slice = self.stripes.cache.get_mut(index);
+        let pieces = std::mem::replace(&mut slice.pieces, NONE);
+        // With the last answer its LUN may be let go, and the slice with it.
         if slice.waiting_first == NONE {
             self.stripes.cache.link_idle(index);
         } else {
             self.stripes.make_due(index);
         }
+        self.answer_pieces(pieces, ok, out);
     }
 
-    /// The pieces of a round are done.
-    pub(super) fn answer_pieces(&mut self, index: u16, ok: bool, out: &mut Vec<Action>) {
-        let slice = self.stripes.cache.get_mut(index);
-        let mut next = std::mem::replace(&mut slice.pieces, NONE);
+    /// The pieces of a list are done.
+    pub(super) fn answer_pieces(&mut self, first: u16, ok: bool, out: &mut Vec<Action>) {
+        let mut next = first;
         while next != NONE {
             let Piece { next: after, .. } = *self.stripes.pieces.get(next);
             self.piece_done(Pieces::command(next), ok, out);
