@@ -54,6 +54,19 @@ pub(crate) enum Record {
         /// 0 for never.
         interval_days: u16,
     },
+    /// A LUN or a spare of another shelf.
+    Elsewhere {
+        shelf: u16,
+        /// `null` for a spare.
+        lun: Option<u8>,
+        levels: Vec<&'static str>,
+        size_bytes: u64,
+        drives: Vec<String>,
+        /// Why it cannot be taken over.
+        refusal: Option<String>,
+        /// What to know before.
+        remark: Option<String>,
+    },
     Array {
         uuid: String,
         name: String,

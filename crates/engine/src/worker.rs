@@ -269,7 +269,8 @@ impl Worker {
             self.flush_ports();
         }
         self.say();
-        Ok(busy)
+        // Replies that were sent may have let slices go on.
+        Ok(busy || self.target.has_stripe_work())
     }
 
     /// Lets parts with parity go on, if there is anything to do for them.
@@ -408,8 +409,15 @@ impl Worker {
                 Action::Settled {
                     lun,
                     mirrors_differ,
+                    is_log_pending,
                 } => {
-                    let _ = self.outbox.settled.send((lun, Detached { mirrors_differ }));
+                    let _ = self.outbox.settled.send((
+                        lun,
+                        Detached {
+                            mirrors_differ,
+                            is_log_pending,
+                        },
+                    ));
                 }
             }
         }

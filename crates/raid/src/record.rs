@@ -103,8 +103,13 @@ pub struct Record {
     pub lun: u8,
     /// Which of the LUN's RAIDs this set is, from 0.
     pub part: u8,
-    /// How many RAIDs the LUN has.
+    /// How many RAIDs the LUN has. It counts in its first RAID only, as does all that is said of the LUN
+    /// as a whole.
     pub parts: u8,
+    /// In the first RAID of a LUN: the others, from part 1 on. A set that is not among them is no part of
+    /// the LUN, whatever its own record says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<FurtherRaid>,
     /// Which element of the RAID this member is, from 0.
     pub element: u8,
     /// How many elements the RAID has.
@@ -138,6 +143,23 @@ pub struct Record {
     /// How its members are compared from time to time.
     #[serde(default, skip_serializing_if = "ScrubRecord::is_default")]
     pub scrub: ScrubRecord,
+}
+
+/// What the first RAID of a LUN remembers of another one: enough to tell its set, and to say what is
+/// missing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FurtherRaid {
+    /// UUID of the array.
+    #[serde(with = "text::uuid")]
+    pub set_uuid: Uuid,
+    /// Level.
+    #[serde(with = "text::level")]
+    pub level: Level,
+    /// How many elements it has.
+    pub elements: u8,
+    /// Its usable size.
+    pub capacity_sectors: u64,
 }
 
 /// What a LUN remembers of its scrubs.

@@ -259,6 +259,25 @@ pub struct ArrayStatus {
     pub refusal: Option<String>,
 }
 
+/// A LUN of another shelf, or a spare of one, on drives of this shelf.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ElsewhereStatus {
+    /// The other shelf.
+    pub shelf: u16,
+    /// Its number there; `None` for a spare.
+    pub lun: Option<LunNumber>,
+    /// The levels of its RAIDs.
+    pub levels: Vec<Level>,
+    /// Usable size; of a spare, that of the drive.
+    pub size_bytes: u64,
+    /// The drives that carry it.
+    pub drives: Vec<DriveSlot>,
+    /// Why it cannot be taken over.
+    pub refusal: Option<String>,
+    /// What to know before it is taken over.
+    pub remark: Option<String>,
+}
+
 /// What is to be done about the scrub of a LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScrubAction {
@@ -306,6 +325,14 @@ pub enum AdminError {
         lun: LunNumber,
         /// Names of the drives.
         drives: String,
+    },
+    /// `grow` of a LUN that cannot have another RAID.
+    #[error("LUN {lun} cannot grow: {reason}")]
+    CannotGrow {
+        /// The LUN.
+        lun: LunNumber,
+        /// Why.
+        reason: String,
     },
     /// The shelf is stopping: nothing goes online any more.
     #[error("the shelf is stopping; try again when it has started")]
@@ -446,6 +473,24 @@ pub enum AdminError {
         /// What a member holds.
         needed_bytes: u64,
     },
+    /// Nothing of that shelf is there, or not that LUN.
+    #[error("no drive carries {what} of shelf {shelf}; restore -l lists what there is")]
+    NothingElsewhere {
+        /// `anything`, or `LUN 3`.
+        what: String,
+        /// The shelf.
+        shelf: u16,
+    },
+    /// A LUN of another shelf that cannot be taken over.
+    #[error("LUN {lun} of shelf {shelf} cannot be taken over: {reason}")]
+    NotAdoptable {
+        /// The shelf.
+        shelf: u16,
+        /// The LUN.
+        lun: LunNumber,
+        /// Why.
+        reason: String,
+    },
     /// No such md array.
     #[error("no md array {0} is on the drives; restore -l lists them")]
     NoSuchArray(String),
@@ -503,6 +548,13 @@ pub trait Admin {
     /// # Errors
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
+
+    /// Appends a RAID to a LUN, which may be online: it has its room at once. What is said of the LUN in
+    /// the request is which one it is; the rest is as for [`Admin::make`].
+    ///
+    /// # Errors
+    /// No such LUN, it cannot have another RAID or lacks one, or any [`AdminError`] that concerns members.
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
 
     /// Serves a LUN. Doing it twice is no error.
     ///
@@ -588,6 +640,23 @@ pub trait Admin {
     /// # Errors
     /// When the shelf is stopping.
     fn rescan(&mut self) -> Result<(), AdminError>;
+
+    /// The LUNs and spares of other shelves, as they were when the drives were looked at last. `number` is
+    /// the one that a LUN would get; `None` for its own.
+    fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus>;
+
+    /// Takes over a LUN of another shelf, under a number of this one. It is served if it was, unless
+    /// elements are away.
+    ///
+    /// # Errors
+    /// No such LUN there, the number is taken, the LUN is not whole, or its members failed.
+    fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError>;
+
+    /// Takes over the spares of another shelf. Those of one LUN stay so if it is here under its number.
+    ///
+    /// # Errors
+    /// When there are too many spares, or a drive fails.
+    fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError>;
 
     /// The md arrays that others made, on drives that are in no LUN.
     fn arrays(&mut self) -> Vec<ArrayStatus>;

@@ -24,8 +24,8 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus,
-    MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, ElsewhereStatus, LunNumber,
+    LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
 use ::raid::bad_blocks::BadRange;
@@ -36,11 +36,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+mod adopt;
 mod assemble;
 mod bad_blocks;
 mod change;
 mod drives;
 mod failure;
+mod further;
+mod grow;
 mod import;
 mod join;
 mod lun;
@@ -69,6 +72,7 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::{Lun, Raids};
+use set::Set;
 use spares::Spare;
 
 /// How long after the start a spare does not take the place of a member that is only late: drives that
@@ -147,6 +151,10 @@ pub struct Manager {
     is_stopping: bool,
     /// By slot.
     spares: Vec<Spare>,
+    /// Spares of other shelves, as the last assembly found them.
+    spares_elsewhere: Vec<Spare>,
+    /// Sets of other shelves, as the last assembly found them.
+    elsewhere: Vec<Set>,
     /// Elements of which it was told that there is no spare for them.
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
@@ -186,6 +194,8 @@ impl Manager {
             told_bad_blocks: BTreeMap::new(),
             is_stopping: false,
             spares: Vec::new(),
+            spares_elsewhere: Vec::new(),
+            elsewhere: Vec::new(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
             next_spare_check: Duration::ZERO,
@@ -289,6 +299,10 @@ impl Admin for Manager {
         self.make_lun(request)
     }
 
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        self.grow_lun(request)
+    }
+
     fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {
         self.bring_online(lun)
     }
@@ -349,6 +363,18 @@ impl Admin for Manager {
         }
         self.assemble();
         Ok(())
+    }
+
+    fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
+        self.list_elsewhere(number)
+    }
+
+    fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError> {
+        self.adopt_lun(shelf, lun, number)
+    }
+
+    fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError> {
+        self.adopt_spares_of(shelf)
     }
 
     fn arrays(&mut self) -> Vec<ArrayStatus> {

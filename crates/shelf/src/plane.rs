@@ -227,6 +227,9 @@ pub struct Detached {
     /// A write to mirrors was answered with a fault: some may hold it and others not, and nothing else
     /// tells.
     pub mirrors_differ: bool,
+    /// A member failed a write on the way home, and nobody decided about that any more: before the LUN is
+    /// served again its redo log is to be recovered, as after a crash.
+    pub is_log_pending: bool,
 }
 
 /// What one part of the data path has counted.

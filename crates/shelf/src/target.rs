@@ -107,6 +107,8 @@ struct Command {
     /// Pieces that slices have not done, and how many there have been.
     pieces: u8,
     pieces_used: u8,
+    /// The data of a read, if it is answered from the page of a slice.
+    given: Option<Given>,
     /// A read of a copy that failed, while another copy gave the data: it is written anew.
     repair: Option<Io>,
     /// It counts among those that run under a view: while it has I/O of its own.
@@ -128,6 +130,13 @@ struct Command {
     report: u64,
 }
 
+/// Data in a page of a slice.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    slice: u16,
+    span: Span,
+}
+
 impl Command {
     /// An empty slot.
     fn free() -> Self {
@@ -146,6 +155,7 @@ impl Command {
             outstanding: 0,
             pieces: 0,
             pieces_used: 0,
+            given: None,
             repair: None,
             is_counted: false,
             is_ordered: false,
@@ -175,6 +185,8 @@ struct Lun {
     detaching: bool,
     /// A write to mirrors was answered with a fault.
     mirrors_differ: bool,
+    /// Rounds were cut that had begun to write home: what they wrote is in the redo log.
+    is_log_pending: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
     /// For each part which regions may be written.
@@ -251,6 +263,7 @@ impl Target {
                     settling: true,
                     detaching: false,
                     mirrors_differ: false,
+                    is_log_pending: false,
                     sync: None,
                     regions: Vec::new(),
                 });
@@ -262,6 +275,7 @@ impl Target {
                 lun.running = 0;
                 lun.settling = true;
                 lun.detaching = false;
+                lun.is_log_pending = false;
             }
         }
         if let Some(lun) = slot {
@@ -281,6 +295,7 @@ impl Target {
             None => out.push(Action::Settled {
                 lun: number,
                 mirrors_differ: false,
+                is_log_pending: false,
             }),
             Some(lun) => {
                 let offline = LunView {
@@ -345,7 +360,7 @@ impl Target {
         };
         if lun.settling && settled {
             lun.settling = false;
-            let mirrors_differ = lun.mirrors_differ;
+            let (mirrors_differ, is_log_pending) = (lun.mirrors_differ, lun.is_log_pending);
             if lun.detaching {
                 *slot = None;
                 self.forget_slices(number);
@@ -353,6 +368,7 @@ impl Target {
             out.push(Action::Settled {
                 lun: number,
                 mirrors_differ,
+                is_log_pending,
             });
         }
     }

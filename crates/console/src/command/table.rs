@@ -46,6 +46,18 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Grow,
+        name: "grow",
+        aliases: &[],
+        usage: "grow [-c] [-f] [-k KiB] LUN type drive ...",
+        summary: "append another RAID to a LUN, also online, four at most; options and types as for make, \
+                  but raw; on the hosts: aoe-revalidate",
+        examples: &["grow 0 raid10 1.16-23", "grow 3 raid6 1.10-18 missing"],
+        options: "cfk:",
+        operands_min: 3,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
         verb: Verb::List,
         name: "list",
         aliases: &["luns"],
@@ -226,13 +238,20 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Restore,
         name: "restore",
         aliases: &["restorelun"],
-        usage: "restore [-l] [array LUN]",
-        summary: "find ejected LUNs again, or take over an array that Linux made, by name or UUID; \
-                  -l lists those",
-        examples: &["restore", "restore -l", "restore host:0 3"],
+        usage: "restore [-l] [oldshelf [oldlun [newlun]] | array LUN]",
+        summary: "find ejected LUNs again; or take over what another shelf left on the drives, all of it \
+                  or one LUN; or an array that Linux made, by name or, if that is a number, by UUID; \
+                  -l lists what there is",
+        examples: &[
+            "restore",
+            "restore -l",
+            "restore 2",
+            "restore 2 0 7",
+            "restore host:0 3",
+        ],
         options: "l",
         operands_min: 0,
-        operands_max: 2,
+        operands_max: 3,
     },
     Command {
         verb: Verb::Aoestats,
@@ -284,7 +303,6 @@ pub const COMMANDS: &[Command] = &[
 /// administrator is told the truth instead of `unknown command`.
 pub const NOT_AVAILABLE: &[&str] = &[
     // LUNs.
-    "grow",
     "label",
     "unlabel",
     "mask",

@@ -274,11 +274,78 @@ fn arrays_of_others_are_listed_and_taken_over() {
         ("restore host:0 8", {
             "error: no md array host:0 is on the drives; restore -l lists them\n"
         }),
-        ("restore host:1", "usage: restore [-l] [array LUN]\n"),
+        (
+            "restore host:1",
+            "usage: restore [-l] [oldshelf [oldlun [newlun]] | array LUN]\n",
+        ),
         (
             "restore host:1 x",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}
+
+#[test]
+fn luns_of_other_shelves_are_listed_and_taken_over() {
+    let mut bench = Bench::new();
+    let found = |lun: Option<u8>, drives: &[u16]| shelf::admin::ElsewhereStatus {
+        shelf: 2,
+        lun: lun.and_then(LunNumber::new),
+        levels: lun.map_or_else(Vec::new, |_| vec![raid::Level::Raid1]),
+        size_bytes: 4_000_000_000,
+        drives: drives
+            .iter()
+            .map(|slot| shelf::admin::DriveSlot(*slot))
+            .collect(),
+        refusal: None,
+        remark: None,
+    };
+    bench.shelf.elsewhere = vec![
+        found(Some(0), &[0, 1]),
+        found(Some(3), &[2, 3]),
+        found(None, &[4]),
+    ];
+    bench.shelf.elsewhere[1].remark = Some("elements 3.0.1 are away: it stays offline".to_owned());
+    bench.silent("make 3 raid0 1.8-9");
+    let list = "shelf 2 LUN 0 raid1 4.000GB 1.0 1.1
+shelf 2 LUN 3 raid1 4.000GB 1.2 1.3; not to be taken over: it exists
+shelf 2 spare 4.000GB 1.4
+";
+    assert_eq!(bench.good("restore -l"), list);
+    assert_eq!(bench.good("restore -l 2"), list);
+    assert_eq!(bench.good("restore -l 9"), "");
+    assert_eq!(bench.good("restore -l 2 3 7"), {
+        "shelf 2 LUN 3 raid1 4.000GB 1.2 1.3; elements 3.0.1 are away: it stays offline\n"
+    });
+    assert_eq!(bench.good("restore -jl 2 0"), {
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"shelf\":2,\"lun\":0,\"levels\":[\"raid1\"],\
+         \"size_bytes\":4000000000,\"drives\":[\"1.0\",\"1.1\"],\"refusal\":null,\"remark\":null}]}\n"
+    });
+    let refused = "error: LUN 3 of shelf 2 cannot be taken over: it exists\n";
+    assert_eq!(bench.bad("restore 2 3"), refused);
+    // The whole shelf, until something is refused.
+    assert_eq!(bench.bad("restore 2"), refused);
+    assert_eq!(bench.luns(), [0, 3]);
+    bench.silent("restore 2 3 7");
+    bench.silent("restore 2");
+    assert_eq!(bench.luns(), [0, 3, 7]);
+    assert_eq!(bench.good("spares"), "1.4    4000.787GB\n");
+    bench.silent("restore 1");
+    for (line, output) in [
+        ("restore 9", {
+            "error: no drive carries anything of shelf 9; restore -l lists what there is\n"
+        }),
+        ("restore 9 1", {
+            "error: no drive carries LUN 1 of shelf 9; restore -l lists what there is\n"
+        }),
+        ("restore 2 x", {
+            "error: LUN must be an integer between 0 and 254 inclusive\n"
+        }),
+        ("restore 2 3 4 5", {
+            "usage: restore [-l] [oldshelf [oldlun [newlun]] | array LUN]\n"
+        }),
     ] {
         assert_eq!(bench.bad(line), output, "{line}");
     }

@@ -8,6 +8,7 @@
 //! served again, also without members that are late; but not when its halves were served apart.
 
 use super::drives::Usage;
+use super::further::names;
 use super::lun::{Lun, ids_of};
 use super::raid::{Member, Raid};
 use super::rounds::Rounds;
@@ -18,13 +19,14 @@ use crate::admin::{DriveSlot, PartId};
 use raid::md::Superblock;
 use raid::record::{Record, RecordState};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
     /// what was served.
     pub(super) fn assemble(&mut self) {
+        self.elsewhere.clear();
         let mut groups: BTreeMap<Uuid, Vec<Candidate>> = BTreeMap::new();
         let (candidates, spares) = scan(&mut self.drives, &mut self.notices);
         for candidate in candidates {
@@ -41,23 +43,29 @@ impl Manager {
         for set in &mut sets {
             self.settle_shelf(set);
         }
-        let newest = self.newest_sets(&sets);
-        sets.sort_by_key(|set| Reverse((set.raid.can_serve(), age(&set.raid))));
-        let mut adopted = Vec::new();
-        for mut set in sets {
+        for set in &mut sets {
             for (drive, what) in std::mem::take(&mut set.spurious) {
                 self.drives.set_usage(drive, Usage::Foreign(what));
             }
-            adopted.extend(self.adopt(set, &newest));
         }
-        adopted.sort_unstable();
+        let (mut sets, mut others): (Vec<Set>, Vec<Set>) =
+            sets.into_iter().partition(|set| set.raid.id.part == 0);
+        let newest = self.newest_sets(&sets);
+        sets.sort_by_key(|set| Reverse((set.raid.can_serve(), age(&set.raid))));
+        let mut adopted = BTreeSet::new();
+        for set in sets {
+            adopted.extend(self.adopt(set, &newest, &mut others));
+        }
+        for set in others {
+            adopted.extend(self.adopt_part(set));
+        }
         for number in adopted {
             self.serve_again(number);
             self.take_returned(number);
         }
     }
 
-    fn is_own(&self, shelf: u16) -> bool {
+    pub(super) fn is_own(&self, shelf: u16) -> bool {
         self.shelf.is_some_and(|own| own.0 == shelf)
     }
 
@@ -81,23 +89,33 @@ impl Manager {
             && !self.is_removed(raid)
     }
 
-    fn is_removed(&self, raid: &Raid) -> bool {
+    pub(super) fn is_removed(&self, raid: &Raid) -> bool {
         raid.set_uuid
             .is_some_and(|set| self.removed_sets.contains(&set))
     }
 
-    /// The age of the newest set of each RAID of a LUN number.
-    fn newest_sets(&self, sets: &[Set]) -> BTreeMap<PartId, Age> {
+    /// The age of the newest set of each LUN number.
+    fn newest_sets(&self, sets: &[Set]) -> BTreeMap<LunNumber, Age> {
         let mut newest = BTreeMap::new();
         for set in sets.iter().filter(|set| self.is_there(&set.raid)) {
-            let known = newest.entry(set.raid.id).or_insert(age(&set.raid));
+            let known = newest.entry(set.raid.id.lun).or_insert(age(&set.raid));
             *known = age(&set.raid).max(*known);
         }
         newest
     }
 
-    /// Takes a set as a LUN, if it is ours and there. Gives its number.
-    fn adopt(&mut self, set: Set, newest: &BTreeMap<PartId, Age>) -> Option<LunNumber> {
+    /// Takes a set as a LUN, if it is ours and there. Gives its number. A LUN that is being removed takes its
+    /// other RAIDs with it.
+    fn adopt(
+        &mut self,
+        set: Set,
+        newest: &BTreeMap<LunNumber, Age>,
+        others: &mut Vec<Set>,
+    ) -> Option<LunNumber> {
+        if !self.is_own(set.raid.record.shelf) {
+            self.leave_elsewhere(set);
+            return None;
+        }
         let (uuid, mut raid) = (set.uuid, set.raid);
         let (id, number) = (raid.id, raid.id.lun);
         if raid.record.state == RecordState::Complete && self.is_removed(&raid) {
@@ -106,23 +124,21 @@ impl Manager {
             self.mark(&raid, &Usage::Foreign(what));
             return None;
         }
-        if !self.is_own(raid.record.shelf) {
-            let usage = Usage::Elsewhere {
-                shelf: raid.record.shelf,
-                lun: number.get(),
-            };
-            self.mark(&raid, &usage);
-            return None;
-        }
         if raid.record.state == RecordState::Importing {
             self.discard_import(&raid);
             return None;
         }
         if raid.record.state != RecordState::Complete {
-            self.discard(raid);
+            let is_of = |other: &mut Set| names(&raid.record, other.uuid).is_some();
+            let further = others
+                .extract_if(.., is_of)
+                .map(|other| other.raid)
+                .collect();
+            self.discard(raid, further);
             return None;
         }
-        if newest.get(&id).is_some_and(|newest| age(&raid) < *newest) {
+        let newest = newest.get(&number);
+        if newest.is_some_and(|newest| age(&raid) < *newest) {
             self.take_older_offline(&mut raid);
         }
         if self.raids.contains_key(&id) {
@@ -142,8 +158,8 @@ impl Manager {
         Some(number)
     }
 
-    /// Takes a set as a LUN, and brings its members to one state.
-    fn take(&mut self, raid: Raid, freshest: &Superblock, is_level: bool) {
+    /// Takes a set as a RAID, and brings its members to one state.
+    pub(super) fn take(&mut self, raid: Raid, freshest: &Superblock, is_level: bool) {
         let (id, number) = (raid.id, raid.id.lun);
         for (element, member) in raid.elements() {
             for drive in member.drives() {
@@ -193,7 +209,7 @@ impl Manager {
     }
 
     /// Tells of members that are given up because their bad blocks are not known.
-    fn note_given_up(&mut self, number: LunNumber, given_up: &[DriveSlot]) {
+    pub(super) fn note_given_up(&mut self, number: LunNumber, given_up: &[DriveSlot]) {
         for &slot in given_up {
             let drive = self.drive_name(slot);
             self.notices.push(format!(
@@ -202,14 +218,14 @@ impl Manager {
         }
     }
 
-    fn mark(&mut self, raid: &Raid, usage: &Usage) {
+    pub(super) fn mark(&mut self, raid: &Raid, usage: &Usage) {
         for drive in raid.members.iter().flat_map(Member::drives) {
             self.drives.set_usage(drive, usage.clone());
         }
     }
 
     /// Erases a LUN whose making or removal was interrupted.
-    fn discard(&mut self, raid: Raid) {
+    fn discard(&mut self, raid: Raid, further: Vec<Raid>) {
         let number = raid.id.lun;
         let what = match raid.record.state {
             RecordState::Making => "the making of LUN",
@@ -219,7 +235,9 @@ impl Manager {
         };
         let left_over = Usage::Foreign(format!("what an interruption of {what} {number} left"));
         self.mark(&raid, &left_over);
-        let failures = match self.remove_from_drives(&mut [raid]) {
+        let mut raids = vec![raid];
+        raids.extend(further);
+        let failures = match self.remove_from_drives(&mut raids) {
             Ok(failures) => failures,
             Err(reason) => vec![reason],
         };
@@ -238,6 +256,9 @@ impl Manager {
         let Ok(lun) = self.lun(number) else {
             return;
         };
+        if lun.is_live() {
+            return;
+        }
         let is_online = lun.record().online;
         let reason = self.reason_to_wait(&lun);
         for (_, raid) in self.raids.range(ids_of(number)) {

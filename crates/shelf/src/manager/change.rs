@@ -122,8 +122,9 @@ impl Manager {
     }
 
     /// Makes a RAID ready to be written: marked dirty, its log recovered.
-    fn prepare_to_serve(&mut self, id: PartId) -> Result<(), AdminError> {
+    pub(super) fn prepare_to_serve(&mut self, id: PartId) -> Result<(), AdminError> {
         let number = id.lun;
+        self.complete_part(id)?;
         self.begin_pass(id);
         self.check_log(id)?;
         let Some(mut rounds) = self.rounds(id) else {
@@ -235,14 +236,16 @@ impl Manager {
         erased
     }
 
-    /// Removes a LUN, which need not be one of the listed ones, from its drives.
+    /// Removes a LUN, which need not be one of the listed ones, from its drives. The first RAID is the first
+    /// of these; those that are away are noted as removed, too.
     pub(super) fn remove_from_drives(&mut self, raids: &mut [Raid]) -> Result<Vec<String>, String> {
         let now_unix_seconds = (self.now_unix_seconds)();
-        let sets: Vec<Uuid> = raids.iter().filter_map(|raid| raid.set_uuid).collect();
         let Some((first, others)) = raids.split_first_mut() else {
             return Ok(Vec::new());
         };
         let (store, removed_sets) = (&mut self.store, &mut self.removed_sets);
+        let further = first.record.further.iter().map(|raid| raid.set_uuid);
+        let sets: Vec<Uuid> = further.chain(first.set_uuid).collect();
         let mut note_removed = || {
             for &set in &sets {
                 if !removed_sets.contains(&set) {
@@ -340,6 +343,9 @@ impl Manager {
     pub(super) fn note_detached(&mut self, number: LunNumber, detached: Detached) {
         for (_, raid) in self.raids.range_mut(ids_of(number)) {
             raid.is_live = false;
+            if detached.is_log_pending && raid.record.log.is_some() {
+                raid.log_state = LogState::Pending;
+            }
             if detached.mirrors_differ && raid.is_redundant() {
                 raid.is_unsynced = true;
                 raid.unsynced_regions = raid

@@ -171,6 +171,7 @@ impl Manager {
             lun: lun.get(),
             part: 0,
             parts: 1,
+            further: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),

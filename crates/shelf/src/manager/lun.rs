@@ -3,15 +3,18 @@
 //! Invariants:
 //! * RAIDs of a LUN are kept only together with the first one. Its record says what concerns the LUN as a
 //!   whole: how many RAIDs it has, whether it is served, label, serial number and config string;
-//! * all of its RAIDs are live, or none.
+//! * a RAID other than the first is one of the LUN only if that record names its set;
+//! * if a RAID is live, those before it are. A LUN that goes online has all of them live.
 
 use super::drives::Drives;
 use super::raid::Raid;
-use crate::admin::{LunNumber, LunStatus, PartId, ScrubStatus};
+use crate::admin::{
+    ElementState, ElementStatus, LunNumber, LunStatus, PartId, PartStatus, RaidState, ScrubStatus,
+};
 use crate::plane::{LunView, PartView, SyncKind};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
-use raid::record::Record;
+use raid::record::{FurtherRaid, Record};
 use std::collections::BTreeMap;
 
 /// Most RAIDs of a LUN; the limit of Coraid's shelves.
@@ -63,6 +66,24 @@ impl<'a> Lun<'a> {
         &self.first.record
     }
 
+    /// How many RAIDs it has, whether they are there or not.
+    pub(super) fn parts(&self) -> u8 {
+        1 + u8::try_from(self.record().further.len()).unwrap_or(PARTS_MAX)
+    }
+
+    /// Its RAIDs of which there is no drive.
+    fn lost(&self) -> impl Iterator<Item = (PartId, &'a FurtherRaid)> + use<'a> {
+        let (number, raids) = (self.number, self.raids);
+        let named = (1..).zip(&self.first.record.further);
+        let named = named.map(move |(part, raid)| (PartId { lun: number, part }, raid));
+        named.filter(move |(id, _)| !raids.contains_key(id))
+    }
+
+    /// Whether it has records, which say what it is.
+    pub(super) const fn is_recorded(&self) -> bool {
+        self.first.is_recorded()
+    }
+
     /// Whether it is attached to the data path.
     pub(super) const fn is_live(&self) -> bool {
         self.first.is_live
@@ -70,17 +91,27 @@ impl<'a> Lun<'a> {
 
     /// Why it cannot be served.
     pub(super) fn refusal(&self) -> Option<String> {
-        self.raids().find_map(Raid::refusal)
+        let of_raids = || self.raids().find_map(Raid::refusal);
+        let of_lost = |(id, raid): (PartId, &FurtherRaid)| {
+            let (level, elements) = (raid.level, raid.elements);
+            format!("raid {id} is missing: none of its drives is here ({level} of {elements})")
+        };
+        self.lost().next().map(of_lost).or_else(of_raids)
     }
 
     /// Usable size.
     fn capacity_sectors(&self) -> u64 {
-        let sectors = |raid: &Raid| raid.geometry.capacity_sectors();
-        self.raids().map(sectors).sum()
+        let further = self.first.record.further.iter();
+        let further: u64 = further.map(|raid| raid.capacity_sectors).sum();
+        self.first.geometry.capacity_sectors() + further
     }
 
     pub(super) fn status(&self, drives: &Drives) -> LunStatus {
         let record = self.record();
+        let parts = self.raids().map(|raid| raid.status(drives));
+        let lost = self.lost().map(|(id, raid)| lost_status(id, raid));
+        let mut parts: Vec<PartStatus> = parts.chain(lost).collect();
+        parts.sort_by_key(|part| part.part);
         let doubt = || self.raids().find_map(|raid| raid.doubt.clone());
         LunStatus {
             lun: self.number,
@@ -91,7 +122,7 @@ impl<'a> Lun<'a> {
             config_string: record.config_string.clone(),
             scrub: self.scrub_status(),
             trouble: self.refusal().or_else(doubt),
-            parts: self.raids().map(|raid| raid.status(drives)).collect(),
+            parts,
         }
     }
 
@@ -104,17 +135,18 @@ impl<'a> Lun<'a> {
     /// only compare.
     pub(super) fn pass_holder(&self) -> Option<PartId> {
         let wants = |kind: SyncKind| {
-            let mut raids = self.raids();
+            let mut raids = self.raids().filter(|raid| raid.is_live);
             raids.find(|raid| raid.pass().is_some_and(|pass| pass.kind == kind))
         };
         let raid = wants(SyncKind::Resync).or_else(|| wants(SyncKind::Check))?;
         Some(raid.id)
     }
 
-    /// What the data path needs of it.
+    /// What the data path needs of it: of those RAIDs that are live.
     pub(super) fn view(&self, shelf: Shelf) -> LunView {
         let record = self.record();
-        let capacity_sectors = self.capacity_sectors();
+        let live = || self.raids().filter(|raid| raid.is_live);
+        let capacity_sectors = live().map(|raid| raid.geometry.capacity_sectors()).sum();
         let identify = IdentifySpec {
             sectors: capacity_sectors,
             serial: &record.serial,
@@ -132,10 +164,34 @@ impl<'a> Lun<'a> {
             shelf,
             online: true,
             capacity_sectors,
-            parts: self.raids().map(part).collect(),
+            parts: live().map(part).collect(),
             identify: Box::new(identify.build()),
             config_string: record.config_string.clone(),
         }
+    }
+}
+
+/// What is told of a RAID of which there is no drive.
+fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
+    let element = |member| ElementStatus {
+        id: id.element(member),
+        state: ElementState::Missing,
+        size_bytes: 0,
+        drive: None,
+        is_replacement: false,
+        read_errors: 0,
+    };
+    PartStatus {
+        part: id.part,
+        size_bytes: raid.capacity_sectors * SECTOR_BYTES as u64,
+        level: raid.level,
+        chunk_bytes: None,
+        state: RaidState {
+            failed: true,
+            ..RaidState::default()
+        },
+        is_stalled: false,
+        elements: (0..raid.elements).map(element).collect(),
     }
 }
 

@@ -8,7 +8,7 @@
 use super::drives::{Entry, Usage};
 use super::raid::{Member, Metadata, Raid};
 use super::removal::erase_drive;
-use super::rounds::reasons;
+use super::rounds::{md_name, reasons};
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, MakeRequest, MemberChoice, PartId};
 use aoe::Shelf;
@@ -25,7 +25,7 @@ use raid::{Geometry, Level};
 use uuid::Uuid;
 
 /// A member that was found fit.
-struct Fit {
+pub(super) struct Fit {
     element: u8,
     drive: DriveSlot,
     layout: MemberLayout,
@@ -33,13 +33,41 @@ struct Fit {
 
 impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
-        let level = request.level;
-        let chunk = chunk_sectors(request)?;
-        let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
+        self.shelf.ok_or(AdminError::ShelfUnset)?;
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
         self.check_no_second_set(request)?;
+        let (raid, fits) = self.plan_raid(request, PartId::first(request.lun))?;
+        let id = raid.id;
+        if raid.is_recorded() {
+            self.write_new(raid)?;
+        } else {
+            for fit in &fits {
+                self.erase_md(fit)?;
+            }
+            self.raids.insert(id, raid);
+        }
+        self.claim(id, &fits);
+        Ok(())
+    }
+
+    /// The drives are those of a RAID from now on.
+    pub(super) fn claim(&mut self, id: PartId, fits: &[Fit]) {
+        for fit in fits {
+            self.drives.claim(fit.drive, id.element(fit.element));
+        }
+    }
+
+    /// A RAID that is to be made, and what its members are to be. Nothing is written.
+    pub(super) fn plan_raid(
+        &mut self,
+        request: &MakeRequest,
+        id: PartId,
+    ) -> Result<(Raid, Vec<Fit>), AdminError> {
+        let level = request.level;
+        let chunk = chunk_sectors(request)?;
+        let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
         // One sector per member is enough to ask whether the level takes that many.
         let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
         let counted = Geometry::new(level, members, chunk, u64::from(chunk))
@@ -56,26 +84,13 @@ impl Manager {
             .unwrap_or(0);
         let geometry = Geometry::new(level, members, chunk, member_sectors)
             .map_err(|error| refused_geometry(&error, request))?;
-        let raid = self.new_lun(request, shelf, geometry, &fits);
+        let raid = self.new_raid(request, (id, shelf), geometry, &fits);
         if raid.is_redundant() && raid.bitmap.is_none() {
             return Err(AdminError::Io(format!(
-                "LUN {} cannot be made: its members are too large for a write-intent bitmap",
-                request.lun
+                "raid {id} cannot be made: its members are too large for a write-intent bitmap"
             )));
         }
-        if raid.is_recorded() {
-            self.write_new(raid)?;
-        } else {
-            for fit in &fits {
-                self.erase_md(fit)?;
-            }
-            self.raids.insert(raid.id, raid);
-        }
-        for fit in fits {
-            let id = PartId::first(request.lun).element(fit.element);
-            self.drives.claim(fit.drive, id);
-        }
-        Ok(())
+        Ok((raid, fits))
     }
 
     /// Refuses a number that a set on other drives has, too: after a restart there would be two of
@@ -122,17 +137,17 @@ impl Manager {
         Ok(fits)
     }
 
-    fn new_lun(
+    fn new_raid(
         &mut self,
         request: &MakeRequest,
-        shelf: Shelf,
+        (id, shelf): (PartId, Shelf),
         geometry: Geometry,
         fits: &[Fit],
     ) -> Raid {
         let created_unix_seconds = (self.now_unix_seconds)();
         let set_uuid = (self.new_uuid)();
         let is_unsynced = geometry.level().is_redundant() && !request.clean;
-        let name = format!("{shelf}:{}", request.lun);
+        let name = md_name(shelf.0, id);
         let members = self.new_members(&geometry, fits, |device_uuid, fit| NewMember {
             set_uuid,
             device_uuid,
@@ -148,15 +163,16 @@ impl Manager {
             state: RecordState::Making,
             shelf: shelf.0,
             next_shelf: None,
-            lun: request.lun.get(),
-            part: 0,
-            parts: 1,
+            lun: id.lun.get(),
+            part: id.part,
+            parts: id.part + 1,
+            further: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),
             label: None,
             online: false,
-            serial: serial(set_uuid, request.lun, created_unix_seconds),
+            serial: serial(set_uuid, id.lun, created_unix_seconds),
             config_string: Vec::new(),
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
@@ -170,7 +186,7 @@ impl Manager {
             is_unsynced,
             unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
             bitmap,
-            ..Raid::new(PartId::first(request.lun), geometry, members, record)
+            ..Raid::new(id, geometry, members, record)
         }
     }
 
@@ -238,7 +254,7 @@ impl Manager {
     }
 
     /// Writes everything but the word that completes the LUN.
-    fn write_making(&mut self, id: PartId, drives: &[DriveSlot]) -> Result<(), String> {
+    pub(super) fn write_making(&mut self, id: PartId, drives: &[DriveSlot]) -> Result<(), String> {
         // A boot sector or file system at the start would make others take the drive for theirs.
         for &drive in drives {
             self.drives.write(drive, 0, &[0; 4096])?;

@@ -269,7 +269,7 @@ pub(super) struct Raid {
     pub(super) is_sync_stopped: bool,
     /// What is to be done about its redo log.
     pub(super) log_state: LogState,
-    /// Whether it is attached to the data path, with the other RAIDs of its LUN.
+    /// Whether it is attached to the data path.
     pub(super) is_live: bool,
     /// The workers did not take its last view.
     pub(super) is_view_stale: bool,

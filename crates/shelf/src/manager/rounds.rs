@@ -148,7 +148,7 @@ impl Rounds<'_> {
     pub(super) fn write_superblocks(&mut self, resync: Resync) -> Failures {
         let raid = &mut *self.raid;
         let active = raid.active_devices();
-        let name = format!("{}:{}", raid.record.shelf, raid.id.lun);
+        let name = md_name(raid.record.shelf, raid.id);
         let mut failures = Vec::new();
         for entry in devices_mut(&mut raid.members) {
             let recovery = entry
@@ -176,7 +176,7 @@ impl Rounds<'_> {
     /// Rewrites every member's superblock with nothing changed but the name. Not an event: a member
     /// that misses it is as good as the others.
     pub(super) fn rename(&mut self) -> Result<(), String> {
-        let name = format!("{}:{}", self.raid.record.shelf, self.raid.id.lun);
+        let name = md_name(self.raid.record.shelf, self.raid.id);
         let mut failures = Vec::new();
         for entry in devices_mut(&mut self.raid.members) {
             entry.metadata.superblock.set_name(&name);
@@ -290,6 +290,15 @@ impl Rounds<'_> {
         } else {
             Err(reasons(&failures))
         }
+    }
+}
+
+/// The name of the md array that is a RAID, for the eyes of Linux administrators.
+pub(super) fn md_name(shelf: u16, id: PartId) -> String {
+    if id.part == 0 {
+        format!("{shelf}:{}", id.lun)
+    } else {
+        format!("{shelf}:{id}")
     }
 }
 

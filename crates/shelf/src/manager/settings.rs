@@ -107,7 +107,7 @@ impl Manager {
 
     /// Brings the name in the superblocks up to date. It is for the eyes of Linux administrators
     /// only, so a member that fails this is not worse for it.
-    fn rename(&mut self, id: PartId, shelf: Shelf) {
+    pub(super) fn rename(&mut self, id: PartId, shelf: Shelf) {
         let Some(mut rounds) = self.rounds(id) else {
             return;
         };

@@ -15,6 +15,7 @@ use super::raid::Metadata;
 use super::removal::erase_drive;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, ElementId, SpareStatus};
+use aoe::Shelf;
 use raid::geometry::CHUNK_SECTORS_DEFAULT;
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
@@ -23,7 +24,7 @@ use raid::record::{SpareRecord, StoredRecord, encode_spare};
 use std::time::Duration;
 
 /// Most spares; the limit of Coraid's shelves.
-const SPARES_MAX: usize = 16;
+pub(super) const SPARES_MAX: usize = 16;
 
 /// How often each spare is read.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
@@ -59,6 +60,26 @@ impl Spare {
 
     pub(super) fn dedicated_to(&self) -> Option<LunNumber> {
         self.record.dedicated_to_lun.and_then(LunNumber::new)
+    }
+
+    /// The shelf whose spare it is.
+    pub(super) const fn shelf(&self) -> u16 {
+        self.record.spare_of_shelf
+    }
+
+    /// Makes it a spare of another shelf, durably.
+    pub(super) fn move_to(
+        &mut self,
+        drives: &mut Drives,
+        shelf: Shelf,
+        dedicated_to: Option<LunNumber>,
+    ) -> Result<(), String> {
+        let record = SpareRecord {
+            spare_of_shelf: shelf.0,
+            next_shelf: None,
+            dedicated_to_lun: dedicated_to.map(LunNumber::get),
+        };
+        self.change(drives, record)
     }
 
     /// Makes another record durable.
@@ -197,12 +218,14 @@ impl Manager {
     /// Takes spares that were found on the drives into the pool, if they are ours.
     pub(super) fn take_in_spares(&mut self, found: Vec<Spare>) {
         self.spares.clear();
+        self.spares_elsewhere.clear();
         for mut spare in found {
             let is_own = |shelf: u16| self.shelf.is_some_and(|own| own.0 == shelf);
             let (shelf, next) = (spare.record.spare_of_shelf, spare.record.next_shelf);
             if !is_own(shelf) && !next.is_some_and(is_own) {
                 let what = format!("a spare of shelf {shelf}");
                 self.drives.set_usage(spare.drive, Usage::Foreign(what));
+                self.spares_elsewhere.push(spare);
                 continue;
             }
             if let Some(own) = self.shelf.filter(|_| next.is_some()) {

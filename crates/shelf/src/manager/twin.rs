@@ -24,6 +24,7 @@
 
 use super::drives::Usage;
 use super::raid::{Member, Metadata, Raid};
+use super::recovery::LogState;
 use super::rounds::Rounds;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, ElementId, PartId};
@@ -196,6 +197,29 @@ impl Raid {
         in_use.flat_map(Member::drives).collect()
     }
 
+    /// What was being written is made good from the redo log, which does not know twins: they lack it.
+    fn tear_twins(&mut self) {
+        let bitmap = self.bitmap.as_ref();
+        for member in &mut self.members {
+            let (done_lba, lacks) = match member {
+                Member::Normal {
+                    twin: Some(twin), ..
+                } => {
+                    twin.is_whole = false;
+                    (&mut twin.done_lba, &mut twin.lacks)
+                }
+                Member::Rebuilding {
+                    metadata,
+                    done_lba,
+                    lacks,
+                    ..
+                } if metadata.superblock.is_replacement() => (done_lba, lacks),
+                _ => continue,
+            };
+            (*done_lba, *lacks) = torn(bitmap, *done_lba);
+        }
+    }
+
     /// Whether a device that holds everything, or is about to, is called a replacement.
     fn has_replacements(&self) -> bool {
         let is_replacement = |member: &Member| {
@@ -267,8 +291,8 @@ impl Manager {
     }
 
     /// Changes a RAID while no write to it is under way, and nothing that the redo log holds counts any
-    /// more. A LUN with a log is let go for that. Gives false when it is not known any more that parity
-    /// matches: then nothing was changed.
+    /// more. A LUN with a log is let go for that. Gives false when something was being written all the
+    /// same, or members may differ: then nothing was changed, and twins lack what may have been written.
     fn while_quiet(
         &mut self,
         id: PartId,
@@ -284,9 +308,14 @@ impl Manager {
         if is_let_go {
             self.stop(number).map_err(text)?;
         }
-        let is_synced = !self.raids.get(&id).is_some_and(|raid| raid.is_unsynced);
-        let changed = match self.rounds(id).filter(|_| is_synced) {
-            Some(mut rounds) => change(&mut rounds).map(|()| true),
+        let is_quiet = |raid: &Raid| !raid.is_unsynced && raid.log_state == LogState::Settled;
+        let is_quiet = self.raids.get(&id).is_some_and(is_quiet);
+        let changed = match self.rounds(id) {
+            Some(mut rounds) if is_quiet => change(&mut rounds).map(|()| true),
+            Some(rounds) => {
+                rounds.raid.tear_twins();
+                Ok(false)
+            }
             None => Ok(false),
         };
         if is_let_go {

@@ -1,6 +1,6 @@
 //! What the target asks its surroundings to do.
 
-use super::BufferIndex;
+use super::{BufferIndex, Span};
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
@@ -86,11 +86,8 @@ pub struct Io {
 pub enum Body {
     /// Nothing.
     Empty,
-    /// The first sectors of the buffer of the command.
-    Data {
-        /// How many.
-        sectors: u32,
-    },
+    /// Data of a read: in the buffer of the command, or where it lies in memory already.
+    Data(Span),
     /// The IDENTIFY data of the LUN.
     Identify(Arc<LunView>),
     /// The config string of the LUN.
@@ -108,7 +105,8 @@ pub struct Reply {
     pub head_bytes: usize,
     /// What follows.
     pub body: Body,
-    /// The command that this answers. Its buffer is free after [`super::Target::sent`].
+    /// The command that this answers. Its buffer, and what the body names, are free after
+    /// [`super::Target::sent`]. A reply that cannot be sent at once goes through [`super::Target::keep`].
     pub command: Option<CommandIndex>,
 }
 
@@ -235,5 +233,7 @@ pub enum Action {
         /// A write to mirrors was answered with a fault since the LUN was attached first: some may
         /// hold it and others not.
         mirrors_differ: bool,
+        /// Writes were cut short whose content is in the redo log: see [`crate::plane::Detached`].
+        is_log_pending: bool,
     },
 }

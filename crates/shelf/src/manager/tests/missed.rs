@@ -131,7 +131,7 @@ impl Life {
                 let ready = |world: &World| {
                     let log = world.log.lock().unwrap();
                     log.ready
-                        .get(&number(0))
+                        .get(&(number(0), 0))
                         .is_some_and(|ready| ready.contains(region))
                 };
                 if let Some(view) = world.view(0).filter(|_| ready(world)) {

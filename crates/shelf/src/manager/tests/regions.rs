@@ -410,7 +410,7 @@ impl Truth {
     /// Power is off: what was being written may differ.
     fn crash(&mut self, world: &World) {
         let log = world.log.lock().unwrap();
-        if let Some(ready) = log.ready.get(&number(0)) {
+        if let Some(ready) = log.ready.get(&(number(0), 0)) {
             self.differs.insert_all(ready);
         }
     }

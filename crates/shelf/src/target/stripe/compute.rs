@@ -2,10 +2,10 @@
 
 use super::pieces::Pieces;
 use super::round::Site;
-use super::{NONE, Phase, PieceKind, Round, Target};
+use super::{NONE, Phase, Round, Target};
 use crate::plane::SyncKind;
 use crate::target::memory::{INPUTS_MAX, Span};
-use crate::target::{Action, BufferIndex, Memory};
+use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory};
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
@@ -66,7 +66,8 @@ impl Target {
             Round::Write => {
                 self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
-                self.stripes.make_due(index);
+                // At once, while the new content is in the processor's cache.
+                self.log_round(index, memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
@@ -76,7 +77,7 @@ impl Target {
             Round::Sync => {
                 self.compute_sync(index, &site, memory, out);
                 self.stripes.cache.get_mut(index).phase = Phase::Logged;
-                self.stripes.make_due(index);
+                self.write_home(index, out);
             }
         }
     }
@@ -116,6 +117,7 @@ impl Target {
             self.add_differences(index, site, memory);
         }
         self.take_new(index, memory);
+        self.stripes.cache.get_mut(index).sectors_given = 0;
         match method {
             Method::Reconstruct | Method::Recover => {
                 self.compute_parity(index, site, range, memory);
@@ -297,17 +299,26 @@ impl Target {
         }
     }
 
-    /// Copies recovered blocks to those who asked for them.
-    fn give_blocks(&self, index: u16, memory: &mut impl Memory) {
+    /// Gives blocks to those who asked for them: from the page what answers a whole command, and a copy of
+    /// what is only a part of one.
+    fn give_blocks(&mut self, index: u16, memory: &mut impl Memory) {
         let mut next = self.stripes.cache.get(index).pieces;
         while next != NONE {
             let piece = *self.stripes.pieces.get(next);
-            if piece.kind == PieceKind::Read {
-                let from = self.span(index, piece.element, piece.mask);
-                memory.compute(&[from], &[self.piece_span(next)], &mut |read, written| {
+            let span = self.span(index, piece.element, piece.mask);
+            let command = &mut self.commands[usize::from(Pieces::command(next))];
+            let is_whole = command.kind == CommandKind::Read && command.sectors == span.sectors;
+            if is_whole {
+                command.given = Some(Given { slice: index, span });
+            } else {
+                memory.compute(&[span], &[self.piece_span(next)], &mut |read, written| {
                     written[0].copy_from_slice(read[0]);
                 });
             }
+            let slice = self.stripes.cache.get_mut(index);
+            slice.readers += u16::from(is_whole);
+            let sectors = u16::try_from(span.sectors).unwrap_or(u16::MAX);
+            slice.sectors_given = slice.sectors_given.saturating_add(sectors);
             next = piece.next;
         }
     }
@@ -341,11 +352,9 @@ impl Target {
             self.end_round(index, true, out);
         } else {
             // Nobody needs to wait for that.
-            let slice = self.stripes.cache.get_mut(index);
-            slice.phase = Phase::Logged;
-            let pieces = std::mem::replace(&mut slice.pieces, NONE);
+            self.answer_pieces(index, true, out);
+            self.stripes.cache.get_mut(index).phase = Phase::Logged;
             self.stripes.make_due(index);
-            self.answer_pieces(pieces, true, out);
         }
     }
 

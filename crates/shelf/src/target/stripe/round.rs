@@ -161,7 +161,7 @@ impl Target {
             // Whoever waits for pages holds none.
             self.stripes.cache.release_pages(index);
             self.counters.stripe_waits += 1;
-            self.stripes.stall(index);
+            self.stall_or_cut(index, out);
             return;
         }
         let slice = self.stripes.cache.get_mut(index);
@@ -447,20 +447,53 @@ impl Target {
             self.stripes.cache.release_pages(index);
         }
         self.stripes.may_unstall = true;
-        let slice = self.stripes.cache.get_mut(index);
-        let pieces = std::mem::replace(&mut slice.pieces, NONE);
-        // With the last answer its LUN may be let go, and the slice with it.
-        if slice.waiting_first == NONE {
-            self.stripes.cache.link_idle(index);
-        } else {
-            self.stripes.make_due(index);
-        }
-        self.answer_pieces(pieces, ok, out);
+        self.answer_pieces(index, ok, out);
+        self.rest(index);
     }
 
-    /// The pieces of a list are done.
-    pub(super) fn answer_pieces(&mut self, first: u16, ok: bool, out: &mut Vec<Action>) {
-        let mut next = first;
+    /// What becomes of a slice when its round is over and answered.
+    fn rest(&mut self, index: u16) {
+        let slice = self.stripes.cache.get_mut(index);
+        let (key, is_wanted) = (slice.key, slice.waiting_first != NONE);
+        if slice.readers > 0 {
+            slice.phase = Phase::Given;
+        } else if key.is_none() {
+            self.stripes.cache.empty(index);
+        } else if is_wanted {
+            slice.phase = Phase::Queued;
+            self.stripes.make_due(index);
+        } else if self.is_read_out(index) {
+            // A stream has had all of it, and does not come back: these pages are the next to go, while
+            // they are in the processor's cache.
+            self.stripes.cache.link_idle_first(index);
+        } else {
+            self.stripes.cache.link_idle(index);
+        }
+    }
+
+    /// Whether reads were given as many sectors as a slice has of data.
+    fn is_read_out(&self, index: u16) -> bool {
+        let given = u32::from(self.stripes.cache.get(index).sectors_given);
+        given > 0
+            && self.site(index).is_some_and(|site| {
+                given >= site.all().count_ones() * u32::from(site.layout.columns())
+            })
+    }
+
+    /// A reply was sent from a page of a slice, or its data was moved.
+    pub(in crate::target) fn given_back(&mut self, index: u16) {
+        let slice = self.stripes.cache.get_mut(index);
+        slice.readers -= 1;
+        if slice.readers == 0 && slice.phase == Phase::Given {
+            self.stripes.may_unstall = true;
+            self.rest(index);
+        }
+    }
+
+    /// The pieces of a round are done.
+    pub(super) fn answer_pieces(&mut self, index: u16, ok: bool, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        let mut next = std::mem::replace(&mut slice.pieces, NONE);
         while next != NONE {
             let Piece { next: after, .. } = *self.stripes.pieces.get(next);
             self.piece_done(Pieces::command(next), ok, out);

@@ -106,6 +106,7 @@ fn a_write_whose_bit_cannot_be_written_is_a_fault_and_touches_nothing() {
             rig.events[..],
             [Action::Settled {
                 mirrors_differ: false,
+                is_log_pending: false,
                 ..
             }]
         ),
