@@ -16,6 +16,7 @@
 
 use super::drives::Drives;
 use super::raid::{Member, Raid};
+use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
 use raid::bad_blocks::BadRange;
@@ -158,7 +159,7 @@ impl Manager {
                     let Some(mut rounds) = self.rounds(id) else {
                         return Err(AdminError::NoSuchLun(id.lun));
                     };
-                    let failures = vec![(element, error)];
+                    let failures = vec![(Device::member(element), error)];
                     if !rounds.can_lose(&failures) {
                         let (_, reason) = &failures[0];
                         return Err(refused(id.lun, reason));
