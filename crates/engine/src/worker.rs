@@ -349,28 +349,37 @@ impl Worker {
                 Action::Reply(reply) => self.reply(reply),
                 Action::ScrubFound {
                     lun,
+                    part,
                     pass,
-                    mismatched_sectors,
-                    wrong,
-                    ..
+                    found,
                 } => self.unsaid.push_back(FromWorker::ScrubFound {
                     lun,
+                    part,
                     pass,
-                    mismatched_sectors,
-                    wrong,
+                    found,
                 }),
-                Action::SyncReached { lun, pass, lba, .. } => {
-                    self.unsaid
-                        .push_back(FromWorker::SyncReached { lun, pass, lba });
+                Action::SyncReached {
+                    lun,
+                    part,
+                    pass,
+                    lba,
+                } => {
+                    self.unsaid.push_back(FromWorker::SyncReached {
+                        lun,
+                        part,
+                        pass,
+                        lba,
+                    });
                 }
                 Action::SyncEnded {
                     lun,
+                    part,
                     pass,
                     complete,
-                    ..
                 } => {
                     self.unsaid.push_back(FromWorker::SyncEnded {
                         lun,
+                        part,
                         pass,
                         complete,
                     });
@@ -387,8 +396,15 @@ impl Worker {
                 Action::Settled {
                     lun,
                     mirrors_differ,
+                    is_log_pending,
                 } => {
-                    let _ = self.outbox.settled.send((lun, Detached { mirrors_differ }));
+                    let _ = self.outbox.settled.send((
+                        lun,
+                        Detached {
+                            mirrors_differ,
+                            is_log_pending,
+                        },
+                    ));
                 }
             }
         }

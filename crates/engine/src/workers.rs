@@ -137,7 +137,9 @@ impl Workers {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         let mut detached = Detached::default();
         for worker in workers.iter() {
-            detached.mirrors_differ |= worker.wait_settled(lun, deadline)?.mirrors_differ;
+            let own = worker.wait_settled(lun, deadline)?;
+            detached.mirrors_differ |= own.mirrors_differ;
+            detached.is_log_pending |= own.is_log_pending;
         }
         Ok(detached)
     }

@@ -34,6 +34,7 @@ mod tests;
 
 pub use action::{
     Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
+    ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{
@@ -177,6 +178,8 @@ struct Lun {
     detaching: bool,
     /// A write to mirrors was answered with a fault.
     mirrors_differ: bool,
+    /// Rounds were cut that had begun to write home: what they wrote is in the redo log.
+    is_log_pending: bool,
     /// The pass over the mirrors that is running.
     sync: Option<sync::Job>,
     /// For each part which regions may be written.
@@ -253,6 +256,7 @@ impl Target {
                     settling: true,
                     detaching: false,
                     mirrors_differ: false,
+                    is_log_pending: false,
                     sync: None,
                     regions: Vec::new(),
                 });
@@ -264,6 +268,7 @@ impl Target {
                 lun.running = 0;
                 lun.settling = true;
                 lun.detaching = false;
+                lun.is_log_pending = false;
             }
         }
         if let Some(lun) = slot {
@@ -283,6 +288,7 @@ impl Target {
             None => out.push(Action::Settled {
                 lun: number,
                 mirrors_differ: false,
+                is_log_pending: false,
             }),
             Some(lun) => {
                 let offline = LunView {
@@ -347,7 +353,7 @@ impl Target {
         };
         if lun.settling && settled {
             lun.settling = false;
-            let mirrors_differ = lun.mirrors_differ;
+            let (mirrors_differ, is_log_pending) = (lun.mirrors_differ, lun.is_log_pending);
             if lun.detaching {
                 *slot = None;
                 self.forget_slices(number);
@@ -355,6 +361,7 @@ impl Target {
             out.push(Action::Settled {
                 lun: number,
                 mirrors_differ,
+                is_log_pending,
             });
         }
     }

@@ -11,7 +11,7 @@ use crate::plane::superblock;
 use crate::world::World;
 use raid::Geometry;
 use raid::md::{Resync, Role, Superblock};
-use raid::parity::{Verdict, check_parity};
+use raid::parity::{Verdict, Wanted, check_parity, recover, xor_parity};
 use shelf::admin::DriveSlot;
 use shelf::plane::{LunView, MemberView};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl World {
         if !part.geometry.level().is_redundant() {
             return;
         }
-        let blocks: Vec<_> = self.disks.iter().map(|d| superblock(d.medium())).collect();
+        let blocks: Vec<_> = self.disks.iter().map(superblock).collect();
         let mut used = vec![None; blocks.len()];
         for member in part.members.iter().flatten() {
             if let Some(disk) = self.slots[usize::from(member.drive.0)] {
@@ -112,7 +112,7 @@ impl World {
         if !geometry.level().is_redundant() || self.oracle.has_taint() {
             return;
         }
-        let blocks: Vec<_> = self.disks.iter().map(|d| superblock(d.medium())).collect();
+        let blocks: Vec<_> = self.disks.iter().map(superblock).collect();
         let Some(freshest) = freshest(&blocks) else {
             return;
         };
@@ -192,7 +192,7 @@ fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String
     for sector in 0..geometry.member_sectors() / chunk * chunk {
         let block = |element: u8| {
             let (disk, offset) = members[usize::from(element)];
-            disk.get(offset + sector)
+            Some(disk.get(offset + sector))
         };
         let is_unreadable = members
             .iter()
@@ -204,20 +204,42 @@ fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String
     None
 }
 
-/// Whether the parity of a member sector matches; `block` gives the sector of an element.
+/// Whether the parity of a member sector matches; `block` gives the sector of an element that is there. Where
+/// as many are away as there are parities nothing can be said.
 pub(crate) fn is_parity_right<'a>(
     geometry: &Geometry,
     sector: u64,
-    block: &impl Fn(u8) -> &'a [u8],
+    block: &impl Fn(u8) -> Option<&'a [u8]>,
 ) -> bool {
     let Some(layout) = geometry.row_layout(geometry.row_of(sector)) else {
         return true;
     };
-    let data: Vec<&[u8]> = (0..layout.columns())
-        .map(|column| block(layout.data(column)))
-        .collect();
-    let verdict = check_parity(&data, block(layout.p()), layout.q().map(block));
-    verdict == Ok(Verdict::Consistent)
+    let away = |element: &u8| block(*element).is_none();
+    let lost: Vec<u8> = (0..geometry.members()).filter(away).collect();
+    if lost.len() >= usize::from(geometry.parity_count()) {
+        return true;
+    }
+    let columns = 0..layout.columns();
+    let data: Vec<Option<&[u8]>> = columns.map(|column| block(layout.data(column))).collect();
+    let (p, q) = (block(layout.p()), layout.q().and_then(block));
+    // One block that is lost is given by all but Q, or, if it is Q, needed by nobody. Then all must agree.
+    let mut given = vec![0; SECTOR];
+    if let Some(&element) = lost.first().filter(|lost| Some(**lost) != layout.q()) {
+        let role = layout.role(element);
+        let out = &mut given;
+        // Without P there is nothing but Q to compute from, which is to be judged.
+        let computed = if element == layout.p() {
+            let data: Vec<&[u8]> = data.iter().copied().flatten().collect();
+            xor_parity(&data, out)
+        } else {
+            recover(&data, p, None, &mut [Wanted { role, out }])
+        };
+        if computed.is_err() {
+            return false;
+        }
+    }
+    let data: Vec<&[u8]> = data.iter().map(|one| one.unwrap_or(&given)).collect();
+    check_parity(&data, p.unwrap_or(&given), q) == Ok(Verdict::Consistent)
 }
 
 fn first_difference(

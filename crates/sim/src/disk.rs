@@ -9,7 +9,8 @@
 
 use crate::content::SECTOR;
 use crate::random::Random;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much of what is pending is on the medium after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,57 @@ struct Pending {
     is_cached: bool,
 }
 
+/// A sector of one of several disks.
+pub type DiskSector = (usize, u64);
+
+/// Which of some sectors, on several disks, are looked at before they are written: whatever is done with the
+/// disks depends on no other content of these sectors.
+#[derive(Default, Debug)]
+pub struct Footprint {
+    watched: HashSet<DiskSector>,
+    written: HashSet<DiskSector>,
+    seen: HashSet<DiskSector>,
+    /// In the order in which they were looked at first.
+    order: Vec<DiskSector>,
+}
+
+impl Footprint {
+    /// That of nothing yet; only these sectors are of interest.
+    #[must_use]
+    pub fn of(watched: HashSet<DiskSector>) -> Self {
+        Self {
+            watched,
+            ..Self::default()
+        }
+    }
+
+    /// All disks are as they were in the beginning, and it all goes on from there.
+    pub fn rewind(&mut self) {
+        self.written.clear();
+    }
+
+    /// The sectors that were looked at, in order; from now on those of the next course are noted.
+    pub fn take(&mut self) -> Vec<DiskSector> {
+        self.written.clear();
+        self.seen.clear();
+        std::mem::take(&mut self.order)
+    }
+
+    fn read(&mut self, sector: DiskSector) {
+        let is_new = self.watched.contains(&sector) && !self.written.contains(&sector);
+        if is_new && self.seen.insert(sector) {
+            self.order.push(sector);
+        }
+    }
+}
+
+/// A footprint that disks share, and the number of this one.
+#[derive(Clone, Debug)]
+struct Watch {
+    disk: usize,
+    footprint: Arc<Mutex<Footprint>>,
+}
+
 /// A disk.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
@@ -52,6 +104,7 @@ pub struct SimDisk {
     unreadable: BTreeSet<u64>,
     /// Sectors that have changed since [`Self::remember`].
     changed: Option<Vec<u64>>,
+    watch: Option<Watch>,
     /// Nothing can be read or written.
     pub is_gone: bool,
     /// The next write fails.
@@ -69,6 +122,7 @@ impl SimDisk {
             pending: Vec::new(),
             unreadable: BTreeSet::new(),
             changed: None,
+            watch: None,
             is_gone: false,
             fails_next_write: false,
             slowness: 1,
@@ -97,6 +151,14 @@ impl SimDisk {
         self.changed = Some(Vec::new());
     }
 
+    /// Notes what is looked at in a footprint, as disk number `disk`.
+    pub fn watch(&mut self, disk: usize, footprint: &Arc<Mutex<Footprint>>) {
+        self.watch = Some(Watch {
+            disk,
+            footprint: Arc::clone(footprint),
+        });
+    }
+
     /// Goes back to what `base` holds, which this disk held when it began to remember.
     pub fn restore(&mut self, base: &Self) {
         for sector in self.changed.iter_mut().flat_map(std::mem::take) {
@@ -115,12 +177,31 @@ impl SimDisk {
         if let Some(changed) = &mut self.changed {
             changed.push(sector);
         }
+        self.note(|footprint, disk| {
+            footprint.written.insert((disk, sector));
+        });
     }
 
     /// A sector of the medium.
     #[must_use]
     pub fn get(&self, sector: u64) -> &[u8] {
-        &self.medium[place(sector)..place(sector) + SECTOR]
+        self.get_range(sector, 1)
+    }
+
+    /// Some sectors of the medium.
+    #[must_use]
+    pub fn get_range(&self, sector: u64, sectors: u64) -> &[u8] {
+        self.note(|footprint, disk| {
+            (sector..sector + sectors).for_each(|sector| footprint.read((disk, sector)));
+        });
+        &self.medium[place(sector)..place(sector + sectors)]
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Footprint, usize)) {
+        if let Some(Watch { disk, footprint }) = &self.watch {
+            let mut footprint = footprint.lock().unwrap_or_else(PoisonError::into_inner);
+            note(&mut footprint, *disk);
+        }
     }
 
     /// Sectors that cannot be read.
@@ -146,8 +227,7 @@ impl SimDisk {
         if self.is_gone || self.unreadable.range(sector..end).next().is_some() {
             return false;
         }
-        let start = place(sector);
-        out.copy_from_slice(&self.medium[start..start + out.len()]);
+        out.copy_from_slice(self.get_range(sector, sectors));
         for write in self.pending.iter().filter(|write| write.is_cached) {
             let write_end = write.sector + (write.data.len() / SECTOR) as u64;
             let (from, to) = (sector.max(write.sector), end.min(write_end));
@@ -168,6 +248,18 @@ impl SimDisk {
             data,
             is_cached,
         });
+    }
+
+    /// What is pending: number, first sector, content.
+    pub fn pending(&self) -> impl Iterator<Item = (u64, u64, &[u8])> {
+        let pending = self.pending.iter();
+        pending.map(|write| (write.id, write.sector, write.data.as_slice()))
+    }
+
+    /// Sectors that were written since [`Self::remember`], some of them several times.
+    #[must_use]
+    pub fn changed(&self) -> &[u64] {
+        self.changed.as_deref().unwrap_or_default()
     }
 
     /// What a pending write holds.
@@ -193,11 +285,11 @@ impl SimDisk {
     }
 
     /// A write failed: any of its sectors may be on the medium.
-    pub fn fail_write(&mut self, id: u64, random: &mut Random) {
+    pub fn fail_write(&mut self, id: u64, landing: Landing, random: &mut Random) {
         if let Some(write) = self.take(id)
             && !self.is_gone
         {
-            self.land_some(&write, Landing::Each(500), random);
+            self.land_some(&write, landing, random);
         }
     }
 

@@ -38,6 +38,9 @@ struct Arguments {
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: u64,
+    /// Last events of a run in which something was wrong that are printed
+    #[arg(long, value_name = "LINES", default_value_t = 120)]
+    trace: usize,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     let options = Options {
         levels: arguments.level.clone(),
         faults: arguments.faults.clone(),
-        traces: false,
+        trace_lines: 0,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();
@@ -130,7 +133,7 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
     }
     for violation in &sum.violations {
         let traced = Options {
-            traces: true,
+            trace_lines: arguments.trace,
             ..options.clone()
         };
         let report = run(violation.seed, &traced);

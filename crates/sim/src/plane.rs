@@ -1,6 +1,7 @@
 //! The world as the administration reaches into it: drives for metadata, the worker, the state directory.
 
 use crate::content::SECTOR;
+use crate::disk::SimDisk;
 use crate::switch::Micros;
 use crate::world::World;
 use raid::bad_blocks::BadRange;
@@ -238,8 +239,8 @@ impl ShelfStore for SimStore {
 }
 
 /// The superblock of a disk, as it is on the medium.
-pub(crate) fn superblock(medium: &[u8]) -> Option<Superblock> {
-    let start = usize::try_from(SUPERBLOCK_SECTOR).ok()? * SECTOR;
-    let block = medium.get(start..start + raid::md::raw::BLOCK_BYTES)?;
+pub(crate) fn superblock(disk: &SimDisk) -> Option<Superblock> {
+    let sectors = (raid::md::raw::BLOCK_BYTES / SECTOR) as u64;
+    let block = disk.get_range(SUPERBLOCK_SECTOR, sectors);
     Superblock::decode(block.try_into().ok()?).ok()
 }

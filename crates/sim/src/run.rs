@@ -43,8 +43,8 @@ pub struct Options {
     pub levels: Vec<Level>,
     /// Faults to choose from; nothing for all but the silent ones.
     pub faults: Option<Vec<FaultClass>>,
-    /// Keep the last events as text.
-    pub traces: bool,
+    /// So many of the last events are kept as text.
+    pub trace_lines: usize,
 }
 
 /// How a run went.
@@ -80,7 +80,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         disk_sectors: random.pick(&[2048, 2048, 6200, 3000, 4800]),
         plan: PLAN,
         ticks: true,
-        traces: options.traces,
+        trace_lines: options.trace_lines,
     };
     let world = Shared::new(World::new(&spec, random.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -390,7 +390,7 @@ impl Life {
         let mut world = self.world.lock();
         world.power_off();
         world.audit_clean_marks(&self.geometry);
-        let blocks: Vec<_> = world.disks.iter().map(|d| superblock(d.medium())).collect();
+        let blocks: Vec<_> = world.disks.iter().map(superblock).collect();
         let freshest = crate::audit::freshest(&blocks);
         let is_clean = freshest.is_some_and(|block| block.resync() == Resync::Clean);
         // After a write that was answered with an error members may differ.
@@ -467,16 +467,22 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
         Message::Tick { uptime } => manager.tick(uptime),
         Message::ScrubFound {
             lun,
+            part,
             pass,
-            mismatched_sectors,
-            wrong,
-        } => manager.scrub_found(lun, pass, mismatched_sectors, wrong),
-        Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
+            found,
+        } => manager.scrub_found(lun, part, pass, &found),
+        Message::SyncReached {
+            lun,
+            part,
+            pass,
+            lba,
+        } => manager.sync_reached(lun, part, pass, lba),
         Message::SyncEnded {
             lun,
+            part,
             pass,
             complete,
-        } => manager.sync_ended(lun, pass, complete),
+        } => manager.sync_ended(lun, part, pass, complete),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the engine does for the target: frames in, I/O out and back, replies, messages.
 
 use crate::content::SECTOR;
-use crate::disk::Delivery;
+use crate::disk::{Delivery, Landing};
 use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{Event, InFlight, Message, World};
@@ -75,26 +75,36 @@ impl World {
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
             Action::ScrubFound {
                 lun,
+                part,
                 pass,
-                mismatched_sectors,
-                wrong,
-                ..
+                found,
             } => self.say(Message::ScrubFound {
                 lun,
+                part,
                 pass,
-                mismatched_sectors,
-                wrong,
+                found,
             }),
-            Action::SyncReached { lun, pass, lba, .. } => {
-                self.say(Message::SyncReached { lun, pass, lba });
+            Action::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => {
+                self.say(Message::SyncReached {
+                    lun,
+                    part,
+                    pass,
+                    lba,
+                });
             }
             Action::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
-                ..
             } => self.say(Message::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
             }),
@@ -104,7 +114,14 @@ impl World {
             Action::Settled {
                 lun,
                 mirrors_differ,
-            } => self.settled.push((lun, Detached { mirrors_differ })),
+                is_log_pending,
+            } => {
+                let detached = Detached {
+                    mirrors_differ,
+                    is_log_pending,
+                };
+                self.settled.push((lun, detached));
+            }
             Action::ConfigChange(_) => self.fail("nobody sends config changes".to_owned()),
         }
     }
@@ -155,7 +172,7 @@ impl World {
             bytes: &mut self.arena,
             plan: self.plan,
         };
-        let received = self.random.chance(500);
+        let received = !self.is_by_hand && self.random.chance(500);
         target.stripe_step(self.now * 1000, received, &mut memory, &mut self.actions);
     }
 
@@ -176,7 +193,7 @@ impl World {
         if io.operation == Operation::Write {
             let data = self.arena[self.plan.bytes_of(&span(&io))].to_vec();
             self.note(|| format!("write {id} disk {disk} sector {}+{}", io.sector, io.sectors));
-            let is_cached = self.random.chance(300);
+            let is_cached = !self.is_by_hand && self.random.chance(300);
             self.disks[disk].begin_write(id, io.sector, data, is_cached);
             flight.delivery = self.misdelivery(disk, &io);
         }
@@ -222,7 +239,13 @@ impl World {
                 if disk.pending_data(id) != Some(&self.arena[range]) {
                     self.fail(format!("a buffer changed while it was written: {io:?}"));
                 }
+                let unreadable = self.disks[flight.disk].unreadable().len();
                 self.end_write(id, &flight, fails);
+                if self.disks[flight.disk].unreadable().len() < unreadable {
+                    // Who could not read the sector took the other copy of all around it, and that is
+                    // everybody's now.
+                    self.redundancy_changes();
+                }
                 !fails
             }
         };
@@ -247,7 +270,13 @@ impl World {
     fn end_write(&mut self, id: u64, flight: &InFlight, fails: bool) {
         let disk = &mut self.disks[flight.disk];
         if fails {
-            disk.fail_write(id, &mut self.random);
+            // What a hand lets fail, it lands later.
+            let landing = if self.is_by_hand {
+                Landing::Nothing
+            } else {
+                Landing::Each(500)
+            };
+            disk.fail_write(id, landing, &mut self.random);
         } else {
             disk.finish_write(id, flight.delivery);
         }
@@ -268,7 +297,11 @@ impl World {
             return;
         };
         let Some(initiator) = self.initiator_at(header.destination) else {
-            return; // An advertisement.
+            // An advertisement, or the answer to a frame of a hand.
+            if self.is_by_hand {
+                self.strangers.push(frame);
+            }
+            return;
         };
         if self.is_detaching {
             self.last_answers.insert((initiator, header.tag.get()));

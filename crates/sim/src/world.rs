@@ -9,6 +9,7 @@
 
 use crate::content::Content;
 use crate::disk::{Delivery, Landing, SimDisk};
+use crate::exhaustive::Hand;
 use crate::faults::{Fault, Faults};
 use crate::initiator::Initiator;
 use crate::oracle::Oracle;
@@ -17,7 +18,7 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::bad_sectors::BadSectors;
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, Target};
+use shelf::target::{Action, BufferPlan, Io, ScrubFinding, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -25,9 +26,6 @@ use std::time::Duration;
 
 /// How often the administration is told the time.
 const TICK: Micros = 1_500;
-
-/// Lines of the trace that are kept.
-const TRACE_LINES: usize = 120;
 
 /// What a worker says to the administration.
 #[derive(Clone, Copy, Debug)]
@@ -64,17 +62,19 @@ pub enum Message {
     ScrubFound {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass has come so far.
     SyncReached {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// How far.
@@ -84,6 +84,8 @@ pub enum Message {
     SyncEnded {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Whether it did everything.
@@ -258,7 +260,14 @@ pub struct World {
     pub violation: Option<String>,
     /// What reads returned, instead of having the oracle look at it.
     pub(crate) captured: Option<Vec<(u64, Content)>>,
-    trace: Option<VecDeque<String>>,
+    /// Who says what happens next, instead of time and chance.
+    pub(crate) hand: Option<Box<Hand>>,
+    /// There is one.
+    pub(crate) is_by_hand: bool,
+    /// Answers to frames that no initiator of the world sent.
+    pub(crate) strangers: Vec<Vec<u8>>,
+    trace: VecDeque<String>,
+    trace_lines: usize,
 }
 
 /// Sizes of a world.
@@ -272,8 +281,8 @@ pub struct WorldSpec {
     pub plan: BufferPlan,
     /// Whether the administration is told the time.
     pub ticks: bool,
-    /// Keep the last events as text.
-    pub traces: bool,
+    /// So many of the last events are kept as text.
+    pub trace_lines: usize,
 }
 
 impl World {
@@ -318,7 +327,11 @@ impl World {
             counts: Counts::default(),
             violation: None,
             captured: None,
-            trace: spec.traces.then(VecDeque::new),
+            hand: None,
+            is_by_hand: false,
+            strangers: Vec::new(),
+            trace: VecDeque::new(),
+            trace_lines: spec.trace_lines,
         };
         world.power_on();
         world
@@ -332,15 +345,15 @@ impl World {
 
     /// What happened last, if it was asked for.
     pub fn trace(&self) -> impl Iterator<Item = &str> {
-        self.trace.iter().flatten().map(String::as_str)
+        self.trace.iter().map(String::as_str)
     }
 
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            if trace.len() == TRACE_LINES {
-                trace.pop_front();
+        if self.trace_lines > 0 {
+            if self.trace.len() == self.trace_lines {
+                self.trace.pop_front();
             }
-            trace.push_back(format!("{:>9} {}", self.now, text()));
+            self.trace.push_back(format!("{:>9} {}", self.now, text()));
         }
     }
 
@@ -389,6 +402,15 @@ impl World {
         self.power_on();
     }
 
+    /// The same, at the beginning of time: what follows is the same every time.
+    pub(crate) fn begin_again(&mut self) {
+        (self.now, self.next_number) = (0, 0);
+        self.last_answers.clear();
+        self.placement = (0..self.disks.len()).collect();
+        (self.changed_at, self.initial_agrees, self.idle_turns) = (0, false, 0);
+        self.begin_anew(Random::new(1));
+    }
+
     /// Stops the target in the middle of whatever it does; disks keep what was durable and some of what was
     /// not.
     pub fn cut_power(&mut self) {
@@ -422,6 +444,11 @@ impl World {
 
     /// Does the next event, if there is one up to `deadline`. Returns false at the deadline.
     pub fn step(&mut self, deadline: Micros) -> bool {
+        if let Some(mut hand) = self.hand.take() {
+            let went = hand.step(self);
+            self.hand = Some(hand);
+            return went;
+        }
         if self.queue.peek().is_none_or(|next| next.at > deadline) {
             self.now = self.now.max(deadline);
             return false;
@@ -445,6 +472,13 @@ impl World {
         }
         self.happen(event);
         true
+    }
+
+    /// Takes all events that are to come, in order.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        let mut queued: Vec<Queued> = std::mem::take(&mut self.queue).into_vec();
+        queued.sort_unstable_by_key(|queued| queued.number);
+        queued.into_iter().map(|queued| queued.event).collect()
     }
 
     /// Whether a message is on its way to the administration.

@@ -100,7 +100,7 @@ fn no_member_is_left_two_events_behind() {
 fn a_seed_gives_the_same_run_every_time() {
     for seed in 0..20 {
         let options = Options {
-            traces: true,
+            trace_lines: 120,
             ..Options::default()
         };
         let (one, other) = (run(seed, &options), run(seed, &options));

@@ -126,6 +126,17 @@ pub enum ConfigDecision {
     Silence,
 }
 
+/// What a scrub has found, since it began or went on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ScrubFinding {
+    /// Sectors that do not agree.
+    pub mismatched_sectors: u64,
+    /// How many of them are written anew. Whoever fails that is failed.
+    pub repaired_sectors: u64,
+    /// The last member that must be wrong, where that can be told (RAID 6), and the member sector.
+    pub wrong: Option<(u8, u64)>,
+}
+
 /// What the target asks for.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -172,10 +183,8 @@ pub enum Action {
         part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors that it has found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, where that can be told (RAID 6), and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass has come to the end of its part.
     SyncEnded {
@@ -195,5 +204,7 @@ pub enum Action {
         /// A write to mirrors was answered with a fault since the LUN was attached first: some may
         /// hold it and others not.
         mirrors_differ: bool,
+        /// Writes were cut short whose content is in the redo log: see [`crate::plane::Detached`].
+        is_log_pending: bool,
     },
 }

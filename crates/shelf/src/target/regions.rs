@@ -142,15 +142,16 @@ impl Target {
             self.counters.region_waits += u64::from(command.state != State::AwaitingRegion);
             command.state = State::AwaitingRegion;
         } else {
-            self.drop_write(index, out);
+            self.drop_command(index, out);
         }
         false
     }
 
     /// A write that never began, or did not come to its end, is as if it had not come.
     #[cold]
-    pub(super) fn drop_write(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        self.counters.writes_dropped += 1;
+    pub(super) fn drop_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let is_write = self.commands[usize::from(index)].kind == super::Kind::Write;
+        self.counters.writes_dropped += u64::from(is_write);
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let is_ordered = command.is_ordered;
@@ -248,7 +249,7 @@ impl Target {
             return idle;
         };
         // A write that was answered with a fault left members that differ: only the bits tell where.
-        if lun.mirrors_differ {
+        if lun.mirrors_differ || lun.is_log_pending {
             return idle;
         }
         for command in &self.commands {

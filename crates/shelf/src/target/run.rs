@@ -344,13 +344,16 @@ impl Target {
             }
             return;
         }
-        lun.mirrors_differ |= redundant && command.kind == Kind::Write && command.failed;
+        // What was cut was not written at all, or is in the redo log.
+        let is_undone = command.failed && !command.is_cut;
+        lun.mirrors_differ |= redundant && command.kind == Kind::Write && is_undone;
         // Others could take over, but nobody decides about that any more: as if it had not come, so that
         // the initiator asks again when the LUN is back.
         let is_cut = command.is_cut || (command.failed && !command.unmapped);
-        if is_cut && redundant && !lun.view.online && command.kind != Kind::Read {
+        let is_asked_again = command.kind != Kind::Read || command.is_cut;
+        if is_cut && redundant && !lun.view.online && is_asked_again {
             self.uncount(index);
-            self.drop_write(index, out);
+            self.drop_command(index, out);
             self.run_ready(out);
             return;
         }

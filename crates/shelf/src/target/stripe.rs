@@ -325,8 +325,8 @@ impl Target {
             | Phase::Reading
             | Phase::Logging
             | Phase::Writing
-            | Phase::AwaitingView
             | Phase::Given => {}
+            Phase::AwaitingView => self.look_at_waiting(index, out),
         }
     }
 }

@@ -240,7 +240,7 @@ fn parity_that_was_never_complete_is_not_after_a_crash() {
     let view = crashed.view(0).unwrap();
     assert!(view.parts[0].mirrors_unsynced);
     let pass = view.parts[0].sync.as_ref().unwrap().pass;
-    manager.sync_ended(number(0), pass, true);
+    manager.sync_ended(number(0), 0, pass, true);
     drop(manager);
     let crashed = crashed.fork();
     drop(crashed.start());
@@ -259,6 +259,33 @@ fn writes_that_ended_in_an_error_leave_parity_unsynced() {
     let world = world.fork();
     world.start().online(number(0)).unwrap();
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
+}
+
+/// A member failed a write on the way home when the LUN was going offline: what was written is in the log, and
+/// the next time that the LUN is served it is completed, also after a restart.
+#[test]
+fn what_was_cut_short_is_completed_before_the_lun_is_served_again() {
+    for restarts in [false, true] {
+        let (mut world, mut manager) = online(true);
+        manager.want_regions(number(0), 0, &[RegionIndex(0)]);
+        let view = world.view(0).unwrap();
+        log(&world, &view, Kind::Redo, &[0, 3]);
+        world.log.lock().unwrap().is_log_pending = true;
+        manager.offline(number(0)).unwrap();
+        assert_eq!(homes(&world), [0, 0, 0, 0]);
+        if restarts {
+            drop(manager);
+            world = world.fork();
+            manager = world.start();
+        }
+        world.log.lock().unwrap().is_log_pending = false;
+        manager.online(number(0)).unwrap();
+        assert_eq!(homes(&world), [NEW, 0, 0, NEW], "restarts: {restarts}");
+        assert!(!world.view(0).unwrap().parts[0].mirrors_unsynced);
+        manager.offline(number(0)).unwrap();
+        let superblock = world.image(0).superblock().unwrap();
+        assert_eq!(superblock.resync(), raid::md::Resync::Clean);
+    }
 }
 
 #[test]

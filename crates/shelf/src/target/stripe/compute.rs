@@ -5,11 +5,13 @@ use super::round::Site;
 use super::{NONE, Phase, Round, Target};
 use crate::plane::SyncKind;
 use crate::target::memory::{INPUTS_MAX, OUTPUTS_MAX, Span};
-use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory};
+use crate::target::sync::is_well;
+use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
 };
+use raid::record::ScrubRepair;
 use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 
 /// Data blocks of the widest stripe, as slices of bytes.
@@ -221,6 +223,17 @@ impl Target {
     /// Computes the data blocks of the round's range that are not in memory.
     fn recover_lost(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
         let range = self.stripes.cache.get(index).range;
+        self.recover_range(index, site, range, memory);
+    }
+
+    /// Computes the data blocks that are not in memory in a range.
+    fn recover_range(
+        &mut self,
+        index: u16,
+        site: &Site,
+        range: SectorMask,
+        memory: &mut impl Memory,
+    ) {
         if range == 0 {
             return;
         }
@@ -387,8 +400,9 @@ impl Target {
         let has_parity = |element: &u8| before[usize::from(*element)].valid & range == range;
         let all_parity = parities.iter().flatten().all(has_parity);
         let matches = all_parity && !is_data_lost && self.parity_matches(index, site, memory);
+        let mut mended = [0; MEMBERS_MAX as usize];
         if all_parity && !is_data_lost && !matches && is_check(site) {
-            self.find_mismatches(index, site, memory, out);
+            mended = self.find_mismatches(index, site, memory, out);
         }
         let unsynced = site.part().mirrors_unsynced;
         if !all_parity || (unsynced && !matches) {
@@ -403,35 +417,78 @@ impl Target {
             let is_written = !member.in_sync
                 || unreadable >> element & 1 == 1
                 || (is_parity && unsynced && !matches);
-            self.column_mut(index, element).home = if is_written { range } else { 0 };
+            let mended = hull(mended[usize::from(element)]);
+            self.column_mut(index, element).home = if is_written { range } else { mended };
         }
     }
 
-    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong.
+    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong. Gives the
+    /// sectors of each element that were computed anew, as the pass is told to.
     fn find_mismatches(
         &mut self,
         index: u16,
         site: &Site,
         memory: &mut impl Memory,
         out: &mut Vec<Action>,
-    ) {
+    ) -> [SectorMask; MEMBERS_MAX as usize] {
         let range = self.stripes.cache.get(index).range;
-        let (mut sectors, mut wrong) = (0, None);
+        let sync = site.part().sync.as_ref();
+        let repair = sync.filter(|_| is_well(site.part()));
+        let repair = repair.map_or(ScrubRepair::Report, |sync| sync.repair);
+        let pass = sync.map_or(0, |sync| sync.pass);
+        let mut mended = [0; MEMBERS_MAX as usize];
+        let mut found = ScrubFinding::default();
         for bit in 0..SectorMask::BITS {
             let sector = range & (1 << bit);
             if sector == 0 {
                 continue;
             }
-            let verdict = self.verdict(index, site, sector, memory);
-            if let Verdict::Wrong(role) = verdict {
-                let mut elements = 0..site.layout.members();
-                let element = elements.find(|element| site.layout.role(*element) == role);
-                wrong = element.map(|element| (element, site.place(sector).0));
+            let wrong = match self.verdict(index, site, sector, memory) {
+                Verdict::Consistent => continue,
+                Verdict::Wrong(role) => {
+                    let mut elements = 0..site.layout.members();
+                    elements.find(|element| site.layout.role(*element) == role)
+                }
+                Verdict::Inconsistent => None,
+            };
+            found.mismatched_sectors += 1;
+            if let Some(element) = wrong {
+                found.wrong = Some((element, site.place(sector).0));
             }
-            sectors += u64::from(verdict != Verdict::Consistent);
+            let is_mended = match repair {
+                ScrubRepair::Report => false,
+                ScrubRepair::Located => wrong.is_some(),
+                ScrubRepair::All => true,
+            };
+            if is_mended {
+                found.repaired_sectors += 1;
+                self.mend_sector(index, site, (sector, wrong), memory);
+                let parities = [Some(site.layout.p()), site.layout.q()];
+                let written = wrong.map_or(parities, |element| [Some(element), None]);
+                for element in written.into_iter().flatten() {
+                    mended[usize::from(element)] |= sector;
+                }
+            }
         }
-        let pass = site.part().sync.as_ref().map_or(0, |sync| sync.pass);
-        self.count_mismatches(site.key.lun, pass, sectors, wrong, out);
+        self.count_mismatches(site.key.lun, pass, found, out);
+        mended
+    }
+
+    /// Makes data and parity of a sector agree in memory: by the block that must be wrong, or by parity.
+    fn mend_sector(
+        &mut self,
+        index: u16,
+        site: &Site,
+        (sector, wrong): (SectorMask, Option<u8>),
+        memory: &mut impl Memory,
+    ) {
+        match wrong {
+            Some(element) if matches!(site.layout.role(element), Role::Data(_)) => {
+                self.column_mut(index, element).valid &= !sector;
+                self.recover_range(index, site, sector, memory);
+            }
+            _ => self.compute_parity(index, site, sector, memory),
+        }
     }
 
     /// Whether the parity in memory is that of the data.

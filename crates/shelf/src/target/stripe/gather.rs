@@ -73,6 +73,8 @@ impl Target {
                 slice.held_since_ns = now_ns;
                 self.stripes.held.push(index);
             }
+            // Unless the LUN goes offline, nothing is done until the view comes.
+            Phase::AwaitingView => self.stripes.make_due(index),
             _ => {}
         }
     }

@@ -260,7 +260,7 @@ impl Target {
             self.counters.stripe_waits += 1;
             self.close_group((site.key.lun, site.key.part), memory, out);
             if !self.join_group(index, site, &log, &homes, memory) {
-                self.stripes.stall(index);
+                self.stall_or_cut(index, out);
                 return;
             }
         }

@@ -153,7 +153,7 @@ impl Target {
             // Whoever waits for pages holds none.
             self.stripes.cache.release_pages(index);
             self.counters.stripe_waits += 1;
-            self.stripes.stall(index);
+            self.stall_or_cut(index, out);
             return;
         }
         let slice = self.stripes.cache.get_mut(index);

@@ -76,13 +76,76 @@ impl Target {
         self.stripes.make_due(index);
     }
 
-    /// A LUN goes offline while a round waits for what is decided about a member.
-    fn cut_round(&mut self, index: u16, out: &mut Vec<Action>) {
+    /// A LUN goes offline while a round waits for what is decided about a member, or for room that others
+    /// have which wait for that.
+    pub(super) fn cut_round(&mut self, index: u16, out: &mut Vec<Action>) {
+        self.mark_cut(index);
+        let slice = self.stripes.cache.get(index);
+        let is_at_home = slice.phase == Phase::AwaitingView
+            && slice.round == Round::Write
+            && slice.unlogged == 0;
+        if is_at_home {
+            self.park_round(index, out);
+        } else {
+            self.end_round(index, false, out);
+        }
+    }
+
+    /// A round that has begun to write home is neither done nor undone: nobody waits for it any more, but
+    /// it stays as it is, so that its record in the redo log is not overwritten. If the LUN is served on
+    /// after all, it goes on; if not, the log is recovered before the LUN is served again.
+    fn park_round(&mut self, index: u16, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get(index);
+        let has_log = slice.group.is_some();
+        if let Some(lun) = slice
+            .key
+            .and_then(|key| self.luns[usize::from(key.lun.get())].as_mut())
+        {
+            lun.is_log_pending |= has_log;
+            lun.mirrors_differ |= !has_log;
+        }
+        // Who waits for what it holds is cut, too.
+        self.stripes.may_unstall = true;
+        self.answer_pieces(index, false, out);
+        self.cut_waiting(index, out);
+    }
+
+    /// Cuts what waits for a slice whose round is parked.
+    fn cut_waiting(&mut self, index: u16, out: &mut Vec<Action>) {
+        let slice = self.stripes.cache.get_mut(index);
+        if self.stripes.pieces.take_round(slice).is_some() {
+            self.mark_cut(index);
+            self.answer_pieces(index, false, out);
+            self.cut_waiting(index, out);
+        }
+    }
+
+    fn mark_cut(&mut self, index: u16) {
         let first = self.stripes.cache.get(index).pieces;
         for (piece, _) in self.stripes.pieces.list(first) {
             self.commands[usize::from(Pieces::command(piece))].is_cut = true;
         }
-        self.end_round(index, false, out);
+    }
+
+    /// Something waits for a slice whose round waits for a view.
+    pub(super) fn look_at_waiting(&mut self, index: u16, out: &mut Vec<Action>) {
+        let key = self.stripes.cache.get(index).key;
+        let lun = key.and_then(|key| self.luns[usize::from(key.lun.get())].as_ref());
+        if lun.is_some_and(|lun| !lun.view.online) {
+            self.cut_waiting(index, out);
+        }
+    }
+
+    /// A round waits for pages or for room in the redo log, or is cut: if its LUN goes offline, those that
+    /// have them may never be done.
+    pub(super) fn stall_or_cut(&mut self, index: u16, out: &mut Vec<Action>) {
+        let key = self.stripes.cache.get(index).key;
+        let lun = key.and_then(|key| self.luns[usize::from(key.lun.get())].as_ref());
+        if lun.is_some_and(|lun| !lun.view.online && lun.is_log_pending) {
+            self.cut_round(index, out);
+        } else {
+            self.stripes.stall(index);
+        }
     }
 
     /// A LUN has a new view: rounds that waited for it go on, or fail if there is nothing to serve.
@@ -112,12 +175,17 @@ impl Target {
             if !is_of_lun {
                 continue;
             }
-            if slice.phase == Phase::Idle {
-                self.stripes.cache.drop_idle(index);
-            } else {
+            self.stripes.cache.get_mut(index).group = None;
+            match self.stripes.cache.get(index).phase {
+                Phase::Idle => self.stripes.cache.drop_idle(index),
+                // Parked.
+                Phase::AwaitingView => {
+                    self.stripes.cache.displace(index);
+                    self.stripes.cache.empty(index);
+                }
                 // It gave the last answer, or has yet to repair something, for which nobody waits. The
                 // end of its round empties it.
-                self.stripes.cache.displace(index);
+                _ => self.stripes.cache.displace(index),
             }
         }
         self.stripes.groups.forget(lun);

@@ -1,10 +1,11 @@
 //! Parts with parity: what is read is what was written, whatever is lost, and parity matches.
 
-use super::super::{Action, Operation};
+use super::super::{Action, Io, IoOwner, Operation};
 use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::parity::{Verdict, check_parity};
+use raid::record::ScrubRepair;
 use raid::{Geometry, Level};
 
 /// Where the members' data begins on their drives, and its length.
@@ -53,7 +54,7 @@ fn levels() -> impl Strategy<Value = (Level, u8, usize)> {
 }
 
 fn count(rig: &Rig, operation: Operation) -> usize {
-    let is_such = |io: &&super::super::Io| io.operation == operation;
+    let is_such = |io: &&Io| io.operation == operation;
     rig.pending.iter().filter(is_such).count()
 }
 
@@ -194,6 +195,96 @@ fn a_write_that_waits_for_a_decision_when_the_lun_goes_is_not_answered() {
     }
 }
 
+/// A write that a member fails when its record is in the log, on its way home; the other homes are written.
+/// Gives the sector of its record on the first drive of the round.
+fn fail_on_the_way_home(rig: &mut Rig, frame: &[u8], lost: u16) -> (u16, u64) {
+    rig.deliver(0, frame);
+    let is_home =
+        |io: &Io| io.operation == Operation::Write && matches!(io.owner, IoOwner::Slice(_));
+    let mut record = None;
+    while !rig.pending.iter().any(is_home) {
+        let is_record = |io: &&Io| matches!(io.owner, IoOwner::Group(_));
+        let found = rig.pending.iter().find(is_record);
+        record = record.or(found.map(|io| (io.drive.0, io.sector)));
+        if !rig.pending.is_empty() {
+            rig.complete(0);
+        }
+        rig.step();
+    }
+    rig.broken_writes = [lost].into();
+    rig.drain();
+    rig.broken_writes.clear();
+    record.expect("there is a log")
+}
+
+/// The content of a round whose home writes were cut short is in the log alone: it is not written over, however
+/// many writes that were under way are done, or cut, before the LUN is gone.
+#[test]
+fn what_is_cut_on_its_way_home_stays_in_the_log() {
+    let mut rig = Rig::new([view(0, Level::Raid5, 4)]);
+    let record = fail_on_the_way_home(&mut rig, &write(8, &stamped(8, 4, 2)), 0);
+    // They overlap, so that each has a group of its own: more than the log has places for.
+    for value in 0..24 {
+        rig.deliver(0, &write(40, &[value; 512]));
+    }
+    // Overlaps with what was cut: done after it, that is, never.
+    rig.deliver(0, &write(9, &[0xaa; 512]));
+    rig.deliver(0, &ata(0x24, 0x40, 10, 1, &[]));
+    rig.sent.clear();
+    rig.detach(0);
+    while rig.step() || !rig.pending.is_empty() {
+        if let Some(io) = rig.pending.first() {
+            let is_over = (io.drive.0, io.sector) == record && io.operation == Operation::Write;
+            assert!(!is_over, "{io:?}");
+            rig.complete(0);
+        }
+    }
+    assert_eq!(rig.target.commands_in_flight(), 0);
+    let settled = rig.events.iter().any(|event| {
+        matches!(
+            event,
+            Action::Settled {
+                mirrors_differ: false,
+                is_log_pending: true,
+                ..
+            }
+        )
+    });
+    assert!(settled, "{:?}", rig.events);
+    let is_error = |(_, reply): &(_, Vec<u8>)| outcome(reply).0 & 0x21 != 0;
+    assert!(!rig.sent.iter().any(is_error), "nothing is wrong");
+}
+
+#[test]
+fn what_was_cut_goes_on_when_the_lun_is_served_after_all() {
+    for lost in [0_u16, 3] {
+        let healthy = view(0, Level::Raid5, 4);
+        let mut rig = Rig::new([healthy.clone()]);
+        rig.write(0, &stamped(0, 16, 1));
+        rig.write(40, &stamped(40, 16, 1));
+        fail_on_the_way_home(&mut rig, &write(8, &stamped(8, 4, 2)), lost);
+        // Something else is in flight, so that the LUN is not gone yet.
+        rig.deliver(0, &write(200, &[1; 512]));
+        while rig.pending.is_empty() {
+            rig.step();
+        }
+        rig.detach(0);
+        rig.attach(without(healthy.clone(), &[usize::from(lost)]));
+        rig.drain();
+        assert_eq!(rig.target.commands_in_flight(), 0);
+        forget(&mut rig, &without(healthy, &[usize::from(lost)]));
+        rig.broken_reads = [lost].into();
+        let reply = rig.read(0, 16);
+        assert!(
+            reply[36 + 4096..36 + 6144] == stamped(8, 4, 2),
+            "drive {lost}"
+        );
+        assert!(reply[36..36 + 4096] == stamped(0, 8, 1), "drive {lost}");
+        let other = rig.read(40, 16);
+        assert!(other[36..] == stamped(40, 16, 1), "drive {lost}");
+    }
+}
+
 #[test]
 fn of_several_reads_those_are_given_that_can_be() {
     let healthy = view(0, Level::Raid5, 4);
@@ -266,6 +357,7 @@ fn a_resync_makes_parity_match_and_leaves_data_alone() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted]);
@@ -304,6 +396,7 @@ fn a_rebuild_writes_what_the_member_would_hold() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         rig.attach(wanted);
         rig.drain();
@@ -334,6 +427,7 @@ proptest! {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted.clone()]);
