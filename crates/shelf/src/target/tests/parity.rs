@@ -615,7 +615,7 @@ fn torn_stripe(level: Level, members: u8, lost: &[usize]) -> (Rig, LunView) {
 #[test]
 fn a_torn_stripe_is_whole_again_when_all_that_is_lost_of_it_is_written_at_once() {
     let (fault, fine) = (0x21, (0x40, 0));
-    // Data chunks of the first row lie on drives 0, 1, …
+    // Data chunks of the first row lie on drives 0, 1, … of a RAID 5, and on 1, 2, … of a RAID 6.
     let (mut rig, view) = torn_stripe(Level::Raid5, 4, &[1]);
     assert_eq!(outcome(&rig.read(32, 1)), (0x41, 0x40));
     assert_eq!(outcome(&rig.read(0, 1)), fine);
@@ -631,7 +631,7 @@ fn a_torn_stripe_is_whole_again_when_all_that_is_lost_of_it_is_written_at_once()
     // The next sector is as it was.
     assert_eq!(outcome(&rig.read(33, 1)), (0x41, 0x40));
 
-    let (mut rig, view) = torn_stripe(Level::Raid6, 5, &[1, 2]);
+    let (mut rig, view) = torn_stripe(Level::Raid6, 5, &[2, 3]);
     assert_eq!(outcome(&rig.write(32, &[2; 512])).0 & fault, fault);
     assert_eq!(outcome(&rig.write(64, &[2; 512])).0 & fault, fault);
     rig.sent.clear();
