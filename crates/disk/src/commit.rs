@@ -71,7 +71,7 @@ impl GroupCommit {
 mod tests {
     use super::*;
     use shelf::admin::DriveSlot;
-    use shelf::target::{BufferIndex, IoOwner, Operation};
+    use shelf::target::{BufferIndex, IoOwner, Operation, Purpose};
 
     fn write(command: u16) -> Io {
         Io {
@@ -84,6 +84,7 @@ mod tests {
             offset_sectors: 0,
             part: 0,
             member: 0,
+            purpose: Purpose::Member,
             attempt: 0,
         }
     }

@@ -579,7 +579,7 @@ mod tests {
     use super::*;
     use crate::DriveSpec;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use shelf::target::IoOwner;
+    use shelf::target::{IoOwner, Purpose};
     use std::io::{Read, Write};
 
     fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
@@ -593,6 +593,7 @@ mod tests {
             offset_sectors: 0,
             part: 0,
             member: 0,
+            purpose: Purpose::Member,
             attempt: 0,
         }
     }

@@ -48,11 +48,15 @@ pub enum Bug {
     QNotWritten,
     /// A drive is used again although writes that were given up may still land on it.
     LateWritesForgotten,
+    /// Writes of initiators do not go to the device that is to take the place of a mirror.
+    TwinNotWritten,
+    /// A device that is to take the place of a member takes it when half of it is copied.
+    TwinTakenTooEarly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -73,6 +77,8 @@ impl Bug {
         Self::SlotsReusedTooEarly,
         Self::QNotWritten,
         Self::LateWritesForgotten,
+        Self::TwinNotWritten,
+        Self::TwinTakenTooEarly,
     ];
 
     /// Whether only parts with parity can have it.

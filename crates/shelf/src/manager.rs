@@ -62,6 +62,7 @@ mod settings;
 mod silence;
 mod spares;
 mod sync;
+mod twin;
 
 #[cfg(test)]
 mod tests;
@@ -341,6 +342,10 @@ impl Admin for Manager {
 
     fn fail(&mut self, element: ElementId) -> Result<(), AdminError> {
         self.fail_element(element)
+    }
+
+    fn fail_replacement(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.fail_twin(element)
     }
 
     fn unfail(&mut self, element: ElementId) -> Result<(), AdminError> {

@@ -35,8 +35,8 @@ mod sync;
 mod tests;
 
 pub use action::{
-    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
-    ScrubFinding,
+    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Lacking, Operation, PortIndex,
+    PortView, Purpose, Reply, ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{
@@ -49,6 +49,7 @@ use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;
+use raid::stripe::SectorMask;
 use std::sync::Arc;
 
 /// Sectors that the buffer of a command holds: what fits a frame at MTU 9000 is 17, rounded up to
@@ -133,6 +134,10 @@ struct Command {
     pass: u64,
     /// When it came.
     since_ns: u64,
+    /// Sectors of a sync step that no copy could give.
+    lost: SectorMask,
+    /// The number of its report of them.
+    report: u64,
 }
 
 /// Data in a page of a slice.
@@ -173,6 +178,8 @@ impl Command {
             replans: 0,
             pass: 0,
             since_ns: 0,
+            lost: 0,
+            report: 0,
         }
     }
 }

@@ -21,4 +21,5 @@ mod scrub;
 mod silence;
 mod spares;
 mod sync;
+mod twin;
 mod world;

@@ -15,6 +15,7 @@ fn io(operation: Operation) -> Io {
         part: 0,
         member: 0,
         attempt: 0,
+        purpose: crate::target::Purpose::Member,
     }
 }
 

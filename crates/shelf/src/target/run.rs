@@ -3,18 +3,18 @@
 use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, REPLANS_MAX, Reply,
-    Span, State, Target, sync,
+    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, Purpose, REPLANS_MAX,
+    Reply, Span, State, Target, sync,
 };
 use crate::ids::DriveSlot;
 use crate::order::CommandIndex;
-use crate::plane::{LunView, PartView};
+use crate::plane::{LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
 use ata::Outcome;
 use raid::geometry::Segment;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
-use raid::stripe::SLICE_SECTORS_MAX;
+use raid::stripe::{SLICE_SECTORS_MAX, sector_mask};
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -29,6 +29,8 @@ enum Remedy {
     AnotherCopy,
     /// Slices were asked for it.
     Slices,
+    /// It is done without.
+    Without,
 }
 
 impl Target {
@@ -65,6 +67,7 @@ impl Target {
         command.is_counted = true;
         lun.running += 1;
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
+        let lost = command.lost;
         let before = out.len();
         let mapped = match kind {
             Kind::Flush => {
@@ -84,7 +87,8 @@ impl Target {
                 }
             }
             Kind::Sync(phase) => {
-                sync::plan(index, phase, (lba, sectors), &view, &self.suspects, out)
+                let wanted = (lba, sectors);
+                sync::plan(index, phase, wanted, lost, &view, &self.suspects, out)
             }
         };
         let issued = out.len() - before;
@@ -216,7 +220,7 @@ impl Target {
             Some(fault) if is_repair => self.repair_failed(io, fault, out),
             Some(fault) => match self.io_failed(index, io, fault, out) {
                 Remedy::None => false,
-                Remedy::Slices => true,
+                Remedy::Slices | Remedy::Without => true,
                 Remedy::AnotherCopy => return,
             },
         };
@@ -248,6 +252,7 @@ impl Target {
         self.counters.blocks_repaired += 1;
         out.push(Action::Io(Io {
             operation: Operation::Write,
+            purpose: Purpose::Repair,
             ..repair
         }));
         true
@@ -316,6 +321,11 @@ impl Target {
             if plan_read(index, lba, io.sectors, base, &view, out) {
                 return Remedy::AnotherCopy;
             }
+        }
+        let command = &mut self.commands[usize::from(index)];
+        if command.kind == Kind::Sync(sync::Phase::Sift) {
+            command.lost |= sector_mask(io.offset_sectors, io.sectors);
+            return Remedy::Without;
         }
         Remedy::None
     }
@@ -511,7 +521,12 @@ fn is_served(view: &LunView, lba: u64, sectors: u32) -> bool {
 /// drives once more.
 fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
     for (number, part) in (0u8..).zip(&view.parts) {
-        for (member, place) in (0u8..).zip(&part.members) {
+        let members = (0u8..).zip(&part.members);
+        let twins = (0u8..).zip(&part.twins);
+        let devices = members
+            .map(|device| (Purpose::Member, device))
+            .chain(twins.map(|device| (Purpose::Twin, device)));
+        for (purpose, (member, place)) in devices {
             if let Some(place) = place {
                 out.push(Action::Io(Io {
                     owner: IoOwner::Command(index),
@@ -523,6 +538,7 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
                     offset_sectors: 0,
                     part: number,
                     member,
+                    purpose,
                     attempt: 0,
                 }));
             }
@@ -588,6 +604,11 @@ fn plan_write(
             let place = (number, part);
             in_sync |= push_io(index, Operation::Write, place, &segment, member, 0, out)
                 && is_in_sync(part, member);
+            #[cfg(feature = "planted")]
+            if planted::is(Bug::TwinNotWritten) {
+                continue;
+            }
+            push_twin(index, place, &segment, member, out);
         }
         in_sync
     });
@@ -718,6 +739,9 @@ pub(super) fn is_on_any(part: &PartView, member: u8, drives: &[DriveSlot]) -> bo
 
 /// Whether the other members do not hold everything that the member of this I/O holds.
 pub(super) fn is_last_copy(view: &LunView, io: &Io) -> bool {
+    if io.purpose == Purpose::Twin {
+        return false;
+    }
     view.parts.get(usize::from(io.part)).is_some_and(|part| {
         let others = |member| member != io.member && is_in_sync(part, member);
         !part.geometry.can_serve(others)
@@ -742,7 +766,42 @@ pub(super) fn push_io(
     let Some(Some(place)) = part.members.get(usize::from(member)) else {
         return false;
     };
+    let io = segment_io(command, operation, place, segment);
     out.push(Action::Io(Io {
+        part: number,
+        member,
+        attempt,
+        ..io
+    }));
+    true
+}
+
+/// Adds a write to the twin of a member, if there is one.
+pub(super) fn push_twin(
+    command: CommandIndex,
+    (number, part): (u8, &PartView),
+    segment: &Segment,
+    member: u8,
+    out: &mut Vec<Action>,
+) {
+    if let Some(twin) = part.twin(member) {
+        out.push(Action::Io(Io {
+            part: number,
+            member,
+            purpose: Purpose::Twin,
+            ..segment_io(command, Operation::Write, twin, segment)
+        }));
+    }
+}
+
+/// The I/O of a segment on a device.
+const fn segment_io(
+    command: CommandIndex,
+    operation: Operation,
+    place: &MemberView,
+    segment: &Segment,
+) -> Io {
+    Io {
         owner: IoOwner::Command(command),
         buffer: BufferIndex::of_command(command),
         operation,
@@ -750,9 +809,9 @@ pub(super) fn push_io(
         sector: place.data_offset_sectors + segment.member_sector,
         sectors: segment.sectors,
         offset_sectors: segment.offset_sectors,
-        part: number,
-        member,
-        attempt,
-    }));
-    true
+        part: 0,
+        member: 0,
+        purpose: Purpose::Member,
+        attempt: 0,
+    }
 }

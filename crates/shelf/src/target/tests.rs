@@ -11,3 +11,4 @@ mod rounds;
 mod scrub;
 mod slow;
 mod sync;
+mod twin;

@@ -21,8 +21,6 @@ enum Change {
     Unfail(u8),
     /// It does not answer, and does soon.
     Hang(u8),
-    /// A drive has not answered the administration, or does again.
-    Silent(usize),
     /// So many seconds.
     Wait(u64),
     Replace(u8, usize),
@@ -46,7 +44,8 @@ impl Content {
     fn write(&mut self, view: &LunView, region: RegionIndex) {
         let index = region.0 as usize;
         self.newest[index] += 1;
-        for member in view.parts[0].members.iter().flatten() {
+        let part = &view.parts[0];
+        for member in part.members.iter().chain(&part.twins).flatten() {
             self.drives[usize::from(member.drive.0)][index] = self.newest[index];
         }
     }
@@ -67,7 +66,7 @@ impl Content {
             .map(RegionIndex)
             .filter(|r| concerned(*r))
         {
-            for member in part.members.iter().flatten() {
+            for member in part.members.iter().chain(&part.twins).flatten() {
                 let index = region.0 as usize;
                 self.drives[usize::from(member.drive.0)][index] = self.newest[index];
             }
@@ -119,10 +118,6 @@ impl Life {
 
     fn restart(&mut self) {
         self.world = self.world.fork();
-        // A start without a drive is what Toggle is for.
-        for image in &self.world.images {
-            image.lock().unwrap().is_silent = false;
-        }
         // Content is kept by slot.
         self.world.turn = 0;
         self.uptime = 0;
@@ -165,10 +160,6 @@ impl Life {
                 if let Some(drive) = drive {
                     drop(manager.member_hangs(number(0), 0, *member, drive, "not answered"));
                 }
-            }
-            Change::Silent(drive) => {
-                let mut image = world.image(*drive % world.images.len());
-                image.is_silent = !image.is_silent;
             }
             Change::Wait(seconds) => {
                 self.uptime += seconds;
@@ -227,7 +218,6 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (0_u8..4).prop_map(Change::Fail),
         4 => (0_u8..4).prop_map(Change::Unfail),
         3 => (0_u8..4).prop_map(Change::Hang),
-        1 => (0_usize..5).prop_map(Change::Silent),
         3 => (1_u64..2000).prop_map(Change::Wait),
         2 => (0_u8..4, 0_usize..5).prop_map(|(member, drive)| Change::Replace(member, drive)),
         2 => (0_u64..16).prop_map(Change::Reached),

@@ -53,6 +53,10 @@ impl Target {
         part: &PartView,
     ) -> bool {
         let slice = self.stripes.cache.get(index);
+        // What is done sector by sector tells what is lost: what is only slow is none of it.
+        if slice.sift != 0 {
+            return false;
+        }
         self.site(index)
             .is_some_and(|site| self.is_free_to_choose(slice.round, &site))
             && self.can_do_without(part, slice.unreadable | 1 << io.member)
