@@ -5,7 +5,9 @@ use crate::names::drive_name;
 use crate::record::Record;
 use crate::report::Report;
 use aoe::Shelf;
-use shelf::admin::{Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus};
+use shelf::admin::{
+    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, READ_ERRORS_LIMIT,
+};
 
 /// Tells every problem, or `ok`.
 pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
@@ -73,6 +75,20 @@ fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tel
         .unwrap_or_default();
     let redundant = part.level.is_redundant();
     match element.state {
+        ElementState::Normal if element.read_errors >= READ_ERRORS_LIMIT => {
+            let is_other = |other: &&ElementStatus| other.id == id && other.is_replacement;
+            if part.elements.iter().find(is_other).is_none() {
+                let errors = element.read_errors;
+                tell(
+                    id.to_string(),
+                    format!(
+                        "of {} had {errors} read errors{on}, which others made good",
+                        part.level
+                    ),
+                    format!("replace {id} DRIVE, or add a spare that is large enough"),
+                );
+            }
+        }
         ElementState::Normal => {}
         ElementState::Replaced => {
             let pass = admin
@@ -83,7 +99,17 @@ fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tel
                 || "paused until the LUN is online".to_owned(),
                 |pass| format!("{} left", remaining(&pass)),
             );
-            let problem = format!("of {} is being rebuilt{on}, {left}", part.level);
+            let job = if element.is_replacement {
+                "replaced by"
+            } else {
+                "rebuilt"
+            };
+            let on = if element.is_replacement {
+                format!(" {}", drive.unwrap_or_default())
+            } else {
+                on
+            };
+            let problem = format!("of {} is being {job}{on}, {left}", part.level);
             tell(id.to_string(), problem, "nothing to do".to_owned());
         }
         ElementState::Failed if redundant => {
