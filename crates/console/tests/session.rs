@@ -519,7 +519,7 @@ fn when_tells_how_far_long_jobs_are() {
     assert_eq!(
         bench.good("when -j"),
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":3,\"part\":0,\"member\":null,\"job\":\"resync\",\
-         \"done_bytes\":1536000000,\"total_bytes\":4096000000,\
+         \"done_bytes\":1536000000,\"total_bytes\":4096000000,\"percent\":\"37.50\",\
          \"bytes_per_s\":102400000,\"seconds_left\":25}]}\n"
     );
     bench.shelf.passes[0].progress.done_sectors = 1_000_000;

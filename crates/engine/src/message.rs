@@ -6,7 +6,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{CounterGroup, LunView, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, Lacking};
+use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, Lacking, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -95,10 +95,8 @@ pub enum FromWorker {
         part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors that do not agree, found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, where that can be told, and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass over mirrors has reached a checkpoint.
     SyncReached {

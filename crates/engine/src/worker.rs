@@ -351,14 +351,12 @@ impl Worker {
                     lun,
                     part,
                     pass,
-                    mismatched_sectors,
-                    wrong,
+                    found,
                 } => self.unsaid.push_back(FromWorker::ScrubFound {
                     lun,
                     part,
                     pass,
-                    mismatched_sectors,
-                    wrong,
+                    found,
                 }),
                 Action::SyncReached {
                     lun,

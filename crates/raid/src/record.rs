@@ -162,6 +162,20 @@ pub struct FurtherRaid {
     pub capacity_sectors: u64,
 }
 
+/// What a scrub does about members that do not agree. Sectors that cannot be read are written anew in any
+/// case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScrubRepair {
+    /// It tells.
+    #[default]
+    Report,
+    /// Where it is certain which member is wrong (RAID 6), that one is written anew.
+    Located,
+    /// Everything is made to agree: mirrors with the copy that clients read, parity with the data.
+    All,
+}
+
 /// What a LUN remembers of its scrubs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -172,10 +186,20 @@ pub struct ScrubRecord {
     pub last_unix_seconds: Option<u64>,
     /// How many sectors the last one found to differ.
     pub last_mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub last_repaired_sectors: u64,
+    /// It met sectors that could not be read or written.
+    pub last_is_incomplete: bool,
     /// The sector of the LUN before which the present one is done; `None` when there is none.
     pub done_lba: Option<u64>,
     /// How many sectors the present one found to differ.
     pub mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub repaired_sectors: u64,
+    /// What scrubs do about members that do not agree.
+    pub repair: ScrubRepair,
+    /// The present one repairs everything, because it was asked to.
+    pub is_repair: bool,
     /// The present one waits for the administrator.
     pub is_paused: bool,
 }

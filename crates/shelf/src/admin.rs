@@ -8,6 +8,7 @@ pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
+pub use raid::record::ScrubRepair;
 use std::fmt;
 
 /// State of a drive, in the words that monitoring plug-ins know.
@@ -134,6 +135,8 @@ pub struct ElementStatus {
     pub size_bytes: u64,
     /// The drive that holds it.
     pub drive: Option<DriveSlot>,
+    /// Sectors of the drive that hold old data or none, and are not read.
+    pub bad_sectors: u64,
     /// It is the drive that is being filled to take the place of the element, which has a row of its own.
     pub is_replacement: bool,
     /// Read errors that the others made good, halved every hour.
@@ -159,6 +162,8 @@ pub struct PartStatus {
     pub state: RaidState,
     /// A resynchronisation or rebuild met sectors that no member can read, and does not go on.
     pub is_stalled: bool,
+    /// It is redundant by its level, and yet some element holds the last copy of something.
+    pub is_bare: bool,
     /// Its elements in order.
     pub elements: Vec<ElementStatus>,
 }
@@ -235,6 +240,10 @@ pub struct ScrubStatus {
     pub last_unix_seconds: Option<u64>,
     /// How many sectors it found to differ.
     pub last_mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub last_repaired_sectors: u64,
+    /// It met sectors that could not be read or written.
+    pub last_is_incomplete: bool,
     /// The sector of the LUN before which the present one is recorded to be done; `None` when there is
     /// none.
     pub done_sectors: Option<u64>,
@@ -242,6 +251,12 @@ pub struct ScrubStatus {
     pub total_sectors: u64,
     /// How many sectors the present one found to differ.
     pub mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub repaired_sectors: u64,
+    /// What scrubs do about members that do not agree.
+    pub repair: ScrubRepair,
+    /// The present one repairs everything, because it was asked to.
+    pub is_repair: bool,
     /// The present one waits for the administrator.
     pub is_paused: bool,
 }
@@ -287,6 +302,10 @@ pub struct ElsewhereStatus {
 pub enum ScrubAction {
     /// Begin one now.
     Start,
+    /// Begin one now that makes everything agree, whatever the policy is.
+    Repair,
+    /// What all others do about members that do not agree.
+    Policy(ScrubRepair),
     /// End it, and forget how far it was.
     Stop,
     /// Let it wait.

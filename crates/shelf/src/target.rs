@@ -34,7 +34,7 @@ mod tests;
 
 pub use action::{
     Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Lacking, Operation, PortIndex,
-    PortView, Purpose, Reply,
+    PortView, Purpose, Reply, ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{

@@ -515,9 +515,8 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             lun,
             part,
             pass,
-            mismatched_sectors,
-            wrong,
-        } => manager.scrub_found(lun, part, pass, mismatched_sectors, wrong),
+            found,
+        } => manager.scrub_found(lun, part, pass, &found),
         Message::SyncReached {
             lun,
             part,

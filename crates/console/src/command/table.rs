@@ -227,9 +227,20 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Scrub,
         name: "scrub",
         aliases: &[],
-        usage: "scrub [start | stop | pause | resume | every DAYS] [LUN ...]",
-        summary: "compare the members of LUNs, or tell how far that is; every 0 is never",
-        examples: &["scrub", "scrub start 0-3", "scrub every 7 0"],
+        usage: "scrub [status | start | repair | stop | pause | resume | every DAYS | \
+                schedule off|weekly|monthly | policy report|located|all] [LUN ...]",
+        summary: "compare the members of LUNs, or tell how far that is; every 0 is never; what cannot be \
+                  read is written anew; policy: what differs is reported, or also repaired where raid6 \
+                  locates it, or all: mirrors from the copy that is read, parity from the data; repair \
+                  does all once",
+        examples: &[
+            "scrub",
+            "scrub start 0-3",
+            "scrub every 7 0",
+            "scrub schedule monthly 0",
+            "scrub policy located 0",
+            "scrub repair 0",
+        ],
         options: "",
         operands_min: 0,
         operands_max: ANY_NUMBER,

@@ -6,7 +6,7 @@ use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
     ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
-    PartStatus, PortStatus, RaidState, ScrubAction, ScrubStatus, SpareStatus,
+    PartStatus, PortStatus, RaidState, ScrubAction, ScrubRepair, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -117,6 +117,7 @@ impl FakeShelf {
                     state: ElementState::Missing,
                     size_bytes: 0,
                     drive: None,
+                    bad_sectors: 0,
                     is_replacement: false,
                     read_errors: 0,
                 },
@@ -128,6 +129,7 @@ impl FakeShelf {
                         state,
                         size_bytes: DRIVE_BYTES,
                         drive,
+                        bad_sectors: 0,
                         is_replacement: false,
                         read_errors: 0,
                     }
@@ -164,6 +166,7 @@ impl FakeShelf {
             chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
             state,
             is_stalled: false,
+            is_bare: false,
             elements: self.elements(request, part),
         })
     }
@@ -241,9 +244,14 @@ impl Admin for FakeShelf {
                 interval_days: 14,
                 last_unix_seconds: None,
                 last_mismatched_sectors: 0,
+                last_repaired_sectors: 0,
+                last_is_incomplete: false,
                 done_sectors: None,
                 total_sectors: 8_000_000,
                 mismatched_sectors: 0,
+                repaired_sectors: 0,
+                repair: ScrubRepair::Report,
+                is_repair: false,
                 is_paused: false,
             }),
             trouble: None,
@@ -494,10 +502,15 @@ impl Admin for FakeShelf {
         };
         match action {
             ScrubAction::Every(days) => scrub.interval_days = days,
-            ScrubAction::Start if scrub.done_sectors.is_some() => {
+            ScrubAction::Policy(repair) => scrub.repair = repair,
+            ScrubAction::Start | ScrubAction::Repair if scrub.done_sectors.is_some() => {
                 return Err(AdminError::ScrubUnderWay(lun));
             }
             ScrubAction::Start => scrub.done_sectors = Some(0),
+            ScrubAction::Repair => {
+                scrub.done_sectors = Some(0);
+                scrub.is_repair = true;
+            }
             _ if scrub.done_sectors.is_none() => return Err(AdminError::NoScrub(lun)),
             ScrubAction::Stop => scrub.done_sectors = None,
             ScrubAction::Pause => scrub.is_paused = true,

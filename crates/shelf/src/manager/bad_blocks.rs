@@ -70,7 +70,7 @@ impl Manager {
     /// A member that holds the last copy of something, and is kept for it, failed a write; `range` is of its
     /// drive. With parity the other blocks of the stripe may hold the write, so that what is lost would be
     /// computed from old and new: the sectors are noted as bad, and whatever needs them is an error until
-    /// the whole stripe is written.
+    /// all that is lost of the stripe is written at once.
     pub fn last_copy_not_written(
         &mut self,
         number: LunNumber,

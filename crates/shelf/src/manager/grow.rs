@@ -68,6 +68,7 @@ impl Manager {
             created_unix_seconds: first.created_unix_seconds,
             scrub: ScrubRecord {
                 interval_days: first.scrub.interval_days,
+                repair: first.scrub.repair,
                 ..ScrubRecord::default()
             },
             ..raid.record

@@ -178,6 +178,7 @@ fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
         state: ElementState::Missing,
         size_bytes: 0,
         drive: None,
+        bad_sectors: 0,
         is_replacement: false,
         read_errors: 0,
     };
@@ -191,6 +192,7 @@ fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
             ..RaidState::default()
         },
         is_stalled: false,
+        is_bare: false,
         elements: (0..raid.elements).map(element).collect(),
     }
 }
@@ -212,9 +214,14 @@ fn joined(one: ScrubStatus, other: ScrubStatus) -> ScrubStatus {
         interval_days: one.interval_days,
         last_unix_seconds: one.last_unix_seconds.min(other.last_unix_seconds),
         last_mismatched_sectors: one.last_mismatched_sectors + other.last_mismatched_sectors,
+        last_repaired_sectors: one.last_repaired_sectors + other.last_repaired_sectors,
+        last_is_incomplete: one.last_is_incomplete || other.last_is_incomplete,
         done_sectors: is_there.then(|| done(&one) + done(&other)),
         total_sectors: one.total_sectors + other.total_sectors,
         mismatched_sectors: one.mismatched_sectors + other.mismatched_sectors,
+        repaired_sectors: one.repaired_sectors + other.repaired_sectors,
+        repair: one.repair,
+        is_repair: one.is_repair || other.is_repair,
         is_paused: one.is_paused || other.is_paused,
     }
 }

@@ -6,6 +6,7 @@ use super::raid::Member;
 use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, PartId};
+use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
 use raid::layout::MetadataPlaces;
 
@@ -199,8 +200,8 @@ impl Manager {
         let pass = self.last_pass;
         if let Some(raid) = self.raids.get_mut(&id) {
             raid.sync_pass = pass;
+            raid.scrub_counted = ScrubFinding::default();
             raid.sync_noted = 0;
-            raid.scrub_counted = 0;
             raid.is_sync_stopped = false;
         }
     }

@@ -8,6 +8,7 @@ use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, PartId, PartStatus, RaidState,
 };
 use crate::plane::{LogView, MemberView, PartView, RegionsView, SyncKind, SyncView};
+use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
 use raid::Geometry;
 use raid::bad_blocks::BadBlocks;
@@ -262,7 +263,7 @@ pub(super) struct Raid {
     /// Of the present pass, how many reports of sectors that nobody can give were noted.
     pub(super) sync_noted: u64,
     /// Of what the present pass found to differ, how much is in the record.
-    pub(super) scrub_counted: u64,
+    pub(super) scrub_counted: ScrubFinding,
     /// The data path was given a view without its pass, because that of another RAID comes first.
     pub(super) is_passed_over: bool,
     /// The last pass could not read everything: it is not tried again before the next start.
@@ -306,8 +307,8 @@ impl Raid {
             bitmap: None,
             unsynced_regions: None,
             sync_pass: 0,
+            scrub_counted: ScrubFinding::default(),
             sync_noted: 0,
-            scrub_counted: 0,
             is_passed_over: false,
             is_sync_stopped: false,
             log_state: LogState::Settled,
@@ -444,6 +445,7 @@ impl Raid {
                 SyncKind::Resync => self.regions_to_sync(),
                 SyncKind::Check => None,
             },
+            repair: self.scrub_repair(),
         })
     }
 
@@ -487,6 +489,13 @@ impl Raid {
         (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
     }
 
+    /// Whether the next member to fail takes data with it, though its level is redundant.
+    fn is_bare(&self) -> bool {
+        let is_needed = |element: u8| !self.can_serve_without(&[element]);
+        let mut normal = self.elements().filter(|(_, member)| member.is_normal());
+        self.is_redundant() && self.can_serve() && normal.any(|(element, _)| is_needed(element))
+    }
+
     fn state(&self) -> RaidState {
         let failed = !self.can_serve();
         RaidState {
@@ -498,6 +507,10 @@ impl Raid {
     }
 
     pub(super) fn status(&self, drives: &Drives) -> PartStatus {
+        let bad_sectors = |metadata: Option<&Metadata>| {
+            let ranges = metadata.map_or(&[][..], |metadata| metadata.bad_blocks.ranges());
+            ranges.iter().map(|range| range.sectors).sum()
+        };
         let size_bytes = |drive: Option<DriveSlot>| {
             let entry = drive.and_then(|slot| drives.get(slot));
             entry.map_or(0, super::drives::Entry::size_bytes)
@@ -515,6 +528,7 @@ impl Raid {
                 drive: member.drive(),
                 is_replacement: false,
                 read_errors: 0,
+                bad_sectors: bad_sectors(member.metadata()),
             };
             let twin = member.twin().map(|twin| ElementStatus {
                 state: ElementState::Replaced,
@@ -522,6 +536,7 @@ impl Raid {
                 drive: Some(twin.drive),
                 is_replacement: true,
                 read_errors: 0,
+                bad_sectors: bad_sectors(Some(&twin.metadata)),
                 ..own
             });
             std::iter::once(own).chain(twin)
@@ -534,6 +549,7 @@ impl Raid {
                 .then(|| self.geometry.chunk_sectors() * 512),
             state: self.state(),
             is_stalled: self.is_sync_stopped,
+            is_bare: self.is_bare(),
             elements: elements.collect(),
         }
     }

@@ -1,13 +1,15 @@
 //! Scrubs: members that are to agree are compared from time to time.
 //!
-//! A scrub is a pass that does not write. It waits while a LUN lacks members or is synchronised, and goes
+//! A scrub is a pass that compares. What it finds it only tells, unless the policy of the LUN, or whoever
+//! began it, says that it is to repair. It waits while a LUN lacks members or is synchronised, and goes
 //! on where it was, also after a restart. One LUN is scrubbed at a time, the one whose last scrub is the
 //! longest ago first, so that scrubs are spread over the days.
 
 use super::raid::Raid;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, PartId, ScrubAction, ScrubStatus};
-use raid::record::{Record, ScrubRecord};
+use crate::target::ScrubFinding;
+use raid::record::{Record, ScrubRecord, ScrubRepair};
 
 /// Days from one scrub to the next, unless a LUN says otherwise.
 const INTERVAL_DAYS_DEFAULT: u16 = 14;
@@ -15,8 +17,8 @@ const INTERVAL_DAYS_DEFAULT: u16 = 14;
 /// How many times the place of a scrub is recorded.
 const CHECKPOINTS: u64 = 64;
 
-/// Wrong sectors are told one by one while there are no more of them than this.
-const NAMED_MAX: u64 = 64;
+/// Wrong sectors are told one by one while a scrub has found fewer than this; then only counted.
+const NAMED_MAX: u64 = 8;
 
 const DAY_SECONDS: u64 = 86_400;
 
@@ -28,11 +30,25 @@ impl Raid {
             interval_days: scrub.interval_days.unwrap_or(INTERVAL_DAYS_DEFAULT),
             last_unix_seconds: scrub.last_unix_seconds,
             last_mismatched_sectors: scrub.last_mismatched_sectors,
+            last_repaired_sectors: scrub.last_repaired_sectors,
+            last_is_incomplete: scrub.last_is_incomplete,
             done_sectors: scrub.done_lba,
             total_sectors: self.geometry.capacity_sectors(),
             mismatched_sectors: scrub.mismatched_sectors,
+            repaired_sectors: scrub.repaired_sectors,
+            repair: scrub.repair,
+            is_repair: scrub.is_repair,
             is_paused: scrub.is_paused,
         })
+    }
+
+    /// What the present scrub does about members that do not agree.
+    pub(super) const fn scrub_repair(&self) -> ScrubRepair {
+        if self.record.scrub.is_repair {
+            ScrubRepair::All
+        } else {
+            self.record.scrub.repair
+        }
     }
 
     /// Since when it is due; `None` when it is not, or cannot be scrubbed now.
@@ -66,7 +82,9 @@ impl Manager {
         }
         let is_there = scrubs.iter().any(|(_, scrub)| scrub.done_lba.is_some());
         match action {
-            ScrubAction::Start if is_there => return Err(AdminError::ScrubUnderWay(number)),
+            ScrubAction::Start | ScrubAction::Repair if is_there => {
+                return Err(AdminError::ScrubUnderWay(number));
+            }
             ScrubAction::Stop | ScrubAction::Pause | ScrubAction::Resume if !is_there => {
                 return Err(AdminError::NoScrub(number));
             }
@@ -103,33 +121,36 @@ impl Manager {
         attached
     }
 
-    /// What the pass of a scrub found to differ so far, since it began or went on; `wrong` is the element
-    /// that must hold something wrong, where that can be told, and the member sector of it.
-    pub fn scrub_found(
-        &mut self,
-        number: LunNumber,
-        part: u8,
-        pass: u64,
-        mismatched_sectors: u64,
-        wrong: Option<(u8, u64)>,
-    ) {
+    /// What the pass of a scrub found to differ so far.
+    pub fn scrub_found(&mut self, number: LunNumber, part: u8, pass: u64, found: &ScrubFinding) {
         if let Some(raid) = self.raids.get_mut(&PartId { lun: number, part })
             && raid.sync_pass == pass
             && raid.sync_start().is_none()
             && raid.check_start().is_some()
         {
-            if let Some((element, sector)) = wrong
-                && mismatched_sectors <= NAMED_MAX
+            let before = std::mem::replace(&mut raid.scrub_counted, *found);
+            let repaired = found
+                .repaired_sectors
+                .saturating_sub(before.repaired_sectors);
+            if let Some((element, sector)) = found.wrong
+                && raid.record.scrub.mismatched_sectors < NAMED_MAX
             {
                 let id = raid.element_id(element);
+                let done = if repaired > 0 {
+                    "; it is written anew"
+                } else {
+                    ""
+                };
                 self.notices.push(format!(
                     "element {id} holds something wrong at member sector {sector}: data and parity of \
-                     the others agree"
+                     the others agree{done}"
                 ));
             }
-            let known = &mut raid.record.scrub.mismatched_sectors;
-            *known += mismatched_sectors.saturating_sub(raid.scrub_counted);
-            raid.scrub_counted = mismatched_sectors;
+            let scrub = &mut raid.record.scrub;
+            let mismatched = found.mismatched_sectors;
+            let new = mismatched.saturating_sub(before.mismatched_sectors);
+            scrub.mismatched_sectors += new;
+            scrub.repaired_sectors += repaired;
         }
     }
 
@@ -164,20 +185,24 @@ impl Manager {
             return;
         };
         let scrub = raid.record.scrub;
-        let found = scrub.mismatched_sectors;
-        let unread = if complete {
-            ""
-        } else {
-            "; some sectors could not be read"
-        };
-        self.notices.push(format!(
-            "LUN {number}: the scrub found {found} sectors that differ{unread}"
-        ));
+        let (found, repaired) = (scrub.mismatched_sectors, scrub.repaired_sectors);
+        let mut text = format!("LUN {number}: the scrub found {found} sectors that differ");
+        if found > 0 {
+            text.push_str(&format!(", and has repaired {repaired}"));
+        }
+        if !complete {
+            text.push_str("; some sectors could not be read");
+        }
+        self.notices.push(text);
         let ended = ScrubRecord {
             last_unix_seconds: Some(now_unix_seconds),
             last_mismatched_sectors: found,
+            last_repaired_sectors: repaired,
+            last_is_incomplete: !complete,
             done_lba: None,
             mismatched_sectors: 0,
+            repaired_sectors: 0,
+            is_repair: false,
             is_paused: false,
             ..scrub
         };
@@ -211,18 +236,22 @@ impl Manager {
 const fn changed(scrub: ScrubRecord, action: ScrubAction) -> ScrubRecord {
     let is_there = scrub.done_lba.is_some();
     match action {
-        ScrubAction::Start => ScrubRecord {
+        ScrubAction::Start | ScrubAction::Repair => ScrubRecord {
             done_lba: Some(0),
             mismatched_sectors: 0,
+            repaired_sectors: 0,
+            is_repair: matches!(action, ScrubAction::Repair),
             is_paused: false,
             ..scrub
         },
+        ScrubAction::Policy(repair) => ScrubRecord { repair, ..scrub },
         ScrubAction::Every(days) => ScrubRecord {
             interval_days: Some(days),
             ..scrub
         },
         ScrubAction::Stop => ScrubRecord {
             done_lba: None,
+            is_repair: false,
             is_paused: false,
             ..scrub
         },

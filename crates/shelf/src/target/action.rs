@@ -139,6 +139,17 @@ pub enum ConfigDecision {
     Silence,
 }
 
+/// What a scrub has found, since it began or went on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ScrubFinding {
+    /// Sectors that do not agree.
+    pub mismatched_sectors: u64,
+    /// How many of them are written anew. Whoever fails that is failed.
+    pub repaired_sectors: u64,
+    /// The last member that must be wrong, where that can be told (RAID 6), and the member sector.
+    pub wrong: Option<(u8, u64)>,
+}
+
 /// A sector that nobody can give, and who lacks it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lacking {
@@ -196,10 +207,8 @@ pub enum Action {
         part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors that it has found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, where that can be told (RAID 6), and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A resynchronisation has met a sector that nobody can give. Devices that were to get it hold
     /// something else there: the administration is to note that durably, and to attach a view that

@@ -114,6 +114,8 @@ struct Slice {
     idle_before: u16,
     idle_next: u16,
     columns: [Column; MEMBERS_MAX as usize],
+    /// The columns that have a page, a bit for each element. Nothing else is said of the others.
+    paged: u64,
     phase: Phase,
     /// It stands in the queue of those with something to do.
     is_due: bool,
@@ -124,8 +126,8 @@ struct Slice {
     pieces: u16,
     /// Replies that are to be sent from its pages.
     readers: u16,
-    /// Sectors that reads were given since it came into memory or was written.
-    sectors_given: u16,
+    /// Data sectors that the last write has written, and reads were given since.
+    sectors_used: u16,
     round: Round,
     /// View generation that the I/O in flight belongs to.
     epoch: u32,
@@ -161,13 +163,14 @@ impl Slice {
             idle_before: NONE,
             idle_next: NONE,
             columns: [Column::EMPTY; MEMBERS_MAX as usize],
+            paged: 0,
             phase: Phase::Idle,
             is_due: false,
             waiting_first: NONE,
             waiting_last: NONE,
             pieces: NONE,
             readers: 0,
-            sectors_given: 0,
+            sectors_used: 0,
             round: Round::Write,
             epoch: 0,
             outstanding: 0,
@@ -185,6 +188,17 @@ impl Slice {
             report: 0,
         }
     }
+}
+
+/// The elements of a mask.
+fn elements(mask: u64) -> impl Iterator<Item = usize> {
+    let mut left = mask;
+    std::iter::from_fn(move || {
+        let element = usize::try_from(left.trailing_zeros()).unwrap_or(0);
+        let is_any = left != 0;
+        left &= left.wrapping_sub(1);
+        is_any.then_some(element)
+    })
 }
 
 /// Sectors of a slice of a geometry: chunks are divided evenly.

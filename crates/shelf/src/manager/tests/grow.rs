@@ -2,7 +2,7 @@
 
 use super::crash::{Change, check_every_cut, found};
 use super::memory::{TEARS, Told};
-use super::world::{MIB, World, number, seen};
+use super::world::{MIB, World, differing, number, seen};
 use crate::admin::{
     Admin, AdminError, DriveRole, ElementId, ElementState, MakeRequest, MemberChoice, ScrubAction,
 };
@@ -415,7 +415,7 @@ fn the_passes_of_parts_take_turns() {
     let [Some((scrub, SyncKind::Check)), None] = passes(&world)[..] else {
         panic!("{:?}", passes(&world));
     };
-    manager.scrub_found(number(0), 0, scrub, 3, None);
+    manager.scrub_found(number(0), 0, scrub, &differing(3));
     manager.fail(element(1, 1)).unwrap();
     manager
         .replace(element(1, 1), world.slot(5), false)
@@ -428,7 +428,7 @@ fn the_passes_of_parts_take_turns() {
         panic!("{:?}", passes(&world));
     };
     assert_ne!(again, scrub, "it counts from its beginning");
-    manager.scrub_found(number(0), 0, again, 2, None);
+    manager.scrub_found(number(0), 0, again, &differing(2));
     let scrubbed = manager.luns()[0].scrub.unwrap();
     assert_eq!(scrubbed.mismatched_sectors, 5);
     manager.sync_ended(number(0), 0, again, true);

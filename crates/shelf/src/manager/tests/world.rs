@@ -8,6 +8,7 @@ use crate::admin::{
 };
 use crate::manager::{Drive, Manager, NoDrive, Parts};
 use crate::plane::LunView;
+use crate::target::ScrubFinding;
 use aoe::Shelf;
 use raid::Level;
 use std::collections::BTreeMap;
@@ -209,6 +210,14 @@ impl World {
 
 pub(super) fn number(lun: u8) -> LunNumber {
     LunNumber::new(lun).unwrap()
+}
+
+/// A scrub found so many sectors to differ.
+pub(super) fn differing(mismatched_sectors: u64) -> ScrubFinding {
+    ScrubFinding {
+        mismatched_sectors,
+        ..ScrubFinding::default()
+    }
 }
 
 /// What an administrator sees now.

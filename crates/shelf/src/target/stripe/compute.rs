@@ -4,12 +4,14 @@ use super::pieces::Pieces;
 use super::round::Site;
 use super::{NONE, Phase, Round, Target};
 use crate::plane::SyncKind;
-use crate::target::memory::{INPUTS_MAX, Span};
-use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory};
+use crate::target::memory::{INPUTS_MAX, OUTPUTS_MAX, Span};
+use crate::target::sync::is_well;
+use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
 };
+use raid::record::ScrubRepair;
 use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 
 /// Data blocks of the widest stripe, as slices of bytes.
@@ -22,12 +24,12 @@ fn is_check(site: &Site) -> bool {
 }
 
 /// The spans of a computation, without allocation.
-struct Spans {
-    spans: [Span; INPUTS_MAX],
+struct Spans<const MAX: usize> {
+    spans: [Span; MAX],
     count: usize,
 }
 
-impl Spans {
+impl<const MAX: usize> Spans<MAX> {
     const fn new() -> Self {
         let none = Span {
             buffer: BufferIndex(0),
@@ -35,7 +37,7 @@ impl Spans {
             sectors: 0,
         };
         Self {
-            spans: [none; INPUTS_MAX],
+            spans: [none; MAX],
             count: 0,
         }
     }
@@ -67,7 +69,7 @@ impl Target {
                 self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
                 // At once, while the new content is in the processor's cache.
-                self.log_round(index, memory, out);
+                self.log_round_at(index, &site, memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
@@ -117,7 +119,12 @@ impl Target {
             self.add_differences(index, site, memory);
         }
         self.take_new(index, memory);
-        self.stripes.cache.get_mut(index).sectors_given = 0;
+        let written = self
+            .stripes
+            .pieces
+            .list(self.stripes.cache.get(index).pieces);
+        let sectors: u32 = written.map(|(_, piece)| piece.mask.count_ones()).sum();
+        self.stripes.cache.get_mut(index).sectors_used = u16::try_from(sectors).unwrap_or(u16::MAX);
         match method {
             Method::Reconstruct | Method::Recover => {
                 self.compute_parity(index, site, range, memory);
@@ -157,7 +164,7 @@ impl Target {
                 self.span(index, piece.element, piece.mask),
                 self.piece_span(next),
             ];
-            let mut outputs = Spans::new();
+            let mut outputs = Spans::<OUTPUTS_MAX>::new();
             for element in [p, q].into_iter().flatten() {
                 outputs.push(self.span(index, element, piece.mask));
             }
@@ -194,11 +201,11 @@ impl Target {
         memory: &mut impl Memory,
     ) {
         let layout = &site.layout;
-        let mut data = Spans::new();
+        let mut data = Spans::<INPUTS_MAX>::new();
         for column in 0..layout.columns() {
             data.push(self.span(index, layout.data(column), range));
         }
-        let mut parity = Spans::new();
+        let mut parity = Spans::<OUTPUTS_MAX>::new();
         for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
             parity.push(self.span(index, element, range));
             self.column_mut(index, element).valid |= range;
@@ -216,6 +223,17 @@ impl Target {
     /// Computes the data blocks of the round's range that are not in memory.
     fn recover_lost(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
         let range = self.stripes.cache.get(index).range;
+        self.recover_range(index, site, range, memory);
+    }
+
+    /// Computes the data blocks that are not in memory in a range.
+    fn recover_range(
+        &mut self,
+        index: u16,
+        site: &Site,
+        range: SectorMask,
+        memory: &mut impl Memory,
+    ) {
         if range == 0 {
             return;
         }
@@ -224,7 +242,8 @@ impl Target {
             let column = &self.stripes.cache.get(index).columns[usize::from(element)];
             column.valid & range == range
         };
-        let (mut inputs, mut outputs) = (Spans::new(), Spans::new());
+        let mut inputs = Spans::<INPUTS_MAX>::new();
+        let mut outputs = Spans::<OUTPUTS_MAX>::new();
         let mut places = [None; COLUMNS_MAX + 2];
         let mut wanted = [0_u8; 2];
         let elements = (0..layout.columns()).map(|column| layout.data(column));
@@ -284,18 +303,23 @@ impl Target {
 
     /// Decides what a write round writes home.
     fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
-        let blocks = self.blocks(index, site);
+        let new = self.new_masks(index);
         let unreadable = self.stripes.cache.get(index).unreadable;
         for element in 0..site.layout.members() {
-            let block = &blocks[usize::from(element)];
+            let column = self.stripes.cache.get(index).columns[usize::from(element)];
             let is_parity = !matches!(site.layout.role(element), Role::Data(_));
             // A block that could not be read is written, so that it can be: drives replace bad sectors.
             let is_repaired = unreadable >> element & 1 == 1;
             // Parity of a member that came after the round was planned may not have been computed.
-            let is_known = block.valid & range == range;
+            let is_known = column.valid & range == range;
             let is_whole = method != Method::DataOnly && is_known && (is_parity || is_repaired);
-            let home = if is_whole { range } else { hull(block.new) };
-            self.column_mut(index, element).home = if block.is_writable { home } else { 0 };
+            let home = if is_whole {
+                range
+            } else {
+                hull(new[usize::from(element)])
+            };
+            let is_writable = site.part().members[usize::from(element)].is_some();
+            self.column_mut(index, element).home = if is_writable { home } else { 0 };
         }
     }
 
@@ -318,7 +342,7 @@ impl Target {
             let slice = self.stripes.cache.get_mut(index);
             slice.readers += u16::from(is_whole);
             let sectors = u16::try_from(span.sectors).unwrap_or(u16::MAX);
-            slice.sectors_given = slice.sectors_given.saturating_add(sectors);
+            slice.sectors_used = slice.sectors_used.saturating_add(sectors);
             next = piece.next;
         }
     }
@@ -383,8 +407,9 @@ impl Target {
         let has_parity = |element: &u8| before[usize::from(*element)].valid & range == range;
         let all_parity = parities.iter().flatten().all(has_parity);
         let matches = all_parity && !is_data_lost && self.parity_matches(index, site, memory);
+        let mut mended = [0; MEMBERS_MAX as usize];
         if all_parity && !is_data_lost && !matches && is_check(site) {
-            self.find_mismatches(index, site, memory, out);
+            mended = self.find_mismatches(index, site, memory, out);
         }
         let unsynced = site.part().mirrors_unsynced;
         if !all_parity || (unsynced && !matches) {
@@ -399,35 +424,78 @@ impl Target {
             let is_written = !member.in_sync
                 || unreadable >> element & 1 == 1
                 || (is_parity && unsynced && !matches);
-            self.column_mut(index, element).home = if is_written { range } else { 0 };
+            let mended = hull(mended[usize::from(element)]);
+            self.column_mut(index, element).home = if is_written { range } else { mended };
         }
     }
 
-    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong.
+    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong. Gives the
+    /// sectors of each element that were computed anew, as the pass is told to.
     fn find_mismatches(
         &mut self,
         index: u16,
         site: &Site,
         memory: &mut impl Memory,
         out: &mut Vec<Action>,
-    ) {
+    ) -> [SectorMask; MEMBERS_MAX as usize] {
         let range = self.stripes.cache.get(index).range;
-        let (mut sectors, mut wrong) = (0, None);
+        let sync = site.part().sync.as_ref();
+        let repair = sync.filter(|_| is_well(site.part()));
+        let repair = repair.map_or(ScrubRepair::Report, |sync| sync.repair);
+        let pass = sync.map_or(0, |sync| sync.pass);
+        let mut mended = [0; MEMBERS_MAX as usize];
+        let mut found = ScrubFinding::default();
         for bit in 0..SectorMask::BITS {
             let sector = range & (1 << bit);
             if sector == 0 {
                 continue;
             }
-            let verdict = self.verdict(index, site, sector, memory);
-            if let Verdict::Wrong(role) = verdict {
-                let mut elements = 0..site.layout.members();
-                let element = elements.find(|element| site.layout.role(*element) == role);
-                wrong = element.map(|element| (element, site.place(sector).0));
+            let wrong = match self.verdict(index, site, sector, memory) {
+                Verdict::Consistent => continue,
+                Verdict::Wrong(role) => {
+                    let mut elements = 0..site.layout.members();
+                    elements.find(|element| site.layout.role(*element) == role)
+                }
+                Verdict::Inconsistent => None,
+            };
+            found.mismatched_sectors += 1;
+            if let Some(element) = wrong {
+                found.wrong = Some((element, site.place(sector).0));
             }
-            sectors += u64::from(verdict != Verdict::Consistent);
+            let is_mended = match repair {
+                ScrubRepair::Report => false,
+                ScrubRepair::Located => wrong.is_some(),
+                ScrubRepair::All => true,
+            };
+            if is_mended {
+                found.repaired_sectors += 1;
+                self.mend_sector(index, site, (sector, wrong), memory);
+                let parities = [Some(site.layout.p()), site.layout.q()];
+                let written = wrong.map_or(parities, |element| [Some(element), None]);
+                for element in written.into_iter().flatten() {
+                    mended[usize::from(element)] |= sector;
+                }
+            }
         }
-        let pass = site.part().sync.as_ref().map_or(0, |sync| sync.pass);
-        self.count_mismatches(site.key.lun, pass, sectors, wrong, out);
+        self.count_mismatches(site.key.lun, pass, found, out);
+        mended
+    }
+
+    /// Makes data and parity of a sector agree in memory: by the block that must be wrong, or by parity.
+    fn mend_sector(
+        &mut self,
+        index: u16,
+        site: &Site,
+        (sector, wrong): (SectorMask, Option<u8>),
+        memory: &mut impl Memory,
+    ) {
+        match wrong {
+            Some(element) if matches!(site.layout.role(element), Role::Data(_)) => {
+                self.column_mut(index, element).valid &= !sector;
+                self.recover_range(index, site, sector, memory);
+            }
+            _ => self.compute_parity(index, site, sector, memory),
+        }
     }
 
     /// Whether the parity in memory is that of the data.
@@ -446,7 +514,7 @@ impl Target {
     ) -> Verdict {
         let layout = &site.layout;
         let columns = usize::from(layout.columns());
-        let mut inputs = Spans::new();
+        let mut inputs = Spans::<INPUTS_MAX>::new();
         for column in 0..layout.columns() {
             inputs.push(self.span(index, layout.data(column), range));
         }

@@ -2,7 +2,7 @@
 
 use super::pieces::{Piece, Pieces};
 use super::sift::plan_copy;
-use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, layout_of, slice_sectors};
+use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, elements, layout_of, slice_sectors};
 use crate::order::CommandIndex;
 use crate::plane::{LunView, MemberView, PartView};
 use crate::target::{Action, Io, IoOwner, Kind, Operation, Purpose, State, run};
@@ -107,10 +107,8 @@ impl Target {
                 new: 0,
             };
         }
-        if slice.round == Round::Write {
-            for (_, piece) in self.stripes.pieces.list(slice.pieces) {
-                blocks[usize::from(piece.element)].new |= piece.mask;
-            }
+        for (block, new) in blocks.iter_mut().zip(self.new_masks(index)) {
+            block.new = new;
         }
         blocks
     }
@@ -138,13 +136,13 @@ impl Target {
         };
         let slice = self.stripes.cache.get_mut(index);
         (slice.failed, slice.doomed) = (false, false);
-        for column in &mut slice.columns {
-            column.home = 0;
+        for element in elements(slice.paged) {
+            slice.columns[element].home = 0;
         }
         if slice.round == Round::Sync {
             // What is on the members is to be seen, not what is in memory.
-            for column in &mut slice.columns {
-                column.valid = 0;
+            for element in elements(slice.paged) {
+                slice.columns[element].valid = 0;
             }
         }
         let blocks = self.blocks(index, &site);
@@ -399,10 +397,10 @@ impl Target {
         if let Some(key) = key {
             self.io_ended(key.lun, epoch, out);
         }
-        if self.stripes.cache.get(index).phase == Phase::Writing {
-            self.member_failed_round(index, out);
-        } else {
-            self.stripes.make_due(index);
+        match self.stripes.cache.get(index).phase {
+            Phase::Writing => self.member_failed_round(index, out),
+            Phase::Written => self.end_round(index, true, out),
+            _ => self.stripes.make_due(index),
         }
     }
 
@@ -432,8 +430,8 @@ impl Target {
         let retired = slice.group.take();
         slice.phase = Phase::Queued;
         (slice.sift, slice.report) = (0, 0);
-        for column in &mut slice.columns {
-            column.home = 0;
+        for element in elements(slice.paged) {
+            slice.columns[element].home = 0;
         }
         if let Some(key) = slice.key {
             if let Some(group) = retired {
@@ -462,22 +460,38 @@ impl Target {
         } else if is_wanted {
             slice.phase = Phase::Queued;
             self.stripes.make_due(index);
-        } else if self.is_read_out(index) {
-            // A stream has had all of it, and does not come back: these pages are the next to go, while
-            // they are in the processor's cache.
+        } else if self.is_used_up(index) {
+            // A stream has gone over all of it, and does not come back: these pages are the next to go,
+            // while they are in the processor's cache.
             self.stripes.cache.link_idle_first(index);
         } else {
             self.stripes.cache.link_idle(index);
         }
     }
 
-    /// Whether reads were given as many sectors as a slice has of data.
-    fn is_read_out(&self, index: u16) -> bool {
-        let given = u32::from(self.stripes.cache.get(index).sectors_given);
-        given > 0
-            && self.site(index).is_some_and(|site| {
-                given >= site.all().count_ones() * u32::from(site.layout.columns())
-            })
+    /// Whether as many sectors were written or given as a slice has of data.
+    fn is_used_up(&self, index: u16) -> bool {
+        let slice = self.stripes.cache.get(index);
+        let geometry = slice.key.and_then(|key| {
+            let lun = self.luns[usize::from(key.lun.get())].as_ref()?;
+            Some(&lun.view.parts.get(usize::from(key.part))?.geometry)
+        });
+        geometry.is_some_and(|geometry| {
+            let all = slice_sectors(geometry) * u32::from(geometry.columns());
+            u32::from(slice.sectors_used) >= all
+        })
+    }
+
+    /// What a write round wants to write of each element.
+    pub(super) fn new_masks(&self, index: u16) -> [SectorMask; MEMBERS_MAX as usize] {
+        let mut new = [0; MEMBERS_MAX as usize];
+        let slice = self.stripes.cache.get(index);
+        if slice.round == Round::Write {
+            for (_, piece) in self.stripes.pieces.list(slice.pieces) {
+                new[usize::from(piece.element)] |= piece.mask;
+            }
+        }
+        new
     }
 
     /// A reply was sent from a page of a slice, or its data was moved.

@@ -7,6 +7,7 @@ use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::Level;
 use raid::geometry::Geometry;
+use raid::record::ScrubRepair;
 
 /// The element with the twin, and the drive of that.
 const ELEMENT: usize = 1;
@@ -22,6 +23,7 @@ fn with_pass(mut wanted: LunView, pass: u64) -> LunView {
         start_lba: 0,
         kind: SyncKind::Resync,
         regions: None,
+        repair: ScrubRepair::Report,
         noted: 0,
     });
     wanted
