@@ -123,6 +123,8 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
+    differing: u64,
 }
 
 /// Data in a page of a slice.
@@ -159,6 +161,7 @@ impl Command {
             is_cut: false,
             replans: 0,
             pass: 0,
+            differing: 0,
         }
     }
 }
