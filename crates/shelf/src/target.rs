@@ -128,6 +128,8 @@ struct Command {
     lost: SectorMask,
     /// The number of its report of them.
     report: u64,
+    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
+    differing: u64,
 }
 
 /// Data in a page of a slice.
@@ -166,6 +168,7 @@ impl Command {
             pass: 0,
             lost: 0,
             report: 0,
+            differing: 0,
         }
     }
 }
