@@ -87,10 +87,10 @@ impl Manager {
         };
         raid.doubt = None;
         let rivals = std::mem::take(&mut raid.rivals);
-        let Some(ours) = raid.members.iter_mut().find_map(Member::metadata_mut) else {
+        let Some(ours) = raid.members.iter().find_map(Member::metadata) else {
             return;
         };
-        let superblock = ours.1.superblock.clone();
+        let superblock = ours.superblock.clone();
         let now = (self.now_unix_seconds)();
         for drive in rivals {
             if let Err(reason) = give_up_rival(&mut self.drives, drive, &superblock, now) {
@@ -145,7 +145,7 @@ impl Manager {
     }
 
     /// Says of all RAIDs of a LUN whether they are attached to the data path.
-    fn set_live(&mut self, number: LunNumber, is_live: bool) {
+    pub(super) fn set_live(&mut self, number: LunNumber, is_live: bool) {
         for (_, raid) in self.raids.range_mut(ids_of(number)) {
             raid.is_live = is_live;
         }
@@ -208,7 +208,7 @@ impl Manager {
             self.went_quiet(number);
         }
         for raid in self.take_out(number) {
-            for drive in raid.members.iter().filter_map(Member::drive) {
+            for drive in raid.members.iter().flat_map(Member::drives) {
                 let usage = Usage::Foreign(format!("ejected LUN {number}"));
                 self.drives.set_usage(drive, usage);
             }
@@ -290,7 +290,7 @@ impl Manager {
     pub(super) fn forget(&mut self, number: LunNumber) {
         let is_ours = |entry: &Entry| matches!(entry.usage, Usage::Element(id) if id.lun == number);
         for raid in self.take_out(number) {
-            for drive in raid.members.iter().filter_map(Member::drive) {
+            for drive in raid.members.iter().flat_map(Member::drives) {
                 if !self.drives.get(drive).is_some_and(is_ours) {
                     continue;
                 }
@@ -334,7 +334,7 @@ impl Manager {
     }
 
     /// Takes a LUN from the data path.
-    fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
+    pub(super) fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
         match self.plane.detach(number) {
             Ok(detached) => {
                 self.note_detached(number, detached);
@@ -434,7 +434,8 @@ fn record_online(raid: &Raid) -> Record {
     record.online |= raid.id.part == 0;
     if raid.rivals.is_empty() {
         // They miss every write from now on, and are rebuilt when their drives come back.
-        let is_new = |element: &&u8| !raid.record.away.contains(element);
+        let is_in_use = |element: u8| raid.members[usize::from(element)].is_in_use();
+        let is_new = |element: &&u8| !raid.record.away.contains(element) && !is_in_use(**element);
         record.away.extend(raid.late.iter().filter(is_new));
     } else {
         // What was written to the other half is given up, but not written over by itself.

@@ -188,6 +188,8 @@ fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
         size_bytes: 0,
         drive: None,
         bad_sectors: 0,
+        is_replacement: false,
+        read_errors: 0,
     };
     PartStatus {
         part: id.part,

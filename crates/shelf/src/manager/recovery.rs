@@ -8,7 +8,10 @@
 //!    them, the LUN is not served by itself, and nothing is changed: with their drives back it can;
 //! 2. the superblocks leave absent members behind, durably: they will not have what recovery writes;
 //! 3. recovered. A member that fails is given up, and it is done again;
-//! 4. what still cannot be told is noted in the members' bad-block logs, so that it is never read;
+//! 4. what still cannot be told is noted in the members' bad-block logs, so that it is never read. Parity is
+//!    what is noted: a stripe is whole again when a write gives everything that parity is computed from,
+//!    which is all that is lost of it at once. Until then what is lost is an error to read, and the same
+//!    sectors of the other members can be read but not written: there would be no parity for them;
 //! 5. the record gets the next epoch, in which groups begin at 1 again, and says whether parity matches.
 //!
 //! After a crash in between it is done again from the start. A log is *void* when Linux changed the array
@@ -16,6 +19,7 @@
 
 use super::drives::Drives;
 use super::raid::{Member, Raid};
+use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
 use raid::bad_blocks::BadRange;
@@ -26,6 +30,11 @@ use raid::log::recovery::{
 use raid::planted::{self, Bug};
 use raid::record::Record;
 use std::collections::BTreeMap;
+
+/// What ends it that sectors of a stripe are unreadable. Parity of only a part of what is lost would have to
+/// say which part.
+const WRITTEN_AGAIN: &str = "all that is lost of their stripe is written at once; before that, writes to \
+    the other sectors beside them fail";
 
 /// What is to be done about the redo log of a LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +116,7 @@ impl Manager {
             raid.doubt = Some(format!(
                 "{sectors} sectors were being overwritten when it stopped, and cannot be computed without \
                  elements {late}: bring their drives back; online {number} serves it without them, and \
-                 these sectors are unreadable until they are written"
+                 these sectors are unreadable until {WRITTEN_AGAIN}"
             ));
         }
     }
@@ -158,7 +167,7 @@ impl Manager {
                     let Some(mut rounds) = self.rounds(id) else {
                         return Err(AdminError::NoSuchLun(id.lun));
                     };
-                    let failures = vec![(element, error)];
+                    let failures = vec![(Device::member(element), error)];
                     if !rounds.can_lose(&failures) {
                         let (_, reason) = &failures[0];
                         return Err(refused(id.lun, reason));
@@ -245,7 +254,7 @@ impl Manager {
         if sectors > 0 {
             self.notices.push(format!(
                 "{name}: {sectors} sectors that were being overwritten at an unclean stop cannot be \
-                 computed without the members that are gone, and are unreadable until they are written"
+                 computed without the members that are gone, and are unreadable until {WRITTEN_AGAIN}"
             ));
         }
         Ok(())

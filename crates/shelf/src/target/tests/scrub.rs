@@ -21,6 +21,7 @@ fn repairing(level: Level, members: u8, repair: ScrubRepair) -> LunView {
         kind: SyncKind::Check,
         regions: None,
         repair,
+        noted: 0,
     });
     wanted
 }
