@@ -124,12 +124,12 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
+    differing: u64,
     /// Sectors of a sync step that no copy could give.
     lost: SectorMask,
     /// The number of its report of them.
     report: u64,
-    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
-    differing: u64,
 }
 
 /// Data in a page of a slice.
@@ -166,9 +166,9 @@ impl Command {
             is_cut: false,
             replans: 0,
             pass: 0,
+            differing: 0,
             lost: 0,
             report: 0,
-            differing: 0,
         }
     }
 }

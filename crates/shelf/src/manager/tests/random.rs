@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, DriveSlot, ElementId, MakeRequest};
+use crate::admin::{Admin, DriveRole, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
@@ -130,6 +130,17 @@ fn element() -> impl Strategy<Value = ElementId> {
     })
 }
 
+/// Whether a drive carries a RAID of a LUN whose first RAID is away. Who writes over that has erased it, also
+/// when the power goes.
+fn is_lone_part(world: &World, manager: &Manager, drive: usize) -> bool {
+    let slot = world.slot(drive);
+    let drives = manager.drives();
+    let role = drives.iter().find(|status| status.slot == slot);
+    role.is_some_and(
+        |status| matches!(&status.role, DriveRole::Foreign(what) if what.starts_with("raid ")),
+    )
+}
+
 /// Does a change; whether it is refused or fails is not of interest here.
 fn apply(world: &World, manager: &mut Manager, change: &Change) {
     let result = match change {
@@ -157,7 +168,10 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         Change::Shelf(shelf) => manager.set_shelf(*shelf),
         Change::Fail(id) => manager.fail(*id),
         Change::Unfail(id) => manager.unfail(*id),
-        Change::Replace(id, drive) => manager.replace(*id, world.slot(*drive), true),
+        Change::Replace(id, drive) => {
+            let force = !is_lone_part(world, manager, *drive);
+            manager.replace(*id, world.slot(*drive), force)
+        }
         Change::Reached(lun, chunks) => {
             let view = world.view(*lun);
             for (part, view) in (0..).zip(view.iter().flat_map(|view| &view.parts)) {
@@ -172,7 +186,8 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
             Ok(())
         }
         Change::AddSpare(drive, lun) => {
-            manager.add_spare(world.slot(*drive), lun.map(number), true)
+            let force = !is_lone_part(world, manager, *drive);
+            manager.add_spare(world.slot(*drive), lun.map(number), force)
         }
         Change::RemoveSpare(drive) => manager.remove_spare(world.slot(*drive), false),
         Change::Tick => {
