@@ -124,6 +124,8 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
+    differing: u64,
     /// Sectors of a sync step that no copy could give.
     lost: SectorMask,
     /// The number of its report of them.
@@ -164,6 +166,7 @@ impl Command {
             is_cut: false,
             replans: 0,
             pass: 0,
+            differing: 0,
             lost: 0,
             report: 0,
         }
