@@ -6,7 +6,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{CounterGroup, LunView, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, ScrubFinding};
+use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, Lacking, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,6 +108,17 @@ pub enum FromWorker {
         pass: u64,
         /// Everything before this sector is done.
         lba: u64,
+    },
+    /// A pass has met a sector that nobody can give; its step waits for a view.
+    SyncUnreadable {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// Who lacks what.
+        lacking: Lacking,
     },
     /// A pass over mirrors has come to its end.
     SyncEnded {

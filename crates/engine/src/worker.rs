@@ -371,6 +371,17 @@ impl Worker {
                         lba,
                     });
                 }
+                Action::SyncUnreadable {
+                    lun,
+                    part,
+                    pass,
+                    lacking,
+                } => self.unsaid.push_back(FromWorker::SyncUnreadable {
+                    lun,
+                    part,
+                    pass,
+                    lacking,
+                }),
                 Action::SyncEnded {
                     lun,
                     part,

@@ -69,6 +69,16 @@ pub(crate) fn run(
             } => {
                 administration.lock().sync_reached(lun, part, pass, lba);
             }
+            FromWorker::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => {
+                administration
+                    .lock()
+                    .sync_unreadable(lun, part, pass, &lacking);
+            }
             FromWorker::SyncEnded {
                 lun,
                 part,

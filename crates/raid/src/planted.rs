@@ -46,11 +46,15 @@ pub enum Bug {
     SlotsReusedTooEarly,
     /// Q is not written.
     QNotWritten,
+    /// Writes of initiators do not go to the device that is to take the place of a mirror.
+    TwinNotWritten,
+    /// A device that is to take the place of a member takes it when half of it is copied.
+    TwinTakenTooEarly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -70,6 +74,8 @@ impl Bug {
         Self::TornContentAccepted,
         Self::SlotsReusedTooEarly,
         Self::QNotWritten,
+        Self::TwinNotWritten,
+        Self::TwinTakenTooEarly,
     ];
 
     /// Whether only parts with parity can have it.

@@ -137,6 +137,10 @@ pub struct ElementStatus {
     pub drive: Option<DriveSlot>,
     /// Sectors of the drive that hold old data or none, and are not read.
     pub bad_sectors: u64,
+    /// It is the drive that is being filled to take the place of the element, which has a row of its own.
+    pub is_replacement: bool,
+    /// Read errors that the others made good, halved every hour.
+    pub read_errors: u32,
 }
 
 /// One RAID row of `list -l`.
@@ -462,6 +466,15 @@ pub enum AdminError {
     /// The element is in use.
     #[error("device {0} is not failed")]
     NotFailed(ElementId),
+    /// The element is in a state in which that cannot be done about its replacement. `is` as in "is being
+    /// replaced already".
+    #[error("device {element} {is}")]
+    Replacement {
+        /// The element.
+        element: ElementId,
+        /// Its state.
+        is: &'static str,
+    },
     /// No drive is known to have been the element.
     #[error("can't unfail missing device {0}")]
     MissingDevice(ElementId),
@@ -587,6 +600,12 @@ pub trait Admin {
     /// When the RAID needs the element, it is failed already, or the others could not record it.
     fn fail(&mut self, element: ElementId) -> Result<(), AdminError>;
 
+    /// Drops the drive that is being filled to take the place of an element, which stays in use.
+    ///
+    /// # Errors
+    /// When the element is not being replaced, or the others could not record it.
+    fn fail_replacement(&mut self, element: ElementId) -> Result<(), AdminError>;
+
     /// Takes a failed element's drive into use again: it is rebuilt.
     ///
     /// # Errors
@@ -594,10 +613,12 @@ pub trait Admin {
     fn unfail(&mut self, element: ElementId) -> Result<(), AdminError>;
 
     /// Rebuilds an element that is failed or missing on a drive, which is free or a spare; with
-    /// `force` on one that carries something that is not ours.
+    /// `force` on one that carries something that is not ours. One that still works stays in use until
+    /// the drive holds all that it holds, and takes its place.
     ///
     /// # Errors
-    /// When the element is in use, the RAID cannot rebuild, the drive does not fit or fails.
+    /// When the element is being rebuilt or replaced already, the RAID cannot rebuild, the drive does not
+    /// fit or fails.
     fn replace(
         &mut self,
         element: ElementId,

@@ -61,6 +61,7 @@ mod set;
 mod settings;
 mod spares;
 mod sync;
+mod twin;
 
 #[cfg(test)]
 mod tests;
@@ -316,6 +317,10 @@ impl Admin for Manager {
 
     fn fail(&mut self, element: ElementId) -> Result<(), AdminError> {
         self.fail_element(element)
+    }
+
+    fn fail_replacement(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.fail_twin(element)
     }
 
     fn unfail(&mut self, element: ElementId) -> Result<(), AdminError> {

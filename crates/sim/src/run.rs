@@ -4,6 +4,7 @@
 use crate::disk::Landing;
 use crate::faults::{FaultClass, Faults};
 use crate::initiator::{Initiator, Workload};
+use crate::operator::{Operator, operate};
 use crate::plane::{Shared, superblock};
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
@@ -33,6 +34,9 @@ const PLAN: BufferPlan = BufferPlan {
     records: 8,
 };
 
+/// Tells the random source of the administrator from that of the rest of a run.
+const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
+
 /// Within this time everything must be answered when nothing fails any more.
 const PATIENCE: Micros = 900_000_000;
 
@@ -45,6 +49,8 @@ pub struct Options {
     pub faults: Option<Vec<FaultClass>>,
     /// So many of the last events are kept as text.
     pub trace_lines: usize,
+    /// Nobody replaces members that work.
+    pub keeps_members: bool,
 }
 
 /// How a run went.
@@ -75,8 +81,10 @@ pub fn run(seed: u64, options: &Options) -> Report {
     };
     let level = random.pick(levels);
     let members = member_count(level, &mut random);
+    let mut other = Random::new(seed ^ OPERATOR);
+    let has_operator = !options.keeps_members && level.is_redundant() && other.chance(400);
     let spec = WorldSpec {
-        disks: members,
+        disks: members + usize::from(has_operator),
         disk_sectors: random.pick(&[2048, 2048, 6200, 3000, 4800]),
         plan: PLAN,
         ticks: true,
@@ -84,7 +92,9 @@ pub fn run(seed: u64, options: &Options) -> Report {
     };
     let world = Shared::new(World::new(&spec, random.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        Life::begin(&world, level, options, random).live();
+        let mut life = Life::begin(&world, (level, members), options, random);
+        life.operator = has_operator.then(|| Operator::new(other, members));
+        life.live();
     }));
     let mut world = world.lock();
     if let Err(panic) = outcome {
@@ -126,11 +136,17 @@ pub(crate) struct Life {
     zones: Vec<(u64, u64)>,
     has_power_cuts: bool,
     random: Random,
+    operator: Option<Operator>,
 }
 
 impl Life {
     /// Makes the LUN and brings it online.
-    fn begin(world: &Shared, level: Level, options: &Options, mut random: Random) -> Self {
+    fn begin(
+        world: &Shared,
+        (level, members): (Level, usize),
+        options: &Options,
+        mut random: Random,
+    ) -> Self {
         let is_clean = random.chance(400);
         if !is_clean {
             let mut world = world.lock();
@@ -138,7 +154,7 @@ impl Life {
                 litter(disk.medium_mut(), &mut random);
             }
         }
-        let (manager, geometry) = make(world, level, is_clean);
+        let (manager, geometry) = make(world, level, members, is_clean);
         let zones = choose_zones(&geometry, &mut random);
         let all = options.faults.clone();
         let all = all.unwrap_or_else(|| FaultClass::LOUD.to_vec());
@@ -172,6 +188,7 @@ impl Life {
             zones,
             has_power_cuts: classes.contains(&FaultClass::Power),
             random,
+            operator: None,
         }
     }
 
@@ -254,7 +271,31 @@ impl Life {
                 tell(manager, message);
                 self.note_notices();
             }
+            self.let_operate();
         }
+    }
+
+    /// Lets the administrator do something, if it is time.
+    fn let_operate(&mut self) {
+        let (Some(operator), Some(manager)) = (&mut self.operator, &mut self.manager) else {
+            return;
+        };
+        let (element, dice) = {
+            let mut world = self.world.lock();
+            if !world.has_power || !operator.is_due(world.counts.events) {
+                return;
+            }
+            let (element, dice) = operator.decide(world.counts.events);
+            if dice == 1 && !world.may_fail(element) {
+                return;
+            }
+            (element, dice)
+        };
+        let done = operate(manager, element, dice);
+        let mut world = self.world.lock();
+        world.note(|| format!("the administrator {done} element {element}"));
+        drop(world);
+        self.note_notices();
     }
 
     fn note_notices(&mut self) {
@@ -327,6 +368,7 @@ impl Life {
             world.faults.stop();
             world.set_working(false);
         }
+        self.operator = None;
         for is_last in [false, true] {
             if self.is_over() {
                 return;
@@ -421,9 +463,8 @@ impl World {
     }
 }
 
-/// Makes the LUN on all disks, in their order, and brings it online.
-pub(crate) fn make(world: &Shared, level: Level, clean: bool) -> (Manager, Geometry) {
-    let disks = world.lock().disks.len();
+/// Makes the LUN on the first disks, in their order, and brings it online.
+pub(crate) fn make(world: &Shared, level: Level, disks: usize, clean: bool) -> (Manager, Geometry) {
     let mut manager = world.start_manager();
     let member = |slot| MemberChoice::Drive(DriveSlot(slot));
     let members = (0..).map(member).take(disks).collect();
@@ -477,6 +518,12 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             pass,
             lba,
         } => manager.sync_reached(lun, part, pass, lba),
+        Message::SyncUnreadable {
+            lun,
+            part,
+            pass,
+            lacking,
+        } => manager.sync_unreadable(lun, part, pass, &lacking),
         Message::SyncEnded {
             lun,
             part,

@@ -97,6 +97,17 @@ impl World {
                     lba,
                 });
             }
+            Action::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => self.say(Message::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            }),
             Action::SyncEnded {
                 lun,
                 part,

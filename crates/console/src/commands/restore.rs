@@ -1,7 +1,7 @@
 //! `restore`: LUNs on the drives that are not there: ejected ones, those of other shelves, and arrays that
 //! were made with md.
 //!
-//! A first word that is a number is the number of a shelf; an array that has such a name is named by its UUID.
+//! A first word that is a number is the number of a shelf; an array with such a name is named by its UUID.
 
 use super::gigabytes;
 use crate::names::{decimal, drive_name, parse_lun};

@@ -118,6 +118,8 @@ impl FakeShelf {
                     size_bytes: 0,
                     drive: None,
                     bad_sectors: 0,
+                    is_replacement: false,
+                    read_errors: 0,
                 },
                 MemberChoice::Drive(slot) => {
                     self.drives[usize::from(slot.0)].role = DriveRole::Element(id);
@@ -128,6 +130,8 @@ impl FakeShelf {
                         size_bytes: DRIVE_BYTES,
                         drive,
                         bad_sectors: 0,
+                        is_replacement: false,
+                        read_errors: 0,
                     }
                 }
             });
@@ -320,6 +324,19 @@ impl Admin for FakeShelf {
         }
         element.state = ElementState::Failed;
         part.state.degraded = true;
+        Ok(())
+    }
+
+    fn fail_replacement(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let part = self.part(id)?;
+        let is_twin = |element: &ElementStatus| element.id == id && element.is_replacement;
+        let before = part.elements.len();
+        part.elements.retain(|element| !is_twin(element));
+        if part.elements.len() == before {
+            let is = "is not being replaced";
+            return Err(AdminError::Replacement { element: id, is });
+        }
+        part.state.recovering = false;
         Ok(())
     }
 

@@ -163,14 +163,21 @@ fn health_tells_what_scrubs_found_and_what_a_failure_would_cost() {
     scrub.last_is_incomplete = true;
     assert_eq!(
         bench.good("health"),
-        "\
-raid 0.0 is not consistent: some sectors can be read from no member; copy off what can be read; writing those sectors makes them whole
-raid 0.0 of raid1 has no redundancy left; the next drive that fails takes data with it: replace what is failed or missing, and have spares
-0.0.0 of raid1 has 24 bad sectors (1.0); what lies there is an error until it is written: restore it from a backup
-0.0.1 of raid1 is failed (1.1); replace 0.0.1 DRIVE, or unfail 0.0.1
-LUN 0 has 5 sectors that differ, beside 3 that were repaired, by the scrub of 2023-11-14; find out which drive is to blame, then: scrub repair 0 makes all agree with what is read now
-LUN 0 has sectors that the scrub of 2023-11-14 could not read; replace what is failed, then: scrub start 0
-"
+        [
+            "raid 0.0 is not consistent: some sectors can be read from no member; copy off what \
+             can be read; writing those sectors makes them whole\n",
+            "raid 0.0 of raid1 has no redundancy left; the next drive that fails takes data with \
+             it: replace what is failed or missing, and have spares\n",
+            "0.0.0 of raid1 has 24 bad sectors (1.0); what lies there is an error until it is \
+             written: restore it from a backup\n",
+            "0.0.1 of raid1 is failed (1.1); replace 0.0.1 DRIVE, or unfail 0.0.1\n",
+            "LUN 0 has 5 sectors that differ, beside 3 that were repaired, by the scrub of \
+             2023-11-14; find out which drive is to blame, then: scrub repair 0 makes all agree \
+             with what is read now\n",
+            "LUN 0 has sectors that the scrub of 2023-11-14 could not read; replace what is \
+             failed, then: scrub start 0\n",
+        ]
+        .concat()
     );
     // All was repaired: nothing is wrong any more.
     let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();

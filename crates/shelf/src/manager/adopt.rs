@@ -1,8 +1,9 @@
 //! LUNs of other shelves, taken over with their drives.
 //!
-//! How it survives a crash at any write: the record of the LUN's first RAID gets our shelf number and the new
-//! LUN number. From the first member on that has it, the LUN is ours: a start levels the others, and takes the
-//! LUN's other RAIDs by their sets, whatever their own records say ([`super::further`]). A spare is one write.
+//! How it survives a crash at any write: the record of the LUN's first RAID gets our shelf number and the
+//! new LUN number. From the first member on that has it, the LUN is ours: a start levels the others, and
+//! takes the LUN's other RAIDs by their sets, whatever their own records say ([`super::further`]). A spare
+//! is one write.
 
 use super::drives::Usage;
 use super::further::names;

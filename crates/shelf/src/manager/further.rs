@@ -81,7 +81,7 @@ impl Manager {
         }
         let is_complete = record.state == RecordState::Complete;
         // A record that names it may be on a member that is away.
-        let is_certain = first.late.is_empty() && first.can_serve();
+        let is_certain = !first.late.iter().any(|late| record.namers.contains(late));
         if is_complete || !is_certain {
             self.doubt_first(&raid, is_complete);
         } else {

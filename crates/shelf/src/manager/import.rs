@@ -172,6 +172,7 @@ impl Manager {
             part: 0,
             parts: 1,
             further: Vec::new(),
+            namers: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),

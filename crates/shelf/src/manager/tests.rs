@@ -20,4 +20,5 @@ mod returning;
 mod scrub;
 mod spares;
 mod sync;
+mod twin;
 mod world;

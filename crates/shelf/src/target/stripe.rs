@@ -32,6 +32,7 @@ mod group;
 mod pieces;
 mod round;
 mod settle;
+mod sift;
 
 use super::{Action, BufferPlan, Memory, Target};
 use crate::ids::LunNumber;
@@ -147,6 +148,11 @@ struct Slice {
     /// Elements whose record of that group could not be written.
     unlogged: u64,
     group_next: u16,
+    /// Sectors that a step of a pass has still to do one by one, because not all of the slice can be
+    /// had; 0 while it does all at once.
+    sift: SectorMask,
+    /// The number of the report of the last sector that nobody could give; 0 for none.
+    report: u64,
 }
 
 impl Slice {
@@ -178,6 +184,8 @@ impl Slice {
             group: None,
             unlogged: 0,
             group_next: NONE,
+            sift: 0,
+            report: 0,
         }
     }
 }
@@ -250,6 +258,12 @@ impl Stripes {
         self.groups.prepare(view);
     }
 
+    /// Whether the slices are in order.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.cache.check();
+    }
+
     /// Puts a slice into the queue of those with something to do.
     fn make_due(&mut self, index: u16) {
         let slice = self.cache.get_mut(index);
@@ -319,7 +333,7 @@ impl Target {
             Phase::Read => self.compute_round(index, memory, out),
             Phase::Computed => self.log_round(index, memory, out),
             Phase::Logged => self.write_home(index, out),
-            Phase::Written => self.end_round(index, true, out),
+            Phase::Written => self.round_written(index, out),
             Phase::Idle
             | Phase::Held
             | Phase::Reading

@@ -35,6 +35,25 @@ impl Cache {
         }
     }
 
+    /// Whether the lists are what the module says.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (mut at, mut idle) = (self.oldest, 0);
+        while at != NONE {
+            let slice = self.get(at);
+            assert_eq!(slice.phase, Phase::Idle);
+            assert!(slice.key.is_some(), "an idle slice has a place");
+            idle += 1;
+            assert!(
+                idle <= self.slices.len(),
+                "the list of idle slices is a ring"
+            );
+            at = slice.idle_next;
+        }
+        let has_no_place = |index: &u16| self.get(*index).key.is_none();
+        assert!(self.empty.iter().all(has_no_place));
+    }
+
     pub(super) fn get(&self, index: u16) -> &Slice {
         &self.slices[usize::from(index)]
     }

@@ -390,7 +390,14 @@ impl Target {
         memory: &mut impl Memory,
         out: &mut Vec<Action>,
     ) {
-        let range = self.stripes.cache.get(index).range;
+        let (range, method) = {
+            let slice = self.stripes.cache.get(index);
+            (slice.range, slice.method)
+        };
+        if method == Method::DataOnly {
+            // Twins are to get what their members have; nothing else is in memory.
+            return;
+        }
         let layout = &site.layout;
         let before = self.blocks(index, site);
         let is_data_lost =

@@ -15,7 +15,7 @@ use super::{Key, NONE, Phase, Target, elements};
 use crate::ids::LunNumber;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use crate::target::memory::Span;
-use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, run};
+use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, Purpose, run};
 use raid::geometry::MEMBERS_MAX;
 use raid::log::{EntryPlace, HEADER_SECTORS, Kind, RecordIdentity, RecordWriter};
 use raid::parity::Role;
@@ -485,6 +485,7 @@ impl Target {
                 offset_sectors: 0,
                 part: group.key.1,
                 member: element,
+                purpose: Purpose::Member,
                 attempt: 0,
             }));
         }

@@ -1,10 +1,11 @@
 //! The life of a round: what is read, what is written home, and who is answered.
 
 use super::pieces::{Piece, Pieces};
+use super::sift::plan_copy;
 use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, elements, layout_of, slice_sectors};
 use crate::order::CommandIndex;
-use crate::plane::{LunView, PartView};
-use crate::target::{Action, Io, IoOwner, Kind, Operation, State, run};
+use crate::plane::{LunView, MemberView, PartView};
+use crate::target::{Action, Io, IoOwner, Kind, Operation, Purpose, State, run};
 use raid::geometry::{MEMBERS_MAX, RowLayout};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -126,6 +127,7 @@ impl Target {
                 PieceKind::Sync => Round::Sync,
             };
             slice.replans = 0;
+            (slice.sift, slice.report) = (0, 0);
             slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
         }
         let Some(site) = self.site(index) else {
@@ -145,7 +147,11 @@ impl Target {
         }
         let blocks = self.blocks(index, &site);
         let Some((method, range, reads)) = self.plan_round(index, &site, &blocks) else {
-            self.split_or_fail(index, out);
+            if self.stripes.cache.get(index).round == Round::Sync {
+                self.sift(index, &site, out);
+            } else {
+                self.split_or_fail(index, out);
+            }
             return;
         };
         let pages = self.pages_of(index, &site, &blocks, method);
@@ -213,7 +219,10 @@ impl Target {
                 Some((method, range, reads))
             }
             Round::Sync => {
-                let range = site.all();
+                let range = self.sync_range(index, site);
+                if self.only_copies(index, site, blocks) {
+                    return plan_copy(site, blocks, range, slice.sift != 0);
+                }
                 plan_recovery(&site.layout, blocks, range)?;
                 Some((
                     Method::Recover,
@@ -264,21 +273,63 @@ impl Target {
         let Some(Some(member)) = site.part().members.get(usize::from(element)) else {
             return false;
         };
+        let is_repair =
+            operation == Operation::Write && self.stripes.cache.get(index).round == Round::Read;
+        let purpose = if is_repair {
+            Purpose::Repair
+        } else {
+            Purpose::Member
+        };
+        let io = self.block_io(index, site, member, (element, mask));
+        out.push(Action::Io(Io {
+            operation,
+            purpose,
+            ..io
+        }));
+        true
+    }
+
+    /// Adds the write of a block to the twin of its member. False when there is none.
+    fn push_twin_block(
+        &self,
+        index: u16,
+        site: &Site,
+        (element, mask): (u8, SectorMask),
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(twin) = site.part().twin(element).filter(|_| mask != 0) else {
+            return false;
+        };
+        out.push(Action::Io(Io {
+            purpose: Purpose::Twin,
+            ..self.block_io(index, site, twin, (element, mask))
+        }));
+        true
+    }
+
+    /// A write of a block to a device.
+    fn block_io(
+        &self,
+        index: u16,
+        site: &Site,
+        device: &MemberView,
+        (element, mask): (u8, SectorMask),
+    ) -> Io {
         let column = &self.stripes.cache.get(index).columns[usize::from(element)];
         let (sector, sectors) = site.place(mask);
-        out.push(Action::Io(Io {
+        Io {
             owner: IoOwner::Slice(index),
             buffer: self.stripes.plan.page(column.page),
-            operation,
-            drive: member.drive,
-            sector: member.data_offset_sectors + sector,
+            operation: Operation::Write,
+            drive: device.drive,
+            sector: device.data_offset_sectors + sector,
             sectors,
             offset_sectors: run_of(mask).0,
             part: site.key.part,
             member: element,
+            purpose: Purpose::Member,
             attempt: 0,
-        }));
-        true
+        }
     }
 
     /// Writes the blocks of a round home.
@@ -305,6 +356,8 @@ impl Target {
                 let write = Operation::Write;
                 count += u16::from(self.push_block(index, &site, element, home, write, out));
             }
+            let to_twin = (element, self.twin_home(index, &site, element));
+            count += u16::from(self.push_twin_block(index, &site, to_twin, out));
         }
         self.begin_io(index, count);
         if count == 0 {
@@ -346,7 +399,7 @@ impl Target {
         }
         match self.stripes.cache.get(index).phase {
             Phase::Writing => self.member_failed_round(index, out),
-            Phase::Written => self.end_round(index, true, out),
+            Phase::Written => self.round_written(index, out),
             _ => self.stripes.make_due(index),
         }
     }
@@ -376,6 +429,7 @@ impl Target {
         let round = slice.round;
         let retired = slice.group.take();
         slice.phase = Phase::Queued;
+        (slice.sift, slice.report) = (0, 0);
         for element in elements(slice.paged) {
             slice.columns[element].home = 0;
         }
@@ -492,6 +546,9 @@ impl Target {
             .filter(|(_, block)| block.new != 0)
             .fold(0, |bits, (element, _)| bits | 1_u64 << element);
         match method {
+            Method::DataOnly if self.stripes.cache.get(index).round == Round::Sync => {
+                site.part().twin_bits()
+            }
             Method::DataOnly => wanted,
             Method::ReadModifyWrite => new | parities,
             Method::Reconstruct | Method::Recover => (1 << layout.members()) - 1,
