@@ -399,7 +399,7 @@ impl Target {
         }
         match self.stripes.cache.get(index).phase {
             Phase::Writing => self.member_failed_round(index, out),
-            Phase::Written => self.end_round(index, true, out),
+            Phase::Written => self.round_written(index, out),
             _ => self.stripes.make_due(index),
         }
     }
