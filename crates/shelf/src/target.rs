@@ -134,6 +134,8 @@ struct Command {
     pass: u64,
     /// When it came.
     since_ns: u64,
+    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
+    differing: u64,
     /// Sectors of a sync step that no copy could give.
     lost: SectorMask,
     /// The number of its report of them.
@@ -178,6 +180,7 @@ impl Command {
             replans: 0,
             pass: 0,
             since_ns: 0,
+            differing: 0,
             lost: 0,
             report: 0,
         }

@@ -104,14 +104,12 @@ impl World {
                 part,
                 pass,
                 lba,
-            } => {
-                self.say(Message::SyncReached {
-                    lun,
-                    part,
-                    pass,
-                    lba,
-                });
-            }
+            } => self.say(Message::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            }),
             Action::SyncUnreadable {
                 lun,
                 part,

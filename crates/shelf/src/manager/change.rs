@@ -114,10 +114,13 @@ impl Manager {
             return Err(error);
         }
         self.plane.advertise(number);
-        let to_sync = self.raids.range(ids_of(number));
-        let to_sync = to_sync.filter_map(|(_, raid)| raid.sync_extent());
-        self.notices
-            .extend(to_sync.map(|extent| format!("LUN {number}: {extent} are to be synchronised")));
+        for id in ids {
+            if let Some(extent) = self.raids.get(&id).and_then(Raid::sync_extent) {
+                let name = self.name_of(id);
+                self.notices
+                    .push(format!("{name}: {extent} are to be synchronised"));
+            }
+        }
         Ok(())
     }
 
@@ -307,6 +310,14 @@ impl Manager {
         Lun::of(&self.raids, number).ok_or(AdminError::NoSuchLun(number))
     }
 
+    /// What a RAID is called where administrators read of it: by its LUN, if it is the only one.
+    pub(super) fn name_of(&self, id: PartId) -> String {
+        match self.lun(id.lun) {
+            Ok(lun) if lun.parts() > 1 => format!("raid {id}"),
+            _ => format!("LUN {}", id.lun),
+        }
+    }
+
     /// The RAIDs of a LUN.
     pub(super) fn ids(&self, number: LunNumber) -> Vec<PartId> {
         let raids = self.raids.range(ids_of(number));
@@ -375,7 +386,7 @@ impl Manager {
     /// A RAID takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
     /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
     pub(super) fn raid_went_quiet(&mut self, id: PartId) {
-        let number = id.lun;
+        let name = self.name_of(id);
         let is_pending = |raid: &Raid| raid.log_state != LogState::Settled;
         if self.raids.get(&id).is_some_and(is_pending) {
             // What was being written at the last stop is still to be completed.
@@ -400,7 +411,7 @@ impl Manager {
         if rounds.raid.is_unsynced && rounds.raid.sync_from == 0 {
             if let Err(reason) = rounds.bitmap() {
                 self.notices.push(format!(
-                    "LUN {number}: more than needed will be synchronised: {reason}"
+                    "{name}: more than needed will be synchronised: {reason}"
                 ));
             }
             return;
@@ -412,7 +423,7 @@ impl Manager {
         };
         if let Err(reason) = rounds.superblocks(resync) {
             self.notices
-                .push(format!("LUN {number} could not be marked clean: {reason}"));
+                .push(format!("{name} could not be marked clean: {reason}"));
         }
     }
 }

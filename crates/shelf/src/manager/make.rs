@@ -168,6 +168,7 @@ impl Manager {
             part: id.part,
             parts: id.part + 1,
             further: Vec::new(),
+            namers: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),

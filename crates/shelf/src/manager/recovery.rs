@@ -123,7 +123,7 @@ impl Manager {
 
     /// Before anything is changed for a LUN to go live: a void log is done with.
     pub(super) fn check_log(&mut self, id: PartId) -> Result<(), AdminError> {
-        let number = id.lun;
+        let name = self.name_of(id);
         let Some(raid) = self.raids.get(&id) else {
             return Err(AdminError::NoSuchLun(id.lun));
         };
@@ -131,7 +131,7 @@ impl Manager {
             LogState::Settled | LogState::Pending => Ok(()),
             LogState::Void => {
                 let text = format!(
-                    "LUN {number} was used by Linux after an unclean stop; its redo log is not replayed"
+                    "{name} was used by Linux after an unclean stop; its redo log is not replayed"
                 );
                 self.notices.push(text);
                 self.begin_epoch(id)?;
@@ -234,7 +234,7 @@ impl Manager {
 
     /// What nobody can compute is not to be read: the parity of these stripes is bad, durably.
     fn note_unreadable(&mut self, id: PartId, report: &Report) -> Result<(), AdminError> {
-        let number = id.lun;
+        let name = self.name_of(id);
         let mut bad = BTreeMap::<u8, Vec<BadRange>>::new();
         for range in report.bad_parity.iter().chain(&report.unreadable) {
             bad.entry(range.element).or_default().push(BadRange {
@@ -253,7 +253,7 @@ impl Manager {
         let sectors = unreadable_sectors(report);
         if sectors > 0 {
             self.notices.push(format!(
-                "LUN {number}: {sectors} sectors that were being overwritten at an unclean stop cannot be \
+                "{name}: {sectors} sectors that were being overwritten at an unclean stop cannot be \
                  computed without the members that are gone, and are unreadable until {WRITTEN_AGAIN}"
             ));
         }
@@ -261,11 +261,11 @@ impl Manager {
     }
 
     fn note_recovered(&mut self, id: PartId, report: &Report) {
-        let number = id.lun;
+        let name = self.name_of(id);
         let (replayed, checked) = (report.slices_replayed, report.slices_checked);
         if replayed + checked > 0 {
             self.notices.push(format!(
-                "LUN {number}: what was being written at an unclean stop was completed: {replayed} slices \
+                "{name}: what was being written at an unclean stop was completed: {replayed} slices \
                  from the redo log, {checked} checked, of which {} had to be repaired",
                 report.slices_repaired
             ));

@@ -555,6 +555,8 @@ impl Target {
             !command.unmapped && lun.view.online && lun.sync.as_ref().is_some_and(is_resync);
         let next = match phase {
             Phase::Compare(_) if changed => Some(Phase::Compare(1)),
+            // Whether they still differ, and are to be repaired, is to be seen.
+            _ if changed && std::mem::take(&mut command.differing) > 0 => Some(Phase::Compare(1)),
             // What was read, or where it went, may not be what the present view says.
             _ if changed => Some(Phase::Read),
             Phase::Compare(copy) if ok && has_copy(&lun.view, command.lba, copy) => {
@@ -591,6 +593,7 @@ impl Target {
             _ => {
                 // A member failed the write: the view that answers this decides about it.
                 command.kind = Kind::Sync(Phase::Read);
+                command.differing = 0;
                 command.replans += 1;
                 command.state = State::AwaitingView;
                 return;
@@ -607,6 +610,7 @@ impl Target {
             self.run_ready(out);
             self.settle(number, out);
         } else {
+            self.count_differing(index, ok, out);
             self.uncount(index);
             self.end_step(index, ok, out);
         }
@@ -695,6 +699,19 @@ impl Target {
         }
     }
 
+    /// A step that wrote anew what differed is over: it is counted, as repaired if that worked.
+    fn count_differing(&mut self, index: CommandIndex, is_repaired: bool, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let differing = std::mem::take(&mut command.differing);
+        let found = ScrubFinding {
+            mismatched_sectors: differing,
+            repaired_sectors: if is_repaired { differing } else { 0 },
+            wrong: None,
+        };
+        let (number, pass) = (command.lun, command.pass);
+        self.count_mismatches(number, pass, found, out);
+    }
+
     /// Compares the copies that steps have read, and goes on to the next ones.
     pub(super) fn compare_copies(&mut self, memory: &mut impl Memory, out: &mut Vec<Action>) {
         while let Some(index) = self.compares.pop() {
@@ -715,17 +732,16 @@ impl Target {
                     .zip(read[1].chunks(SECTOR_BYTES));
                 mismatched = sectors.filter(|(one, other)| one != other).count() as u64;
             });
-            let is_repaired = mismatched > 0 && self.repair_of(index) == ScrubRepair::All;
-            let found = ScrubFinding {
-                mismatched_sectors: mismatched,
-                repaired_sectors: if is_repaired { mismatched } else { 0 },
-                wrong: None,
-            };
-            self.count_mismatches(lun, pass, found, out);
-            // All are written from the one that clients read.
-            let next = if is_repaired {
+            let next = if mismatched > 0 && self.repair_of(index) == ScrubRepair::All {
+                // All are written from the one that clients read, and counted when that is done.
+                self.commands[usize::from(index)].differing = mismatched;
                 Phase::ReadAgain
             } else {
+                let found = ScrubFinding {
+                    mismatched_sectors: mismatched,
+                    ..ScrubFinding::default()
+                };
+                self.count_mismatches(lun, pass, found, out);
                 Phase::Compare(copy + 1)
             };
             self.commands[usize::from(index)].kind = Kind::Sync(next);
