@@ -124,24 +124,38 @@ impl Life {
         self.manager = self.world.start();
     }
 
+    fn write(&mut self, region: u32) {
+        let region = RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
+        self.manager.want_regions(number(0), 0, &[region.group()]);
+        let ready = |world: &World| {
+            let log = world.log.lock().unwrap();
+            log.ready
+                .get(&(number(0), 0))
+                .is_some_and(|ready| ready.contains(region))
+        };
+        if let Some(view) = self.world.view(0).filter(|_| ready(&self.world)) {
+            self.content.write(&view, region);
+        }
+    }
+
+    fn hang(&mut self, member: u8) {
+        let drive = self.world.view(0).and_then(|view| {
+            let member = view.parts[0].members.get(usize::from(member))?;
+            member.map(|member| member.drive)
+        });
+        if let Some(drive) = drive {
+            let hung = self
+                .manager
+                .member_hangs(number(0), 0, member, drive, "not answered");
+            drop(hung);
+        }
+    }
+
     fn apply(&mut self, change: &Change) {
         let (manager, world) = (&mut self.manager, &self.world);
         let view = world.view(0);
         match change {
-            Change::Write(region) => {
-                let region =
-                    RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
-                manager.want_regions(number(0), 0, &[region.group()]);
-                let ready = |world: &World| {
-                    let log = world.log.lock().unwrap();
-                    log.ready
-                        .get(&(number(0), 0))
-                        .is_some_and(|ready| ready.contains(region))
-                };
-                if let Some(view) = world.view(0).filter(|_| ready(world)) {
-                    self.content.write(&view, region);
-                }
-            }
+            Change::Write(region) => self.write(*region),
             Change::Sweep => {
                 world.log.lock().unwrap().busy_regions = Some(RegionSet::empty(
                     u32::try_from(self.content.newest.len()).unwrap(),
@@ -152,15 +166,7 @@ impl Life {
                 }
             }
             Change::Fail(member) => drop(manager.fail(element(*member))),
-            Change::Hang(member) => {
-                let drive = view.and_then(|view| {
-                    let member = view.parts[0].members.get(usize::from(*member))?;
-                    member.map(|member| member.drive)
-                });
-                if let Some(drive) = drive {
-                    drop(manager.member_hangs(number(0), 0, *member, drive, "not answered"));
-                }
-            }
+            Change::Hang(member) => self.hang(*member),
             Change::Wait(seconds) => {
                 self.uptime += seconds;
                 manager.tick(Duration::from_secs(self.uptime));
