@@ -143,6 +143,10 @@ pub struct ElementStatus {
     pub read_errors: u32,
 }
 
+/// Read errors that others made good, at which a member is replaced by a spare while it works. They are
+/// halved every hour, so that it takes a disk that goes bad, and not one that is old.
+pub const READ_ERRORS_LIMIT: u32 = 20;
+
 /// One RAID row of `list -l`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartStatus {

@@ -14,7 +14,7 @@ use raid::md::Resync;
 use raid::{Geometry, Level};
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, MemberFailure};
-use shelf::target::{BufferPlan, Operation};
+use shelf::target::{BufferPlan, Operation, Purpose};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The levels that the data path serves.
@@ -490,16 +490,21 @@ pub(crate) fn make(world: &Shared, level: Level, disks: usize, clean: bool) -> (
 pub(crate) fn tell(manager: &mut Manager, message: Message) {
     match message {
         Message::MemberError { lun, io } => {
-            if io.operation != Operation::Read {
+            let range = BadRange {
+                sector: io.sector,
+                sectors: u64::from(io.sectors),
+            };
+            let (part, member) = (io.part, io.member);
+            if io.operation == Operation::Read {
+                manager.member_not_read(lun, part, member, io.drive, &range);
+            } else if io.purpose == Purpose::Repair {
+                manager.member_not_repaired(lun, part, member, io.drive, &range);
+            } else {
                 let what = format!("{:?} at sector {} failed", io.operation, io.sector);
                 // What could not be done is in the notices; the commands wait for the view in any case.
-                let failed = manager.member_failed(lun, io.part, io.member, io.drive, &what);
+                let failed = manager.member_failed(lun, part, member, io.drive, &what);
                 if matches!(failed, Ok(MemberFailure::Kept)) {
-                    let range = BadRange {
-                        sector: io.sector,
-                        sectors: u64::from(io.sectors),
-                    };
-                    manager.last_copy_not_written(lun, io.part, io.member, &range);
+                    manager.last_copy_not_written(lun, part, member, &range);
                 }
             }
         }

@@ -89,14 +89,12 @@ impl World {
                 part,
                 pass,
                 lba,
-            } => {
-                self.say(Message::SyncReached {
-                    lun,
-                    part,
-                    pass,
-                    lba,
-                });
-            }
+            } => self.say(Message::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            }),
             Action::SyncUnreadable {
                 lun,
                 part,

@@ -357,7 +357,16 @@ impl Admin for FakeShelf {
         let part = self.part(id)?;
         let element = &mut part.elements[usize::from(id.member)];
         if element.state == ElementState::Normal {
-            return Err(AdminError::NotFailed(id));
+            let twin = ElementStatus {
+                state: ElementState::Replaced,
+                drive: Some(drive),
+                is_replacement: true,
+                ..element.clone()
+            };
+            part.elements.insert(usize::from(id.member) + 1, twin);
+            part.state.recovering = true;
+            self.drives[usize::from(drive.0)].role = DriveRole::Element(id);
+            return Ok(());
         }
         element.state = ElementState::Replaced;
         element.drive = Some(drive);

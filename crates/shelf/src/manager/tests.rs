@@ -16,6 +16,7 @@ mod missed;
 mod random;
 mod recovery;
 mod regions;
+mod retire;
 mod returning;
 mod scrub;
 mod spares;

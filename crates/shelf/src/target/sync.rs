@@ -550,14 +550,7 @@ impl Target {
             self.run_ready(out);
             self.settle(number, out);
         } else {
-            let differing = std::mem::take(&mut command.differing);
-            let found = ScrubFinding {
-                mismatched_sectors: differing,
-                repaired_sectors: if ok { differing } else { 0 },
-                wrong: None,
-            };
-            let pass = command.pass;
-            self.count_mismatches(number, pass, found, out);
+            self.count_differing(index, ok, out);
             self.uncount(index);
             self.end_step(index, ok, out);
         }
@@ -644,6 +637,19 @@ impl Target {
             self.uncount(index);
             self.end_step(index, ok, out);
         }
+    }
+
+    /// A step that wrote anew what differed is over: it is counted, as repaired if that worked.
+    fn count_differing(&mut self, index: CommandIndex, is_repaired: bool, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let differing = std::mem::take(&mut command.differing);
+        let found = ScrubFinding {
+            mismatched_sectors: differing,
+            repaired_sectors: if is_repaired { differing } else { 0 },
+            wrong: None,
+        };
+        let (number, pass) = (command.lun, command.pass);
+        self.count_mismatches(number, pass, found, out);
     }
 
     /// Compares the copies that steps have read, and goes on to the next ones.
