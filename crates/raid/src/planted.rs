@@ -46,6 +46,8 @@ pub enum Bug {
     SlotsReusedTooEarly,
     /// Q is not written.
     QNotWritten,
+    /// A drive is used again although writes that were given up may still land on it.
+    LateWritesForgotten,
     /// Writes of initiators do not go to the device that is to take the place of a mirror.
     TwinNotWritten,
     /// A device that is to take the place of a member takes it when half of it is copied.
@@ -54,7 +56,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -74,6 +76,7 @@ impl Bug {
         Self::TornContentAccepted,
         Self::SlotsReusedTooEarly,
         Self::QNotWritten,
+        Self::LateWritesForgotten,
         Self::TwinNotWritten,
         Self::TwinTakenTooEarly,
     ];
