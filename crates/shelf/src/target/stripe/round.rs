@@ -377,6 +377,7 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         let round = slice.round;
         let retired = slice.group.take();
+        let key = slice.key;
         slice.phase = Phase::Queued;
         for column in &mut slice.columns {
             column.home = 0;
@@ -395,6 +396,10 @@ impl Target {
         self.stripes.may_unstall = true;
         self.answer_pieces(index, ok, out);
         let slice = self.stripes.cache.get_mut(index);
+        if slice.key != key {
+            // That was the last answer before its LUN was let go, and the slice is forgotten.
+            return;
+        }
         if slice.waiting_first == NONE {
             self.stripes.cache.link_idle(index);
         } else {
