@@ -75,9 +75,14 @@ pub fn run(seed: u64, options: &Options) -> Report {
     };
     let level = random.pick(levels);
     let members = member_count(level, &mut random);
+    let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
     let spec = WorldSpec {
         disks: members,
-        disk_sectors: random.pick(&[2048, 2048, 6200, 3000, 4800]),
+        disk_sectors,
+        // Spares: too small, as large as members, and larger.
+        further: [0, 1]
+            .map(|_| disk_sectors + random.pick(&[0, 0, 700]) - random.pick(&[0, 0, 0, 400])),
+        further_count: random.pick(&[0, 1, 2, 2]),
         plan: PLAN,
         ticks: true,
         trace_lines: options.trace_lines,
@@ -125,7 +130,11 @@ pub(crate) struct Life {
     pub(crate) geometry: Geometry,
     zones: Vec<(u64, u64)>,
     has_power_cuts: bool,
-    random: Random,
+    pub(crate) random: Random,
+    /// The administrator took the LUN offline, and has not brought it back.
+    pub(crate) is_offline: bool,
+    /// Notices since a scrub began.
+    pub(crate) heard: Vec<String>,
 }
 
 impl Life {
@@ -172,6 +181,8 @@ impl Life {
             zones,
             has_power_cuts: classes.contains(&FaultClass::Power),
             random,
+            is_offline: false,
+            heard: Vec::new(),
         }
     }
 
@@ -232,8 +243,36 @@ impl Life {
         }
     }
 
-    /// Goes on until something is true, the power is gone, something is wrong, or the time is over.
+    /// Goes on until something is true, the power is gone or something is wrong; without commands.
+    pub(crate) fn serve_quietly(&mut self, is_done: impl Fn(&World) -> bool) -> bool {
+        self.serve_quietly_for(PATIENCE, is_done)
+    }
+
+    /// Goes on until something is true, the power is gone, something is wrong, or the time is over; the
+    /// administrator gives commands.
     pub(crate) fn serve(&mut self, limit: Micros, is_done: impl Fn(&World) -> bool) -> bool {
+        loop {
+            let is_over = |world: &World| is_done(world) || world.commands_due > 0;
+            if !self.serve_quietly_for(limit, is_over) {
+                return false;
+            }
+            {
+                let mut world = self.world.lock();
+                if is_done(&world) {
+                    return true;
+                }
+                world.commands_due -= 1;
+            }
+            self.command();
+        }
+    }
+
+    /// The same for so long, without commands.
+    pub(crate) fn serve_quietly_for(
+        &mut self,
+        limit: Micros,
+        is_done: impl Fn(&World) -> bool,
+    ) -> bool {
         let deadline = self.world.lock().now().saturating_add(limit);
         loop {
             let message = {
@@ -261,9 +300,11 @@ impl Life {
         if let Some(manager) = &mut self.manager {
             let notices = manager.take_notices();
             let mut world = self.world.lock();
-            for notice in notices {
+            for notice in &notices {
                 world.note(|| format!("notice: {notice}"));
             }
+            drop(world);
+            self.heard.extend(notices);
         }
     }
 
@@ -303,7 +344,8 @@ impl Life {
         };
         // A disk that came back may deny the others: then the administration asks which half to serve. It
         // proposes the right one.
-        if !is_served(manager) && self.world.lock().has_returned_disk() {
+        let was_taken_offline = std::mem::take(&mut self.is_offline);
+        if !is_served(manager) && (was_taken_offline || self.world.lock().has_returned_disk()) {
             drop(manager.online(the_lun()));
         }
         if is_served(manager) {
@@ -325,6 +367,7 @@ impl Life {
             let mut world = self.world.lock();
             world.switch = Switch::GOOD;
             world.faults.stop();
+            world.commands_due = 0;
             world.set_working(false);
         }
         for is_last in [false, true] {
@@ -344,6 +387,9 @@ impl Life {
                 }
                 is_synced
             };
+            if is_last {
+                self.check_scrub();
+            }
             self.stop(is_synced);
             if !is_last && !self.is_over() {
                 self.restart();
@@ -423,7 +469,7 @@ impl World {
 
 /// Makes the LUN on all disks, in their order, and brings it online.
 pub(crate) fn make(world: &Shared, level: Level, clean: bool) -> (Manager, Geometry) {
-    let disks = world.lock().disks.len();
+    let disks = world.lock().placement.len();
     let mut manager = world.start_manager();
     let member = |slot| MemberChoice::Drive(DriveSlot(slot));
     let members = (0..).map(member).take(disks).collect();

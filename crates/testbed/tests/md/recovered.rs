@@ -12,8 +12,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use testbed::linux_md::{ARRAY, examine, reported};
-use testbed::process::run_ok;
 use testbed::paths::binary;
+use testbed::process::run_ok;
 use testbed::{Ledge, LedgeOptions, LinuxMd, PairNetwork, transcript};
 
 /// A crashed array, and how many of its members are lost with the shelf.
@@ -41,9 +41,16 @@ pub(crate) fn recover_and_judge(casualties: &[Casualty]) -> Result<()> {
             return Ok(());
         }
         let refused = linux.try_assemble(disks, "--run")?;
-        ensure!(refused.status != 0, "Linux trusts parity: {}", refused.output);
+        ensure!(
+            refused.status != 0,
+            "Linux trusts parity: {}",
+            refused.output
+        );
         let log = linux.kernel_log()?;
-        ensure!(log.contains("dirty degraded"), "refused for another reason: {log}");
+        ensure!(
+            log.contains("dirty degraded"),
+            "refused for another reason: {log}"
+        );
         Ok(())
     })?;
     for casualty in casualties {
@@ -54,7 +61,10 @@ pub(crate) fn recover_and_judge(casualties: &[Casualty]) -> Result<()> {
         command.args(casualty.images());
         let told = run_ok(command).with_context(|| casualty.name())?;
         transcript::record("host#", "ledge-recover", &told);
-        ensure!(told.contains("redo log") && told.contains("; clean"), "{told}");
+        ensure!(
+            told.contains("redo log") && told.contains("; clean"),
+            "{told}"
+        );
         for image in casualty.images() {
             let report = examine(image)?;
             ensure!(reported(&report, "State") == "clean", "{report}");
@@ -71,7 +81,10 @@ pub(crate) fn recover_and_judge(casualties: &[Casualty]) -> Result<()> {
 type InGuest<'a> = &'a mut dyn FnMut(&mut LinuxMd, &Casualty, &[usize]) -> Result<()>;
 
 fn each_in_a_guest(casualties: &[Casualty], act: InGuest<'_>) -> Result<()> {
-    let disks: Vec<PathBuf> = casualties.iter().flat_map(|c| c.images().to_vec()).collect();
+    let disks: Vec<PathBuf> = casualties
+        .iter()
+        .flat_map(|c| c.images().to_vec())
+        .collect();
     let largest = casualties.iter().map(|c| c.array.content.sectors()).max();
     let mut linux = LinuxMd::boot(&disks, largest.context("no arrays")? * 512 + (64 << 20))?;
     let mut first = 0;
@@ -142,7 +155,10 @@ pub(crate) fn take_back(array: &Array, leaves: Leaves) -> Result<()> {
         Leaves::Stopped => "clean",
         Leaves::Dirty => "active",
     };
-    ensure!(reported(&report, "State") == expected, "not {expected}:\n{report}");
+    ensure!(
+        reported(&report, "State") == expected,
+        "not {expected}:\n{report}"
+    );
     let network = PairNetwork::new(9000)?;
     let options = LedgeOptions {
         disks: u8::try_from(array.images.len())?,

@@ -272,7 +272,10 @@ fn a_lun_that_went_offline_under_writes_is_served_again() {
             rig.write(lba, &stamped(lba, 2, round));
         }
         for lba in (0..3072).step_by(48) {
-            assert!(rig.read(lba, 2)[36..] == stamped(lba, 2, round), "LBA {lba}");
+            assert!(
+                rig.read(lba, 2)[36..] == stamped(lba, 2, round),
+                "LBA {lba}"
+            );
         }
     }
 }
