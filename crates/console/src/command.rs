@@ -22,6 +22,8 @@ pub enum Verb {
     Make,
     /// Creates one LUN per drive.
     Jbod,
+    /// Appends a RAID to a LUN.
+    Grow,
     /// Lists LUNs.
     List,
     /// Serves LUNs.
@@ -52,7 +54,7 @@ pub enum Verb {
     Replace,
     /// Tells of scrubs, begins, ends and schedules them.
     Scrub,
-    /// Lists arrays that others made, or takes one over.
+    /// Finds LUNs again, or takes over those of others.
     Restore,
     /// Tells what is wrong.
     Health,

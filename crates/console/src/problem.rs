@@ -116,6 +116,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::ShelfUnset => "shelf_unset",
         AdminError::NoSuchDrive(_) => "no_such_drive",
         AdminError::LunElsewhere { .. } => "lun_elsewhere",
+        AdminError::CannotGrow { .. } => "cannot_grow",
         AdminError::Stopping => "stopping",
         AdminError::DriveNotUp { .. } => "drive_not_up",
         AdminError::DriveInUse(_) => "drive_in_use",
@@ -139,6 +140,8 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotFailed(_) => "not_failed",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::NothingElsewhere { .. } => "nothing_elsewhere",
+        AdminError::NotAdoptable { .. } => "not_adoptable",
         AdminError::NoSuchArray(_) => "no_such_array",
         AdminError::AmbiguousArray(_) => "ambiguous_array",
         AdminError::NotImportable { .. } => "not_importable",
@@ -157,6 +160,8 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::ScrubUnderWay(lun)
         | AdminError::NoScrub(lun)
         | AdminError::LunElsewhere { lun, .. }
+        | AdminError::CannotGrow { lun, .. }
+        | AdminError::NotAdoptable { lun, .. }
         | AdminError::LunOnline { lun, .. }
         | AdminError::LunFailed { lun, .. } => Some(lun.to_string()),
         AdminError::NoSuchDrive(drive)
@@ -180,6 +185,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         AdminError::WrongMemberCount { level, .. }
         | AdminError::NoChunks(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),
+        AdminError::NothingElsewhere { shelf, .. } => Some(shelf.to_string()),
         AdminError::InvalidChunk(number) | AdminError::InvalidShelf(number) => {
             Some(number.to_string())
         }

@@ -30,6 +30,8 @@ pub(crate) enum Record {
         job: &'static str,
         done_bytes: u64,
         total_bytes: u64,
+        /// With two decimals, cut: 100 only when all is done.
+        percent: String,
         bytes_per_s: u64,
         /// `null` while the rate is not known.
         seconds_left: Option<u64>,
@@ -53,6 +55,25 @@ pub(crate) enum Record {
         last_mismatched_sectors: u64,
         /// 0 for never.
         interval_days: u16,
+        repaired_sectors: u64,
+        last_repaired_sectors: u64,
+        /// What scrubs do about members that differ: `report`, `located` or `all`.
+        policy: &'static str,
+        /// This one repairs all, because it was asked to.
+        is_repair: bool,
+    },
+    /// A LUN or a spare of another shelf.
+    Elsewhere {
+        shelf: u16,
+        /// `null` for a spare.
+        lun: Option<u8>,
+        levels: Vec<&'static str>,
+        size_bytes: u64,
+        drives: Vec<String>,
+        /// Why it cannot be taken over.
+        refusal: Option<String>,
+        /// What to know before.
+        remark: Option<String>,
     },
     Array {
         uuid: String,

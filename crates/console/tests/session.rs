@@ -519,7 +519,7 @@ fn when_tells_how_far_long_jobs_are() {
     assert_eq!(
         bench.good("when -j"),
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":3,\"part\":0,\"member\":null,\"job\":\"resync\",\
-         \"done_bytes\":1536000000,\"total_bytes\":4096000000,\
+         \"done_bytes\":1536000000,\"total_bytes\":4096000000,\"percent\":\"37.50\",\
          \"bytes_per_s\":102400000,\"seconds_left\":25}]}\n"
     );
     bench.shelf.passes[0].progress.done_sectors = 1_000_000;
@@ -586,8 +586,8 @@ examples:
             .contains("1.0-3      1.0 1.1 1.2 1.3")
     );
     assert_eq!(
-        bench.bad("help grow"),
-        "error: grow is not available in this version\n"
+        bench.bad("help mask"),
+        "error: mask is not available in this version\n"
     );
     assert_eq!(
         bench.bad("help shwo"),
@@ -606,14 +606,51 @@ fn commands_that_are_not_there_are_told_apart() {
         bench.bad("lsit -l"),
         "error: unknown command lsit; did you mean list?\n"
     );
-    for name in [
-        "grow", "mask", "locate", "erase", "/setsize", "setvlan", "iostats",
-    ] {
+    for name in ["mask", "locate", "erase", "/setsize", "setvlan", "iostats"] {
         let name_shown = name.trim_start_matches('/');
         let output = format!("error: {name_shown} is not available in this version\n");
         assert_eq!(bench.bad(&format!("{name} 1.0")), output);
     }
     assert_eq!(bench.good("   "), "");
+}
+
+#[test]
+fn luns_grow_by_further_raids() {
+    let mut bench = Bench::with_luns();
+    bench.silent("grow 0 raid0 1.8-9");
+    bench.silent("grow -k 128 0 raid6 1.10-12 missing");
+    let list = " 0 20003.934GB online
+   0.0   4000.786GB raid1 normal
+     0.0.0  normal     4000.787GB 1.0
+     0.0.1  normal     4000.787GB 1.1
+   0.1   8001.573GB raid0 normal
+     0.1.0  normal     4000.787GB 1.8
+     0.1.1  normal     4000.787GB 1.9
+   0.2   8001.573GB raid6 degraded
+     0.2.0  normal     4000.787GB 1.10
+     0.2.1  normal     4000.787GB 1.11
+     0.2.2  normal     4000.787GB 1.12
+     0.2.3  missing       0.000GB missing
+";
+    assert_eq!(bench.good("list -l 0"), list);
+    bench.silent("make -f 9 jbod 1.14");
+    bench.silent("grow 9 jbod 1.15");
+    assert!(bench.good("list -j 9").contains("\"part\":1,"));
+    for (line, output) in [
+        (
+            "grow 0 raid1",
+            "usage: grow [-c] [-f] [-k KiB] LUN type drive ...\n",
+        ),
+        ("grow 77 raid1 1.13-14", "error: LUN 77 does not exist\n"),
+        ("grow 0 raid1 1.8-9", "error: 1.8 already in use\n"),
+        (
+            "grow 0 raid99 1.13",
+            "error: unsupported raid type raid99\n",
+        ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+    assert!(bench.bad("grow -j 77 jbod 1.13").contains("no_such_lun"));
 }
 
 #[test]

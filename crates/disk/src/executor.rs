@@ -166,6 +166,16 @@ impl Executor {
         self.ring.buffer(buffer)
     }
 
+    /// Some of a buffer, for reading it.
+    ///
+    /// # Panics
+    /// If it is being filled, or is not so long.
+    #[must_use]
+    pub fn span(&self, span: &Span) -> &[u8] {
+        let start = span.start_sector as usize * SECTOR_BYTES;
+        &self.buffer(span.buffer)[start..][..span.sectors as usize * SECTOR_BYTES]
+    }
+
     /// How many I/Os are submitted and not given back.
     #[must_use]
     pub fn in_flight(&self) -> usize {

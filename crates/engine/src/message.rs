@@ -6,7 +6,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{CounterGroup, LunView, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, Counters, Io};
+use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -91,17 +91,19 @@ pub enum FromWorker {
     ScrubFound {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors that do not agree, found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, where that can be told, and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass over mirrors has reached a checkpoint.
     SyncReached {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Everything before this sector is done.
@@ -111,6 +113,8 @@ pub enum FromWorker {
     SyncEnded {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Whether everything was read and written.

@@ -269,7 +269,8 @@ impl Worker {
             self.flush_ports();
         }
         self.say();
-        Ok(busy)
+        // Replies that were sent may have let slices go on.
+        Ok(busy || self.target.has_stripe_work())
     }
 
     /// Lets parts with parity go on, if there is anything to do for them.
@@ -348,28 +349,37 @@ impl Worker {
                 Action::Reply(reply) => self.reply(reply),
                 Action::ScrubFound {
                     lun,
+                    part,
                     pass,
-                    mismatched_sectors,
-                    wrong,
-                    ..
+                    found,
                 } => self.unsaid.push_back(FromWorker::ScrubFound {
                     lun,
+                    part,
                     pass,
-                    mismatched_sectors,
-                    wrong,
+                    found,
                 }),
-                Action::SyncReached { lun, pass, lba, .. } => {
-                    self.unsaid
-                        .push_back(FromWorker::SyncReached { lun, pass, lba });
+                Action::SyncReached {
+                    lun,
+                    part,
+                    pass,
+                    lba,
+                } => {
+                    self.unsaid.push_back(FromWorker::SyncReached {
+                        lun,
+                        part,
+                        pass,
+                        lba,
+                    });
                 }
                 Action::SyncEnded {
                     lun,
+                    part,
                     pass,
                     complete,
-                    ..
                 } => {
                     self.unsaid.push_back(FromWorker::SyncEnded {
                         lun,
+                        part,
                         pass,
                         complete,
                     });

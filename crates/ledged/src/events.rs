@@ -1,13 +1,18 @@
 //! What a worker reports, carried to the administration.
 
 use crate::administration::Administration;
-use crossbeam::channel::Receiver;
+use crate::read_errors::ReadErrors;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use engine::{FromWorker, Workers};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
 use shelf::target::{Io, Operation};
+use std::time::{Duration, Instant};
+
+/// How long to wait for an event before looking whether anything is to be told.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Deals with the events of one worker until it ends.
 pub(crate) fn run(
@@ -16,7 +21,11 @@ pub(crate) fn run(
     administration: &Administration,
 ) {
     let mut next = None;
-    while let Some(event) = next.take().or_else(|| events.recv().ok()) {
+    let mut read_errors = ReadErrors::default();
+    while let Some(event) = next
+        .take()
+        .or_else(|| await_event(events, &mut read_errors))
+    {
         match event {
             FromWorker::ConfigChange(change) => {
                 let string = &change.string;
@@ -26,7 +35,9 @@ pub(crate) fn run(
                         .config_command(change.lun, change.command, string);
                 workers.config_done(&change, decision);
             }
-            FromWorker::MemberError { lun, io } => member_error(lun, &io, administration),
+            FromWorker::MemberError { lun, io } => {
+                member_error(lun, &io, administration, &mut read_errors);
+            }
             FromWorker::WantRegions { lun, part, group } => {
                 let groups;
                 (groups, next) = wanted_with(events, (lun, part), group);
@@ -43,28 +54,48 @@ pub(crate) fn run(
             }
             FromWorker::ScrubFound {
                 lun,
+                part,
                 pass,
-                mismatched_sectors,
-                wrong,
+                found,
             } => {
                 let mut manager = administration.lock();
-                manager.scrub_found(lun, pass, mismatched_sectors, wrong);
+                manager.scrub_found(lun, part, pass, &found);
             }
-            FromWorker::SyncReached { lun, pass, lba } => {
-                administration.lock().sync_reached(lun, pass, lba);
+            FromWorker::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => {
+                administration.lock().sync_reached(lun, part, pass, lba);
             }
             FromWorker::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
             } => {
-                administration.lock().sync_ended(lun, pass, complete);
+                administration.lock().sync_ended(lun, part, pass, complete);
             }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");
                 // systemd starts it again; what was acknowledged is durable.
                 std::process::exit(1);
             }
+        }
+    }
+}
+
+/// The next event; `None` when the worker has ended. Meanwhile tells how many reads have failed.
+fn await_event(events: &Receiver<FromWorker>, read_errors: &mut ReadErrors) -> Option<FromWorker> {
+    loop {
+        for (drive, more) in read_errors.due(Instant::now()) {
+            tracing::error!("slot {drive}: {more} more reads failed in the last minute or so");
+        }
+        match events.recv_timeout(PATIENCE) {
+            Ok(event) => return Some(event),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
 }
@@ -93,7 +124,12 @@ fn range_of(io: &Io) -> BadRange {
     }
 }
 
-fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
+fn member_error(
+    lun: LunNumber,
+    io: &Io,
+    administration: &Administration,
+    read_errors: &mut ReadErrors,
+) {
     let operation = match io.operation {
         Operation::Read => "read",
         Operation::Write => "write",
@@ -104,8 +140,11 @@ fn member_error(lun: LunNumber, io: &Io, administration: &Administration) {
         "{operation} of {} sectors at sector {} failed",
         io.sectors, io.sector
     );
-    tracing::error!("element {element} (slot {}): {what}", io.drive);
-    if io.operation == Operation::Read {
+    let is_read = io.operation == Operation::Read;
+    if !is_read || read_errors.note(io.drive, Instant::now()) {
+        tracing::error!("element {element} (slot {}): {what}", io.drive);
+    }
+    if is_read {
         // The other copy was read instead, or the initiator was told; the member stays.
         return;
     }

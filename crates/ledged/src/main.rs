@@ -15,6 +15,7 @@ mod daemon;
 mod door;
 mod drives;
 mod events;
+mod read_errors;
 mod store;
 mod threads;
 

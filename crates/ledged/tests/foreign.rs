@@ -183,5 +183,19 @@ fn a_lun_of_another_shelf_is_shown_as_such_and_left_alone() -> Result<()> {
     let daemon = setup.start()?;
     let listed = setup.console("list 3")?.success("list")?;
     ensure!(listed.trim_end().ends_with("online"), "{listed}");
+    daemon.terminate(LIMIT)?;
+    // Until somebody asks for it: then it is ours.
+    setup.write_text(&text.replacen("shelf = 1", "shelf = 2", 1))?;
+    let daemon = setup.start()?;
+    let found = setup.console("restore -l 1 3 5")?.success("restore -l")?;
+    ensure!(found.starts_with("shelf 1 LUN 3 jbod "), "{found}");
+    setup.console("restore 1 3 5")?.success("restore")?;
+    daemon.terminate(LIMIT)?;
+    let daemon = setup.start()?;
+    let listed = setup.console("list")?.success("list")?;
+    ensure!(
+        listed.starts_with(" 5") && listed.trim_end().ends_with("online"),
+        "{listed}"
+    );
     daemon.terminate(LIMIT)
 }

@@ -103,8 +103,13 @@ pub struct Record {
     pub lun: u8,
     /// Which of the LUN's RAIDs this set is, from 0.
     pub part: u8,
-    /// How many RAIDs the LUN has.
+    /// How many RAIDs the LUN has. It counts in its first RAID only, as does all that is said of the LUN
+    /// as a whole.
     pub parts: u8,
+    /// In the first RAID of a LUN: the others, from part 1 on. A set that is not among them is no part of
+    /// the LUN, whatever its own record says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<FurtherRaid>,
     /// Which element of the RAID this member is, from 0.
     pub element: u8,
     /// How many elements the RAID has.
@@ -140,6 +145,37 @@ pub struct Record {
     pub scrub: ScrubRecord,
 }
 
+/// What the first RAID of a LUN remembers of another one: enough to tell its set, and to say what is
+/// missing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FurtherRaid {
+    /// UUID of the array.
+    #[serde(with = "text::uuid")]
+    pub set_uuid: Uuid,
+    /// Level.
+    #[serde(with = "text::level")]
+    pub level: Level,
+    /// How many elements it has.
+    pub elements: u8,
+    /// Its usable size.
+    pub capacity_sectors: u64,
+}
+
+/// What a scrub does about members that do not agree. Sectors that cannot be read are written anew in any
+/// case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScrubRepair {
+    /// It tells.
+    #[default]
+    Report,
+    /// Where it is certain which member is wrong (RAID 6), that one is written anew.
+    Located,
+    /// Everything is made to agree: mirrors with the copy that clients read, parity with the data.
+    All,
+}
+
 /// What a LUN remembers of its scrubs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -150,10 +186,20 @@ pub struct ScrubRecord {
     pub last_unix_seconds: Option<u64>,
     /// How many sectors the last one found to differ.
     pub last_mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub last_repaired_sectors: u64,
+    /// It met sectors that could not be read or written.
+    pub last_is_incomplete: bool,
     /// The sector of the LUN before which the present one is done; `None` when there is none.
     pub done_lba: Option<u64>,
     /// How many sectors the present one found to differ.
     pub mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub repaired_sectors: u64,
+    /// What scrubs do about members that do not agree.
+    pub repair: ScrubRepair,
+    /// The present one repairs everything, because it was asked to.
+    pub is_repair: bool,
     /// The present one waits for the administrator.
     pub is_paused: bool,
 }

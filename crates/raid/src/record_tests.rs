@@ -17,6 +17,7 @@ fn record() -> Record {
         lun: 0,
         part: 0,
         parts: 1,
+        further: Vec::new(),
         element: 3,
         elements: 16,
         level: Level::Raid10,
@@ -199,6 +200,15 @@ fn any_record() -> impl Strategy<Value = Record> {
         lun: n.2[0],
         part: n.2[1],
         parts: n.2[2],
+        further: vec![
+            FurtherRaid {
+                set_uuid: Uuid::from_u128(u128::from(n.3)),
+                level,
+                elements: n.2[4],
+                capacity_sectors: n.3,
+            };
+            usize::from(n.2[2] % 4)
+        ],
         element: n.2[3],
         elements: n.2[4],
         level,

@@ -1,4 +1,4 @@
-//! Parity with the vector extensions of x86-64: the unsafe file of this crate.
+//! Parity and checksums with the vector extensions of x86-64: the unsafe file of this crate.
 //!
 //! The loops are written once, in the macro `kernels`, and compiled for each extension with its own
 //! vectors and its own way to multiply in GF(2^8):
@@ -22,6 +22,7 @@
 //! DRAM at 84 % of the speed of a plain read, against 20 %.
 #![allow(unsafe_code)]
 
+use crate::checksum::{FOLD_BYTES, Keys, LANE_BYTES};
 use crate::parity::field::{Factor, factor};
 use crate::parity::kernel::{Column, Output};
 
@@ -59,6 +60,17 @@ impl Extension {
             Set::Avx2 => "avx2",
         }
     }
+}
+
+/// Folds whole steps of [`FOLD_BYTES`] of a message for CRC-32C; `None` when the processor cannot, or the
+/// message has not one step. See [`crate::checksum`] for what is folded into what.
+pub(crate) fn fold(bytes: &[u8], keys: &Keys) -> Option<[u8; LANE_BYTES]> {
+    let is_there = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("vpclmulqdq");
+    if !is_there || bytes.len() < FOLD_BYTES {
+        return None;
+    }
+    // SAFETY: the processor has AVX-512F and VPCLMULQDQ, as was just asked.
+    Some(unsafe { crc::fold(bytes, keys) })
 }
 
 /// Calls the function of the extension.
@@ -445,5 +457,68 @@ mod avx2 {
         let bytes = _mm256_srli_epi64::<4>(bytes);
         let of_high = _mm256_shuffle_epi8(high, _mm256_and_si256(bytes, nibble));
         add(of_low, of_high)
+    }
+}
+
+/// CRC-32C, 256 bytes at a time in four vectors.
+mod crc {
+    use super::bytes64::{add, load, store, zero};
+    use super::{FOLD_BYTES, Keys, LANE_BYTES};
+    use core::arch::x86_64::{__m512i, _mm512_clmulepi64_epi128, _mm512_set_epi64};
+
+    const VECTORS: usize = FOLD_BYTES / 64;
+
+    /// What each lane is worth so many bits later.
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    fn later(lanes: __m512i, keys: __m512i) -> __m512i {
+        let low = _mm512_clmulepi64_epi128::<0x00>(lanes, keys);
+        let high = _mm512_clmulepi64_epi128::<0x11>(lanes, keys);
+        add(low, high)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    fn broadcast([low, high]: [u64; 2]) -> __m512i {
+        let [low, high] = [low.cast_signed(), high.cast_signed()];
+        _mm512_set_epi64(high, low, high, low, high, low, high, low)
+    }
+
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    pub(super) fn fold(bytes: &[u8], keys: &Keys) -> [u8; LANE_BYTES] {
+        let (vectors, _) = bytes.as_chunks::<64>();
+        let (steps, _) = vectors.as_chunks::<VECTORS>();
+        let mut sums = [zero(); VECTORS];
+        // The state that a CRC begins with is added to the first bytes.
+        let mut begin = [0; 64];
+        begin[..4].fill(0xff);
+        sums[0] = load(&begin);
+        let by_step = broadcast(keys.by_step);
+        for (number, step) in steps.iter().enumerate() {
+            for (sum, vector) in sums.iter_mut().zip(step) {
+                let before = if number == 0 {
+                    *sum
+                } else {
+                    later(*sum, by_step)
+                };
+                *sum = add(before, load(vector));
+            }
+        }
+        let by_vector = broadcast(keys.by_vector);
+        let [first, rest @ ..] = sums;
+        let all = rest
+            .into_iter()
+            .fold(first, |sum, vector| add(later(sum, by_vector), vector));
+        let [a, b, c] = keys.by_lanes.map(|pair| pair.map(u64::cast_signed));
+        let to_last = _mm512_set_epi64(0, 0, c[1], c[0], b[1], b[0], a[1], a[0]);
+        let (mut moved, mut last) = ([0; 64], [0; 64]);
+        store(later(all, to_last), &mut moved);
+        store(all, &mut last);
+        let mut remainder = [0; LANE_BYTES];
+        for (place, byte) in remainder.iter_mut().enumerate() {
+            let lanes = (0..3).map(|lane| moved[lane * LANE_BYTES + place]);
+            *byte = lanes.fold(last[3 * LANE_BYTES + place], |sum, byte| sum ^ byte);
+        }
+        remainder
     }
 }

@@ -8,6 +8,7 @@ pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
+pub use raid::record::ScrubRepair;
 use std::fmt;
 
 /// State of a drive, in the words that monitoring plug-ins know.
@@ -134,6 +135,8 @@ pub struct ElementStatus {
     pub size_bytes: u64,
     /// The drive that holds it.
     pub drive: Option<DriveSlot>,
+    /// Sectors of the drive that hold old data or none, and are not read.
+    pub bad_sectors: u64,
 }
 
 /// One RAID row of `list -l`.
@@ -151,6 +154,8 @@ pub struct PartStatus {
     pub state: RaidState,
     /// A resynchronisation or rebuild met sectors that no member can read, and does not go on.
     pub is_stalled: bool,
+    /// It is redundant by its level, and yet some element holds the last copy of something.
+    pub is_bare: bool,
     /// Its elements in order.
     pub elements: Vec<ElementStatus>,
 }
@@ -227,6 +232,10 @@ pub struct ScrubStatus {
     pub last_unix_seconds: Option<u64>,
     /// How many sectors it found to differ.
     pub last_mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub last_repaired_sectors: u64,
+    /// It met sectors that could not be read or written.
+    pub last_is_incomplete: bool,
     /// The sector of the LUN before which the present one is recorded to be done; `None` when there is
     /// none.
     pub done_sectors: Option<u64>,
@@ -234,6 +243,12 @@ pub struct ScrubStatus {
     pub total_sectors: u64,
     /// How many sectors the present one found to differ.
     pub mismatched_sectors: u64,
+    /// How many of them it wrote anew.
+    pub repaired_sectors: u64,
+    /// What scrubs do about members that do not agree.
+    pub repair: ScrubRepair,
+    /// The present one repairs everything, because it was asked to.
+    pub is_repair: bool,
     /// The present one waits for the administrator.
     pub is_paused: bool,
 }
@@ -255,11 +270,34 @@ pub struct ArrayStatus {
     pub refusal: Option<String>,
 }
 
+/// A LUN of another shelf, or a spare of one, on drives of this shelf.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ElsewhereStatus {
+    /// The other shelf.
+    pub shelf: u16,
+    /// Its number there; `None` for a spare.
+    pub lun: Option<LunNumber>,
+    /// The levels of its RAIDs.
+    pub levels: Vec<Level>,
+    /// Usable size; of a spare, that of the drive.
+    pub size_bytes: u64,
+    /// The drives that carry it.
+    pub drives: Vec<DriveSlot>,
+    /// Why it cannot be taken over.
+    pub refusal: Option<String>,
+    /// What to know before it is taken over.
+    pub remark: Option<String>,
+}
+
 /// What is to be done about the scrub of a LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScrubAction {
     /// Begin one now.
     Start,
+    /// Begin one now that makes everything agree, whatever the policy is.
+    Repair,
+    /// What all others do about members that do not agree.
+    Policy(ScrubRepair),
     /// End it, and forget how far it was.
     Stop,
     /// Let it wait.
@@ -302,6 +340,14 @@ pub enum AdminError {
         lun: LunNumber,
         /// Names of the drives.
         drives: String,
+    },
+    /// `grow` of a LUN that cannot have another RAID.
+    #[error("LUN {lun} cannot grow: {reason}")]
+    CannotGrow {
+        /// The LUN.
+        lun: LunNumber,
+        /// Why.
+        reason: String,
     },
     /// The shelf is stopping: nothing goes online any more.
     #[error("the shelf is stopping; try again when it has started")]
@@ -433,6 +479,24 @@ pub enum AdminError {
         /// What a member holds.
         needed_bytes: u64,
     },
+    /// Nothing of that shelf is there, or not that LUN.
+    #[error("no drive carries {what} of shelf {shelf}; restore -l lists what there is")]
+    NothingElsewhere {
+        /// `anything`, or `LUN 3`.
+        what: String,
+        /// The shelf.
+        shelf: u16,
+    },
+    /// A LUN of another shelf that cannot be taken over.
+    #[error("LUN {lun} of shelf {shelf} cannot be taken over: {reason}")]
+    NotAdoptable {
+        /// The shelf.
+        shelf: u16,
+        /// The LUN.
+        lun: LunNumber,
+        /// Why.
+        reason: String,
+    },
     /// No such md array.
     #[error("no md array {0} is on the drives; restore -l lists them")]
     NoSuchArray(String),
@@ -490,6 +554,13 @@ pub trait Admin {
     /// # Errors
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
+
+    /// Appends a RAID to a LUN, which may be online: it has its room at once. What is said of the LUN in
+    /// the request is which one it is; the rest is as for [`Admin::make`].
+    ///
+    /// # Errors
+    /// No such LUN, it cannot have another RAID or lacks one, or any [`AdminError`] that concerns members.
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
 
     /// Serves a LUN. Doing it twice is no error.
     ///
@@ -567,6 +638,23 @@ pub trait Admin {
     /// # Errors
     /// When the shelf is stopping.
     fn rescan(&mut self) -> Result<(), AdminError>;
+
+    /// The LUNs and spares of other shelves, as they were when the drives were looked at last. `number` is
+    /// the one that a LUN would get; `None` for its own.
+    fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus>;
+
+    /// Takes over a LUN of another shelf, under a number of this one. It is served if it was, unless
+    /// elements are away.
+    ///
+    /// # Errors
+    /// No such LUN there, the number is taken, the LUN is not whole, or its members failed.
+    fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError>;
+
+    /// Takes over the spares of another shelf. Those of one LUN stay so if it is here under its number.
+    ///
+    /// # Errors
+    /// When there are too many spares, or a drive fails.
+    fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError>;
 
     /// The md arrays that others made, on drives that are in no LUN.
     fn arrays(&mut self) -> Vec<ArrayStatus>;

@@ -52,6 +52,24 @@ pub struct PartId {
     pub part: u8,
 }
 
+impl PartId {
+    /// The first RAID of a LUN.
+    #[must_use]
+    pub const fn first(lun: LunNumber) -> Self {
+        Self { lun, part: 0 }
+    }
+
+    /// An element of it.
+    #[must_use]
+    pub const fn element(self, member: u8) -> ElementId {
+        ElementId {
+            lun: self.lun,
+            part: self.part,
+            member,
+        }
+    }
+}
+
 impl fmt::Display for PartId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}.{}", self.lun, self.part))

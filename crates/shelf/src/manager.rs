@@ -24,28 +24,32 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, LunNumber, LunStatus,
-    MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, ElsewhereStatus, LunNumber,
+    LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RunningPass};
+use ::raid::bad_blocks::BadRange;
 use aoe::Shelf;
-use raid::bad_blocks::BadRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+mod adopt;
 mod assemble;
 mod bad_blocks;
 mod change;
 mod drives;
 mod failure;
+mod further;
+mod grow;
 mod import;
 mod join;
 mod lun;
 mod make;
 mod members;
+mod raid;
 mod recovery;
 mod regions;
 mod removal;
@@ -66,7 +70,8 @@ pub use failure::MemberFailure;
 pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
-use lun::Lun;
+use lun::{Lun, Raids};
+use set::Set;
 use spares::Spare;
 
 /// How long after the start a spare does not take the place of a member that is only late: drives that
@@ -126,7 +131,7 @@ impl fmt::Debug for Parts {
 pub struct Manager {
     shelf: Option<Shelf>,
     drives: Drives,
-    luns: BTreeMap<LunNumber, Lun>,
+    raids: Raids,
     ports: Vec<PortStatus>,
     plane: Box<dyn DataPlane>,
     store: Box<dyn ShelfStore>,
@@ -145,6 +150,10 @@ pub struct Manager {
     is_stopping: bool,
     /// By slot.
     spares: Vec<Spare>,
+    /// Spares of other shelves, as the last assembly found them.
+    spares_elsewhere: Vec<Spare>,
+    /// Sets of other shelves, as the last assembly found them.
+    elsewhere: Vec<Set>,
     /// Elements of which it was told that there is no spare for them.
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
@@ -157,7 +166,7 @@ impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manager")
             .field("shelf", &self.shelf)
-            .field("luns", &self.luns)
+            .field("raids", &self.raids)
             .finish_non_exhaustive()
     }
 }
@@ -171,7 +180,7 @@ impl Manager {
         let mut manager = Self {
             shelf: parts.shelf,
             drives: Drives::new(parts.drives),
-            luns: BTreeMap::new(),
+            raids: BTreeMap::new(),
             ports: parts.ports,
             plane: parts.plane,
             store: parts.store,
@@ -184,6 +193,8 @@ impl Manager {
             told_bad_blocks: BTreeMap::new(),
             is_stopping: false,
             spares: Vec::new(),
+            spares_elsewhere: Vec::new(),
+            elsewhere: Vec::new(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
             next_spare_check: Duration::ZERO,
@@ -207,11 +218,9 @@ impl Manager {
     /// serves them again. From now on nothing goes online.
     pub fn shutdown(&mut self) {
         self.is_stopping = true;
-        let online: Vec<_> = self
-            .luns
-            .values()
-            .filter(|lun| lun.is_live)
-            .map(|lun| lun.number)
+        let online: Vec<_> = Lun::all(&self.raids)
+            .filter(Lun::is_live)
+            .map(|lun| lun.number())
             .collect();
         for number in online {
             match self.plane.detach(number) {
@@ -265,12 +274,12 @@ impl Admin for Manager {
     }
 
     fn luns(&self) -> Vec<LunStatus> {
-        let status = |lun: &Lun| {
+        let status = |lun: Lun<'_>| {
             let mut status = lun.status(&self.drives);
-            status.trouble = status.trouble.or_else(|| self.reason_to_wait(lun));
+            status.trouble = status.trouble.or_else(|| self.reason_to_wait(&lun));
             status
         };
-        self.luns.values().map(status).collect()
+        Lun::all(&self.raids).map(status).collect()
     }
 
     fn ports(&self) -> Vec<PortStatus> {
@@ -287,6 +296,10 @@ impl Admin for Manager {
 
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         self.make_lun(request)
+    }
+
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        self.grow_lun(request)
     }
 
     fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {
@@ -345,6 +358,18 @@ impl Admin for Manager {
         }
         self.assemble();
         Ok(())
+    }
+
+    fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
+        self.list_elsewhere(number)
+    }
+
+    fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError> {
+        self.adopt_lun(shelf, lun, number)
+    }
+
+    fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError> {
+        self.adopt_spares_of(shelf)
     }
 
     fn arrays(&mut self) -> Vec<ArrayStatus> {

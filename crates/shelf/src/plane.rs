@@ -10,6 +10,7 @@ use raid::Geometry;
 use raid::bad_blocks::BadRange;
 use raid::layout::Area;
 use raid::log::LogParameters;
+use raid::record::ScrubRepair;
 use raid::regions::{RegionMap, RegionSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ pub struct SyncView {
     pub kind: SyncKind,
     /// The regions that it concerns, by the map of [`PartView::regions`]; `None` for all.
     pub regions: Option<Arc<RegionSet>>,
+    /// For one that compares: what it does about members that do not agree.
+    pub repair: ScrubRepair,
 }
 
 /// What a pass does.
@@ -93,7 +96,7 @@ pub enum SyncKind {
     /// Writes to members what they lack.
     #[default]
     Resync,
-    /// Compares members that are to agree, and writes only what could not be read.
+    /// Compares members that are to agree. It writes what could not be read, and what it is told to repair.
     Check,
 }
 

@@ -34,6 +34,7 @@ mod tests;
 
 pub use action::{
     Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
+    ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{
@@ -105,6 +106,8 @@ struct Command {
     /// Pieces that slices have not done, and how many there have been.
     pieces: u8,
     pieces_used: u8,
+    /// The data of a read, if it is answered from the page of a slice.
+    given: Option<Given>,
     /// A read of a copy that failed, while another copy gave the data: it is written anew.
     repair: Option<Io>,
     /// It counts among those that run under a view: while it has I/O of its own.
@@ -120,6 +123,13 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+}
+
+/// Data in a page of a slice.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    slice: u16,
+    span: Span,
 }
 
 impl Command {
@@ -140,6 +150,7 @@ impl Command {
             outstanding: 0,
             pieces: 0,
             pieces_used: 0,
+            given: None,
             repair: None,
             is_counted: false,
             is_ordered: false,

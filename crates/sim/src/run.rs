@@ -513,16 +513,22 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
         Message::Tick { uptime } => manager.tick(uptime),
         Message::ScrubFound {
             lun,
+            part,
             pass,
-            mismatched_sectors,
-            wrong,
-        } => manager.scrub_found(lun, pass, mismatched_sectors, wrong),
-        Message::SyncReached { lun, pass, lba } => manager.sync_reached(lun, pass, lba),
+            found,
+        } => manager.scrub_found(lun, part, pass, &found),
+        Message::SyncReached {
+            lun,
+            part,
+            pass,
+            lba,
+        } => manager.sync_reached(lun, part, pass, lba),
         Message::SyncEnded {
             lun,
+            part,
             pass,
             complete,
-        } => manager.sync_ended(lun, pass, complete),
+        } => manager.sync_ended(lun, part, pass, complete),
     }
 }
 

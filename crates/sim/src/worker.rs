@@ -75,26 +75,36 @@ impl World {
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
             Action::ScrubFound {
                 lun,
+                part,
                 pass,
-                mismatched_sectors,
-                wrong,
-                ..
+                found,
             } => self.say(Message::ScrubFound {
                 lun,
+                part,
                 pass,
-                mismatched_sectors,
-                wrong,
+                found,
             }),
-            Action::SyncReached { lun, pass, lba, .. } => {
-                self.say(Message::SyncReached { lun, pass, lba });
+            Action::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => {
+                self.say(Message::SyncReached {
+                    lun,
+                    part,
+                    pass,
+                    lba,
+                });
             }
             Action::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
-                ..
             } => self.say(Message::SyncEnded {
                 lun,
+                part,
                 pass,
                 complete,
             }),
@@ -276,15 +286,11 @@ impl World {
 
     fn reply(&mut self, reply: &Reply) {
         let mut frame = reply.head[..reply.head_bytes].to_vec();
-        match (&reply.body, reply.command) {
-            (Body::Data { sectors }, Some(command)) => {
-                let start = self.plan.sectors_of(BufferIndex::of_command(command)).start;
-                let end = start + *sectors as usize;
-                frame.extend_from_slice(&self.arena[start * SECTOR..end * SECTOR]);
-            }
-            (Body::Identify(view), _) => frame.extend_from_slice(view.identify.as_slice()),
-            (Body::ConfigString(view), _) => frame.extend_from_slice(&view.config_string),
-            (Body::Empty | Body::Data { .. }, _) => {}
+        match &reply.body {
+            Body::Data(span) => frame.extend_from_slice(&self.arena[self.plan.bytes_of(span)]),
+            Body::Identify(view) => frame.extend_from_slice(view.identify.as_slice()),
+            Body::ConfigString(view) => frame.extend_from_slice(&view.config_string),
+            Body::Empty => {}
         }
         if let (Some(command), Some(target)) = (reply.command, &mut self.target) {
             target.sent(command);

@@ -18,7 +18,7 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::bad_sectors::BadSectors;
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, Target};
+use shelf::target::{Action, BufferPlan, Io, ScrubFinding, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -62,17 +62,19 @@ pub enum Message {
     ScrubFound {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass has come so far.
     SyncReached {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// How far.
@@ -82,6 +84,8 @@ pub enum Message {
     SyncEnded {
         /// The LUN.
         lun: LunNumber,
+        /// The part.
+        part: u8,
         /// The pass.
         pass: u64,
         /// Whether it did everything.

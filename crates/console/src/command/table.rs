@@ -46,6 +46,18 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Grow,
+        name: "grow",
+        aliases: &[],
+        usage: "grow [-c] [-f] [-k KiB] LUN type drive ...",
+        summary: "append another RAID to a LUN, also online, four at most; options and types as for make, \
+                  but raw; on the hosts: aoe-revalidate",
+        examples: &["grow 0 raid10 1.16-23", "grow 3 raid6 1.10-18 missing"],
+        options: "cfk:",
+        operands_min: 3,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
         verb: Verb::List,
         name: "list",
         aliases: &["luns"],
@@ -215,9 +227,20 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Scrub,
         name: "scrub",
         aliases: &[],
-        usage: "scrub [start | stop | pause | resume | every DAYS] [LUN ...]",
-        summary: "compare the members of LUNs, or tell how far that is; every 0 is never",
-        examples: &["scrub", "scrub start 0-3", "scrub every 7 0"],
+        usage: "scrub [status | start | repair | stop | pause | resume | every DAYS | \
+                schedule off|weekly|monthly | policy report|located|all] [LUN ...]",
+        summary: "compare the members of LUNs, or tell how far that is; every 0 is never; what cannot be \
+                  read is written anew; policy: what differs is reported, or also repaired where raid6 \
+                  locates it, or all: mirrors from the copy that is read, parity from the data; repair \
+                  does all once",
+        examples: &[
+            "scrub",
+            "scrub start 0-3",
+            "scrub every 7 0",
+            "scrub schedule monthly 0",
+            "scrub policy located 0",
+            "scrub repair 0",
+        ],
         options: "",
         operands_min: 0,
         operands_max: ANY_NUMBER,
@@ -226,13 +249,20 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Restore,
         name: "restore",
         aliases: &["restorelun"],
-        usage: "restore [-l] [array LUN]",
-        summary: "find ejected LUNs again, or take over an array that Linux made, by name or UUID; \
-                  -l lists those",
-        examples: &["restore", "restore -l", "restore host:0 3"],
+        usage: "restore [-l] [oldshelf [oldlun [newlun]] | array LUN]",
+        summary: "find ejected LUNs again; or take over what another shelf left on the drives, all of it \
+                  or one LUN; or an array that Linux made, by name or, if that is a number, by UUID; \
+                  -l lists what there is",
+        examples: &[
+            "restore",
+            "restore -l",
+            "restore 2",
+            "restore 2 0 7",
+            "restore host:0 3",
+        ],
         options: "l",
         operands_min: 0,
-        operands_max: 2,
+        operands_max: 3,
     },
     Command {
         verb: Verb::Aoestats,
@@ -284,7 +314,6 @@ pub const COMMANDS: &[Command] = &[
 /// administrator is told the truth instead of `unknown command`.
 pub const NOT_AVAILABLE: &[&str] = &[
     // LUNs.
-    "grow",
     "label",
     "unlabel",
     "mask",

@@ -1,11 +1,14 @@
 //! `health`: what is wrong, a line each, and what to do about it.
 
+use super::scrub::date;
 use super::when::remaining;
 use crate::names::drive_name;
 use crate::record::Record;
 use crate::report::Report;
 use aoe::Shelf;
-use shelf::admin::{Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus};
+use shelf::admin::{
+    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, ScrubStatus,
+};
 
 /// Tells every problem, or `ok`.
 pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
@@ -21,6 +24,10 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
         report.row(line, record);
     };
     let shelf = admin.shelf();
+    if shelf.is_none() {
+        let problem = "has no number: no LUN is served".to_owned();
+        tell("the shelf".to_owned(), problem, "shelf NUMBER".to_owned());
+    }
     for lun in admin.luns() {
         if let Some(trouble) = lun.trouble.as_ref().filter(|_| !lun.online) {
             let advice = format!("then: online {}", lun.lun);
@@ -32,9 +39,14 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
         }
         for part in &lun.parts {
             stalled(&lun, part, &mut tell);
+            bare(&lun, part, &mut tell);
             for element in &part.elements {
-                of_element(admin, part, element, &mut tell);
+                of_element(admin, (&lun, part), element, &mut tell);
+                bad_sectors(shelf, part, element, &mut tell);
             }
+        }
+        if let Some(scrub) = &lun.scrub {
+            of_scrub(&lun, scrub, &mut tell);
         }
     }
     for drive in admin.drives() {
@@ -63,7 +75,65 @@ fn stalled(lun: &LunStatus, part: &PartStatus, tell: &mut Tell) {
     }
 }
 
-fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tell: &mut Tell) {
+/// The next failure takes data with it.
+fn bare(lun: &LunStatus, part: &PartStatus, tell: &mut Tell) {
+    if part.is_bare {
+        let problem = format!("of {} has no redundancy left", part.level);
+        let advice = "the next drive that fails takes data with it: replace what is failed or missing, \
+                      and have spares";
+        let name = format!("raid {}.{}", lun.lun, part.part);
+        tell(name, problem, advice.to_owned());
+    }
+}
+
+fn bad_sectors(shelf: Option<Shelf>, part: &PartStatus, element: &ElementStatus, tell: &mut Tell) {
+    let (id, sectors) = (element.id, element.bad_sectors);
+    if sectors == 0 {
+        return;
+    }
+    let drive = element.drive.map(|slot| drive_name(shelf, slot));
+    let on = drive.map(|drive| format!(" ({drive})")).unwrap_or_default();
+    let problem = format!("of {} has {sectors} bad sectors{on}", part.level);
+    let advice = if part.level.is_redundant() && !part.is_bare {
+        "they are not read, and are good again when they are written"
+    } else {
+        "what lies there is an error until it is written: restore it from a backup"
+    };
+    tell(id.to_string(), problem, advice.to_owned());
+}
+
+/// What the last scrub has left.
+fn of_scrub(lun: &LunStatus, scrub: &ScrubStatus, tell: &mut Tell) {
+    let number = lun.lun;
+    let Some(day) = scrub.last_unix_seconds.map(date) else {
+        return;
+    };
+    let (found, repaired) = (scrub.last_mismatched_sectors, scrub.last_repaired_sectors);
+    if found > repaired {
+        let mut problem = format!("has {} sectors that differ", found - repaired);
+        if repaired > 0 {
+            problem.push_str(&format!(", beside {repaired} that were repaired"));
+        }
+        problem.push_str(&format!(", by the scrub of {day}"));
+        let advice = format!(
+            "find out which drive is to blame, then: scrub repair {number} makes all agree with what is \
+             read now"
+        );
+        tell(format!("LUN {number}"), problem, advice);
+    }
+    if scrub.last_is_incomplete {
+        let problem = format!("has sectors that the scrub of {day} could not read");
+        let advice = format!("replace what is failed, then: scrub start {number}");
+        tell(format!("LUN {number}"), problem, advice);
+    }
+}
+
+fn of_element(
+    admin: &dyn Admin,
+    (lun, part): (&LunStatus, &PartStatus),
+    element: &ElementStatus,
+    tell: &mut Tell,
+) {
     let id = element.id;
     let shelf = admin.shelf();
     let drive = element.drive.map(|slot| drive_name(shelf, slot));
@@ -80,7 +150,15 @@ fn of_element(admin: &dyn Admin, part: &PartStatus, element: &ElementStatus, tel
                 .into_iter()
                 .find(|pass| (pass.progress.lun, pass.progress.part) == (id.lun, id.part));
             let left = pass.map_or_else(
-                || "paused until the LUN is online".to_owned(),
+                || {
+                    let others = "after what runs of its LUN now";
+                    let until = if lun.online {
+                        others
+                    } else {
+                        "paused until the LUN is online"
+                    };
+                    until.to_owned()
+                },
                 |pass| format!("{} left", remaining(&pass)),
             );
             let problem = format!("of {} is being rebuilt{on}, {left}", part.level);

@@ -14,6 +14,9 @@ use shelf::admin::{MakeRequest, MemberChoice, PartStatus};
 /// The word that stands for a member that is not there.
 const MISSING: &str = "missing";
 
+const MAKE_USAGE: &str = "make [-c] [-f] [-k KiB] LUN type drive ...";
+const GROW_USAGE: &str = "grow [-c] [-f] [-k KiB] LUN type drive ...";
+
 /// Lists all LUNs, or those that are named.
 pub(super) fn list(report: &mut Report, admin: &dyn Admin, long: bool, operands: &[String]) {
     let shelf = admin.shelf();
@@ -94,10 +97,28 @@ pub(super) fn make(
     options: &Options,
     words: &[String],
 ) {
-    let done = make_request(admin, options, words).and_then(|request| {
+    let done = make_request(admin, MAKE_USAGE, options, words).and_then(|request| {
         admin.make(&request)?;
         Ok(request)
     });
+    made(report, admin, done);
+}
+
+/// Appends a RAID to a LUN.
+pub(super) fn grow(
+    report: &mut Report,
+    admin: &mut dyn Admin,
+    options: &Options,
+    words: &[String],
+) {
+    let done = make_request(admin, GROW_USAGE, options, words).and_then(|request| {
+        admin.grow(&request)?;
+        Ok(request)
+    });
+    made(report, admin, done);
+}
+
+fn made(report: &mut Report, admin: &dyn Admin, done: Result<MakeRequest, Problem>) {
     match done {
         Ok(request) => warn_of_large_drives(report, admin, &request),
         Err(problem) => report.fail(problem, &[]),
@@ -126,11 +147,12 @@ fn warn_of_large_drives(report: &mut Report, admin: &dyn Admin, request: &MakeRe
 
 fn make_request(
     admin: &dyn Admin,
+    usage: &'static str,
     options: &Options,
     words: &[String],
 ) -> Result<MakeRequest, Problem> {
     let [lun, level, drives @ ..] = words else {
-        return Err(Problem::Usage("make [-c] [-f] [-k KiB] LUN type drive ..."));
+        return Err(Problem::Usage(usage));
     };
     let shelf = admin.shelf();
     if shelf.is_none() {

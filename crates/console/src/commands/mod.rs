@@ -80,6 +80,7 @@ pub(crate) fn run(
     match command.verb {
         Verb::Show => drives::show(&mut report, admin, options.long, operands),
         Verb::Make => luns::make(&mut report, admin, options, operands),
+        Verb::Grow => luns::grow(&mut report, admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),

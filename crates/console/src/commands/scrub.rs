@@ -6,15 +6,26 @@ use crate::names::{decimal, parse_lun};
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::report::Report;
-use shelf::admin::{Admin, AdminError, LunNumber, ScrubAction, ScrubStatus};
+use shelf::admin::{Admin, AdminError, LunNumber, ScrubAction, ScrubRepair, ScrubStatus};
 use shelf::plane::SyncKind;
 
-const USAGE: &str = "scrub [start | stop | pause | resume | every DAYS] [LUN ...]";
+const USAGE: &str = "scrub [status | start | repair | stop | pause | resume | every DAYS | \
+                     schedule off|weekly|monthly | policy report|located|all] [LUN ...]";
 
 /// Tells of the scrubs of all LUNs or of those that are named, or does something about them.
 pub(super) fn scrub(report: &mut Report, admin: &mut dyn Admin, words: &[String]) {
     let (action, luns) = match words {
         [word, luns @ ..] if word == "start" => (ScrubAction::Start, luns),
+        [word, luns @ ..] if word == "status" => return status(report, admin, luns),
+        [word, luns @ ..] if word == "repair" => (ScrubAction::Repair, luns),
+        [word, policy, luns @ ..] if word == "policy" => match policy_of(policy) {
+            Some(policy) => (ScrubAction::Policy(policy), luns),
+            None => return report.fail(Problem::Usage(USAGE), &[]),
+        },
+        [word, often, luns @ ..] if word == "schedule" => match often_of(often) {
+            Some(days) => (ScrubAction::Every(days), luns),
+            None => return report.fail(Problem::Usage(USAGE), &[]),
+        },
         [word, luns @ ..] if word == "stop" => (ScrubAction::Stop, luns),
         [word, luns @ ..] if word == "pause" => (ScrubAction::Pause, luns),
         [word, luns @ ..] if word == "resume" => (ScrubAction::Resume, luns),
@@ -28,6 +39,30 @@ pub(super) fn scrub(report: &mut Report, admin: &mut dyn Admin, words: &[String]
         return report.fail(Problem::Usage(USAGE), &[]);
     }
     each(report, luns, |lun| admin.scrub(lun, action));
+}
+
+/// The names of what a scrub does about members that do not agree.
+const POLICIES: [(&str, ScrubRepair); 3] = [
+    ("report", ScrubRepair::Report),
+    ("located", ScrubRepair::Located),
+    ("all", ScrubRepair::All),
+];
+
+fn policy_of(word: &str) -> Option<ScrubRepair> {
+    let mut policies = POLICIES.iter();
+    policies
+        .find(|(name, _)| *name == word)
+        .map(|(_, policy)| *policy)
+}
+
+/// How often, in days.
+fn often_of(word: &str) -> Option<u16> {
+    match word {
+        "off" => Some(0),
+        "weekly" => Some(7),
+        "monthly" => Some(30),
+        _ => None,
+    }
 }
 
 fn days_of(word: &str) -> Option<u16> {
@@ -78,11 +113,13 @@ fn row(report: &mut Report, admin: &dyn Admin, lun: LunNumber, scrub: &ScrubStat
     if let Some(done) = done_sectors {
         let percent = percent(done, scrub.total_sectors);
         line.push_str(&format!(" {percent}% {} differ", scrub.mismatched_sectors));
+        line.push_str(&repaired(scrub.repaired_sectors));
     }
     match scrub.last_unix_seconds {
         Some(seconds) => {
             let found = scrub.last_mismatched_sectors;
             line.push_str(&format!("; last {} {found} differ", date(seconds)));
+            line.push_str(&repaired(scrub.last_repaired_sectors));
         }
         None => line.push_str("; never"),
     }
@@ -90,6 +127,14 @@ fn row(report: &mut Report, admin: &dyn Admin, lun: LunNumber, scrub: &ScrubStat
         0 => line.push_str("; not by itself"),
         days => line.push_str(&format!("; every {days} days")),
     }
+    line.push_str(match (scrub.is_repair, scrub.repair) {
+        (true, _) => "; repairs all this time",
+        (false, ScrubRepair::Report) => "",
+        (false, ScrubRepair::Located) => "; repairs what is located",
+        (false, ScrubRepair::All) => "; repairs all",
+    });
+    let mut policies = POLICIES.iter();
+    let policy = policies.find(|(_, policy)| *policy == scrub.repair);
     let record = Record::Scrub {
         lun: lun.get(),
         state,
@@ -99,13 +144,25 @@ fn row(report: &mut Report, admin: &dyn Admin, lun: LunNumber, scrub: &ScrubStat
         last_unix_seconds: scrub.last_unix_seconds,
         last_mismatched_sectors: scrub.last_mismatched_sectors,
         interval_days: scrub.interval_days,
+        repaired_sectors: scrub.repaired_sectors,
+        last_repaired_sectors: scrub.last_repaired_sectors,
+        policy: policy.map_or("", |(name, _)| *name),
+        is_repair: scrub.is_repair,
     };
     report.row(line, record);
 }
 
+fn repaired(sectors: u64) -> String {
+    if sectors == 0 {
+        String::new()
+    } else {
+        format!(", {sectors} repaired")
+    }
+}
+
 /// The day of a time, as `2026-11-21`: the civil calendar counted in eras of 400 years, which begin in
 /// March, so that the day that not all years have comes last.
-fn date(unix_seconds: u64) -> String {
+pub(super) fn date(unix_seconds: u64) -> String {
     const DAYS_TO_1970: u64 = 719_468;
     const ERA_DAYS: u64 = 146_097;
     let days = unix_seconds / 86_400 + DAYS_TO_1970;

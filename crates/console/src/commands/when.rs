@@ -1,4 +1,4 @@
-//! `when`: how far the long jobs are.
+//! `when`: how far the long jobs are. Of each LUN one runs at a time; the others wait for it.
 
 use crate::record::Record;
 use crate::report::Report;
@@ -60,6 +60,7 @@ fn row(report: &mut Report, pass: &RunningPass, member: Option<u8>) {
         job,
         done_bytes: place.done_sectors * SECTOR_BYTES,
         total_bytes: place.total_sectors * SECTOR_BYTES,
+        percent,
         bytes_per_s,
         seconds_left: seconds_left(pass),
     };

@@ -5,8 +5,8 @@ use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
-    ElementState, ElementStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PartStatus,
-    PortStatus, RaidState, ScrubAction, ScrubStatus, SpareStatus,
+    ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
+    PartStatus, PortStatus, RaidState, ScrubAction, ScrubRepair, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -25,6 +25,7 @@ pub(crate) struct FakeShelf {
     pub(crate) passes: Vec<shelf::plane::RunningPass>,
     pub(crate) spares: Vec<SpareStatus>,
     pub(crate) arrays: Vec<ArrayStatus>,
+    pub(crate) elsewhere: Vec<ElsewhereStatus>,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -55,6 +56,7 @@ impl FakeShelf {
             passes: Vec::new(),
             spares: Vec::new(),
             arrays: Vec::new(),
+            elsewhere: Vec::new(),
             ejected: Vec::new(),
             made: 0,
         }
@@ -101,12 +103,12 @@ impl FakeShelf {
         }
     }
 
-    fn elements(&mut self, request: &MakeRequest) -> Vec<ElementStatus> {
+    fn elements(&mut self, request: &MakeRequest, part: u8) -> Vec<ElementStatus> {
         let mut elements = Vec::new();
         for (member, choice) in (0..).zip(&request.members) {
             let id = ElementId {
                 lun: request.lun,
-                part: 0,
+                part,
                 member,
             };
             elements.push(match choice {
@@ -115,6 +117,7 @@ impl FakeShelf {
                     state: ElementState::Missing,
                     size_bytes: 0,
                     drive: None,
+                    bad_sectors: 0,
                 },
                 MemberChoice::Drive(slot) => {
                     self.drives[usize::from(slot.0)].role = DriveRole::Element(id);
@@ -124,11 +127,44 @@ impl FakeShelf {
                         state,
                         size_bytes: DRIVE_BYTES,
                         drive,
+                        bad_sectors: 0,
                     }
                 }
             });
         }
         elements
+    }
+
+    fn new_part(&mut self, request: &MakeRequest, part: u8) -> Result<PartStatus, AdminError> {
+        let chunk_kib = request.chunk_kib.unwrap_or(64);
+        if request.chunk_kib.is_some() && !is_striped(request.level) {
+            return Err(AdminError::NoChunks(request.level));
+        }
+        if !chunk_kib.is_power_of_two() {
+            return Err(AdminError::InvalidChunk(chunk_kib));
+        }
+        let data_members = check_count(request.level, request.members.len())?;
+        for choice in &request.members {
+            if let MemberChoice::Drive(slot) = choice {
+                self.check_drive(*slot, request.force)?;
+            }
+        }
+        let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
+        let degraded = request.members.contains(&MemberChoice::Missing);
+        let state = RaidState {
+            degraded,
+            ..RaidState::default()
+        };
+        Ok(PartStatus {
+            part,
+            size_bytes,
+            level,
+            chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
+            state,
+            is_stalled: false,
+            is_bare: false,
+            elements: self.elements(request, part),
+        })
     }
 }
 
@@ -191,55 +227,48 @@ impl Admin for FakeShelf {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
-        let chunk_kib = request.chunk_kib.unwrap_or(64);
-        if request.chunk_kib.is_some() && !is_striped(request.level) {
-            return Err(AdminError::NoChunks(request.level));
-        }
-        if !chunk_kib.is_power_of_two() {
-            return Err(AdminError::InvalidChunk(chunk_kib));
-        }
-        let data_members = check_count(request.level, request.members.len())?;
-        for choice in &request.members {
-            if let MemberChoice::Drive(slot) = choice {
-                self.check_drive(*slot, request.force)?;
-            }
-        }
-        let (level, size_bytes) = (request.level, data_members * MEMBER_BYTES);
-        let degraded = request.members.contains(&MemberChoice::Missing);
-        let state = RaidState {
-            degraded,
-            ..RaidState::default()
-        };
-        let elements = self.elements(request);
+        let part = self.new_part(request, 0)?;
         self.made += 1;
         self.luns.push(LunStatus {
             lun: request.lun,
-            size_bytes,
+            size_bytes: part.size_bytes,
             online: false,
             label: None,
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
-            scrub: level.is_redundant().then_some(ScrubStatus {
+            scrub: request.level.is_redundant().then_some(ScrubStatus {
                 interval_days: 14,
                 last_unix_seconds: None,
                 last_mismatched_sectors: 0,
+                last_repaired_sectors: 0,
+                last_is_incomplete: false,
                 done_sectors: None,
                 total_sectors: 8_000_000,
                 mismatched_sectors: 0,
+                repaired_sectors: 0,
+                repair: ScrubRepair::Report,
+                is_repair: false,
                 is_paused: false,
             }),
             trouble: None,
-            parts: vec![PartStatus {
-                part: 0,
-                size_bytes,
-                level,
-                chunk_bytes: is_striped(level).then_some(chunk_kib * 1024),
-                state,
-                is_stalled: false,
-                elements,
-            }],
+            parts: vec![part],
         });
         self.luns.sort_by_key(|status| status.lun);
+        Ok(())
+    }
+
+    fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        let number =
+            u8::try_from(self.lun(request.lun)?.parts.len()).expect("there are four at most");
+        if number == 4 {
+            let reason = "it has 4 RAIDs, and that is the most".to_owned();
+            let lun = request.lun;
+            return Err(AdminError::CannotGrow { lun, reason });
+        }
+        let part = self.new_part(request, number)?;
+        let lun = self.lun(request.lun)?;
+        lun.size_bytes += part.size_bytes;
+        lun.parts.push(part);
         Ok(())
     }
 
@@ -370,6 +399,51 @@ impl Admin for FakeShelf {
         Ok(())
     }
 
+    fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
+        let mut found = self.elsewhere.clone();
+        for status in &mut found {
+            let number = status.lun.map(|lun| number.unwrap_or(lun));
+            if self.luns.iter().any(|lun| Some(lun.lun) == number) {
+                status.refusal = Some("it exists".to_owned());
+            }
+        }
+        found
+    }
+
+    fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError> {
+        let is_it = |found: &ElsewhereStatus| (found.shelf, found.lun) == (shelf, Some(lun));
+        let Some(status) = self.elsewhere(Some(number)).into_iter().find(is_it) else {
+            let what = format!("LUN {lun}");
+            return Err(AdminError::NothingElsewhere { what, shelf });
+        };
+        if let Some(reason) = status.refusal {
+            return Err(AdminError::NotAdoptable { shelf, lun, reason });
+        }
+        self.elsewhere.retain(|found| !is_it(found));
+        self.make(&MakeRequest {
+            lun: number,
+            level: status.levels[0],
+            members: status
+                .drives
+                .iter()
+                .map(|slot| MemberChoice::Drive(*slot))
+                .collect(),
+            force: true,
+            clean: true,
+            chunk_kib: None,
+        })
+    }
+
+    fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError> {
+        let is_spare = |found: &&ElsewhereStatus| found.shelf == shelf && found.lun.is_none();
+        let spares: Vec<_> = self.elsewhere.iter().filter(is_spare).cloned().collect();
+        for spare in spares {
+            self.add_spare(spare.drives[0], None, true)?;
+        }
+        self.elsewhere.retain(|found| !is_spare(&found));
+        Ok(())
+    }
+
     fn arrays(&mut self) -> Vec<ArrayStatus> {
         self.arrays.clone()
     }
@@ -402,10 +476,15 @@ impl Admin for FakeShelf {
         };
         match action {
             ScrubAction::Every(days) => scrub.interval_days = days,
-            ScrubAction::Start if scrub.done_sectors.is_some() => {
+            ScrubAction::Policy(repair) => scrub.repair = repair,
+            ScrubAction::Start | ScrubAction::Repair if scrub.done_sectors.is_some() => {
                 return Err(AdminError::ScrubUnderWay(lun));
             }
             ScrubAction::Start => scrub.done_sectors = Some(0),
+            ScrubAction::Repair => {
+                scrub.done_sectors = Some(0);
+                scrub.is_repair = true;
+            }
             _ if scrub.done_sectors.is_none() => return Err(AdminError::NoScrub(lun)),
             ScrubAction::Stop => scrub.done_sectors = None,
             ScrubAction::Pause => scrub.is_paused = true,

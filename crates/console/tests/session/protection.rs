@@ -3,6 +3,9 @@
 use super::Bench;
 use shelf::admin::{DriveState, LunNumber};
 
+const SCRUB_USAGE: &str = "usage: scrub [status | start | repair | stop | pause | resume | every DAYS | \
+                           schedule off|weekly|monthly | policy report|located|all] [LUN ...]\n";
+
 /// A mirror and a striped set, with two spares.
 fn protected() -> Bench {
     let mut bench = Bench::new();
@@ -146,6 +149,56 @@ spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
 }
 
 #[test]
+fn health_tells_what_scrubs_found_and_what_a_failure_would_cost() {
+    let mut bench = protected();
+    bench.silent("fail 0.0.1");
+    let lun = &mut bench.shelf.luns[0];
+    lun.parts[0].is_bare = true;
+    lun.parts[0].is_stalled = true;
+    lun.parts[0].elements[0].bad_sectors = 24;
+    let scrub = lun.scrub.as_mut().unwrap();
+    scrub.last_unix_seconds = Some(1_700_000_000);
+    scrub.last_mismatched_sectors = 8;
+    scrub.last_repaired_sectors = 3;
+    scrub.last_is_incomplete = true;
+    assert_eq!(
+        bench.good("health"),
+        [
+            "raid 0.0 is not consistent: some sectors can be read from no member; copy off what \
+             can be read; writing those sectors makes them whole\n",
+            "raid 0.0 of raid1 has no redundancy left; the next drive that fails takes data with \
+             it: replace what is failed or missing, and have spares\n",
+            "0.0.0 of raid1 has 24 bad sectors (1.0); what lies there is an error until it is \
+             written: restore it from a backup\n",
+            "0.0.1 of raid1 is failed (1.1); replace 0.0.1 DRIVE, or unfail 0.0.1\n",
+            "LUN 0 has 5 sectors that differ, beside 3 that were repaired, by the scrub of \
+             2023-11-14; find out which drive is to blame, then: scrub repair 0 makes all agree \
+             with what is read now\n",
+            "LUN 0 has sectors that the scrub of 2023-11-14 could not read; replace what is \
+             failed, then: scrub start 0\n",
+        ]
+        .concat()
+    );
+    // All was repaired: nothing is wrong any more.
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    (scrub.last_repaired_sectors, scrub.last_is_incomplete) = (8, false);
+    let part = &mut bench.shelf.luns[0].parts[0];
+    (part.is_bare, part.is_stalled) = (false, false);
+    bench.silent("unfail 0.0.1");
+    bench.shelf.luns[0].parts[0].elements[1].state = shelf::admin::ElementState::Normal;
+    assert_eq!(bench.good("health"), {
+        "0.0.0 of raid1 has 24 bad sectors (1.0); they are not read, and are good again when they are \
+         written\n"
+    });
+    bench.shelf.luns[0].parts[0].elements[0].bad_sectors = 0;
+    assert_eq!(bench.good("health"), "ok\n");
+    bench.shelf.shelf = None;
+    assert_eq!(bench.good("health"), {
+        "the shelf has no number: no LUN is served; shelf NUMBER\n"
+    });
+}
+
+#[test]
 fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
     let mut bench = Bench::new();
     bench.silent("make -k 128K 0 raid6rs 1.0-3");
@@ -205,10 +258,35 @@ fn scrubs_are_told_begun_and_scheduled() {
     assert_eq!(bench.good("scrub -j"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"state\":\"paused\",\"done_sectors\":0,\
          \"total_sectors\":8000000,\"mismatched_sectors\":0,\"last_unix_seconds\":1700000000,\
-         \"last_mismatched_sectors\":8,\"interval_days\":0}]}\n"
+         \"last_mismatched_sectors\":8,\"interval_days\":0,\"repaired_sectors\":0,\
+         \"last_repaired_sectors\":0,\"policy\":\"report\",\"is_repair\":false}]}\n"
+    });
+}
+
+#[test]
+fn what_scrubs_repair_is_told_and_chosen() {
+    let mut bench = protected();
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    scrub.last_unix_seconds = Some(1_700_000_000);
+    scrub.last_mismatched_sectors = 8;
+    bench.silent("scrub schedule weekly 0");
+    bench.silent("scrub policy located 0");
+    assert_eq!(bench.good("scrub status 0"), {
+        "0 idle; last 2023-11-14 8 differ; every 7 days; repairs what is located\n"
+    });
+    bench.silent("scrub repair 0");
+    let scrub = bench.shelf.luns[0].scrub.as_mut().unwrap();
+    (scrub.mismatched_sectors, scrub.repaired_sectors) = (16, 9);
+    scrub.last_repaired_sectors = 8;
+    assert_eq!(bench.good("scrub"), {
+        "0 waiting 0.00% 16 differ, 9 repaired; last 2023-11-14 8 differ, 8 repaired; every 7 days; \
+         repairs all this time\n"
     });
     bench.silent("scrub stop 0");
     for (line, output) in [
+        ("scrub policy some 0", SCRUB_USAGE),
+        ("scrub policy all", SCRUB_USAGE),
+        ("scrub schedule often 0", SCRUB_USAGE),
         ("scrub stop 0", "error: no scrub of LUN 0 is under way\n"),
         (
             "scrub start 1",
@@ -223,14 +301,8 @@ fn scrubs_are_told_begun_and_scheduled() {
             "scrub often",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
-        (
-            "scrub start",
-            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
-        ),
-        (
-            "scrub every x 0",
-            "usage: scrub [start | stop | pause | resume | every DAYS] [LUN ...]\n",
-        ),
+        ("scrub start", SCRUB_USAGE),
+        ("scrub every x 0", SCRUB_USAGE),
     ] {
         assert_eq!(bench.bad(line), output, "{line}");
     }
@@ -274,11 +346,78 @@ fn arrays_of_others_are_listed_and_taken_over() {
         ("restore host:0 8", {
             "error: no md array host:0 is on the drives; restore -l lists them\n"
         }),
-        ("restore host:1", "usage: restore [-l] [array LUN]\n"),
+        (
+            "restore host:1",
+            "usage: restore [-l] [oldshelf [oldlun [newlun]] | array LUN]\n",
+        ),
         (
             "restore host:1 x",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
+    ] {
+        assert_eq!(bench.bad(line), output, "{line}");
+    }
+}
+
+#[test]
+fn luns_of_other_shelves_are_listed_and_taken_over() {
+    let mut bench = Bench::new();
+    let found = |lun: Option<u8>, drives: &[u16]| shelf::admin::ElsewhereStatus {
+        shelf: 2,
+        lun: lun.and_then(LunNumber::new),
+        levels: lun.map_or_else(Vec::new, |_| vec![raid::Level::Raid1]),
+        size_bytes: 4_000_000_000,
+        drives: drives
+            .iter()
+            .map(|slot| shelf::admin::DriveSlot(*slot))
+            .collect(),
+        refusal: None,
+        remark: None,
+    };
+    bench.shelf.elsewhere = vec![
+        found(Some(0), &[0, 1]),
+        found(Some(3), &[2, 3]),
+        found(None, &[4]),
+    ];
+    bench.shelf.elsewhere[1].remark = Some("elements 3.0.1 are away: it stays offline".to_owned());
+    bench.silent("make 3 raid0 1.8-9");
+    let list = "shelf 2 LUN 0 raid1 4.000GB 1.0 1.1
+shelf 2 LUN 3 raid1 4.000GB 1.2 1.3; not to be taken over: it exists
+shelf 2 spare 4.000GB 1.4
+";
+    assert_eq!(bench.good("restore -l"), list);
+    assert_eq!(bench.good("restore -l 2"), list);
+    assert_eq!(bench.good("restore -l 9"), "");
+    assert_eq!(bench.good("restore -l 2 3 7"), {
+        "shelf 2 LUN 3 raid1 4.000GB 1.2 1.3; elements 3.0.1 are away: it stays offline\n"
+    });
+    assert_eq!(bench.good("restore -jl 2 0"), {
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"shelf\":2,\"lun\":0,\"levels\":[\"raid1\"],\
+         \"size_bytes\":4000000000,\"drives\":[\"1.0\",\"1.1\"],\"refusal\":null,\"remark\":null}]}\n"
+    });
+    let refused = "error: LUN 3 of shelf 2 cannot be taken over: it exists\n";
+    assert_eq!(bench.bad("restore 2 3"), refused);
+    // The whole shelf, until something is refused.
+    assert_eq!(bench.bad("restore 2"), refused);
+    assert_eq!(bench.luns(), [0, 3]);
+    bench.silent("restore 2 3 7");
+    bench.silent("restore 2");
+    assert_eq!(bench.luns(), [0, 3, 7]);
+    assert_eq!(bench.good("spares"), "1.4    4000.787GB\n");
+    bench.silent("restore 1");
+    for (line, output) in [
+        ("restore 9", {
+            "error: no drive carries anything of shelf 9; restore -l lists what there is\n"
+        }),
+        ("restore 9 1", {
+            "error: no drive carries LUN 1 of shelf 9; restore -l lists what there is\n"
+        }),
+        ("restore 2 x", {
+            "error: LUN must be an integer between 0 and 254 inclusive\n"
+        }),
+        ("restore 2 3 4 5", {
+            "usage: restore [-l] [oldshelf [oldlun [newlun]] | array LUN]\n"
+        }),
     ] {
         assert_eq!(bench.bad(line), output, "{line}");
     }

@@ -1,12 +1,11 @@
 //! Replies on their way into the ports. A port without room holds up its own replies only.
 
 use super::Worker;
-use aoe::SECTOR_BYTES;
 use port::TransmitError;
-use shelf::target::{Body, BufferIndex, Reply};
+use shelf::target::{Body, Reply};
 
 impl Worker {
-    pub(super) fn reply(&mut self, reply: Reply) {
+    pub(super) fn reply(&mut self, mut reply: Reply) {
         let port = usize::from(reply.port.0);
         if self.unsent[port].is_empty() && self.transmit(&reply) {
             return;
@@ -17,18 +16,17 @@ impl Worker {
             return;
         }
         self.counted.transmit_waits += 1;
+        self.target.keep(&mut reply, &mut self.executor);
         self.unsent[port].push_back(reply);
     }
 
     /// Hands a reply to its port; false when there is no room now.
     fn transmit(&mut self, reply: &Reply) -> bool {
-        let body: &[u8] = match (&reply.body, reply.command) {
-            (Body::Data { sectors }, Some(command)) => &self
-                .executor
-                .buffer(BufferIndex::of_command(command))[..*sectors as usize * SECTOR_BYTES],
-            (Body::Identify(view), _) => view.identify.as_slice(),
-            (Body::ConfigString(view), _) => &view.config_string,
-            (Body::Empty | Body::Data { .. }, _) => &[],
+        let body: &[u8] = match &reply.body {
+            Body::Data(span) => self.executor.span(span),
+            Body::Identify(view) => view.identify.as_slice(),
+            Body::ConfigString(view) => &view.config_string,
+            Body::Empty => &[],
         };
         let port = &mut self.ports[usize::from(reply.port.0)];
         match port.transmit(&reply.head[..reply.head_bytes], body) {

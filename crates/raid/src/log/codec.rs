@@ -16,6 +16,7 @@
 //!
 //! A member's record holds the entries that the member takes part in, and of each its own part.
 
+use crate::checksum;
 use crate::geometry::MEMBERS_MAX;
 use crate::stripe::SLICE_SECTORS_MAX;
 use uuid::Uuid;
@@ -133,7 +134,7 @@ impl Entry {
             return true;
         }
         bytes.len() == usize::from(self.sectors) * SECTOR_BYTES
-            && crc32c::crc32c(bytes) == self.content_checksum
+            && checksum::crc32c(bytes) == self.content_checksum
     }
 }
 
@@ -287,7 +288,7 @@ impl RecordWriter {
             bytes.copy_from_slice(&tag.to_le_bytes());
         }
         block[entry_offset(self.members, self.entries)..].fill(0);
-        let checksum = crc32c::crc32c(block);
+        let checksum = checksum::crc32c(block);
         block[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 4].copy_from_slice(&checksum.to_le_bytes());
         record_bytes
     }
@@ -301,7 +302,7 @@ impl RecordWriter {
             range_start: U16::new(place.range_start),
             range_sectors: U16::new(place.range_sectors),
             participants: U64::new(place.participants),
-            content_checksum: U32::new(crc32c::crc32c(content)),
+            content_checksum: U32::new(checksum::crc32c(content)),
             reserved_too: U32::new(0),
         };
         let offset = entry_offset(self.members, self.entries);
@@ -365,7 +366,7 @@ impl<'a> Header<'a> {
         if raw.magic != MAGIC {
             return Err(HeaderError::Empty);
         }
-        if raw.checksum.get() != checksum(&raw, rest) {
+        if raw.checksum.get() != header_checksum(&raw, rest) {
             return Err(HeaderError::Checksum);
         }
         if raw.version.get() != VERSION {
@@ -493,7 +494,7 @@ impl<'a> Header<'a> {
 }
 
 /// CRC-32C of a header whose own field is taken as zero.
-fn checksum(raw: &RawHeader, rest: &[u8]) -> u32 {
+fn header_checksum(raw: &RawHeader, rest: &[u8]) -> u32 {
     let raw = RawHeader {
         checksum: U32::new(0),
         ..*raw

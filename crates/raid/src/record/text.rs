@@ -25,6 +25,27 @@ pub(super) mod level {
     }
 }
 
+/// A UUID is as it is usually printed.
+pub(super) mod uuid {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use uuid::Uuid;
+
+    pub(in crate::record) fn serialize<S: Serializer>(
+        uuid: &Uuid,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(uuid)
+    }
+
+    pub(in crate::record) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Uuid, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
 /// Bytes are lower-case hexadecimal digits.
 pub(super) mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -8,22 +8,25 @@
 //! served again, also without members that are late; but not when its halves were served apart.
 
 use super::drives::Usage;
-use super::lun::{Lun, Member};
+use super::further::names;
+use super::lun::{Lun, ids_of};
+use super::raid::{Member, Raid};
 use super::rounds::Rounds;
 use super::scan::{Candidate, scan};
 use super::set::{Set, put_together};
 use super::{LunNumber, Manager};
-use crate::admin::DriveSlot;
+use crate::admin::{DriveSlot, PartId};
 use raid::md::Superblock;
 use raid::record::{Record, RecordState};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
     /// what was served.
     pub(super) fn assemble(&mut self) {
+        self.elsewhere.clear();
         let mut groups: BTreeMap<Uuid, Vec<Candidate>> = BTreeMap::new();
         let (candidates, spares) = scan(&mut self.drives, &mut self.notices);
         for candidate in candidates {
@@ -40,29 +43,35 @@ impl Manager {
         for set in &mut sets {
             self.settle_shelf(set);
         }
-        let newest = self.newest_sets(&sets);
-        sets.sort_by_key(|set| Reverse((set.lun.can_serve(), age(&set.lun))));
-        let mut adopted = Vec::new();
-        for mut set in sets {
+        for set in &mut sets {
             for (drive, what) in std::mem::take(&mut set.spurious) {
                 self.drives.set_usage(drive, Usage::Foreign(what));
             }
-            adopted.extend(self.adopt(set, &newest));
         }
-        adopted.sort_unstable();
+        let (mut sets, mut others): (Vec<Set>, Vec<Set>) =
+            sets.into_iter().partition(|set| set.raid.id.part == 0);
+        let newest = self.newest_sets(&sets);
+        sets.sort_by_key(|set| Reverse((set.raid.can_serve(), age(&set.raid))));
+        let mut adopted = BTreeSet::new();
+        for set in sets {
+            adopted.extend(self.adopt(set, &newest, &mut others));
+        }
+        for set in others {
+            adopted.extend(self.adopt_part(set));
+        }
         for number in adopted {
             self.serve_again(number);
             self.take_returned(number);
         }
     }
 
-    fn is_own(&self, shelf: u16) -> bool {
+    pub(super) fn is_own(&self, shelf: u16) -> bool {
         self.shelf.is_some_and(|own| own.0 == shelf)
     }
 
     /// If a change of the shelf number was interrupted, ours says whether it happened.
     fn settle_shelf(&self, set: &mut Set) {
-        let record = &mut set.lun.record;
+        let record = &mut set.raid.record;
         let shelf = record.shelf;
         if let Some(next) = record
             .next_shelf
@@ -74,60 +83,65 @@ impl Manager {
     }
 
     /// Whether a set is a LUN of this shelf that was made, and not removed.
-    fn is_there(&self, lun: &Lun) -> bool {
-        self.is_own(lun.record.shelf)
-            && lun.record.state == RecordState::Complete
-            && !self.is_removed(lun)
+    fn is_there(&self, raid: &Raid) -> bool {
+        self.is_own(raid.record.shelf)
+            && raid.record.state == RecordState::Complete
+            && !self.is_removed(raid)
     }
 
-    fn is_removed(&self, lun: &Lun) -> bool {
-        lun.set_uuid
+    pub(super) fn is_removed(&self, raid: &Raid) -> bool {
+        raid.set_uuid
             .is_some_and(|set| self.removed_sets.contains(&set))
     }
 
     /// The age of the newest set of each LUN number.
     fn newest_sets(&self, sets: &[Set]) -> BTreeMap<LunNumber, Age> {
         let mut newest = BTreeMap::new();
-        for set in sets.iter().filter(|set| self.is_there(&set.lun)) {
-            let known = newest.entry(set.lun.number).or_insert(age(&set.lun));
-            *known = age(&set.lun).max(*known);
+        for set in sets.iter().filter(|set| self.is_there(&set.raid)) {
+            let known = newest.entry(set.raid.id.lun).or_insert(age(&set.raid));
+            *known = age(&set.raid).max(*known);
         }
         newest
     }
 
-    /// Takes a set as a LUN, if it is ours and there. Gives its number.
-    fn adopt(&mut self, set: Set, newest: &BTreeMap<LunNumber, Age>) -> Option<LunNumber> {
-        let (uuid, mut lun) = (set.uuid, set.lun);
-        let number = lun.number;
-        if lun.record.state == RecordState::Complete && self.is_removed(&lun) {
+    /// Takes a set as a LUN, if it is ours and there. Gives its number. A LUN that is being removed takes its
+    /// other RAIDs with it.
+    fn adopt(
+        &mut self,
+        set: Set,
+        newest: &BTreeMap<LunNumber, Age>,
+        others: &mut Vec<Set>,
+    ) -> Option<LunNumber> {
+        if !self.is_own(set.raid.record.shelf) {
+            self.leave_elsewhere(set);
+            return None;
+        }
+        let (uuid, mut raid) = (set.uuid, set.raid);
+        let (id, number) = (raid.id, raid.id.lun);
+        if raid.record.state == RecordState::Complete && self.is_removed(&raid) {
             let what = format!("removed LUN {number} (set {uuid})");
             self.notices.push(format!("not served: {what}"));
-            self.mark(&lun, &Usage::Foreign(what));
+            self.mark(&raid, &Usage::Foreign(what));
             return None;
         }
-        if !self.is_own(lun.record.shelf) {
-            let usage = Usage::Elsewhere {
-                shelf: lun.record.shelf,
-                lun: number.get(),
-            };
-            self.mark(&lun, &usage);
+        if raid.record.state == RecordState::Importing {
+            self.discard_import(&raid);
             return None;
         }
-        if lun.record.state == RecordState::Importing {
-            self.discard_import(&lun);
+        if raid.record.state != RecordState::Complete {
+            let is_of = |other: &mut Set| names(&raid.record, other.uuid).is_some();
+            let further = others
+                .extract_if(.., is_of)
+                .map(|other| other.raid)
+                .collect();
+            self.discard(raid, further);
             return None;
         }
-        if lun.record.state != RecordState::Complete {
-            self.discard(lun);
-            return None;
+        let newest = newest.get(&number);
+        if newest.is_some_and(|newest| age(&raid) < *newest) {
+            self.take_older_offline(&mut raid);
         }
-        if newest
-            .get(&number)
-            .is_some_and(|newest| age(&lun) < *newest)
-        {
-            self.take_older_offline(&mut lun);
-        }
-        if self.luns.contains_key(&number) {
+        if self.raids.contains_key(&id) {
             let usage = Usage::Second {
                 lun: number,
                 set: uuid,
@@ -136,55 +150,55 @@ impl Manager {
                 "not served, because there is another: {}",
                 usage.foreign().unwrap_or_default()
             ));
-            self.mark(&lun, &usage);
+            self.mark(&raid, &usage);
             return None;
         }
-        self.take(lun, &set.freshest, set.is_level);
+        self.take(raid, &set.freshest, set.is_level);
         self.note_given_up(number, &set.given_up);
         Some(number)
     }
 
-    /// Takes a set as a LUN, and brings its members to one state.
-    fn take(&mut self, lun: Lun, freshest: &Superblock, is_level: bool) {
-        let number = lun.number;
-        for (element, member) in lun.elements() {
+    /// Takes a set as a RAID, and brings its members to one state.
+    pub(super) fn take(&mut self, raid: Raid, freshest: &Superblock, is_level: bool) {
+        let (id, number) = (raid.id, raid.id.lun);
+        for (element, member) in raid.elements() {
             if let Some(drive) = member.drive() {
-                self.drives.claim(drive, lun.element_id(element));
+                self.drives.claim(drive, raid.element_id(element));
             }
         }
-        let record = lun.record.clone();
-        self.luns.insert(number, lun);
+        let record = raid.record.clone();
+        self.raids.insert(id, raid);
         let leveled = self
-            .rounds(number)
+            .rounds(id)
             .map_or(Ok(()), |mut rounds| rounds.level_superblocks(freshest));
         if let Err(reason) = leveled {
             self.notices
                 .push(format!("LUN {number}: a member stays behind: {reason}"));
         }
-        if !is_level && let Err(error) = self.record(number, record) {
+        if !is_level && let Err(error) = self.record(id, record) {
             self.notices
                 .push(format!("an interrupted change was not finished: {error}"));
         }
     }
 
     /// An older set of a LUN number is not served by itself, also when the newer one is away some day.
-    fn take_older_offline(&mut self, lun: &mut Lun) {
-        let number = lun.number;
-        lun.doubt = Some(format!(
+    fn take_older_offline(&mut self, raid: &mut Raid) {
+        let number = raid.id.lun;
+        raid.doubt = Some(format!(
             "there is a newer LUN {number} on other drives, which cannot serve; online {number} serves \
              this older one"
         ));
-        if !lun.record.online {
+        if !raid.record.online {
             return;
         }
         let record = Record {
             online: false,
-            ..lun.record.clone()
+            ..raid.record.clone()
         };
         let mut rounds = Rounds {
             now_unix_seconds: (self.now_unix_seconds)(),
             drives: &mut self.drives,
-            lun,
+            raid,
             notices: &mut self.notices,
         };
         if let Err(reason) = rounds.record(record) {
@@ -195,7 +209,7 @@ impl Manager {
     }
 
     /// Tells of members that are given up because their bad blocks are not known.
-    fn note_given_up(&mut self, number: LunNumber, given_up: &[DriveSlot]) {
+    pub(super) fn note_given_up(&mut self, number: LunNumber, given_up: &[DriveSlot]) {
         for &slot in given_up {
             let drive = self.drive_name(slot);
             self.notices.push(format!(
@@ -204,25 +218,26 @@ impl Manager {
         }
     }
 
-    fn mark(&mut self, lun: &Lun, usage: &Usage) {
-        for drive in lun.members.iter().filter_map(Member::drive) {
+    pub(super) fn mark(&mut self, raid: &Raid, usage: &Usage) {
+        for drive in raid.members.iter().filter_map(Member::drive) {
             self.drives.set_usage(drive, usage.clone());
         }
     }
 
     /// Erases a LUN whose making or removal was interrupted.
-    fn discard(&mut self, lun: Lun) {
-        let number = lun.number;
-        let what = match lun.record.state {
+    fn discard(&mut self, raid: Raid, further: Vec<Raid>) {
+        let number = raid.id.lun;
+        let what = match raid.record.state {
             RecordState::Making => "the making of LUN",
             RecordState::Importing | RecordState::Complete | RecordState::Removing => {
                 "the removal of LUN"
             }
         };
         let left_over = Usage::Foreign(format!("what an interruption of {what} {number} left"));
-        self.mark(&lun, &left_over);
-        let mut lun = lun;
-        let failures = match self.remove_from_drives(&mut lun) {
+        self.mark(&raid, &left_over);
+        let mut raids = vec![raid];
+        raids.extend(further);
+        let failures = match self.remove_from_drives(&mut raids) {
             Ok(failures) => failures,
             Err(reason) => vec![reason],
         };
@@ -234,17 +249,26 @@ impl Manager {
 
     /// Serves a LUN that was served when the shelf stopped.
     fn serve_again(&mut self, number: LunNumber) {
-        self.doubt_log(number);
-        let Some(lun) = self.luns.get(&number) else {
+        let ids = self.ids(number);
+        for &id in &ids {
+            self.doubt_log(id);
+        }
+        let Ok(lun) = self.lun(number) else {
             return;
         };
-        if !lun.members.iter().all(Member::is_in_use) {
-            let absent = lun.absent_elements();
-            self.notices
-                .push(format!("LUN {number} lacks elements: {absent}"));
+        if lun.is_live() {
+            return;
         }
-        let is_online = lun.record.online;
-        if let Some(reason) = self.reason_to_wait(lun) {
+        let is_online = lun.record().online;
+        let reason = self.reason_to_wait(&lun);
+        for (_, raid) in self.raids.range(ids_of(number)) {
+            if !raid.members.iter().all(Member::is_in_use) {
+                let absent = raid.absent_elements();
+                self.notices
+                    .push(format!("LUN {number} lacks elements: {absent}"));
+            }
+        }
+        if let Some(reason) = reason {
             self.notices
                 .push(format!("LUN {number} stays offline: {reason}"));
             return;
@@ -252,21 +276,8 @@ impl Manager {
         if !is_online {
             return;
         }
-        if !lun.late.is_empty() {
-            let late = lun.element_names(&lun.late);
-            self.notices.push(format!(
-                "WARNING: LUN {number} is served without elements {late}, which were in use when it was \
-                 served last; they miss every write from now on, and are rebuilt when their drives come \
-                 back"
-            ));
-            let away = lun.late.iter().chain(&lun.record.away).copied().collect();
-            let record = Record {
-                away,
-                ..lun.record.clone()
-            };
-            if let Err(error) = self.record(number, record) {
-                self.notices.push(error.to_string());
-            }
+        for id in ids {
+            self.note_late(id);
         }
         if let Err(error) = self.go_live(number) {
             self.notices
@@ -274,21 +285,38 @@ impl Manager {
         }
     }
 
-    /// Rebuilds members whose drives were only away, and are back.
-    fn take_returned(&mut self, number: LunNumber) {
-        let Some(lun) = self.luns.get(&number) else {
+    /// A RAID is about to be served without members that were in use.
+    fn note_late(&mut self, id: PartId) {
+        let Some(raid) = self.raids.get(&id).filter(|raid| !raid.late.is_empty()) else {
             return;
         };
-        if !lun.is_redundant() || !lun.can_serve() || self.reason_to_wait(lun).is_some() {
+        let number = id.lun;
+        let late = raid.element_names(&raid.late);
+        self.notices.push(format!(
+            "WARNING: LUN {number} is served without elements {late}, which were in use when it was \
+             served last; they miss every write from now on, and are rebuilt when their drives come \
+             back"
+        ));
+        let away = raid.late.iter().chain(&raid.record.away).copied().collect();
+        let record = Record {
+            away,
+            ..raid.record.clone()
+        };
+        if let Err(error) = self.record(id, record) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// Rebuilds members whose drives were only away, and are back.
+    fn take_returned(&mut self, number: LunNumber) {
+        let Ok(lun) = self.lun(number) else { return };
+        if lun.refusal().is_some() || self.reason_to_wait(&lun).is_some() {
             return;
         }
         let returned: Vec<_> = lun
-            .elements()
-            .filter(|(element, _)| lun.record.away.contains(element))
-            .filter_map(|(element, member)| match member {
-                Member::Failed { drive } => Some((lun.element_id(element), *drive)),
-                _ => None,
-            })
+            .raids()
+            .filter(|raid| raid.is_redundant())
+            .flat_map(Raid::returned)
             .collect();
         for (id, drive) in returned {
             if let Err(error) = self.rebuild(id, drive, false) {
@@ -299,21 +327,25 @@ impl Manager {
     }
 
     /// Why a LUN is not served again by itself.
-    pub(super) fn reason_to_wait(&self, lun: &Lun) -> Option<String> {
-        if let Some(reason) = lun.refusal().filter(|_| lun.record.online) {
+    pub(super) fn reason_to_wait(&self, lun: &Lun<'_>) -> Option<String> {
+        if let Some(reason) = lun.refusal().filter(|_| lun.record().online) {
             return Some(reason);
         }
-        if lun.rivals.is_empty() {
-            return lun.doubt.clone();
+        lun.raids().find_map(|raid| self.reason_of_raid(raid))
+    }
+
+    fn reason_of_raid(&self, raid: &Raid) -> Option<String> {
+        if raid.rivals.is_empty() {
+            return raid.doubt.clone();
         }
         let names = |drives: &mut dyn Iterator<Item = DriveSlot>| {
             let names: Vec<String> = drives.map(|slot| self.drive_name(slot)).collect();
             names.join(", ")
         };
-        let mut normal = lun.members.iter().filter(|member| member.is_normal());
+        let mut normal = raid.members.iter().filter(|member| member.is_normal());
         let fresher = names(&mut normal.by_ref().filter_map(Member::drive));
-        let other = names(&mut lun.rivals.iter().copied());
-        let number = lun.number;
+        let other = names(&mut raid.rivals.iter().copied());
+        let number = raid.id.lun;
         Some(format!(
             "its halves were served apart, drives {fresher} without drives {other} and the other way \
              round; online {number} serves {fresher}, the fresher half, and gives up what was \
@@ -325,6 +357,10 @@ impl Manager {
 /// Tells the newer of two sets with one LUN number: when it was made, then how often it was changed.
 type Age = (u64, u64, u64);
 
-const fn age(lun: &Lun) -> Age {
-    (lun.record.created_unix_seconds, lun.generation, lun.events)
+const fn age(raid: &Raid) -> Age {
+    (
+        raid.record.created_unix_seconds,
+        raid.generation,
+        raid.events,
+    )
 }

@@ -9,11 +9,12 @@
 //! * the workers know the list of a drive before they get a view with it;
 //! * a range is taken out only after a write of all that is taken out was durable.
 
-use super::lun::{Lun, Member, Metadata};
+use super::lun::ids_of;
+use super::raid::{Member, Metadata, Raid};
 use super::rounds::Rounds;
 use super::scan::Candidate;
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot};
+use crate::admin::{AdminError, DriveSlot, PartId};
 use raid::bad_blocks::{BadBlocks, BadRange, LOG_BYTES};
 use raid::layout::Area;
 use raid::md::Superblock;
@@ -34,11 +35,12 @@ impl Manager {
         member: u8,
         ranges: &[BadRange],
     ) -> Result<(), AdminError> {
-        let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
-        let added = if part == 0 {
-            rounds.add_bad_blocks(member, ranges)
-        } else {
-            Err("it does not exist".to_owned())
+        let added = match self.rounds(PartId { lun: number, part }) {
+            Some(mut rounds) => rounds.add_bad_blocks(member, ranges),
+            None => {
+                self.lun(number)?;
+                Err("it does not exist".to_owned())
+            }
         };
         // Whatever is in the list by now is not to be read.
         self.tell_bad_blocks(number)?;
@@ -59,17 +61,17 @@ impl Manager {
         member: u8,
         range: &BadRange,
     ) {
-        let Some(lun) = self.luns.get(&number) else {
+        let Some(raid) = self.raids.get(&PartId { lun: number, part }) else {
             return;
         };
         let Some(Member::Normal {
             data_offset_sectors,
             ..
-        }) = lun.members.get(usize::from(member))
+        }) = raid.members.get(usize::from(member))
         else {
             return;
         };
-        let has_parity = lun.geometry.parity_count() > 0;
+        let has_parity = raid.geometry.parity_count() > 0;
         let Some(sector) = range
             .sector
             .checked_sub(*data_offset_sectors)
@@ -88,16 +90,16 @@ impl Manager {
 
     /// The data path has written sectors of a drive that were bad: they are good again.
     pub fn bad_blocks_written(&mut self, drive: DriveSlot, range: &BadRange) {
-        let is_on = |lun: &&mut Lun| {
-            lun.members
+        let is_on = |raid: &&mut Raid| {
+            raid.members
                 .iter()
                 .any(|member| member.drive() == Some(drive))
         };
-        let Some(lun) = self.luns.values_mut().find(is_on) else {
+        let Some(raid) = self.raids.values_mut().find(is_on) else {
             return;
         };
-        let number = lun.number;
-        for metadata in lun.members.iter_mut().filter_map(Member::metadata_mut) {
+        let number = raid.id.lun;
+        for metadata in raid.members.iter_mut().filter_map(Member::metadata_mut) {
             let (of, metadata) = metadata;
             let before = metadata.bad_blocks.clone();
             // A list that is too long for the rest of a range keeps all of it.
@@ -120,10 +122,8 @@ impl Manager {
 
     /// Tells the workers the lists of the members of a LUN, if they do not know them.
     pub(super) fn tell_bad_blocks(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let Some(lun) = self.luns.get_mut(&number) else {
-            return Ok(());
-        };
-        for member in &mut lun.members {
+        let raids = self.raids.range_mut(ids_of(number));
+        for member in raids.flat_map(|(_, raid)| &mut raid.members) {
             let Some(drive) = member.drive().filter(|_| member.is_in_use()) else {
                 continue;
             };
@@ -148,7 +148,7 @@ impl Manager {
 impl Rounds<'_> {
     /// Notes bad blocks of a member, in member sectors.
     fn add_bad_blocks(&mut self, member: u8, ranges: &[BadRange]) -> Result<(), String> {
-        let place = self.lun.members.get_mut(usize::from(member));
+        let place = self.raid.members.get_mut(usize::from(member));
         let Some((drive, metadata)) = place.and_then(Member::metadata_mut) else {
             return Err("no drive of ours holds it".to_owned());
         };

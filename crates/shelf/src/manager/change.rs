@@ -11,11 +11,13 @@
 //!   the metadata is erased, drive by drive. A start goes on with a LUN that any member calls so; a
 //!   member that was away is told by its set.
 
-use super::lun::{Lun, Member};
+use super::drives::{Entry, Usage};
+use super::lun::{Lun, ids_of};
+use super::raid::{Member, Raid};
 use super::recovery::LogState;
 use super::rounds::Rounds;
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot};
+use crate::admin::{AdminError, DriveSlot, PartId};
 use crate::plane::Detached;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::raw::BLOCK_BYTES;
@@ -23,14 +25,12 @@ use raid::md::{Resync, Superblock};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use raid::record::Record;
+use uuid::Uuid;
 
 impl Manager {
     pub(super) fn bring_online(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let lun = self
-            .luns
-            .get(&number)
-            .ok_or(AdminError::NoSuchLun(number))?;
-        if lun.is_live {
+        let lun = self.lun(number)?;
+        if lun.is_live() {
             return Ok(());
         }
         if self.is_stopping {
@@ -42,29 +42,26 @@ impl Manager {
                 reason,
             });
         }
-        let mut record = Record {
-            online: true,
-            ..lun.record.clone()
-        };
-        if lun.rivals.is_empty() {
-            // They miss every write from now on, and are rebuilt when their drives come back.
-            let is_new = |element: &&u8| !lun.record.away.contains(element);
-            record.away.extend(lun.late.iter().filter(is_new));
-        } else {
-            // What was written to the other half is given up, but not written over by itself.
-            record.away.clear();
+        let records: Vec<_> = lun
+            .raids()
+            .map(|raid| (raid.id, record_online(raid)))
+            .collect();
+        // The record of the first RAID says that the LUN is online: it is the last.
+        for (id, record) in records.into_iter().rev() {
+            if self
+                .raids
+                .get(&id)
+                .is_some_and(|raid| raid.record != record)
+            {
+                self.record(id, record)?;
+            }
         }
-        self.record(number, record)?;
-        self.give_up_rivals(number);
+        for id in self.ids(number) {
+            self.give_up_rivals(id);
+        }
         let served = self.go_live(number);
-        if served.is_err()
-            && let Some(lun) = self.luns.get(&number)
-        {
-            let record = Record {
-                online: false,
-                ..lun.record.clone()
-            };
-            if let Err(error) = self.record(number, record) {
+        if served.is_err() {
+            if let Err(error) = self.record_offline(number) {
                 self.notices
                     .push(format!("LUN {number} is still recorded as online: {error}"));
             }
@@ -73,21 +70,31 @@ impl Manager {
         served
     }
 
+    /// Makes durable that a LUN is not to be served.
+    fn record_offline(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        let record = Record {
+            online: false,
+            ..self.lun(number)?.record().clone()
+        };
+        self.record(PartId::first(number), record)
+    }
+
     /// Of a mirror whose halves were served apart, one is to be served again: notes on the drives of the
     /// other that they are failed, so that the next start does not ask again.
-    fn give_up_rivals(&mut self, number: LunNumber) {
-        let Some(lun) = self.luns.get_mut(&number) else {
+    fn give_up_rivals(&mut self, id: PartId) {
+        let Some(raid) = self.raids.get_mut(&id) else {
             return;
         };
-        lun.doubt = None;
-        let rivals = std::mem::take(&mut lun.rivals);
-        let Some(ours) = lun.members.iter_mut().find_map(Member::metadata_mut) else {
+        raid.doubt = None;
+        let rivals = std::mem::take(&mut raid.rivals);
+        let Some(ours) = raid.members.iter_mut().find_map(Member::metadata_mut) else {
             return;
         };
         let superblock = ours.1.superblock.clone();
         let now = (self.now_unix_seconds)();
         for drive in rivals {
             if let Err(reason) = give_up_rival(&mut self.drives, drive, &superblock, now) {
+                let number = id.lun;
                 self.notices.push(format!(
                     "LUN {number}: the next start will ask again which half to serve: {reason}"
                 ));
@@ -97,12 +104,33 @@ impl Manager {
 
     /// Serves a LUN that the records call online.
     pub(super) fn go_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        self.begin_pass(number);
-        self.check_log(number)?;
-        let Some(mut rounds) = self.rounds(number) else {
+        let ids = self.ids(number);
+        for &id in &ids {
+            self.prepare_to_serve(id)?;
+        }
+        self.set_live(number, true);
+        if let Err(error) = self.attach_if_live(number) {
+            self.set_live(number, false);
+            return Err(error);
+        }
+        self.plane.advertise(number);
+        let to_sync = self.raids.range(ids_of(number));
+        let to_sync = to_sync.filter_map(|(_, raid)| raid.sync_extent());
+        self.notices
+            .extend(to_sync.map(|extent| format!("LUN {number}: {extent} are to be synchronised")));
+        Ok(())
+    }
+
+    /// Makes a RAID ready to be written: marked dirty, its log recovered.
+    pub(super) fn prepare_to_serve(&mut self, id: PartId) -> Result<(), AdminError> {
+        let number = id.lun;
+        self.complete_part(id)?;
+        self.begin_pass(id);
+        self.check_log(id)?;
+        let Some(mut rounds) = self.rounds(id) else {
             return Err(AdminError::NoSuchLun(number));
         };
-        let is_to_be_marked = rounds.lun.is_redundant();
+        let is_to_be_marked = rounds.raid.is_redundant();
         #[cfg(feature = "planted")]
         let is_to_be_marked = is_to_be_marked && !planted::is(Bug::CleanWhileServed);
         if is_to_be_marked {
@@ -110,41 +138,23 @@ impl Manager {
                 AdminError::Io(format!("LUN {number} could not be marked dirty: {reason}"))
             })?;
         }
-        self.settle_log(number)?;
-        let Some(rounds) = self.rounds(number) else {
-            return Err(AdminError::NoSuchLun(number));
-        };
-        rounds.lun.is_live = true;
-        if let Err(error) = self.attach_if_live(number) {
-            if let Some(lun) = self.luns.get_mut(&number) {
-                lun.is_live = false;
-            }
-            return Err(error);
+        self.settle_log(id)
+    }
+
+    /// Says of all RAIDs of a LUN whether they are attached to the data path.
+    fn set_live(&mut self, number: LunNumber, is_live: bool) {
+        for (_, raid) in self.raids.range_mut(ids_of(number)) {
+            raid.is_live = is_live;
         }
-        self.plane.advertise(number);
-        let to_sync = self
-            .luns
-            .get(&number)
-            .and_then(super::lun::Lun::sync_extent);
-        self.notices
-            .extend(to_sync.map(|extent| format!("LUN {number}: {extent} are to be synchronised")));
-        Ok(())
     }
 
     pub(super) fn take_offline(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let lun = self
-            .luns
-            .get(&number)
-            .ok_or(AdminError::NoSuchLun(number))?;
-        let (was_live, is_recorded_online) = (lun.is_live, lun.record.online);
-        let record = Record {
-            online: false,
-            ..lun.record.clone()
-        };
+        let lun = self.lun(number)?;
+        let (was_live, is_recorded_online) = (lun.is_live(), lun.record().online);
         if was_live {
             self.stop(number)?;
         }
-        if is_recorded_online && let Err(error) = self.record(number, record) {
+        if is_recorded_online && let Err(error) = self.record_offline(number) {
             self.resume(number, was_live);
             return Err(error);
         }
@@ -153,11 +163,7 @@ impl Manager {
     }
 
     pub(super) fn remove_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
-        let lun = self
-            .luns
-            .get(&number)
-            .ok_or(AdminError::NoSuchLun(number))?;
-        let was_live = lun.is_live;
+        let was_live = self.lun(number)?.is_live();
         if was_live && !force {
             return Err(AdminError::LunOnline {
                 lun: number,
@@ -187,28 +193,30 @@ impl Manager {
 
     /// Lets go of a LUN and its drives, on which it stays.
     pub(super) fn eject_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
-        let lun = self
-            .luns
-            .get(&number)
-            .ok_or(AdminError::NoSuchLun(number))?;
-        if lun.is_live && !force {
+        let was_live = self.lun(number)?.is_live();
+        if was_live && !force {
             return Err(AdminError::LunOnline {
                 lun: number,
                 action: "ejecting",
             });
         }
-        if lun.is_live {
+        if was_live {
             self.stop(number)?;
             self.went_quiet(number);
         }
-        let Some(lun) = self.luns.remove(&number) else {
-            return Err(AdminError::NoSuchLun(number));
-        };
-        for drive in lun.members.iter().filter_map(Member::drive) {
-            let usage = super::drives::Usage::Foreign(format!("ejected LUN {number}"));
-            self.drives.set_usage(drive, usage);
+        for raid in self.take_out(number) {
+            for drive in raid.members.iter().filter_map(Member::drive) {
+                let usage = Usage::Foreign(format!("ejected LUN {number}"));
+                self.drives.set_usage(drive, usage);
+            }
         }
         Ok(())
+    }
+
+    /// Forgets the RAIDs of a LUN, and gives them.
+    fn take_out(&mut self, number: LunNumber) -> Vec<Raid> {
+        let ids = self.ids(number);
+        ids.iter().filter_map(|id| self.raids.remove(id)).collect()
     }
 
     /// Removes a LUN from its drives. Gives what could not be erased.
@@ -216,59 +224,99 @@ impl Manager {
     /// # Errors
     /// When no member took the record that says so, or the store did not; then nothing was erased.
     pub(super) fn erase_lun(&mut self, number: LunNumber) -> Result<Vec<String>, String> {
-        let Some(mut lun) = self.luns.remove(&number) else {
-            return Ok(Vec::new());
-        };
-        let erased = if lun.is_recorded() {
-            self.remove_from_drives(&mut lun)
+        let mut raids = self.take_out(number);
+        let is_recorded = raids.first().is_some_and(Raid::is_recorded);
+        let erased = if is_recorded {
+            self.remove_from_drives(&mut raids)
         } else {
             Ok(Vec::new())
         };
-        self.luns.insert(number, lun);
+        let raids = raids.into_iter().map(|raid| (raid.id, raid));
+        self.raids.extend(raids);
         erased
     }
 
-    /// Removes a LUN, which need not be one of the listed ones, from its drives.
-    pub(super) fn remove_from_drives(&mut self, lun: &mut Lun) -> Result<Vec<String>, String> {
-        let mut rounds = Rounds {
-            now_unix_seconds: (self.now_unix_seconds)(),
-            drives: &mut self.drives,
-            lun,
-            notices: &mut self.notices,
+    /// Removes a LUN, which need not be one of the listed ones, from its drives. The first RAID is the first
+    /// of these; those that are away are noted as removed, too.
+    pub(super) fn remove_from_drives(&mut self, raids: &mut [Raid]) -> Result<Vec<String>, String> {
+        let now_unix_seconds = (self.now_unix_seconds)();
+        let Some((first, others)) = raids.split_first_mut() else {
+            return Ok(Vec::new());
         };
         let (store, removed_sets) = (&mut self.store, &mut self.removed_sets);
-        rounds.remove(&mut |set| {
-            if !removed_sets.contains(&set) {
-                store.add_removed_set(set)?;
-                removed_sets.push(set);
+        let further = first.record.further.iter().map(|raid| raid.set_uuid);
+        let sets: Vec<Uuid> = further.chain(first.set_uuid).collect();
+        let mut note_removed = || {
+            for &set in &sets {
+                if !removed_sets.contains(&set) {
+                    store.add_removed_set(set)?;
+                    removed_sets.push(set);
+                }
             }
             Ok(())
-        })
+        };
+        let mut rounds = Rounds {
+            now_unix_seconds,
+            drives: &mut self.drives,
+            raid: first,
+            notices: &mut self.notices,
+        };
+        rounds.begin_removal(&mut note_removed)?;
+        let mut failures = Vec::new();
+        for raid in others {
+            let mut rounds = Rounds {
+                now_unix_seconds,
+                drives: &mut self.drives,
+                raid,
+                notices: &mut self.notices,
+            };
+            failures.extend(rounds.erase());
+        }
+        // The last, since it says what the others are to become.
+        let mut rounds = Rounds {
+            now_unix_seconds,
+            drives: &mut self.drives,
+            raid: first,
+            notices: &mut self.notices,
+        };
+        failures.extend(rounds.erase());
+        Ok(failures)
     }
 
     /// A LUN is no more; its drives are what they were, or free if they were erased.
     pub(super) fn forget(&mut self, number: LunNumber) {
-        let Some(lun) = self.luns.remove(&number) else {
-            return;
-        };
-        for drive in lun.members.iter().filter_map(super::lun::Member::drive) {
-            let is_ours = |entry: &super::drives::Entry| matches!(entry.usage, super::drives::Usage::Element(id) if id.lun == number);
-            if !self.drives.get(drive).is_some_and(is_ours) {
-                continue;
-            }
-            if lun.is_recorded() {
-                self.drives.release(drive);
-            } else {
-                // Whatever was written through it is still there.
-                self.drives
-                    .left(drive, format!("what raw LUN {number} left"));
+        let is_ours = |entry: &Entry| matches!(entry.usage, Usage::Element(id) if id.lun == number);
+        for raid in self.take_out(number) {
+            for drive in raid.members.iter().filter_map(Member::drive) {
+                if !self.drives.get(drive).is_some_and(is_ours) {
+                    continue;
+                }
+                if raid.is_recorded() {
+                    self.drives.release(drive);
+                } else {
+                    // Whatever was written through it is still there.
+                    self.drives
+                        .left(drive, format!("what raw LUN {number} left"));
+                }
             }
         }
     }
 
+    /// The LUN of a number.
+    pub(super) fn lun(&self, number: LunNumber) -> Result<Lun<'_>, AdminError> {
+        Lun::of(&self.raids, number).ok_or(AdminError::NoSuchLun(number))
+    }
+
+    /// The RAIDs of a LUN.
+    pub(super) fn ids(&self, number: LunNumber) -> Vec<PartId> {
+        let raids = self.raids.range(ids_of(number));
+        raids.map(|(id, _)| *id).collect()
+    }
+
     /// Makes a record durable.
-    pub(super) fn record(&mut self, number: LunNumber, record: Record) -> Result<(), AdminError> {
-        let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
+    pub(super) fn record(&mut self, id: PartId, record: Record) -> Result<(), AdminError> {
+        let number = id.lun;
+        let mut rounds = self.rounds(id).ok_or(AdminError::NoSuchLun(number))?;
         rounds.record(record).map_err(|reason| {
             AdminError::Io(format!("LUN {number} could not be changed: {reason}"))
         })
@@ -293,57 +341,63 @@ impl Manager {
 
     /// A LUN is out of the data path.
     pub(super) fn note_detached(&mut self, number: LunNumber, detached: Detached) {
-        if let Some(lun) = self.luns.get_mut(&number) {
-            lun.is_live = false;
-            if detached.is_log_pending && lun.record.log.is_some() {
-                lun.log_state = LogState::Pending;
+        for (_, raid) in self.raids.range_mut(ids_of(number)) {
+            raid.is_live = false;
+            if detached.is_log_pending && raid.record.log.is_some() {
+                raid.log_state = LogState::Pending;
             }
-            if detached.mirrors_differ && lun.is_redundant() {
-                lun.is_unsynced = true;
-                lun.unsynced_regions = lun
+            if detached.mirrors_differ && raid.is_redundant() {
+                raid.is_unsynced = true;
+                raid.unsynced_regions = raid
                     .bitmap
                     .as_ref()
                     .map(|bitmap| bitmap.set().clone().into());
-                lun.sync_from = 0;
+                raid.sync_from = 0;
             }
         }
     }
 
     /// Serves a LUN again that could not be changed.
     fn resume(&mut self, number: LunNumber, was_live: bool) {
-        if let Some(lun) = self.luns.get_mut(&number) {
-            lun.is_live = was_live;
-        }
+        self.set_live(number, was_live);
         if let Err(error) = self.attach_if_live(number) {
             self.notices.push(error.to_string());
         }
     }
 
-    /// A LUN takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
-    /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
+    /// A LUN takes no more I/O, or never did.
     pub(super) fn went_quiet(&mut self, number: LunNumber) {
-        let is_pending = |lun: &Lun| lun.log_state != LogState::Settled;
-        if self.luns.get(&number).is_some_and(is_pending) {
+        for id in self.ids(number) {
+            self.raid_went_quiet(id);
+        }
+    }
+
+    /// A RAID takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
+    /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
+    pub(super) fn raid_went_quiet(&mut self, id: PartId) {
+        let number = id.lun;
+        let is_pending = |raid: &Raid| raid.log_state != LogState::Settled;
+        if self.raids.get(&id).is_some_and(is_pending) {
             // What was being written at the last stop is still to be completed.
             return;
         }
-        if let Err(error) = self.note_parity(number) {
+        if let Err(error) = self.note_parity(id) {
             self.notices.push(error.to_string());
             return;
         }
-        let Some(mut rounds) = self.rounds(number) else {
+        let Some(mut rounds) = self.rounds(id) else {
             return;
         };
-        rounds.lun.is_live = false;
+        rounds.raid.is_live = false;
         #[cfg(feature = "planted")]
         if planted::is(Bug::CleanWhileUnsynced) {
-            rounds.lun.is_unsynced = false;
+            rounds.raid.is_unsynced = false;
         }
-        if !rounds.lun.is_dirty {
+        if !rounds.raid.is_dirty {
             return;
         }
-        rounds.lun.keep_unsynced_bits();
-        if rounds.lun.is_unsynced && rounds.lun.sync_from == 0 {
+        rounds.raid.keep_unsynced_bits();
+        if rounds.raid.is_unsynced && rounds.raid.sync_from == 0 {
             if let Err(reason) = rounds.bitmap() {
                 self.notices.push(format!(
                     "LUN {number}: more than needed will be synchronised: {reason}"
@@ -351,8 +405,8 @@ impl Manager {
             }
             return;
         }
-        let resync = if rounds.lun.is_unsynced {
-            Resync::DirtyFrom(rounds.lun.geometry.md_resync_sector(rounds.lun.sync_from))
+        let resync = if rounds.raid.is_unsynced {
+            Resync::DirtyFrom(rounds.raid.geometry.md_resync_sector(rounds.raid.sync_from))
         } else {
             Resync::Clean
         };
@@ -361,6 +415,21 @@ impl Manager {
                 .push(format!("LUN {number} could not be marked clean: {reason}"));
         }
     }
+}
+
+/// The record of a RAID whose LUN goes online.
+fn record_online(raid: &Raid) -> Record {
+    let mut record = raid.record.clone();
+    record.online |= raid.id.part == 0;
+    if raid.rivals.is_empty() {
+        // They miss every write from now on, and are rebuilt when their drives come back.
+        let is_new = |element: &&u8| !raid.record.away.contains(element);
+        record.away.extend(raid.late.iter().filter(is_new));
+    } else {
+        // What was written to the other half is given up, but not written over by itself.
+        record.away.clear();
+    }
+    record
 }
 
 /// Gives a member of the other half the roles of this one, in which it is failed, and no events: it has

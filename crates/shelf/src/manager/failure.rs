@@ -1,7 +1,8 @@
 //! Members that fail while the LUN is served.
 
+use super::lun::{Lun, ids_of};
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot};
+use crate::admin::{AdminError, DriveSlot, PartId};
 
 /// What became of a member that failed an I/O.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,38 +30,33 @@ impl Manager {
         drive: DriveSlot,
         reason: &str,
     ) -> Result<MemberFailure, AdminError> {
-        let mut rounds = self.rounds(number).ok_or(AdminError::NoSuchLun(number))?;
-        let Some(present) = rounds
-            .lun
-            .members
-            .get(usize::from(member))
-            .filter(|_| part == 0)
-        else {
-            let text = format!("element {number}.{part}.{member} does not exist");
-            return Err(AdminError::Io(text));
-        };
+        self.lun(number)?;
+        let raid = PartId { lun: number, part };
+        let id = raid.element(member);
+        let no_element = || AdminError::Io(format!("element {id} does not exist"));
+        let mut rounds = self.rounds(raid).ok_or_else(no_element)?;
+        let present = rounds.raid.members.get(usize::from(member));
+        let present = present.ok_or_else(no_element)?;
         if present.drive() != Some(drive) {
             // An I/O of an older LUN of that number, which has other drives.
             return Ok(MemberFailure::GivenUp);
         }
-        if !present.is_in_use() && !rounds.lun.is_view_stale {
+        if !present.is_in_use() && !rounds.raid.is_view_stale {
             // An I/O of an older view: its command has seen the present one, or will.
             return Ok(MemberFailure::GivenUp);
         }
         let decided = if !present.is_in_use() {
             Ok(MemberFailure::GivenUp)
-        } else if rounds.lun.is_redundant() && rounds.lun.can_serve_without(&[member]) {
+        } else if rounds.raid.is_redundant() && rounds.raid.can_serve_without(&[member]) {
             rounds
                 .give_up(&vec![(member, reason.to_owned())])
                 .map(|()| MemberFailure::GivenUp)
         } else {
-            let id = rounds.lun.element_id(member);
             let text = format!("element {id} holds the last copy and is kept: {reason}");
             rounds.notices.push(text);
             Ok(MemberFailure::Kept)
         };
         let attached = self.attach_if_live(number);
-        let id = format!("{number}.{part}.{member}");
         let decided = decided.map_err(|reason| {
             AdminError::Io(format!(
                 "the failure of {id} could not be recorded: {reason}"
@@ -70,19 +66,40 @@ impl Manager {
         Ok(decided)
     }
 
+    /// The pass of one RAID of a LUN is the next. If the data path was told to leave it for that of another
+    /// meanwhile, it is a new one: it counts from its beginning.
+    fn give_turn(&mut self, number: LunNumber, holder: Option<PartId>) {
+        let mut is_new = false;
+        for (id, raid) in self.raids.range_mut(ids_of(number)) {
+            if holder == Some(*id) {
+                is_new = std::mem::take(&mut raid.is_passed_over);
+            } else {
+                raid.is_passed_over |= raid.pass().is_some();
+            }
+        }
+        if let Some(id) = holder.filter(|_| is_new) {
+            self.begin_pass(id);
+        }
+    }
+
     /// Hands the present view of a LUN that is served to the workers.
     pub(super) fn attach_if_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let (Some(lun), Some(shelf)) = (self.luns.get(&number), self.shelf) else {
+        let (Some(lun), Some(shelf)) = (Lun::of(&self.raids, number), self.shelf) else {
             return Ok(());
         };
-        if !lun.is_live {
+        if !lun.is_live() {
             return Ok(());
         }
+        let holder = lun.pass_holder();
+        self.give_turn(number, holder);
+        let Some(lun) = Lun::of(&self.raids, number) else {
+            return Ok(());
+        };
         let view = lun.view(shelf).into();
         self.tell_bad_blocks(number)?;
         let attached = self.plane.attach(view);
-        if let Some(lun) = self.luns.get_mut(&number) {
-            lun.is_view_stale = attached.is_err();
+        for (_, raid) in self.raids.range_mut(ids_of(number)) {
+            raid.is_view_stale = attached.is_err();
         }
         attached.map_err(|reason| {
             AdminError::Io(format!("the workers did not take LUN {number}: {reason}"))

@@ -8,8 +8,8 @@
 
 use super::bad_blocks;
 use super::drives::Usage;
-use super::lun::{Lun, Metadata};
 use super::make::serial;
+use super::raid::{Metadata, Raid};
 use super::rounds::reasons;
 use super::scan::{Candidate, read_bitmap};
 use super::set::{Set, put_together};
@@ -59,7 +59,7 @@ impl Manager {
 
     pub(super) fn import_array(&mut self, name: &str, number: LunNumber) -> Result<(), AdminError> {
         self.shelf.ok_or(AdminError::ShelfUnset)?;
-        if self.luns.contains_key(&number) {
+        if self.lun(number).is_ok() {
             return Err(AdminError::LunExists(number));
         }
         let mut named: Vec<Array> = self
@@ -79,7 +79,7 @@ impl Manager {
             array: array.0[0].superblock.name(),
             reason,
         })?;
-        self.write_import(set.lun)
+        self.write_import(set.raid)
     }
 
     /// The arrays on drives that are in no LUN.
@@ -171,6 +171,7 @@ impl Manager {
             lun: lun.get(),
             part: 0,
             parts: 1,
+            further: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),
@@ -222,7 +223,7 @@ impl Manager {
 
     /// Whether a set that others made can be a LUN as it is.
     fn check_import(&self, set: &Set) -> Result<(), String> {
-        let lun = &set.lun;
+        let raid = &set.raid;
         if let Some((drive, what)) = set.spurious.first() {
             return Err(format!("drive {} is {what}", self.drive_name(*drive)));
         }
@@ -230,13 +231,13 @@ impl Manager {
             let drive = self.drive_name(*drive);
             return Err(format!("Linux noted bad blocks on drive {drive}"));
         }
-        if !lun.rivals.is_empty() {
+        if !raid.rivals.is_empty() {
             return Err("its halves were served apart; stop one of them with Linux".to_owned());
         }
-        if let Some(reason) = lun.refusal() {
+        if let Some(reason) = raid.refusal() {
             return Err(reason);
         }
-        if lun.is_dirty && lun.geometry.parity_count() > 0 {
+        if raid.is_dirty && raid.geometry.parity_count() > 0 {
             return Err(
                 "its parity may not match, because it was not stopped in order; let Linux \
                  resynchronise it"
@@ -247,20 +248,20 @@ impl Manager {
     }
 
     /// Writes the records of an array that is taken over, or leaves none.
-    fn write_import(&mut self, mut lun: Lun) -> Result<(), AdminError> {
-        let number = lun.number;
-        lun.generation = 0;
-        let drives: Vec<(u8, DriveSlot)> = lun
+    fn write_import(&mut self, mut raid: Raid) -> Result<(), AdminError> {
+        let (id, number) = (raid.id, raid.id.lun);
+        raid.generation = 0;
+        let drives: Vec<(u8, DriveSlot)> = raid
             .elements()
             .filter_map(|(element, member)| Some((element, member.drive()?)))
             .collect();
-        let record = lun.record.clone();
+        let record = raid.record.clone();
         let complete = Record {
             state: RecordState::Complete,
             ..record.clone()
         };
-        self.luns.insert(number, lun);
-        let Some(rounds) = &mut self.rounds(number) else {
+        self.raids.insert(id, raid);
+        let Some(rounds) = &mut self.rounds(id) else {
             return Err(AdminError::NoSuchLun(number));
         };
         let mut failures = rounds.write_records(1, &record);
@@ -268,18 +269,17 @@ impl Manager {
         if is_begun {
             failures = rounds.write_records(2, &complete);
         }
-        rounds.lun.generation = 2;
-        rounds.lun.record = complete;
+        rounds.raid.generation = 2;
+        rounds.raid.record = complete;
         if failures.is_empty() {
             for (element, drive) in drives {
-                let id = self.luns[&number].element_id(element);
-                self.drives.claim(drive, id);
+                self.drives.claim(drive, id.element(element));
             }
             return Ok(());
         }
         let mut text = format!("LUN {number} was not made: {}", reasons(&failures));
-        if let Some(lun) = self.luns.remove(&number) {
-            let left = self.erase_records(&lun);
+        if let Some(raid) = self.raids.remove(&id) {
+            let left = self.erase_records(&raid);
             if !left.is_empty() {
                 text.push_str("; not erased, so that it may show after a restart: ");
                 text.push_str(&left.join("; "));
@@ -289,10 +289,10 @@ impl Manager {
     }
 
     /// An import was interrupted: the array is as it was.
-    pub(super) fn discard_import(&mut self, lun: &Lun) {
-        let number = lun.number;
-        let failures = self.erase_records(lun);
-        for member in &lun.members {
+    pub(super) fn discard_import(&mut self, raid: &Raid) {
+        let number = raid.id.lun;
+        let failures = self.erase_records(raid);
+        for member in &raid.members {
             if let (Some(drive), Some(metadata)) = (member.drive(), member.metadata()) {
                 let name = metadata.superblock.name();
                 let what = format!("a member of md array '{name}'");
@@ -307,9 +307,9 @@ impl Manager {
     }
 
     /// Erases our records, and nothing else.
-    fn erase_records(&mut self, lun: &Lun) -> Vec<String> {
+    fn erase_records(&mut self, raid: &Raid) -> Vec<String> {
         let mut failures = Vec::new();
-        for (drive, metadata) in lun
+        for (drive, metadata) in raid
             .members
             .iter()
             .filter_map(|m| Some((m.drive()?, m.metadata()?)))

@@ -6,7 +6,7 @@
 //! that superblock: the record goes to the private slot that its present superblock does not use.
 
 use super::drives::Drives;
-use super::lun::{Member, Metadata};
+use super::raid::{Member, Metadata};
 use super::removal::erase_drive;
 use super::rounds::{Rounds, reasons};
 use crate::admin::DriveSlot;
@@ -106,13 +106,13 @@ impl Rounds<'_> {
         let superblock = template.join(&JoiningDevice {
             device_uuid: joining.device_uuid,
             dev_number,
-            role: self.lun.geometry.md_role(element),
+            role: self.raid.geometry.md_role(element),
             layout: joining.layout,
         });
         let lacks = self.known_lack(element, joining.present.as_ref());
         let metadata = self.prepare(element, joining, superblock)?;
         let former = std::mem::replace(
-            &mut self.lun.members[index],
+            &mut self.raid.members[index],
             Member::Rebuilding {
                 drive: joining.drive,
                 data_offset_sectors: joining.layout.data_offset_sectors,
@@ -123,20 +123,20 @@ impl Rounds<'_> {
         );
         if template.role(dev_number) == Role::Faulty {
             // Whoever had the number before is to be told by its events.
-            self.lun.events_ahead = self.lun.events_ahead.max(self.lun.events + 3);
+            self.raid.events_ahead = self.raid.events_ahead.max(self.raid.events + 3);
         }
         let joined = self.join_first(index).and_then(|()| {
             let resync = self.present_resync();
             self.superblocks(resync)
         });
         let Err(mut reason) = joined else {
-            if self.lun.members[index].is_in_use() {
+            if self.raid.members[index].is_in_use() {
                 return Ok(());
             }
             return Err(format!("the drive in slot {} failed", joining.drive));
         };
-        self.lun.members[index] = former;
-        self.lun.events_ahead = self.lun.events_ahead.max(self.lun.events + 3);
+        self.raid.members[index] = former;
+        self.raid.events_ahead = self.raid.events_ahead.max(self.raid.events + 3);
         if let Err(error) = erase_drive(self.drives, joining.drive) {
             reason.push_str("; not erased: ");
             reason.push_str(&error);
@@ -150,11 +150,11 @@ impl Rounds<'_> {
     fn known_lack(&self, element: u8, present: Option<&Present>) -> Option<Arc<RegionSet>> {
         let present = present.filter(|present| present.element == Some(element))?;
         let own = &present.superblock;
-        let bitmap = self.lun.bitmap.as_ref()?;
-        let is_of_set = Some(own.set_uuid()) == self.lun.set_uuid;
+        let bitmap = self.raid.bitmap.as_ref()?;
+        let is_of_set = Some(own.set_uuid()) == self.raid.set_uuid;
         let is_whole = own.recovery().is_none() && !own.has_bad_blocks();
-        let events = bitmap.events_cleared()..=self.lun.events;
-        let mut others = self.lun.active_devices().into_iter();
+        let events = bitmap.events_cleared()..=self.raid.events;
+        let mut others = self.raid.active_devices().into_iter();
         let denies_nobody = others.all(|(device, _)| own.role(device) != Role::Faulty);
         (is_of_set && is_whole && denies_nobody && events.contains(&own.events()))
             .then(|| Arc::new(bitmap.set().clone()))
@@ -162,7 +162,7 @@ impl Rounds<'_> {
 
     /// A superblock of the set.
     fn template(&self) -> Result<Superblock, String> {
-        let mut whole = self.lun.members.iter().filter(|member| member.is_normal());
+        let mut whole = self.raid.members.iter().filter(|member| member.is_normal());
         let metadata = whole.find_map(Member::metadata);
         metadata
             .map(|metadata| metadata.superblock.clone())
@@ -194,9 +194,9 @@ impl Rounds<'_> {
         self.drives.write(drive, log, &EMPTY_BAD_BLOCK_LOG)?;
         let record = Record {
             element,
-            ..self.lun.record.clone()
+            ..self.raid.record.clone()
         };
-        let bytes = encode(&Metadata::owner(&superblock), self.lun.generation, &record)
+        let bytes = encode(&Metadata::owner(&superblock), self.raid.generation, &record)
             .map_err(|error| error.to_string())?;
         self.drives
             .write(drive, places.slots[slot].sector, &bytes)?;
@@ -213,14 +213,14 @@ impl Rounds<'_> {
     /// all, the bitmap that is good for that.
     fn join_first(&mut self, index: usize) -> Result<(), String> {
         let resync = self.present_resync();
-        self.lun.events += 1;
+        self.raid.events += 1;
         let failures = self.write_bitmap_for_events();
-        self.lun.events -= 1;
+        self.raid.events -= 1;
         if !failures.is_empty() {
             return Err(reasons(&failures));
         }
-        let (active, events) = (self.lun.active_devices(), self.lun.events + 1);
-        let Some((drive, metadata)) = self.lun.members[index].metadata_mut() else {
+        let (active, events) = (self.raid.active_devices(), self.raid.events + 1);
+        let Some((drive, metadata)) = self.raid.members[index].metadata_mut() else {
             unreachable!("it was just put there")
         };
         let superblock = &mut metadata.superblock;
@@ -234,11 +234,11 @@ impl Rounds<'_> {
     /// Makes durable how far members are rebuilt. Not an event: nobody else is concerned.
     pub(super) fn checkpoint(&mut self) -> Result<(), String> {
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.lun.members) {
+        for (element, member) in (0..).zip(&mut self.raid.members) {
             let Some(done_lba) = member.rebuilt_before() else {
                 continue;
             };
-            let done_sectors = self.lun.geometry.member_sectors_before(done_lba);
+            let done_sectors = self.raid.geometry.member_sectors_before(done_lba);
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };

@@ -1,457 +1,225 @@
-//! A LUN in memory: what its members' metadata says, and what is true of it now.
+//! A LUN: one to four RAIDs, joined end to end.
+//!
+//! Invariants:
+//! * RAIDs of a LUN are kept only together with the first one. Its record says what concerns the LUN as a
+//!   whole: how many RAIDs it has, whether it is served, label, serial number and config string;
+//! * a RAID other than the first is one of the LUN only if that record names its set;
+//! * if a RAID is live, those before it are. A LUN that goes online has all of them live.
 
 use super::drives::Drives;
-use super::recovery::LogState;
+use super::raid::Raid;
 use crate::admin::{
-    DriveSlot, ElementId, ElementState, ElementStatus, LunNumber, LunStatus, PartStatus, RaidState,
+    ElementState, ElementStatus, LunNumber, LunStatus, PartId, PartStatus, RaidState, ScrubStatus,
 };
-use crate::plane::{LogView, LunView, MemberView, PartView, RegionsView, SyncKind, SyncView};
+use crate::plane::{LunView, PartView, SyncKind};
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
-use raid::Geometry;
-use raid::bad_blocks::BadBlocks;
-use raid::bitmap::Bitmap;
-use raid::geometry::is_striped;
-use raid::layout::{Area, MetadataPlaces};
-use raid::log::member_tag;
-use raid::md::Superblock;
-use raid::record::{Record, RecordOwner};
-use raid::regions::{RegionIndex, RegionSet};
-use std::sync::Arc;
-use uuid::Uuid;
+use raid::record::{FurtherRaid, Record};
+use std::collections::BTreeMap;
 
-/// The metadata of a member, as it is on its drive.
-#[derive(Clone, Debug)]
-pub(super) struct Metadata {
-    pub(super) superblock: Superblock,
-    /// Which private slot holds the present record.
-    pub(super) slot: usize,
-    /// Whether its drive holds the write-intent bitmap as it is in memory, but for pages that were
-    /// changed since.
-    pub(super) has_bitmap: bool,
-    /// Sectors of its drive that are not to be read.
-    pub(super) bad_blocks: BadBlocks,
+/// Most RAIDs of a LUN; the limit of Coraid's shelves.
+pub(super) const PARTS_MAX: u8 = 4;
+
+/// All RAIDs of the shelf.
+pub(super) type Raids = BTreeMap<PartId, Raid>;
+
+/// A LUN that is there.
+#[derive(Clone, Copy)]
+pub(super) struct Lun<'a> {
+    number: LunNumber,
+    first: &'a Raid,
+    raids: &'a Raids,
 }
 
-impl Metadata {
-    /// Whose record the private slots hold.
-    pub(super) const fn owner(superblock: &Superblock) -> RecordOwner {
-        RecordOwner {
-            set_uuid: superblock.set_uuid(),
-            dev_number: superblock.dev_number(),
-            data_offset_sectors: superblock.data_offset_sectors(),
-        }
-    }
-
-    /// Where the metadata lies. Every member of ours has room for it.
-    pub(super) fn places(superblock: &Superblock) -> MetadataPlaces {
-        MetadataPlaces::of(superblock.data_offset_sectors())
-            .expect("a member is only taken when it has room for our metadata")
-    }
-}
-
-/// An element of a LUN.
-#[derive(Clone, Debug)]
-pub(super) enum Member {
-    /// In use.
-    Normal {
-        drive: DriveSlot,
-        data_offset_sectors: u64,
-        /// `None` for raw.
-        metadata: Option<Box<Metadata>>,
-    },
-    /// In use: written like the others, but not read, because it does not hold everything yet.
-    Rebuilding {
-        drive: DriveSlot,
-        data_offset_sectors: u64,
-        metadata: Box<Metadata>,
-        /// Sector of the LUN before which it holds everything.
-        done_lba: u64,
-        /// The regions in which it lacks something, if that is known; `None` for all.
-        lacks: Option<Arc<RegionSet>>,
-    },
-    /// Its drive is there, but failed, or missed changes.
-    Failed { drive: DriveSlot },
-    /// No drive holds it.
-    Missing,
-}
-
-impl Member {
-    pub(super) const fn drive(&self) -> Option<DriveSlot> {
-        match self {
-            Self::Normal { drive, .. }
-            | Self::Rebuilding { drive, .. }
-            | Self::Failed { drive } => Some(*drive),
-            Self::Missing => None,
-        }
-    }
-
-    /// Whether it holds everything.
-    pub(super) const fn is_normal(&self) -> bool {
-        matches!(self, Self::Normal { .. })
-    }
-
-    /// Whether it takes writes.
-    pub(super) const fn is_in_use(&self) -> bool {
-        matches!(self, Self::Normal { .. } | Self::Rebuilding { .. })
-    }
-
-    /// Up to which sector of the LUN it is rebuilt, if it is being rebuilt.
-    pub(super) const fn rebuilt_before(&self) -> Option<u64> {
-        match self {
-            Self::Rebuilding { done_lba, .. } => Some(*done_lba),
-            Self::Normal { .. } | Self::Failed { .. } | Self::Missing => None,
-        }
-    }
-
-    pub(super) fn metadata(&self) -> Option<&Metadata> {
-        match self {
-            Self::Normal { metadata, .. } => metadata.as_deref(),
-            Self::Rebuilding { metadata, .. } => Some(metadata),
-            Self::Failed { .. } | Self::Missing => None,
-        }
-    }
-
-    pub(super) fn metadata_mut(&mut self) -> Option<(DriveSlot, &mut Metadata)> {
-        match self {
-            Self::Normal {
-                drive,
-                metadata: Some(metadata),
-                ..
-            }
-            | Self::Rebuilding {
-                drive, metadata, ..
-            } => Some((*drive, metadata)),
-            _ => None,
-        }
-    }
-}
-
-impl Member {
-    /// What the data path needs of it; `None` for one that takes no I/O.
-    pub(super) fn view(&self) -> Option<MemberView> {
-        let (Self::Normal {
-            drive,
-            data_offset_sectors,
-            ..
-        }
-        | Self::Rebuilding {
-            drive,
-            data_offset_sectors,
-            ..
-        }) = self
-        else {
-            return None;
-        };
-        let superblock = self.metadata().map(|metadata| &metadata.superblock);
-        // Only raw has none, and no log either.
-        let none = Area {
-            sector: 0,
-            sectors: 0,
-        };
-        Some(MemberView {
-            drive: *drive,
-            data_offset_sectors: *data_offset_sectors,
-            in_sync: self.is_normal(),
-            log_area: superblock.map_or(none, |superblock| Metadata::places(superblock).redo_log),
-            log_tag: superblock.map_or(1, |superblock| member_tag(superblock.device_uuid())),
+impl<'a> Lun<'a> {
+    /// The LUN of a number.
+    pub(super) fn of(raids: &'a Raids, number: LunNumber) -> Option<Self> {
+        let first = raids.get(&PartId::first(number))?;
+        Some(Self {
+            number,
+            first,
+            raids,
         })
     }
-}
 
-/// A LUN. It has one RAID.
-#[derive(Clone, Debug)]
-pub(super) struct Lun {
-    pub(super) number: LunNumber,
-    pub(super) geometry: Geometry,
-    /// UUID of its set; `None` for raw.
-    pub(super) set_uuid: Option<Uuid>,
-    /// In element order.
-    pub(super) members: Vec<Member>,
-    /// What the members' records say; `element` is each member's own.
-    pub(super) record: Record,
-    /// Generation of that record.
-    pub(super) generation: u64,
-    /// Event count of the superblocks.
-    pub(super) events: u64,
-    /// Event count that the superblocks must reach before a change of theirs is done, so that those
-    /// who are not members any more are left behind.
-    pub(super) events_ahead: u64,
-    /// Whether the superblocks say, or may say, dirty.
-    pub(super) is_dirty: bool,
-    /// Whether mirrors may differ.
-    pub(super) is_unsynced: bool,
-    /// Unsynced mirrors agree before this sector of the LUN.
-    pub(super) sync_from: u64,
-    /// The write-intent bitmap of its members; `None` without redundancy.
-    pub(super) bitmap: Option<Bitmap>,
-    /// The regions in which unsynced mirrors may differ; `None` for all. Their bits are set.
-    pub(super) unsynced_regions: Option<Arc<RegionSet>>,
-    /// Number of the present or last pass over the mirrors; 0 before the first. No two LUNs have had
-    /// the same.
-    pub(super) sync_pass: u64,
-    /// Of what the present pass found to differ, how much is in the record.
-    pub(super) scrub_counted: u64,
-    /// The last pass could not read everything: it is not tried again before the next start.
-    pub(super) is_sync_stopped: bool,
-    /// What is to be done about its redo log.
-    pub(super) log_state: LogState,
-    /// Whether it is attached to the data path.
-    pub(super) is_live: bool,
-    /// The workers did not take its last view.
-    pub(super) is_view_stale: bool,
-    /// Why it is not served, however many members it has.
-    pub(super) unfit: Option<String>,
-    /// Why it is not served before somebody asks for it.
-    pub(super) doubt: Option<String>,
-    /// Drives of the other half of a mirror whose halves were served apart.
-    pub(super) rivals: Vec<DriveSlot>,
-    /// Elements that were in use when the LUN was last changed, and are away.
-    pub(super) late: Vec<u8>,
-}
+    /// Every LUN, in number order.
+    pub(super) fn all(raids: &'a Raids) -> impl Iterator<Item = Self> {
+        let first = raids.values().filter(|raid| raid.id.part == 0);
+        first.map(move |first| Self {
+            number: first.id.lun,
+            first,
+            raids,
+        })
+    }
 
-impl Lun {
-    /// Whether it has metadata; raw has none.
+    pub(super) const fn number(&self) -> LunNumber {
+        self.number
+    }
+
+    /// Its RAIDs that are there, in order.
+    pub(super) fn raids(&self) -> impl Iterator<Item = &'a Raid> + use<'a> {
+        self.raids.range(ids_of(self.number)).map(|(_, raid)| raid)
+    }
+
+    /// What is recorded of it as a whole.
+    pub(super) const fn record(&self) -> &'a Record {
+        &self.first.record
+    }
+
+    /// How many RAIDs it has, whether they are there or not.
+    pub(super) fn parts(&self) -> u8 {
+        1 + u8::try_from(self.record().further.len()).unwrap_or(PARTS_MAX)
+    }
+
+    /// Its RAIDs of which there is no drive.
+    fn lost(&self) -> impl Iterator<Item = (PartId, &'a FurtherRaid)> + use<'a> {
+        let (number, raids) = (self.number, self.raids);
+        let named = (1..).zip(&self.first.record.further);
+        let named = named.map(move |(part, raid)| (PartId { lun: number, part }, raid));
+        named.filter(move |(id, _)| !raids.contains_key(id))
+    }
+
+    /// Whether it has records, which say what it is.
     pub(super) const fn is_recorded(&self) -> bool {
-        !matches!(self.geometry.level(), raid::Level::Raw)
+        self.first.is_recorded()
     }
 
-    pub(super) const fn is_redundant(&self) -> bool {
-        self.geometry.level().is_redundant()
-    }
-
-    pub(super) fn can_serve(&self) -> bool {
-        self.refusal().is_none()
+    /// Whether it is attached to the data path.
+    pub(super) const fn is_live(&self) -> bool {
+        self.first.is_live
     }
 
     /// Why it cannot be served.
     pub(super) fn refusal(&self) -> Option<String> {
-        if !self.can_serve_without(&[]) {
-            let absent = self.absent_elements();
-            return Some(format!("too many elements are missing or failed: {absent}"));
-        }
-        self.unfit.clone()
-    }
-
-    /// Whether it could serve if these elements were gone too.
-    pub(super) fn can_serve_without(&self, lost: &[u8]) -> bool {
-        self.geometry.can_serve(|element| {
-            self.members[usize::from(element)].is_normal() && !lost.contains(&element)
-        })
-    }
-
-    pub(super) fn all_normal(&self) -> bool {
-        self.members.iter().all(Member::is_normal)
-    }
-
-    pub(super) const fn element_id(&self, member: u8) -> ElementId {
-        ElementId {
-            lun: self.number,
-            part: 0,
-            member,
-        }
-    }
-
-    /// The present members' device numbers and md roles: the members that md's tables are to name.
-    pub(super) fn active_devices(&self) -> Vec<(u32, u16)> {
-        let active = self.elements().filter_map(|(element, member)| {
-            let device = member.metadata()?.superblock.dev_number();
-            Some((device, self.geometry.md_role(element)))
-        });
-        active.collect()
-    }
-
-    /// Whether a member is being rebuilt.
-    pub(super) fn is_rebuilding(&self) -> bool {
-        self.members
-            .iter()
-            .any(|member| member.rebuilt_before().is_some())
-    }
-
-    /// Members with their element numbers.
-    pub(super) fn elements(&self) -> impl Iterator<Item = (u8, &Member)> {
-        (0..).zip(&self.members)
-    }
-
-    /// The elements that take no I/O, as words.
-    pub(super) fn absent_elements(&self) -> String {
-        let absent: Vec<u8> = self
-            .elements()
-            .filter(|(_, member)| !member.is_in_use())
-            .map(|(element, _)| element)
-            .collect();
-        self.element_names(&absent)
-    }
-
-    /// Elements as words.
-    pub(super) fn element_names(&self, elements: &[u8]) -> String {
-        let names: Vec<_> = elements
-            .iter()
-            .map(|&element| self.element_id(element).to_string())
-            .collect();
-        names.join(", ")
-    }
-
-    /// Where the pass is to begin that makes its mirrors equal, or rebuilds members, or both; `None`
-    /// when there is nothing to do.
-    pub(super) fn sync_start(&self) -> Option<u64> {
-        if self.is_sync_stopped || !self.can_serve() {
-            return None;
-        }
-        let present = self.members.iter().filter(|member| member.is_in_use());
-        let resync = (self.is_unsynced && present.count() > 1).then_some(self.sync_from);
-        let rebuilt = self.members.iter().filter_map(Member::rebuilt_before);
-        rebuilt.chain(resync).min()
-    }
-
-    /// Where a scrub is to go on; it waits while there is anything else to do.
-    pub(super) fn check_start(&self) -> Option<u64> {
-        let scrub = self.record.scrub;
-        let is_well = !self.is_unsynced && !self.is_sync_stopped && self.all_normal();
-        scrub.done_lba.filter(|_| is_well && !scrub.is_paused)
-    }
-
-    /// The pass that is to be run.
-    fn pass(&self) -> Option<SyncView> {
-        let resync = self.sync_start().map(|lba| (lba, SyncKind::Resync));
-        let check = || self.check_start().map(|lba| (lba, SyncKind::Check));
-        let (start_lba, kind) = resync.or_else(check)?;
-        Some(SyncView {
-            pass: self.sync_pass,
-            start_lba,
-            kind,
-            regions: match kind {
-                SyncKind::Resync => self.regions_to_sync(),
-                SyncKind::Check => None,
-            },
-        })
-    }
-
-    /// The regions that a resync or rebuild is to go over; `None` for all.
-    fn regions_to_sync(&self) -> Option<Arc<RegionSet>> {
-        let map = self.bitmap.as_ref()?.map();
-        if !self.is_rebuilding() {
-            return self.unsynced_regions.clone();
-        }
-        let mut wanted = match (self.is_unsynced, &self.unsynced_regions) {
-            (false, _) => RegionSet::empty(map.regions()),
-            (true, Some(regions)) => (**regions).clone(),
-            (true, None) => return None,
+        let of_raids = || self.raids().find_map(Raid::refusal);
+        let of_lost = |(id, raid): (PartId, &FurtherRaid)| {
+            let (level, elements) = (raid.level, raid.elements);
+            format!("raid {id} is missing: none of its drives is here ({level} of {elements})")
         };
-        for member in &self.members {
-            let Member::Rebuilding {
-                done_lba, lacks, ..
-            } = member
-            else {
-                continue;
-            };
-            let is_lacked = |region| lacks.as_ref().is_none_or(|lacks| lacks.contains(region));
-            let behind = (0..map.regions())
-                .map(RegionIndex)
-                .filter(|region| map.end_lba(*region) > *done_lba && is_lacked(*region));
-            for region in behind {
-                wanted.insert(region);
-            }
-        }
-        Some(Arc::new(wanted))
+        self.lost().next().map(of_lost).or_else(of_raids)
     }
 
-    /// How much of it is to be made equal, as words; `None` when nothing is, or all of it.
-    pub(super) fn sync_extent(&self) -> Option<String> {
-        let map = self.bitmap.as_ref()?.map();
-        self.sync_start()?;
-        let regions = self.regions_to_sync()?;
-        let (count, of) = (regions.count(), map.regions());
-        let kib = map.region_sectors() / 2;
-        (count < of).then(|| format!("{count} of {of} regions of {kib} KiB"))
-    }
-
-    fn state(&self) -> RaidState {
-        let failed = !self.can_serve();
-        RaidState {
-            failed,
-            initing: self.is_live && self.is_unsynced && self.sync_start().is_some(),
-            recovering: !failed && self.is_rebuilding(),
-            degraded: !failed && self.is_redundant() && !self.all_normal(),
-        }
+    /// Usable size.
+    fn capacity_sectors(&self) -> u64 {
+        let further = self.first.record.further.iter();
+        let further: u64 = further.map(|raid| raid.capacity_sectors).sum();
+        self.first.geometry.capacity_sectors() + further
     }
 
     pub(super) fn status(&self, drives: &Drives) -> LunStatus {
-        let size_bytes = self.geometry.capacity_sectors() * SECTOR_BYTES as u64;
-        let elements = self.elements().map(|(element, member)| ElementStatus {
-            id: self.element_id(element),
-            state: match member {
-                Member::Normal { .. } => ElementState::Normal,
-                Member::Rebuilding { .. } => ElementState::Replaced,
-                Member::Failed { .. } => ElementState::Failed,
-                Member::Missing => ElementState::Missing,
-            },
-            size_bytes: member
-                .drive()
-                .and_then(|slot| drives.get(slot))
-                .map_or(0, super::drives::Entry::size_bytes),
-            drive: member.drive(),
-        });
-        let part = PartStatus {
-            part: 0,
-            size_bytes,
-            level: self.geometry.level(),
-            chunk_bytes: is_striped(self.geometry.level())
-                .then(|| self.geometry.chunk_sectors() * 512),
-            state: self.state(),
-            is_stalled: self.is_sync_stopped,
-            elements: elements.collect(),
-        };
+        let record = self.record();
+        let parts = self.raids().map(|raid| raid.status(drives));
+        let lost = self.lost().map(|(id, raid)| lost_status(id, raid));
+        let mut parts: Vec<PartStatus> = parts.chain(lost).collect();
+        parts.sort_by_key(|part| part.part);
+        let doubt = || self.raids().find_map(|raid| raid.doubt.clone());
         LunStatus {
             lun: self.number,
-            size_bytes,
-            online: self.is_live,
-            label: self.record.label.clone(),
-            serial: self.record.serial.clone(),
-            config_string: self.record.config_string.clone(),
+            size_bytes: self.capacity_sectors() * SECTOR_BYTES as u64,
+            online: self.is_live(),
+            label: record.label.clone(),
+            serial: record.serial.clone(),
+            config_string: record.config_string.clone(),
             scrub: self.scrub_status(),
-            trouble: self.refusal().or_else(|| self.doubt.clone()),
-            parts: vec![part],
+            trouble: self.refusal().or_else(doubt),
+            parts,
         }
     }
 
-    /// The redo log, if it has one.
-    fn log_view(&self) -> Option<LogView> {
-        Some(LogView {
-            set_uuid: self.set_uuid?,
-            parameters: self.record.log?,
-        })
+    /// What is told of its scrubs; `None` for a LUN in which nothing is to agree.
+    fn scrub_status(&self) -> Option<ScrubStatus> {
+        self.raids().filter_map(Raid::scrub_status).reduce(joined)
     }
 
-    /// What the data path needs of it.
+    /// The RAID whose pass is to be run: one at a time, those that make something good before those that
+    /// only compare.
+    pub(super) fn pass_holder(&self) -> Option<PartId> {
+        let wants = |kind: SyncKind| {
+            let mut raids = self.raids().filter(|raid| raid.is_live);
+            raids.find(|raid| raid.pass().is_some_and(|pass| pass.kind == kind))
+        };
+        let raid = wants(SyncKind::Resync).or_else(|| wants(SyncKind::Check))?;
+        Some(raid.id)
+    }
+
+    /// What the data path needs of it: of those RAIDs that are live.
     pub(super) fn view(&self, shelf: Shelf) -> LunView {
-        let capacity_sectors = self.geometry.capacity_sectors();
-        let members = self.members.iter().map(Member::view);
+        let record = self.record();
+        let live = || self.raids().filter(|raid| raid.is_live);
+        let capacity_sectors = live().map(|raid| raid.geometry.capacity_sectors()).sum();
         let identify = IdentifySpec {
             sectors: capacity_sectors,
-            serial: &self.record.serial,
+            serial: &record.serial,
             firmware: env!("CARGO_PKG_VERSION"),
-            model: &format!("Ledge {}", self.geometry.level()),
+            model: &format!("Ledge {}", self.first.geometry.level()),
             solid_state: false,
+        };
+        let holder = self.pass_holder();
+        let part = |raid: &Raid| PartView {
+            sync: raid.pass().filter(|_| holder == Some(raid.id)),
+            ..raid.view()
         };
         LunView {
             lun: self.number,
             shelf,
             online: true,
             capacity_sectors,
-            parts: vec![PartView {
-                geometry: self.geometry,
-                members: members.collect(),
-                mirrors_unsynced: self.is_unsynced,
-                sync: self.pass(),
-                regions: self.bitmap.as_ref().map(|bitmap| RegionsView {
-                    map: *bitmap.map(),
-                    ready: Arc::new(bitmap.set().clone()),
-                }),
-                log: self.log_view(),
-            }],
+            parts: live().map(part).collect(),
             identify: Box::new(identify.build()),
-            config_string: self.record.config_string.clone(),
+            config_string: record.config_string.clone(),
         }
+    }
+}
+
+/// What is told of a RAID of which there is no drive.
+fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
+    let element = |member| ElementStatus {
+        id: id.element(member),
+        state: ElementState::Missing,
+        size_bytes: 0,
+        drive: None,
+        bad_sectors: 0,
+    };
+    PartStatus {
+        part: id.part,
+        size_bytes: raid.capacity_sectors * SECTOR_BYTES as u64,
+        level: raid.level,
+        chunk_bytes: None,
+        state: RaidState {
+            failed: true,
+            ..RaidState::default()
+        },
+        is_stalled: false,
+        is_bare: false,
+        elements: (0..raid.elements).map(element).collect(),
+    }
+}
+
+/// Whatever RAIDs a LUN may have.
+pub(super) const fn ids_of(lun: LunNumber) -> std::ops::RangeInclusive<PartId> {
+    let last = PartId {
+        lun,
+        part: PARTS_MAX - 1,
+    };
+    PartId::first(lun)..=last
+}
+
+/// What is told of the scrubs of two RAIDs of a LUN together.
+fn joined(one: ScrubStatus, other: ScrubStatus) -> ScrubStatus {
+    let done = |scrub: &ScrubStatus| scrub.done_sectors.unwrap_or(scrub.total_sectors);
+    let is_there = one.done_sectors.is_some() || other.done_sectors.is_some();
+    ScrubStatus {
+        interval_days: one.interval_days,
+        last_unix_seconds: one.last_unix_seconds.min(other.last_unix_seconds),
+        last_mismatched_sectors: one.last_mismatched_sectors + other.last_mismatched_sectors,
+        last_repaired_sectors: one.last_repaired_sectors + other.last_repaired_sectors,
+        last_is_incomplete: one.last_is_incomplete || other.last_is_incomplete,
+        done_sectors: is_there.then(|| done(&one) + done(&other)),
+        total_sectors: one.total_sectors + other.total_sectors,
+        mismatched_sectors: one.mismatched_sectors + other.mismatched_sectors,
+        repaired_sectors: one.repaired_sectors + other.repaired_sectors,
+        repair: one.repair,
+        is_repair: one.is_repair || other.is_repair,
+        is_paused: one.is_paused || other.is_paused,
     }
 }

@@ -6,12 +6,11 @@
 //! recorded; an md superblock on its drive is erased first, then the records that it leads to.
 
 use super::drives::{Entry, Usage};
-use super::lun::{Lun, Member, Metadata};
-use super::recovery::LogState;
+use super::raid::{Member, Metadata, Raid};
 use super::removal::erase_drive;
-use super::rounds::reasons;
+use super::rounds::{md_name, reasons};
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, MakeRequest, MemberChoice};
+use crate::admin::{AdminError, DriveSlot, DriveState, MakeRequest, MemberChoice, PartId};
 use aoe::Shelf;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
@@ -26,7 +25,7 @@ use raid::{Geometry, Level};
 use uuid::Uuid;
 
 /// A member that was found fit.
-struct Fit {
+pub(super) struct Fit {
     element: u8,
     drive: DriveSlot,
     layout: MemberLayout,
@@ -34,13 +33,41 @@ struct Fit {
 
 impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
-        let level = request.level;
-        let chunk = chunk_sectors(request)?;
-        let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
-        if self.luns.contains_key(&request.lun) {
+        self.shelf.ok_or(AdminError::ShelfUnset)?;
+        if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
         self.check_no_second_set(request)?;
+        let (raid, fits) = self.plan_raid(request, PartId::first(request.lun))?;
+        let id = raid.id;
+        if raid.is_recorded() {
+            self.write_new(raid)?;
+        } else {
+            for fit in &fits {
+                self.erase_md(fit)?;
+            }
+            self.raids.insert(id, raid);
+        }
+        self.claim(id, &fits);
+        Ok(())
+    }
+
+    /// The drives are those of a RAID from now on.
+    pub(super) fn claim(&mut self, id: PartId, fits: &[Fit]) {
+        for fit in fits {
+            self.drives.claim(fit.drive, id.element(fit.element));
+        }
+    }
+
+    /// A RAID that is to be made, and what its members are to be. Nothing is written.
+    pub(super) fn plan_raid(
+        &mut self,
+        request: &MakeRequest,
+        id: PartId,
+    ) -> Result<(Raid, Vec<Fit>), AdminError> {
+        let level = request.level;
+        let chunk = chunk_sectors(request)?;
+        let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
         // One sector per member is enough to ask whether the level takes that many.
         let members = u8::try_from(request.members.len()).unwrap_or(u8::MAX);
         let counted = Geometry::new(level, members, chunk, u64::from(chunk))
@@ -57,30 +84,13 @@ impl Manager {
             .unwrap_or(0);
         let geometry = Geometry::new(level, members, chunk, member_sectors)
             .map_err(|error| refused_geometry(&error, request))?;
-        let lun = self.new_lun(request, shelf, geometry, &fits);
-        if lun.is_redundant() && lun.bitmap.is_none() {
+        let raid = self.new_raid(request, (id, shelf), geometry, &fits);
+        if raid.is_redundant() && raid.bitmap.is_none() {
             return Err(AdminError::Io(format!(
-                "LUN {} cannot be made: its members are too large for a write-intent bitmap",
-                request.lun
+                "raid {id} cannot be made: its members are too large for a write-intent bitmap"
             )));
         }
-        if lun.is_recorded() {
-            self.write_new(lun)?;
-        } else {
-            for fit in &fits {
-                self.erase_md(fit)?;
-            }
-            self.luns.insert(request.lun, lun);
-        }
-        for fit in fits {
-            let id = ElementId {
-                lun: request.lun,
-                part: 0,
-                member: fit.element,
-            };
-            self.drives.claim(fit.drive, id);
-        }
-        Ok(())
+        Ok((raid, fits))
     }
 
     /// Refuses a number that a set on other drives has, too: after a restart there would be two of
@@ -127,17 +137,17 @@ impl Manager {
         Ok(fits)
     }
 
-    fn new_lun(
+    fn new_raid(
         &mut self,
         request: &MakeRequest,
-        shelf: Shelf,
+        (id, shelf): (PartId, Shelf),
         geometry: Geometry,
         fits: &[Fit],
-    ) -> Lun {
+    ) -> Raid {
         let created_unix_seconds = (self.now_unix_seconds)();
         let set_uuid = (self.new_uuid)();
         let is_unsynced = geometry.level().is_redundant() && !request.clean;
-        let name = format!("{shelf}:{}", request.lun);
+        let name = md_name(shelf.0, id);
         let members = self.new_members(&geometry, fits, |device_uuid, fit| NewMember {
             set_uuid,
             device_uuid,
@@ -153,15 +163,16 @@ impl Manager {
             state: RecordState::Making,
             shelf: shelf.0,
             next_shelf: None,
-            lun: request.lun.get(),
-            part: 0,
-            parts: 1,
+            lun: id.lun.get(),
+            part: id.part,
+            parts: id.part + 1,
+            further: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),
             label: None,
             online: false,
-            serial: serial(set_uuid, request.lun, created_unix_seconds),
+            serial: serial(set_uuid, id.lun, created_unix_seconds),
             config_string: Vec::new(),
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
@@ -169,30 +180,13 @@ impl Manager {
             away: Vec::new(),
             scrub: ScrubRecord::default(),
         };
-        Lun {
-            number: request.lun,
+        Raid {
             set_uuid: (geometry.level() != Level::Raw).then_some(set_uuid),
-            geometry,
-            members,
-            record,
-            generation: 0,
-            events: 0,
-            events_ahead: 0,
             is_dirty: is_unsynced,
             is_unsynced,
-            sync_from: 0,
             unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
             bitmap,
-            sync_pass: 0,
-            scrub_counted: 0,
-            is_sync_stopped: false,
-            is_live: false,
-            log_state: LogState::Settled,
-            is_view_stale: false,
-            unfit: None,
-            doubt: None,
-            rivals: Vec::new(),
-            late: Vec::new(),
+            ..Raid::new(id, geometry, members, record)
         }
     }
 
@@ -240,14 +234,14 @@ impl Manager {
     }
 
     /// Writes a new LUN to its drives, or leaves nothing of it there.
-    fn write_new(&mut self, lun: Lun) -> Result<(), AdminError> {
-        let number = lun.number;
-        let drives: Vec<_> = lun.members.iter().filter_map(Member::drive).collect();
-        self.luns.insert(number, lun);
-        let Err(reason) = self.write_making(number, &drives) else {
-            return self.write_complete(number);
+    fn write_new(&mut self, raid: Raid) -> Result<(), AdminError> {
+        let (id, number) = (raid.id, raid.id.lun);
+        let drives: Vec<_> = raid.members.iter().filter_map(Member::drive).collect();
+        self.raids.insert(id, raid);
+        let Err(reason) = self.write_making(id, &drives) else {
+            return self.write_complete(id);
         };
-        self.luns.remove(&number);
+        self.raids.remove(&id);
         let mut text = format!("LUN {number} was not made: {reason}");
         for drive in drives {
             if let Err(reason) = erase_drive(&mut self.drives, drive) {
@@ -259,18 +253,18 @@ impl Manager {
     }
 
     /// Writes everything but the word that completes the LUN.
-    fn write_making(&mut self, number: LunNumber, drives: &[DriveSlot]) -> Result<(), String> {
+    pub(super) fn write_making(&mut self, id: PartId, drives: &[DriveSlot]) -> Result<(), String> {
         // A boot sector or file system at the start would make others take the drive for theirs.
         for &drive in drives {
             self.drives.write(drive, 0, &[0; 4096])?;
         }
-        let Some(mut rounds) = self.rounds(number) else {
+        let Some(mut rounds) = self.rounds(id) else {
             unreachable!("the LUN was just put there")
         };
         rounds.write_bad_block_logs(&EMPTY_BAD_BLOCK_LOG)?;
-        let record = rounds.lun.record.clone();
-        rounds.lun.generation = 1;
-        rounds.lun.events = 1;
+        let record = rounds.raid.record.clone();
+        rounds.raid.generation = 1;
+        rounds.raid.events = 1;
         let mut failures = rounds.write_records(1, &record);
         if failures.is_empty() {
             failures = rounds.write_bitmap_for_events();
@@ -287,18 +281,19 @@ impl Manager {
     }
 
     /// Completes a LUN, or removes it as a complete one is removed.
-    fn write_complete(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let Some(rounds) = &mut self.rounds(number) else {
+    fn write_complete(&mut self, id: PartId) -> Result<(), AdminError> {
+        let number = id.lun;
+        let Some(rounds) = &mut self.rounds(id) else {
             unreachable!("the LUN was just put there")
         };
         let record = Record {
             state: RecordState::Complete,
-            ..rounds.lun.record.clone()
+            ..rounds.raid.record.clone()
         };
         let failures = rounds.write_records(2, &record);
-        rounds.lun.generation = 2;
+        rounds.raid.generation = 2;
         if failures.is_empty() {
-            rounds.lun.record = record;
+            rounds.raid.record = record;
             return Ok(());
         }
         let mut text = format!("LUN {number} was not made: {}", reasons(&failures));

@@ -2,49 +2,45 @@
 
 use super::drives::{Entry, Usage};
 use super::join::{Joining, divide};
-use super::lun::Member;
+use super::raid::Member;
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot, DriveState, ElementId};
+use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, PartId};
+use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
 use raid::layout::MetadataPlaces;
 
 impl Manager {
     /// The member that is an element of a LUN that keeps records.
     fn member(&self, id: ElementId) -> Result<&Member, AdminError> {
-        let lun = self
-            .luns
-            .get(&id.lun)
-            .ok_or(AdminError::NoSuchLun(id.lun))?;
-        lun.members
-            .get(usize::from(id.member))
-            .filter(|_| id.part == 0)
+        self.lun(id.lun)?;
+        let raid = self.raids.get(&id.raid());
+        raid.and_then(|raid| raid.members.get(usize::from(id.member)))
             .ok_or(AdminError::NoSuchElement(id))
     }
 
     pub(super) fn fail_element(&mut self, id: ElementId) -> Result<(), AdminError> {
         let is_in_use = self.member(id)?.is_in_use();
-        let lun = &self.luns[&id.lun];
-        let raid = id.raid();
-        if !lun.is_redundant() {
+        let raid = &self.raids[&id.raid()];
+        if !raid.is_redundant() {
             return Err(AdminError::NotRedundant {
-                raid,
+                raid: id.raid(),
                 but: "would not sustain failure",
             });
         }
-        if !lun.can_serve() {
-            return Err(AdminError::RaidFailed(raid));
+        if !raid.can_serve() {
+            return Err(AdminError::RaidFailed(id.raid()));
         }
         if !is_in_use {
             return Err(AdminError::AlreadyFailed(id));
         }
-        if !lun.can_serve_without(&[id.member]) {
+        if !raid.can_serve_without(&[id.member]) {
             return Err(AdminError::WouldFailRaid(id));
         }
-        let is_whole = lun.members[usize::from(id.member)].is_normal();
-        if is_whole && lun.is_unsynced && lun.geometry.parity_count() > 0 {
-            return Err(AdminError::UninitializedParity(raid));
+        let is_whole = raid.members[usize::from(id.member)].is_normal();
+        if is_whole && raid.is_unsynced && raid.geometry.parity_count() > 0 {
+            return Err(AdminError::UninitializedParity(id.raid()));
         }
-        let Some(mut rounds) = self.rounds(id.lun) else {
+        let Some(mut rounds) = self.rounds(id.raid()) else {
             return Err(AdminError::NoSuchLun(id.lun));
         };
         let failures = vec![(id.member, "failed by command".to_owned())];
@@ -83,22 +79,22 @@ impl Manager {
         drive: DriveSlot,
         force: bool,
     ) -> Result<(), AdminError> {
-        let lun = self
-            .luns
-            .get(&id.lun)
+        let raid = self
+            .raids
+            .get(&id.raid())
             .ok_or(AdminError::NoSuchLun(id.lun))?;
-        if !lun.is_redundant() {
+        if !raid.is_redundant() {
             return Err(AdminError::NotRedundant {
                 raid: id.raid(),
                 but: "cannot rebuild a drive",
             });
         }
-        if !lun.can_serve() {
+        if !raid.can_serve() {
             return Err(AdminError::RaidFailed(id.raid()));
         }
         let joining = self.fit_joining(id, drive, force)?;
         let former = self.member(id)?.drive().filter(|former| *former != drive);
-        let Some(mut rounds) = self.rounds(id.lun) else {
+        let Some(mut rounds) = self.rounds(id.raid()) else {
             return Err(AdminError::NoSuchLun(id.lun));
         };
         let joined = rounds.join(id.member, &joining);
@@ -107,7 +103,7 @@ impl Manager {
             self.drives.claim(drive, id);
             self.note_present(id);
             if let Some(former) = former {
-                let set = self.luns.get(&id.lun).and_then(|lun| lun.set_uuid);
+                let set = self.raids.get(&id.raid()).and_then(|raid| raid.set_uuid);
                 let set = set.unwrap_or_default();
                 let what = format!("a former element {id} (set {set})");
                 self.drives.set_usage(former, Usage::Foreign(what));
@@ -116,7 +112,7 @@ impl Manager {
                 "beginning recovery of drive in slot {drive} (device {id})"
             ));
         }
-        self.begin_pass(id.lun);
+        self.begin_pass(id.raid());
         // Also after an error: the round may have given up a member.
         let attached = self.attach_if_live(id.lun);
         joined.map_err(|reason| {
@@ -136,29 +132,29 @@ impl Manager {
 
     /// An element is in use: it is not away any more.
     fn note_present(&mut self, id: ElementId) {
-        let Some(lun) = self.luns.get_mut(&id.lun) else {
+        let Some(raid) = self.raids.get_mut(&id.raid()) else {
             return;
         };
-        lun.late.retain(|element| *element != id.member);
-        if !lun.record.away.contains(&id.member) {
+        raid.late.retain(|element| *element != id.member);
+        if !raid.record.away.contains(&id.member) {
             return;
         }
-        let mut record = lun.record.clone();
+        let mut record = raid.record.clone();
         record.away.retain(|element| *element != id.member);
-        if let Err(error) = self.record(id.lun, record) {
+        if let Err(error) = self.record(id.raid(), record) {
             self.notices.push(error.to_string());
         }
     }
 
-    /// The next view of a LUN begins a new pass, if it needs one.
-    pub(super) fn begin_pass(&mut self, number: LunNumber) {
-        // One counter for all LUNs: a report of a LUN that was removed never fits its successor.
+    /// The next view of a RAID begins a new pass, if it needs one.
+    pub(super) fn begin_pass(&mut self, id: PartId) {
+        // One counter for all: a report of a RAID that was removed never fits its successor.
         self.last_pass += 1;
         let pass = self.last_pass;
-        if let Some(lun) = self.luns.get_mut(&number) {
-            lun.sync_pass = pass;
-            lun.scrub_counted = 0;
-            lun.is_sync_stopped = false;
+        if let Some(raid) = self.raids.get_mut(&id) {
+            raid.sync_pass = pass;
+            raid.scrub_counted = ScrubFinding::default();
+            raid.is_sync_stopped = false;
         }
     }
 
@@ -171,7 +167,7 @@ impl Manager {
     ) -> Result<Joining, AdminError> {
         let drive = self.drive_name(slot);
         let member = self.member(id)?.clone();
-        let geometry = self.luns[&id.lun].geometry;
+        let geometry = self.raids[&id.raid()].geometry;
         let Some(entry) = self.drives.get(slot) else {
             return Err(AdminError::NoSuchDrive(drive));
         };
@@ -194,7 +190,7 @@ impl Manager {
         let room_sectors = divided
             .as_ref()
             .map_or(0, |(layout, _)| layout.data_sectors);
-        let log = self.luns[&id.lun].record.log;
+        let log = self.raids[&id.raid()].record.log;
         if let (Some(log), Some((layout, _))) = (log, &divided)
             && !MetadataPlaces::of(layout.data_offset_sectors)
                 .is_some_and(|places| log.fits(places.redo_log))

@@ -15,9 +15,9 @@
 //! since: it knows nothing of what was written there.
 
 use super::drives::Drives;
-use super::lun::{Lun, Member};
+use super::raid::{Member, Raid};
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot};
+use crate::admin::{AdminError, DriveSlot, PartId};
 use raid::bad_blocks::BadRange;
 use raid::log::recovery::{
     LoggedRaid, MemberIo, MemberRange, PresentMember, RecoveryError, Report, recover,
@@ -86,24 +86,25 @@ impl MemberIo for LogIo<'_> {
 impl Manager {
     /// A LUN is about to be served by itself, without members that may come back: not if that loses what
     /// they hold.
-    pub(super) fn doubt_log(&mut self, number: LunNumber) {
-        let Some(lun) = self.luns.get(&number) else {
+    pub(super) fn doubt_log(&mut self, id: PartId) {
+        let number = id.lun;
+        let Some(raid) = self.raids.get(&id) else {
             return;
         };
-        if lun.log_state != LogState::Pending || lun.late.is_empty() || !lun.can_serve() {
+        if raid.log_state != LogState::Pending || raid.late.is_empty() || !raid.can_serve() {
             return;
         }
         // A member that fails will be given up when it is served.
-        let Ok(report) = run(&mut self.drives, lun, true) else {
+        let Ok(report) = run(&mut self.drives, raid, true) else {
             return;
         };
         let sectors = unreadable_sectors(&report);
         if sectors == 0 {
             return;
         }
-        let late = lun.element_names(&lun.late);
-        if let Some(lun) = self.luns.get_mut(&number) {
-            lun.doubt = Some(format!(
+        let late = raid.element_names(&raid.late);
+        if let Some(raid) = self.raids.get_mut(&id) {
+            raid.doubt = Some(format!(
                 "{sectors} sectors were being overwritten when it stopped, and cannot be computed without \
                  elements {late}: bring their drives back; online {number} serves it without them, and \
                  these sectors are unreadable until they are written"
@@ -112,18 +113,19 @@ impl Manager {
     }
 
     /// Before anything is changed for a LUN to go live: a void log is done with.
-    pub(super) fn check_log(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let Some(lun) = self.luns.get(&number) else {
-            return Err(AdminError::NoSuchLun(number));
+    pub(super) fn check_log(&mut self, id: PartId) -> Result<(), AdminError> {
+        let number = id.lun;
+        let Some(raid) = self.raids.get(&id) else {
+            return Err(AdminError::NoSuchLun(id.lun));
         };
-        match lun.log_state {
+        match raid.log_state {
             LogState::Settled | LogState::Pending => Ok(()),
             LogState::Void => {
                 let text = format!(
                     "LUN {number} was used by Linux after an unclean stop; its redo log is not replayed"
                 );
                 self.notices.push(text);
-                self.begin_epoch(number)?;
+                self.begin_epoch(id)?;
                 Ok(())
             }
         }
@@ -131,59 +133,59 @@ impl Manager {
 
     /// Recovers a pending log, and begins the next epoch. The superblocks have left absent members
     /// behind.
-    pub(super) fn settle_log(&mut self, number: LunNumber) -> Result<(), AdminError> {
+    pub(super) fn settle_log(&mut self, id: PartId) -> Result<(), AdminError> {
         loop {
-            let Some(lun) = self.luns.get(&number) else {
-                return Err(AdminError::NoSuchLun(number));
+            let Some(raid) = self.raids.get(&id) else {
+                return Err(AdminError::NoSuchLun(id.lun));
             };
-            if lun.log_state != LogState::Pending {
-                return self.begin_epoch(number);
+            if raid.log_state != LogState::Pending {
+                return self.begin_epoch(id);
             }
-            let Some(lun) = self.luns.get(&number) else {
-                return Err(AdminError::NoSuchLun(number));
+            let Some(raid) = self.raids.get(&id) else {
+                return Err(AdminError::NoSuchLun(id.lun));
             };
             #[cfg(feature = "planted")]
             if planted::is(Bug::LogNotReplayed) {
-                return self.begin_epoch(number);
+                return self.begin_epoch(id);
             }
-            match run(&mut self.drives, lun, false) {
+            match run(&mut self.drives, raid, false) {
                 Ok(report) => {
-                    self.note_recovered(number, &report);
-                    self.note_unreadable(number, &report)?;
-                    return self.begin_epoch(number);
+                    self.note_recovered(id, &report);
+                    self.note_unreadable(id, &report)?;
+                    return self.begin_epoch(id);
                 }
                 Err(RecoveryError::Member { element, error, .. }) => {
-                    let Some(mut rounds) = self.rounds(number) else {
-                        return Err(AdminError::NoSuchLun(number));
+                    let Some(mut rounds) = self.rounds(id) else {
+                        return Err(AdminError::NoSuchLun(id.lun));
                     };
                     let failures = vec![(element, error)];
                     if !rounds.can_lose(&failures) {
                         let (_, reason) = &failures[0];
-                        return Err(refused(number, reason));
+                        return Err(refused(id.lun, reason));
                     }
                     rounds
                         .give_up(&failures)
-                        .map_err(|reason| refused(number, &reason))?;
+                        .map_err(|reason| refused(id.lun, &reason))?;
                 }
-                Err(error) => return Err(refused(number, &error.to_string())),
+                Err(error) => return Err(refused(id.lun, &error.to_string())),
             }
         }
     }
 
     /// What the recovery of a log would do.
-    pub(super) fn try_log(&mut self, number: LunNumber) -> Result<Report, String> {
-        let Some(lun) = self.luns.get(&number) else {
-            return Err(AdminError::NoSuchLun(number).to_string());
+    pub(super) fn try_log(&mut self, id: PartId) -> Result<Report, String> {
+        let Some(raid) = self.raids.get(&id) else {
+            return Err(AdminError::NoSuchLun(id.lun).to_string());
         };
-        run(&mut self.drives, lun, true).map_err(|error| error.to_string())
+        run(&mut self.drives, raid, true).map_err(|error| error.to_string())
     }
 
     /// Makes the next epoch durable, and what is known of parity with it.
-    fn begin_epoch(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let Some(lun) = self.luns.get_mut(&number) else {
-            return Err(AdminError::NoSuchLun(number));
+    fn begin_epoch(&mut self, id: PartId) -> Result<(), AdminError> {
+        let Some(raid) = self.raids.get_mut(&id) else {
+            return Err(AdminError::NoSuchLun(id.lun));
         };
-        let Some(log) = lun.record.log else {
+        let Some(log) = raid.record.log else {
             return Ok(());
         };
         let next = log.next_epoch();
@@ -195,34 +197,35 @@ impl Manager {
         };
         let record = Record {
             log: Some(next),
-            parity_synced: !lun.is_unsynced,
-            ..lun.record.clone()
+            parity_synced: !raid.is_unsynced,
+            ..raid.record.clone()
         };
-        self.record(number, record)?;
-        if let Some(lun) = self.luns.get_mut(&number) {
-            lun.log_state = LogState::Settled;
+        self.record(id, record)?;
+        if let Some(raid) = self.raids.get_mut(&id) {
+            raid.log_state = LogState::Settled;
         }
         Ok(())
     }
 
     /// Makes durable whether parity matches all over, if the record says otherwise.
-    pub(super) fn note_parity(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let Some(lun) = self.luns.get(&number) else {
+    pub(super) fn note_parity(&mut self, id: PartId) -> Result<(), AdminError> {
+        let Some(raid) = self.raids.get(&id) else {
             return Ok(());
         };
-        let parity_synced = !lun.is_unsynced;
-        if lun.record.log.is_none() || lun.record.parity_synced == parity_synced {
+        let parity_synced = !raid.is_unsynced;
+        if raid.record.log.is_none() || raid.record.parity_synced == parity_synced {
             return Ok(());
         }
         let record = Record {
             parity_synced,
-            ..lun.record.clone()
+            ..raid.record.clone()
         };
-        self.record(number, record)
+        self.record(id, record)
     }
 
     /// What nobody can compute is not to be read: the parity of these stripes is bad, durably.
-    fn note_unreadable(&mut self, number: LunNumber, report: &Report) -> Result<(), AdminError> {
+    fn note_unreadable(&mut self, id: PartId, report: &Report) -> Result<(), AdminError> {
+        let number = id.lun;
         let mut bad = BTreeMap::<u8, Vec<BadRange>>::new();
         for range in report.bad_parity.iter().chain(&report.unreadable) {
             bad.entry(range.element).or_default().push(BadRange {
@@ -231,11 +234,11 @@ impl Manager {
             });
         }
         for (element, ranges) in bad {
-            let Some(lun) = self.luns.get(&number) else {
-                return Err(AdminError::NoSuchLun(number));
+            let Some(raid) = self.raids.get(&id) else {
+                return Err(AdminError::NoSuchLun(id.lun));
             };
-            if lun.members[usize::from(element)].is_in_use() {
-                self.add_bad_blocks(number, 0, element, &ranges)?;
+            if raid.members[usize::from(element)].is_in_use() {
+                self.add_bad_blocks(id.lun, id.part, element, &ranges)?;
             }
         }
         let sectors = unreadable_sectors(report);
@@ -248,7 +251,8 @@ impl Manager {
         Ok(())
     }
 
-    fn note_recovered(&mut self, number: LunNumber, report: &Report) {
+    fn note_recovered(&mut self, id: PartId, report: &Report) {
+        let number = id.lun;
         let (replayed, checked) = (report.slices_replayed, report.slices_checked);
         if replayed + checked > 0 {
             self.notices.push(format!(
@@ -260,23 +264,23 @@ impl Manager {
     }
 }
 
-fn run(drives: &mut Drives, lun: &Lun, is_trial: bool) -> Result<Report, RecoveryError<String>> {
-    let (Some(set_uuid), Some(parameters)) = (lun.set_uuid, lun.record.log) else {
+fn run(drives: &mut Drives, raid: &Raid, is_trial: bool) -> Result<Report, RecoveryError<String>> {
+    let (Some(set_uuid), Some(parameters)) = (raid.set_uuid, raid.record.log) else {
         return Ok(Report::default());
     };
     let present = |member: &Member| {
         let view = member.view()?;
-        let all_sectors = lun.geometry.member_sectors();
+        let all_sectors = raid.geometry.member_sectors();
         Some(PresentMember {
             tag: view.log_tag,
             log_area: view.log_area,
             data_offset_sectors: view.data_offset_sectors,
             synced_sectors: member
                 .rebuilt_before()
-                .map_or(all_sectors, |lba| lun.geometry.member_sectors_before(lba)),
+                .map_or(all_sectors, |lba| raid.geometry.member_sectors_before(lba)),
         })
     };
-    let bad_blocks: Vec<(u8, BadRange)> = lun
+    let bad_blocks: Vec<(u8, BadRange)> = raid
         .elements()
         .filter_map(|(element, member)| Some((element, member.metadata()?)))
         .flat_map(|(element, metadata)| {
@@ -287,20 +291,20 @@ fn run(drives: &mut Drives, lun: &Lun, is_trial: bool) -> Result<Report, Recover
             })
         })
         .collect();
-    let members: Vec<Option<PresentMember>> = lun.members.iter().map(present).collect();
-    let raid = LoggedRaid {
+    let members: Vec<Option<PresentMember>> = raid.members.iter().map(present).collect();
+    let logged = LoggedRaid {
         set_uuid,
-        geometry: lun.geometry,
+        geometry: raid.geometry,
         parameters,
         members: &members,
         bad_blocks: &bad_blocks,
     };
     let mut io = LogIo {
         drives,
-        slots: lun.members.iter().map(Member::drive).collect(),
+        slots: raid.members.iter().map(Member::drive).collect(),
         is_trial,
     };
-    recover(&raid, &mut io)
+    recover(&logged, &mut io)
 }
 
 /// Sectors that nobody can compute.

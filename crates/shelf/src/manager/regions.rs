@@ -1,4 +1,4 @@
-//! The write-intent bitmap of a LUN: which regions may differ after a crash.
+//! The write-intent bitmap of a RAID: which regions may differ after a crash.
 //!
 //! The data path asks for the bits of regions before it writes them ([`Manager::want_regions`]); they are
 //! sticky, and cleared when nothing was written for a while ([`Manager::tick`]) or the LUN stops in
@@ -15,10 +15,11 @@
 //!   nothing;
 //! * the bits of regions in which mirrors may differ stay until a pass has been over them.
 
-use super::lun::{Lun, Member};
+use super::raid::{Member, Raid};
 use super::rounds::{Failures, Rounds, reasons};
 use super::scan::Candidate;
 use super::{LunNumber, Manager};
+use crate::admin::PartId;
 use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
 use raid::regions::{REGION_GROUP, RegionIndex, RegionSet};
 use std::sync::Arc;
@@ -32,13 +33,14 @@ impl Manager {
     /// Writes wait for groups of regions of a part: makes their bits durable and tells the workers, or
     /// tells them that it cannot be done. Groups that are asked for together cost one write a member.
     pub fn want_regions(&mut self, number: LunNumber, part: u8, groups: &[RegionIndex]) {
-        let is_live = self.luns.get(&number).is_some_and(|lun| lun.is_live);
-        if !is_live || part != 0 {
+        let id = PartId { lun: number, part };
+        let is_live = self.raids.get(&id).is_some_and(|raid| raid.is_live);
+        if !is_live {
             // The writes that waited were dropped when the LUN went offline.
             return;
         }
         let regions_of = |group: &RegionIndex| group.0..group.0.saturating_add(REGION_GROUP);
-        let set = self.set_regions(number, groups.iter().flat_map(regions_of));
+        let set = self.set_regions(id, groups.iter().flat_map(regions_of));
         if let Err(reason) = &set {
             self.notices.push(format!(
                 "LUN {number}: writes are refused, as the write-intent bitmap cannot be written: {reason}"
@@ -55,13 +57,13 @@ impl Manager {
     /// Makes the bits of regions durable on every member. Members that fail are given up first.
     fn set_regions(
         &mut self,
-        number: LunNumber,
+        id: PartId,
         regions: impl Iterator<Item = u32>,
     ) -> Result<(), String> {
-        let Some(mut rounds) = self.rounds(number) else {
+        let Some(mut rounds) = self.rounds(id) else {
             return Ok(());
         };
-        let Some(bitmap) = &mut rounds.lun.bitmap else {
+        let Some(bitmap) = &mut rounds.raid.bitmap else {
             return Ok(());
         };
         let end = bitmap.map().regions();
@@ -73,11 +75,11 @@ impl Manager {
         if added.is_empty() {
             return Ok(());
         }
-        let members = rounds.lun.members_in_use();
+        let members = rounds.raid.members_in_use();
         let written = rounds.bitmap();
-        let lost_members = rounds.lun.members_in_use() != members;
+        let lost_members = rounds.raid.members_in_use() != members;
         if written.is_err()
-            && let Some(bitmap) = &mut rounds.lun.bitmap
+            && let Some(bitmap) = &mut rounds.raid.bitmap
         {
             for region in added {
                 bitmap.remove(region);
@@ -85,7 +87,7 @@ impl Manager {
         }
         if lost_members {
             // Nothing is to be written to a member that does not have the bits.
-            self.attach_if_live(number)
+            self.attach_if_live(id.lun)
                 .map_err(|error| error.to_string())?;
         }
         written
@@ -100,24 +102,25 @@ impl Manager {
             return;
         }
         self.last_sweep = Some(uptime);
-        let live: Vec<LunNumber> = self
-            .luns
+        let live: Vec<PartId> = self
+            .raids
             .values()
-            .filter(|lun| lun.is_live)
-            .map(|lun| lun.number)
+            .filter(|raid| raid.is_live)
+            .map(|raid| raid.id)
             .collect();
-        for number in live {
-            self.sweep_lun(number);
+        for id in live {
+            self.sweep_raid(id);
         }
     }
 
-    fn sweep_lun(&mut self, number: LunNumber) {
-        let Some(candidates) = self.luns.get(&number).and_then(Lun::clearable_regions) else {
+    fn sweep_raid(&mut self, id: PartId) {
+        let number = id.lun;
+        let Some(candidates) = self.raids.get(&id).and_then(Raid::clearable_regions) else {
             return;
         };
         let idle = match self
             .plane
-            .take_idle_regions(number, 0, Arc::new(candidates))
+            .take_idle_regions(number, id.part, Arc::new(candidates))
         {
             Ok(idle) => idle,
             Err(reason) => {
@@ -130,17 +133,17 @@ impl Manager {
         if idle.is_empty() {
             return;
         }
-        let Some(mut rounds) = self.rounds(number) else {
+        let Some(mut rounds) = self.rounds(id) else {
             return;
         };
-        if let Some(bitmap) = &mut rounds.lun.bitmap {
+        if let Some(bitmap) = &mut rounds.raid.bitmap {
             for region in idle.iter() {
                 bitmap.remove(region);
             }
         }
-        let members = rounds.lun.members_in_use();
+        let members = rounds.raid.members_in_use();
         let cleared = rounds.bitmap();
-        let lost_members = rounds.lun.members_in_use() != members;
+        let lost_members = rounds.raid.members_in_use() != members;
         if let Err(reason) = cleared {
             self.notices.push(format!(
                 "LUN {number}: bits of the write-intent bitmap were not cleared: {reason}"
@@ -152,7 +155,7 @@ impl Manager {
     }
 }
 
-impl Lun {
+impl Raid {
     /// Which elements are in use.
     fn members_in_use(&self) -> Vec<bool> {
         self.members.iter().map(Member::is_in_use).collect()
@@ -220,9 +223,9 @@ impl Rounds<'_> {
     /// members that failed.
     pub(super) fn write_bitmap_for_events(&mut self) -> Failures {
         // Those that follow in the same change need no bitmap of their own.
-        let events = self.lun.events.max(self.lun.events_ahead);
-        if let Some(bitmap) = &mut self.lun.bitmap
-            && !bitmap.is_current(self.lun.events)
+        let events = self.raid.events.max(self.raid.events_ahead);
+        if let Some(bitmap) = &mut self.raid.bitmap
+            && !bitmap.is_current(self.raid.events)
         {
             bitmap.set_events(events);
         }
@@ -231,22 +234,22 @@ impl Rounds<'_> {
 
     /// All members have the present event count: what lacks no later one lacks only what the bits say.
     pub(super) fn note_events_cleared(&mut self) {
-        if self.lun.all_normal()
-            && let Some(bitmap) = &mut self.lun.bitmap
+        if self.raid.all_normal()
+            && let Some(bitmap) = &mut self.raid.bitmap
         {
-            bitmap.set_events_cleared(self.lun.events);
+            bitmap.set_events_cleared(self.raid.events);
         }
     }
 
     /// Writes what was changed in the bitmap to every member that holds the rest of it, and all of it to
     /// those that do not. Gives the members that failed.
     pub(super) fn write_bitmap(&mut self) -> Failures {
-        let Some(bitmap) = &mut self.lun.bitmap else {
+        let Some(bitmap) = &mut self.raid.bitmap else {
             return Vec::new();
         };
         let changed = bitmap.take_changed();
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.lun.members) {
+        for (element, member) in (0..).zip(&mut self.raid.members) {
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };

@@ -7,27 +7,26 @@ use raid::layout::{MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::Superblock;
 use raid::md::raw::BLOCK_BYTES;
 use raid::record::{Record, RecordState};
-use uuid::Uuid;
 
 impl Rounds<'_> {
-    /// Removes the LUN from its drives: first every member says so, then the store, then all is erased.
-    /// Gives what could not be erased.
+    /// Begins to remove the LUN of which this is the first RAID: every member says so, then the store. What
+    /// remains to be done is to erase all of its RAIDs, this one last.
     ///
     /// # Errors
-    /// When no member took the record, or the store did not take the set; then nothing was erased.
-    pub(super) fn remove(
+    /// When no member took the record, or the store did not take the sets; then nothing is to be erased.
+    pub(super) fn begin_removal(
         &mut self,
-        note_removed: &mut dyn FnMut(Uuid) -> Result<(), String>,
-    ) -> Result<Vec<String>, String> {
+        note_removed: &mut dyn FnMut() -> Result<(), String>,
+    ) -> Result<(), String> {
         let record = Record {
             state: RecordState::Removing,
-            ..self.lun.record.clone()
+            ..self.raid.record.clone()
         };
         // Two ahead, as an earlier change may be unfinished on an absent member.
-        let generation = self.lun.generation + 2;
+        let generation = self.raid.generation + 2;
         let failures = self.write_records(generation, &record);
         let in_use = self
-            .lun
+            .raid
             .members
             .iter()
             .filter(|member| member.is_in_use())
@@ -35,13 +34,11 @@ impl Rounds<'_> {
         if in_use > 0 && failures.len() == in_use {
             return Err(reasons(&failures));
         }
-        self.lun.generation = generation;
-        if let Some(set) = self.lun.set_uuid
-            && let Err(reason) = note_removed(set)
-        {
-            let old = self.lun.record.clone();
-            self.lun.generation += 1;
-            let undo_failures = self.write_records(self.lun.generation, &old);
+        self.raid.generation = generation;
+        if let Err(reason) = note_removed() {
+            let old = self.raid.record.clone();
+            self.raid.generation += 1;
+            let undo_failures = self.write_records(self.raid.generation, &old);
             let end = if undo_failures.is_empty() {
                 "nothing was changed"
             } else {
@@ -51,14 +48,14 @@ impl Rounds<'_> {
         }
         // They do not know that the LUN is removed, so they are to be erased first.
         self.mark_failed(&failures);
-        Ok(self.erase())
+        Ok(())
     }
 
-    /// Erases our metadata from every drive of the LUN, those that are no longer part of it first:
+    /// Erases our metadata from every drive of the RAID, those that are no longer part of it first:
     /// their records do not know that it is removed. Drives that fail keep it, and are not free.
     pub(super) fn erase(&mut self) -> Vec<String> {
         let mut drives: Vec<_> = self
-            .lun
+            .raid
             .members
             .iter()
             .filter_map(|member| Some((member.is_normal(), member.drive()?)))
@@ -69,7 +66,7 @@ impl Rounds<'_> {
             match erase_drive(self.drives, drive) {
                 Ok(()) => self.drives.erased(drive),
                 Err(reason) => {
-                    let what = format!("what LUN {} left: not erased", self.lun.number);
+                    let what = format!("what LUN {} left: not erased", self.raid.id.lun);
                     self.drives.left(drive, what);
                     failures.push(reason);
                 }

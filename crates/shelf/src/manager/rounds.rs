@@ -1,4 +1,4 @@
-//! Rounds of writes: one change, written to every member of a LUN.
+//! Rounds of writes: one change, written to every member of a RAID.
 //!
 //! * A *record round* writes the same record with a higher generation to each member's idle slot.
 //!   After a crash within it the highest generation counts and is completed at start, so the change
@@ -17,9 +17,10 @@
 //! superblock round on them, repeated until it fails nobody. Otherwise the round is undone as far as
 //! the drives let it.
 
+use super::Manager;
 use super::drives::Drives;
-use super::lun::{Lun, Member, Metadata};
-use super::{LunNumber, Manager};
+use super::raid::{Member, Metadata, Raid};
+use crate::admin::PartId;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::{Resync, Superblock};
 #[cfg(feature = "planted")]
@@ -29,22 +30,22 @@ use raid::record::{Record, encode};
 /// Elements that failed a write, and how.
 pub(super) type Failures = Vec<(u8, String)>;
 
-/// A LUN and what its rounds need.
+/// A RAID and what its rounds need.
 pub(super) struct Rounds<'a> {
     pub(super) drives: &'a mut Drives,
-    pub(super) lun: &'a mut Lun,
+    pub(super) raid: &'a mut Raid,
     pub(super) notices: &'a mut Vec<String>,
     pub(super) now_unix_seconds: u64,
 }
 
 impl Manager {
-    /// The rounds of a LUN that is there.
-    pub(super) fn rounds(&mut self, number: LunNumber) -> Option<Rounds<'_>> {
+    /// The rounds of a RAID that is there.
+    pub(super) fn rounds(&mut self, id: PartId) -> Option<Rounds<'_>> {
         let now_unix_seconds = (self.now_unix_seconds)();
-        let lun = self.luns.get_mut(&number)?;
+        let raid = self.raids.get_mut(&id)?;
         Some(Rounds {
             drives: &mut self.drives,
-            lun,
+            raid,
             notices: &mut self.notices,
             now_unix_seconds,
         })
@@ -55,25 +56,25 @@ impl Rounds<'_> {
     /// Makes a record durable on every member. On an error the old one counts, unless the drives
     /// refuse that too; the text says so.
     pub(super) fn record(&mut self, record: Record) -> Result<(), String> {
-        if !self.lun.is_recorded() {
-            self.lun.record = record;
+        if !self.raid.is_recorded() {
+            self.raid.record = record;
             return Ok(());
         }
         let generation = self.next_generation();
         let failures = self.write_records(generation, &record);
-        self.lun.generation = generation;
+        self.raid.generation = generation;
         if failures.is_empty() {
-            self.lun.record = record;
+            self.raid.record = record;
             return Ok(());
         }
         if self.can_lose(&failures) {
-            self.lun.record = record;
+            self.raid.record = record;
             return self.give_up(&failures);
         }
-        let old = self.lun.record.clone();
+        let old = self.raid.record.clone();
         let generation = self.next_generation();
         let undo_failures = self.write_records(generation, &old);
-        self.lun.generation = generation;
+        self.raid.generation = generation;
         let end = if undo_failures.is_empty() {
             "nothing was changed"
         } else {
@@ -85,13 +86,13 @@ impl Rounds<'_> {
     /// A generation that wins over every other on any member. An unfinished change on an absent
     /// member is one ahead at most, so a change made without it goes two ahead.
     fn next_generation(&self) -> u64 {
-        self.lun.generation + if self.lun.all_normal() { 1 } else { 2 }
+        self.raid.generation + if self.raid.all_normal() { 1 } else { 2 }
     }
 
     /// Writes a record to the idle slot of every member, and gives the members that failed.
     pub(super) fn write_records(&mut self, generation: u64, record: &Record) -> Failures {
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.lun.members) {
+        for (element, member) in (0..).zip(&mut self.raid.members) {
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };
@@ -115,28 +116,28 @@ impl Rounds<'_> {
     /// Makes roles, the dirty mark and how far members are rebuilt durable on every member. Whoever is
     /// not in use gets the role of a failed device: from now on the members are ahead of it.
     pub(super) fn superblocks(&mut self, resync: Resync) -> Result<(), String> {
-        let before = self.lun.members.clone();
+        let before = self.raid.members.clone();
         // Until all members say clean, some may say dirty.
-        self.lun.is_dirty |= resync != Resync::Clean;
+        self.raid.is_dirty |= resync != Resync::Clean;
         loop {
-            self.lun.events += 1;
+            self.raid.events += 1;
             let mut failures = self.write_bitmap_for_events();
             if failures.is_empty() {
                 failures = self.write_superblocks(resync);
             } else {
                 // No superblock has this count: the next round is not a step further.
-                self.lun.events -= 1;
+                self.raid.events -= 1;
             }
-            if failures.is_empty() && self.lun.events < self.lun.events_ahead {
+            if failures.is_empty() && self.raid.events < self.raid.events_ahead {
                 continue;
             }
             if failures.is_empty() {
-                self.lun.is_dirty = resync != Resync::Clean;
+                self.raid.is_dirty = resync != Resync::Clean;
                 self.note_events_cleared();
                 return Ok(());
             }
             if !self.can_lose(&failures) {
-                self.lun.members = before;
+                self.raid.members = before;
                 return Err(reasons(&failures));
             }
             self.mark_failed(&failures);
@@ -145,14 +146,14 @@ impl Rounds<'_> {
 
     /// Writes every member's superblock as it is to be, and gives the members that failed.
     pub(super) fn write_superblocks(&mut self, resync: Resync) -> Failures {
-        let lun = &mut *self.lun;
-        let active = lun.active_devices();
-        let name = format!("{}:{}", lun.record.shelf, lun.number);
+        let raid = &mut *self.raid;
+        let active = raid.active_devices();
+        let name = md_name(raid.record.shelf, raid.id);
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut lun.members) {
+        for (element, member) in (0..).zip(&mut raid.members) {
             let recovery = member
                 .rebuilt_before()
-                .map(|lba| lun.geometry.member_sectors_before(lba));
+                .map(|lba| raid.geometry.member_sectors_before(lba));
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };
@@ -160,9 +161,9 @@ impl Rounds<'_> {
             superblock.set_active_devices(&active);
             superblock.set_recovery(recovery);
             superblock.set_name(&name);
-            superblock.set_has_bitmap(lun.bitmap.is_some());
+            superblock.set_has_bitmap(raid.bitmap.is_some());
             superblock.set_resync(resync);
-            superblock.set_events(lun.events, self.now_unix_seconds);
+            superblock.set_events(raid.events, self.now_unix_seconds);
             let block = superblock.encode();
             if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
                 failures.push((element, reason));
@@ -174,9 +175,9 @@ impl Rounds<'_> {
     /// Rewrites every member's superblock with nothing changed but the name. Not an event: a member
     /// that misses it is as good as the others.
     pub(super) fn rename(&mut self) -> Result<(), String> {
-        let name = format!("{}:{}", self.lun.record.shelf, self.lun.number);
+        let name = md_name(self.raid.record.shelf, self.raid.id);
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.lun.members) {
+        for (element, member) in (0..).zip(&mut self.raid.members) {
             if let Some((drive, metadata)) = member.metadata_mut() {
                 metadata.superblock.set_name(&name);
                 let block = metadata.superblock.encode();
@@ -194,7 +195,7 @@ impl Rounds<'_> {
 
     /// Writes the bad-block log of every member.
     pub(super) fn write_bad_block_logs(&mut self, log: &[u8]) -> Result<(), String> {
-        for member in &mut self.lun.members {
+        for member in &mut self.raid.members {
             if let Some((drive, metadata)) = member.metadata_mut() {
                 let sector = Metadata::places(&metadata.superblock).bad_blocks.sector;
                 self.drives.write(drive, sector, log)?;
@@ -205,38 +206,38 @@ impl Rounds<'_> {
 
     /// What the superblocks are to say of the mirrors now.
     pub(super) const fn present_resync(&self) -> Resync {
-        if self.lun.is_dirty {
+        if self.raid.is_dirty {
             Resync::DirtyFrom(0)
         } else {
             Resync::Clean
         }
     }
 
-    /// Whether the LUN can serve without the members that failed.
+    /// Whether the RAID can serve without the members that failed.
     pub(super) fn can_lose(&self, failures: &Failures) -> bool {
         let lost: Vec<u8> = failures.iter().map(|(element, _)| *element).collect();
-        self.lun.is_redundant() && self.lun.can_serve_without(&lost)
+        self.raid.is_redundant() && self.raid.can_serve_without(&lost)
     }
 
     /// Gives up members, durably.
     pub(super) fn give_up(&mut self, failures: &Failures) -> Result<(), String> {
-        let before = self.lun.members.clone();
+        let before = self.raid.members.clone();
         self.mark_failed(failures);
         let resync = self.present_resync();
         self.superblocks(resync)
-            .inspect_err(|_| self.lun.members = before)
+            .inspect_err(|_| self.raid.members = before)
     }
 
     pub(super) fn mark_failed(&mut self, failures: &Failures) {
         // Even the last round may have reached them.
-        let ahead = self.lun.events + 2;
+        let ahead = self.raid.events + 2;
         #[cfg(feature = "planted")]
         let ahead = ahead - 2 * u64::from(planted::is(Bug::OneEventAhead));
-        self.lun.events_ahead = self.lun.events_ahead.max(ahead);
+        self.raid.events_ahead = self.raid.events_ahead.max(ahead);
         for (element, reason) in failures {
-            let id = self.lun.element_id(*element);
+            let id = self.raid.element_id(*element);
             self.notices.push(format!("element {id} failed: {reason}"));
-            let member = &mut self.lun.members[usize::from(*element)];
+            let member = &mut self.raid.members[usize::from(*element)];
             if let Some(drive) = member.drive() {
                 *member = Member::Failed { drive };
             }
@@ -252,10 +253,10 @@ impl Rounds<'_> {
                 .is_some_and(|(_, metadata)| metadata.superblock.events() != freshest.events())
         };
         let mut failures = Vec::new();
-        if self.lun.members.iter_mut().any(is_behind) {
+        if self.raid.members.iter_mut().any(is_behind) {
             failures = self.write_bitmap();
         }
-        for (element, member) in (0..).zip(&mut self.lun.members) {
+        for (element, member) in (0..).zip(&mut self.raid.members) {
             let Some((drive, metadata)) = member.metadata_mut() else {
                 continue;
             };
@@ -277,6 +278,15 @@ impl Rounds<'_> {
         } else {
             Err(reasons(&failures))
         }
+    }
+}
+
+/// The name of the md array that is a RAID, for the eyes of Linux administrators.
+pub(super) fn md_name(shelf: u16, id: PartId) -> String {
+    if id.part == 0 {
+        format!("{shelf}:{}", id.lun)
+    } else {
+        format!("{shelf}:{id}")
     }
 }
 

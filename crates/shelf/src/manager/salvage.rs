@@ -4,12 +4,12 @@
 //! right but slow; with a member lost it refuses the array, rightly. So the log is replayed before, and
 //! the superblocks say clean if parity then matches. Nothing is served, and no set is taken or removed.
 
-use super::lun::Lun;
+use super::Manager;
+use super::raid::Raid;
 use super::recovery::LogState;
 use super::scan::scan;
 use super::set::{Set, put_together};
-use super::{LunNumber, Manager};
-use crate::admin::AdminError;
+use crate::admin::{AdminError, PartId};
 use raid::Level;
 use raid::log::recovery::Report;
 use raid::md::Resync;
@@ -76,75 +76,71 @@ impl Manager {
     }
 
     fn salvage_set(&mut self, set: Set, options: SalvageOptions) -> SalvagedSet {
-        let (number, name) = (set.lun.number, set.freshest.name().to_string());
-        self.luns.insert(number, set.lun);
-        let log = self.salvage_log(number, options);
-        let Some(lun) = self.luns.remove(&number) else {
+        let (id, name) = (set.raid.id, set.freshest.name().to_string());
+        self.raids.insert(id, set.raid);
+        let log = self.salvage_log(id, options);
+        let Some(raid) = self.raids.remove(&id) else {
             unreachable!("it was just put there")
         };
-        let path = |member: &super::lun::Member| {
+        let path = |member: &super::raid::Member| {
             let drive = member.drive().filter(|_| member.is_in_use())?;
             Some(self.drives.get(drive)?.drive.path.clone())
         };
         SalvagedSet {
             set_uuid: set.uuid,
             name,
-            level: lun.geometry.level(),
-            members: lun.members.iter().map(path).collect(),
-            is_clean: !lun.is_dirty,
+            level: raid.geometry.level(),
+            members: raid.members.iter().map(path).collect(),
+            is_clean: !raid.is_dirty,
             log,
         }
     }
 
-    fn salvage_log(
-        &mut self,
-        number: LunNumber,
-        options: SalvageOptions,
-    ) -> Result<LogFate, String> {
-        let Some(lun) = self.luns.get(&number) else {
-            return Err(AdminError::NoSuchLun(number).to_string());
+    fn salvage_log(&mut self, id: PartId, options: SalvageOptions) -> Result<LogFate, String> {
+        let Some(raid) = self.raids.get(&id) else {
+            return Err(AdminError::NoSuchLun(id.lun).to_string());
         };
-        if let Some(reason) = reason_to_leave(lun, options) {
+        if let Some(reason) = reason_to_leave(raid, options) {
             return Err(reason);
         }
-        match lun.log_state {
-            LogState::Settled if lun.record.log.is_none() => return Ok(LogFate::None),
+        match raid.log_state {
+            LogState::Settled if raid.record.log.is_none() => return Ok(LogFate::None),
             LogState::Settled => return Ok(LogFate::NotNeeded),
             LogState::Void => return Ok(LogFate::Void),
             LogState::Pending => {}
         }
         let text = |error: AdminError| error.to_string();
-        self.check_log(number).map_err(text)?;
-        let report = self.try_log(number)?;
+        self.check_log(id).map_err(text)?;
+        let report = self.try_log(id)?;
         if options.only_show {
             return Ok(LogFate::Replayed(report));
         }
         // Whoever is missing is left behind before the others change.
-        if let Some(mut rounds) = self.rounds(number) {
+        if let Some(mut rounds) = self.rounds(id) {
             rounds.superblocks(Resync::DirtyFrom(0))?;
         }
-        self.settle_log(number).map_err(text)?;
-        self.went_quiet(number);
+        self.settle_log(id).map_err(text)?;
+        self.raid_went_quiet(id);
         Ok(LogFate::Replayed(report))
     }
 }
 
 /// Why a set is not touched.
-fn reason_to_leave(lun: &Lun, options: SalvageOptions) -> Option<String> {
-    if lun.record.state != RecordState::Complete {
+fn reason_to_leave(raid: &Raid, options: SalvageOptions) -> Option<String> {
+    if raid.record.state != RecordState::Complete {
         return Some("its making or its removal was interrupted: it is no LUN".to_owned());
     }
-    if let Some(reason) = lun.refusal() {
+    if let Some(reason) = raid.refusal() {
         return Some(reason);
     }
-    if !lun.rivals.is_empty() {
+    if !raid.rivals.is_empty() {
         return Some("its halves were served apart: give the members of one half only".to_owned());
     }
-    if !lun.late.is_empty() && !options.without_missing {
+    if !raid.late.is_empty() && !options.without_missing {
         return Some(format!(
             "elements {} are not among the disks: give all disks that there are; if these are lost, say \
              so with --degraded",
-            lun.element_names(&lun.late)
+            raid.element_names(&raid.late)
         ));
     }
     None

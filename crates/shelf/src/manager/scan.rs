@@ -2,7 +2,8 @@
 
 use super::bad_blocks;
 use super::drives::{Drives, NoDrive, Usage};
-use super::lun::Metadata;
+use super::lun::PARTS_MAX;
+use super::raid::Metadata;
 use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
@@ -172,8 +173,8 @@ pub(super) fn read_bitmap(
     }
 }
 
-/// Whether a record says of its member what the superblock says, and this version can serve it: one
-/// RAID. A member that was called failed has no role of its own any more.
+/// Whether a record says of its member what the superblock says, and this version can serve it. A member
+/// that was called failed has no role of its own any more.
 fn belong_together(superblock: &Superblock, geometry: &Geometry, stored: &StoredRecord) -> bool {
     let record = &stored.record;
     record.level == geometry.level()
@@ -184,6 +185,8 @@ fn belong_together(superblock: &Superblock, geometry: &Geometry, stored: &Stored
             Role::Faulty => true,
             Role::Spare | Role::Other(_) => false,
         }
-        && (record.part, record.parts) == (0, 1)
+        && record.part < record.parts
+        && record.parts <= PARTS_MAX
+        && (record.part > 0 || record.further.len() + 1 == usize::from(record.parts))
         && LunNumber::new(record.lun).is_some()
 }

@@ -10,13 +10,12 @@
 //!   halves were served apart: which one is to be served, somebody has to say.
 //! * The record with the highest generation counts; the others are to be brought up to it.
 
-use super::LunNumber;
 use super::bad_blocks;
-use super::lun::{Lun, Member, Metadata};
+use super::raid::{Member, Metadata, Raid};
 use super::recovery::{self, LogState};
 use super::regions;
 use super::scan::Candidate;
-use crate::admin::DriveSlot;
+use crate::admin::{DriveSlot, LunNumber, PartId};
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Role, Superblock};
 #[cfg(feature = "planted")]
@@ -28,7 +27,7 @@ use uuid::Uuid;
 /// A set of members, put together.
 pub(super) struct Set {
     pub(super) uuid: Uuid,
-    pub(super) lun: Lun,
+    pub(super) raid: Raid,
     pub(super) freshest: Superblock,
     /// Whether all members hold the record that counts.
     pub(super) is_level: bool,
@@ -73,18 +72,20 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         && !bitmap
             .as_ref()
             .is_some_and(|bitmap| bitmap.set().is_empty());
-    let lun = Lun {
+    let id = PartId {
+        lun: LunNumber::new(record.lun)?,
+        part: record.part,
+    };
+    let (rivals, late) = (rivals(&places, &freshest), late(&places, &freshest));
+    let members = places
+        .into_iter()
+        .map(|place| member(place, &freshest, &bad, bitmap.as_ref()))
+        .collect();
+    let raid = Raid {
         unfit,
-        doubt: None,
-        rivals: rivals(&places, &freshest),
-        late: late(&places, &freshest),
+        rivals,
+        late,
         set_uuid: Some(uuid),
-        number: LunNumber::new(record.lun)?,
-        geometry: freshest.geometry,
-        members: places
-            .into_iter()
-            .map(|place| member(place, &freshest, &bad, bitmap.as_ref()))
-            .collect(),
         events_ahead,
         generation,
         events: freshest.superblock.events(),
@@ -93,18 +94,13 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         sync_from,
         unsynced_regions: bitmap.as_ref().map(|bitmap| bitmap.set().clone().into()),
         bitmap,
-        sync_pass: 0,
-        scrub_counted: 0,
-        is_sync_stopped: false,
-        is_live: false,
         log_state,
-        is_view_stale: false,
-        record,
+        ..Raid::new(id, freshest.geometry, members, record)
     };
     let given_up = bad;
     Some(Set {
         uuid,
-        lun,
+        raid,
         given_up,
         freshest: freshest.superblock,
         is_level,
@@ -162,7 +158,8 @@ fn place(
 ) -> Vec<Option<Candidate>> {
     let mut places = vec![None; usize::from(freshest.geometry.members())];
     for candidate in group {
-        let (lun, element) = (candidate.stored.record.lun, candidate.stored.record.element);
+        let record = &candidate.stored.record;
+        let (lun, part, element) = (record.lun, record.part, record.element);
         if candidate.geometry != freshest.geometry {
             let what = format!("a member of another shape of LUN {lun} (set {uuid})");
             spurious.push((candidate.drive, what));
@@ -174,7 +171,7 @@ fn place(
                         placed.superblock.dev_number() == candidate.superblock.dev_number()
                     });
             let kind = if is_copy { "a copy of" } else { "a former" };
-            let what = format!("{kind} element {lun}.0.{element} (set {uuid})");
+            let what = format!("{kind} element {lun}.{part}.{element} (set {uuid})");
             spurious.push((candidate.drive, what));
         } else {
             places[usize::from(element)] = Some(candidate);

@@ -6,7 +6,7 @@
 
 use super::drives::Usage;
 use super::{LunNumber, Manager};
-use crate::admin::AdminError;
+use crate::admin::{AdminError, PartId};
 use crate::target::ConfigDecision;
 use aoe::{CONFIG_STRING_BYTES_MAX, ConfigCommand, Shelf};
 use raid::record::Record;
@@ -24,13 +24,13 @@ impl Manager {
         if self.shelf == Some(shelf) {
             return Ok(());
         }
-        if self.luns.values().any(|lun| lun.is_live) {
+        if self.raids.values().any(|raid| raid.is_live) {
             return Err(AdminError::OnlineLuns);
         }
         self.check_nobody_is_there(shelf)?;
-        let numbers: Vec<LunNumber> = self.luns.keys().copied().collect();
+        let ids: Vec<PartId> = self.raids.keys().copied().collect();
         let intended = self
-            .change_records(&numbers, |record| record.next_shelf = Some(shelf.0))
+            .change_records(&ids, |record| record.next_shelf = Some(shelf.0))
             .and_then(|()| self.change_spares(|record| record.next_shelf = Some(shelf.0)))
             .and_then(|()| {
                 self.store.save_shelf(shelf).map_err(|reason| {
@@ -38,7 +38,7 @@ impl Manager {
                 })
             });
         if let Err(error) = intended {
-            let undone = self.change_records(&numbers, |record| record.next_shelf = None);
+            let undone = self.change_records(&ids, |record| record.next_shelf = None);
             if let Err(undo) = undone.and(self.change_spares(|record| record.next_shelf = None)) {
                 self.notices.push(format!(
                     "the next start has to undo a change of shelf: {undo}"
@@ -47,7 +47,7 @@ impl Manager {
             return Err(error);
         }
         self.shelf = Some(shelf);
-        let finished = self.change_records(&numbers, |record| {
+        let finished = self.change_records(&ids, |record| {
             record.shelf = shelf.0;
             record.next_shelf = None;
         });
@@ -55,8 +55,8 @@ impl Manager {
             record.spare_of_shelf = shelf.0;
             record.next_shelf = None;
         }));
-        for number in numbers {
-            self.rename(number, shelf);
+        for id in ids {
+            self.rename(id, shelf);
         }
         // LUNs of that number may have been waiting on the drives.
         self.assemble();
@@ -72,7 +72,7 @@ impl Manager {
         for entry in self.drives.iter() {
             if let Usage::Elsewhere { shelf: other, lun } = entry.usage
                 && other == shelf.0
-                && self.luns.keys().any(|number| number.get() == lun)
+                && self.raids.keys().any(|id| id.lun.get() == lun)
             {
                 let drive = self.drive_name(entry.drive.slot);
                 let text = format!(
@@ -85,21 +85,21 @@ impl Manager {
         Ok(())
     }
 
-    /// Changes the records of LUNs; all are tried.
+    /// Changes the records of RAIDs; all are tried.
     fn change_records(
         &mut self,
-        numbers: &[LunNumber],
+        ids: &[PartId],
         change: impl Fn(&mut Record),
     ) -> Result<(), AdminError> {
         let mut result = Ok(());
-        for &number in numbers {
-            let Some(lun) = self.luns.get(&number) else {
+        for &id in ids {
+            let Some(raid) = self.raids.get(&id) else {
                 continue;
             };
-            let mut record = lun.record.clone();
+            let mut record = raid.record.clone();
             change(&mut record);
-            if record != lun.record {
-                result = result.and(self.record(number, record));
+            if record != raid.record {
+                result = result.and(self.record(id, record));
             }
         }
         result
@@ -107,15 +107,15 @@ impl Manager {
 
     /// Brings the name in the superblocks up to date. It is for the eyes of Linux administrators
     /// only, so a member that fails this is not worse for it.
-    fn rename(&mut self, number: LunNumber, shelf: Shelf) {
-        let Some(mut rounds) = self.rounds(number) else {
+    pub(super) fn rename(&mut self, id: PartId, shelf: Shelf) {
+        let Some(mut rounds) = self.rounds(id) else {
             return;
         };
-        rounds.lun.record.shelf = shelf.0;
-        rounds.lun.record.next_shelf = None;
+        rounds.raid.record.shelf = shelf.0;
+        rounds.raid.record.next_shelf = None;
         if let Err(reason) = rounds.rename() {
             self.notices
-                .push(format!("md name of LUN {number} was not changed: {reason}"));
+                .push(format!("md name of raid {id} was not changed: {reason}"));
         }
     }
 
@@ -129,10 +129,10 @@ impl Manager {
         command: ConfigCommand,
         string: &[u8],
     ) -> ConfigDecision {
-        let Some(lun) = self.luns.get(&number) else {
+        let Ok(lun) = self.lun(number) else {
             return ConfigDecision::Silence;
         };
-        let present = lun.record.config_string.as_slice();
+        let present = lun.record().config_string.as_slice();
         match command {
             // The same string again is a retransmission whose answer was lost (row 36).
             ConfigCommand::SetIfEmpty if present == string => ConfigDecision::Stored,
@@ -151,10 +151,10 @@ impl Manager {
         old: &[u8],
         new: &[u8],
     ) -> ConfigDecision {
-        match self.luns.get(&number) {
-            None => ConfigDecision::Silence,
-            Some(lun) if lun.record.config_string == old => self.store_config(number, new),
-            Some(_) => ConfigDecision::Present,
+        match self.lun(number) {
+            Err(_) => ConfigDecision::Silence,
+            Ok(lun) if lun.record().config_string == old => self.store_config(number, new),
+            Ok(_) => ConfigDecision::Present,
         }
     }
 
@@ -162,18 +162,18 @@ impl Manager {
         if string.len() > CONFIG_STRING_BYTES_MAX {
             return ConfigDecision::BadArgument;
         }
-        let Some(lun) = self.luns.get(&number) else {
+        let Ok(lun) = self.lun(number) else {
             return ConfigDecision::Silence;
         };
-        if lun.record.config_string == string {
+        if lun.record().config_string == string {
             return ConfigDecision::Stored;
         }
-        let is_live = lun.is_live;
+        let is_live = lun.is_live();
         let record = Record {
             config_string: string.to_vec(),
-            ..lun.record.clone()
+            ..lun.record().clone()
         };
-        let stored = self.record(number, record);
+        let stored = self.record(PartId::first(number), record);
         // Also after an error: the round may have given up a member.
         let attached = self.attach_if_live(number);
         match stored.and(attached) {

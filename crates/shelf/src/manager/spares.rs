@@ -10,11 +10,12 @@
 
 use super::drives::{Drives, Usage};
 use super::join::divide;
-use super::lun::Metadata;
 use super::members::up;
+use super::raid::Metadata;
 use super::removal::erase_drive;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, ElementId, SpareStatus};
+use aoe::Shelf;
 use raid::geometry::CHUNK_SECTORS_DEFAULT;
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
@@ -23,7 +24,7 @@ use raid::record::{SpareRecord, StoredRecord, encode_spare};
 use std::time::Duration;
 
 /// Most spares; the limit of Coraid's shelves.
-const SPARES_MAX: usize = 16;
+pub(super) const SPARES_MAX: usize = 16;
 
 /// How often each spare is read.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
@@ -59,6 +60,26 @@ impl Spare {
 
     pub(super) fn dedicated_to(&self) -> Option<LunNumber> {
         self.record.dedicated_to_lun.and_then(LunNumber::new)
+    }
+
+    /// The shelf whose spare it is.
+    pub(super) const fn shelf(&self) -> u16 {
+        self.record.spare_of_shelf
+    }
+
+    /// Makes it a spare of another shelf, durably.
+    pub(super) fn move_to(
+        &mut self,
+        drives: &mut Drives,
+        shelf: Shelf,
+        dedicated_to: Option<LunNumber>,
+    ) -> Result<(), String> {
+        let record = SpareRecord {
+            spare_of_shelf: shelf.0,
+            next_shelf: None,
+            dedicated_to_lun: dedicated_to.map(LunNumber::get),
+        };
+        self.change(drives, record)
     }
 
     /// Makes another record durable.
@@ -112,7 +133,7 @@ impl Manager {
         force: bool,
     ) -> Result<(), AdminError> {
         let shelf = self.shelf.ok_or(AdminError::ShelfUnset)?;
-        if let Some(lun) = dedicated_to.filter(|lun| !self.luns.contains_key(lun)) {
+        if let Some(lun) = dedicated_to.filter(|lun| self.lun(*lun).is_err()) {
             return Err(AdminError::NoSuchLun(lun));
         }
         let layout = self.fit_spare(slot, force)?;
@@ -197,12 +218,14 @@ impl Manager {
     /// Takes spares that were found on the drives into the pool, if they are ours.
     pub(super) fn take_in_spares(&mut self, found: Vec<Spare>) {
         self.spares.clear();
+        self.spares_elsewhere.clear();
         for mut spare in found {
             let is_own = |shelf: u16| self.shelf.is_some_and(|own| own.0 == shelf);
             let (shelf, next) = (spare.record.spare_of_shelf, spare.record.next_shelf);
             if !is_own(shelf) && !next.is_some_and(is_own) {
                 let what = format!("a spare of shelf {shelf}");
                 self.drives.set_usage(spare.drive, Usage::Foreign(what));
+                self.spares_elsewhere.push(spare);
                 continue;
             }
             if let Some(own) = self.shelf.filter(|_| next.is_some()) {
@@ -290,14 +313,14 @@ impl Manager {
     /// Elements that take no I/O, of RAIDs that can rebuild them. One that is only late gets its time.
     fn elements_to_heal(&self) -> Vec<ElementId> {
         let mut wanting = Vec::new();
-        for lun in self.luns.values() {
-            if !lun.is_redundant() || !lun.can_serve() || !lun.rivals.is_empty() {
+        for raid in self.raids.values() {
+            if !raid.is_redundant() || !raid.can_serve() || !raid.rivals.is_empty() {
                 continue;
             }
-            for (element, member) in lun.elements() {
-                let is_late = lun.late.contains(&element) && !self.is_grace_over;
+            for (element, member) in raid.elements() {
+                let is_late = raid.late.contains(&element) && !self.is_grace_over;
                 if !member.is_in_use() && !is_late {
-                    wanting.push(lun.element_id(element));
+                    wanting.push(raid.element_id(element));
                 }
             }
         }
@@ -328,11 +351,11 @@ impl Manager {
 
     /// Spares that are large enough for an element, the best first.
     fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
-        let Some(lun) = self.luns.get(&id.lun) else {
+        let Some(raid) = self.raids.get(&id.raid()) else {
             return Vec::new();
         };
-        let needed_sectors = lun.geometry.member_sectors();
-        let chunk_sectors = lun.geometry.chunk_sectors();
+        let needed_sectors = raid.geometry.member_sectors();
+        let chunk_sectors = raid.geometry.chunk_sectors();
         let mut fitting = Vec::new();
         for spare in &self.spares {
             let dedicated = spare.dedicated_to();

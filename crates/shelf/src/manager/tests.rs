@@ -1,10 +1,12 @@
 //! Tests of the manager over drives in memory.
 
+mod adopt;
 mod assembly;
 mod bad_blocks;
 mod changes;
 mod crash;
 mod failures;
+mod grow;
 mod import;
 mod linux;
 mod making;

@@ -1,6 +1,6 @@
 //! What the target asks its surroundings to do.
 
-use super::BufferIndex;
+use super::{BufferIndex, Span};
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
@@ -73,11 +73,8 @@ pub struct Io {
 pub enum Body {
     /// Nothing.
     Empty,
-    /// The first sectors of the buffer of the command.
-    Data {
-        /// How many.
-        sectors: u32,
-    },
+    /// Data of a read: in the buffer of the command, or where it lies in memory already.
+    Data(Span),
     /// The IDENTIFY data of the LUN.
     Identify(Arc<LunView>),
     /// The config string of the LUN.
@@ -95,7 +92,8 @@ pub struct Reply {
     pub head_bytes: usize,
     /// What follows.
     pub body: Body,
-    /// The command that this answers. Its buffer is free after [`super::Target::sent`].
+    /// The command that this answers. Its buffer, and what the body names, are free after
+    /// [`super::Target::sent`]. A reply that cannot be sent at once goes through [`super::Target::keep`].
     pub command: Option<CommandIndex>,
 }
 
@@ -126,6 +124,17 @@ pub enum ConfigDecision {
     BadArgument,
     /// It could not be made durable, or the LUN is gone: silence, the initiator asks again.
     Silence,
+}
+
+/// What a scrub has found, since it began or went on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ScrubFinding {
+    /// Sectors that do not agree.
+    pub mismatched_sectors: u64,
+    /// How many of them are written anew. Whoever fails that is failed.
+    pub repaired_sectors: u64,
+    /// The last member that must be wrong, where that can be told (RAID 6), and the member sector.
+    pub wrong: Option<(u8, u64)>,
 }
 
 /// What the target asks for.
@@ -174,10 +183,8 @@ pub enum Action {
         part: u8,
         /// The pass.
         pass: u64,
-        /// Sectors that it has found so far.
-        mismatched_sectors: u64,
-        /// The member that must be wrong, where that can be told (RAID 6), and the member sector.
-        wrong: Option<(u8, u64)>,
+        /// What it has found.
+        found: ScrubFinding,
     },
     /// A pass has come to the end of its part.
     SyncEnded {

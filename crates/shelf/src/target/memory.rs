@@ -153,13 +153,31 @@ pub fn compute_in(
     outputs: &[Span],
     work: Work<'_>,
 ) {
-    assert!(outputs.len() <= OUTPUTS_MAX && inputs.len() <= INPUTS_MAX);
+    // Most have one input or two: a list of all that there could be costs more than they do.
+    if inputs.len() <= 2 {
+        compute_few::<2>(arena, plan, inputs, outputs, work);
+    } else if inputs.len() <= 12 {
+        compute_few::<12>(arena, plan, inputs, outputs, work);
+    } else {
+        compute_few::<INPUTS_MAX>(arena, plan, inputs, outputs, work);
+    }
+}
+
+/// The same for so many inputs at most.
+fn compute_few<const FEW: usize>(
+    arena: &mut [u8],
+    plan: &BufferPlan,
+    inputs: &[Span],
+    outputs: &[Span],
+    work: Work<'_>,
+) {
+    assert!(outputs.len() <= OUTPUTS_MAX && inputs.len() <= FEW);
     let mut ranges = [const { (0..0, 0) }; OUTPUTS_MAX];
     for (place, (range, span)) in ranges.iter_mut().zip(outputs).enumerate() {
         *range = (plan.bytes_of(span), place);
     }
     let ranges = &mut ranges[..outputs.len()];
-    ranges.sort_by_key(|(range, _)| range.start);
+    ranges.sort_unstable_by_key(|(range, _)| range.start);
     // The arena falls apart into what lies before, between and behind the outputs.
     let mut around: [(usize, &[u8]); OUTPUTS_MAX + 1] = [(0, &[]); OUTPUTS_MAX + 1];
     let mut out: [&mut [u8]; OUTPUTS_MAX] = Default::default();
@@ -173,7 +191,7 @@ pub fn compute_in(
         (rest, at) = (behind, range.end);
     }
     around[outputs.len()] = (at, rest);
-    let mut read: [&[u8]; INPUTS_MAX] = [&[]; INPUTS_MAX];
+    let mut read: [&[u8]; FEW] = [&[]; FEW];
     for (input, span) in read.iter_mut().zip(inputs) {
         let range = plan.bytes_of(span);
         let found = around[..=outputs.len()].iter().find_map(|(start, piece)| {

@@ -2,8 +2,8 @@
 
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Operation, REPLANS_MAX, State, Target,
-    sync,
+    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, REPLANS_MAX, Reply,
+    Span, State, Target, sync,
 };
 use crate::order::CommandIndex;
 use crate::plane::{LunView, PartView};
@@ -380,12 +380,13 @@ impl Target {
             (Kind::Write | Kind::Flush, true) => (Outcome::WriteFault, Body::Empty),
             (Kind::Read, false) => {
                 self.counters.read_bytes += bytes;
-                (
-                    Outcome::Success,
-                    Body::Data {
-                        sectors: command.sectors,
-                    },
-                )
+                let own = Span {
+                    buffer: BufferIndex::of_command(index),
+                    start_sector: 0,
+                    sectors: command.sectors,
+                };
+                let data = command.given.map_or(own, |given| given.span);
+                (Outcome::Success, Body::Data(data))
             }
             (Kind::Write, false) => {
                 self.counters.write_bytes += bytes;
@@ -433,6 +434,29 @@ impl Target {
         debug_assert_eq!(command.state, State::Replying);
         command.state = State::Free;
         self.free.push(index);
+        if let Some(given) = command.given.take() {
+            self.given_back(given.slice);
+        }
+    }
+
+    /// A reply cannot be sent now: its data is moved to where it is in nobody's way.
+    pub fn keep(&mut self, reply: &mut Reply, memory: &mut impl Memory) {
+        let Some(index) = reply.command else { return };
+        let Some(given) = self.commands[usize::from(index)].given.take() else {
+            return;
+        };
+        let own = Span {
+            buffer: BufferIndex::of_command(index),
+            start_sector: 0,
+            sectors: given.span.sectors,
+        };
+        memory.compute(&[given.span], &[own], &mut |read, written| {
+            written[0].copy_from_slice(read[0]);
+        });
+        if matches!(reply.body, Body::Data(_)) {
+            reply.body = Body::Data(own);
+        }
+        self.given_back(given.slice);
     }
 }
 

@@ -4,8 +4,8 @@
 //! commands want of a slice comes as *pieces*; a slice works on them in *rounds*, one at a time:
 //!
 //! ```text
-//! Idle ─ Held ─ Queued ─ Reading ─ Read ─ Computed ─ Logging ─ Logged ─ Writing ─ Written ─ Idle
-//!        wait   plan     old data  parity wait for a group      home              answer
+//! Idle ─ Held ─ Queued ─ Reading ─ Read ─ Computed ─ Logging ─ Logged ─ Writing ─ Written ─ Given ─ Idle
+//!        wait   plan     old data  parity wait for a group      home              answer    send
 //!        for                              of the redo log       writes
 //!        more
 //! ```
@@ -19,7 +19,9 @@
 //! * a write is answered with success only after everything of its round is durable at home;
 //! * `valid` sectors of a page are what the element holds, or would hold if it were there;
 //! * two rounds of a slice never overlap, so that parity is never computed from a mixture;
-//! * a round that waits for pages or records holds none.
+//! * a round that waits for pages or records holds none;
+//! * while replies are to be sent from the pages of a slice, they are neither written nor given away. A
+//!   reply that cannot be sent at once is moved out, so that no port holds up a slice.
 //!
 //! Source of the log's rules: the redo log's own module, [`raid::log`].
 
@@ -90,6 +92,8 @@ enum Phase {
     Written,
     /// A member failed; the next view decides.
     AwaitingView,
+    /// The round is over, but for replies that are sent from the pages.
+    Given,
 }
 
 /// What a round does.
@@ -117,6 +121,10 @@ struct Slice {
     waiting_last: u16,
     /// Pieces of the round.
     pieces: u16,
+    /// Replies that are to be sent from its pages.
+    readers: u16,
+    /// Sectors that reads were given since it came into memory or was written.
+    sectors_given: u16,
     round: Round,
     /// View generation that the I/O in flight belongs to.
     epoch: u32,
@@ -152,6 +160,8 @@ impl Slice {
             waiting_first: NONE,
             waiting_last: NONE,
             pieces: NONE,
+            readers: 0,
+            sectors_given: 0,
             round: Round::Write,
             epoch: 0,
             outstanding: 0,
@@ -296,7 +306,12 @@ impl Target {
             Phase::Computed => self.log_round(index, memory, out),
             Phase::Logged => self.write_home(index, out),
             Phase::Written => self.end_round(index, true, out),
-            Phase::Idle | Phase::Held | Phase::Reading | Phase::Logging | Phase::Writing => {}
+            Phase::Idle
+            | Phase::Held
+            | Phase::Reading
+            | Phase::Logging
+            | Phase::Writing
+            | Phase::Given => {}
             Phase::AwaitingView => self.look_at_waiting(index, out),
         }
     }

@@ -7,7 +7,11 @@
 //! passed over. A resync concerns only regions whose bits are set in the write-intent bitmap, and a
 //! member that is rebuilt is not in sync by its superblock, so no step has to wait for a bit.
 //!
+//! A scrub is such a pass that compares; what it is told to repair it writes in the same step. What it
+//! writes differed before, so a power cut in the middle leaves it no worse, and it needs no bit either.
+//!
 //! Invariants:
+//! * a scrub repairs nothing of a part that lacks a member, or whose members may differ anyway;
 //! * what [`Action::SyncReached`] reports is behind every step that is not done;
 //! * a pass ends complete only if every step read its range and wrote it wherever it was to go, under
 //!   one view: a step whose view changed in between reads again;
@@ -17,7 +21,8 @@
 use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io};
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, BufferIndex, Command, Kind, Memory, Operation, REPLANS_MAX, Span, State, Target,
+    Action, BufferIndex, Command, Kind, Memory, Operation, REPLANS_MAX, ScrubFinding, Span, State,
+    Target,
 };
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
@@ -25,6 +30,7 @@ use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncVi
 use aoe::SECTOR_BYTES;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
+use raid::record::ScrubRepair;
 use raid::regions::{RegionMap, RegionSet};
 use raid::stripe::SLICE_SECTORS_MAX;
 use std::sync::Arc;
@@ -55,7 +61,7 @@ pub(super) enum Phase {
     ReadAgain,
     /// To the members that may differ from the one that was read.
     Write,
-    /// To all members: the one that clients read could not be.
+    /// To all members: the one that clients read could not be, or they are to agree with it.
     WriteAll,
     /// Of two copies, to be compared: the one that clients read, and the one of this number after it.
     Compare(u8),
@@ -81,8 +87,8 @@ pub(super) struct Job {
     ended: bool,
     /// It compares and writes only what could not be read.
     kind: SyncKind,
-    /// Sectors that were found to differ.
-    mismatched_sectors: u64,
+    /// What was found to differ.
+    found: ScrubFinding,
     /// What it concerns, unless that is everything.
     regions: Option<(RegionMap, Arc<RegionSet>)>,
 }
@@ -118,7 +124,7 @@ impl Job {
                     incomplete: false,
                     ended: false,
                     kind: sync.kind,
-                    mismatched_sectors: 0,
+                    found: ScrubFinding::default(),
                     regions: concerned(part, sync),
                 });
             }
@@ -217,6 +223,12 @@ impl Job {
         self.next = (start + u64::from(sectors)).min(self.total);
         Some((start, sectors))
     }
+}
+
+/// Whether all members are there and are to agree.
+pub(super) fn is_well(part: &PartView) -> bool {
+    let is_whole = |member: &Option<MemberView>| member.is_some_and(|member| member.in_sync);
+    !part.mirrors_unsynced && part.members.iter().all(is_whole)
 }
 
 /// Whether some member may differ in this range.
@@ -509,37 +521,61 @@ impl Target {
                     .zip(read[1].chunks(SECTOR_BYTES));
                 mismatched = sectors.filter(|(one, other)| one != other).count() as u64;
             });
-            self.count_mismatches(lun, pass, mismatched, None, out);
-            self.commands[usize::from(index)].kind = Kind::Sync(Phase::Compare(copy + 1));
+            let is_repaired = mismatched > 0 && self.repair_of(index) == ScrubRepair::All;
+            let found = ScrubFinding {
+                mismatched_sectors: mismatched,
+                repaired_sectors: if is_repaired { mismatched } else { 0 },
+                wrong: None,
+            };
+            self.count_mismatches(lun, pass, found, out);
+            // All are written from the one that clients read.
+            let next = if is_repaired {
+                Phase::ReadAgain
+            } else {
+                Phase::Compare(copy + 1)
+            };
+            self.commands[usize::from(index)].kind = Kind::Sync(next);
             self.ready.push(index);
             self.run_ready(out);
         }
     }
 
-    /// A scrub has found sectors that differ. `wrong` is the member that must be it, where that can be
-    /// told, and the member sector of the place.
+    /// What the pass of a step over mirrors is to do about copies that differ: nothing, unless all of them
+    /// are to hold the same.
+    fn repair_of(&self, index: CommandIndex) -> ScrubRepair {
+        let command = &self.commands[usize::from(index)];
+        let lun = self.luns[usize::from(command.lun.get())].as_ref();
+        let sync = lun.and_then(|lun| {
+            let part = &lun.view.parts[usize::from(lun.sync.as_ref()?.part)];
+            part.sync.as_ref().filter(|_| is_well(part))
+        });
+        sync.filter(|sync| sync.pass == command.pass)
+            .map_or(ScrubRepair::Report, |sync| sync.repair)
+    }
+
+    /// A scrub has found sectors that differ.
     pub(super) fn count_mismatches(
         &mut self,
         lun: LunNumber,
         pass: u64,
-        sectors: u64,
-        wrong: Option<(u8, u64)>,
+        found: ScrubFinding,
         out: &mut Vec<Action>,
     ) {
         let entry = self.luns[usize::from(lun.get())].as_mut();
         let Some(job) = entry.and_then(|lun| lun.sync.as_mut()) else {
             return;
         };
-        if job.pass != pass || sectors == 0 {
+        if job.pass != pass || found.mismatched_sectors == 0 {
             return;
         }
-        job.mismatched_sectors += sectors;
+        job.found.mismatched_sectors += found.mismatched_sectors;
+        job.found.repaired_sectors += found.repaired_sectors;
+        job.found.wrong = found.wrong;
         out.push(Action::ScrubFound {
             lun,
             part: job.part,
             pass,
-            mismatched_sectors: job.mismatched_sectors,
-            wrong,
+            found: job.found,
         });
     }
 

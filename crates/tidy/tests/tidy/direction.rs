@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["aoe", "cec", "console", "port"]),
     ("recover", &["aoe", "raid", "shelf", "disk"]),
     ("aoeload", &["aoe", "ata", "port", "initiator"]),
+    ("corebench", &["aoe", "raid", "shelf", "disk"]),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
     ("testbed", &[]),

@@ -152,3 +152,30 @@ fn what_the_last_copy_did_not_take_is_not_read_where_parity_may_have_it() {
     manager.last_copy_not_written(number(0), 0, 0, &range(300, 16));
     assert_eq!(logged(&world, 0), None);
 }
+
+#[test]
+fn bad_sectors_and_missing_redundancy_are_told() {
+    let world = World::new(&[2 * MIB; 6]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid6, &[0, 1, 2, 3]);
+    manager.online(number(0)).unwrap();
+    manager
+        .add_bad_blocks(number(0), 0, 1, &[range(100, 8), range(300, 4)])
+        .unwrap();
+    let told = |manager: &Manager| {
+        let part = manager.luns().remove(0).parts.remove(0);
+        let bad: Vec<u64> = part.elements.iter().map(|e| e.bad_sectors).collect();
+        (bad, part.is_bare)
+    };
+    assert_eq!(told(&manager), (vec![0, 12, 0, 0], false));
+    for (element, is_bare) in [(2, false), (3, true)] {
+        manager
+            .fail(crate::admin::ElementId {
+                lun: number(0),
+                part: 0,
+                member: element,
+            })
+            .unwrap();
+        assert_eq!(told(&manager).1, is_bare);
+    }
+}

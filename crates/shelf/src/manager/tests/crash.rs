@@ -30,10 +30,10 @@ fn with_lun(level: Level, members: usize, online: bool) -> World {
     world.fork()
 }
 
-type Change = dyn Fn(&World, &mut Manager) -> bool;
+pub(super) type Change = dyn Fn(&World, &mut Manager) -> bool;
 
 /// Starts twice: what is found must stay.
-fn found(world: &World) -> Seen {
+pub(super) fn found(world: &World) -> Seen {
     let first = seen(&world.start());
     assert_eq!(
         seen(&world.fork().start()),
@@ -51,7 +51,7 @@ fn cut(base: &World, change: &Change, writes: u64, tear: Tear) -> (World, bool) 
     (world, is_done)
 }
 
-fn check_every_cut(base: &World, change: &Change) {
+pub(super) fn check_every_cut(base: &World, change: &Change) {
     let before = found(&base.fork());
     let complete = base.fork();
     let mut manager = complete.start();
@@ -128,7 +128,7 @@ fn make_is_done_wholly_or_not_at_all() {
 }
 
 /// As [`check_every_cut`], but the LUN of each run has a serial number of its own.
-fn check_make(base: &World, change: &Change) {
+pub(super) fn check_make(base: &World, change: &Change) {
     let blank = |mut seen: Seen| {
         for lun in &mut seen.luns {
             lun.serial.clear();

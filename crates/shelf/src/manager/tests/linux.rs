@@ -61,7 +61,7 @@ fn mdadm_follows_a_rebuild() {
     );
     manager.replace(element, world.slot(3), false).unwrap();
     let sync = world.view(0).unwrap().parts[0].sync.clone().unwrap();
-    manager.sync_reached(number(0), sync.pass, 4 * 256);
+    manager.sync_reached(number(0), 0, sync.pass, 4 * 256);
     check(
         3,
         &[

@@ -84,12 +84,12 @@ fn a_rebuild_goes_on_where_it_was() {
     manager.fail(id(0, 0)).unwrap();
     manager.unfail(id(0, 0)).unwrap();
     let pass = sync(&world).unwrap().pass;
-    manager.sync_reached(number(0), pass, 512);
+    manager.sync_reached(number(0), 0, pass, 512);
     assert_eq!(world.image(0).superblock().unwrap().recovery(), Some(512));
     let idle = world.fork();
     manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     let crashed = world.fork();
-    manager.sync_reached(number(0), pass, 768);
+    manager.sync_reached(number(0), 0, pass, 768);
     manager.shutdown();
     assert_eq!(world.image(0).superblock().unwrap().recovery(), Some(768));
 
@@ -123,7 +123,7 @@ fn a_second_member_joins_the_rebuild_of_the_first() {
     manager.fail(id(0, 0)).unwrap();
     manager.unfail(id(0, 0)).unwrap();
     let first = sync(&world).unwrap();
-    manager.sync_reached(number(0), first.pass, 512);
+    manager.sync_reached(number(0), 0, first.pass, 512);
     manager.fail(id(0, 3)).unwrap();
     let still = sync(&world).unwrap();
     assert_eq!((still.pass, still.start_lba), (first.pass, 512));
@@ -132,10 +132,10 @@ fn a_second_member_joins_the_rebuild_of_the_first() {
     assert_eq!(second.start_lba, 0);
     assert!(second.pass > first.pass);
     // A report of the first pass says nothing of the second member.
-    manager.sync_reached(number(0), first.pass, 1024);
-    manager.sync_ended(number(0), first.pass, true);
+    manager.sync_reached(number(0), 0, first.pass, 1024);
+    manager.sync_ended(number(0), 0, first.pass, true);
     assert_eq!(raid_state(&manager), "recovering,degraded");
-    manager.sync_reached(number(0), second.pass, 256);
+    manager.sync_reached(number(0), 0, second.pass, 256);
     let done = |index| world.image(index).superblock().unwrap().recovery();
     assert_eq!((done(0), done(3)), (Some(256), Some(128)));
     world.finish_pass(&mut manager, 0);
@@ -149,7 +149,7 @@ fn a_member_that_fails_while_it_is_rebuilt_is_failed_again() {
     manager.replace(id(0, 1), world.slot(2), false).unwrap();
     world.image(2).fails_writes = true;
     let pass = sync(&world).unwrap().pass;
-    manager.sync_reached(number(0), pass, 512);
+    manager.sync_reached(number(0), 0, pass, 512);
     assert_eq!(states(&manager)[1], ElementState::Failed);
     assert!(world.view(0).unwrap().parts[0].members[1].is_none());
     assert_eq!(sync(&world), None);

@@ -178,8 +178,8 @@ pub(super) struct PlaneLog {
     pub(super) busy_regions: Option<RegionSet>,
     /// Bad sectors of drives that the data path knows of.
     pub(super) bad_blocks: BTreeMap<DriveSlot, Vec<BadRange>>,
-    /// Regions of each LUN that the data path may write now.
-    pub(super) ready: BTreeMap<LunNumber, RegionSet>,
+    /// Regions of each RAID that the data path may write now.
+    pub(super) ready: BTreeMap<(LunNumber, u8), RegionSet>,
 }
 
 pub(super) struct CheckingPlane {
@@ -191,7 +191,10 @@ pub(super) struct CheckingPlane {
 impl CheckingPlane {
     /// What must be durable before a redundant LUN takes writes: the dirty mark, and the roles.
     fn check(&self, view: &LunView) {
-        let part = &view.parts[0];
+        view.parts.iter().for_each(|part| self.check_part(part));
+    }
+
+    fn check_part(&self, part: &PartView) {
         if !part.geometry.level().is_redundant() || self.power.lock().unwrap().is_off {
             return;
         }
@@ -214,16 +217,15 @@ impl CheckingPlane {
             members.sort_unstable();
             active.sort_unstable();
             assert_eq!(active, members, "roles as in the view");
-            self.check_left_behind(view, &superblock);
+            self.check_left_behind(part, &superblock);
         }
         if let Some(regions) = &part.regions {
-            self.check_bits(view, regions.ready.iter());
+            self.check_bits(part, regions.ready.iter());
         }
     }
 
     /// Bits of regions that may be written are durable on every member, in a bitmap that md believes.
-    fn check_bits(&self, view: &LunView, ready: impl Iterator<Item = RegionIndex>) {
-        let part = &view.parts[0];
+    fn check_bits(&self, part: &PartView, ready: impl Iterator<Item = RegionIndex>) {
         let ready: Vec<RegionIndex> = ready.collect();
         for member in part.members.iter().flatten() {
             let image = self.images[&member.drive].lock().unwrap();
@@ -250,9 +252,9 @@ impl CheckingPlane {
 
     /// A kernel takes a member that is one event behind. With drives that come and go it cannot be
     /// known how far one is that is away.
-    fn check_left_behind(&self, view: &LunView, member: &Superblock) {
+    fn check_left_behind(&self, part: &PartView, member: &Superblock) {
         let is_member = |slot: DriveSlot| {
-            let members = view.parts[0].members.iter().flatten();
+            let members = part.members.iter().flatten();
             members.into_iter().any(|member| member.drive == slot)
         };
         if self
@@ -275,13 +277,12 @@ impl CheckingPlane {
     /// Writes once, to every member. What was written before must be on each of them that is in sync;
     /// the others still lack it. With drives that come and go that is not so: halves of a mirror, served
     /// one after the other, part.
-    fn write_data(&self, view: &LunView) {
+    fn write_data(&self, part: &PartView) {
         if self.power.lock().unwrap().is_off {
             return;
         }
         let members = || {
-            view.parts[0]
-                .members
+            part.members
                 .iter()
                 .flatten()
                 .filter(|member| member.in_sync)
@@ -321,12 +322,14 @@ impl DataPlane for CheckingPlane {
             return Err("the workers hang".to_owned());
         }
         log.told.push(Told::Attach(view.lun));
-        self.write_data(&view);
-        if let Some(regions) = &view.parts[0].regions
-            && !self.power.lock().unwrap().is_off
-        {
-            let ready = || (*regions.ready).clone();
-            log.ready.entry(view.lun).or_insert_with(ready);
+        for (number, part) in (0..).zip(&view.parts) {
+            self.write_data(part);
+            if let Some(regions) = &part.regions
+                && !self.power.lock().unwrap().is_off
+            {
+                let ready = || (*regions.ready).clone();
+                log.ready.entry((view.lun, number)).or_insert_with(ready);
+            }
         }
         log.views.insert(view.lun, view);
         Ok(())
@@ -338,7 +341,7 @@ impl DataPlane for CheckingPlane {
             return Err("the workers hang".to_owned());
         }
         log.told.push(Told::Detach(lun));
-        log.ready.remove(&lun);
+        log.ready.retain(|(of, _), _| *of != lun);
         log.views
             .remove(&lun)
             .map(|_| Detached {
@@ -351,7 +354,7 @@ impl DataPlane for CheckingPlane {
     fn regions_ready(
         &mut self,
         lun: LunNumber,
-        _part: u8,
+        part: u8,
         regions: Range<u32>,
         ready: bool,
     ) -> Result<(), String> {
@@ -359,8 +362,11 @@ impl DataPlane for CheckingPlane {
         let view = Arc::clone(&log.views[&lun]);
         log.told.push(Told::Regions(lun, regions.clone(), ready));
         if ready && !self.power.lock().unwrap().is_off {
-            self.check_bits(&view, regions.clone().map(RegionIndex));
-            if let Some(set) = log.ready.get_mut(&lun) {
+            self.check_bits(
+                &view.parts[usize::from(part)],
+                regions.clone().map(RegionIndex),
+            );
+            if let Some(set) = log.ready.get_mut(&(lun, part)) {
                 for region in regions.start..regions.end.min(set.regions()) {
                     set.insert(RegionIndex(region));
                 }
@@ -372,7 +378,7 @@ impl DataPlane for CheckingPlane {
     fn take_idle_regions(
         &mut self,
         lun: LunNumber,
-        _part: u8,
+        part: u8,
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String> {
         let mut log = self.log.lock().unwrap();
@@ -381,7 +387,7 @@ impl DataPlane for CheckingPlane {
         if let Some(busy) = &log.busy_regions {
             idle.remove_all(busy);
         }
-        if let Some(set) = log.ready.get_mut(&lun) {
+        if let Some(set) = log.ready.get_mut(&(lun, part)) {
             set.remove_all(&idle);
         }
         Ok(idle)

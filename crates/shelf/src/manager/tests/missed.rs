@@ -130,7 +130,7 @@ impl Life {
                 let ready = |world: &World| {
                     let log = world.log.lock().unwrap();
                     log.ready
-                        .get(&number(0))
+                        .get(&(number(0), 0))
                         .is_some_and(|ready| ready.contains(region))
                 };
                 if let Some(view) = world.view(0).filter(|_| ready(world)) {
@@ -159,7 +159,7 @@ impl Life {
                 };
                 let lba = (view.capacity_sectors / 16 * place).max(sync.start_lba);
                 self.content.passed(&view, lba);
-                manager.sync_reached(number(0), sync.pass, lba);
+                manager.sync_reached(number(0), 0, sync.pass, lba);
             }
             Change::Ended => {
                 let Some(view) = view else { return };

@@ -142,7 +142,7 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         Change::Reached(lun, chunks) => {
             let view = world.view(*lun);
             if let Some(sync) = view.and_then(|view| view.parts[0].sync.clone()) {
-                manager.sync_reached(number(*lun), sync.pass, chunks * 128);
+                manager.sync_reached(number(*lun), 0, sync.pass, chunks * 128);
             }
             Ok(())
         }

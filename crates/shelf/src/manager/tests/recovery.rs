@@ -240,7 +240,7 @@ fn parity_that_was_never_complete_is_not_after_a_crash() {
     let view = crashed.view(0).unwrap();
     assert!(view.parts[0].mirrors_unsynced);
     let pass = view.parts[0].sync.as_ref().unwrap().pass;
-    manager.sync_ended(number(0), pass, true);
+    manager.sync_ended(number(0), 0, pass, true);
     drop(manager);
     let crashed = crashed.fork();
     drop(crashed.start());

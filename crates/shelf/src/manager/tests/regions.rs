@@ -103,7 +103,7 @@ fn only_the_regions_that_were_written_are_resynchronised_after_a_crash() {
         let both: Vec<u32> = (0..8).chain(16..24).collect();
         assert_eq!(resynced(&crashed), Some(both));
         let pass = crashed.view(0).unwrap().parts[0].sync.clone().unwrap().pass;
-        manager.sync_ended(number(0), pass, true);
+        manager.sync_ended(number(0), 0, pass, true);
         assert_eq!(resynced(&crashed), None);
         manager.shutdown();
         assert!(bitmap(&crashed, 0).set().is_empty());
@@ -181,7 +181,7 @@ fn a_new_mirror_goes_on_after_a_crash_where_its_bits_were_cleared() {
         regions,
         "none is synchronised"
     );
-    manager.sync_reached(number(0), 1, 10 * 128 + 5);
+    manager.sync_reached(number(0), 0, 1, 10 * 128 + 5);
     sweep(&mut manager, &mut uptime);
     assert_eq!(
         resynced(&world.fork_started()),
@@ -379,7 +379,7 @@ impl Truth {
                 if let (Some(sync), Some(view)) = (sync, view) {
                     let lba = (view.capacity_sectors / 16 * place).max(sync.start_lba);
                     self.passed(&sync, lba);
-                    manager.sync_reached(number(0), sync.pass, lba);
+                    manager.sync_reached(number(0), 0, sync.pass, lba);
                 }
             }
             Change::Ended(complete) => {
@@ -387,7 +387,7 @@ impl Truth {
                     if *complete {
                         self.passed(&sync, u64::MAX);
                     }
-                    manager.sync_ended(number(0), sync.pass, *complete);
+                    manager.sync_ended(number(0), 0, sync.pass, *complete);
                 }
             }
             Change::Shutdown => manager.shutdown(),
@@ -410,7 +410,7 @@ impl Truth {
     /// Power is off: what was being written may differ.
     fn crash(&mut self, world: &World) {
         let log = world.log.lock().unwrap();
-        if let Some(ready) = log.ready.get(&number(0)) {
+        if let Some(ready) = log.ready.get(&(number(0), 0)) {
             self.differs.insert_all(ready);
         }
     }

@@ -1,9 +1,12 @@
 //! Scrubs: when they begin, wait, go on and end.
 
-use super::world::{MIB, World, number};
-use crate::admin::{Admin, AdminError, ElementId, MakeRequest, ScrubAction, ScrubStatus};
+use super::world::{MIB, World, differing, number};
+use crate::admin::{
+    Admin, AdminError, ElementId, MakeRequest, ScrubAction, ScrubRepair, ScrubStatus,
+};
 use crate::manager::Manager;
 use crate::plane::{SyncKind, SyncView};
+use crate::target::ScrubFinding;
 use raid::Level;
 use raid::regions::RegionIndex;
 use std::time::Duration;
@@ -38,9 +41,9 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
     assert_eq!((start_lba, kind), (0, SyncKind::Check));
     let again = manager.scrub(number(0), ScrubAction::Start);
     assert_eq!(again, Err(AdminError::ScrubUnderWay(number(0))));
-    manager.scrub_found(number(0), pass, 8, None);
-    manager.scrub_found(number(0), pass, 24, None);
-    manager.sync_reached(number(0), pass, 1024);
+    manager.scrub_found(number(0), 0, pass, &differing(8));
+    manager.scrub_found(number(0), 0, pass, &differing(24));
+    manager.sync_reached(number(0), 0, pass, 1024);
     manager.want_regions(number(0), 0, &[RegionIndex(0)]);
     drop(manager);
     let world = world.fork();
@@ -55,8 +58,8 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
         ..
     } = sync(&world).unwrap();
     assert_eq!((start_lba, kind), (1024, SyncKind::Check));
-    manager.scrub_found(number(0), pass, 1, None);
-    manager.sync_ended(number(0), pass, true);
+    manager.scrub_found(number(0), 0, pass, &differing(1));
+    manager.sync_ended(number(0), 0, pass, true);
     assert_eq!(sync(&world), None);
     let status = scrub(&manager);
     assert_eq!(
@@ -64,6 +67,39 @@ fn a_scrub_is_a_pass_that_goes_on_after_a_restart() {
         (25, None)
     );
     assert!(status.last_unix_seconds.is_some());
+}
+
+#[test]
+fn what_a_scrub_repairs_is_the_policy_of_the_lun_or_asked_for_once() {
+    let (world, mut manager) = online();
+    assert_eq!(scrub(&manager).repair, ScrubRepair::Report);
+    let policy = ScrubAction::Policy(ScrubRepair::Located);
+    manager.scrub(number(0), policy).unwrap();
+    manager.scrub(number(0), ScrubAction::Repair).unwrap();
+    assert_eq!(sync(&world).unwrap().repair, ScrubRepair::All);
+    drop(manager);
+    let world = world.fork();
+    let mut manager = world.start();
+    let SyncView { pass, repair, .. } = sync(&world).unwrap();
+    assert_eq!(repair, ScrubRepair::All, "also after a restart");
+    let found = ScrubFinding {
+        mismatched_sectors: 5,
+        repaired_sectors: 5,
+        wrong: None,
+    };
+    manager.scrub_found(number(0), 0, pass, &found);
+    manager.sync_ended(number(0), 0, pass, true);
+    let status = scrub(&manager);
+    assert_eq!(
+        (status.last_mismatched_sectors, status.last_repaired_sectors),
+        (5, 5)
+    );
+    assert!(!status.is_repair);
+    let text = "LUN 0: the scrub found 5 sectors that differ, and has repaired 5";
+    assert!(manager.take_notices().contains(&text.to_owned()));
+    // The next one does what the policy says.
+    manager.scrub(number(0), ScrubAction::Start).unwrap();
+    assert_eq!(sync(&world).unwrap().repair, ScrubRepair::Located);
 }
 
 #[test]
@@ -88,7 +124,7 @@ fn a_scrub_waits_while_a_member_is_gone_or_somebody_says_so() {
     manager.unfail(element).unwrap();
     assert_eq!(sync(&world).unwrap().kind, SyncKind::Resync);
     // A late report of the scrub does not end the rebuild.
-    manager.sync_ended(number(0), second.pass, true);
+    manager.sync_ended(number(0), 0, second.pass, true);
     assert_eq!(sync(&world).unwrap().kind, SyncKind::Resync);
     world.finish_pass(&mut manager, 0);
     assert_eq!(sync(&world).unwrap().kind, SyncKind::Check);
@@ -126,7 +162,7 @@ fn scrubs_begin_by_themselves_one_after_the_other() {
     manager.tick(Duration::ZERO);
     assert_eq!(running(&manager), [false, true], "one at a time");
     let pass = world.view(1).unwrap().parts[0].sync.clone().unwrap().pass;
-    manager.sync_ended(number(1), pass, true);
+    manager.sync_ended(number(1), 0, pass, true);
     manager.tick(Duration::ZERO);
     assert_eq!(running(&manager), [true, false]);
 }

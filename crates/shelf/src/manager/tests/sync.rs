@@ -38,7 +38,7 @@ fn mirrors_that_were_synchronised_are_clean_after_an_orderly_stop() {
     let (world, mut manager) = unsynced();
     assert_eq!(sync(&world), Some((1, 0)));
     assert_eq!(manager.luns()[0].parts[0].state.to_string(), "initing");
-    manager.sync_ended(number(0), 1, true);
+    manager.sync_ended(number(0), 0, 1, true);
     assert_eq!(sync(&world), None);
     assert!(!world.view(0).unwrap().parts[0].mirrors_unsynced);
     assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
@@ -54,7 +54,7 @@ fn mirrors_that_were_synchronised_are_clean_after_an_orderly_stop() {
 #[test]
 fn a_pass_goes_on_after_an_orderly_stop_and_begins_anew_after_a_crash() {
     let (world, mut manager) = unsynced();
-    manager.sync_reached(number(0), 1, 512);
+    manager.sync_reached(number(0), 0, 1, 512);
     let crashed = world.fork();
     let _again = crashed.start();
     assert_eq!(sync(&crashed), Some((1, 0)));
@@ -73,10 +73,10 @@ fn a_pass_goes_on_after_an_orderly_stop_and_begins_anew_after_a_crash() {
 fn reports_of_an_older_pass_are_not_believed() {
     let (world, mut manager) = unsynced();
     manager.offline(number(0)).unwrap();
-    manager.sync_ended(number(0), 1, true);
+    manager.sync_ended(number(0), 0, 1, true);
     manager.online(number(0)).unwrap();
-    manager.sync_ended(number(0), 1, true);
-    manager.sync_reached(number(0), 1, 512);
+    manager.sync_ended(number(0), 0, 1, true);
+    manager.sync_reached(number(0), 0, 1, 512);
     assert_eq!(sync(&world), Some((2, 0)));
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
 }
@@ -84,7 +84,7 @@ fn reports_of_an_older_pass_are_not_believed() {
 #[test]
 fn an_incomplete_pass_leaves_the_mirrors_unsynced_until_the_next_start() {
     let (world, mut manager) = unsynced();
-    manager.sync_ended(number(0), 1, false);
+    manager.sync_ended(number(0), 0, 1, false);
     assert_eq!(sync(&world), None);
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
     assert!(!manager.take_notices().is_empty());
@@ -109,7 +109,7 @@ fn the_last_member_has_nobody_to_agree_with() {
 #[test]
 fn mirrors_that_were_left_different_are_not_marked_clean() {
     let (world, mut manager) = unsynced();
-    manager.sync_ended(number(0), 1, true);
+    manager.sync_ended(number(0), 0, 1, true);
     world.log.lock().unwrap().mirrors_differ = true;
     manager.offline(number(0)).unwrap();
     assert_eq!(resync(&world), Resync::DirtyFrom(0));
@@ -129,7 +129,7 @@ fn a_pass_of_a_removed_lun_is_not_one_of_its_successor() {
     };
     manager.make(&request).unwrap();
     manager.online(number(0)).unwrap();
-    manager.sync_ended(number(0), 1, true);
+    manager.sync_ended(number(0), 0, 1, true);
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
     assert_eq!(sync(&world), Some((2, 0)));
 }

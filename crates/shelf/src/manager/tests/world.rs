@@ -8,6 +8,7 @@ use crate::admin::{
 };
 use crate::manager::{Drive, Manager, NoDrive, Parts};
 use crate::plane::LunView;
+use crate::target::ScrubFinding;
 use aoe::Shelf;
 use raid::Level;
 use std::collections::BTreeMap;
@@ -177,22 +178,29 @@ impl World {
     /// The data path comes to the end of its pass: every member holds everything now.
     pub(super) fn finish_pass(&self, manager: &mut Manager, lun: u8) {
         let Some(view) = self.view(lun) else { return };
-        let Some(sync) = view.parts[0].sync.clone() else {
+        let Some((number_of_part, part)) =
+            (0..).zip(&view.parts).find(|(_, part)| part.sync.is_some())
+        else {
             return;
         };
+        let pass = part.sync.as_ref().map_or(0, |sync| sync.pass);
         let image = |drive: DriveSlot| {
             (0..self.images.len())
                 .find(|index| self.slot(*index) == drive)
                 .map(|index| self.image(index))
                 .unwrap()
         };
-        let members = || view.parts[0].members.iter().flatten();
+        let members = || part.members.iter().flatten();
         let whole = members().find(|member| member.in_sync).unwrap();
         let stamp = image(whole.drive).stamp;
         for member in members() {
             image(member.drive).stamp = stamp;
         }
-        manager.sync_ended(number(lun), sync.pass, true);
+        manager.sync_ended(number(lun), number_of_part, pass, true);
+    }
+
+    pub(super) fn grow(&self, manager: &mut Manager, lun: u8, level: Level, drives: &[usize]) {
+        manager.grow(&self.request(lun, level, drives)).unwrap();
     }
 
     pub(super) fn make(&self, manager: &mut Manager, lun: u8, level: Level, drives: &[usize]) {
@@ -202,6 +210,14 @@ impl World {
 
 pub(super) fn number(lun: u8) -> LunNumber {
     LunNumber::new(lun).unwrap()
+}
+
+/// A scrub found so many sectors to differ.
+pub(super) fn differing(mismatched_sectors: u64) -> ScrubFinding {
+    ScrubFinding {
+        mismatched_sectors,
+        ..ScrubFinding::default()
+    }
 }
 
 /// What an administrator sees now.
@@ -218,9 +234,10 @@ pub(super) fn seen(manager: &Manager) -> Seen {
         online: lun.online,
         serial: lun.serial.clone(),
         config_string: lun.config_string.clone(),
-        elements: lun.parts[0]
-            .elements
+        elements: lun
+            .parts
             .iter()
+            .flat_map(|part| &part.elements)
             .map(|element| (element.id, element.state, element.drive.and_then(path)))
             .collect(),
     };

@@ -1,8 +1,8 @@
 //! The slices that are in memory: found by their place, evicted when they were idle longest.
 //!
 //! Invariants:
-//! * a slice has a place or is in the list of empty ones; one with a place is in the list of idle ones
-//!   exactly while its phase is [`Phase::Idle`];
+//! * a slice has a place, or is in the list of empty ones, or its LUN was let go while its round ended; one
+//!   with a place is in the list of idle ones exactly while its phase is [`Phase::Idle`];
 //! * a page belongs to one column of one slice, or is free;
 //! * there are as many slices as there can be pieces, so that one can always be had.
 
@@ -82,9 +82,8 @@ impl Cache {
         index
     }
 
-    /// Takes a slice out of memory.
-    fn forget(&mut self, index: u16) {
-        self.release_pages(index);
+    /// A slice has no place any more; nobody finds it.
+    pub(super) fn displace(&mut self, index: u16) {
         let Some(key) = self.get_mut(index).key.take() else {
             return;
         };
@@ -103,8 +102,18 @@ impl Cache {
 
     /// Empties an idle slice.
     pub(super) fn drop_idle(&mut self, index: u16) {
-        self.forget(index);
+        self.displace(index);
         self.unlink_idle(index);
+        self.empty(index);
+    }
+
+    /// A slice without a place, which is not idle, may be had for another.
+    pub(super) fn empty(&mut self, index: u16) {
+        debug_assert_eq!(self.get(index).key, None);
+        self.release_pages(index);
+        let slice = self.get_mut(index);
+        slice.phase = Phase::Idle;
+        slice.sectors_given = 0;
         self.empty.push(index);
     }
 
@@ -177,5 +186,20 @@ impl Cache {
             self.get_mut(newest).idle_next = index;
         }
         self.newest = index;
+    }
+
+    /// A slice is idle from now on, and the next to be evicted.
+    pub(super) fn link_idle_first(&mut self, index: u16) {
+        let oldest = self.oldest;
+        let slice = self.get_mut(index);
+        slice.phase = Phase::Idle;
+        slice.idle_before = NONE;
+        slice.idle_next = oldest;
+        if oldest == NONE {
+            self.newest = index;
+        } else {
+            self.get_mut(oldest).idle_before = index;
+        }
+        self.oldest = index;
     }
 }

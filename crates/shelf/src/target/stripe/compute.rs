@@ -2,14 +2,16 @@
 
 use super::pieces::Pieces;
 use super::round::Site;
-use super::{NONE, Phase, PieceKind, Round, Target};
+use super::{NONE, Phase, Round, Target};
 use crate::plane::SyncKind;
 use crate::target::memory::{INPUTS_MAX, Span};
-use crate::target::{Action, BufferIndex, Memory};
+use crate::target::sync::is_well;
+use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
 };
+use raid::record::ScrubRepair;
 use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 
 /// Data blocks of the widest stripe, as slices of bytes.
@@ -66,7 +68,8 @@ impl Target {
             Round::Write => {
                 self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
-                self.stripes.make_due(index);
+                // At once, while the new content is in the processor's cache.
+                self.log_round(index, memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
@@ -76,7 +79,7 @@ impl Target {
             Round::Sync => {
                 self.compute_sync(index, &site, memory, out);
                 self.stripes.cache.get_mut(index).phase = Phase::Logged;
-                self.stripes.make_due(index);
+                self.write_home(index, out);
             }
         }
     }
@@ -116,6 +119,7 @@ impl Target {
             self.add_differences(index, site, memory);
         }
         self.take_new(index, memory);
+        self.stripes.cache.get_mut(index).sectors_given = 0;
         match method {
             Method::Reconstruct | Method::Recover => {
                 self.compute_parity(index, site, range, memory);
@@ -214,6 +218,17 @@ impl Target {
     /// Computes the data blocks of the round's range that are not in memory.
     fn recover_lost(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
         let range = self.stripes.cache.get(index).range;
+        self.recover_range(index, site, range, memory);
+    }
+
+    /// Computes the data blocks that are not in memory in a range.
+    fn recover_range(
+        &mut self,
+        index: u16,
+        site: &Site,
+        range: SectorMask,
+        memory: &mut impl Memory,
+    ) {
         if range == 0 {
             return;
         }
@@ -297,17 +312,26 @@ impl Target {
         }
     }
 
-    /// Copies recovered blocks to those who asked for them.
-    fn give_blocks(&self, index: u16, memory: &mut impl Memory) {
+    /// Gives blocks to those who asked for them: from the page what answers a whole command, and a copy of
+    /// what is only a part of one.
+    fn give_blocks(&mut self, index: u16, memory: &mut impl Memory) {
         let mut next = self.stripes.cache.get(index).pieces;
         while next != NONE {
             let piece = *self.stripes.pieces.get(next);
-            if piece.kind == PieceKind::Read {
-                let from = self.span(index, piece.element, piece.mask);
-                memory.compute(&[from], &[self.piece_span(next)], &mut |read, written| {
+            let span = self.span(index, piece.element, piece.mask);
+            let command = &mut self.commands[usize::from(Pieces::command(next))];
+            let is_whole = command.kind == CommandKind::Read && command.sectors == span.sectors;
+            if is_whole {
+                command.given = Some(Given { slice: index, span });
+            } else {
+                memory.compute(&[span], &[self.piece_span(next)], &mut |read, written| {
                     written[0].copy_from_slice(read[0]);
                 });
             }
+            let slice = self.stripes.cache.get_mut(index);
+            slice.readers += u16::from(is_whole);
+            let sectors = u16::try_from(span.sectors).unwrap_or(u16::MAX);
+            slice.sectors_given = slice.sectors_given.saturating_add(sectors);
             next = piece.next;
         }
     }
@@ -365,8 +389,9 @@ impl Target {
         let has_parity = |element: &u8| before[usize::from(*element)].valid & range == range;
         let all_parity = parities.iter().flatten().all(has_parity);
         let matches = all_parity && !is_data_lost && self.parity_matches(index, site, memory);
+        let mut mended = [0; MEMBERS_MAX as usize];
         if all_parity && !is_data_lost && !matches && is_check(site) {
-            self.find_mismatches(index, site, memory, out);
+            mended = self.find_mismatches(index, site, memory, out);
         }
         let unsynced = site.part().mirrors_unsynced;
         if !all_parity || (unsynced && !matches) {
@@ -381,35 +406,78 @@ impl Target {
             let is_written = !member.in_sync
                 || unreadable >> element & 1 == 1
                 || (is_parity && unsynced && !matches);
-            self.column_mut(index, element).home = if is_written { range } else { 0 };
+            let mended = hull(mended[usize::from(element)]);
+            self.column_mut(index, element).home = if is_written { range } else { mended };
         }
     }
 
-    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong.
+    /// Counts the sectors of a slice whose parity does not match, and tells which member is wrong. Gives the
+    /// sectors of each element that were computed anew, as the pass is told to.
     fn find_mismatches(
         &mut self,
         index: u16,
         site: &Site,
         memory: &mut impl Memory,
         out: &mut Vec<Action>,
-    ) {
+    ) -> [SectorMask; MEMBERS_MAX as usize] {
         let range = self.stripes.cache.get(index).range;
-        let (mut sectors, mut wrong) = (0, None);
+        let sync = site.part().sync.as_ref();
+        let repair = sync.filter(|_| is_well(site.part()));
+        let repair = repair.map_or(ScrubRepair::Report, |sync| sync.repair);
+        let pass = sync.map_or(0, |sync| sync.pass);
+        let mut mended = [0; MEMBERS_MAX as usize];
+        let mut found = ScrubFinding::default();
         for bit in 0..SectorMask::BITS {
             let sector = range & (1 << bit);
             if sector == 0 {
                 continue;
             }
-            let verdict = self.verdict(index, site, sector, memory);
-            if let Verdict::Wrong(role) = verdict {
-                let mut elements = 0..site.layout.members();
-                let element = elements.find(|element| site.layout.role(*element) == role);
-                wrong = element.map(|element| (element, site.place(sector).0));
+            let wrong = match self.verdict(index, site, sector, memory) {
+                Verdict::Consistent => continue,
+                Verdict::Wrong(role) => {
+                    let mut elements = 0..site.layout.members();
+                    elements.find(|element| site.layout.role(*element) == role)
+                }
+                Verdict::Inconsistent => None,
+            };
+            found.mismatched_sectors += 1;
+            if let Some(element) = wrong {
+                found.wrong = Some((element, site.place(sector).0));
             }
-            sectors += u64::from(verdict != Verdict::Consistent);
+            let is_mended = match repair {
+                ScrubRepair::Report => false,
+                ScrubRepair::Located => wrong.is_some(),
+                ScrubRepair::All => true,
+            };
+            if is_mended {
+                found.repaired_sectors += 1;
+                self.mend_sector(index, site, (sector, wrong), memory);
+                let parities = [Some(site.layout.p()), site.layout.q()];
+                let written = wrong.map_or(parities, |element| [Some(element), None]);
+                for element in written.into_iter().flatten() {
+                    mended[usize::from(element)] |= sector;
+                }
+            }
         }
-        let pass = site.part().sync.as_ref().map_or(0, |sync| sync.pass);
-        self.count_mismatches(site.key.lun, pass, sectors, wrong, out);
+        self.count_mismatches(site.key.lun, pass, found, out);
+        mended
+    }
+
+    /// Makes data and parity of a sector agree in memory: by the block that must be wrong, or by parity.
+    fn mend_sector(
+        &mut self,
+        index: u16,
+        site: &Site,
+        (sector, wrong): (SectorMask, Option<u8>),
+        memory: &mut impl Memory,
+    ) {
+        match wrong {
+            Some(element) if matches!(site.layout.role(element), Role::Data(_)) => {
+                self.column_mut(index, element).valid &= !sector;
+                self.recover_range(index, site, sector, memory);
+            }
+            _ => self.compute_parity(index, site, sector, memory),
+        }
     }
 
     /// Whether the parity in memory is that of the data.

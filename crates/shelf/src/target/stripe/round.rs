@@ -377,7 +377,6 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         let round = slice.round;
         let retired = slice.group.take();
-        let key = slice.key;
         slice.phase = Phase::Queued;
         for column in &mut slice.columns {
             column.home = 0;
@@ -395,15 +394,45 @@ impl Target {
         }
         self.stripes.may_unstall = true;
         self.answer_pieces(index, ok, out);
+        self.rest(index);
+    }
+
+    /// What becomes of a slice when its round is over and answered.
+    fn rest(&mut self, index: u16) {
         let slice = self.stripes.cache.get_mut(index);
-        if slice.key != key {
-            // That was the last answer before its LUN was let go, and the slice is forgotten.
-            return;
-        }
-        if slice.waiting_first == NONE {
-            self.stripes.cache.link_idle(index);
-        } else {
+        let (key, is_wanted) = (slice.key, slice.waiting_first != NONE);
+        if slice.readers > 0 {
+            slice.phase = Phase::Given;
+        } else if key.is_none() {
+            self.stripes.cache.empty(index);
+        } else if is_wanted {
+            slice.phase = Phase::Queued;
             self.stripes.make_due(index);
+        } else if self.is_read_out(index) {
+            // A stream has had all of it, and does not come back: these pages are the next to go, while
+            // they are in the processor's cache.
+            self.stripes.cache.link_idle_first(index);
+        } else {
+            self.stripes.cache.link_idle(index);
+        }
+    }
+
+    /// Whether reads were given as many sectors as a slice has of data.
+    fn is_read_out(&self, index: u16) -> bool {
+        let given = u32::from(self.stripes.cache.get(index).sectors_given);
+        given > 0
+            && self.site(index).is_some_and(|site| {
+                given >= site.all().count_ones() * u32::from(site.layout.columns())
+            })
+    }
+
+    /// A reply was sent from a page of a slice, or its data was moved.
+    pub(in crate::target) fn given_back(&mut self, index: u16) {
+        let slice = self.stripes.cache.get_mut(index);
+        slice.readers -= 1;
+        if slice.readers == 0 && slice.phase == Phase::Given {
+            self.stripes.may_unstall = true;
+            self.rest(index);
         }
     }
 

@@ -2,7 +2,9 @@
 //! command answered exactly once, and what is read is what was written last.
 
 use super::rig::{Rig, ata, frame, header, outcome, view};
+use crate::plane::LunView;
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use raid::Level;
 
 /// A frame that is nearly right.
@@ -116,37 +118,91 @@ proptest! {
                 part.members = left;
             }
         }
-        let mut rig = Rig::new([view]);
-        let mut model = vec![0u8; 256];
-        let mut picks = picks.into_iter().cycle();
-        for (lba, count, value, writes) in steps {
-            let range = usize::try_from(lba).unwrap()..usize::try_from(lba).unwrap() + usize::from(count);
-            if writes {
-                // Left in flight: later commands that overlap must see it all the same.
-                rig.deliver(0, &ata(0x34, 0x41, lba, count, &vec![value; usize::from(count) * 512]));
-                model[range].fill(value);
-                if rig.target.commands_in_flight() > 24 {
-                    rig.drain();
+        run_steps(&mut Rig::new([view]), 0, steps, &picks)?;
+    }
+
+    #[test]
+    fn reads_return_what_was_acknowledged_last_across_the_boundary_of_two_parts(
+        steps in prop::collection::vec((0u64..240, 1u8..17, any::<u8>(), any::<bool>()), 1..80),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 400),
+        levels in prop_oneof![
+            Just([(Level::Raid1, 2), (Level::Raid5, 3)]), Just([(Level::Raid5, 3), (Level::Raid6, 5)]),
+            Just([(Level::Raid6, 4), (Level::Raid0, 3)]), Just([(Level::Jbod, 1), (Level::Raid10, 4)]),
+            Just([(Level::Raid5, 4), (Level::Raid5, 3)]),
+        ],
+        lost in any::<[bool; 2]>(),
+    ) {
+        let [mut view, other] = levels.map(|(level, members)| view(0, level, members));
+        let boundary = view.capacity_sectors;
+        join(&mut view, other);
+        for (part, lost) in view.parts.iter_mut().zip(lost) {
+            if lost && part.geometry.level().is_redundant() {
+                part.members[1] = None;
+            }
+        }
+        run_steps(&mut Rig::new([view]), boundary - 128, steps, &picks)?;
+    }
+}
+
+/// Appends the part of another LUN; its drives are those behind.
+fn join(view: &mut LunView, other: LunView) {
+    let drives = u16::try_from(view.parts[0].members.len()).unwrap();
+    view.capacity_sectors += other.capacity_sectors;
+    for mut part in other.parts {
+        for member in part.members.iter_mut().flatten() {
+            member.drive.0 += drives;
+        }
+        view.parts.push(part);
+    }
+}
+
+/// Writes and reads around a sector, each a place in that and a count, a value, and whether it is a write.
+fn run_steps(
+    rig: &mut Rig,
+    base: u64,
+    steps: Vec<(u64, u8, u8, bool)>,
+    picks: &[prop::sample::Index],
+) -> Result<(), TestCaseError> {
+    let mut model = vec![0u8; 256];
+    let mut picks = picks.iter().cycle();
+    for (lba, count, value, writes) in steps {
+        let range =
+            usize::try_from(lba).unwrap()..usize::try_from(lba).unwrap() + usize::from(count);
+        if writes {
+            // Left in flight: later commands that overlap must see it all the same.
+            rig.deliver(
+                0,
+                &ata(
+                    0x34,
+                    0x41,
+                    base + lba,
+                    count,
+                    &vec![value; usize::from(count) * 512],
+                ),
+            );
+            model[range].fill(value);
+            if rig.target.commands_in_flight() > 24 {
+                rig.drain();
+            }
+        } else {
+            rig.sent.clear();
+            rig.deliver(0, &ata(0x24, 0x40, base + lba, count, &[]));
+            while rig.step() || !rig.pending.is_empty() {
+                if rig.pending.is_empty() {
+                    continue;
                 }
-            } else {
-                rig.sent.clear();
-                rig.deliver(0, &ata(0x24, 0x40, lba, count, &[]));
-                while rig.step() || !rig.pending.is_empty() {
-                    if rig.pending.is_empty() {
-                        continue;
-                    }
-                    let pick = picks.next().unwrap().index(rig.pending.len());
-                    rig.complete(pick);
-                }
-                let replies = rig.sent.iter().filter(|(_, frame)| frame.len() > 60);
-                let replies: Vec<_> = replies.collect();
-                prop_assert_eq!(replies.len(), 1);
-                let reply = &replies[0].1;
-                prop_assert_eq!(outcome(reply), (0x40, 0));
-                for (sector, expected) in reply[36..].chunks(512).zip(&model[range]) {
-                    prop_assert!(sector.iter().all(|byte| byte == expected));
-                }
+                let pick = picks.next().unwrap().index(rig.pending.len());
+                rig.complete(pick);
+            }
+            let replies = rig.sent.iter().filter(|(_, frame)| frame.len() > 60);
+            let replies: Vec<_> = replies.collect();
+            prop_assert_eq!(replies.len(), 1);
+            let reply = &replies[0].1;
+            prop_assert_eq!(outcome(reply), (0x40, 0));
+            for (sector, expected) in reply[36..].chunks(512).zip(&model[range]) {
+                prop_assert!(sector.iter().all(|byte| byte == expected));
             }
         }
     }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::parity::{Verdict, check_parity};
+use raid::record::ScrubRepair;
 use raid::{Geometry, Level};
 
 /// Where the members' data begins on their drives, and its length.
@@ -382,6 +383,7 @@ fn a_resync_makes_parity_match_and_leaves_data_alone() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted]);
@@ -420,6 +422,7 @@ fn a_rebuild_writes_what_the_member_would_hold() {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         rig.attach(wanted);
         rig.drain();
@@ -450,6 +453,7 @@ proptest! {
             start_lba: 0,
             kind: SyncKind::Resync,
             regions: None,
+            repair: ScrubRepair::Report,
         });
         let geometry = geometry(&wanted);
         let mut rig = Rig::new([wanted.clone()]);
@@ -558,4 +562,60 @@ proptest! {
             prop_assert!(reply[36..] == model[start..start + 8192], "at {}", lba);
         }
     }
+}
+
+#[test]
+fn a_lun_let_go_with_the_last_answer_of_a_slice_leaves_nothing_behind() {
+    let whole = view(0, Level::Raid5, 4);
+    let degraded = without(whole.clone(), &[1]);
+    let mut rig = Rig::new([whole]);
+    rig.write(0, &stamped(0, 16, 3));
+    rig.write(32, &stamped(32, 16, 3));
+    for _ in 0..3 {
+        forget(&mut rig, &degraded);
+        rig.sent.clear();
+        // The chunk of the lost member: a slice gives it, and with the answer the LUN is gone.
+        rig.deliver(0, &ata(0x24, 0x40, 32, 16, &[]));
+        rig.detach(0);
+        rig.drain();
+        assert_eq!(rig.sent.len(), 1);
+        assert_eq!(rig.sent[0].1[36..36 + 16 * 512], stamped(32, 16, 3));
+    }
+    // As many slices as there are, each with content of its own.
+    rig.attach(degraded);
+    for version in 1..4 {
+        for lba in (0..2048).step_by(16) {
+            assert_eq!(
+                outcome(&rig.write(lba, &stamped(lba, 16, version))),
+                (0x40, 0)
+            );
+        }
+        for lba in (0..2048).step_by(16) {
+            assert_eq!(rig.read(lba, 16)[36..], stamped(lba, 16, version));
+        }
+    }
+}
+
+#[test]
+fn a_port_without_room_holds_up_no_slice() {
+    let whole = view(0, Level::Raid5, 4);
+    let mut rig = Rig::new([whole.clone()]);
+    rig.write(32, &stamped(32, 16, 3));
+    forget(&mut rig, &without(whole, &[1]));
+    rig.sent.clear();
+    // Sent from the page of the slice, if there were room.
+    rig.port_is_full = true;
+    rig.deliver(0, &ata(0x24, 0x40, 32, 16, &[]));
+    rig.drain();
+    assert!(rig.sent.is_empty());
+    // The next write of the slice does not wait for that, nor does it change what is to be sent.
+    rig.deliver(0, &write(32, &stamped(32, 16, 4)));
+    rig.drain();
+    assert!(rig.pending.is_empty());
+    rig.send_kept();
+    assert_eq!(rig.sent.len(), 2);
+    assert_eq!(rig.sent[0].1[36..], stamped(32, 16, 3));
+    assert_eq!(outcome(&rig.sent[1].1), (0x40, 0));
+    assert_eq!(rig.read(32, 16)[36..], stamped(32, 16, 4));
+    assert_eq!(rig.target.commands_in_flight(), 0);
 }

@@ -5,6 +5,7 @@ use super::rig::{Rig, ata, lun, outcome, view, write};
 use crate::plane::{LunView, RegionsView, SyncView};
 use proptest::prelude::*;
 use raid::Level;
+use raid::record::ScrubRepair;
 use raid::regions::{RegionIndex, RegionMap, RegionSet};
 use std::sync::Arc;
 
@@ -192,6 +193,7 @@ fn a_pass_goes_over_the_regions_that_it_concerns() {
             pass: 1,
             start_lba: 0,
             regions: Some(Arc::clone(&regions.ready)),
+            repair: ScrubRepair::Report,
         });
         let mut rig = Rig::new([wanted.clone()]);
         let progress = rig.target.sync_progress()[0];

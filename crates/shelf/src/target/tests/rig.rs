@@ -31,6 +31,9 @@ pub(super) struct Rig {
     pub(super) pending: Vec<Io>,
     /// Frames sent, padded as a port would.
     pub(super) sent: Vec<(PortIndex, Vec<u8>)>,
+    /// The port takes nothing: replies are kept, as by a worker.
+    pub(super) port_is_full: bool,
+    kept: Vec<Reply>,
     /// Everything that was neither I/O nor a reply.
     pub(super) events: Vec<Action>,
     /// Drives whose reads or writes fail.
@@ -129,6 +132,8 @@ impl Rig {
             drives: vec![vec![0; DRIVE_SECTORS * 512]; 8],
             pending: Vec::new(),
             sent: Vec::new(),
+            port_is_full: false,
+            kept: Vec::new(),
             events: Vec::new(),
             broken_reads: BTreeSet::new(),
             broken_writes: BTreeSet::new(),
@@ -173,6 +178,10 @@ impl Rig {
         for action in actions {
             match action {
                 Action::Io(io) => self.pending.push(io),
+                Action::Reply(mut reply) if self.port_is_full => {
+                    self.target.keep(&mut reply, &mut self.memory);
+                    self.kept.push(reply);
+                }
                 Action::Reply(reply) => self.send(&reply),
                 event => self.events.push(event),
             }
@@ -183,20 +192,27 @@ impl Rig {
     pub(super) fn step(&mut self) -> bool {
         self.now_ns += 50_000;
         let mut actions = Vec::new();
-        let busy = self
-            .target
+        self.target
             .stripe_step(self.now_ns, false, &mut self.memory, &mut actions);
         self.absorb(actions);
-        busy
+        self.target.has_stripe_work()
+    }
+
+    /// The port takes what was kept.
+    pub(super) fn send_kept(&mut self) {
+        self.port_is_full = false;
+        for reply in std::mem::take(&mut self.kept) {
+            self.send(&reply);
+        }
     }
 
     fn send(&mut self, reply: &Reply) {
         let mut frame = reply.head[..reply.head_bytes].to_vec();
         match &reply.body {
             Body::Empty => {}
-            Body::Data { sectors } => {
-                let buffer = BufferIndex::of_command(reply.command.unwrap());
-                frame.extend_from_slice(&self.memory.buffer(buffer)[..*sectors as usize * 512]);
+            Body::Data(span) => {
+                let place = self.memory.plan.bytes_of(span);
+                frame.extend_from_slice(&self.memory.bytes[place]);
             }
             Body::Identify(view) => frame.extend_from_slice(view.identify.as_slice()),
             Body::ConfigString(view) => frame.extend_from_slice(&view.config_string),

@@ -5,6 +5,7 @@ use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
 use raid::Level;
+use raid::record::ScrubRepair;
 
 /// Mirrors that may differ, with a pass to be run from `start_lba`.
 fn unsynced(level: Level, members: u8, pass: u64, start_lba: u64) -> LunView {
@@ -15,6 +16,7 @@ fn unsynced(level: Level, members: u8, pass: u64, start_lba: u64) -> LunView {
         start_lba,
         kind: SyncKind::Resync,
         regions: None,
+        repair: ScrubRepair::Report,
     });
     wanted
 }
@@ -28,6 +30,7 @@ fn rebuilding(member: usize, pass: u64) -> LunView {
         start_lba: 0,
         kind: SyncKind::Resync,
         regions: None,
+        repair: ScrubRepair::Report,
     });
     wanted
 }
