@@ -46,11 +46,21 @@ pub enum Bug {
     SlotsReusedTooEarly,
     /// Q is not written.
     QNotWritten,
+    /// A scrub finds nothing.
+    ScrubFindsNothing,
+    /// A scrub names the member beside the one that is wrong.
+    ScrubNamesOther,
+    /// A member that is being rebuilt is read as if it held everything.
+    RebuildingMemberRead,
+    /// A member is recorded as rebuilt when its rebuild has begun.
+    CheckpointAhead,
+    /// A member that comes back is taken to have missed nothing.
+    LackForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -70,6 +80,11 @@ impl Bug {
         Self::TornContentAccepted,
         Self::SlotsReusedTooEarly,
         Self::QNotWritten,
+        Self::ScrubFindsNothing,
+        Self::ScrubNamesOther,
+        Self::RebuildingMemberRead,
+        Self::CheckpointAhead,
+        Self::LackForgotten,
     ];
 
     /// Whether only parts with parity can have it.
@@ -83,6 +98,7 @@ impl Bug {
                 | Self::TornContentAccepted
                 | Self::SlotsReusedTooEarly
                 | Self::QNotWritten
+                | Self::ScrubNamesOther
         )
     }
 }

@@ -56,7 +56,7 @@ impl Life {
             9..=11 => {
                 let action = self.random.pick(&[
                     ScrubAction::Start,
-                    ScrubAction::Start,
+                    ScrubAction::Repair,
                     ScrubAction::Pause,
                     ScrubAction::Resume,
                     ScrubAction::Stop,
@@ -164,7 +164,14 @@ impl Life {
         drop(manager.scrub(the_lun(), ScrubAction::Stop));
         drop(manager.take_notices());
         self.heard.clear();
-        if let Err(error) = manager.scrub(the_lun(), ScrubAction::Start) {
+        // RAID 6 knows which block is wrong, and can make it right.
+        let mends = self.geometry.parity_count() == 2 && self.random.chance(500);
+        let action = if mends {
+            ScrubAction::Repair
+        } else {
+            ScrubAction::Start
+        };
+        if let Err(error) = manager.scrub(the_lun(), action) {
             let mut world = self.world.lock();
             if world.has_power {
                 world.fail(format!("no scrub begins: {error}"));
@@ -178,6 +185,14 @@ impl Life {
         let mut world = self.world.lock();
         if let Some(text) = objection(&self.geometry, &spoiled, &notices) {
             world.fail(format!("{text}; {spoiled:?}; {notices:?}"));
+        }
+        let is_left = |one: &&Spoiled| {
+            let content = world.disks[one.disk].get(one.disk_sector);
+            content != one.content.as_slice()
+        };
+        if mends && let Some(one) = spoiled.iter().find(is_left) {
+            let text = format!("{one:?} was not mended");
+            world.fail(text);
         }
         for one in spoiled {
             world.disks[one.disk].put(one.disk_sector, &one.content);

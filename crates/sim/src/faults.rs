@@ -272,7 +272,7 @@ impl World {
     /// Whether the LUN could do without the disk of an element, which is lost then.
     pub(crate) fn may_lose_element(&mut self, element: u8) -> bool {
         let disk = self.placement[usize::from(element)];
-        let can = self.can_lose(disk);
+        let can = !self.faults.lost.contains(&disk) && self.can_lose(disk);
         if can {
             self.lose(disk);
         }

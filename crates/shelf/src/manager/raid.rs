@@ -16,6 +16,8 @@ use raid::geometry::is_striped;
 use raid::layout::{Area, MetadataPlaces};
 use raid::log::member_tag;
 use raid::md::Superblock;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::{Record, RecordOwner};
 use raid::regions::{RegionIndex, RegionSet};
 use std::sync::Arc;
@@ -153,6 +155,9 @@ impl Member {
         Some(MemberView {
             drive: *drive,
             data_offset_sectors: *data_offset_sectors,
+            #[cfg(feature = "planted")]
+            in_sync: self.is_normal() || planted::is(Bug::RebuildingMemberRead),
+            #[cfg(not(feature = "planted"))]
             in_sync: self.is_normal(),
             log_area: superblock.map_or(none, |superblock| Metadata::places(superblock).redo_log),
             log_tag: superblock.map_or(1, |superblock| member_tag(superblock.device_uuid())),
