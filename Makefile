@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build demo demo-needs-root test test-md check fmt lint unit sim sim-planted deny fuzz bench clean packages-build packages-test
+.PHONY: help build demo demo-needs-root test test-md check fmt lint unit sim sim-planted deny fuzz bench bench-raid clean packages-build packages-test packages-bench
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   aoeload against ledged and vblade, interleaved'
+	@echo 'make bench-raid  parity, redo log and kernels beside what they are to be measured by, into bench/results/raid.md'
 	@echo 'make deny    licences and sources of the dependencies (needs cargo-deny)'
 	@echo 'make fuzz    the fuzz targets, 60 seconds each (needs cargo-fuzz and a nightly toolchain)'
 
@@ -22,6 +23,9 @@ packages-build:
 
 packages-test:
 	@deploy/packages.sh test
+
+packages-bench:
+	@deploy/packages.sh bench
 
 build: packages-build
 	$(CARGO) build --release --locked --workspace --bins
@@ -80,8 +84,11 @@ fuzz:
 		(cd fuzz && $(CARGO) +nightly fuzz run $$target -- -max_total_time=60) || exit 1; \
 	done
 
-bench: build packages-test
+bench: build packages-bench
 	bench/compare.py $(TARGET_DIR)/release
+
+bench-raid: build packages-bench
+	bench/raid.py $(TARGET_DIR)/release --out bench/results
 
 clean:
 	$(CARGO) clean

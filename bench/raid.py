@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Parity beside striping on the same shelf, interleaved in one run: the ratios of the RAID layer.
+"""All figures of the RAID layer, each a ratio of things measured in turn in one run.
 
 Usage: raid.py DIRECTORY_OF_THE_BINARIES [--rounds N] [--seconds S] [--depth N] [--out DIRECTORY]
 
-One shelf with `ram:` disks in a namespace, joined to the client's by a veth pair at MTU 9000. LUNs:
+Over the network: one shelf with `ram:` disks in a namespace, joined to the client's by a veth pair at MTU 9000. LUNs:
 
   0 raid0 over 5     1 raid5 4+1      2 raid5 4+1 with one member lost
   3 raid0 over 10    4 raid6 8+2      5 raid6 8+2 with one lost     6 raid6 8+2 with two lost
 
-Every round measures every case once; medians of ratios are given. The shelf runs on CPU 0, aoeload on
-the last CPU. Absolute figures mean nothing from one machine or run to the next. Needs root.
+The last CPU runs aoeload, CPU 0 the shelf. Without a network: `corebench`, the core and its executor alone,
+and the parity kernels beside ISA-L (parity.py). Every round measures every case once; medians of ratios are
+given. Absolute figures mean nothing from one machine or run to the next. Needs root and the packages of
+`deploy/packages.sh bench`.
 """
 import argparse
 import json
@@ -21,26 +23,29 @@ import subprocess
 import tempfile
 import time
 
+import parity
+
 LUNS = [
-    # number, level, disks, lost
-    (0, "raid0", 5, 0),
-    (1, "raid5", 5, 0),
-    (2, "raid5", 5, 1),
-    (3, "raid0", 10, 0),
-    (4, "raid6", 10, 0),
-    (5, "raid6", 10, 1),
-    (6, "raid6", 10, 2),
+    # number, level, disks, lost, MiB of a disk: where small writes go, far more than the shelf keeps in memory
+    (0, "raid0", 5, 0, 64),
+    (1, "raid5", 5, 0, 64),
+    (2, "raid5", 5, 1, 64),
+    (3, "raid0", 10, 0, 256),
+    (4, "raid6", 10, 0, 256),
+    (5, "raid6", 10, 1, 64),
+    (6, "raid6", 10, 2, 64),
 ]
-DISK = "64M"
 
 # Name, LUN, reference LUN, factor of the bound (what the reference could give), bar, aoeload options.
+STREAM_RAID6 = "sequential write, raid6 8+2, of 8/10 raid0"
+RANDOM_RAID6 = "random 4 KiB write, raid6, of raid0"
 CASES = [
     ("sequential write, raid5 4+1, of 4/5 raid0", 1, 0, 4 / 5, 0.80, ("--op", "write", "--sequential")),
-    ("sequential write, raid6 8+2, of 8/10 raid0", 4, 3, 8 / 10, 0.80, ("--op", "write", "--sequential")),
+    (STREAM_RAID6, 4, 3, 8 / 10, 0.80, ("--op", "write", "--sequential")),
     ("sequential read, raid5 degraded, of healthy", 2, 1, 1, 0.80, ("--op", "read", "--sequential")),
     ("sequential read, raid6 one lost, of healthy", 5, 4, 1, 0.80, ("--op", "read", "--sequential")),
     ("sequential read, raid6 two lost, of healthy", 6, 4, 1, 0.80, ("--op", "read", "--sequential")),
-    ("random 4 KiB write, raid6, of raid0", 4, 3, 1, None, ("--op", "write", "--random", "--size", "4096")),
+    (RANDOM_RAID6, 4, 3, 1, None, ("--op", "write", "--random", "--size", "4096")),
     ("random 4 KiB write, raid5, of raid0", 1, 0, 1, None, ("--op", "write", "--random", "--size", "4096")),
 ]
 
@@ -66,13 +71,13 @@ class Bench:
         run("ip", "-n", self.shelf, "link", "set", "eth1", "up")
         run("ip", "-n", self.client, "link", "set", "eth0", "up")
         config = self.directory / "ledge.toml"
-        disks = sum(disks for _, _, disks, _ in LUNS)
+        sizes = [mib for _, _, disks, _, mib in LUNS for _ in range(disks)]
         text = (
             f'shelf = 1\nstate_dir = "{self.directory}/state"\n'
             f'control_socket = "{self.directory}/control.sock"\ncores = [0]\n'
             '[[port]]\ninterface = "eth1"\n'
         )
-        text += "".join(f'[[disk]]\nslot = {slot}\npath = "ram:{DISK}"\n' for slot in range(disks))
+        text += "".join(f'[[disk]]\nslot = {slot}\npath = "ram:{mib}M"\n' for slot, mib in enumerate(sizes))
         config.write_text(text)
         log = open(self.directory / "ledged.log", "wb")
         self.child = subprocess.Popen(
@@ -85,7 +90,7 @@ class Bench:
         else:
             raise SystemExit((self.directory / "ledged.log").read_text())
         slot = 0
-        for number, level, disks, lost in LUNS:
+        for number, level, disks, lost, _ in LUNS:
             present = [f"1.{slot + at}" for at in range(disks - lost)]
             members = present[:1] + ["missing"] * lost + present[1:]
             slot += disks
@@ -96,10 +101,16 @@ class Bench:
         return run(self.bin / "ledge", "--socket", self.directory / "control.sock", *words,
                    capture_output=True, text=True).stdout
 
-    def load(self, lun, options):
+    def fill(self, lun, mib):
+        """Writes all of a LUN: memory that was never touched costs page faults."""
+        sequential = ("--op", "write", "--sequential")
+        rate = figure(self.load(lun, sequential)) * 8192
+        self.load(lun, sequential, seconds=1 + int(1.5 * (mib << 20) / rate))
+
+    def load(self, lun, options, seconds=None):
         words = ["ip", "netns", "exec", self.client, "taskset", "-c", str(os.cpu_count() - 1),
                  self.bin / "aoeload", "--interface", "eth0", "--target", f"1.{lun}",
-                 "--depth", self.arguments.depth, "--seconds", self.arguments.seconds, "--json", *options]
+                 "--depth", self.arguments.depth, "--seconds", seconds or self.arguments.seconds, "--json", *options]
         result = run(*words, capture_output=True, text=True)
         return json.loads(result.stdout)
 
@@ -132,8 +143,8 @@ def main():
     rates = {case[0]: [] for case in CASES}
     try:
         bench.start()
-        for lun, *_ in LUNS:
-            bench.load(lun, ("--op", "write", "--sequential"))
+        for lun, _, disks, _, mib in LUNS:
+            bench.fill(lun, disks * mib)
         for _ in range(arguments.rounds):
             for name, lun, reference, factor, _, options in CASES:
                 base = figure(bench.load(reference, options))
@@ -143,17 +154,53 @@ def main():
         counters = bench.ledge("aoestats")
     finally:
         bench.stop()
-    lines = ["| case (`ram:` disks) | IOPS | reference | ratio: median (min to max) | bar |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| over the network, `ram:` disks | IOPS | reference | ratio: median (min to max) | bar |",
+             "| --- | --- | --- | --- | --- |"]
     for name, _, _, _, bar, _ in CASES:
-        ratios = rows[name]
         rate, base = (statistics.median(column) for column in zip(*rates[name]))
         bar = f"{bar:.2f}" if bar else ""
-        lines.append(f"| {name} | {rate:.0f} | {base:.0f} | {statistics.median(ratios):.2f} "
-                     f"({min(ratios):.2f} to {max(ratios):.2f}) | {bar} |")
+        lines.append(f"| {name} | {rate:.0f} | {base:.0f} | {parity.spread(rows[name], 2)} | {bar} |")
+    lines += ["", *core_lines(bench, rates), "", *parity.measure(arguments.rounds)]
     print("\n".join(lines))
     print("\n".join(line for line in counters.splitlines() if "INFO" not in line))
     if arguments.out:
         (pathlib.Path(arguments.out) / "raid.md").write_text("\n".join(lines) + "\n")
+
+
+def core_lines(bench, rates):
+    """What the core costs beside its I/O, by itself and as a part of what a client sees."""
+    words = [bench.bin / "corebench", "--rounds", max(5, bench.arguments.rounds), "--json"]
+    core = json.loads(run(*words, capture_output=True, text=True).stdout)
+    median = {name: figure["median"] for name, figure in core.items() if isinstance(figure, dict)}
+
+    def shown(name):
+        return f"{core[name]['median']:.2f} ({core[name]['min']:.2f} to {core[name]['max']:.2f})"
+
+    # A request over the network and the I/O that it must do, of what it takes.
+    more_io_ns = median["random_write_io_ns"] - median["raid0_write_io_ns"]
+    of_bound = [(1e9 / base + more_io_ns) / (1e9 / rate) for rate, base in rates[RANDOM_RAID6]]
+    more_ns = median["stripe_write_ns"] - median["bare_stripe_write_ns"]
+    each_ns = 1e9 / statistics.median(rate for rate, _ in rates[STREAM_RAID6])
+    reads, logged, homes = core["random_write_ios"]
+    return [
+        "| core and I/O, 8+2 over `ram:` disks of 256 MiB | measured: median (min to max) | bar |",
+        "| --- | --- | --- |",
+        f"| random 4 KiB write over the network, of its bound | {parity.spread(of_bound, 2)} | 0.70 |",
+        f"| the same without a network | {shown('random_write_of_bound')} | |",
+        f"| the same, of the time of its I/O alone | {shown('random_write_of_io')} | |",
+        f"| its I/O: reads, log writes, home writes | {reads:.2f}, {logged:.2f}, {homes:.2f} | |",
+        f"| bitmap and log, full stripes, over the network | {more_ns / (each_ns - more_ns):.1%} | 5 % |",
+        f"| the same: of the core and its I/O alone | {shown('protection_overhead')} | |",
+        f"| the same: for each 8 KiB | {more_ns:.0f} ns | |",
+        f"| sequential read without a network, one lost, of healthy | {shown('one_lost_of_healthy')} | |",
+        f"| sequential read without a network, two lost, of healthy | {shown('two_lost_of_healthy')} | |",
+        "",
+        "The bound of a random write: what a raid0 write takes, which is one request and one I/O, and what the",
+        "further reads, log writes and home writes take that the raid6 write has to do. Their time is measured by",
+        "doing exactly the I/O of a run again, in the same batches, by the same executor, from the same buffers to",
+        "the same disks, and nothing else. Time without a network is CPU time of the one thread. Bitmap and log: the",
+        "same stream with and without them, in the core; what they add is then set beside a whole request.",
+    ]
 
 
 if __name__ == "__main__":

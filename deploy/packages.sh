@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that are missing, and says which. Usage: packages.sh build|test
-# (test includes build). Sourced by nobody; run by the Makefile.
+# Installs the Debian packages that are missing, and says which. Usage: packages.sh build|test|bench
+# (each includes those before it). Sourced by nobody; run by the Makefile.
 set -eu
 
 # The root shell of a plain su keeps a user's PATH, without which dpkg refuses to work.
@@ -19,8 +19,10 @@ qemu-system-x86 vblade"
 case "${1:-}" in
 build) wanted="$build $run" ;;
 test) wanted="$build $test" ;;
+# The parity kernels are measured beside those of ISA-L.
+bench) wanted="$build $test libisal-dev" ;;
 *)
-    echo "usage: $0 build|test" >&2
+    echo "usage: $0 build|test|bench" >&2
     exit 2
     ;;
 esac

@@ -101,7 +101,7 @@ impl Bench {
             executor: Executor::new(&drives, PLAN)?,
             actions: Vec::with_capacity(8 * usize::from(PLAN.commands)),
             received: (0..FRAMES * FRAME_BYTES)
-                .map(|index| (index * 31 >> 3).to_le_bytes()[0])
+                .map(|index| ((index * 31) >> 3).to_le_bytes()[0])
                 .collect(),
             transmitted: vec![0; FRAMES * FRAME_BYTES],
             frame: 0,

@@ -94,6 +94,7 @@ pub(crate) fn view(number: u8, shape: Shape, drive_bytes: u64) -> Result<(Place,
         parts: vec![PartView {
             geometry,
             members: (0..shape.members).map(member).collect(),
+            twins: Vec::new(),
             mirrors_unsynced: false,
             sync: None,
             log,

@@ -5,6 +5,7 @@
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
 //! it, in the same batches, with the same executor, from the same buffers to the same disks, and nothing
 //! else: the time that its I/O takes.
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod lap;

@@ -101,6 +101,8 @@ pub struct Options {
     pub force: bool,
     /// `-c`.
     pub clean: bool,
+    /// `-r`.
+    pub replacement: bool,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -209,6 +211,7 @@ impl Command {
         match letter {
             'l' | 'a' => options.long = true,
             'f' => options.force = true,
+            'r' => options.replacement = true,
             'c' => options.clean = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}

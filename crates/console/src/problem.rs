@@ -138,6 +138,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::AlreadyFailed(_) => "already_failed",
         AdminError::WouldFailRaid(_) => "would_fail_raid",
         AdminError::NotFailed(_) => "not_failed",
+        AdminError::Replacement { .. } => "replacement",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
         AdminError::NothingElsewhere { .. } => "nothing_elsewhere",
@@ -181,6 +182,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::AlreadyFailed(element)
         | AdminError::WouldFailRaid(element)
         | AdminError::NotFailed(element)
+        | AdminError::Replacement { element, .. }
         | AdminError::MissingDevice(element) => Some(element.to_string()),
         AdminError::WrongMemberCount { level, .. }
         | AdminError::NoChunks(level)

@@ -684,9 +684,9 @@ fn listings_come_as_json() {
          \"trouble\":null,\"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\"chunk_bytes\":null,\
          \"state\":\"normal\",\"failed\":false,\"initing\":false,\"recovering\":false,\"degraded\":false,\"stalled\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
-         \"drive\":\"1.0\"},\
+         \"drive\":\"1.0\",\"replacement\":false,\"read_errors\":0},\
          {\"lun\":0,\"part\":0,\"member\":1,\"state\":\"normal\",\"size_bytes\":4000787030016,\
-         \"drive\":\"1.1\"}]}]}]}\n"
+         \"drive\":\"1.1\",\"replacement\":false,\"read_errors\":0}]}]}]}\n"
     });
     assert_eq!(bench.good("shelf -j"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"shelf\":1}]}\n"

@@ -60,7 +60,7 @@ impl GroupCommit {
 mod tests {
     use super::*;
     use shelf::admin::DriveSlot;
-    use shelf::target::{BufferIndex, IoOwner, Operation};
+    use shelf::target::{BufferIndex, IoOwner, Operation, Purpose};
 
     fn write(command: u16) -> Io {
         Io {
@@ -73,6 +73,7 @@ mod tests {
             offset_sectors: 0,
             part: 0,
             member: 0,
+            purpose: Purpose::Member,
             attempt: 0,
         }
     }

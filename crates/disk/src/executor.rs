@@ -443,7 +443,7 @@ mod tests {
     use super::*;
     use crate::DriveSpec;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use shelf::target::IoOwner;
+    use shelf::target::{IoOwner, Purpose};
 
     fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
         Io {
@@ -456,6 +456,7 @@ mod tests {
             offset_sectors: 0,
             part: 0,
             member: 0,
+            purpose: Purpose::Member,
             attempt: 0,
         }
     }

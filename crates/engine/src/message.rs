@@ -6,7 +6,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{CounterGroup, LunView, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, ScrubFinding};
+use shelf::target::{Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -109,6 +109,17 @@ pub enum FromWorker {
         /// Everything before this sector is done.
         lba: u64,
     },
+    /// A pass has met a sector that nobody can give; its step waits for a view.
+    SyncUnreadable {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// Who lacks what.
+        lacking: Lacking,
+    },
     /// A pass over mirrors has come to its end.
     SyncEnded {
         /// The LUN.
@@ -192,4 +203,61 @@ fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
         ("passed_to_kernel", counters.passed_to_kernel),
         ("kernel_errors", counters.kernel_errors),
     ]
+}
+
+impl FromWorker {
+    /// What the administration is to hear of an action; `None` for those that the worker carries out itself.
+    pub(crate) fn of(action: &Action) -> Option<Self> {
+        Some(match *action {
+            Action::MemberError { lun, io } => Self::MemberError { lun, io },
+            Action::WantRegions { lun, part, group } => Self::WantRegions { lun, part, group },
+            Action::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => Self::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            },
+            Action::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => Self::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            },
+            Action::ScrubFound {
+                lun,
+                part,
+                pass,
+                found,
+            } => Self::ScrubFound {
+                lun,
+                part,
+                pass,
+                found,
+            },
+            Action::SyncEnded {
+                lun,
+                part,
+                pass,
+                complete,
+            } => Self::SyncEnded {
+                lun,
+                part,
+                pass,
+                complete,
+            },
+            Action::Io(_) | Action::Reply(_) | Action::ConfigChange(_) | Action::Settled { .. } => {
+                return None;
+            }
+        })
+    }
 }

@@ -347,51 +347,7 @@ impl Worker {
                 }
                 Action::Io(io) => self.executor.submit(io),
                 Action::Reply(reply) => self.reply(reply),
-                Action::ScrubFound {
-                    lun,
-                    part,
-                    pass,
-                    found,
-                } => self.unsaid.push_back(FromWorker::ScrubFound {
-                    lun,
-                    part,
-                    pass,
-                    found,
-                }),
-                Action::SyncReached {
-                    lun,
-                    part,
-                    pass,
-                    lba,
-                } => {
-                    self.unsaid.push_back(FromWorker::SyncReached {
-                        lun,
-                        part,
-                        pass,
-                        lba,
-                    });
-                }
-                Action::SyncEnded {
-                    lun,
-                    part,
-                    pass,
-                    complete,
-                } => {
-                    self.unsaid.push_back(FromWorker::SyncEnded {
-                        lun,
-                        part,
-                        pass,
-                        complete,
-                    });
-                }
-                Action::WantRegions { lun, part, group } => {
-                    self.unsaid
-                        .push_back(FromWorker::WantRegions { lun, part, group });
-                }
                 Action::ConfigChange(change) => self.forward(change),
-                Action::MemberError { lun, io } => {
-                    self.unsaid.push_back(FromWorker::MemberError { lun, io });
-                }
                 // Nobody listens any more when the administration has given up waiting.
                 Action::Settled {
                     lun,
@@ -406,6 +362,7 @@ impl Worker {
                         },
                     ));
                 }
+                report => self.unsaid.extend(FromWorker::of(&report)),
             }
         }
     }

@@ -48,6 +48,7 @@ fn mirror() -> Arc<LunView> {
         parts: vec![PartView {
             geometry: Geometry::new(Level::Raid1, 2, 128, 1024).unwrap(),
             members: vec![member(0), member(1)],
+            twins: Vec::new(),
             mirrors_unsynced: false,
             sync: None,
             regions: None,

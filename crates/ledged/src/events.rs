@@ -8,7 +8,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
-use shelf::target::{Io, Operation};
+use shelf::target::{Io, Operation, Purpose};
 use std::time::{Duration, Instant};
 
 /// How long to wait for an event before looking whether anything is to be told.
@@ -68,6 +68,16 @@ pub(crate) fn run(
                 lba,
             } => {
                 administration.lock().sync_reached(lun, part, pass, lba);
+            }
+            FromWorker::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => {
+                administration
+                    .lock()
+                    .sync_unreadable(lun, part, pass, &lacking);
             }
             FromWorker::SyncEnded {
                 lun,
@@ -144,12 +154,21 @@ fn member_error(
     if !is_read || read_errors.note(io.drive, Instant::now()) {
         tracing::error!("element {element} (slot {}): {what}", io.drive);
     }
+    let (part, member, range) = (io.part, io.member, range_of(io));
+    let mut manager = administration.lock();
     if is_read {
         // The other copy was read instead, or the initiator was told; the member stays.
+        manager.member_not_read(lun, part, member, io.drive, &range);
         return;
     }
-    let mut manager = administration.lock();
+    if io.purpose == Purpose::Repair {
+        manager.member_not_repaired(lun, part, member, io.drive, &range);
+        return;
+    }
     match manager.member_failed(lun, io.part, io.member, io.drive, &what) {
+        Ok(MemberFailure::GivenUp) if io.purpose == Purpose::Twin => {
+            tracing::error!("the replacement of element {element} is dropped");
+        }
         Ok(MemberFailure::GivenUp) => {
             tracing::error!("element {element} is failed; the LUN is degraded");
         }

@@ -48,7 +48,7 @@ const fn power(n: usize) -> u64 {
     let mut done = 0;
     while done < n {
         let carry = coefficients & 1;
-        coefficients = coefficients >> 1 ^ carry * POLYNOMIAL;
+        coefficients = (coefficients >> 1) ^ (carry * POLYNOMIAL);
         done += 1;
     }
     (coefficients as u64) << 32

@@ -56,11 +56,15 @@ pub enum Bug {
     CheckpointAhead,
     /// A member that comes back is taken to have missed nothing.
     LackForgotten,
+    /// Writes of initiators do not go to the device that is to take the place of a mirror.
+    TwinNotWritten,
+    /// A device that is to take the place of a member takes it when half of it is copied.
+    TwinTakenTooEarly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -85,6 +89,8 @@ impl Bug {
         Self::RebuildingMemberRead,
         Self::CheckpointAhead,
         Self::LackForgotten,
+        Self::TwinNotWritten,
+        Self::TwinTakenTooEarly,
     ];
 
     /// Whether only parts with parity can have it.

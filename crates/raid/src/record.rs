@@ -111,6 +111,10 @@ pub struct Record {
     /// the LUN, whatever its own record says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<FurtherRaid>,
+    /// While a RAID is made that a LUN is to grow by: the elements of the LUN's first RAID that are to name
+    /// it. Without one of them it is not known whether it was named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namers: Vec<u8>,
     /// Which element of the RAID this member is, from 0.
     pub element: u8,
     /// How many elements the RAID has.

@@ -18,6 +18,7 @@ fn record() -> Record {
         part: 0,
         parts: 1,
         further: Vec::new(),
+        namers: Vec::new(),
         element: 3,
         elements: 16,
         level: Level::Raid10,
@@ -218,6 +219,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             };
             usize::from(n.2[2] % 4)
         ],
+        namers: vec![n.2[0]; usize::from(n.2[1] % 3)],
         element: n.2[3],
         elements: n.2[4],
         level,

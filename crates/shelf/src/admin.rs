@@ -137,7 +137,15 @@ pub struct ElementStatus {
     pub drive: Option<DriveSlot>,
     /// Sectors of the drive that hold old data or none, and are not read.
     pub bad_sectors: u64,
+    /// It is the drive that is being filled to take the place of the element, which has a row of its own.
+    pub is_replacement: bool,
+    /// Read errors that the others made good, halved every hour.
+    pub read_errors: u32,
 }
+
+/// Read errors that others made good, at which a member is replaced by a spare while it works. They are
+/// halved every hour, so that it takes a disk that goes bad, and not one that is old.
+pub const READ_ERRORS_LIMIT: u32 = 20;
 
 /// One RAID row of `list -l`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -462,6 +470,15 @@ pub enum AdminError {
     /// The element is in use.
     #[error("device {0} is not failed")]
     NotFailed(ElementId),
+    /// The element is in a state in which that cannot be done about its replacement. `is` as in "is being
+    /// replaced already".
+    #[error("device {element} {is}")]
+    Replacement {
+        /// The element.
+        element: ElementId,
+        /// Its state.
+        is: &'static str,
+    },
     /// No drive is known to have been the element.
     #[error("can't unfail missing device {0}")]
     MissingDevice(ElementId),
@@ -587,6 +604,12 @@ pub trait Admin {
     /// When the RAID needs the element, it is failed already, or the others could not record it.
     fn fail(&mut self, element: ElementId) -> Result<(), AdminError>;
 
+    /// Drops the drive that is being filled to take the place of an element, which stays in use.
+    ///
+    /// # Errors
+    /// When the element is not being replaced, or the others could not record it.
+    fn fail_replacement(&mut self, element: ElementId) -> Result<(), AdminError>;
+
     /// Takes a failed element's drive into use again: it is rebuilt.
     ///
     /// # Errors
@@ -594,10 +617,12 @@ pub trait Admin {
     fn unfail(&mut self, element: ElementId) -> Result<(), AdminError>;
 
     /// Rebuilds an element that is failed or missing on a drive, which is free or a spare; with
-    /// `force` on one that carries something that is not ours.
+    /// `force` on one that carries something that is not ours. One that still works stays in use until
+    /// the drive holds all that it holds, and takes its place.
     ///
     /// # Errors
-    /// When the element is in use, the RAID cannot rebuild, the drive does not fit or fails.
+    /// When the element is being rebuilt or replaced already, the RAID cannot rebuild, the drive does not
+    /// fit or fails.
     fn replace(
         &mut self,
         element: ElementId,

@@ -53,6 +53,7 @@ mod raid;
 mod recovery;
 mod regions;
 mod removal;
+mod retire;
 mod rounds;
 mod salvage;
 mod scan;
@@ -61,6 +62,7 @@ mod set;
 mod settings;
 mod spares;
 mod sync;
+mod twin;
 
 #[cfg(test)]
 mod tests;
@@ -154,6 +156,8 @@ pub struct Manager {
     spares_elsewhere: Vec<Spare>,
     /// Sets of other shelves, as the last assembly found them.
     elsewhere: Vec<Set>,
+    /// How drives did.
+    wear: retire::Wear,
     /// Elements of which it was told that there is no spare for them.
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
@@ -195,6 +199,7 @@ impl Manager {
             spares: Vec::new(),
             spares_elsewhere: Vec::new(),
             elsewhere: Vec::new(),
+            wear: retire::Wear::default(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
             next_spare_check: Duration::ZERO,
@@ -243,6 +248,7 @@ impl Manager {
         self.sweep_regions(uptime);
         self.check_spares(uptime);
         self.heal();
+        self.retire(uptime);
         self.begin_due_scrub();
     }
 
@@ -276,6 +282,9 @@ impl Admin for Manager {
     fn luns(&self) -> Vec<LunStatus> {
         let status = |lun: Lun<'_>| {
             let mut status = lun.status(&self.drives);
+            for part in &mut status.parts {
+                self.wear.fill_in(&mut part.elements);
+            }
             status.trouble = status.trouble.or_else(|| self.reason_to_wait(&lun));
             status
         };
@@ -316,6 +325,10 @@ impl Admin for Manager {
 
     fn fail(&mut self, element: ElementId) -> Result<(), AdminError> {
         self.fail_element(element)
+    }
+
+    fn fail_replacement(&mut self, element: ElementId) -> Result<(), AdminError> {
+        self.fail_twin(element)
     }
 
     fn unfail(&mut self, element: ElementId) -> Result<(), AdminError> {

@@ -42,6 +42,9 @@ pub struct PartView {
     pub geometry: Geometry,
     /// Members in element order; `None` is missing or failed and takes no I/O.
     pub members: Vec<Option<MemberView>>,
+    /// Devices that are to take the place of members that still work, by element; empty when there are
+    /// none. A twin is written whatever its member is written, and never read.
+    pub twins: Vec<Option<MemberView>>,
     /// Whether mirrors may differ where nobody wrote since the last unclean stop. Then reads go to
     /// the first present member of a mirror set only, so that a sector reads the same every time.
     pub mirrors_unsynced: bool,
@@ -52,6 +55,22 @@ pub struct PartView {
     /// The redo log of a part with parity. Without one (there is no room for it on members that others
     /// made) an unclean stop can leave parity that does not match.
     pub log: Option<LogView>,
+}
+
+impl PartView {
+    /// The device that is to take the place of an element that still works.
+    #[must_use]
+    pub fn twin(&self, element: u8) -> Option<&MemberView> {
+        self.twins.get(usize::from(element))?.as_ref()
+    }
+
+    /// The elements that have a twin, as bits.
+    #[must_use]
+    pub fn twin_bits(&self) -> u64 {
+        let twins = (0_u32..).zip(&self.twins);
+        let present = twins.filter(|(_, twin)| twin.is_some());
+        present.fold(0, |bits, (element, _)| bits | 1 << element)
+    }
 }
 
 /// The redo log of a part.
@@ -88,6 +107,9 @@ pub struct SyncView {
     pub regions: Option<Arc<RegionSet>>,
     /// For one that compares: what it does about members that do not agree.
     pub repair: ScrubRepair,
+    /// How many reports of sectors that nobody can give
+    /// ([`crate::target::Action::SyncUnreadable`]) have been dealt with: their steps are done.
+    pub noted: u64,
 }
 
 /// What a pass does.

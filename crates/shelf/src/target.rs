@@ -33,8 +33,8 @@ mod sync;
 mod tests;
 
 pub use action::{
-    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Operation, PortIndex, PortView, Reply,
-    ScrubFinding,
+    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Lacking, Operation, PortIndex,
+    PortView, Purpose, Reply, ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{
@@ -47,6 +47,7 @@ use crate::ids::LunNumber;
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;
+use raid::stripe::SectorMask;
 use std::sync::Arc;
 
 /// Sectors that the buffer of a command holds: what fits a frame at MTU 9000 is 17, rounded up to
@@ -123,6 +124,12 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+    /// Sectors whose copies a step of a scrub found to differ, and writes anew.
+    differing: u64,
+    /// Sectors of a sync step that no copy could give.
+    lost: SectorMask,
+    /// The number of its report of them.
+    report: u64,
 }
 
 /// Data in a page of a slice.
@@ -159,6 +166,9 @@ impl Command {
             is_cut: false,
             replans: 0,
             pass: 0,
+            differing: 0,
+            lost: 0,
+            report: 0,
         }
     }
 }

@@ -77,6 +77,11 @@ impl World {
                 used[disk] = Some(member.in_sync);
             }
         }
+        for twin in part.twins.iter().flatten() {
+            if let Some(disk) = self.slots[usize::from(twin.drive.0)] {
+                used[disk] = Some(false);
+            }
+        }
         let mut objection = None;
         for (out, out_block) in blocks.iter().enumerate() {
             // A device that joins, or is a spare, was never served.
@@ -196,7 +201,7 @@ fn bad_parity(geometry: &Geometry, members: &[(&SimDisk, u64)]) -> Option<String
         };
         let is_unreadable = members
             .iter()
-            .any(|(disk, offset)| disk.unreadable().contains(&(offset + sector)));
+            .any(|(disk, offset)| disk.is_bad(offset + sector));
         if !is_unreadable && !is_parity_right(geometry, sector, &block) {
             return Some(format!("parity is wrong in sector {sector} of the members"));
         }
@@ -257,8 +262,7 @@ fn first_difference(
         return None;
     }
     let is_readable = |sector: u64| {
-        let is_bad =
-            |(disk, offset): (&SimDisk, u64)| disk.unreadable().contains(&(offset + sector));
+        let is_bad = |(disk, offset): (&SimDisk, u64)| disk.is_bad(offset + sector);
         !is_bad(one) && !is_bad(other)
     };
     let sectors = a

@@ -9,6 +9,7 @@
 
 use crate::content::SECTOR;
 use crate::random::Random;
+use raid::bad_blocks::{BadRange, any_overlaps};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,6 +103,8 @@ pub struct SimDisk {
     medium: Vec<u8>,
     pending: Vec<Pending>,
     unreadable: BTreeSet<u64>,
+    /// Sectors that the shelf has noted as bad: it does not read them.
+    noted: Arc<[BadRange]>,
     /// Sectors that have changed since [`Self::remember`].
     changed: Option<Vec<u64>>,
     watch: Option<Watch>,
@@ -121,6 +124,7 @@ impl SimDisk {
             medium: vec![0; sectors * SECTOR],
             pending: Vec::new(),
             unreadable: BTreeSet::new(),
+            noted: Arc::default(),
             changed: None,
             watch: None,
             is_gone: false,
@@ -208,6 +212,24 @@ impl SimDisk {
     #[must_use]
     pub const fn unreadable(&self) -> &BTreeSet<u64> {
         &self.unreadable
+    }
+
+    /// The shelf has noted sectors as bad: all that it has noted.
+    pub fn note_bad(&mut self, ranges: Arc<[BadRange]>) {
+        self.noted = ranges;
+    }
+
+    /// Whether a sector cannot be read, or is not, because it was noted as bad.
+    #[must_use]
+    pub fn is_bad(&self, sector: u64) -> bool {
+        let range = BadRange { sector, sectors: 1 };
+        self.unreadable.contains(&sector) || any_overlaps(&self.noted, &range)
+    }
+
+    /// Whether there is any such sector.
+    #[must_use]
+    pub fn has_bad(&self) -> bool {
+        !self.unreadable.is_empty() || !self.noted.is_empty()
     }
 
     /// Makes a sector unreadable until it is written.

@@ -4,7 +4,7 @@
 //! or was absent counts as lost for good. Sectors become unreadable on any disk; where too few copies are
 //! left the oracle is told that errors are right.
 
-use crate::disk::Delivery;
+use crate::disk::{Delivery, SimDisk};
 use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{InFlight, World};
@@ -241,7 +241,7 @@ impl Faults {
 
 impl World {
     /// Whether the LUN could do without this disk, too.
-    fn can_lose(&self, disk: usize) -> bool {
+    pub(crate) fn can_lose(&self, disk: usize) -> bool {
         let lost = &self.faults.lost;
         self.faults.geometry.is_some_and(|geometry| {
             let is_left = |element: u8| {
@@ -257,12 +257,12 @@ impl World {
         for disk in 0..self.disks.len() {
             let state = &self.disks[disk];
             let is_well = !state.is_gone && !state.fails_next_write;
-            if self.members.contains(&Some((disk, false))) {
-                // Who is being rebuilt is of no use yet.
-                self.faults.lost.insert(disk);
-            }
             if !self.members.contains(&Some((disk, true))) {
                 self.faults.was_out.insert(disk);
+                // One that took the place of another before it was filled holds too little.
+                if self.members.contains(&Some((disk, false))) {
+                    self.faults.lost.insert(disk);
+                }
             } else if is_well && self.faults.was_out.remove(&disk) {
                 self.faults.lost.remove(&disk);
             }
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    fn lose(&mut self, disk: usize) {
+    pub(crate) fn lose(&mut self, disk: usize) {
         self.faults.lost.insert(disk);
         self.redundancy_changes();
         for lba in self.faults.spoiled.clone().into_keys() {
@@ -400,7 +400,7 @@ impl World {
 
     /// Whether some sector cannot be read.
     pub(crate) fn has_unreadable(&self) -> bool {
-        self.disks.iter().any(|disk| !disk.unreadable().is_empty())
+        self.disks.iter().any(SimDisk::has_bad)
     }
 
     /// How a write is really done; tells the oracle if not as it should.

@@ -21,6 +21,7 @@ pub mod disk;
 pub mod exhaustive;
 pub mod faults;
 pub mod initiator;
+mod operator;
 pub mod oracle;
 pub mod plane;
 pub mod random;

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         levels: arguments.level.clone(),
         faults: arguments.faults.clone(),
         trace_lines: 0,
+        keeps_members: false,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();
@@ -134,6 +135,7 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
     for violation in &sum.violations {
         let traced = Options {
             trace_lines: arguments.trace,
+            keeps_members: false,
             ..options.clone()
         };
         let report = run(violation.seed, &traced);

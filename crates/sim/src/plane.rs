@@ -207,7 +207,12 @@ impl DataPlane for SimPlane {
     }
 
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
-        self.0.lock().bad_sectors.set(drive, ranges);
+        let world = &mut *self.0.lock();
+        let disk = world.slots.get(usize::from(drive.0)).copied().flatten();
+        if let Some(disk) = disk {
+            world.disks[disk].note_bad(Arc::clone(&ranges));
+        }
+        world.bad_sectors.set(drive, ranges);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use crate::disk::Landing;
 use crate::faults::{FaultClass, Faults};
 use crate::initiator::{Initiator, Workload};
+use crate::operator::{Operator, operate};
 use crate::plane::{Shared, superblock};
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
@@ -13,7 +14,7 @@ use raid::md::Resync;
 use raid::{Geometry, Level};
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, MemberFailure};
-use shelf::target::{BufferPlan, Operation};
+use shelf::target::{BufferPlan, Operation, Purpose};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The levels that the data path serves.
@@ -33,6 +34,9 @@ const PLAN: BufferPlan = BufferPlan {
     records: 8,
 };
 
+/// Tells the random source of the administrator from that of the rest of a run.
+const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
+
 /// Within this time everything must be answered when nothing fails any more.
 const PATIENCE: Micros = 900_000_000;
 
@@ -45,6 +49,8 @@ pub struct Options {
     pub faults: Option<Vec<FaultClass>>,
     /// So many of the last events are kept as text.
     pub trace_lines: usize,
+    /// Nobody replaces members that work.
+    pub keeps_members: bool,
 }
 
 /// How a run went.
@@ -75,21 +81,32 @@ pub fn run(seed: u64, options: &Options) -> Report {
     };
     let level = random.pick(levels);
     let members = member_count(level, &mut random);
+    let mut other = Random::new(seed ^ OPERATOR);
+    let has_operator = !options.keeps_members && level.is_redundant() && other.chance(400);
     let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
+    // Spares: too small, as large as members, and larger. Who replaces members that work finds one that fits.
+    let mut further =
+        [0, 1].map(|_| disk_sectors + random.pick(&[0, 0, 700]) - random.pick(&[0, 0, 0, 400]));
+    let mut further_count = random.pick(&[0, 1, 2, 2]);
+    if has_operator {
+        further[0] = disk_sectors;
+        further_count = further_count.max(1);
+    }
     let spec = WorldSpec {
         disks: members,
         disk_sectors,
-        // Spares: too small, as large as members, and larger.
-        further: [0, 1]
-            .map(|_| disk_sectors + random.pick(&[0, 0, 700]) - random.pick(&[0, 0, 0, 400])),
-        further_count: random.pick(&[0, 1, 2, 2]),
+        further,
+        further_count,
         plan: PLAN,
         ticks: true,
         trace_lines: options.trace_lines,
     };
     let world = Shared::new(World::new(&spec, random.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        Life::begin(&world, level, options, random).live();
+        let start = (level, members, has_operator);
+        let mut life = Life::begin(&world, start, options, random);
+        life.operator = has_operator.then(|| Operator::new(other, members));
+        life.live();
     }));
     let mut world = world.lock();
     if let Err(panic) = outcome {
@@ -131,6 +148,7 @@ pub(crate) struct Life {
     zones: Vec<(u64, u64)>,
     has_power_cuts: bool,
     pub(crate) random: Random,
+    operator: Option<Operator>,
     /// The administrator took the LUN offline, and has not brought it back.
     pub(crate) is_offline: bool,
     /// Notices since a scrub began.
@@ -139,7 +157,12 @@ pub(crate) struct Life {
 
 impl Life {
     /// Makes the LUN and brings it online.
-    fn begin(world: &Shared, level: Level, options: &Options, mut random: Random) -> Self {
+    fn begin(
+        world: &Shared,
+        (level, members, has_operator): (Level, usize, bool),
+        options: &Options,
+        mut random: Random,
+    ) -> Self {
         let is_clean = random.chance(400);
         if !is_clean {
             let mut world = world.lock();
@@ -147,7 +170,7 @@ impl Life {
                 litter(disk.medium_mut(), &mut random);
             }
         }
-        let (manager, geometry) = make(world, level, is_clean);
+        let (manager, geometry) = make(world, level, members, is_clean);
         let zones = choose_zones(&geometry, &mut random);
         let all = options.faults.clone();
         let all = all.unwrap_or_else(|| FaultClass::LOUD.to_vec());
@@ -158,6 +181,12 @@ impl Life {
             let is_chosen = |class: &FaultClass| *class == FaultClass::Power || random.chance(450);
             all.into_iter().filter(is_chosen).collect()
         };
+        // Two who give commands would be in each other's way.
+        let is_alone = !options.keeps_members && !has_operator;
+        let classes: Vec<FaultClass> = classes
+            .into_iter()
+            .filter(|class| *class != FaultClass::Command || is_alone)
+            .collect();
         let initiators = random.pick(&[1, 1, 2, 3]);
         {
             let mut world = world.lock();
@@ -181,6 +210,7 @@ impl Life {
             zones,
             has_power_cuts: classes.contains(&FaultClass::Power),
             random,
+            operator: None,
             is_offline: false,
             heard: Vec::new(),
         }
@@ -293,7 +323,31 @@ impl Life {
                 tell(manager, message);
                 self.note_notices();
             }
+            self.let_operate();
         }
+    }
+
+    /// Lets the administrator do something, if it is time.
+    fn let_operate(&mut self) {
+        let (Some(operator), Some(manager)) = (&mut self.operator, &mut self.manager) else {
+            return;
+        };
+        let (element, dice) = {
+            let mut world = self.world.lock();
+            if !world.has_power || !operator.is_due(world.counts.events) {
+                return;
+            }
+            let (element, dice) = operator.decide(world.counts.events);
+            if dice == 1 && !world.may_fail(element) {
+                return;
+            }
+            (element, dice)
+        };
+        let done = operate(manager, element, dice);
+        let mut world = self.world.lock();
+        world.note(|| format!("the administrator {done} element {element}"));
+        drop(world);
+        self.note_notices();
     }
 
     fn note_notices(&mut self) {
@@ -370,6 +424,7 @@ impl Life {
             world.commands_due = 0;
             world.set_working(false);
         }
+        self.operator = None;
         for is_last in [false, true] {
             if self.is_over() {
                 return;
@@ -467,9 +522,8 @@ impl World {
     }
 }
 
-/// Makes the LUN on all disks, in their order, and brings it online.
-pub(crate) fn make(world: &Shared, level: Level, clean: bool) -> (Manager, Geometry) {
-    let disks = world.lock().placement.len();
+/// Makes the LUN on the first disks, in their order, and brings it online.
+pub(crate) fn make(world: &Shared, level: Level, disks: usize, clean: bool) -> (Manager, Geometry) {
     let mut manager = world.start_manager();
     let member = |slot| MemberChoice::Drive(DriveSlot(slot));
     let members = (0..).map(member).take(disks).collect();
@@ -495,16 +549,21 @@ pub(crate) fn make(world: &Shared, level: Level, clean: bool) -> (Manager, Geome
 pub(crate) fn tell(manager: &mut Manager, message: Message) {
     match message {
         Message::MemberError { lun, io } => {
-            if io.operation != Operation::Read {
+            let range = BadRange {
+                sector: io.sector,
+                sectors: u64::from(io.sectors),
+            };
+            let (part, member) = (io.part, io.member);
+            if io.operation == Operation::Read {
+                manager.member_not_read(lun, part, member, io.drive, &range);
+            } else if io.purpose == Purpose::Repair {
+                manager.member_not_repaired(lun, part, member, io.drive, &range);
+            } else {
                 let what = format!("{:?} at sector {} failed", io.operation, io.sector);
                 // What could not be done is in the notices; the commands wait for the view in any case.
-                let failed = manager.member_failed(lun, io.part, io.member, io.drive, &what);
+                let failed = manager.member_failed(lun, part, member, io.drive, &what);
                 if matches!(failed, Ok(MemberFailure::Kept)) {
-                    let range = BadRange {
-                        sector: io.sector,
-                        sectors: u64::from(io.sectors),
-                    };
-                    manager.last_copy_not_written(lun, io.part, io.member, &range);
+                    manager.last_copy_not_written(lun, part, member, &range);
                 }
             }
         }
@@ -523,6 +582,12 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             pass,
             lba,
         } => manager.sync_reached(lun, part, pass, lba),
+        Message::SyncUnreadable {
+            lun,
+            part,
+            pass,
+            lacking,
+        } => manager.sync_unreadable(lun, part, pass, &lacking),
         Message::SyncEnded {
             lun,
             part,

@@ -71,7 +71,7 @@ impl World {
                 }
             }
             Action::Io(io) => self.submit(io),
-            Action::Reply(reply) => self.reply(&reply),
+            Action::Reply(reply) => self.reply(reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
             Action::ScrubFound {
                 lun,
@@ -89,14 +89,23 @@ impl World {
                 part,
                 pass,
                 lba,
-            } => {
-                self.say(Message::SyncReached {
-                    lun,
-                    part,
-                    pass,
-                    lba,
-                });
-            }
+            } => self.say(Message::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            }),
+            Action::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => self.say(Message::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            }),
             Action::SyncEnded {
                 lun,
                 part,
@@ -284,7 +293,17 @@ impl World {
         }
     }
 
-    fn reply(&mut self, reply: &Reply) {
+    fn reply(&mut self, mut reply: Reply) {
+        // A port without room: the reply is kept for a while.
+        if self.random.chance(100)
+            && let Some(target) = &mut self.target
+        {
+            let mut memory = Arena {
+                bytes: &mut self.arena,
+                plan: self.plan,
+            };
+            target.keep(&mut reply, &mut memory);
+        }
         let mut frame = reply.head[..reply.head_bytes].to_vec();
         match &reply.body {
             Body::Data(span) => frame.extend_from_slice(&self.arena[self.plan.bytes_of(span)]),

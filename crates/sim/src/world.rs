@@ -18,7 +18,7 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::bad_sectors::BadSectors;
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, ScrubFinding, Target};
+use shelf::target::{Action, BufferPlan, Io, Lacking, ScrubFinding, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -81,6 +81,17 @@ pub enum Message {
         lba: u64,
     },
     /// A pass has ended.
+    SyncUnreadable {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// Who lacks what.
+        lacking: Lacking,
+    },
+    /// A pass has come to its end.
     SyncEnded {
         /// The LUN.
         lun: LunNumber,

@@ -56,6 +56,20 @@ fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
     agree(&stories, REBUILD_BYTES)
 }
 
+#[test]
+fn linux_completes_a_replacement_that_the_shelf_left_half_done() -> Result<()> {
+    let ends = [End::Stop, End::Kill];
+    let stories = ends.map(|end| Story::replaced(Rebuild::Begun, end));
+    agree(&stories, REBUILD_BYTES)
+}
+
+#[test]
+fn linux_reads_what_the_shelf_left_after_a_replacement() -> Result<()> {
+    let ends = [End::Stop, End::Crash];
+    let stories = ends.map(|end| Story::replaced(Rebuild::Complete, end));
+    agree(&stories, LARGE_BYTES)
+}
+
 /// Killed in mid-write, with members lost in the same moment: Linux refuses such arrays, and takes them once
 /// `ledge-recover` has replayed their redo log.
 #[test]

@@ -95,6 +95,9 @@ pub(crate) fn run(
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
         Verb::Health => health::health(&mut report, admin),
+        Verb::Fail if options.replacement => {
+            members::each(&mut report, operands, |id| admin.fail_replacement(id));
+        }
         Verb::Fail => members::each(&mut report, operands, |id| admin.fail(id)),
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
         Verb::Replace => members::replace(&mut report, admin, options.force, operands),

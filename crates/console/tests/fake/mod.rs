@@ -118,6 +118,8 @@ impl FakeShelf {
                     size_bytes: 0,
                     drive: None,
                     bad_sectors: 0,
+                    is_replacement: false,
+                    read_errors: 0,
                 },
                 MemberChoice::Drive(slot) => {
                     self.drives[usize::from(slot.0)].role = DriveRole::Element(id);
@@ -128,6 +130,8 @@ impl FakeShelf {
                         size_bytes: DRIVE_BYTES,
                         drive,
                         bad_sectors: 0,
+                        is_replacement: false,
+                        read_errors: 0,
                     }
                 }
             });
@@ -323,6 +327,19 @@ impl Admin for FakeShelf {
         Ok(())
     }
 
+    fn fail_replacement(&mut self, id: ElementId) -> Result<(), AdminError> {
+        let part = self.part(id)?;
+        let is_twin = |element: &ElementStatus| element.id == id && element.is_replacement;
+        let before = part.elements.len();
+        part.elements.retain(|element| !is_twin(element));
+        if part.elements.len() == before {
+            let is = "is not being replaced";
+            return Err(AdminError::Replacement { element: id, is });
+        }
+        part.state.recovering = false;
+        Ok(())
+    }
+
     fn unfail(&mut self, id: ElementId) -> Result<(), AdminError> {
         let part = self.part(id)?;
         let element = &mut part.elements[usize::from(id.member)];
@@ -340,7 +357,16 @@ impl Admin for FakeShelf {
         let part = self.part(id)?;
         let element = &mut part.elements[usize::from(id.member)];
         if element.state == ElementState::Normal {
-            return Err(AdminError::NotFailed(id));
+            let twin = ElementStatus {
+                state: ElementState::Replaced,
+                drive: Some(drive),
+                is_replacement: true,
+                ..element.clone()
+            };
+            part.elements.insert(usize::from(id.member) + 1, twin);
+            part.state.recovering = true;
+            self.drives[usize::from(drive.0)].role = DriveRole::Element(id);
+            return Ok(());
         }
         element.state = ElementState::Replaced;
         element.drive = Some(drive);

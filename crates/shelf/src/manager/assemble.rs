@@ -162,7 +162,7 @@ impl Manager {
     pub(super) fn take(&mut self, raid: Raid, freshest: &Superblock, is_level: bool) {
         let (id, number) = (raid.id, raid.id.lun);
         for (element, member) in raid.elements() {
-            if let Some(drive) = member.drive() {
+            for drive in member.drives() {
                 self.drives.claim(drive, raid.element_id(element));
             }
         }
@@ -219,7 +219,7 @@ impl Manager {
     }
 
     pub(super) fn mark(&mut self, raid: &Raid, usage: &Usage) {
-        for drive in raid.members.iter().filter_map(Member::drive) {
+        for drive in raid.members.iter().flat_map(Member::drives) {
             self.drives.set_usage(drive, usage.clone());
         }
     }
@@ -291,13 +291,27 @@ impl Manager {
             return;
         };
         let number = id.lun;
-        let late = raid.element_names(&raid.late);
+        let (late, replaced): (Vec<u8>, Vec<u8>) = raid
+            .late
+            .iter()
+            .partition(|element| !raid.members[usize::from(**element)].is_in_use());
+        if !replaced.is_empty() {
+            let names = raid.element_names(&replaced);
+            self.notices.push(format!(
+                "WARNING: LUN {number} is served without the drives of elements {names}, which were being \
+                 replaced: their replacements take their places, and are rebuilt from where they are"
+            ));
+        }
+        if late.is_empty() {
+            return;
+        }
+        let away = late.iter().chain(&raid.record.away).copied().collect();
+        let late = raid.element_names(&late);
         self.notices.push(format!(
             "WARNING: LUN {number} is served without elements {late}, which were in use when it was \
              served last; they miss every write from now on, and are rebuilt when their drives come \
              back"
         ));
-        let away = raid.late.iter().chain(&raid.record.away).copied().collect();
         let record = Record {
             away,
             ..raid.record.clone()

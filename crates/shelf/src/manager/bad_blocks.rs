@@ -13,6 +13,7 @@ use super::lun::ids_of;
 use super::raid::{Member, Metadata, Raid};
 use super::rounds::Rounds;
 use super::scan::Candidate;
+use super::twin::{Device, devices_mut};
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
 use raid::bad_blocks::{BadBlocks, BadRange, LOG_BYTES};
@@ -35,25 +36,41 @@ impl Manager {
         member: u8,
         ranges: &[BadRange],
     ) -> Result<(), AdminError> {
-        let added = match self.rounds(PartId { lun: number, part }) {
-            Some(mut rounds) => rounds.add_bad_blocks(member, ranges),
+        let id = PartId { lun: number, part };
+        self.note_bad_blocks(id, Device::member(member), ranges)
+    }
+
+    /// As [`Manager::add_bad_blocks`], of either device of an element.
+    pub(super) fn note_bad_blocks(
+        &mut self,
+        id: PartId,
+        device: Device,
+        ranges: &[BadRange],
+    ) -> Result<(), AdminError> {
+        let added = match self.rounds(id) {
+            Some(mut rounds) => rounds.add_bad_blocks(device, ranges),
             None => {
-                self.lun(number)?;
+                self.lun(id.lun)?;
                 Err("it does not exist".to_owned())
             }
         };
         // Whatever is in the list by now is not to be read.
-        self.tell_bad_blocks(number)?;
+        self.tell_bad_blocks(id.lun)?;
         added.map_err(|reason| {
-            let text = format!("bad blocks of element {number}.{part}.{member}: {reason}");
-            AdminError::Io(text)
+            let element = id.element(device.element);
+            let of = if device.is_twin {
+                "the replacement of "
+            } else {
+                ""
+            };
+            AdminError::Io(format!("bad blocks of {of}element {element}: {reason}"))
         })
     }
 
     /// A member that holds the last copy of something, and is kept for it, failed a write; `range` is of its
     /// drive. With parity the other blocks of the stripe may hold the write, so that what is lost would be
     /// computed from old and new: the sectors are noted as bad, and whatever needs them is an error until
-    /// the whole stripe is written.
+    /// all that is lost of the stripe is written at once.
     pub fn last_copy_not_written(
         &mut self,
         number: LunNumber,
@@ -91,19 +108,18 @@ impl Manager {
     /// The data path has written sectors of a drive that were bad: they are good again.
     pub fn bad_blocks_written(&mut self, drive: DriveSlot, range: &BadRange) {
         let is_on = |raid: &&mut Raid| {
-            raid.members
-                .iter()
-                .any(|member| member.drive() == Some(drive))
+            let mut drives = raid.members.iter().flat_map(Member::drives);
+            drives.any(|own| own == drive)
         };
         let Some(raid) = self.raids.values_mut().find(is_on) else {
             return;
         };
         let number = raid.id.lun;
-        for metadata in raid.members.iter_mut().filter_map(Member::metadata_mut) {
-            let (of, metadata) = metadata;
+        for entry in devices_mut(&mut raid.members) {
+            let metadata = entry.metadata;
             let before = metadata.bad_blocks.clone();
             // A list that is too long for the rest of a range keeps all of it.
-            if of != drive || !matches!(metadata.bad_blocks.remove(range), Ok(true)) {
+            if entry.drive != drive || !matches!(metadata.bad_blocks.remove(range), Ok(true)) {
                 continue;
             }
             if let Err(reason) = write_log(&mut self.drives, drive, metadata) {
@@ -123,15 +139,9 @@ impl Manager {
     /// Tells the workers the lists of the members of a LUN, if they do not know them.
     pub(super) fn tell_bad_blocks(&mut self, number: LunNumber) -> Result<(), AdminError> {
         let raids = self.raids.range_mut(ids_of(number));
-        for member in raids.flat_map(|(_, raid)| &mut raid.members) {
-            let Some(drive) = member.drive().filter(|_| member.is_in_use()) else {
-                continue;
-            };
-            let ranges: Arc<[BadRange]> = member
-                .metadata_mut()
-                .map_or_else(Arc::default, |(_, metadata)| {
-                    metadata.bad_blocks.ranges().into()
-                });
+        for entry in raids.flat_map(|(_, raid)| devices_mut(&mut raid.members)) {
+            let drive = entry.drive;
+            let ranges: Arc<[BadRange]> = entry.metadata.bad_blocks.ranges().into();
             let told = self.told_bad_blocks.get(&drive);
             if told.map_or(ranges.is_empty(), |told| *told == ranges) {
                 continue;
@@ -146,12 +156,13 @@ impl Manager {
 }
 
 impl Rounds<'_> {
-    /// Notes bad blocks of a member, in member sectors.
-    fn add_bad_blocks(&mut self, member: u8, ranges: &[BadRange]) -> Result<(), String> {
-        let place = self.raid.members.get_mut(usize::from(member));
-        let Some((drive, metadata)) = place.and_then(Member::metadata_mut) else {
+    /// Notes bad blocks of a device, in member sectors.
+    fn add_bad_blocks(&mut self, device: Device, ranges: &[BadRange]) -> Result<(), String> {
+        let found = devices_mut(&mut self.raid.members).find(|entry| entry.device == device);
+        let Some(entry) = found else {
             return Err("no drive of ours holds it".to_owned());
         };
+        let (drive, metadata) = (entry.drive, entry.metadata);
         let data_offset_sectors = metadata.superblock.data_offset_sectors();
         let before = metadata.bad_blocks.clone();
         for range in ranges {

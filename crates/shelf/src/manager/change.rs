@@ -87,10 +87,10 @@ impl Manager {
         };
         raid.doubt = None;
         let rivals = std::mem::take(&mut raid.rivals);
-        let Some(ours) = raid.members.iter_mut().find_map(Member::metadata_mut) else {
+        let Some(ours) = raid.members.iter().find_map(Member::metadata) else {
             return;
         };
-        let superblock = ours.1.superblock.clone();
+        let superblock = ours.superblock.clone();
         let now = (self.now_unix_seconds)();
         for drive in rivals {
             if let Err(reason) = give_up_rival(&mut self.drives, drive, &superblock, now) {
@@ -114,10 +114,13 @@ impl Manager {
             return Err(error);
         }
         self.plane.advertise(number);
-        let to_sync = self.raids.range(ids_of(number));
-        let to_sync = to_sync.filter_map(|(_, raid)| raid.sync_extent());
-        self.notices
-            .extend(to_sync.map(|extent| format!("LUN {number}: {extent} are to be synchronised")));
+        for id in ids {
+            if let Some(extent) = self.raids.get(&id).and_then(Raid::sync_extent) {
+                let name = self.name_of(id);
+                self.notices
+                    .push(format!("{name}: {extent} are to be synchronised"));
+            }
+        }
         Ok(())
     }
 
@@ -142,7 +145,7 @@ impl Manager {
     }
 
     /// Says of all RAIDs of a LUN whether they are attached to the data path.
-    fn set_live(&mut self, number: LunNumber, is_live: bool) {
+    pub(super) fn set_live(&mut self, number: LunNumber, is_live: bool) {
         for (_, raid) in self.raids.range_mut(ids_of(number)) {
             raid.is_live = is_live;
         }
@@ -205,7 +208,7 @@ impl Manager {
             self.went_quiet(number);
         }
         for raid in self.take_out(number) {
-            for drive in raid.members.iter().filter_map(Member::drive) {
+            for drive in raid.members.iter().flat_map(Member::drives) {
                 let usage = Usage::Foreign(format!("ejected LUN {number}"));
                 self.drives.set_usage(drive, usage);
             }
@@ -287,7 +290,7 @@ impl Manager {
     pub(super) fn forget(&mut self, number: LunNumber) {
         let is_ours = |entry: &Entry| matches!(entry.usage, Usage::Element(id) if id.lun == number);
         for raid in self.take_out(number) {
-            for drive in raid.members.iter().filter_map(Member::drive) {
+            for drive in raid.members.iter().flat_map(Member::drives) {
                 if !self.drives.get(drive).is_some_and(is_ours) {
                     continue;
                 }
@@ -307,6 +310,14 @@ impl Manager {
         Lun::of(&self.raids, number).ok_or(AdminError::NoSuchLun(number))
     }
 
+    /// What a RAID is called where administrators read of it: by its LUN, if it is the only one.
+    pub(super) fn name_of(&self, id: PartId) -> String {
+        match self.lun(id.lun) {
+            Ok(lun) if lun.parts() > 1 => format!("raid {id}"),
+            _ => format!("LUN {}", id.lun),
+        }
+    }
+
     /// The RAIDs of a LUN.
     pub(super) fn ids(&self, number: LunNumber) -> Vec<PartId> {
         let raids = self.raids.range(ids_of(number));
@@ -323,7 +334,7 @@ impl Manager {
     }
 
     /// Takes a LUN from the data path.
-    fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
+    pub(super) fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
         match self.plane.detach(number) {
             Ok(detached) => {
                 self.note_detached(number, detached);
@@ -375,7 +386,7 @@ impl Manager {
     /// A RAID takes no more I/O, or never did: marks it clean if its mirrors are known to agree, else
     /// records how far they do. When that fails it stays dirty, which costs a resync and nothing else.
     pub(super) fn raid_went_quiet(&mut self, id: PartId) {
-        let number = id.lun;
+        let name = self.name_of(id);
         let is_pending = |raid: &Raid| raid.log_state != LogState::Settled;
         if self.raids.get(&id).is_some_and(is_pending) {
             // What was being written at the last stop is still to be completed.
@@ -400,7 +411,7 @@ impl Manager {
         if rounds.raid.is_unsynced && rounds.raid.sync_from == 0 {
             if let Err(reason) = rounds.bitmap() {
                 self.notices.push(format!(
-                    "LUN {number}: more than needed will be synchronised: {reason}"
+                    "{name}: more than needed will be synchronised: {reason}"
                 ));
             }
             return;
@@ -412,7 +423,7 @@ impl Manager {
         };
         if let Err(reason) = rounds.superblocks(resync) {
             self.notices
-                .push(format!("LUN {number} could not be marked clean: {reason}"));
+                .push(format!("{name} could not be marked clean: {reason}"));
         }
     }
 }
@@ -423,7 +434,8 @@ fn record_online(raid: &Raid) -> Record {
     record.online |= raid.id.part == 0;
     if raid.rivals.is_empty() {
         // They miss every write from now on, and are rebuilt when their drives come back.
-        let is_new = |element: &&u8| !raid.record.away.contains(element);
+        let is_in_use = |element: u8| raid.members[usize::from(element)].is_in_use();
+        let is_new = |element: &&u8| !raid.record.away.contains(element) && !is_in_use(**element);
         record.away.extend(raid.late.iter().filter(is_new));
     } else {
         // What was written to the other half is given up, but not written over by itself.

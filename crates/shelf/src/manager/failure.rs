@@ -1,6 +1,7 @@
 //! Members that fail while the LUN is served.
 
 use super::lun::{Lun, ids_of};
+use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
 
@@ -37,19 +38,21 @@ impl Manager {
         let mut rounds = self.rounds(raid).ok_or_else(no_element)?;
         let present = rounds.raid.members.get(usize::from(member));
         let present = present.ok_or_else(no_element)?;
-        if present.drive() != Some(drive) {
-            // An I/O of an older LUN of that number, which has other drives.
+        let is_twin = present.twin().is_some_and(|twin| twin.drive == drive);
+        let is_own = present.drive() == Some(drive) && present.is_in_use();
+        if !is_twin && !is_own && !rounds.raid.is_view_stale {
+            // An I/O of an older view: its command has seen the present one, or will. Or of an older LUN of
+            // that number, which has other drives.
             return Ok(MemberFailure::GivenUp);
         }
-        if !present.is_in_use() && !rounds.raid.is_view_stale {
-            // An I/O of an older view: its command has seen the present one, or will.
-            return Ok(MemberFailure::GivenUp);
-        }
-        let decided = if !present.is_in_use() {
+        let decided = if is_twin {
+            let failures = vec![(Device::twin(member), reason.to_owned())];
+            rounds.give_up(&failures).map(|()| MemberFailure::GivenUp)
+        } else if !is_own {
             Ok(MemberFailure::GivenUp)
         } else if rounds.raid.is_redundant() && rounds.raid.can_serve_without(&[member]) {
             rounds
-                .give_up(&vec![(member, reason.to_owned())])
+                .give_up(&vec![(Device::member(member), reason.to_owned())])
                 .map(|()| MemberFailure::GivenUp)
         } else {
             let text = format!("element {id} holds the last copy and is kept: {reason}");
@@ -84,6 +87,7 @@ impl Manager {
 
     /// Hands the present view of a LUN that is served to the workers.
     pub(super) fn attach_if_live(&mut self, number: LunNumber) -> Result<(), AdminError> {
+        self.note_outgoing(number);
         let (Some(lun), Some(shelf)) = (Lun::of(&self.raids, number), self.shelf) else {
             return Ok(());
         };

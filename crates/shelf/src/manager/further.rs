@@ -81,7 +81,7 @@ impl Manager {
         }
         let is_complete = record.state == RecordState::Complete;
         // A record that names it may be on a member that is away.
-        let is_certain = first.late.is_empty() && first.can_serve();
+        let is_certain = !first.late.iter().any(|late| record.namers.contains(late));
         if is_complete || !is_certain {
             self.doubt_first(&raid, is_complete);
         } else {
@@ -100,7 +100,7 @@ impl Manager {
         if !is_complete {
             return;
         }
-        let drives = raid.members.iter().filter_map(Member::drive);
+        let drives = raid.members.iter().flat_map(Member::drives);
         let names: Vec<String> = drives.map(|slot| self.drive_name(slot)).collect();
         if let Some(first) = self.raids.get_mut(&first) {
             first.doubt = Some(format!(

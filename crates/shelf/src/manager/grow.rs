@@ -3,9 +3,10 @@
 //! How it survives a crash at any write: the new set is written as `make` writes one, with records that say
 //! `Making`; then the record of the LUN's first RAID names it; then its own records turn to `Complete`. The
 //! change is done when one member of the first RAID names it: a start goes on from there. A set that says
-//! `Making` and that no first RAID names was never served, and is erased by the start. One that says
-//! `Complete` may hold data: it is never erased, and if the first RAID does not know it, that one is out of
-//! date ([`super::assemble`]). So no RAID is served before its records say `Complete`.
+//! `Making` and that no first RAID names was never served, and is erased by the start, unless an element is
+//! away that was to name it: then it waits. One that says `Complete` may hold data: it is never erased, and
+//! if the first RAID does not know it, that one is out of date ([`super::further`]). So no RAID is served
+//! before its records say `Complete`.
 
 use super::Manager;
 use super::drives::Usage;
@@ -62,8 +63,10 @@ impl Manager {
     /// Writes a new RAID to its drives and names it in the first one, or leaves nothing of it there.
     fn write_part(&mut self, mut raid: Raid) -> Result<(), AdminError> {
         let (id, number) = (raid.id, raid.id.lun);
-        let first = self.lun(number)?.record();
+        let lun = self.lun(number)?;
+        let first = lun.record();
         raid.record = Record {
+            namers: lun.first_in_use(),
             serial: first.serial.clone(),
             created_unix_seconds: first.created_unix_seconds,
             scrub: ScrubRecord {
@@ -81,7 +84,7 @@ impl Manager {
             elements: raid.geometry.members(),
             capacity_sectors: raid.geometry.capacity_sectors(),
         });
-        let drives: Vec<_> = raid.members.iter().filter_map(Member::drive).collect();
+        let drives: Vec<_> = raid.members.iter().flat_map(Member::drives).collect();
         self.raids.insert(id, raid);
         if let Err(reason) = self.write_making(id, &drives) {
             self.raids.remove(&id);
@@ -119,6 +122,7 @@ impl Manager {
         let record = match self.raids.get(&id) {
             Some(raid) if raid.record.state == RecordState::Making => Record {
                 state: RecordState::Complete,
+                namers: Vec::new(),
                 ..raid.record.clone()
             },
             _ => return Ok(()),

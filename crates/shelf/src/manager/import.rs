@@ -129,6 +129,17 @@ impl Manager {
             return Err("it was a LUN of this shelf and was removed".to_owned());
         }
         let geometry = freshest.geometry().map_err(|error| error.to_string())?;
+        let is_replaced = |device: &Device| {
+            let role = freshest.role(device.superblock.dev_number());
+            device.superblock.is_replacement() && matches!(role, Role::Active(_))
+        };
+        if array.0.iter().any(is_replaced) {
+            return Err(
+                "Linux is replacing a member of it: let it finish (mdadm --wait), or end it by failing the \
+                 device that is to take its place"
+                    .to_owned(),
+            );
+        }
         let record = self.record_of(array, &geometry, lun)?;
         let mut group = Vec::new();
         for device in &array.0 {
@@ -176,6 +187,7 @@ impl Manager {
             part: 0,
             parts: 1,
             further: Vec::new(),
+            namers: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),

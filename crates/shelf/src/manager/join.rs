@@ -1,4 +1,5 @@
-//! A drive that joins a RAID in the place of a member that is gone, to be rebuilt.
+//! A drive that joins a RAID in the place of a member that is gone, to be rebuilt, or beside one that still
+//! works, to take its place ([`super::twin`]).
 //!
 //! How it survives a crash at any write: the drive gets its record and its empty logs, and last its
 //! superblock, one event ahead of the others; that makes it a member, and the others learn of it from
@@ -9,6 +10,7 @@ use super::drives::Drives;
 use super::raid::{Member, Metadata};
 use super::removal::erase_drive;
 use super::rounds::{Rounds, reasons};
+use super::twin::{Device, Twin, devices_mut};
 use crate::admin::DriveSlot;
 use raid::bad_blocks::BadBlocks;
 use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
@@ -94,50 +96,59 @@ pub(super) fn divide(
 }
 
 impl Rounds<'_> {
-    /// Makes a drive the member that an element lacks, with nothing rebuilt on it yet.
+    /// Makes a drive the member that an element lacks, or the twin of the one that it has, with nothing
+    /// filled yet.
     ///
     /// # Errors
     /// When the drive or too many members fail a write. Then the element is as it was, but the drive
     /// may not be what it was.
-    pub(super) fn join(&mut self, element: u8, joining: &Joining) -> Result<(), String> {
-        let index = usize::from(element);
+    pub(super) fn join(&mut self, device: Device, joining: &Joining) -> Result<(), String> {
+        let index = usize::from(device.element);
         let template = self.template()?;
         let dev_number = template
             .free_dev_number()
             .ok_or("no device number is left in the md superblocks")?;
-        let superblock = template.join(&JoiningDevice {
+        let mut superblock = template.join(&JoiningDevice {
             device_uuid: joining.device_uuid,
             dev_number,
-            role: self.raid.geometry.md_role(element),
+            role: self.raid.geometry.md_role(device.element),
             layout: joining.layout,
         });
-        let lacks = self.known_lack(element, joining.present.as_ref());
-        let metadata = self.prepare(element, joining, superblock)?;
-        let former = std::mem::replace(
-            &mut self.raid.members[index],
-            Member::Rebuilding {
-                drive: joining.drive,
-                data_offset_sectors: joining.layout.data_offset_sectors,
-                metadata: Box::new(metadata),
-                done_lba: 0,
-                lacks,
-            },
-        );
+        superblock.set_replacement(device.is_twin);
+        let before = self.raid.members.clone();
+        let lacks = if device.is_twin {
+            None
+        } else {
+            self.known_lack(device.element, joining.present.as_ref())
+        };
+        let joined = Twin {
+            drive: joining.drive,
+            data_offset_sectors: joining.layout.data_offset_sectors,
+            metadata: self.prepare(device.element, joining, superblock)?,
+            done_lba: 0,
+            lacks,
+            is_whole: false,
+        };
+        match &mut self.raid.members[index] {
+            Member::Normal { twin, .. } if device.is_twin => *twin = Some(Box::new(joined)),
+            member => *member = joined.into_rebuilding(),
+        }
         if template.role(dev_number) == Role::Faulty {
             // Whoever had the number before is to be told by its events.
             self.raid.events_ahead = self.raid.events_ahead.max(self.raid.events + 3);
         }
-        let joined = self.join_first(index).and_then(|()| {
+        let joined = self.join_first(joining.drive).and_then(|()| {
             let resync = self.present_resync();
             self.superblocks(resync)
         });
         let Err(mut reason) = joined else {
-            if self.raid.members[index].is_in_use() {
+            let in_use = self.raid.drives_in_use();
+            if in_use.contains(&joining.drive) {
                 return Ok(());
             }
             return Err(format!("the drive in slot {} failed", joining.drive));
         };
-        self.raid.members[index] = former;
+        self.raid.members = before;
         self.raid.events_ahead = self.raid.events_ahead.max(self.raid.events + 3);
         if let Err(error) = erase_drive(self.drives, joining.drive) {
             reason.push_str("; not erased: ");
@@ -217,7 +228,7 @@ impl Rounds<'_> {
 
     /// Writes the superblock of the member that joins, one event ahead of the others; before it, to
     /// all, the bitmap that is good for that.
-    fn join_first(&mut self, index: usize) -> Result<(), String> {
+    fn join_first(&mut self, joining: DriveSlot) -> Result<(), String> {
         let resync = self.present_resync();
         self.raid.events += 1;
         let failures = self.write_bitmap_for_events();
@@ -226,10 +237,11 @@ impl Rounds<'_> {
             return Err(reasons(&failures));
         }
         let (active, events) = (self.raid.active_devices(), self.raid.events + 1);
-        let Some((drive, metadata)) = self.raid.members[index].metadata_mut() else {
+        let mut devices = devices_mut(&mut self.raid.members);
+        let Some(entry) = devices.find(|entry| entry.drive == joining) else {
             unreachable!("it was just put there")
         };
-        let superblock = &mut metadata.superblock;
+        let (drive, superblock) = (entry.drive, &mut entry.metadata.superblock);
         superblock.set_active_devices(&active);
         superblock.set_resync(resync);
         superblock.set_events(events, self.now_unix_seconds);
@@ -240,8 +252,8 @@ impl Rounds<'_> {
     /// Makes durable how far members are rebuilt. Not an event: nobody else is concerned.
     pub(super) fn checkpoint(&mut self) -> Result<(), String> {
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.raid.members) {
-            let Some(done_lba) = member.rebuilt_before() else {
+        for entry in devices_mut(&mut self.raid.members) {
+            let Some(done_lba) = entry.rebuilt_before else {
                 continue;
             };
             let done_sectors = self.raid.geometry.member_sectors_before(done_lba);
@@ -251,13 +263,10 @@ impl Rounds<'_> {
             } else {
                 done_sectors
             };
-            let Some((drive, metadata)) = member.metadata_mut() else {
-                continue;
-            };
-            metadata.superblock.set_recovery(Some(done_sectors));
-            let block = metadata.superblock.encode();
-            if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
-                failures.push((element, reason));
+            entry.metadata.superblock.set_recovery(Some(done_sectors));
+            let block = entry.metadata.superblock.encode();
+            if let Err(reason) = self.drives.write(entry.drive, SUPERBLOCK_SECTOR, &block) {
+                failures.push((entry.device, reason));
             }
         }
         if failures.is_empty() {

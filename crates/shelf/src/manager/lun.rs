@@ -71,6 +71,15 @@ impl<'a> Lun<'a> {
         1 + u8::try_from(self.record().further.len()).unwrap_or(PARTS_MAX)
     }
 
+    /// Elements of its first RAID that take writes.
+    pub(super) fn first_in_use(&self) -> Vec<u8> {
+        let in_use = self
+            .first
+            .elements()
+            .filter(|(_, member)| member.is_in_use());
+        in_use.map(|(element, _)| element).collect()
+    }
+
     /// Its RAIDs of which there is no drive.
     fn lost(&self) -> impl Iterator<Item = (PartId, &'a FurtherRaid)> + use<'a> {
         let (number, raids) = (self.number, self.raids);
@@ -179,6 +188,8 @@ fn lost_status(id: PartId, raid: &FurtherRaid) -> PartStatus {
         size_bytes: 0,
         drive: None,
         bad_sectors: 0,
+        is_replacement: false,
+        read_errors: 0,
     };
     PartStatus {
         part: id.part,

@@ -167,6 +167,7 @@ impl Manager {
             part: id.part,
             parts: id.part + 1,
             further: Vec::new(),
+            namers: Vec::new(),
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),
@@ -211,6 +212,7 @@ impl Manager {
                 drive: fit.drive,
                 data_offset_sectors: fit.layout.data_offset_sectors,
                 metadata,
+                twin: None,
             };
         }
         members
@@ -236,7 +238,7 @@ impl Manager {
     /// Writes a new LUN to its drives, or leaves nothing of it there.
     fn write_new(&mut self, raid: Raid) -> Result<(), AdminError> {
         let (id, number) = (raid.id, raid.id.lun);
-        let drives: Vec<_> = raid.members.iter().filter_map(Member::drive).collect();
+        let drives: Vec<_> = raid.members.iter().flat_map(Member::drives).collect();
         self.raids.insert(id, raid);
         let Err(reason) = self.write_making(id, &drives) else {
             return self.write_complete(id);

@@ -3,6 +3,7 @@
 use super::drives::{Entry, Usage};
 use super::join::{Joining, divide};
 use super::raid::Member;
+use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, DriveState, ElementId, PartId};
 use crate::target::ScrubFinding;
@@ -43,7 +44,7 @@ impl Manager {
         let Some(mut rounds) = self.rounds(id.raid()) else {
             return Err(AdminError::NoSuchLun(id.lun));
         };
-        let failures = vec![(id.member, "failed by command".to_owned())];
+        let failures = vec![(Device::member(id.member), "failed by command".to_owned())];
         let failed = rounds
             .give_up(&failures)
             .map_err(|reason| AdminError::Io(format!("{id} was not failed: {reason}")));
@@ -67,15 +68,65 @@ impl Manager {
         force: bool,
     ) -> Result<(), AdminError> {
         if self.member(id)?.is_in_use() {
-            return Err(AdminError::NotFailed(id));
+            return self.begin_twin(id, drive, force);
         }
         self.rebuild(id, drive, force)
+    }
+
+    /// Begins to fill a drive that is to take the place of an element that still works.
+    pub(super) fn begin_twin(
+        &mut self,
+        id: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        let cannot = |is| Err(AdminError::Replacement { element: id, is });
+        match self.member(id)? {
+            Member::Normal { twin: Some(_), .. } => return cannot("is being replaced already"),
+            Member::Normal { .. } => {}
+            Member::Rebuilding { .. } => {
+                return cannot(
+                    "is being rebuilt: wait until it is done, or fail it before it is replaced",
+                );
+            }
+            Member::Failed { .. } | Member::Missing => return Err(AdminError::AlreadyFailed(id)),
+        }
+        self.join(id, Device::twin(id.member), drive, force)
+    }
+
+    /// Drops the drive that is to take the place of an element.
+    pub(super) fn fail_twin(&mut self, id: ElementId) -> Result<(), AdminError> {
+        if self.member(id)?.twin().is_none() {
+            let is = "is not being replaced";
+            return Err(AdminError::Replacement { element: id, is });
+        }
+        let Some(mut rounds) = self.rounds(id.raid()) else {
+            return Err(AdminError::NoSuchLun(id.lun));
+        };
+        let failures = vec![(Device::twin(id.member), "failed by command".to_owned())];
+        let failed = rounds.give_up(&failures).map_err(|reason| {
+            AdminError::Io(format!("the replacement of {id} was not failed: {reason}"))
+        });
+        let attached = self.attach_if_live(id.lun);
+        failed?;
+        attached
     }
 
     /// Rebuilds an element that takes no I/O on a drive.
     pub(super) fn rebuild(
         &mut self,
         id: ElementId,
+        drive: DriveSlot,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.join(id, Device::member(id.member), drive, force)
+    }
+
+    /// Makes a drive a device of an element, to be filled.
+    fn join(
+        &mut self,
+        id: ElementId,
+        device: Device,
         drive: DriveSlot,
         force: bool,
     ) -> Result<(), AdminError> {
@@ -93,24 +144,20 @@ impl Manager {
             return Err(AdminError::RaidFailed(id.raid()));
         }
         let joining = self.fit_joining(id, drive, force)?;
-        let former = self.member(id)?.drive().filter(|former| *former != drive);
         let Some(mut rounds) = self.rounds(id.raid()) else {
             return Err(AdminError::NoSuchLun(id.lun));
         };
-        let joined = rounds.join(id.member, &joining);
+        let joined = rounds.join(device, &joining);
         if joined.is_ok() {
             self.spare_was_taken(drive);
             self.drives.claim(drive, id);
             self.note_present(id);
-            if let Some(former) = former {
-                let set = self.raids.get(&id.raid()).and_then(|raid| raid.set_uuid);
-                let set = set.unwrap_or_default();
-                let what = format!("a former element {id} (set {set})");
-                self.drives.set_usage(former, Usage::Foreign(what));
-            }
-            self.notices.push(format!(
-                "beginning recovery of drive in slot {drive} (device {id})"
-            ));
+            self.note_outgoing(id.lun);
+            self.notices.push(if device.is_twin {
+                format!("beginning replacement of device {id} by the drive in slot {drive}")
+            } else {
+                format!("beginning recovery of drive in slot {drive} (device {id})")
+            });
         }
         self.begin_pass(id.raid());
         // Also after an error: the round may have given up a member.
@@ -154,6 +201,7 @@ impl Manager {
         if let Some(raid) = self.raids.get_mut(&id) {
             raid.sync_pass = pass;
             raid.scrub_counted = ScrubFinding::default();
+            raid.sync_noted = 0;
             raid.is_sync_stopped = false;
         }
     }
@@ -173,7 +221,7 @@ impl Manager {
         };
         let size_sectors = up(entry, &drive)?;
         match &entry.usage {
-            Usage::Element(_) if member.drive() == Some(slot) => {}
+            Usage::Element(_) if member.drive() == Some(slot) && !member.is_in_use() => {}
             Usage::Element(_) => return Err(AdminError::DriveInUse(drive)),
             Usage::Spare if self.is_for_another(slot, id.lun) => {
                 return Err(AdminError::DriveInUse(drive));

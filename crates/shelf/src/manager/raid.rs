@@ -3,6 +3,7 @@
 
 use super::drives::Drives;
 use super::recovery::LogState;
+use super::twin::{Twin, regions_behind};
 use crate::admin::{
     DriveSlot, ElementId, ElementState, ElementStatus, PartId, PartStatus, RaidState,
 };
@@ -46,6 +47,17 @@ impl Metadata {
         }
     }
 
+    /// What the data path needs to know of the log of a device, with nothing said of the rest.
+    pub(super) fn log_view(superblock: &Superblock) -> MemberView {
+        MemberView {
+            drive: DriveSlot(0),
+            data_offset_sectors: 0,
+            in_sync: false,
+            log_area: Self::places(superblock).redo_log,
+            log_tag: member_tag(superblock.device_uuid()),
+        }
+    }
+
     /// Where the metadata lies. Every member of ours has room for it.
     pub(super) fn places(superblock: &Superblock) -> MetadataPlaces {
         MetadataPlaces::of(superblock.data_offset_sectors())
@@ -62,6 +74,8 @@ pub(super) enum Member {
         data_offset_sectors: u64,
         /// `None` for raw.
         metadata: Option<Box<Metadata>>,
+        /// The device that is to take its place.
+        twin: Option<Box<Twin>>,
     },
     /// In use: written like the others, but not read, because it does not hold everything yet.
     Rebuilding {
@@ -86,6 +100,67 @@ impl Member {
             | Self::Rebuilding { drive, .. }
             | Self::Failed { drive } => Some(*drive),
             Self::Missing => None,
+        }
+    }
+
+    /// The drives of all its devices.
+    pub(super) fn drives(&self) -> impl Iterator<Item = DriveSlot> {
+        let twin = self.twin().map(|twin| twin.drive);
+        self.drive().into_iter().chain(twin)
+    }
+
+    /// The device that is to take its place.
+    pub(super) fn twin(&self) -> Option<&Twin> {
+        match self {
+            Self::Normal { twin, .. } => twin.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Takes the device that is to take its place, if something is true of it.
+    pub(super) fn take_twin_if(&mut self, is_wanted: impl FnOnce(&Twin) -> bool) -> Option<Twin> {
+        match self {
+            Self::Normal { twin, .. } => twin.take_if(|twin| is_wanted(twin)).map(|twin| *twin),
+            _ => None,
+        }
+    }
+
+    /// Makes a member that is being rebuilt one that holds everything, if something is true of its
+    /// superblock. Gives its drive then.
+    pub(super) fn end_rebuild(
+        &mut self,
+        is_wanted: impl FnOnce(&Superblock) -> bool,
+    ) -> Option<DriveSlot> {
+        let Self::Rebuilding {
+            drive,
+            data_offset_sectors,
+            metadata,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        if !is_wanted(&metadata.superblock) {
+            return None;
+        }
+        let drive = *drive;
+        *self = Self::Normal {
+            drive,
+            data_offset_sectors: *data_offset_sectors,
+            metadata: Some(metadata.clone()),
+            twin: None,
+        };
+        Some(drive)
+    }
+
+    /// The device that is to take its place holds everything.
+    pub(super) fn note_whole_twin(&mut self) {
+        if let Self::Normal {
+            twin: Some(twin), ..
+        } = self
+        {
+            twin.is_whole = true;
+            twin.lacks = None;
         }
     }
 
@@ -114,20 +189,6 @@ impl Member {
             Self::Failed { .. } | Self::Missing => None,
         }
     }
-
-    pub(super) fn metadata_mut(&mut self) -> Option<(DriveSlot, &mut Metadata)> {
-        match self {
-            Self::Normal {
-                drive,
-                metadata: Some(metadata),
-                ..
-            }
-            | Self::Rebuilding {
-                drive, metadata, ..
-            } => Some((*drive, metadata)),
-            _ => None,
-        }
-    }
 }
 
 impl Member {
@@ -146,22 +207,28 @@ impl Member {
         else {
             return None;
         };
-        let superblock = self.metadata().map(|metadata| &metadata.superblock);
         // Only raw has none, and no log either.
-        let none = Area {
-            sector: 0,
-            sectors: 0,
-        };
-        Some(MemberView {
+        let without_log = MemberView {
             drive: *drive,
             data_offset_sectors: *data_offset_sectors,
             #[cfg(feature = "planted")]
             in_sync: self.is_normal() || planted::is(Bug::RebuildingMemberRead),
             #[cfg(not(feature = "planted"))]
             in_sync: self.is_normal(),
-            log_area: superblock.map_or(none, |superblock| Metadata::places(superblock).redo_log),
-            log_tag: superblock.map_or(1, |superblock| member_tag(superblock.device_uuid())),
-        })
+            log_area: Area {
+                sector: 0,
+                sectors: 0,
+            },
+            log_tag: 1,
+        };
+        let log = self
+            .metadata()
+            .map(|metadata| Metadata::log_view(&metadata.superblock));
+        Some(log.map_or(without_log, |log| MemberView {
+            log_area: log.log_area,
+            log_tag: log.log_tag,
+            ..without_log
+        }))
     }
 }
 
@@ -198,6 +265,8 @@ pub(super) struct Raid {
     /// Number of the present or last pass over the mirrors; 0 before the first. No two RAIDs have had
     /// the same.
     pub(super) sync_pass: u64,
+    /// Of the present pass, how many reports of sectors that nobody can give were noted.
+    pub(super) sync_noted: u64,
     /// Of what the present pass found to differ, how much is in the record.
     pub(super) scrub_counted: ScrubFinding,
     /// The data path was given a view without its pass, because that of another RAID comes first.
@@ -244,6 +313,7 @@ impl Raid {
             unsynced_regions: None,
             sync_pass: 0,
             scrub_counted: ScrubFinding::default(),
+            sync_noted: 0,
             is_passed_over: false,
             is_sync_stopped: false,
             log_state: LogState::Settled,
@@ -293,11 +363,13 @@ impl Raid {
         self.id.element(member)
     }
 
-    /// The present members' device numbers and md roles: the members that md's tables are to name.
+    /// The present devices' numbers and md roles: those that md's tables are to name.
     pub(super) fn active_devices(&self) -> Vec<(u32, u16)> {
-        let active = self.elements().filter_map(|(element, member)| {
-            let device = member.metadata()?.superblock.dev_number();
-            Some((device, self.geometry.md_role(element)))
+        let active = self.elements().flat_map(|(element, member)| {
+            let twin = member.twin().map(|twin| &twin.metadata);
+            let devices = member.metadata().into_iter().chain(twin);
+            let role = self.geometry.md_role(element);
+            devices.map(move |metadata| (metadata.superblock.dev_number(), role))
         });
         active.collect()
     }
@@ -353,7 +425,8 @@ impl Raid {
         let present = self.members.iter().filter(|member| member.is_in_use());
         let resync = (self.is_unsynced && present.count() > 1).then_some(self.sync_from);
         let rebuilt = self.members.iter().filter_map(Member::rebuilt_before);
-        rebuilt.chain(resync).min()
+        let twins = self.twins().map(|(_, twin)| twin.done_lba);
+        rebuilt.chain(twins).chain(resync).min()
     }
 
     /// Where a scrub is to go on; it waits while there is anything else to do.
@@ -372,6 +445,7 @@ impl Raid {
             pass: self.sync_pass,
             start_lba,
             kind,
+            noted: self.sync_noted,
             regions: match kind {
                 SyncKind::Resync => self.regions_to_sync(),
                 SyncKind::Check => None,
@@ -383,7 +457,7 @@ impl Raid {
     /// The regions that a resync or rebuild is to go over; `None` for all.
     fn regions_to_sync(&self) -> Option<Arc<RegionSet>> {
         let map = self.bitmap.as_ref()?.map();
-        if !self.is_rebuilding() {
+        if !self.is_copying() {
             return self.unsynced_regions.clone();
         }
         let mut wanted = match (self.is_unsynced, &self.unsynced_regions) {
@@ -391,18 +465,19 @@ impl Raid {
             (true, Some(regions)) => (**regions).clone(),
             (true, None) => return None,
         };
-        for member in &self.members {
-            let Member::Rebuilding {
+        let rebuilding = self.members.iter().filter_map(|member| match member {
+            Member::Rebuilding {
                 done_lba, lacks, ..
-            } = member
-            else {
-                continue;
+            } => Some((*done_lba, lacks)),
+            _ => None,
+        });
+        let twins = self.twins().map(|(_, twin)| (twin.done_lba, &twin.lacks));
+        for (done_lba, lacks) in rebuilding.chain(twins) {
+            let is_lacked = |region: &RegionIndex| {
+                let lacks = lacks.as_ref();
+                lacks.is_none_or(|lacks| lacks.contains(*region))
             };
-            let is_lacked = |region| lacks.as_ref().is_none_or(|lacks| lacks.contains(region));
-            let behind = (0..map.regions())
-                .map(RegionIndex)
-                .filter(|region| map.end_lba(*region) > *done_lba && is_lacked(*region));
-            for region in behind {
+            for region in regions_behind(map, done_lba).filter(is_lacked) {
                 wanted.insert(region);
             }
         }
@@ -431,29 +506,45 @@ impl Raid {
         RaidState {
             failed,
             initing: self.is_live && self.is_unsynced && self.sync_start().is_some(),
-            recovering: !failed && self.is_rebuilding(),
+            recovering: !failed && self.is_copying(),
             degraded: !failed && self.is_redundant() && !self.all_normal(),
         }
     }
 
     pub(super) fn status(&self, drives: &Drives) -> PartStatus {
-        let elements = self.elements().map(|(element, member)| ElementStatus {
-            id: self.element_id(element),
-            state: match member {
-                Member::Normal { .. } => ElementState::Normal,
-                Member::Rebuilding { .. } => ElementState::Replaced,
-                Member::Failed { .. } => ElementState::Failed,
-                Member::Missing => ElementState::Missing,
-            },
-            size_bytes: member
-                .drive()
-                .and_then(|slot| drives.get(slot))
-                .map_or(0, super::drives::Entry::size_bytes),
-            drive: member.drive(),
-            bad_sectors: member.metadata().map_or(0, |metadata| {
-                let ranges = metadata.bad_blocks.ranges().iter();
-                ranges.map(|range| range.sectors).sum()
-            }),
+        let bad_sectors = |metadata: Option<&Metadata>| {
+            let ranges = metadata.map_or(&[][..], |metadata| metadata.bad_blocks.ranges());
+            ranges.iter().map(|range| range.sectors).sum()
+        };
+        let size_bytes = |drive: Option<DriveSlot>| {
+            let entry = drive.and_then(|slot| drives.get(slot));
+            entry.map_or(0, super::drives::Entry::size_bytes)
+        };
+        let elements = self.elements().flat_map(|(element, member)| {
+            let own = ElementStatus {
+                id: self.element_id(element),
+                state: match member {
+                    Member::Normal { .. } => ElementState::Normal,
+                    Member::Rebuilding { .. } => ElementState::Replaced,
+                    Member::Failed { .. } => ElementState::Failed,
+                    Member::Missing => ElementState::Missing,
+                },
+                size_bytes: size_bytes(member.drive()),
+                drive: member.drive(),
+                is_replacement: false,
+                read_errors: 0,
+                bad_sectors: bad_sectors(member.metadata()),
+            };
+            let twin = member.twin().map(|twin| ElementStatus {
+                state: ElementState::Replaced,
+                size_bytes: size_bytes(Some(twin.drive)),
+                drive: Some(twin.drive),
+                is_replacement: true,
+                read_errors: 0,
+                bad_sectors: bad_sectors(Some(&twin.metadata)),
+                ..own
+            });
+            std::iter::once(own).chain(twin)
         });
         PartStatus {
             part: self.id.part,
@@ -476,11 +567,21 @@ impl Raid {
         })
     }
 
+    /// What the data path needs of its twins: nothing when there are none.
+    fn twin_views(&self) -> Vec<Option<MemberView>> {
+        if self.twins().next().is_none() {
+            return Vec::new();
+        }
+        let twin = |member: &Member| member.twin().map(Twin::view);
+        self.members.iter().map(twin).collect()
+    }
+
     /// What the data path needs of it, but for its pass.
     pub(super) fn view(&self) -> PartView {
         PartView {
             geometry: self.geometry,
             members: self.members.iter().map(Member::view).collect(),
+            twins: self.twin_views(),
             mirrors_unsynced: self.is_unsynced,
             sync: None,
             regions: self.bitmap.as_ref().map(|bitmap| RegionsView {

@@ -8,7 +8,10 @@
 //!    them, the LUN is not served by itself, and nothing is changed: with their drives back it can;
 //! 2. the superblocks leave absent members behind, durably: they will not have what recovery writes;
 //! 3. recovered. A member that fails is given up, and it is done again;
-//! 4. what still cannot be told is noted in the members' bad-block logs, so that it is never read;
+//! 4. what still cannot be told is noted in the members' bad-block logs, so that it is never read. Parity is
+//!    what is noted: a stripe is whole again when a write gives everything that parity is computed from,
+//!    which is all that is lost of it at once. Until then what is lost is an error to read, and the same
+//!    sectors of the other members can be read but not written: there would be no parity for them;
 //! 5. the record gets the next epoch, in which groups begin at 1 again, and says whether parity matches.
 //!
 //! After a crash in between it is done again from the start. A log is *void* when Linux changed the array
@@ -16,6 +19,7 @@
 
 use super::drives::Drives;
 use super::raid::{Member, Raid};
+use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
 use raid::bad_blocks::BadRange;
@@ -26,6 +30,11 @@ use raid::log::recovery::{
 use raid::planted::{self, Bug};
 use raid::record::Record;
 use std::collections::BTreeMap;
+
+/// What ends it that sectors of a stripe are unreadable. Parity of only a part of what is lost would have to
+/// say which part.
+const WRITTEN_AGAIN: &str = "all that is lost of their stripe is written at once; before that, writes to \
+    the other sectors beside them fail";
 
 /// What is to be done about the redo log of a LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,14 +116,14 @@ impl Manager {
             raid.doubt = Some(format!(
                 "{sectors} sectors were being overwritten when it stopped, and cannot be computed without \
                  elements {late}: bring their drives back; online {number} serves it without them, and \
-                 these sectors are unreadable until they are written"
+                 these sectors are unreadable until {WRITTEN_AGAIN}"
             ));
         }
     }
 
     /// Before anything is changed for a LUN to go live: a void log is done with.
     pub(super) fn check_log(&mut self, id: PartId) -> Result<(), AdminError> {
-        let number = id.lun;
+        let name = self.name_of(id);
         let Some(raid) = self.raids.get(&id) else {
             return Err(AdminError::NoSuchLun(id.lun));
         };
@@ -122,7 +131,7 @@ impl Manager {
             LogState::Settled | LogState::Pending => Ok(()),
             LogState::Void => {
                 let text = format!(
-                    "LUN {number} was used by Linux after an unclean stop; its redo log is not replayed"
+                    "{name} was used by Linux after an unclean stop; its redo log is not replayed"
                 );
                 self.notices.push(text);
                 self.begin_epoch(id)?;
@@ -158,7 +167,7 @@ impl Manager {
                     let Some(mut rounds) = self.rounds(id) else {
                         return Err(AdminError::NoSuchLun(id.lun));
                     };
-                    let failures = vec![(element, error)];
+                    let failures = vec![(Device::member(element), error)];
                     if !rounds.can_lose(&failures) {
                         let (_, reason) = &failures[0];
                         return Err(refused(id.lun, reason));
@@ -225,7 +234,7 @@ impl Manager {
 
     /// What nobody can compute is not to be read: the parity of these stripes is bad, durably.
     fn note_unreadable(&mut self, id: PartId, report: &Report) -> Result<(), AdminError> {
-        let number = id.lun;
+        let name = self.name_of(id);
         let mut bad = BTreeMap::<u8, Vec<BadRange>>::new();
         for range in report.bad_parity.iter().chain(&report.unreadable) {
             bad.entry(range.element).or_default().push(BadRange {
@@ -244,19 +253,19 @@ impl Manager {
         let sectors = unreadable_sectors(report);
         if sectors > 0 {
             self.notices.push(format!(
-                "LUN {number}: {sectors} sectors that were being overwritten at an unclean stop cannot be \
-                 computed without the members that are gone, and are unreadable until they are written"
+                "{name}: {sectors} sectors that were being overwritten at an unclean stop cannot be \
+                 computed without the members that are gone, and are unreadable until {WRITTEN_AGAIN}"
             ));
         }
         Ok(())
     }
 
     fn note_recovered(&mut self, id: PartId, report: &Report) {
-        let number = id.lun;
+        let name = self.name_of(id);
         let (replayed, checked) = (report.slices_replayed, report.slices_checked);
         if replayed + checked > 0 {
             self.notices.push(format!(
-                "LUN {number}: what was being written at an unclean stop was completed: {replayed} slices \
+                "{name}: what was being written at an unclean stop was completed: {replayed} slices \
                  from the redo log, {checked} checked, of which {} had to be repaired",
                 report.slices_repaired
             ));

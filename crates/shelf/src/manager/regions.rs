@@ -15,9 +15,10 @@
 //!   nothing;
 //! * the bits of regions in which mirrors may differ stay until a pass has been over them.
 
-use super::raid::{Member, Raid};
+use super::raid::Raid;
 use super::rounds::{Failures, Rounds, reasons};
 use super::scan::Candidate;
+use super::twin::devices_mut;
 use super::{LunNumber, Manager};
 use crate::admin::PartId;
 use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
@@ -75,9 +76,9 @@ impl Manager {
         if added.is_empty() {
             return Ok(());
         }
-        let members = rounds.raid.members_in_use();
+        let members = rounds.raid.drives_in_use();
         let written = rounds.bitmap();
-        let lost_members = rounds.raid.members_in_use() != members;
+        let lost_members = rounds.raid.drives_in_use() != members;
         if written.is_err()
             && let Some(bitmap) = &mut rounds.raid.bitmap
         {
@@ -141,9 +142,9 @@ impl Manager {
                 bitmap.remove(region);
             }
         }
-        let members = rounds.raid.members_in_use();
+        let members = rounds.raid.drives_in_use();
         let cleared = rounds.bitmap();
-        let lost_members = rounds.raid.members_in_use() != members;
+        let lost_members = rounds.raid.drives_in_use() != members;
         if let Err(reason) = cleared {
             self.notices.push(format!(
                 "LUN {number}: bits of the write-intent bitmap were not cleared: {reason}"
@@ -156,11 +157,6 @@ impl Manager {
 }
 
 impl Raid {
-    /// Which elements are in use.
-    fn members_in_use(&self) -> Vec<bool> {
-        self.members.iter().map(Member::is_in_use).collect()
-    }
-
     /// The regions whose bits may be cleared when nobody writes them; `None` when there are none.
     fn clearable_regions(&self) -> Option<RegionSet> {
         let bitmap = self.bitmap.as_ref()?;
@@ -249,13 +245,11 @@ impl Rounds<'_> {
         };
         let changed = bitmap.take_changed();
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.raid.members) {
-            let Some((drive, metadata)) = member.metadata_mut() else {
-                continue;
-            };
+        for entry in devices_mut(&mut self.raid.members) {
+            let (device, drive, metadata) = (entry.device, entry.drive, entry.metadata);
             let Some(area) = metadata.superblock.bitmap_area() else {
                 let reason = format!("drive in slot {drive}: no place for the write-intent bitmap");
-                failures.push((element, reason));
+                failures.push((device, reason));
                 continue;
             };
             let mut write = |page: usize, bytes: &[u8]| {
@@ -271,7 +265,7 @@ impl Rounds<'_> {
             };
             metadata.has_bitmap = written.is_ok();
             if let Err(reason) = written {
-                failures.push((element, reason));
+                failures.push((device, reason));
             }
         }
         failures

@@ -25,12 +25,7 @@ impl Rounds<'_> {
         // Two ahead, as an earlier change may be unfinished on an absent member.
         let generation = self.raid.generation + 2;
         let failures = self.write_records(generation, &record);
-        let in_use = self
-            .raid
-            .members
-            .iter()
-            .filter(|member| member.is_in_use())
-            .count();
+        let in_use = self.raid.drives_in_use().len();
         if in_use > 0 && failures.len() == in_use {
             return Err(reasons(&failures));
         }
@@ -58,7 +53,7 @@ impl Rounds<'_> {
             .raid
             .members
             .iter()
-            .filter_map(|member| Some((member.is_normal(), member.drive()?)))
+            .flat_map(|member| member.drives().map(|drive| (member.is_normal(), drive)))
             .collect();
         drives.sort_by_key(|(is_normal, _)| *is_normal);
         let mut failures = Vec::new();

@@ -20,6 +20,7 @@
 use super::Manager;
 use super::drives::Drives;
 use super::raid::{Member, Metadata, Raid};
+use super::twin::{Device, DeviceMut, devices_mut};
 use crate::admin::PartId;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::{Resync, Superblock};
@@ -27,8 +28,8 @@ use raid::md::{Resync, Superblock};
 use raid::planted::{self, Bug};
 use raid::record::{Record, encode};
 
-/// Elements that failed a write, and how.
-pub(super) type Failures = Vec<(u8, String)>;
+/// Devices that failed a write, and how.
+pub(super) type Failures = Vec<(Device, String)>;
 
 /// A RAID and what its rounds need.
 pub(super) struct Rounds<'a> {
@@ -92,10 +93,9 @@ impl Rounds<'_> {
     /// Writes a record to the idle slot of every member, and gives the members that failed.
     pub(super) fn write_records(&mut self, generation: u64, record: &Record) -> Failures {
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.raid.members) {
-            let Some((drive, metadata)) = member.metadata_mut() else {
-                continue;
-            };
+        for entry in devices_mut(&mut self.raid.members) {
+            let (drive, metadata) = (entry.drive, entry.metadata);
+            let element = entry.device.element;
             let slot = 1 - metadata.slot;
             let sector = Metadata::places(&metadata.superblock).slots[slot].sector;
             let own = Record {
@@ -107,7 +107,7 @@ impl Rounds<'_> {
                 .and_then(|bytes| self.drives.write(drive, sector, &bytes));
             match written {
                 Ok(()) => metadata.slot = slot,
-                Err(reason) => failures.push((element, reason)),
+                Err(reason) => failures.push((entry.device, reason)),
             }
         }
         failures
@@ -150,14 +150,15 @@ impl Rounds<'_> {
         let active = raid.active_devices();
         let name = md_name(raid.record.shelf, raid.id);
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut raid.members) {
-            let recovery = member
-                .rebuilt_before()
+        for entry in devices_mut(&mut raid.members) {
+            let recovery = entry
+                .rebuilt_before
                 .map(|lba| raid.geometry.member_sectors_before(lba));
-            let Some((drive, metadata)) = member.metadata_mut() else {
-                continue;
-            };
-            let superblock = &mut metadata.superblock;
+            let drive = entry.drive;
+            let superblock = &mut entry.metadata.superblock;
+            // One whose member failed stays a replacement until it holds everything.
+            let is_replacement = superblock.is_replacement() && !entry.is_normal;
+            superblock.set_replacement(is_replacement);
             superblock.set_active_devices(&active);
             superblock.set_recovery(recovery);
             superblock.set_name(&name);
@@ -166,7 +167,7 @@ impl Rounds<'_> {
             superblock.set_events(raid.events, self.now_unix_seconds);
             let block = superblock.encode();
             if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
-                failures.push((element, reason));
+                failures.push((entry.device, reason));
             }
         }
         failures
@@ -177,13 +178,11 @@ impl Rounds<'_> {
     pub(super) fn rename(&mut self) -> Result<(), String> {
         let name = md_name(self.raid.record.shelf, self.raid.id);
         let mut failures = Vec::new();
-        for (element, member) in (0..).zip(&mut self.raid.members) {
-            if let Some((drive, metadata)) = member.metadata_mut() {
-                metadata.superblock.set_name(&name);
-                let block = metadata.superblock.encode();
-                if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
-                    failures.push((element, reason));
-                }
+        for entry in devices_mut(&mut self.raid.members) {
+            entry.metadata.superblock.set_name(&name);
+            let block = entry.metadata.superblock.encode();
+            if let Err(reason) = self.drives.write(entry.drive, SUPERBLOCK_SECTOR, &block) {
+                failures.push((entry.device, reason));
             }
         }
         if failures.is_empty() {
@@ -195,11 +194,11 @@ impl Rounds<'_> {
 
     /// Writes the bad-block log of every member.
     pub(super) fn write_bad_block_logs(&mut self, log: &[u8]) -> Result<(), String> {
-        for member in &mut self.raid.members {
-            if let Some((drive, metadata)) = member.metadata_mut() {
-                let sector = Metadata::places(&metadata.superblock).bad_blocks.sector;
-                self.drives.write(drive, sector, log)?;
-            }
+        for entry in devices_mut(&mut self.raid.members) {
+            let sector = Metadata::places(&entry.metadata.superblock)
+                .bad_blocks
+                .sector;
+            self.drives.write(entry.drive, sector, log)?;
         }
         Ok(())
     }
@@ -215,7 +214,8 @@ impl Rounds<'_> {
 
     /// Whether the RAID can serve without the members that failed.
     pub(super) fn can_lose(&self, failures: &Failures) -> bool {
-        let lost: Vec<u8> = failures.iter().map(|(element, _)| *element).collect();
+        let lost = failures.iter().filter(|(device, _)| !device.is_twin);
+        let lost: Vec<u8> = lost.map(|(device, _)| device.element).collect();
         self.raid.is_redundant() && self.raid.can_serve_without(&lost)
     }
 
@@ -234,11 +234,29 @@ impl Rounds<'_> {
         #[cfg(feature = "planted")]
         let ahead = ahead - 2 * u64::from(planted::is(Bug::OneEventAhead));
         self.raid.events_ahead = self.raid.events_ahead.max(ahead);
-        for (element, reason) in failures {
-            let id = self.raid.element_id(*element);
+        // A twin that fails, too, does not take the place of its member.
+        let twins = failures.iter().filter(|(device, _)| device.is_twin);
+        for (device, reason) in twins {
+            let member = &mut self.raid.members[usize::from(device.element)];
+            if member.take_twin_if(|_| true).is_some() {
+                let id = self.raid.element_id(device.element);
+                let text =
+                    format!("the replacement of element {id} failed and is dropped: {reason}");
+                self.notices.push(text);
+            }
+        }
+        for (device, reason) in failures.iter().filter(|(device, _)| !device.is_twin) {
+            let id = self.raid.element_id(device.element);
             self.notices.push(format!("element {id} failed: {reason}"));
-            let member = &mut self.raid.members[usize::from(*element)];
-            if let Some(drive) = member.drive() {
+            let member = &mut self.raid.members[usize::from(device.element)];
+            if let Some(twin) = member.take_twin_if(|_| true) {
+                let text = format!(
+                    "the drive in slot {} takes its place, and is rebuilt from where it is",
+                    twin.drive
+                );
+                self.notices.push(text);
+                *member = twin.into_rebuilding();
+            } else if let Some(drive) = member.drive() {
                 *member = Member::Failed { drive };
             }
         }
@@ -247,21 +265,15 @@ impl Rounds<'_> {
     /// Brings members that missed the last superblock round up to the freshest, so that another
     /// interruption does not leave them two rounds behind.
     pub(super) fn level_superblocks(&mut self, freshest: &Superblock) -> Result<(), String> {
-        let is_behind = |member: &mut Member| {
-            member
-                .metadata_mut()
-                .is_some_and(|(_, metadata)| metadata.superblock.events() != freshest.events())
-        };
         let mut failures = Vec::new();
-        if self.raid.members.iter_mut().any(is_behind) {
+        let is_behind =
+            |entry: DeviceMut<'_>| entry.metadata.superblock.events() != freshest.events();
+        if devices_mut(&mut self.raid.members).any(is_behind) {
             failures = self.write_bitmap();
         }
-        for (element, member) in (0..).zip(&mut self.raid.members) {
-            let Some((drive, metadata)) = member.metadata_mut() else {
-                continue;
-            };
-            let superblock = &mut metadata.superblock;
-            let has_no_bitmap = failures.iter().any(|(failed, _)| *failed == element);
+        for entry in devices_mut(&mut self.raid.members) {
+            let superblock = &mut entry.metadata.superblock;
+            let has_no_bitmap = failures.iter().any(|(failed, _)| *failed == entry.device);
             if superblock.events() == freshest.events() || has_no_bitmap {
                 continue;
             }
@@ -269,8 +281,8 @@ impl Rounds<'_> {
             superblock.set_resync(freshest.resync());
             superblock.set_events(freshest.events(), self.now_unix_seconds);
             let block = superblock.encode();
-            if let Err(reason) = self.drives.write(drive, SUPERBLOCK_SECTOR, &block) {
-                failures.push((element, reason));
+            if let Err(reason) = self.drives.write(entry.drive, SUPERBLOCK_SECTOR, &block) {
+                failures.push((entry.device, reason));
             }
         }
         if failures.is_empty() {

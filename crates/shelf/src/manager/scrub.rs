@@ -179,14 +179,14 @@ impl Manager {
 
     /// A scrub has come to its end.
     pub(super) fn scrub_ended(&mut self, id: PartId, complete: bool) {
-        let number = id.lun;
+        let name = self.name_of(id);
         let now_unix_seconds = (self.now_unix_seconds)();
         let Some(raid) = self.raids.get(&id) else {
             return;
         };
         let scrub = raid.record.scrub;
         let (found, repaired) = (scrub.mismatched_sectors, scrub.repaired_sectors);
-        let mut text = format!("LUN {number}: the scrub found {found} sectors that differ");
+        let mut text = format!("{name}: the scrub found {found} sectors that differ");
         if found > 0 {
             text.push_str(&format!(", and has repaired {repaired}"));
         }
@@ -224,9 +224,9 @@ impl Manager {
             .filter_map(|raid| Some((raid.scrub_due(now_unix_seconds)?, raid.id)));
         let Some((_, id)) = due.min() else { return };
         let started = changed(self.raids[&id].record.scrub, ScrubAction::Start);
-        let number = id.lun;
+        let name = self.name_of(id);
         match self.change_scrub(id, started) {
-            Ok(()) => self.notices.push(format!("LUN {number}: a scrub begins")),
+            Ok(()) => self.notices.push(format!("{name}: a scrub begins")),
             Err(error) => self.notices.push(error.to_string()),
         }
     }

@@ -8,6 +8,8 @@
 //!   all data; else nothing is served.
 //! * A member that calls the freshest failed and is called so by it is the other half of a mirror whose
 //!   halves were served apart: which one is to be served, somebody has to say.
+//! * Of two devices of one element that keep up, one of them called a replacement, that one is its twin;
+//!   a replacement alone is the element as far as it is filled.
 //! * The record with the highest generation counts; the others are to be brought up to it.
 
 use super::bad_blocks;
@@ -15,6 +17,7 @@ use super::raid::{Member, Metadata, Raid};
 use super::recovery::{self, LogState};
 use super::regions;
 use super::scan::Candidate;
+use super::twin::{self, Twin};
 use crate::admin::{DriveSlot, LunNumber, PartId};
 use raid::bitmap::Bitmap;
 use raid::md::{Resync, Role, Superblock};
@@ -46,14 +49,15 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
     });
     let freshest = group.first()?.clone();
     let mut spurious = Vec::new();
-    let places = place(uuid, group, &freshest, &mut spurious);
-    let (generation, record, is_level) = newest_record(&places, &freshest);
+    let (places, twins) = place(uuid, group, &freshest, &mut spurious);
+    let present = || places.iter().chain(&twins).flatten();
+    let (generation, record, is_level) = newest_record(present, &freshest);
     let (is_dirty, sync_from) = match freshest.superblock.resync() {
         Resync::Clean => (false, 0),
         Resync::DirtyFrom(sector) => (true, freshest.geometry.lba_of_md_resync(sector)),
     };
     let (mut unfit, bad) = judge_bad_blocks(&places, &freshest);
-    let events_ahead = events_ahead(&places, &freshest, &bad);
+    let events_ahead = events_ahead(present, &freshest, &bad);
     let is_used = |place: &Candidate| keeps_up(place, &freshest) && !bad.contains(&place.drive);
     let used: Vec<&Candidate> = places
         .iter()
@@ -66,21 +70,21 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
     });
     let log_state = recovery::found(&record, is_dirty, freshest.superblock.is_written_by_shelf());
     let is_in_log = log_state == LogState::Pending && record.parity_synced;
-    let is_unsynced = is_dirty
-        && !is_in_log
-        && freshest.geometry.level().is_redundant()
-        && !bitmap
-            .as_ref()
-            .is_some_and(|bitmap| bitmap.set().is_empty());
+    let is_unsynced = is_dirty && !is_in_log && may_differ(&freshest, bitmap.as_ref());
     let id = PartId {
         lun: LunNumber::new(record.lun)?,
         part: record.part,
     };
     let (rivals, late) = (rivals(&places, &freshest), late(&places, &freshest));
-    let members = places
-        .into_iter()
-        .map(|place| member(place, &freshest, &bad, bitmap.as_ref()))
-        .collect();
+    let seats = Seats {
+        freshest: &freshest,
+        bad: &bad,
+        bitmap: bitmap.as_ref(),
+        is_torn: is_dirty && !is_unsynced,
+    };
+    let members = places.into_iter().zip(twins);
+    let members = members.map(|(place, twin)| seats.member(place, twin));
+    let members = members.collect();
     let raid = Raid {
         unfit,
         rivals,
@@ -97,27 +101,33 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         log_state,
         ..Raid::new(id, freshest.geometry, members, record)
     };
-    let given_up = bad;
     Some(Set {
         uuid,
         raid,
-        given_up,
+        given_up: bad,
         freshest: freshest.superblock,
         is_level,
         spurious,
     })
 }
 
-/// The record that counts, its generation, and whether all members hold it.
-fn newest_record(places: &[Option<Candidate>], freshest: &Candidate) -> (u64, Record, bool) {
+/// Whether members of a dirty set may differ anywhere.
+fn may_differ(freshest: &Candidate, bitmap: Option<&Bitmap>) -> bool {
+    let is_empty = bitmap.is_some_and(|bitmap| bitmap.set().is_empty());
+    freshest.geometry.level().is_redundant() && !is_empty
+}
+
+/// The record that counts, its generation, and whether all devices hold it.
+fn newest_record<'a, I: Iterator<Item = &'a Candidate>>(
+    present: impl Fn() -> I,
+    freshest: &Candidate,
+) -> (u64, Record, bool) {
     let own = |stored: &StoredRecord| Record {
         element: 0,
         ..stored.record.clone()
     };
     let normal = || {
-        places
-            .iter()
-            .flatten()
+        present()
             .filter(|candidate| keeps_up(candidate, freshest))
             .map(|candidate| &candidate.stored)
     };
@@ -129,12 +139,15 @@ fn newest_record(places: &[Option<Candidate>], freshest: &Candidate) -> (u64, Re
     (generation, record, is_level)
 }
 
-/// Elements that are away, and that nobody called failed.
+/// Elements that are away, and that nobody called failed; also such as have only their replacement.
 fn late(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<u8> {
     let is_late = |element: &u8| {
         let role = freshest.geometry.md_role(*element);
+        let place = places[usize::from(*element)].as_ref();
+        let own = place.map(|place| place.superblock.dev_number());
+        let is_original = place.is_some_and(|place| !place.superblock.is_replacement());
         let mut active = freshest.superblock.active_devices();
-        places[usize::from(*element)].is_none() && active.any(|(_, active)| active == role)
+        !is_original && active.any(|(device, active)| active == role && Some(device) != own)
     };
     (0..freshest.geometry.members()).filter(is_late).collect()
 }
@@ -149,72 +162,169 @@ fn rivals(places: &[Option<Candidate>], freshest: &Candidate) -> Vec<DriveSlot> 
         .collect()
 }
 
-/// Gives every candidate, in this order, its place among the elements, or says why it has none.
+/// By element, a candidate.
+type Places = Vec<Option<Candidate>>;
+
+/// Gives every candidate, in this order, its place among the elements or their twins, or says why it has
+/// none.
 fn place(
     uuid: Uuid,
     group: Vec<Candidate>,
     freshest: &Candidate,
     spurious: &mut Vec<(DriveSlot, String)>,
-) -> Vec<Option<Candidate>> {
+) -> (Places, Places) {
     let mut places = vec![None; usize::from(freshest.geometry.members())];
-    for candidate in group {
-        let record = &candidate.stored.record;
-        let (lun, part, element) = (record.lun, record.part, record.element);
-        if candidate.geometry != freshest.geometry {
-            let what = format!("a member of another shape of LUN {lun} (set {uuid})");
-            spurious.push((candidate.drive, what));
-        } else if places[usize::from(element)].is_some() {
-            let is_copy =
-                places[usize::from(element)]
-                    .as_ref()
-                    .is_some_and(|placed: &Candidate| {
-                        placed.superblock.dev_number() == candidate.superblock.dev_number()
-                    });
-            let kind = if is_copy { "a copy of" } else { "a former" };
-            let what = format!("{kind} element {lun}.{part}.{element} (set {uuid})");
-            spurious.push((candidate.drive, what));
-        } else {
-            places[usize::from(element)] = Some(candidate);
+    let mut twins = places.clone();
+    let (replacements, originals): (Vec<_>, Vec<_>) = group
+        .into_iter()
+        .partition(|candidate| candidate.superblock.is_replacement());
+    let mut object = |kind: &str, candidate: &Candidate| {
+        let element = candidate.stored.record.element;
+        let lun = candidate.stored.record.lun;
+        let part = candidate.stored.record.part;
+        let what = format!("{kind} element {lun}.{part}.{element} (set {uuid})");
+        spurious.push((candidate.drive, what));
+    };
+    for candidate in originals {
+        let slot: &mut Option<Candidate> =
+            &mut places[usize::from(candidate.stored.record.element)];
+        match slot {
+            _ if candidate.geometry != freshest.geometry => {
+                object("a member of another shape than", &candidate);
+            }
+            Some(placed) => object(kind_of(placed, &candidate), &candidate),
+            None => *slot = Some(candidate),
         }
     }
-    places
+    for candidate in replacements {
+        let element = usize::from(candidate.stored.record.element);
+        let (slot, twin) = (&mut places[element], &mut twins[element]);
+        let is_kept = |placed: &Option<Candidate>| {
+            placed
+                .as_ref()
+                .is_some_and(|placed| keeps_up(placed, freshest))
+        };
+        if candidate.geometry != freshest.geometry {
+            object("a member of another shape than", &candidate);
+        } else if !keeps_up(&candidate, freshest) {
+            object("a former replacement of", &candidate);
+        } else if !is_kept(slot) {
+            // The one that it was to replace failed, or is away.
+            if let Some(former) = slot.replace(candidate) {
+                object("a former", &former);
+            }
+        } else {
+            let is_whole = slot
+                .as_ref()
+                .is_some_and(|slot| slot.superblock.recovery().is_none());
+            match twin {
+                None if is_whole => *twin = Some(candidate),
+                Some(placed) => object(kind_of(placed, &candidate), &candidate),
+                None => object("a replacement of unfinished", &candidate),
+            }
+        }
+    }
+    (places, twins)
 }
 
-fn member(
-    place: Option<Candidate>,
-    freshest: &Candidate,
-    bad: &[DriveSlot],
-    bitmap: Option<&Bitmap>,
-) -> Member {
-    let Some(candidate) = place else {
-        return Member::Missing;
-    };
-    if !keeps_up(&candidate, freshest) || bad.contains(&candidate.drive) {
-        return Member::Failed {
-            drive: candidate.drive,
-        };
+/// What a candidate is whose place has another one.
+fn kind_of(placed: &Candidate, candidate: &Candidate) -> &'static str {
+    if placed.superblock.dev_number() == candidate.superblock.dev_number() {
+        "a copy of"
+    } else {
+        "a former"
     }
-    let data_offset_sectors = candidate.superblock.data_offset_sectors();
-    let recovery = candidate.superblock.recovery();
-    let metadata = Box::new(Metadata {
-        slot: candidate.stored.slot,
-        has_bitmap: regions::holds(&candidate, bitmap),
-        bad_blocks: candidate.bad_blocks.unwrap_or_default(),
-        superblock: candidate.superblock,
-    });
-    match recovery {
-        None => Member::Normal {
+}
+
+/// What candidates become members by.
+struct Seats<'a> {
+    freshest: &'a Candidate,
+    /// Drives that are given up, because it is not known which of their sectors are bad.
+    bad: &'a [DriveSlot],
+    bitmap: Option<&'a Bitmap>,
+    /// What was being written is made good from the redo log, which does not know replacements.
+    is_torn: bool,
+}
+
+impl Seats<'_> {
+    fn is_usable(&self, candidate: &Candidate) -> bool {
+        keeps_up(candidate, self.freshest) && !self.bad.contains(&candidate.drive)
+    }
+
+    /// The member of an element with these devices.
+    fn member(&self, place: Option<Candidate>, twin: Option<Candidate>) -> Member {
+        let failed = place.as_ref().map(|place| place.drive);
+        let place = place.filter(|place| self.is_usable(place));
+        let twin = twin.filter(|twin| self.is_usable(twin));
+        match (place, twin) {
+            (Some(place), twin) => self.original(place, twin),
+            (None, Some(twin)) => self.twin(twin).into_rebuilding(),
+            (None, None) => failed.map_or(Member::Missing, |drive| Member::Failed { drive }),
+        }
+    }
+
+    fn original(&self, candidate: Candidate, twin: Option<Candidate>) -> Member {
+        if candidate.superblock.is_replacement() && !self.has_taken_place(&candidate) {
+            return self.twin(candidate).into_rebuilding();
+        }
+        let drive = candidate.drive;
+        let data_offset_sectors = candidate.superblock.data_offset_sectors();
+        let recovery = candidate.superblock.recovery();
+        let geometry = candidate.geometry;
+        let metadata = Box::new(self.metadata(candidate));
+        match recovery {
+            None => Member::Normal {
+                drive,
+                data_offset_sectors,
+                metadata: Some(metadata),
+                twin: twin.map(|twin| Box::new(self.twin(twin))),
+            },
+            Some(done_sectors) => Member::Rebuilding {
+                drive,
+                data_offset_sectors,
+                metadata,
+                done_lba: geometry.lba_before(done_sectors),
+                lacks: None,
+            },
+        }
+    }
+
+    /// Whether a replacement holds everything, and nobody else is called the element any more: then it
+    /// became that while no write was under way.
+    fn has_taken_place(&self, candidate: &Candidate) -> bool {
+        let role = candidate.geometry.md_role(candidate.stored.record.element);
+        let own = candidate.superblock.dev_number();
+        let mut active = self.freshest.superblock.active_devices();
+        candidate.superblock.recovery().is_none()
+            && !active.any(|(device, active)| active == role && device != own)
+    }
+
+    fn twin(&self, candidate: Candidate) -> Twin {
+        let recovery = candidate.superblock.recovery();
+        let all = candidate.geometry.capacity_sectors();
+        let done_lba = recovery.map_or(all, |done| candidate.geometry.lba_before(done));
+        let (done_lba, lacks) = if self.is_torn {
+            twin::torn(self.bitmap, done_lba)
+        } else {
+            (done_lba, None)
+        };
+        Twin {
             drive: candidate.drive,
-            data_offset_sectors,
-            metadata: Some(metadata),
-        },
-        Some(done_sectors) => Member::Rebuilding {
-            drive: candidate.drive,
-            data_offset_sectors,
-            metadata,
-            done_lba: candidate.geometry.lba_before(done_sectors),
-            lacks: None,
-        },
+            data_offset_sectors: candidate.superblock.data_offset_sectors(),
+            metadata: self.metadata(candidate),
+            done_lba,
+            lacks,
+            is_whole: false,
+        }
+    }
+
+    fn metadata(&self, candidate: Candidate) -> Metadata {
+        Metadata {
+            slot: candidate.stored.slot,
+            has_bitmap: regions::holds(&candidate, self.bitmap),
+            bad_blocks: candidate.bad_blocks.unwrap_or_default(),
+            superblock: candidate.superblock,
+        }
     }
 }
 
@@ -259,18 +369,18 @@ fn is_rival(candidate: &Candidate, freshest: &Candidate) -> bool {
 
 /// The event count at which all who are not members are two events behind. One that is away, and
 /// that nobody called failed, may have taken a round that no other took.
-fn events_ahead(places: &[Option<Candidate>], freshest: &Candidate, bad: &[DriveSlot]) -> u64 {
+fn events_ahead<'a, I: Iterator<Item = &'a Candidate>>(
+    present: impl Fn() -> I,
+    freshest: &Candidate,
+    bad: &[DriveSlot],
+) -> u64 {
     let is_used =
         |candidate: &Candidate| keeps_up(candidate, freshest) && !bad.contains(&candidate.drive);
     let is_member = |device: u32| {
-        places
-            .iter()
-            .flatten()
-            .any(|candidate| candidate.superblock.dev_number() == device && is_used(candidate))
+        let mut used = present().filter(|candidate| is_used(candidate));
+        used.any(|candidate| candidate.superblock.dev_number() == device)
     };
-    let stale = places
-        .iter()
-        .flatten()
+    let stale = present()
         .filter(|candidate| !is_used(candidate))
         .map(|candidate| candidate.superblock.events() + 2);
     let mut active = freshest.superblock.active_devices();

@@ -337,20 +337,24 @@ impl Manager {
                         .push(format!("spare {name} allocated for {id}"));
                     return true;
                 }
-                Err(error) => {
-                    if let Some(spare) = self.spares.iter_mut().find(|spare| spare.drive == slot) {
-                        spare.fault = Some(error.to_string());
-                    }
-                    self.notices
-                        .push(format!("spare {name} was not taken: {error}"));
-                }
+                Err(error) => self.spare_not_taken(slot, &error),
             }
         }
         false
     }
 
+    /// A spare could not become a member.
+    pub(super) fn spare_not_taken(&mut self, slot: DriveSlot, error: &AdminError) {
+        let name = self.drive_name(slot);
+        if let Some(spare) = self.spares.iter_mut().find(|spare| spare.drive == slot) {
+            spare.fault = Some(error.to_string());
+        }
+        self.notices
+            .push(format!("spare {name} was not taken: {error}"));
+    }
+
     /// Spares that are large enough for an element, the best first.
-    fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
+    pub(super) fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
         let Some(raid) = self.raids.get(&id.raid()) else {
             return Vec::new();
         };

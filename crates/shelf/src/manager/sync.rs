@@ -8,8 +8,11 @@
 //! becomes durable with each report.
 
 use super::raid::{Member, Raid};
+use super::twin::{Device, devices_mut};
 use super::{LunNumber, Manager};
-use crate::admin::PartId;
+use crate::admin::{AdminError, PartId};
+use crate::target::Lacking;
+use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 
 impl Manager {
@@ -29,14 +32,13 @@ impl Manager {
         if rounds.raid.is_unsynced {
             rounds.raid.sync_from = rounds.raid.sync_from.max(lba);
         }
-        if !rounds.raid.is_rebuilding() {
+        if !rounds.raid.is_copying() {
             return;
         }
         note_rebuilt(rounds.raid, lba);
-        let in_use = |raid: &Raid| raid.members.iter().filter(|m| m.is_in_use()).count();
-        let before = in_use(rounds.raid);
+        let before = rounds.raid.drives_in_use();
         let result = rounds.checkpoint();
-        let has_lost_one = in_use(rounds.raid) < before;
+        let has_lost_one = rounds.raid.drives_in_use() != before;
         if let Err(reason) = result {
             self.notices.push(format!(
                 "LUN {number}: how far it is rebuilt could not be recorded: {reason}"
@@ -45,6 +47,67 @@ impl Manager {
         if has_lost_one && let Err(error) = self.attach_if_live(number) {
             self.notices.push(error.to_string());
         }
+    }
+
+    /// A pass has met a sector that nobody can give: notes it as bad on those that were to get it, which
+    /// hold something else there, and lets the step end. When it cannot be noted the pass is over, and
+    /// whoever was being rebuilt does not count as such.
+    pub fn sync_unreadable(&mut self, number: LunNumber, part: u8, pass: u64, lacking: &Lacking) {
+        let id = PartId { lun: number, part };
+        let is_present = |raid: &Raid| raid.is_live && raid.sync_pass == pass;
+        if !self.raids.get(&id).is_some_and(is_present) {
+            return;
+        }
+        let noted = self.note_lacking(id, lacking);
+        let Some(raid) = self.raids.get_mut(&id) else {
+            return;
+        };
+        raid.sync_noted += 1;
+        let sector = lacking.member_sector;
+        let text = match noted {
+            Ok(()) => format!(
+                "LUN {number}: member sector {sector} of raid {id} can be read from no member: it is noted \
+                 as bad on what is being rebuilt, and reads of it are errors until it is written"
+            ),
+            Err(error) => {
+                raid.is_sync_stopped = true;
+                format!(
+                    "LUN {number}: the rebuild of raid {id} ends incomplete at member sector {sector}, \
+                     which can be read from no member, because that cannot be noted: {error}; write what \
+                     is unreadable anew, then take the LUN offline and online to go on"
+                )
+            }
+        };
+        self.notices.push(text);
+        if let Err(error) = self.attach_if_live(number) {
+            self.notices.push(error.to_string());
+        }
+    }
+
+    /// Notes a sector as bad on those that lack it.
+    fn note_lacking(&mut self, id: PartId, lacking: &Lacking) -> Result<(), AdminError> {
+        let range = BadRange {
+            sector: lacking.member_sector,
+            sectors: 1,
+        };
+        let raid = &mut self
+            .raids
+            .get_mut(&id)
+            .ok_or(AdminError::NoSuchLun(id.lun))?;
+        let lacks = |device: &Device| {
+            let bits = if device.is_twin {
+                lacking.twins
+            } else {
+                lacking.elements
+            };
+            bits >> device.element & 1 == 1
+        };
+        let devices = devices_mut(&mut raid.members).map(|entry| entry.device);
+        let devices: Vec<Device> = devices.filter(lacks).collect();
+        for device in devices {
+            self.note_bad_blocks(id, device, &[range])?;
+        }
+        Ok(())
     }
 
     /// A pass has come to its end. If it was complete the mirrors agree and the members that were
@@ -96,34 +159,24 @@ impl Manager {
         }
     }
 
-    /// Makes durable that the members that were rebuilt hold everything, then uses them so.
+    /// Makes durable that the devices that were filled hold everything, then uses them so.
     fn finish_rebuild(&mut self, id: PartId) {
         let number = id.lun;
         let Some(rounds) = &mut self.rounds(id) else {
             return;
         };
-        if !rounds.raid.is_rebuilding() {
+        if !rounds.raid.is_copying() {
             return;
         }
         note_rebuilt(rounds.raid, u64::MAX);
         let before = rounds.raid.members.clone();
         let mut done = Vec::new();
         for (element, member) in (0..).zip(&mut rounds.raid.members) {
-            let Member::Rebuilding {
-                drive,
-                data_offset_sectors,
-                metadata,
-                ..
-            } = &member
-            else {
-                continue;
-            };
-            done.push((element, *drive));
-            *member = Member::Normal {
-                drive: *drive,
-                data_offset_sectors: *data_offset_sectors,
-                metadata: Some(metadata.clone()),
-            };
+            // A replacement becomes an element in a round of its own.
+            if let Some(drive) = member.end_rebuild(|superblock| !superblock.is_replacement()) {
+                done.push((element, drive));
+            }
+            member.note_whole_twin();
         }
         if let Err(reason) = rounds.superblocks(Resync::DirtyFrom(0)) {
             rounds.raid.members = before;
@@ -138,6 +191,7 @@ impl Manager {
             let text = format!("recovery complete: drive in slot {drive} (device {id})");
             rounds.notices.push(text);
         }
+        self.take_twins(id);
     }
 }
 
@@ -145,8 +199,12 @@ impl Manager {
 fn note_rebuilt(raid: &mut Raid, lba: u64) {
     let end = lba.min(raid.geometry.capacity_sectors());
     for member in &mut raid.members {
-        if let Member::Rebuilding { done_lba, .. } = member {
-            *done_lba = end.max(*done_lba);
+        match member {
+            Member::Rebuilding { done_lba, .. } => *done_lba = end.max(*done_lba),
+            Member::Normal {
+                twin: Some(twin), ..
+            } => twin.done_lba = end.max(twin.done_lba),
+            _ => {}
         }
     }
 }

@@ -43,6 +43,17 @@ pub enum IoOwner {
     Group(u16),
 }
 
+/// Which device of a member an I/O is for, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// The member does its work.
+    Member,
+    /// Its twin, which is to take its place, is written as it is.
+    Twin,
+    /// The member is written anew what it could not read. It is known to others, and nobody waits.
+    Repair,
+}
+
 /// One I/O. Handed back unchanged to [`super::Target::complete`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Io {
@@ -64,6 +75,8 @@ pub struct Io {
     pub part: u8,
     /// Member of the part.
     pub member: u8,
+    /// Which of its devices, and why.
+    pub purpose: Purpose,
     /// For a read: how many copies failed before.
     pub attempt: u8,
 }
@@ -137,6 +150,17 @@ pub struct ScrubFinding {
     pub wrong: Option<(u8, u64)>,
 }
 
+/// A sector that nobody can give, and who lacks it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lacking {
+    /// The sector, on each member.
+    pub member_sector: u64,
+    /// The members that were to get it, as bits.
+    pub elements: u64,
+    /// The elements whose twins were to get it, as bits.
+    pub twins: u64,
+}
+
 /// What the target asks for.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -185,6 +209,20 @@ pub enum Action {
         pass: u64,
         /// What it has found.
         found: ScrubFinding,
+    },
+    /// A resynchronisation has met a sector that nobody can give. Devices that were to get it hold
+    /// something else there: the administration is to note that durably, and to attach a view that
+    /// counts the report in [`crate::plane::SyncView::noted`], or that ends the pass. The step waits for
+    /// it.
+    SyncUnreadable {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The pass.
+        pass: u64,
+        /// Who lacks what.
+        lacking: Lacking,
     },
     /// A pass has come to the end of its part.
     SyncEnded {

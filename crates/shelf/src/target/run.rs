@@ -2,17 +2,17 @@
 
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, REPLANS_MAX, Reply,
-    Span, State, Target, sync,
+    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, Purpose, REPLANS_MAX,
+    Reply, Span, State, Target, sync,
 };
 use crate::order::CommandIndex;
-use crate::plane::{LunView, PartView};
+use crate::plane::{LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
 use ata::Outcome;
 use raid::geometry::Segment;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
-use raid::stripe::SLICE_SECTORS_MAX;
+use raid::stripe::{SLICE_SECTORS_MAX, sector_mask};
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -27,6 +27,8 @@ enum Remedy {
     AnotherCopy,
     /// Slices were asked for it.
     Slices,
+    /// It is done without.
+    Without,
 }
 
 impl Target {
@@ -55,6 +57,7 @@ impl Target {
         command.is_counted = true;
         lun.running += 1;
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
+        let lost = command.lost;
         let before = out.len();
         let mapped = match kind {
             Kind::Flush => {
@@ -73,7 +76,7 @@ impl Target {
                     plan_write(index, lba, sectors, &view, out)
                 }
             }
-            Kind::Sync(phase) => sync::plan(index, phase, lba, sectors, &view, out),
+            Kind::Sync(phase) => sync::plan(index, phase, (lba, sectors), lost, &view, out),
         };
         let issued = out.len() - before;
         let command = &mut self.commands[usize::from(index)];
@@ -197,7 +200,7 @@ impl Target {
             false if is_repair => self.repair_failed(io, out),
             false => match self.io_failed(index, io, out) {
                 Remedy::None => false,
-                Remedy::Slices => true,
+                Remedy::Slices | Remedy::Without => true,
                 Remedy::AnotherCopy => return,
             },
         };
@@ -229,6 +232,7 @@ impl Target {
         self.counters.blocks_repaired += 1;
         out.push(Action::Io(Io {
             operation: Operation::Write,
+            purpose: Purpose::Repair,
             ..repair
         }));
         true
@@ -285,10 +289,14 @@ impl Target {
             if command.kind == Kind::Read {
                 command.repair = Some(*io);
             }
-            Remedy::AnotherCopy
-        } else {
-            Remedy::None
+            return Remedy::AnotherCopy;
         }
+        let command = &mut self.commands[usize::from(index)];
+        if command.kind == Kind::Sync(sync::Phase::Sift) {
+            command.lost |= sector_mask(io.offset_sectors, io.sectors);
+            return Remedy::Without;
+        }
+        Remedy::None
     }
 
     /// A block of a part with parity could not be read: slices are to give it.
@@ -474,7 +482,12 @@ fn is_served(view: &LunView, lba: u64, sectors: u32) -> bool {
 /// drives once more.
 fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
     for (number, part) in (0u8..).zip(&view.parts) {
-        for (member, place) in (0u8..).zip(&part.members) {
+        let members = (0u8..).zip(&part.members);
+        let twins = (0u8..).zip(&part.twins);
+        let devices = members
+            .map(|device| (Purpose::Member, device))
+            .chain(twins.map(|device| (Purpose::Twin, device)));
+        for (purpose, (member, place)) in devices {
             if let Some(place) = place {
                 out.push(Action::Io(Io {
                     owner: IoOwner::Command(index),
@@ -486,6 +499,7 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
                     offset_sectors: 0,
                     part: number,
                     member,
+                    purpose,
                     attempt: 0,
                 }));
             }
@@ -552,6 +566,11 @@ fn plan_write(
             let place = (number, part);
             in_sync |= push_io(index, Operation::Write, place, &segment, member, 0, out)
                 && is_in_sync(part, member);
+            #[cfg(feature = "planted")]
+            if planted::is(Bug::TwinNotWritten) {
+                continue;
+            }
+            push_twin(index, place, &segment, member, out);
         }
         in_sync
     });
@@ -655,6 +674,9 @@ pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Opti
 
 /// Whether the other members do not hold everything that the member of this I/O holds.
 pub(super) fn is_last_copy(view: &LunView, io: &Io) -> bool {
+    if io.purpose == Purpose::Twin {
+        return false;
+    }
     view.parts.get(usize::from(io.part)).is_some_and(|part| {
         let others = |member| member != io.member && is_in_sync(part, member);
         !part.geometry.can_serve(others)
@@ -679,7 +701,42 @@ pub(super) fn push_io(
     let Some(Some(place)) = part.members.get(usize::from(member)) else {
         return false;
     };
+    let io = segment_io(command, operation, place, segment);
     out.push(Action::Io(Io {
+        part: number,
+        member,
+        attempt,
+        ..io
+    }));
+    true
+}
+
+/// Adds a write to the twin of a member, if there is one.
+pub(super) fn push_twin(
+    command: CommandIndex,
+    (number, part): (u8, &PartView),
+    segment: &Segment,
+    member: u8,
+    out: &mut Vec<Action>,
+) {
+    if let Some(twin) = part.twin(member) {
+        out.push(Action::Io(Io {
+            part: number,
+            member,
+            purpose: Purpose::Twin,
+            ..segment_io(command, Operation::Write, twin, segment)
+        }));
+    }
+}
+
+/// The I/O of a segment on a device.
+const fn segment_io(
+    command: CommandIndex,
+    operation: Operation,
+    place: &MemberView,
+    segment: &Segment,
+) -> Io {
+    Io {
         owner: IoOwner::Command(command),
         buffer: BufferIndex::of_command(command),
         operation,
@@ -687,9 +744,9 @@ pub(super) fn push_io(
         sector: place.data_offset_sectors + segment.member_sector,
         sectors: segment.sectors,
         offset_sectors: segment.offset_sectors,
-        part: number,
-        member,
-        attempt,
-    }));
-    true
+        part: 0,
+        member: 0,
+        purpose: Purpose::Member,
+        attempt: 0,
+    }
 }

@@ -32,6 +32,7 @@ mod group;
 mod pieces;
 mod round;
 mod settle;
+mod sift;
 
 use super::{Action, BufferPlan, Memory, Target};
 use crate::ids::LunNumber;
@@ -113,6 +114,8 @@ struct Slice {
     idle_before: u16,
     idle_next: u16,
     columns: [Column; MEMBERS_MAX as usize],
+    /// The columns that have a page, a bit for each element. Nothing else is said of the others.
+    paged: u64,
     phase: Phase,
     /// It stands in the queue of those with something to do.
     is_due: bool,
@@ -123,8 +126,8 @@ struct Slice {
     pieces: u16,
     /// Replies that are to be sent from its pages.
     readers: u16,
-    /// Sectors that reads were given since it came into memory or was written.
-    sectors_given: u16,
+    /// Data sectors that the last write has written, and reads were given since.
+    sectors_used: u16,
     round: Round,
     /// View generation that the I/O in flight belongs to.
     epoch: u32,
@@ -145,6 +148,11 @@ struct Slice {
     /// Elements whose record of that group could not be written.
     unlogged: u64,
     group_next: u16,
+    /// Sectors that a step of a pass has still to do one by one, because not all of the slice can be
+    /// had; 0 while it does all at once.
+    sift: SectorMask,
+    /// The number of the report of the last sector that nobody could give; 0 for none.
+    report: u64,
 }
 
 impl Slice {
@@ -155,13 +163,14 @@ impl Slice {
             idle_before: NONE,
             idle_next: NONE,
             columns: [Column::EMPTY; MEMBERS_MAX as usize],
+            paged: 0,
             phase: Phase::Idle,
             is_due: false,
             waiting_first: NONE,
             waiting_last: NONE,
             pieces: NONE,
             readers: 0,
-            sectors_given: 0,
+            sectors_used: 0,
             round: Round::Write,
             epoch: 0,
             outstanding: 0,
@@ -175,8 +184,21 @@ impl Slice {
             group: None,
             unlogged: 0,
             group_next: NONE,
+            sift: 0,
+            report: 0,
         }
     }
+}
+
+/// The elements of a mask.
+fn elements(mask: u64) -> impl Iterator<Item = usize> {
+    let mut left = mask;
+    std::iter::from_fn(move || {
+        let element = usize::try_from(left.trailing_zeros()).unwrap_or(0);
+        let is_any = left != 0;
+        left &= left.wrapping_sub(1);
+        is_any.then_some(element)
+    })
 }
 
 /// Sectors of a slice of a geometry: chunks are divided evenly.
@@ -234,6 +256,12 @@ impl Stripes {
     /// Readies what parts of a view need. May allocate: it is administration.
     pub(super) fn prepare(&mut self, view: &LunView) {
         self.groups.prepare(view);
+    }
+
+    /// Whether the slices are in order.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.cache.check();
     }
 
     /// Puts a slice into the queue of those with something to do.
@@ -305,7 +333,7 @@ impl Target {
             Phase::Read => self.compute_round(index, memory, out),
             Phase::Computed => self.log_round(index, memory, out),
             Phase::Logged => self.write_home(index, out),
-            Phase::Written => self.end_round(index, true, out),
+            Phase::Written => self.round_written(index, out),
             Phase::Idle
             | Phase::Held
             | Phase::Reading

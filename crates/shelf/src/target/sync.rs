@@ -10,19 +10,24 @@
 //! A scrub is such a pass that compares; what it is told to repair it writes in the same step. What it
 //! writes differed before, so a power cut in the middle leaves it no worse, and it needs no bit either.
 //!
+//! A device that is to take the place of a member that still works is filled by the same pass: every
+//! step writes it. A sector that no copy can give costs only itself: the step goes on sector by sector,
+//! and what is left is reported, to be noted as bad on the devices that were to get it.
+//!
 //! Invariants:
 //! * a scrub repairs nothing of a part that lacks a member, or whose members may differ anyway;
 //! * what [`Action::SyncReached`] reports is behind every step that is not done;
 //! * a pass ends complete only if every step read its range and wrote it wherever it was to go, under
-//!   one view: a step whose view changed in between reads again;
+//!   one view (a step whose view changed in between reads again), or what it could not read is noted as
+//!   bad there, before anybody writes it;
 //! * clients come first: while they have commands in flight a pass has at most [`STEPS_BUSY`] of its
 //!   own, which is its floor.
 
-use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io};
+use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io, push_twin};
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, BufferIndex, Command, Kind, Memory, Operation, REPLANS_MAX, ScrubFinding, Span, State,
-    Target,
+    Action, BufferIndex, Command, Kind, Lacking, Memory, Operation, REPLANS_MAX, ScrubFinding,
+    Span, State, Target,
 };
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
@@ -32,7 +37,7 @@ use aoe::SECTOR_BYTES;
 use raid::planted::{self, Bug};
 use raid::record::ScrubRepair;
 use raid::regions::{RegionMap, RegionSet};
-use raid::stripe::SLICE_SECTORS_MAX;
+use raid::stripe::{SLICE_SECTORS_MAX, SectorMask, sector_mask};
 use std::sync::Arc;
 
 /// Sectors of a step: 8 KiB, half the smallest chunk.
@@ -63,6 +68,12 @@ pub(super) enum Phase {
     Write,
     /// To all members: the one that clients read could not be, or they are to agree with it.
     WriteAll,
+    /// No copy could be read as a whole: each sector by itself.
+    Sift,
+    /// To all members, what any copy could give.
+    WriteSifted,
+    /// What none could give is being noted.
+    Noting,
     /// Of two copies, to be compared: the one that clients read, and the one of this number after it.
     Compare(u8),
 }
@@ -89,6 +100,8 @@ pub(super) struct Job {
     kind: SyncKind,
     /// What was found to differ.
     found: ScrubFinding,
+    /// Reports of sectors that nobody can give.
+    reports: u64,
     /// What it concerns, unless that is everything.
     regions: Option<(RegionMap, Arc<RegionSet>)>,
 }
@@ -125,6 +138,7 @@ impl Job {
                     ended: false,
                     kind: sync.kind,
                     found: ScrubFinding::default(),
+                    reports: 0,
                     regions: concerned(part, sync),
                 });
             }
@@ -210,7 +224,7 @@ impl Job {
     fn take_slice(&mut self, part: &PartView) -> Option<(u64, u32)> {
         let is_behind = |member: &Option<MemberView>| member.is_some_and(|member| !member.in_sync);
         let is_idle = self.kind == SyncKind::Resync && !part.mirrors_unsynced;
-        if is_idle && !part.members.iter().any(is_behind) {
+        if is_idle && !part.members.iter().any(is_behind) && part.twin_bits() == 0 {
             self.next = self.total;
         }
         self.skip_regions();
@@ -238,7 +252,7 @@ fn needs_work(part: &PartView, lba: u64, sectors: u32) -> bool {
         segment
             .mirrors
             .into_iter()
-            .any(|member| is_target(part, member, source))
+            .any(|member| is_target(part, member, source) || part.twin(member).is_some())
     })
 }
 
@@ -253,8 +267,8 @@ fn is_target(part: &PartView, member: u8, source: Option<u8>) -> bool {
 pub(super) fn plan(
     index: CommandIndex,
     phase: Phase,
-    lba: u64,
-    sectors: u32,
+    (lba, sectors): (u64, u32),
+    lost: SectorMask,
     view: &LunView,
     out: &mut Vec<Action>,
 ) -> bool {
@@ -266,25 +280,45 @@ pub(super) fn plan(
         Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
         Phase::Compare(copy) => plan_compare(index, copy, (lba, sectors), view, out),
         Phase::Write | Phase::WriteAll => {
-            for_each_segment(view, lba, sectors, |number, part, segment| {
-                let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
-                for member in segment.mirrors {
-                    if phase == Phase::WriteAll || is_target(part, member, source) {
-                        push_io(
-                            index,
-                            Operation::Write,
-                            (number, part),
-                            &segment,
-                            member,
-                            0,
-                            out,
-                        );
-                    }
-                }
-                true
-            })
+            let is_to_all = phase == Phase::WriteAll;
+            plan_copies(index, is_to_all, (lba, sectors, 0), view, out);
+            true
         }
+        Phase::Sift => (0..sectors).all(|sector| {
+            let at = lba + u64::from(sector);
+            plan_read(index, at, 1, sector, 0, view, out)
+        }),
+        Phase::WriteSifted => {
+            for sector in (0..sectors).filter(|sector| lost >> sector & 1 == 0) {
+                let place = (lba + u64::from(sector), 1, sector);
+                plan_copies(index, true, place, view, out);
+            }
+            true
+        }
+        Phase::Noting => true,
     }
+}
+
+/// The writes of what a step has read: to the members that may differ, or to all, and to all twins.
+fn plan_copies(
+    index: CommandIndex,
+    is_to_all: bool,
+    (lba, sectors, base_sectors): (u64, u32, u32),
+    view: &LunView,
+    out: &mut Vec<Action>,
+) {
+    for_each_segment(view, lba, sectors, |number, part, mut segment| {
+        let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
+        segment.offset_sectors += base_sectors;
+        for member in segment.mirrors {
+            let place = (number, part);
+            if is_to_all || is_target(part, member, source) {
+                push_io(index, Operation::Write, place, &segment, member, 0, out);
+            }
+            push_twin(index, place, &segment, member, out);
+        }
+        true
+    });
 }
 
 /// Whether there is another copy of this number after the one that clients read.
@@ -457,9 +491,18 @@ impl Target {
         };
         let changed = command.epoch != lun.epoch;
         let ok = !command.failed && !command.unmapped;
-        let reads = matches!(phase, Phase::Read | Phase::ReadAgain);
+        if phase == Phase::Noting {
+            self.await_note(index, out);
+            return;
+        }
+        let reads = matches!(phase, Phase::Read | Phase::ReadAgain | Phase::Sift);
+        let is_resync = |job: &Job| job.pass == command.pass && job.kind == SyncKind::Resync;
+        let sifts =
+            !command.unmapped && lun.view.online && lun.sync.as_ref().is_some_and(is_resync);
         let next = match phase {
             Phase::Compare(_) if changed => Some(Phase::Compare(1)),
+            // Whether they still differ, and are to be repaired, is to be seen.
+            _ if changed && std::mem::take(&mut command.differing) > 0 => Some(Phase::Compare(1)),
             // What was read, or where it went, may not be what the present view says.
             _ if changed => Some(Phase::Read),
             Phase::Compare(copy) if ok && has_copy(&lun.view, command.lba, copy) => {
@@ -472,6 +515,13 @@ impl Target {
             Phase::Compare(_) => Some(Phase::ReadAgain),
             Phase::Read if ok => Some(Phase::Write),
             Phase::ReadAgain if ok => Some(Phase::WriteAll),
+            Phase::Sift if ok => Some(Phase::WriteSifted),
+            Phase::WriteSifted if ok && command.lost != 0 => {
+                self.report_lost(index, out);
+                return;
+            }
+            // Some of it may be had.
+            Phase::Read | Phase::ReadAgain if sifts => Some(Phase::Sift),
             _ if reads
                 || ok
                 || command.unmapped
@@ -483,6 +533,7 @@ impl Target {
             _ => {
                 // A member failed the write: the view that answers this decides about it.
                 command.kind = Kind::Sync(Phase::Read);
+                command.differing = 0;
                 command.replans += 1;
                 command.state = State::AwaitingView;
                 return;
@@ -491,14 +542,114 @@ impl Target {
         let number = command.lun;
         if let Some(next) = next {
             command.kind = Kind::Sync(next);
+            if next == Phase::Read || next == Phase::Sift {
+                command.lost = 0;
+            }
             self.uncount(index);
             self.ready.push(index);
             self.run_ready(out);
             self.settle(number, out);
         } else {
+            self.count_differing(index, ok, out);
             self.uncount(index);
             self.end_step(index, ok, out);
         }
+    }
+
+    /// A step over mirrors has done what it could: what no copy gave is to be noted as bad on those that
+    /// were to get it.
+    #[cold]
+    fn report_lost(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &self.commands[usize::from(index)];
+        let (number, pass) = (command.lun, command.pass);
+        let (lba, sectors, lost) = (command.lba, command.sectors, command.lost);
+        let Some(lun) = &self.luns[usize::from(number.get())] else {
+            unreachable!("a LUN is kept while it has commands")
+        };
+        let view = Arc::clone(&lun.view);
+        let mut report = 0;
+        for sector in 0..sectors {
+            if lost & sector_mask(sector, 1) == 0 {
+                continue;
+            }
+            for_each_segment(&view, lba + u64::from(sector), 1, |_, part, segment| {
+                let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
+                let bits = |is_lacking: &dyn Fn(u8) -> bool| {
+                    let lacking = segment.mirrors.into_iter().filter(|m| is_lacking(*m));
+                    lacking.fold(0, |bits, member| bits | 1_u64 << member)
+                };
+                let lacking = Lacking {
+                    member_sector: segment.member_sector,
+                    elements: bits(&|member| is_target(part, member, source)),
+                    twins: bits(&|member| part.twin(member).is_some()),
+                };
+                report = self.report_unreadable(number, pass, &lacking, out);
+                true
+            });
+        }
+        let command = &mut self.commands[usize::from(index)];
+        command.kind = Kind::Sync(Phase::Noting);
+        command.report = report;
+        command.state = State::AwaitingView;
+    }
+
+    /// Reports a sector that nobody can give. Gives the number of the report.
+    pub(super) fn report_unreadable(
+        &mut self,
+        lun: LunNumber,
+        pass: u64,
+        lacking: &Lacking,
+        out: &mut Vec<Action>,
+    ) -> u64 {
+        let entry = self.luns[usize::from(lun.get())].as_mut();
+        let Some(job) = entry.and_then(|lun| lun.sync.as_mut()) else {
+            return 0;
+        };
+        if job.pass != pass {
+            return 0;
+        }
+        job.reports += 1;
+        out.push(Action::SyncUnreadable {
+            lun,
+            part: job.part,
+            pass,
+            lacking: *lacking,
+        });
+        job.reports
+    }
+
+    /// Whether a report of a pass has been dealt with: `None` while it has not, false when the pass is
+    /// over or another one runs.
+    pub(super) fn is_noted(&self, lun: LunNumber, pass: u64, report: u64) -> Option<bool> {
+        let lun = self.luns[usize::from(lun.get())].as_ref()?;
+        let mut passes = lun.view.parts.iter().filter_map(|part| part.sync.as_ref());
+        let pass = passes.find(|sync| sync.pass == pass && lun.view.online);
+        let Some(sync) = pass else { return Some(false) };
+        (sync.noted >= report).then_some(true)
+    }
+
+    /// A new view: the step ends if it says that what was reported is noted, or that its pass is over.
+    fn await_note(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let (lun, pass, report) = (command.lun, command.pass, command.report);
+        command.state = State::AwaitingView;
+        if let Some(ok) = self.is_noted(lun, pass, report) {
+            self.uncount(index);
+            self.end_step(index, ok, out);
+        }
+    }
+
+    /// A step that wrote anew what differed is over: it is counted, as repaired if that worked.
+    fn count_differing(&mut self, index: CommandIndex, is_repaired: bool, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let differing = std::mem::take(&mut command.differing);
+        let found = ScrubFinding {
+            mismatched_sectors: differing,
+            repaired_sectors: if is_repaired { differing } else { 0 },
+            wrong: None,
+        };
+        let (number, pass) = (command.lun, command.pass);
+        self.count_mismatches(number, pass, found, out);
     }
 
     /// Compares the copies that steps have read, and goes on to the next ones.
@@ -521,17 +672,16 @@ impl Target {
                     .zip(read[1].chunks(SECTOR_BYTES));
                 mismatched = sectors.filter(|(one, other)| one != other).count() as u64;
             });
-            let is_repaired = mismatched > 0 && self.repair_of(index) == ScrubRepair::All;
-            let found = ScrubFinding {
-                mismatched_sectors: mismatched,
-                repaired_sectors: if is_repaired { mismatched } else { 0 },
-                wrong: None,
-            };
-            self.count_mismatches(lun, pass, found, out);
-            // All are written from the one that clients read.
-            let next = if is_repaired {
+            let next = if mismatched > 0 && self.repair_of(index) == ScrubRepair::All {
+                // All are written from the one that clients read, and counted when that is done.
+                self.commands[usize::from(index)].differing = mismatched;
                 Phase::ReadAgain
             } else {
+                let found = ScrubFinding {
+                    mismatched_sectors: mismatched,
+                    ..ScrubFinding::default()
+                };
+                self.count_mismatches(lun, pass, found, out);
                 Phase::Compare(copy + 1)
             };
             self.commands[usize::from(index)].kind = Kind::Sync(next);
@@ -620,6 +770,12 @@ fn report(lun: &mut super::Lun, out: &mut Vec<Action>) {
         job.total
     } else {
         low
+    };
+    #[cfg(feature = "planted")]
+    let low = {
+        let has_twin = view.parts[usize::from(part)].twin_bits() != 0;
+        let is_early = has_twin && planted::is(Bug::TwinTakenTooEarly) && low > job.total / 2;
+        if is_early { job.total } else { low }
     };
     if low >= job.total {
         job.ended = true;

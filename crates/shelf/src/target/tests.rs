@@ -10,3 +10,4 @@ mod rig;
 mod rounds;
 mod scrub;
 mod sync;
+mod twin;

@@ -50,7 +50,7 @@ pub(crate) fn examine_members(array: &Array) -> Result<()> {
         let report = examine(image)?;
         let level = reported(&report, "Raid Level");
         ensure!(level == array.level.md, "level {level}:\n{report}");
-        if element < usize::from(story.lost) {
+        if element < usize::from(story.gone()) {
             continue;
         }
         let state = reported(&report, "State");
@@ -129,7 +129,7 @@ impl Trial<'_> {
         let story = &self.array.story;
         // The lost members are offered too: md must see for itself that they are of yesterday.
         self.assemble_and_check(0, story.degraded(), "")?;
-        if story.lost == 0 && !story.is_dirty() {
+        if story.lost == 0 && story.rebuild == Rebuild::No && !story.is_dirty() {
             for missing in 1..=self.array.level.lost_max {
                 self.refuse_without_run(missing)?;
                 self.assemble_and_check(missing, missing, "--run")?;

@@ -189,6 +189,18 @@ impl Superblock {
         self.raw.recovery_offset = U64::new(recovery_offset);
     }
 
+    /// Whether this device is to take the place of another one of the same role, which is still in use:
+    /// md's hot replace. It is written like the other, and not read.
+    #[must_use]
+    pub const fn is_replacement(&self) -> bool {
+        self.raw.feature_map.get() & Features::REPLACEMENT.bits() != 0
+    }
+
+    /// Says whether this device is to take the place of another one of the same role.
+    pub const fn set_replacement(&mut self, is_replacement: bool) {
+        self.set_feature(Features::REPLACEMENT, is_replacement);
+    }
+
     /// The number that md would give a device that joins the array: the first one beyond those of the
     /// members that it was made with. One that no device had yet is taken first, so that a device that
     /// left is not mistaken for its successor. `None` when the table is full.
@@ -290,7 +302,8 @@ impl Superblock {
         let served = Features::RAID0_LAYOUT
             | Features::BAD_BLOCKS
             | Features::BITMAP
-            | Features::RECOVERY_OFFSET;
+            | Features::RECOVERY_OFFSET
+            | Features::REPLACEMENT;
         let served = served.bits();
         if raw.feature_map.get() & !served != 0 {
             return Err(UnsupportedArray::Features(raw.feature_map.get() & !served));

@@ -387,3 +387,51 @@ fn a_change_that_fails_for_want_of_power_is_an_error() {
     base.cut_power_after(0, Tear::Nothing);
     assert!(matches!(manager.online(number(0)), Err(AdminError::Io(_))));
 }
+
+/// As [`with_lun`], with the last drive filled to take the place of element 1.
+fn replacing(level: Level, members: usize) -> World {
+    let world = with_lun(level, members, true);
+    let mut manager = world.start();
+    manager.replace(id(1), world.slot(members), false).unwrap();
+    drop(manager);
+    world.fork()
+}
+
+#[test]
+fn a_replacement_is_begun_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &move |world, manager| {
+            manager.replace(id(1), world.slot(members), false).is_ok()
+        });
+    }
+}
+
+#[test]
+fn a_replacement_takes_its_place_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = replacing(level, members);
+        check_every_cut(&base, &move |world, manager| {
+            world.finish_pass(manager, 0);
+            let elements = &manager.luns()[0].parts[0].elements;
+            let is_taken = elements.len() == members;
+            is_taken && elements[1].drive == Some(world.slot(members))
+        });
+    }
+}
+
+#[test]
+fn a_replacement_takes_the_place_of_a_member_that_fails_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = replacing(level, members);
+        check_every_cut(&base, &|_, manager| manager.fail(id(1)).is_ok());
+    }
+}
+
+#[test]
+fn a_replacement_is_dropped_wholly_or_not_at_all() {
+    for (level, members) in REDUNDANT {
+        let base = replacing(level, members);
+        check_every_cut(&base, &|_, manager| manager.fail_replacement(id(1)).is_ok());
+    }
+}

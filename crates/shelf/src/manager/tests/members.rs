@@ -182,8 +182,6 @@ fn what_a_raid_needs_is_not_failed() {
         manager.unfail(id(0, 0)),
         Err(AdminError::NotFailed(id(0, 0)))
     );
-    let refused = manager.replace(id(0, 0), world.slot(2), false);
-    assert_eq!(refused, Err(AdminError::NotFailed(id(0, 0))));
     manager.fail(id(0, 0)).unwrap();
     assert_eq!(
         manager.fail(id(0, 0)),

@@ -198,8 +198,9 @@ impl CheckingPlane {
         if !part.geometry.level().is_redundant() || self.power.lock().unwrap().is_off {
             return;
         }
-        let present = part.members.iter().flatten();
-        for member in present {
+        let members = part.members.iter().flatten().map(|member| (member, false));
+        let twins = part.twins.iter().flatten().map(|twin| (twin, true));
+        for (member, is_twin) in members.chain(twins) {
             let superblock = self.images[&member.drive].lock().unwrap().superblock();
             let superblock = superblock.expect("a member has a superblock");
             assert_ne!(
@@ -211,6 +212,11 @@ impl CheckingPlane {
                 superblock.recovery().is_none(),
                 member.in_sync,
                 "whole as in the view"
+            );
+            assert!(!is_twin || superblock.is_replacement(), "a twin says so");
+            assert!(
+                !superblock.is_replacement() || !member.in_sync,
+                "who is read is no replacement"
             );
             let mut members = self.devices(part);
             let mut active: Vec<_> = superblock.active_devices().collect();
@@ -227,7 +233,7 @@ impl CheckingPlane {
     /// Bits of regions that may be written are durable on every member, in a bitmap that md believes.
     fn check_bits(&self, part: &PartView, ready: impl Iterator<Item = RegionIndex>) {
         let ready: Vec<RegionIndex> = ready.collect();
-        for member in part.members.iter().flatten() {
+        for member in part.members.iter().chain(&part.twins).flatten() {
             let image = self.images[&member.drive].lock().unwrap();
             let superblock = image.superblock().expect("a member has a superblock");
             let bitmap = image.bitmap().expect("a member has a bitmap");
@@ -247,15 +253,17 @@ impl CheckingPlane {
             let number = superblock.expect("a member has a superblock").dev_number();
             Some((number, part.geometry.md_role(element)))
         };
-        (0..).zip(&part.members).filter_map(device).collect()
+        let members = (0..).zip(&part.members);
+        let twins = (0..).zip(&part.twins);
+        members.chain(twins).filter_map(device).collect()
     }
 
     /// A kernel takes a member that is one event behind. With drives that come and go it cannot be
     /// known how far one is that is away.
     fn check_left_behind(&self, part: &PartView, member: &Superblock) {
         let is_member = |slot: DriveSlot| {
-            let members = part.members.iter().flatten();
-            members.into_iter().any(|member| member.drive == slot)
+            let devices = part.members.iter().chain(&part.twins).flatten();
+            devices.into_iter().any(|member| member.drive == slot)
         };
         if self
             .images

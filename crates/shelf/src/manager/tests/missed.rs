@@ -40,7 +40,8 @@ impl Content {
     fn write(&mut self, view: &LunView, region: RegionIndex) {
         let index = region.0 as usize;
         self.newest[index] += 1;
-        for member in view.parts[0].members.iter().flatten() {
+        let part = &view.parts[0];
+        for member in part.members.iter().chain(&part.twins).flatten() {
             self.drives[usize::from(member.drive.0)][index] = self.newest[index];
         }
     }
@@ -61,7 +62,7 @@ impl Content {
             .map(RegionIndex)
             .filter(|r| concerned(*r))
         {
-            for member in part.members.iter().flatten() {
+            for member in part.members.iter().chain(&part.twins).flatten() {
                 let index = region.0 as usize;
                 self.drives[usize::from(member.drive.0)][index] = self.newest[index];
             }

@@ -5,18 +5,24 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, DriveSlot, ElementId, MakeRequest};
+use crate::admin::{Admin, DriveRole, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
 use raid::Level;
 use std::time::Duration;
 
-const DRIVES: usize = 6;
+const DRIVES: usize = 7;
 
 #[derive(Clone, Debug)]
 enum Change {
     Make {
+        lun: u8,
+        level: Level,
+        drives: Vec<usize>,
+        clean: bool,
+    },
+    Grow {
         lun: u8,
         level: Level,
         drives: Vec<usize>,
@@ -28,11 +34,11 @@ enum Change {
     Config(u8, Vec<u8>),
     Shelf(u32),
     /// An I/O error of a member.
-    Error(u8, u8),
+    Error(ElementId),
     /// By command.
-    Fail(u8, u8),
-    Unfail(u8, u8),
-    Replace(u8, u8, usize),
+    Fail(ElementId),
+    Unfail(ElementId),
+    Replace(ElementId, usize),
     /// The pass gets so many chunks further.
     Reached(u8, u64),
     Finished(u8),
@@ -51,7 +57,7 @@ struct Step {
     toggled: Option<usize>,
 }
 
-fn lun() -> impl Strategy<Value = u8> {
+fn lun() -> impl Strategy<Value = u8> + Clone {
     0_u8..2
 }
 
@@ -66,29 +72,34 @@ fn change() -> impl Strategy<Value = Change> {
     ];
     let level = prop::sample::select(levels);
     let drives = Just((0..DRIVES).collect::<Vec<_>>()).prop_shuffle();
+    let raid = (lun(), level, drives, 1_usize..=2, any::<bool>()).prop_map(
+        |(lun, level, mut drives, half, clean)| {
+            drives.truncate(match level {
+                Level::Jbod => 1,
+                Level::Raid5 => 3,
+                Level::Raid6 => 4,
+                _ => half * 2,
+            });
+            (lun, level, drives, clean)
+        },
+    );
     prop_oneof![
-        4 => (lun(), level, drives, 1_usize..=2, any::<bool>()).prop_map(
-            |(lun, level, mut drives, half, clean)| {
-                drives.truncate(match level {
-                    Level::Jbod => 1,
-                    Level::Raid5 => 3,
-                    Level::Raid6 => 4,
-                    _ => half * 2,
-                });
-                Change::Make { lun, level, drives, clean }
-            }
-        ),
+        4 => raid.clone().prop_map(|(lun, level, drives, clean)| {
+            Change::Make { lun, level, drives, clean }
+        }),
+        4 => raid.prop_map(|(lun, level, drives, clean)| {
+            Change::Grow { lun, level, drives, clean }
+        }),
         4 => lun().prop_map(Change::Online),
         2 => lun().prop_map(Change::Offline),
         1 => lun().prop_map(Change::Remove),
         2 => (lun(), prop::collection::vec(any::<u8>(), 0..600))
             .prop_map(|(lun, string)| Change::Config(lun, string)),
         1 => (1_u32..3).prop_map(Change::Shelf),
-        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Error(lun, member)),
-        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Fail(lun, member)),
-        2 => (lun(), 0_u8..4).prop_map(|(lun, member)| Change::Unfail(lun, member)),
-        3 => (lun(), 0_u8..4, 0..DRIVES)
-            .prop_map(|(lun, member, drive)| Change::Replace(lun, member, drive)),
+        2 => element().prop_map(Change::Error),
+        2 => element().prop_map(Change::Fail),
+        2 => element().prop_map(Change::Unfail),
+        3 => (element(), 0..DRIVES).prop_map(|(id, drive)| Change::Replace(id, drive)),
         1 => (lun(), 0_u64..16).prop_map(|(lun, chunks)| Change::Reached(lun, chunks)),
         3 => lun().prop_map(Change::Finished),
         1 => (0..DRIVES, prop::option::of(lun()))
@@ -110,12 +121,24 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-fn element(lun: u8, member: u8) -> ElementId {
-    ElementId {
+fn element() -> impl Strategy<Value = ElementId> {
+    let part = prop_oneof![3 => Just(0), 2 => Just(1), 1 => Just(2)];
+    (lun(), part, 0_u8..4).prop_map(|(lun, part, member)| ElementId {
         lun: number(lun),
-        part: 0,
+        part,
         member,
-    }
+    })
+}
+
+/// Whether a drive carries a RAID of a LUN whose first RAID is away. Who writes over that has erased it, also
+/// when the power goes.
+fn is_lone_part(world: &World, manager: &Manager, drive: usize) -> bool {
+    let slot = world.slot(drive);
+    let drives = manager.drives();
+    let role = drives.iter().find(|status| status.slot == slot);
+    role.is_some_and(
+        |status| matches!(&status.role, DriveRole::Foreign(what) if what.starts_with("raid ")),
+    )
 }
 
 /// Does a change; whether it is refused or fails is not of interest here.
@@ -130,19 +153,31 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
             clean: *clean,
             ..world.request(*lun, *level, drives)
         }),
+        Change::Grow {
+            lun,
+            level,
+            drives,
+            clean,
+        } => manager.grow(&MakeRequest {
+            clean: *clean,
+            ..world.request(*lun, *level, drives)
+        }),
         Change::Online(lun) => manager.online(number(*lun)),
         Change::Offline(lun) => manager.offline(number(*lun)),
         Change::Remove(lun) => manager.remove(number(*lun), true),
         Change::Shelf(shelf) => manager.set_shelf(*shelf),
-        Change::Fail(lun, member) => manager.fail(element(*lun, *member)),
-        Change::Unfail(lun, member) => manager.unfail(element(*lun, *member)),
-        Change::Replace(lun, member, drive) => {
-            manager.replace(element(*lun, *member), world.slot(*drive), true)
+        Change::Fail(id) => manager.fail(*id),
+        Change::Unfail(id) => manager.unfail(*id),
+        Change::Replace(id, drive) => {
+            let force = !is_lone_part(world, manager, *drive);
+            manager.replace(*id, world.slot(*drive), force)
         }
         Change::Reached(lun, chunks) => {
             let view = world.view(*lun);
-            if let Some(sync) = view.and_then(|view| view.parts[0].sync.clone()) {
-                manager.sync_reached(number(*lun), 0, sync.pass, chunks * 128);
+            for (part, view) in (0..).zip(view.iter().flat_map(|view| &view.parts)) {
+                if let Some(sync) = &view.sync {
+                    manager.sync_reached(number(*lun), part, sync.pass, chunks * 128);
+                }
             }
             Ok(())
         }
@@ -151,23 +186,15 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
             Ok(())
         }
         Change::AddSpare(drive, lun) => {
-            manager.add_spare(world.slot(*drive), lun.map(number), true)
+            let force = !is_lone_part(world, manager, *drive);
+            manager.add_spare(world.slot(*drive), lun.map(number), force)
         }
         Change::RemoveSpare(drive) => manager.remove_spare(world.slot(*drive), false),
         Change::Tick => {
             manager.tick(Duration::from_secs(600));
             Ok(())
         }
-        Change::Error(lun, member) => {
-            let luns = manager.luns();
-            let found = luns.iter().find(|found| found.lun == number(*lun));
-            let element = found.and_then(|lun| lun.parts[0].elements.get(usize::from(*member)));
-            let drive = element.and_then(|element| element.drive);
-            let drive = drive.unwrap_or(DriveSlot(0));
-            manager
-                .member_failed(number(*lun), 0, *member, drive, "Input/output error")
-                .map(|_| ())
-        }
+        Change::Error(id) => report_error(manager, *id),
         Change::Config(lun, string) => {
             manager.config_command(number(*lun), ConfigCommand::ForceSet, string);
             Ok(())
@@ -178,6 +205,21 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         }
     };
     drop(result);
+}
+
+/// The data path met an error of a member.
+fn report_error(manager: &mut Manager, id: ElementId) -> Result<(), AdminError> {
+    let luns = manager.luns();
+    let mut elements = luns
+        .iter()
+        .flat_map(|lun| &lun.parts)
+        .flat_map(|part| &part.elements);
+    let element = elements.find(|element| element.id == id);
+    let drive = element.and_then(|element| element.drive);
+    let drive = drive.unwrap_or(DriveSlot(0));
+    manager
+        .member_failed(id.lun, id.part, id.member, drive, "Input/output error")
+        .map(|_| ())
 }
 
 /// What a start finds; serial numbers differ between runs of one `make`.

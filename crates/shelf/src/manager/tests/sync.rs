@@ -1,8 +1,9 @@
 //! Resynchronisation, as the metadata and the views tell it.
 
 use super::world::{World, number};
-use crate::admin::{Admin, DriveSlot, MakeRequest};
+use crate::admin::{Admin, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
+use crate::target::Lacking;
 use raid::Level;
 use raid::md::Resync;
 
@@ -132,4 +133,79 @@ fn a_pass_of_a_removed_lun_is_not_one_of_its_successor() {
     manager.sync_ended(number(0), 0, 1, true);
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
     assert_eq!(sync(&world), Some((2, 0)));
+}
+
+/// A raid1 whose second member is being rebuilt, and its pass.
+fn rebuilding() -> (World, Manager, u64) {
+    let world = World::new(&[2 * MIB; 3]);
+    let mut manager = world.start();
+    manager
+        .make(&world.request(0, Level::Raid1, &[0, 1]))
+        .unwrap();
+    manager.online(number(0)).unwrap();
+    let id = ElementId {
+        lun: number(0),
+        part: 0,
+        member: 1,
+    };
+    manager.fail(id).unwrap();
+    manager.replace(id, DriveSlot(2), true).unwrap();
+    let pass = sync(&world).unwrap().0;
+    (world, manager, pass)
+}
+
+fn lacking(member_sector: u64) -> Lacking {
+    Lacking {
+        member_sector,
+        elements: 1 << 1,
+        twins: 0,
+    }
+}
+
+fn noted(world: &World) -> Option<u64> {
+    let view = world.view(0).unwrap();
+    view.parts[0].sync.as_ref().map(|sync| sync.noted)
+}
+
+#[test]
+fn what_nobody_can_give_is_bad_on_the_new_member_before_it_counts_as_rebuilt() {
+    let (world, mut manager, pass) = rebuilding();
+    for (count, sector) in (1..).zip([70, 71, 500]) {
+        manager.sync_unreadable(number(0), 0, pass, &lacking(sector));
+        assert_eq!(noted(&world), Some(count));
+    }
+    manager.sync_unreadable(number(0), 0, pass - 1, &lacking(900));
+    assert_eq!(noted(&world), Some(3), "of an older pass");
+    let crashed = world.fork();
+    let _again = crashed.start();
+    let bad = |world: &World| {
+        let log = world.log.lock().unwrap();
+        let told = log.bad_blocks[&world.slot(2)].clone();
+        told.iter()
+            .map(|range| (range.sector, range.sectors))
+            .collect::<Vec<_>>()
+    };
+    let expected = [(768 + 70, 2), (768 + 500, 1)];
+    assert_eq!(bad(&crashed), expected, "durable before the step went on");
+    world.finish_pass(&mut manager, 0);
+    assert!(world.view(0).unwrap().parts[0].members[1].is_some_and(|member| member.in_sync));
+    assert_eq!(bad(&world), expected);
+}
+
+#[test]
+fn a_rebuild_that_cannot_note_any_more_ends_incomplete_and_says_so() {
+    let (world, mut manager, pass) = rebuilding();
+    for sector in (0..512).map(|entry| entry * 2) {
+        manager.sync_unreadable(number(0), 0, pass, &lacking(sector));
+    }
+    assert_eq!(noted(&world), Some(512));
+    manager.take_notices();
+    manager.sync_unreadable(number(0), 0, pass, &lacking(2000));
+    assert_eq!(noted(&world), None, "the pass is over");
+    let notices = manager.take_notices().join("\n");
+    assert!(
+        notices.contains("ends incomplete at member sector 2000") && notices.contains("full"),
+        "{notices}"
+    );
+    assert!(world.view(0).unwrap().parts[0].members[1].is_some_and(|member| !member.in_sync));
 }

@@ -193,7 +193,7 @@ impl World {
         let members = || part.members.iter().flatten();
         let whole = members().find(|member| member.in_sync).unwrap();
         let stamp = image(whole.drive).stamp;
-        for member in members() {
+        for member in members().chain(view.parts[0].twins.iter().flatten()) {
             image(member.drive).stamp = stamp;
         }
         manager.sync_ended(number(lun), number_of_part, pass, true);

@@ -6,8 +6,7 @@
 //! * a page belongs to one column of one slice, or is free;
 //! * there are as many slices as there can be pieces, so that one can always be had.
 
-use super::{Column, Key, NONE, Phase, Slice};
-use raid::geometry::MEMBERS_MAX;
+use super::{Column, Key, NONE, Phase, Slice, elements};
 
 /// All slices and pages.
 #[derive(Debug)]
@@ -34,6 +33,25 @@ impl Cache {
             empty: (0..slices).rev().collect(),
             free_pages: (0..pages).rev().collect(),
         }
+    }
+
+    /// Whether the lists are what the module says.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let (mut at, mut idle) = (self.oldest, 0);
+        while at != NONE {
+            let slice = self.get(at);
+            assert_eq!(slice.phase, Phase::Idle);
+            assert!(slice.key.is_some(), "an idle slice has a place");
+            idle += 1;
+            assert!(
+                idle <= self.slices.len(),
+                "the list of idle slices is a ring"
+            );
+            at = slice.idle_next;
+        }
+        let has_no_place = |index: &u16| self.get(*index).key.is_none();
+        assert!(self.empty.iter().all(has_no_place));
     }
 
     pub(super) fn get(&self, index: u16) -> &Slice {
@@ -113,42 +131,36 @@ impl Cache {
         self.release_pages(index);
         let slice = self.get_mut(index);
         slice.phase = Phase::Idle;
-        slice.sectors_given = 0;
+        slice.sectors_used = 0;
         self.empty.push(index);
     }
 
     /// Gives back all pages of a slice; nothing of it is in memory then.
     pub(super) fn release_pages(&mut self, index: u16) {
-        for element in 0..usize::from(MEMBERS_MAX) {
-            let column = &mut self.slices[usize::from(index)].columns[element];
-            if column.page != NONE {
-                self.free_pages.push(column.page);
-            }
-            *column = Column::EMPTY;
+        let slice = &mut self.slices[usize::from(index)];
+        for element in elements(std::mem::take(&mut slice.paged)) {
+            let column = std::mem::replace(&mut slice.columns[element], Column::EMPTY);
+            self.free_pages.push(column.page);
         }
     }
 
     /// Gives pages to the elements of a mask that have none. When there are not enough, pages are
     /// taken from idle slices; if that does not do, nothing is given.
-    pub(super) fn give_pages(&mut self, index: u16, elements: u64) -> bool {
-        let lacks = |column: &Column| column.page == NONE;
-        let needed = (0..usize::from(MEMBERS_MAX))
-            .filter(|element| elements >> element & 1 == 1)
-            .filter(|element| lacks(&self.get(index).columns[*element]))
-            .count();
-        while self.free_pages.len() < needed {
+    pub(super) fn give_pages(&mut self, index: u16, wanted: u64) -> bool {
+        let lacking = wanted & !self.get(index).paged;
+        while self.free_pages.len() < lacking.count_ones() as usize {
             if self.oldest == NONE {
                 return false;
             }
             self.drop_idle(self.oldest);
         }
-        for element in 0..usize::from(MEMBERS_MAX) {
-            if elements >> element & 1 == 1 && lacks(&self.get(index).columns[element]) {
-                let Some(page) = self.free_pages.pop() else {
-                    unreachable!("they were counted")
-                };
-                self.get_mut(index).columns[element].page = page;
-            }
+        let slice = &mut self.slices[usize::from(index)];
+        slice.paged |= lacking;
+        for element in elements(lacking) {
+            let Some(page) = self.free_pages.pop() else {
+                unreachable!("they were counted")
+            };
+            slice.columns[element].page = page;
         }
         true
     }

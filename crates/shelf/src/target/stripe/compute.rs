@@ -4,7 +4,7 @@ use super::pieces::Pieces;
 use super::round::Site;
 use super::{NONE, Phase, Round, Target};
 use crate::plane::SyncKind;
-use crate::target::memory::{INPUTS_MAX, Span};
+use crate::target::memory::{INPUTS_MAX, OUTPUTS_MAX, Span};
 use crate::target::sync::is_well;
 use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
@@ -26,12 +26,12 @@ fn is_check(site: &Site) -> bool {
 }
 
 /// The spans of a computation, without allocation.
-struct Spans {
-    spans: [Span; INPUTS_MAX],
+struct Spans<const MAX: usize> {
+    spans: [Span; MAX],
     count: usize,
 }
 
-impl Spans {
+impl<const MAX: usize> Spans<MAX> {
     const fn new() -> Self {
         let none = Span {
             buffer: BufferIndex(0),
@@ -39,7 +39,7 @@ impl Spans {
             sectors: 0,
         };
         Self {
-            spans: [none; INPUTS_MAX],
+            spans: [none; MAX],
             count: 0,
         }
     }
@@ -71,7 +71,7 @@ impl Target {
                 self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
                 // At once, while the new content is in the processor's cache.
-                self.log_round(index, memory, out);
+                self.log_round_at(index, &site, memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
@@ -121,7 +121,12 @@ impl Target {
             self.add_differences(index, site, memory);
         }
         self.take_new(index, memory);
-        self.stripes.cache.get_mut(index).sectors_given = 0;
+        let written = self
+            .stripes
+            .pieces
+            .list(self.stripes.cache.get(index).pieces);
+        let sectors: u32 = written.map(|(_, piece)| piece.mask.count_ones()).sum();
+        self.stripes.cache.get_mut(index).sectors_used = u16::try_from(sectors).unwrap_or(u16::MAX);
         match method {
             Method::Reconstruct | Method::Recover => {
                 self.compute_parity(index, site, range, memory);
@@ -161,7 +166,7 @@ impl Target {
                 self.span(index, piece.element, piece.mask),
                 self.piece_span(next),
             ];
-            let mut outputs = Spans::new();
+            let mut outputs = Spans::<OUTPUTS_MAX>::new();
             for element in [p, q].into_iter().flatten() {
                 outputs.push(self.span(index, element, piece.mask));
             }
@@ -198,11 +203,11 @@ impl Target {
         memory: &mut impl Memory,
     ) {
         let layout = &site.layout;
-        let mut data = Spans::new();
+        let mut data = Spans::<INPUTS_MAX>::new();
         for column in 0..layout.columns() {
             data.push(self.span(index, layout.data(column), range));
         }
-        let mut parity = Spans::new();
+        let mut parity = Spans::<OUTPUTS_MAX>::new();
         for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
             parity.push(self.span(index, element, range));
             self.column_mut(index, element).valid |= range;
@@ -239,7 +244,8 @@ impl Target {
             let column = &self.stripes.cache.get(index).columns[usize::from(element)];
             column.valid & range == range
         };
-        let (mut inputs, mut outputs) = (Spans::new(), Spans::new());
+        let mut inputs = Spans::<INPUTS_MAX>::new();
+        let mut outputs = Spans::<OUTPUTS_MAX>::new();
         let mut places = [None; COLUMNS_MAX + 2];
         let mut wanted = [0_u8; 2];
         let elements = (0..layout.columns()).map(|column| layout.data(column));
@@ -299,18 +305,23 @@ impl Target {
 
     /// Decides what a write round writes home.
     fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
-        let blocks = self.blocks(index, site);
+        let new = self.new_masks(index);
         let unreadable = self.stripes.cache.get(index).unreadable;
         for element in 0..site.layout.members() {
-            let block = &blocks[usize::from(element)];
+            let column = self.stripes.cache.get(index).columns[usize::from(element)];
             let is_parity = !matches!(site.layout.role(element), Role::Data(_));
             // A block that could not be read is written, so that it can be: drives replace bad sectors.
             let is_repaired = unreadable >> element & 1 == 1;
             // Parity of a member that came after the round was planned may not have been computed.
-            let is_known = block.valid & range == range;
+            let is_known = column.valid & range == range;
             let is_whole = method != Method::DataOnly && is_known && (is_parity || is_repaired);
-            let home = if is_whole { range } else { hull(block.new) };
-            self.column_mut(index, element).home = if block.is_writable { home } else { 0 };
+            let home = if is_whole {
+                range
+            } else {
+                hull(new[usize::from(element)])
+            };
+            let is_writable = site.part().members[usize::from(element)].is_some();
+            self.column_mut(index, element).home = if is_writable { home } else { 0 };
         }
     }
 
@@ -333,7 +344,7 @@ impl Target {
             let slice = self.stripes.cache.get_mut(index);
             slice.readers += u16::from(is_whole);
             let sectors = u16::try_from(span.sectors).unwrap_or(u16::MAX);
-            slice.sectors_given = slice.sectors_given.saturating_add(sectors);
+            slice.sectors_used = slice.sectors_used.saturating_add(sectors);
             next = piece.next;
         }
     }
@@ -381,7 +392,14 @@ impl Target {
         memory: &mut impl Memory,
         out: &mut Vec<Action>,
     ) {
-        let range = self.stripes.cache.get(index).range;
+        let (range, method) = {
+            let slice = self.stripes.cache.get(index);
+            (slice.range, slice.method)
+        };
+        if method == Method::DataOnly {
+            // Twins are to get what their members have; nothing else is in memory.
+            return;
+        }
         let layout = &site.layout;
         let before = self.blocks(index, site);
         let is_data_lost =
@@ -504,7 +522,7 @@ impl Target {
     ) -> Verdict {
         let layout = &site.layout;
         let columns = usize::from(layout.columns());
-        let mut inputs = Spans::new();
+        let mut inputs = Spans::<INPUTS_MAX>::new();
         for column in 0..layout.columns() {
             inputs.push(self.span(index, layout.data(column), range));
         }

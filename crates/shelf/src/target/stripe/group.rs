@@ -11,11 +11,11 @@
 //!   others are being written: nobody waits for buffers while holding some.
 
 use super::round::Site;
-use super::{Key, NONE, Phase, Target};
+use super::{Key, NONE, Phase, Target, elements};
 use crate::ids::LunNumber;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use crate::target::memory::Span;
-use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, run};
+use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, Purpose, run};
 use raid::geometry::MEMBERS_MAX;
 use raid::log::{EntryPlace, HEADER_SECTORS, Kind, RecordIdentity, RecordWriter};
 use raid::parity::Role;
@@ -172,19 +172,15 @@ impl Groups {
     }
 
     /// Gives record buffers to the elements of a mask, if each has room for its content.
-    fn make_room(&mut self, index: u16, contents: &[u16; ELEMENTS], elements: u64) -> bool {
+    fn make_room(&mut self, index: u16, homes: &Homes, reached: u64) -> bool {
         let group = &mut self.groups[usize::from(index)];
-        let of_mask = (0..ELEMENTS).filter(|element| elements >> element & 1 == 1);
-        let lacking = of_mask
-            .clone()
-            .filter(|element| group.records[*element] == NONE);
-        let has_room = of_mask
-            .clone()
-            .all(|element| group.writers[element].has_room(contents[element]));
+        let lacking = elements(reached).filter(|element| group.records[*element] == NONE);
+        let has_room = elements(reached)
+            .all(|element| group.writers[element].has_room(homes.content_sectors(element)));
         if !has_room || lacking.count() > self.free_records.len() {
             return false;
         }
-        for element in of_mask {
+        for element in elements(reached) {
             if group.records[element] == NONE {
                 let Some(record) = self.free_records.pop() else {
                     unreachable!("they were counted")
@@ -218,6 +214,16 @@ struct Homes {
     kind: Kind,
 }
 
+impl Homes {
+    /// Sectors that the log takes of an element.
+    fn content_sectors(&self, element: usize) -> u16 {
+        match self.kind {
+            Kind::Redo => u16::try_from(self.masks[element].count_ones()).unwrap_or(u16::MAX),
+            Kind::Intent => 0,
+        }
+    }
+}
+
 impl Target {
     /// The new content of a slice is computed: it joins a group of the log, or waits for one.
     pub(super) fn log_round(
@@ -230,7 +236,17 @@ impl Target {
             self.end_round(index, false, out);
             return;
         };
-        let homes = self.homes_of(index, &site);
+        self.log_round_at(index, &site, memory, out);
+    }
+
+    pub(super) fn log_round_at(
+        &mut self,
+        index: u16,
+        site: &Site,
+        memory: &mut impl Memory,
+        out: &mut Vec<Action>,
+    ) {
+        let homes = self.homes_of(index, site);
         let log = site.part().log.filter(|_| homes.elements != 0);
         #[cfg(feature = "planted")]
         let log = log.filter(|_| !planted::is(Bug::NoLog));
@@ -239,11 +255,11 @@ impl Target {
             self.write_home(index, out);
             return;
         };
-        if !self.join_group(index, &site, &log, &homes, memory) {
+        if !self.join_group(index, site, &log, &homes, memory) {
             // The open group is full, or the log is: the next turn has another.
             self.counters.stripe_waits += 1;
             self.close_group((site.key.lun, site.key.part), memory, out);
-            if !self.join_group(index, &site, &log, &homes, memory) {
+            if !self.join_group(index, site, &log, &homes, memory) {
                 self.stall_or_cut(index, out);
                 return;
             }
@@ -259,12 +275,12 @@ impl Target {
             kind: Kind::Redo,
         };
         let mut is_whole = true;
-        let blocks = self.blocks(index, site);
+        let new = self.new_masks(index);
         for (element, member) in site.part().members.iter().enumerate() {
             let home = slice.columns[element].home;
             let role = u8::try_from(element).map(|element| site.layout.role(element));
             let is_data = matches!(role, Ok(Role::Data(_)));
-            let is_new = !is_data || blocks[element].new & slice.range == slice.range;
+            let is_new = !is_data || new[element] & slice.range == slice.range;
             let is_in_sync = member.is_some_and(|member| member.in_sync);
             is_whole &= is_in_sync && home == slice.range && is_new;
             if member.is_some() && home != 0 {
@@ -292,13 +308,9 @@ impl Target {
         let Some(group) = groups.open(key, log, site.layout.members()) else {
             return false;
         };
-        let contents = homes.masks.map(|mask| match homes.kind {
-            Kind::Redo => u16::try_from(mask.count_ones()).unwrap_or(u16::MAX),
-            Kind::Intent => 0,
-        });
         let parities = site.layout.members() - site.layout.columns();
         let reached = reached(homes.elements, &site.part().members, parities);
-        if !groups.make_room(group, &contents, reached) {
+        if !groups.make_room(group, homes, reached) {
             return false;
         }
         let (range_start, range_sectors) = run_of(self.stripes.cache.get(index).range);
@@ -473,6 +485,7 @@ impl Target {
                 offset_sectors: 0,
                 part: group.key.1,
                 member: element,
+                purpose: Purpose::Member,
                 attempt: 0,
             }));
         }
@@ -525,7 +538,7 @@ impl Target {
                 self.member_failed_round(at, out);
             } else {
                 slice.phase = Phase::Logged;
-                self.stripes.make_due(at);
+                self.write_home(at, out);
             }
             next = after;
         }

@@ -1,10 +1,11 @@
 //! The life of a round: what is read, what is written home, and who is answered.
 
 use super::pieces::{Piece, Pieces};
-use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, layout_of, slice_sectors};
+use super::sift::plan_copy;
+use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, elements, layout_of, slice_sectors};
 use crate::order::CommandIndex;
-use crate::plane::{LunView, PartView};
-use crate::target::{Action, Io, IoOwner, Kind, Operation, State, run};
+use crate::plane::{LunView, MemberView, PartView};
+use crate::target::{Action, Io, IoOwner, Kind, Operation, Purpose, State, run};
 use raid::geometry::{MEMBERS_MAX, RowLayout};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -106,10 +107,8 @@ impl Target {
                 new: 0,
             };
         }
-        if slice.round == Round::Write {
-            for (_, piece) in self.stripes.pieces.list(slice.pieces) {
-                blocks[usize::from(piece.element)].new |= piece.mask;
-            }
+        for (block, new) in blocks.iter_mut().zip(self.new_masks(index)) {
+            block.new = new;
         }
         blocks
     }
@@ -128,6 +127,7 @@ impl Target {
                 PieceKind::Sync => Round::Sync,
             };
             slice.replans = 0;
+            (slice.sift, slice.report) = (0, 0);
             slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
         }
         let Some(site) = self.site(index) else {
@@ -136,18 +136,22 @@ impl Target {
         };
         let slice = self.stripes.cache.get_mut(index);
         (slice.failed, slice.doomed) = (false, false);
-        for column in &mut slice.columns {
-            column.home = 0;
+        for element in elements(slice.paged) {
+            slice.columns[element].home = 0;
         }
         if slice.round == Round::Sync {
             // What is on the members is to be seen, not what is in memory.
-            for column in &mut slice.columns {
-                column.valid = 0;
+            for element in elements(slice.paged) {
+                slice.columns[element].valid = 0;
             }
         }
         let blocks = self.blocks(index, &site);
         let Some((method, range, reads)) = self.plan_round(index, &site, &blocks) else {
-            self.split_or_fail(index, out);
+            if self.stripes.cache.get(index).round == Round::Sync {
+                self.sift(index, &site, out);
+            } else {
+                self.split_or_fail(index, out);
+            }
             return;
         };
         let pages = self.pages_of(index, &site, &blocks, method);
@@ -215,7 +219,10 @@ impl Target {
                 Some((method, range, reads))
             }
             Round::Sync => {
-                let range = site.all();
+                let range = self.sync_range(index, site);
+                if self.only_copies(index, site, blocks) {
+                    return plan_copy(site, blocks, range, slice.sift != 0);
+                }
                 plan_recovery(&site.layout, blocks, range)?;
                 Some((
                     Method::Recover,
@@ -266,21 +273,63 @@ impl Target {
         let Some(Some(member)) = site.part().members.get(usize::from(element)) else {
             return false;
         };
+        let is_repair =
+            operation == Operation::Write && self.stripes.cache.get(index).round == Round::Read;
+        let purpose = if is_repair {
+            Purpose::Repair
+        } else {
+            Purpose::Member
+        };
+        let io = self.block_io(index, site, member, (element, mask));
+        out.push(Action::Io(Io {
+            operation,
+            purpose,
+            ..io
+        }));
+        true
+    }
+
+    /// Adds the write of a block to the twin of its member. False when there is none.
+    fn push_twin_block(
+        &self,
+        index: u16,
+        site: &Site,
+        (element, mask): (u8, SectorMask),
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(twin) = site.part().twin(element).filter(|_| mask != 0) else {
+            return false;
+        };
+        out.push(Action::Io(Io {
+            purpose: Purpose::Twin,
+            ..self.block_io(index, site, twin, (element, mask))
+        }));
+        true
+    }
+
+    /// A write of a block to a device.
+    fn block_io(
+        &self,
+        index: u16,
+        site: &Site,
+        device: &MemberView,
+        (element, mask): (u8, SectorMask),
+    ) -> Io {
         let column = &self.stripes.cache.get(index).columns[usize::from(element)];
         let (sector, sectors) = site.place(mask);
-        out.push(Action::Io(Io {
+        Io {
             owner: IoOwner::Slice(index),
             buffer: self.stripes.plan.page(column.page),
-            operation,
-            drive: member.drive,
-            sector: member.data_offset_sectors + sector,
+            operation: Operation::Write,
+            drive: device.drive,
+            sector: device.data_offset_sectors + sector,
             sectors,
             offset_sectors: run_of(mask).0,
             part: site.key.part,
             member: element,
+            purpose: Purpose::Member,
             attempt: 0,
-        }));
-        true
+        }
     }
 
     /// Writes the blocks of a round home.
@@ -307,6 +356,8 @@ impl Target {
                 let write = Operation::Write;
                 count += u16::from(self.push_block(index, &site, element, home, write, out));
             }
+            let to_twin = (element, self.twin_home(index, &site, element));
+            count += u16::from(self.push_twin_block(index, &site, to_twin, out));
         }
         self.begin_io(index, count);
         if count == 0 {
@@ -346,10 +397,10 @@ impl Target {
         if let Some(key) = key {
             self.io_ended(key.lun, epoch, out);
         }
-        if self.stripes.cache.get(index).phase == Phase::Writing {
-            self.member_failed_round(index, out);
-        } else {
-            self.stripes.make_due(index);
+        match self.stripes.cache.get(index).phase {
+            Phase::Writing => self.member_failed_round(index, out),
+            Phase::Written => self.round_written(index, out),
+            _ => self.stripes.make_due(index),
         }
     }
 
@@ -378,8 +429,9 @@ impl Target {
         let round = slice.round;
         let retired = slice.group.take();
         slice.phase = Phase::Queued;
-        for column in &mut slice.columns {
-            column.home = 0;
+        (slice.sift, slice.report) = (0, 0);
+        for element in elements(slice.paged) {
+            slice.columns[element].home = 0;
         }
         if let Some(key) = slice.key {
             if let Some(group) = retired {
@@ -408,22 +460,38 @@ impl Target {
         } else if is_wanted {
             slice.phase = Phase::Queued;
             self.stripes.make_due(index);
-        } else if self.is_read_out(index) {
-            // A stream has had all of it, and does not come back: these pages are the next to go, while
-            // they are in the processor's cache.
+        } else if self.is_used_up(index) {
+            // A stream has gone over all of it, and does not come back: these pages are the next to go,
+            // while they are in the processor's cache.
             self.stripes.cache.link_idle_first(index);
         } else {
             self.stripes.cache.link_idle(index);
         }
     }
 
-    /// Whether reads were given as many sectors as a slice has of data.
-    fn is_read_out(&self, index: u16) -> bool {
-        let given = u32::from(self.stripes.cache.get(index).sectors_given);
-        given > 0
-            && self.site(index).is_some_and(|site| {
-                given >= site.all().count_ones() * u32::from(site.layout.columns())
-            })
+    /// Whether as many sectors were written or given as a slice has of data.
+    fn is_used_up(&self, index: u16) -> bool {
+        let slice = self.stripes.cache.get(index);
+        let geometry = slice.key.and_then(|key| {
+            let lun = self.luns[usize::from(key.lun.get())].as_ref()?;
+            Some(&lun.view.parts.get(usize::from(key.part))?.geometry)
+        });
+        geometry.is_some_and(|geometry| {
+            let all = slice_sectors(geometry) * u32::from(geometry.columns());
+            u32::from(slice.sectors_used) >= all
+        })
+    }
+
+    /// What a write round wants to write of each element.
+    pub(super) fn new_masks(&self, index: u16) -> [SectorMask; MEMBERS_MAX as usize] {
+        let mut new = [0; MEMBERS_MAX as usize];
+        let slice = self.stripes.cache.get(index);
+        if slice.round == Round::Write {
+            for (_, piece) in self.stripes.pieces.list(slice.pieces) {
+                new[usize::from(piece.element)] |= piece.mask;
+            }
+        }
+        new
     }
 
     /// A reply was sent from a page of a slice, or its data was moved.
@@ -478,6 +546,9 @@ impl Target {
             .filter(|(_, block)| block.new != 0)
             .fold(0, |bits, (element, _)| bits | 1_u64 << element);
         match method {
+            Method::DataOnly if self.stripes.cache.get(index).round == Round::Sync => {
+                site.part().twin_bits()
+            }
             Method::DataOnly => wanted,
             Method::ReadModifyWrite => new | parities,
             Method::Reconstruct | Method::Recover => (1 << layout.members()) - 1,

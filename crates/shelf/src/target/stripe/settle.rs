@@ -165,6 +165,9 @@ impl Target {
             if !is_of_lun || slice.phase != Phase::AwaitingView {
                 continue;
             }
+            if self.resume_noting(index, out) {
+                continue;
+            }
             if online {
                 self.do_again(index);
             } else {

@@ -194,6 +194,7 @@ fn a_pass_goes_over_the_regions_that_it_concerns() {
             start_lba: 0,
             regions: Some(Arc::clone(&regions.ready)),
             repair: ScrubRepair::Report,
+            noted: 0,
         });
         let mut rig = Rig::new([wanted.clone()]);
         let progress = rig.target.sync_progress()[0];

@@ -90,6 +90,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
         parts: vec![PartView {
             geometry,
             members: (0..u16::from(members)).map(member).collect(),
+            twins: Vec::new(),
             mirrors_unsynced: false,
             sync: None,
             log: (level.parity_count() > 0).then(|| LogView {

@@ -21,6 +21,7 @@ fn repairing(level: Level, members: u8, repair: ScrubRepair) -> LunView {
         kind: SyncKind::Check,
         regions: None,
         repair,
+        noted: 0,
     });
     wanted
 }
@@ -281,5 +282,36 @@ fn nothing_is_repaired_while_a_member_is_not_in_sync() {
         run(&mut rig);
         assert_eq!(repaired(&rig), 0, "{level}");
         assert!(rig.drives == before, "{level}");
+    }
+}
+
+/// Whatever the moment at which the view changes: what is counted as repaired is.
+#[test]
+fn a_repair_that_meets_a_new_view_is_done_all_the_same() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid10, 4), (Level::Raid6, 5)] {
+        for moment in 0..12 {
+            let mut rig = Rig::new([view(0, level, members)]);
+            rig.attach(repairing(level, members, ScrubRepair::All));
+            spoil(&mut rig, 1, 3);
+            for turn in 0..12 {
+                let mut actions = Vec::new();
+                rig.target.sync_step(&mut actions);
+                rig.absorb(actions);
+                if turn == moment {
+                    rig.attach(repairing(level, members, ScrubRepair::All));
+                }
+                rig.step();
+                if !rig.pending.is_empty() {
+                    rig.complete(0);
+                }
+            }
+            assert!(run(&mut rig));
+            let at = format!("{level}, {moment}");
+            assert!(
+                repaired(&rig) >= 1 && found(&rig).0 == repaired(&rig),
+                "{at}"
+            );
+            assert_eq!(run_again(&mut rig, level, members), 0, "{at}");
+        }
     }
 }
