@@ -58,6 +58,8 @@ pub enum Verb {
     Restore,
     /// Tells what is wrong.
     Health,
+    /// Limits the rate of passes.
+    Ratelimit,
     /// Lists the counters of the data path.
     Aoestats,
     /// Tells the version.
@@ -209,7 +211,7 @@ impl Command {
             return Err(Problem::Usage(self.usage));
         }
         match letter {
-            'l' | 'a' => options.long = true,
+            'l' | 'a' | 'p' => options.long = true,
             'f' => options.force = true,
             'r' => options.replacement = true,
             'c' => options.clean = true,

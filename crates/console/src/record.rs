@@ -101,6 +101,10 @@ pub(crate) enum Record {
     Shelf {
         shelf: Option<u16>,
     },
+    RateLimit {
+        bytes_per_second: u64,
+        is_per_drive: bool,
+    },
     Release {
         product: &'static str,
         version: String,

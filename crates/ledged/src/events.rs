@@ -35,6 +35,10 @@ pub(crate) fn run(
                         .config_command(change.lun, change.command, string);
                 workers.config_done(&change, decision);
             }
+            FromWorker::MemberHangs { lun, io } => member_hangs(lun, &io, administration),
+            FromWorker::DriveSuspect { drive, is_suspect } => {
+                administration.lock().drive_suspect(drive, is_suspect);
+            }
             FromWorker::MemberError { lun, io } => {
                 member_error(lun, &io, administration, &mut read_errors);
             }
@@ -134,17 +138,45 @@ fn range_of(io: &Io) -> BadRange {
     }
 }
 
+fn operation_of(io: &Io) -> &'static str {
+    match io.operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Flush => "flush",
+    }
+}
+
+/// A drive does not answer: its member is given up, if it can be, until it does.
+fn member_hangs(lun: LunNumber, io: &Io, administration: &Administration) {
+    let (part, member, drive) = (io.part, io.member, io.drive);
+    let element = format!("{lun}.{part}.{member}");
+    let what = format!(
+        "{} of {} sectors at sector {} is not answered",
+        operation_of(io),
+        io.sectors,
+        io.sector
+    );
+    let mut manager = administration.lock();
+    match manager.member_hangs(lun, part, member, drive, &what) {
+        Ok(MemberFailure::GivenUp) => {
+            tracing::error!("element {element} (slot {drive}): {what}; the LUN goes on without it");
+        }
+        Ok(MemberFailure::Kept) => {
+            tracing::error!(
+                "element {element} (slot {drive}): {what}; it is the last copy and stays"
+            );
+        }
+        Err(error) => tracing::error!("element {element} (slot {drive}): {what}; {error}"),
+    }
+}
+
 fn member_error(
     lun: LunNumber,
     io: &Io,
     administration: &Administration,
     read_errors: &mut ReadErrors,
 ) {
-    let operation = match io.operation {
-        Operation::Read => "read",
-        Operation::Write => "write",
-        Operation::Flush => "flush",
-    };
+    let operation = operation_of(io);
     let element = format!("{lun}.{}.{}", io.part, io.member);
     let what = format!(
         "{operation} of {} sectors at sector {} failed",

@@ -56,6 +56,8 @@ pub enum Bug {
     CheckpointAhead,
     /// A member that comes back is taken to have missed nothing.
     LackForgotten,
+    /// A drive is used again although writes that were given up may still land on it.
+    LateWritesForgotten,
     /// Writes of initiators do not go to the device that is to take the place of a mirror.
     TwinNotWritten,
     /// A device that is to take the place of a member takes it when half of it is copied.
@@ -64,7 +66,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -89,6 +91,7 @@ impl Bug {
         Self::RebuildingMemberRead,
         Self::CheckpointAhead,
         Self::LackForgotten,
+        Self::LateWritesForgotten,
         Self::TwinNotWritten,
         Self::TwinTakenTooEarly,
     ];

@@ -27,7 +27,7 @@ use crate::admin::{
     Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, ElsewhereStatus, LunNumber,
     LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
-use crate::plane::{CounterGroup, DataPlane, RunningPass};
+use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use ::raid::bad_blocks::BadRange;
 use aoe::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +60,7 @@ mod scan;
 mod scrub;
 mod set;
 mod settings;
+mod silence;
 mod spares;
 mod sync;
 mod twin;
@@ -101,6 +102,18 @@ pub trait ShelfStore: Send {
     /// # Errors
     /// What went wrong, and where; then those stored before still are.
     fn add_removed_set(&mut self, set: Uuid) -> Result<(), String>;
+
+    /// The most that passes go over in a second, as it was stored last.
+    ///
+    /// # Errors
+    /// What went wrong, and where.
+    fn rate_limit(&mut self) -> Result<RateLimit, String>;
+
+    /// Stores that; durable and atomic when this returns.
+    ///
+    /// # Errors
+    /// What went wrong, and where; then the old one is still stored.
+    fn save_rate_limit(&mut self, limit: RateLimit) -> Result<(), String>;
 }
 
 /// What a [`Manager`] is made of.
@@ -162,6 +175,12 @@ pub struct Manager {
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
     is_grace_over: bool,
+    /// The most that each pass goes over in a second.
+    rate_limit: RateLimit,
+    /// Since the start, as told last.
+    uptime: Duration,
+    /// Drives that kept silent.
+    silences: Vec<silence::Silence>,
     /// When the spares are to be read next, since the start.
     next_spare_check: Duration,
 }
@@ -202,6 +221,9 @@ impl Manager {
             wear: retire::Wear::default(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
+            rate_limit: RateLimit::NONE,
+            uptime: Duration::ZERO,
+            silences: Vec::new(),
             next_spare_check: Duration::ZERO,
         };
         match manager.store.removed_sets() {
@@ -210,6 +232,7 @@ impl Manager {
                 "which LUNs were removed is not known, so that their drives may be served: {reason}"
             )),
         }
+        manager.restore_rate_limit();
         manager.assemble();
         manager
     }
@@ -244,7 +267,9 @@ impl Manager {
     /// regions without writes, begins scrubs. To be called about once a second, with the time since the
     /// start.
     pub fn tick(&mut self, uptime: Duration) {
+        self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
         self.heal();
@@ -395,6 +420,14 @@ impl Admin for Manager {
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
         self.scrub_lun(lun, action)
+    }
+
+    fn rate_limit(&self) -> RateLimit {
+        self.rate_limit
+    }
+
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
+        self.change_rate_limit(limit)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

@@ -34,6 +34,9 @@ const PLAN: BufferPlan = BufferPlan {
     records: 8,
 };
 
+/// Pause of initiators that have time: 100 milliseconds.
+const SLOW_PAUSE: Micros = 100_000;
+
 /// Tells the random source of the administrator from that of the rest of a run.
 const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
 
@@ -188,12 +191,18 @@ impl Life {
             .filter(|class| *class != FaultClass::Command || is_alone)
             .collect();
         let initiators = random.pick(&[1, 1, 2, 3]);
+        // With fast clients no life is so long that a disk is given up for hanging.
+        let is_slow = classes.contains(&FaultClass::Hang) && random.chance(400);
         {
             let mut world = world.lock();
             let workload = Workload {
                 zones: zones.clone(),
                 writes: random.pick(&[300, 500, 800]),
-                pause: random.pick(&[20, 300, 3000]),
+                pause: if is_slow {
+                    SLOW_PAUSE
+                } else {
+                    random.pick(&[20, 300, 3000])
+                },
             };
             let initiator = |number| Initiator::new(number, workload.clone());
             world.initiators = (0..initiators).map(initiator).collect();
@@ -201,6 +210,7 @@ impl Life {
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }
+            world.waits = is_slow;
             world.set_working(true);
         }
         Self {
@@ -258,7 +268,9 @@ impl Life {
     /// Serves until so many events have happened, then stops in good order; or until the power is gone.
     fn serve_for(&mut self, events: u64) {
         let end = self.world.lock().counts.events.saturating_add(events);
-        self.serve(Micros::MAX, |world| world.counts.events >= end);
+        self.serve(Micros::MAX, |world| {
+            world.counts.events >= end && world.now >= world.busy_until
+        });
         if self.world.lock().has_power
             && let Some(manager) = &mut self.manager
         {
@@ -567,6 +579,11 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
                 }
             }
         }
+        Message::MemberHangs { lun, io } => {
+            // As above.
+            drop(manager.member_hangs(lun, io.part, io.member, io.drive, "not answered"));
+        }
+        Message::DriveSuspect { drive, is_suspect } => manager.drive_suspect(drive, is_suspect),
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
         Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
         Message::Tick { uptime } => manager.tick(uptime),

@@ -17,6 +17,7 @@ use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::bad_sectors::BadSectors;
+use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Lacking, ScrubFinding, Target};
 use std::cmp::Ordering;
@@ -52,6 +53,20 @@ pub enum Message {
         lun: LunNumber,
         /// What failed.
         io: Io,
+    },
+    /// A member does not answer an I/O.
+    MemberHangs {
+        /// The LUN.
+        lun: LunNumber,
+        /// What was abandoned.
+        io: Io,
+    },
+    /// A drive is slow to answer, or well again.
+    DriveSuspect {
+        /// The drive.
+        drive: shelf::admin::DriveSlot,
+        /// Whether it is slow.
+        is_suspect: bool,
     },
     /// About once a second the administration is told the time.
     Tick {
@@ -124,6 +139,8 @@ pub(crate) enum Event {
     IoDone { id: u64 },
     /// The worker looks for work that nobody told it of.
     Turn,
+    /// The worker looks for I/O that is overdue.
+    Look,
     /// A message reaches the administration.
     Message(Message),
     /// The administration is to be told the time.
@@ -135,7 +152,7 @@ impl Event {
     const fn survives_power_cut(&self) -> bool {
         !matches!(
             self,
-            Self::IoDone { .. } | Self::Turn | Self::Message(_) | Self::Tick
+            Self::IoDone { .. } | Self::Turn | Self::Look | Self::Message(_) | Self::Tick
         )
     }
 }
@@ -174,6 +191,9 @@ pub(crate) struct InFlight {
     pub(crate) disk: usize,
     /// What the target asked for; nothing for metadata.
     pub(crate) io: Option<Io>,
+    pub(crate) ticket: IoTicket,
+    /// The target does not wait for it.
+    pub(crate) is_abandoned: bool,
     /// Fails, for whatever reason.
     pub(crate) fails: bool,
     pub(crate) delivery: Delivery,
@@ -192,6 +212,8 @@ pub struct Counts {
     pub reads: u64,
     /// Faults other than power cuts.
     pub faults: u64,
+    /// I/Os that were not waited for.
+    pub abandoned: u64,
     /// Errors that were right.
     pub errors: u64,
 }
@@ -204,6 +226,7 @@ impl Counts {
         self.writes += other.writes;
         self.reads += other.reads;
         self.faults += other.faults;
+        self.abandoned += other.abandoned;
         self.errors += other.errors;
     }
 }
@@ -228,6 +251,12 @@ pub struct World {
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<Action>,
     pub(crate) in_flight: BTreeMap<u64, InFlight>,
+    /// The worker's watch over its drives.
+    pub(crate) patience: Patience,
+    /// When the worker is to look for overdue I/O.
+    pub(crate) look_at: Option<Micros>,
+    /// For each disk a metadata write that was not waited for to its end.
+    pub(crate) owed: BTreeMap<usize, u64>,
     /// The last metadata write that was waited for, and whether it succeeded.
     pub(crate) metadata_done: Option<(u64, bool)>,
     pub(crate) settled: Vec<(LunNumber, Detached)>,
@@ -252,6 +281,10 @@ pub struct World {
     pub(crate) faults: Faults,
     /// Events until the power goes.
     pub(crate) cut_after: Option<u64>,
+    /// The life is so slow that disks that hang are waited for: nothing ends before that.
+    pub(crate) waits: bool,
+    /// Until when.
+    pub(crate) busy_until: Micros,
     pub(crate) landing: Landing,
     /// The administration is taking the LUN from the target.
     pub(crate) is_detaching: bool,
@@ -327,6 +360,9 @@ impl World {
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
             actions: Vec::new(),
             in_flight: BTreeMap::new(),
+            patience: crate::worker::new_watch(spec.disks),
+            look_at: None,
+            owed: BTreeMap::new(),
             metadata_done: None,
             settled: Vec::new(),
             inbox: VecDeque::new(),
@@ -342,6 +378,8 @@ impl World {
             oracle: Oracle::default(),
             faults: Faults::default(),
             cut_after: None,
+            waits: false,
+            busy_until: 0,
             landing: Landing::Everything,
             is_detaching: false,
             last_answers: BTreeSet::new(),
@@ -408,6 +446,8 @@ impl World {
     pub fn power_on(&mut self) {
         self.has_power = true;
         self.target = Some(crate::worker::new_target(self.plan));
+        self.patience = crate::worker::new_watch(self.slots.len());
+        self.patience.set_now(self.now * 1000);
         self.bad_sectors = BadSectors::default();
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
@@ -460,6 +500,9 @@ impl World {
         self.view = None;
         self.actions.clear();
         self.in_flight.clear();
+        self.look_at = None;
+        self.busy_until = 0;
+        self.owed.clear();
         self.metadata_done = None;
         self.settled.clear();
         self.inbox.clear();
@@ -480,7 +523,10 @@ impl World {
             self.now = self.now.max(deadline);
             return false;
         }
-        if let Some(left) = &mut self.cut_after {
+        // Time goes by of itself: that is nothing that happens.
+        let is_tick = matches!(self.queue.peek(), Some(next) if matches!(next.event, Event::Tick));
+        let counts = !is_tick && self.now >= self.busy_until;
+        if let Some(left) = self.cut_after.as_mut().filter(|_| counts) {
             if *left == 0 {
                 self.cut_power();
                 return true;
@@ -491,7 +537,7 @@ impl World {
             return false;
         };
         self.now = at;
-        self.counts.events += 1;
+        self.counts.events += u64::from(!is_tick);
         if self.has_power
             && let Some(fault) = self.faults.next(self.counts.events)
         {
@@ -542,6 +588,10 @@ impl World {
             Event::Turn => {
                 self.turn_is_queued = false;
                 self.turn();
+            }
+            Event::Look => {
+                self.look_at = None;
+                self.lose_patience();
             }
             Event::Message(message) => self.inbox.push_back(message),
             Event::Tick => self.tick(),

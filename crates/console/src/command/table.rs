@@ -124,6 +124,23 @@ pub const COMMANDS: &[Command] = &[
         operands_max: 1,
     },
     Command {
+        verb: Verb::Ratelimit,
+        name: "ratelimit",
+        aliases: &[],
+        usage: "ratelimit [-p] [n[K|M|G]] [-j]",
+        summary: "show or set the most bytes that each rebuild, resync or scrub goes over in a second, on all drives of \
+                  the RAID together or with -p on each; 0 for no limit; beside busy clients they go slower by themselves",
+        examples: &[
+            "ratelimit",
+            "ratelimit 128M",
+            "ratelimit -p 50M",
+            "ratelimit 0",
+        ],
+        options: "p",
+        operands_min: 0,
+        operands_max: 1,
+    },
+    Command {
         verb: Verb::Ifstat,
         name: "ifstat",
         aliases: &[],
@@ -329,7 +346,6 @@ pub const NOT_AVAILABLE: &[&str] = &[
     "flushcachedisable",
     "flushcachestat",
     // Protection and background work.
-    "ratelimit",
     "lunfailguard",
     "lunfailguardenable",
     "lunfailguarddisable",

@@ -5,6 +5,7 @@ mod health;
 mod help;
 mod luns;
 mod members;
+mod ratelimit;
 mod remove;
 mod restore;
 mod scrub;
@@ -104,6 +105,7 @@ pub(crate) fn run(
         Verb::Spare => spares::spare(&mut report, admin, options, operands),
         Verb::Spares => spares::list(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
+        Verb::Ratelimit => ratelimit::ratelimit(&mut report, admin, options.long, operands),
         Verb::Aoestats => system::aoestats(&mut report, admin, options.long),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),

@@ -174,6 +174,7 @@ impl Manager {
             return Err(AdminError::NoSuchDrive(drive));
         };
         let size_sectors = up(entry, &drive)?;
+        self.expect_quiet(slot)?;
         match &entry.usage {
             Usage::Element(_) | Usage::Spare => return Err(AdminError::DriveInUse(drive)),
             usage => {
@@ -319,8 +320,9 @@ impl Manager {
             }
             for (element, member) in raid.elements() {
                 let is_late = raid.late.contains(&element) && !self.is_grace_over;
-                if !member.is_in_use() && !is_late {
-                    wanting.push(raid.element_id(element));
+                let id = raid.element_id(element);
+                if !member.is_in_use() && !is_late && !self.may_return(id) {
+                    wanting.push(id);
                 }
             }
         }

@@ -20,6 +20,7 @@ mod regions;
 mod retire;
 mod returning;
 mod scrub;
+mod silence;
 mod spares;
 mod sync;
 mod twin;

@@ -147,7 +147,8 @@ impl Target {
         false
     }
 
-    /// A write that never began, or did not come to its end, is as if it had not come.
+    /// A write that never began, or did not come to its end, is as if it had not come; so is a read that
+    /// waited for what the administration decides about a member.
     #[cold]
     pub(super) fn drop_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         self.counters.commands_dropped += 1;

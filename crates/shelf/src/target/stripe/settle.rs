@@ -28,7 +28,7 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         slice.phase = Phase::AwaitingView;
         let (epoch, doomed) = (slice.epoch, slice.doomed);
-        if slice.round == Round::Read {
+        if slice.round == Round::Read && !slice.is_reading_again {
             // Only a repair; everybody is answered.
             self.end_round(index, true, out);
             return;
@@ -62,6 +62,11 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         slice.failed = false;
         slice.doomed = false;
+        if std::mem::take(&mut slice.is_reading_again) {
+            slice.phase = Phase::Queued;
+            self.stripes.make_due(index);
+            return;
+        }
         let is_logged = std::mem::take(&mut slice.unlogged) & present == 0;
         slice.phase = match slice.round {
             Round::Write if is_logged => Phase::Logged,
