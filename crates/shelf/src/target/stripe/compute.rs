@@ -11,6 +11,8 @@ use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
 };
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::ScrubRepair;
 use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 
@@ -460,6 +462,12 @@ impl Target {
             };
             found.mismatched_sectors += 1;
             if let Some(element) = wrong {
+                #[cfg(feature = "planted")]
+                let element = if planted::is(Bug::ScrubNamesOther) {
+                    (element + 1) % site.layout.members()
+                } else {
+                    element
+                };
                 found.wrong = Some((element, site.place(sector).0));
             }
             let is_mended = match repair {
