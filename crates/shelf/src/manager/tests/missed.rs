@@ -124,7 +124,9 @@ impl Life {
         self.manager = self.world.start();
     }
 
+    /// An initiator writes to a region, if its bit can be made durable.
     fn write(&mut self, region: u32) {
+        let world = &self.world;
         let region = RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
         self.manager.want_regions(number(0), 0, &[region.group()]);
         let ready = |world: &World| {
@@ -133,21 +135,8 @@ impl Life {
                 .get(&(number(0), 0))
                 .is_some_and(|ready| ready.contains(region))
         };
-        if let Some(view) = self.world.view(0).filter(|_| ready(&self.world)) {
+        if let Some(view) = world.view(0).filter(|_| ready(world)) {
             self.content.write(&view, region);
-        }
-    }
-
-    fn hang(&mut self, member: u8) {
-        let drive = self.world.view(0).and_then(|view| {
-            let member = view.parts[0].members.get(usize::from(member))?;
-            member.map(|member| member.drive)
-        });
-        if let Some(drive) = drive {
-            let hung = self
-                .manager
-                .member_hangs(number(0), 0, member, drive, "not answered");
-            drop(hung);
         }
     }
 
@@ -166,7 +155,15 @@ impl Life {
                 }
             }
             Change::Fail(member) => drop(manager.fail(element(*member))),
-            Change::Hang(member) => self.hang(*member),
+            Change::Hang(member) => {
+                let drive = view.and_then(|view| {
+                    let member = view.parts[0].members.get(usize::from(*member))?;
+                    member.map(|member| member.drive)
+                });
+                if let Some(drive) = drive {
+                    drop(manager.member_hangs(number(0), 0, *member, drive, "not answered"));
+                }
+            }
             Change::Wait(seconds) => {
                 self.uptime += seconds;
                 manager.tick(Duration::from_secs(self.uptime));
