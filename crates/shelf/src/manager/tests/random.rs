@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, DriveRole, DriveSlot, ElementId, MakeRequest};
+use crate::admin::{Admin, AdminError, DriveRole, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
