@@ -247,7 +247,11 @@ fn a_part_that_is_appended_stops_nothing() {
             }
         }
         for i in 0..16 {
-            assert_eq!(rig.read(start + 512 + i * 8, 8)[36..], [7; 4096], "{moment}");
+            assert_eq!(
+                rig.read(start + 512 + i * 8, 8)[36..],
+                [7; 4096],
+                "{moment}"
+            );
         }
     }
 }
