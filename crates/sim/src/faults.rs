@@ -35,13 +35,16 @@ pub enum FaultClass {
     Absent,
     /// Disks are in other slots when the shelf starts.
     Swap,
+    /// An administrator changes things: fails members and takes them back, gives and takes spares, replaces,
+    /// scrubs, goes offline and online.
+    Command,
     /// A disk reports a write as done that it lost, or put elsewhere.
     Silent,
 }
 
 impl FaultClass {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Power,
         Self::Network,
         Self::Unreadable,
@@ -51,11 +54,12 @@ impl FaultClass {
         Self::Hang,
         Self::Absent,
         Self::Swap,
+        Self::Command,
         Self::Silent,
     ];
 
     /// Those that a shelf has to survive: all but the silent ones.
-    pub const LOUD: [Self; 9] = [
+    pub const LOUD: [Self; 10] = [
         Self::Power,
         Self::Network,
         Self::Unreadable,
@@ -65,6 +69,7 @@ impl FaultClass {
         Self::Hang,
         Self::Absent,
         Self::Swap,
+        Self::Command,
     ];
 
     /// Its word on the command line.
@@ -80,6 +85,7 @@ impl FaultClass {
             Self::Hang => "hang",
             Self::Absent => "absent",
             Self::Swap => "swap",
+            Self::Command => "command",
             Self::Silent => "silent",
         }
     }
@@ -141,6 +147,8 @@ pub enum Fault {
         /// How long.
         micros: Micros,
     },
+    /// The administrator gives a command.
+    Command,
 }
 
 /// A disk that hangs no longer than this is never given up, however slow it is besides: six seconds.
@@ -233,10 +241,10 @@ impl Faults {
             if !random.chance(350) {
                 continue;
             }
-            let times = if class == FaultClass::Unreadable {
-                4
-            } else {
-                1
+            let times = match class {
+                FaultClass::Unreadable => 4,
+                FaultClass::Command => 6,
+                _ => 1,
             };
             for _ in 0..times {
                 let disk = random.index(disks);
@@ -257,6 +265,7 @@ impl Faults {
                         micros: hang_length(random),
                         fails: random.chance(300),
                     },
+                    FaultClass::Command => Fault::Command,
                     _ => continue,
                 };
                 chosen.push((from + random.below(400), fault));
@@ -305,6 +314,24 @@ impl World {
         }
     }
 
+    /// Whether the LUN could do without the disk of an element, which is lost then.
+    pub(crate) fn may_lose_element(&mut self, element: u8) -> bool {
+        let disk = self.placement[usize::from(element)];
+        let can = !self.faults.lost.contains(&disk) && self.can_lose(disk);
+        if can {
+            self.lose(disk);
+        }
+        can
+    }
+
+    /// The disk of an element was not lost after all.
+    pub(crate) fn keep_element(&mut self, element: u8) {
+        let disk = self.placement[usize::from(element)];
+        if self.members.contains(&Some((disk, true))) && !self.disks[disk].is_gone {
+            self.faults.lost.remove(&disk);
+        }
+    }
+
     pub(crate) fn lose(&mut self, disk: usize) {
         self.faults.lost.insert(disk);
         self.redundancy_changes();
@@ -316,6 +343,7 @@ impl World {
     pub(crate) fn inflict(&mut self, fault: Fault) {
         match fault {
             Fault::Unreadable { lba, copy } => self.spoil(lba, copy),
+            Fault::Command => self.commands_due += 1,
             Fault::Slow { disk, factor } => self.disks[disk].slowness = factor,
             Fault::WriteError { disk } | Fault::Pull { disk } if !self.can_lose(disk) => {}
             Fault::WriteError { disk } => {

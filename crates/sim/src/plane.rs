@@ -67,7 +67,7 @@ impl Shared {
             drives: (0..).zip(slots).map(drive).collect(),
             ports: Vec::new(),
             plane: Box::new(SimPlane(self.clone())),
-            store: Box::new(SimStore(Vec::new())),
+            store: Box::new(SimStore(self.clone())),
             now_unix_seconds: Box::new(move || 1_700_000_000 + clock.lock().now() / 1_000_000),
             new_uuid: Box::new(move || Uuid::from_u64_pair(uuids.next(), uuids.next())),
         })
@@ -256,8 +256,8 @@ impl DataPlane for SimPlane {
     }
 }
 
-/// Nothing is removed in a simulation, and the shelf keeps its number.
-struct SimStore(Vec<Uuid>);
+/// The shelf keeps its number.
+struct SimStore(Shared);
 
 impl ShelfStore for SimStore {
     fn save_shelf(&mut self, _shelf: aoe::Shelf) -> Result<(), String> {
@@ -265,11 +265,11 @@ impl ShelfStore for SimStore {
     }
 
     fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
-        Ok(self.0.clone())
+        Ok(self.0.lock().removed_sets.clone())
     }
 
     fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
-        self.0.push(set);
+        self.0.lock().removed_sets.push(set);
         Ok(())
     }
 

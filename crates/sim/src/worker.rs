@@ -153,7 +153,9 @@ impl World {
     fn say(&mut self, message: Message) {
         self.note(|| format!("to the administration: {message:?}"));
         let delay = self.random.between(1..=300);
-        self.at(delay, Event::Message(message));
+        // They stay in their order.
+        self.message_at = self.message_at.max(self.now + delay);
+        self.at(self.message_at - self.now, Event::Message(message));
     }
 
     /// Looks for work as the worker does once a turn: steps of passes, slices of parts with parity.

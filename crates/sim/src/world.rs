@@ -239,7 +239,7 @@ pub struct World {
     next_number: u64,
     /// Chance.
     pub random: Random,
-    /// The disks. In element order of the LUN.
+    /// The disks. The first ones in element order of the LUN, as it was made.
     pub disks: Vec<SimDisk>,
     /// Which disk is in which slot; `None` for an empty slot.
     pub slots: Vec<Option<usize>>,
@@ -298,6 +298,12 @@ pub struct World {
     pub has_power: bool,
     /// Whether what was never written was ever made the same on all members.
     pub initial_agrees: bool,
+    /// When the last message reaches the administration.
+    pub(crate) message_at: Micros,
+    /// Commands that the administrator is to give.
+    pub(crate) commands_due: u32,
+    /// Sets that were removed, as the state directory has them.
+    pub(crate) removed_sets: Vec<uuid::Uuid>,
     /// What was counted.
     pub counts: Counts,
     /// What went wrong first.
@@ -317,10 +323,14 @@ pub struct World {
 /// Sizes of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct WorldSpec {
-    /// How many disks, one slot each.
+    /// How many disks the LUN is made of, one slot each.
     pub disks: usize,
-    /// Sectors of a disk.
+    /// Sectors of such a disk.
     pub disk_sectors: usize,
+    /// Further disks of so many sectors.
+    pub further: [usize; 2],
+    /// How many of these there are.
+    pub further_count: usize,
     /// Buffers of the worker.
     pub plan: BufferPlan,
     /// Whether the administration is told the time.
@@ -333,14 +343,17 @@ impl World {
     /// A world with power and empty disks.
     #[must_use]
     pub fn new(spec: &WorldSpec, random: Random) -> Self {
-        let disk = SimDisk::new(spec.disk_sectors);
+        let mut disks = vec![SimDisk::new(spec.disk_sectors); spec.disks];
+        let further = spec.further.iter().take(spec.further_count);
+        disks.extend(further.map(|sectors| SimDisk::new(*sectors)));
+        let all = disks.len();
         let mut world = Self {
             now: 0,
             queue: BinaryHeap::new(),
             next_number: 0,
             random,
-            disks: vec![disk; spec.disks],
-            slots: (0..spec.disks).map(Some).collect(),
+            disks,
+            slots: (0..all).map(Some).collect(),
             target: None,
             bad_sectors: BadSectors::default(),
             plan: spec.plan,
@@ -373,6 +386,9 @@ impl World {
             changed_at: 0,
             has_power: false,
             initial_agrees: false,
+            message_at: 0,
+            commands_due: 0,
+            removed_sets: Vec::new(),
             counts: Counts::default(),
             violation: None,
             captured: None,
@@ -455,7 +471,7 @@ impl World {
 
     /// The same, at the beginning of time: what follows is the same every time.
     pub(crate) fn begin_again(&mut self) {
-        (self.now, self.next_number) = (0, 0);
+        (self.now, self.next_number, self.message_at) = (0, 0, 0);
         self.last_answers.clear();
         self.placement = (0..self.disks.len()).collect();
         (self.changed_at, self.initial_agrees, self.idle_turns) = (0, false, 0);

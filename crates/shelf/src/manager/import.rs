@@ -11,7 +11,7 @@ use super::drives::Usage;
 use super::make::serial;
 use super::raid::{Metadata, Raid};
 use super::rounds::reasons;
-use super::scan::{Candidate, read_bitmap};
+use super::scan::{Candidate, find_other_format, other_format, read_bitmap};
 use super::set::{Set, put_together};
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, ArrayStatus, DriveSlot};
@@ -143,6 +143,10 @@ impl Manager {
         let record = self.record_of(array, &geometry, lun)?;
         let mut group = Vec::new();
         for device in &array.0 {
+            let (drive, name) = (device.drive, self.drive_name(device.drive));
+            if let Some(format) = find_other_format(&mut self.drives, drive, &device.superblock) {
+                return Err(format!("drive {name} is a member {}", other_format(format)));
+            }
             let own = &device.superblock;
             let roles = [freshest.role(own.dev_number()), own.role(own.dev_number())];
             let element = roles.iter().find_map(|role| match role {

@@ -7,6 +7,7 @@ mod changes;
 mod crash;
 mod failures;
 mod grow;
+mod huge;
 mod import;
 mod linux;
 mod making;

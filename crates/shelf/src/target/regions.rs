@@ -151,8 +151,7 @@ impl Target {
     /// waited for what the administration decides about a member.
     #[cold]
     pub(super) fn drop_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        let is_write = self.commands[usize::from(index)].kind == Kind::Write;
-        self.counters.writes_dropped += u64::from(is_write);
+        self.counters.commands_dropped += 1;
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let is_ordered = command.is_ordered;

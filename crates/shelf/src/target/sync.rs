@@ -778,6 +778,10 @@ impl Target {
         if job.pass != pass || found.mismatched_sectors == 0 {
             return;
         }
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::ScrubFindsNothing) {
+            return;
+        }
         job.found.mismatched_sectors += found.mismatched_sectors;
         job.found.repaired_sectors += found.repaired_sectors;
         job.found.wrong = found.wrong;

@@ -177,6 +177,16 @@ const ACKNOWLEDGED_MIN: u64 = 200;
 /// Limit for those writes, and for a resync or rebuild. They take seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// As [`live`], of the levels with parity only.
+pub(crate) fn live_with_parity(
+    story: Story,
+    disk_bytes: u64,
+    directory: &Path,
+) -> Result<Vec<Array>> {
+    let arrays = live(story, disk_bytes, directory)?;
+    Ok(arrays.into_iter().filter(|a| a.level.has_parity).collect())
+}
+
 /// Lets a shelf make one LUN of each level that can live the story, lives it with them, and leaves the
 /// members' images in `directory`.
 pub(crate) fn live(story: Story, disk_bytes: u64, directory: &Path) -> Result<Vec<Array>> {
