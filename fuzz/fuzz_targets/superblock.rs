@@ -12,7 +12,9 @@ use raid::level::Level;
 use raid::log::LogParameters;
 use raid::md::raw::{self, BLOCK_BYTES, DEVICES_MAX, HEADER_BYTES};
 use raid::md::{NewMember, Resync, Superblock};
-use raid::record::{self, Record, RecordOwner, RecordState, SLOT_BYTES};
+use raid::record::{
+    self, CONFIG_STRING_BYTES_MAX, Record, RecordOwner, RecordState, SLOT_BYTES, SpareRecord,
+};
 use uuid::Uuid;
 
 /// Where the header holds its checksum and its number of roles (md v1.2 superblock).
@@ -125,6 +127,8 @@ fn read_superblock(block: &[u8; BLOCK_BYTES]) {
 }
 
 fn read_records(input: &Input) {
+    let longest = input.config_string.len().min(CONFIG_STRING_BYTES_MAX);
+    let config_string = &input.config_string[..longest];
     let record = Record {
         state: RecordState::Complete,
         shelf: 1,
@@ -138,7 +142,7 @@ fn read_records(input: &Input) {
         label: Some(input.label.clone()),
         online: true,
         serial: "1".into(),
-        config_string: input.config_string.clone(),
+        config_string: config_string.to_vec(),
         created_unix_seconds: 1_800_000_000,
         log: LogParameters::for_areas(u64::from(input.device_sectors)),
         parity_synced: false,
@@ -164,4 +168,21 @@ fn read_records(input: &Input) {
     slots[1][..bytes].copy_from_slice(&input.bytes[..bytes]);
     let found = record::read_slots([&slots[0], &slots[1]], &OWNER);
     assert!(found.newest.is_none_or(|newest| newest.record == record));
+    read_spares(input, &slots[1]);
+}
+
+fn read_spares(input: &Input, other: &[u8; SLOT_BYTES]) {
+    let spare = SpareRecord {
+        spare_of_shelf: input.chunk_exponent.into(),
+        next_shelf: (input.element > 99).then_some(3),
+        dedicated_to_lun: (input.members > 99).then_some(input.members),
+    };
+    let bytes = record::encode_spare(&OWNER, input.generations[0], &spare).expect("it is short");
+    let mut slot = [0; SLOT_BYTES];
+    slot[..bytes.len()].copy_from_slice(&bytes);
+    let found = record::read_spare_slots([&slot, &[0; SLOT_BYTES]], &OWNER);
+    assert_eq!(found.newest.expect("it is good").record, spare);
+    change(&mut slot, &input.changes);
+    let found = record::read_spare_slots([&slot, other], &OWNER);
+    assert!(found.newest.is_none_or(|newest| newest.record == spare));
 }

@@ -4,8 +4,9 @@
 use crate::luns::{self, Place};
 use anyhow::{Result, ensure};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, SECTOR_BYTES, Shelf, Slot, Tag};
-use disk::Executor;
+use disk::{Ending, Executor};
 use rustix::time::{ClockId, clock_gettime};
+use shelf::patience::IoTicket;
 use shelf::plane::LunView;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply,
@@ -164,11 +165,11 @@ impl Bench {
         let start = cpu_seconds();
         for step in trace {
             match step {
-                Step::Io(io) => self.executor.submit(*io),
+                Step::Io(io) => self.executor.submit(IoTicket::NONE, *io),
                 Step::Turn => {
                     self.executor.kick()?;
-                    while let Some((io, ok)) = self.executor.next_result() {
-                        ensure!(ok, "{io:?} failed");
+                    while let Some(over) = self.executor.next_result() {
+                        ensure!(over.ending == Ending::Done, "{over:?}");
                     }
                 }
             }
@@ -240,8 +241,9 @@ impl Bench {
     }
 
     fn complete(&mut self) {
-        while let Some((io, ok)) = self.executor.next_result() {
-            self.target.complete(&io, ok, &mut self.actions);
+        while let Some(over) = self.executor.next_result() {
+            let ok = over.ending == Ending::Done;
+            self.target.complete(&over.io, ok, &mut self.actions);
             self.carry_out();
         }
     }
@@ -269,7 +271,7 @@ impl Bench {
         if let Some(trace) = &mut self.trace {
             trace.push(Step::Io(io));
         }
-        self.executor.submit(io);
+        self.executor.submit(IoTicket::NONE, io);
     }
 
     fn reply(&mut self, reply: &Reply) {

@@ -58,6 +58,8 @@ pub enum Verb {
     Restore,
     /// Tells what is wrong.
     Health,
+    /// Limits the rate of passes.
+    Ratelimit,
     /// Lists the counters of the data path.
     Aoestats,
     /// Tells the version.
@@ -101,6 +103,8 @@ pub struct Options {
     pub force: bool,
     /// `-c`.
     pub clean: bool,
+    /// `-r`.
+    pub replacement: bool,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -207,8 +211,9 @@ impl Command {
             return Err(Problem::Usage(self.usage));
         }
         match letter {
-            'l' | 'a' => options.long = true,
+            'l' | 'a' | 'p' => options.long = true,
             'f' => options.force = true,
+            'r' => options.replacement = true,
             'c' => options.clean = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}

@@ -31,6 +31,10 @@ pub(crate) enum Problem {
     InvalidShelf(String),
     #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
     InvalidChunk(String),
+    #[error(
+        "invalid rate {0}: bytes a second, with K, M or G in units of 1024; 2G at most, 0 for no limit"
+    )]
+    InvalidRate(String),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     #[error("LUN {0} changed while the question was open; nothing was done to it")]
@@ -72,6 +76,7 @@ impl Problem {
             Self::WrongShelf(_) => "wrong_shelf",
             Self::InvalidShelf(_) => "invalid_shelf",
             Self::InvalidChunk(_) => "invalid_chunk",
+            Self::InvalidRate(_) => "invalid_rate",
             Self::Level(_) => "unknown_level",
             Self::LunChanged(_) => "lun_changed",
             Self::ShelfChanged => "shelf_changed",
@@ -95,6 +100,7 @@ impl Problem {
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
             | Self::InvalidChunk(word)
+            | Self::InvalidRate(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::LunChanged(lun) => Some(lun.to_string()),
@@ -150,6 +156,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NoScrub(_) => "no_scrub",
         AdminError::NotASpare(_) => "not_a_spare",
         AdminError::TooManySpares => "too_many_spares",
+        AdminError::IoOutstanding { .. } => "io_outstanding",
         AdminError::Io(_) => "io",
     }
 }
@@ -170,6 +177,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveInUse(drive)
         | AdminError::DriveForeign { drive, .. }
         | AdminError::DriveTooSmall { drive, .. }
+        | AdminError::IoOutstanding { drive, .. }
         | AdminError::NoSuchArray(drive)
         | AdminError::AmbiguousArray(drive)
         | AdminError::NotImportable { array: drive, .. }

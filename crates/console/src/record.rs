@@ -101,6 +101,10 @@ pub(crate) enum Record {
     Shelf {
         shelf: Option<u16>,
     },
+    RateLimit {
+        bytes_per_second: u64,
+        is_per_drive: bool,
+    },
     Release {
         product: &'static str,
         version: String,
@@ -174,6 +178,10 @@ struct ElementRecord {
     state: &'static str,
     size_bytes: u64,
     drive: Option<String>,
+    /// It is the drive that is being filled to take the place of the element, which has a row of its own.
+    replacement: bool,
+    /// Read errors that the others made good, halved every hour.
+    read_errors: u32,
 }
 
 impl ElementName {
@@ -268,6 +276,8 @@ impl ElementRecord {
             state: element.state.name(),
             size_bytes: element.size_bytes,
             drive: element.drive.map(|slot| drive_name(shelf, slot)),
+            replacement: element.is_replacement,
+            read_errors: element.read_errors,
         }
     }
 }

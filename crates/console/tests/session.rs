@@ -435,6 +435,36 @@ fn shelf_shows_and_sets_the_number() {
 }
 
 #[test]
+fn ratelimit_shows_and_sets_the_limit() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.good("ratelimit"), "none\n");
+    for (line, shown) in [
+        ("ratelimit 128M", "128M\n"),
+        ("ratelimit -p 50m", "50M per drive\n"),
+        ("ratelimit 1000", "1000\n"),
+        ("ratelimit -p 0", "none\n"),
+    ] {
+        bench.silent(line);
+        assert_eq!(bench.good("ratelimit"), shown);
+    }
+    for word in ["3G", "x", "-1", "1.5M"] {
+        assert_eq!(
+            bench.bad(&format!("ratelimit -- {word}")),
+            format!(
+                "error: invalid rate {word}: bytes a second, with K, M or G in units of 1024; 2G at most, 0 for no limit\n"
+            )
+        );
+    }
+    assert!(bench.bad("ratelimit 1 2").starts_with("usage: ratelimit"));
+    bench.silent("ratelimit -p 8K");
+    let json = bench.good("ratelimit -j");
+    assert!(
+        json.contains("8192") && json.contains("is_per_drive"),
+        "{json}"
+    );
+}
+
+#[test]
 fn shelf_asks_when_there_are_luns() {
     let mut bench = Bench::with_luns();
     assert_eq!(
@@ -684,9 +714,9 @@ fn listings_come_as_json() {
          \"trouble\":null,\"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\"chunk_bytes\":null,\
          \"state\":\"normal\",\"failed\":false,\"initing\":false,\"recovering\":false,\"degraded\":false,\"stalled\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
-         \"drive\":\"1.0\"},\
+         \"drive\":\"1.0\",\"replacement\":false,\"read_errors\":0},\
          {\"lun\":0,\"part\":0,\"member\":1,\"state\":\"normal\",\"size_bytes\":4000787030016,\
-         \"drive\":\"1.1\"}]}]}]}\n"
+         \"drive\":\"1.1\",\"replacement\":false,\"read_errors\":0}]}]}]}\n"
     });
     assert_eq!(bench.good("shelf -j"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"shelf\":1}]}\n"

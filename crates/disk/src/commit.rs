@@ -10,15 +10,16 @@
 //! * a flush that fails fails all writes that waited for it;
 //! * at most one flush of a drive is under way.
 
+use shelf::patience::IoTicket;
 use shelf::target::Io;
 
 /// The writes of one drive that are on their way to being durable.
 #[derive(Debug, Default)]
 pub(crate) struct GroupCommit {
     /// Landed, and not covered by a flush yet.
-    landed: Vec<Io>,
+    landed: Vec<(IoTicket, Io)>,
     /// Covered by the flush that is under way.
-    covered: Vec<Io>,
+    covered: Vec<(IoTicket, Io)>,
     is_flushing: bool,
 }
 
@@ -33,8 +34,18 @@ impl GroupCommit {
     }
 
     /// A write has landed in the drive's cache.
-    pub(crate) fn landed(&mut self, io: Io) {
-        self.landed.push(io);
+    pub(crate) fn landed(&mut self, ticket: IoTicket, io: Io) {
+        self.landed.push((ticket, io));
+    }
+
+    /// A write is not waited for any longer: gives it back, if it is one of these.
+    pub(crate) fn forget(&mut self, ticket: IoTicket) -> Option<Io> {
+        [&mut self.landed, &mut self.covered]
+            .into_iter()
+            .find_map(|ios| {
+                let index = ios.iter().position(|(known, _)| *known == ticket)?;
+                Some(ios.swap_remove(index).1)
+            })
     }
 
     /// Whether a flush is to be submitted now.
@@ -50,7 +61,7 @@ impl GroupCommit {
     }
 
     /// The flush is over; what it covered is as durable as it was successful.
-    pub(crate) fn flush_ended(&mut self) -> impl Iterator<Item = Io> + '_ {
+    pub(crate) fn flush_ended(&mut self) -> impl Iterator<Item = (IoTicket, Io)> + '_ {
         self.is_flushing = false;
         self.covered.drain(..)
     }
@@ -82,16 +93,16 @@ mod tests {
     fn what_lands_during_a_flush_waits_for_the_next_one() {
         let mut group = GroupCommit::default();
         assert!(!group.wants_flush());
-        group.landed(write(1));
-        group.landed(write(2));
+        group.landed(IoTicket(1), write(1));
+        group.landed(IoTicket(2), write(2));
         assert!(group.wants_flush());
         group.flush_begins();
-        group.landed(write(3));
+        group.landed(IoTicket(3), write(3));
         assert!(!group.wants_flush(), "one at a time");
         assert_eq!(
             group
                 .flush_ended()
-                .map(|io| io.buffer.0)
+                .map(|(_, io)| io.buffer.0)
                 .collect::<Vec<_>>(),
             [1, 2]
         );
@@ -101,9 +112,29 @@ mod tests {
         assert_eq!(
             group
                 .flush_ended()
-                .map(|io| io.buffer.0)
+                .map(|(_, io)| io.buffer.0)
                 .collect::<Vec<_>>(),
             [3]
+        );
+        assert!(!group.wants_flush());
+    }
+
+    #[test]
+    fn a_write_that_nobody_waits_for_is_not_given_back() {
+        let mut group = GroupCommit::default();
+        group.landed(IoTicket(1), write(1));
+        group.landed(IoTicket(2), write(2));
+        group.flush_begins();
+        group.landed(IoTicket(3), write(3));
+        assert_eq!(group.forget(IoTicket(2)), Some(write(2)));
+        assert_eq!(group.forget(IoTicket(3)), Some(write(3)));
+        assert_eq!(group.forget(IoTicket(4)), None);
+        assert_eq!(
+            group
+                .flush_ended()
+                .map(|(ticket, _)| ticket.0)
+                .collect::<Vec<_>>(),
+            [1]
         );
         assert!(!group.wants_flush());
     }

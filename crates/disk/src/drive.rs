@@ -4,6 +4,7 @@ use crate::SECTOR_BYTES;
 use crate::ram::RamDisk;
 use crate::spec::DriveSpec;
 use rustix::fs::{AtFlags, FileType, FlockOperation, OFlags, StatxFlags};
+use shelf::patience::DriveKind;
 use std::fmt;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -94,6 +95,7 @@ pub struct Drive {
     size_sectors: u64,
     model: String,
     note: Option<String>,
+    kind: DriveKind,
     writes_durably: bool,
 }
 
@@ -124,9 +126,24 @@ impl Drive {
                     size_sectors: size_bytes / SECTOR_BYTES as u64,
                     model: "ram".to_owned(),
                     note: Some("volatile memory: its contents end with ledged".to_owned()),
+                    kind: DriveKind::SolidState,
                     writes_durably: true,
                 })
             }
+        }
+    }
+
+    /// A drive that is any file: a pipe answers when the test wants it to.
+    #[cfg(test)]
+    pub(crate) fn of_file(file: File, size_sectors: u64) -> Self {
+        Self {
+            path: "test".to_owned(),
+            medium: Medium::File(file),
+            size_sectors,
+            model: "test".to_owned(),
+            note: None,
+            kind: DriveKind::Rotating,
+            writes_durably: true,
         }
     }
 
@@ -159,6 +176,12 @@ impl Drive {
     #[must_use]
     pub const fn writes_durably(&self) -> bool {
         self.writes_durably
+    }
+
+    /// Whether it has moving parts: for how long a read may take. Of files nothing is known.
+    #[must_use]
+    pub const fn kind(&self) -> DriveKind {
+        self.kind
     }
 
     /// Whether its contents end with the process.
@@ -215,6 +238,11 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
         size_sectors: size_bytes / SECTOR_BYTES as u64,
         model,
         note,
+        kind: if block && has_no_moving_parts(path) {
+            DriveKind::SolidState
+        } else {
+            DriveKind::Rotating
+        },
         writes_durably: block && has_durable_writes(path),
     })
 }
@@ -280,27 +308,29 @@ fn check_sector_size(path: &Path, file: &File) -> Result<(), OpenError> {
     }
 }
 
-/// Whether a block device has FUA or no volatile cache. A partition asks its disk.
+/// Whether a block device has FUA or no volatile cache.
 fn has_durable_writes(path: &Path) -> bool {
+    queue_fact(path, "write_cache").is_some_and(|cache| cache.trim() == "write through")
+        || queue_fact(path, "fua").is_some_and(|fua| fua.trim() == "1")
+}
+
+/// Whether the kernel knows a block device for one without moving parts.
+fn has_no_moving_parts(path: &Path) -> bool {
+    queue_fact(path, "rotational").is_some_and(|rotational| rotational.trim() == "0")
+}
+
+/// What the kernel tells of the queue of a block device. A partition asks its disk.
+fn queue_fact(path: &Path, name: &str) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
-    let Ok(metadata) = std::fs::metadata(path) else {
-        return false;
-    };
+    let metadata = std::fs::metadata(path).ok()?;
     let (major, minor) = (
         rustix::fs::major(metadata.rdev()),
         rustix::fs::minor(metadata.rdev()),
     );
     let device = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
-    let queue = [device.join("queue"), device.join("../queue")]
-        .into_iter()
-        .find(|q| q.is_dir());
-    let read = |name| {
-        queue
-            .as_ref()
-            .and_then(|queue| std::fs::read_to_string(queue.join(name)).ok())
-    };
-    read("write_cache").is_some_and(|cache| cache.trim() == "write through")
-        || read("fua").is_some_and(|fua| fua.trim() == "1")
+    let mut queues = [device.join("queue"), device.join("../queue")].into_iter();
+    let queue = queues.find(|queue| queue.is_dir())?;
+    std::fs::read_to_string(queue.join(name)).ok()
 }
 
 /// The model that the kernel tells for a disk; its kernel name where it tells none.

@@ -8,14 +8,18 @@
 //! * every submitted `Io` is given back exactly once;
 //! * writes of drives for which durability costs a flush go through a [`GroupCommit`];
 //! * a write is given back as done only when all its bytes are durable;
-//! * a short or interrupted transfer is done again from its start, a few times, before it fails.
+//! * a short or interrupted transfer is done again from its start, a few times, before it fails;
+//! * an I/O that was [abandoned](Executor::abandon) is told once more when the kernel is done with it; until then its
+//!   buffer lies elsewhere.
 
 use crate::SECTOR_BYTES;
+use crate::buffers::Place;
 use crate::commit::GroupCommit;
 use crate::drive::{Drive, Medium};
 use crate::page::PAGE_BYTES;
 use crate::uring::{Range, Ring, Transfer};
 use shelf::admin::DriveSlot;
+use shelf::patience::IoTicket;
 use shelf::target::{
     BUFFER_SECTORS, BufferIndex, BufferPlan, Io, Memory, Operation, PAGE_SECTORS, RECORD_SECTORS,
     Span, Work,
@@ -49,27 +53,55 @@ pub enum ExecutorError {
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum Home {
     /// Registered file of this index.
     File(u32),
     Ram,
 }
 
+/// An I/O that was taken, and who waits for it.
+#[derive(Clone, Copy)]
+struct Job {
+    ticket: IoTicket,
+    io: Io,
+    attempts: u8,
+    is_abandoned: bool,
+}
+
 /// What is in the kernel's hands under a token.
 #[derive(Clone, Copy)]
 enum Pending {
-    Io {
-        io: Io,
-        attempts: u8,
-    },
+    Io(Job),
     /// The flush of a group commit.
     Commit(DriveSlot),
+}
+
+/// How an I/O ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// All of it was done; a write is durable.
+    Done,
+    /// Not all of it was.
+    Failed,
+    /// It was abandoned, and nobody waits for it.
+    Unwanted,
+}
+
+/// An I/O that is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// As it was taken.
+    pub ticket: IoTicket,
+    /// The I/O.
+    pub io: Io,
+    /// How it ended.
+    pub ending: Ending,
 }
 
 /// A drive, where its I/O goes, and how its writes become durable.
 struct Entry {
     drive: Arc<Drive>,
-    place: Place,
+    home: Home,
     /// Without one, each write is durable by itself (FUA, or no volatile cache).
     group: Option<GroupCommit>,
 }
@@ -78,14 +110,14 @@ struct Entry {
 pub struct Executor {
     ring: Ring,
     drives: Vec<Option<Entry>>,
-    pending: Box<[Option<Pending>]>,
+    pending: Box<[Option<(Pending, Place)>]>,
     free: Vec<u16>,
     waiting: VecDeque<Pending>,
     /// Writes that wait for a group commit.
     committing: usize,
     /// Reads of memory drives into buffers that the kernel is filling elsewhere.
-    deferred: VecDeque<Io>,
-    done: VecDeque<(Io, bool)>,
+    deferred: VecDeque<(IoTicket, Io)>,
+    done: VecDeque<Finished>,
 }
 
 impl fmt::Debug for Executor {
@@ -112,20 +144,20 @@ impl Executor {
             if table.len() <= index {
                 table.resize_with(index + 1, || None);
             }
-            let place = match drive.medium() {
-                Medium::Ram(_) => Place::Ram,
+            let home = match drive.medium() {
+                Medium::Ram(_) => Home::Ram,
                 Medium::File(file) => {
                     let Ok(index) = u32::try_from(files.len()) else {
                         unreachable!("u16 slots")
                     };
                     files.push(file.as_raw_fd());
-                    Place::File(index)
+                    Home::File(index)
                 }
             };
             let group = (!drive.writes_durably()).then(|| GroupCommit::new(IN_FLIGHT_MAX));
             table[index] = Some(Entry {
                 drive: Arc::clone(drive),
-                place,
+                home,
                 group,
             });
         }
@@ -210,22 +242,109 @@ impl Executor {
     }
 
     /// Takes an I/O. It starts with the next [`Executor::kick`] at the latest.
-    pub fn submit(&mut self, io: Io) {
+    pub fn submit(&mut self, ticket: IoTicket, io: Io) {
         let is_idle = self.ring.is_idle(io.buffer);
         let Some(entry) = self.entry(io.drive) else {
-            self.done.push_back((io, false));
+            self.finish(ticket, io, Ending::Failed);
             return;
         };
-        match entry.place {
-            Place::Ram if io.operation == Operation::Read && !is_idle => {
-                self.deferred.push_back(io);
+        match entry.home {
+            Home::Ram if io.operation == Operation::Read && !is_idle => {
+                self.deferred.push_back((ticket, io));
             }
-            Place::Ram => {
+            Home::Ram => {
                 let drive = Arc::clone(&entry.drive);
-                let ok = self.memory_io(&drive, &io);
-                self.done.push_back((io, ok));
+                let ending = if self.memory_io(&drive, &io) {
+                    Ending::Done
+                } else {
+                    Ending::Failed
+                };
+                self.finish(ticket, io, ending);
             }
-            Place::File(_) => self.start_or_wait(Pending::Io { io, attempts: 0 }),
+            Home::File(_) => self.start_or_wait(Pending::Io(Job {
+                ticket,
+                io,
+                attempts: 0,
+                is_abandoned: false,
+            })),
+        }
+    }
+
+    fn finish(&mut self, ticket: IoTicket, io: Io, ending: Ending) {
+        self.done.push_back(Finished { ticket, io, ending });
+    }
+
+    /// Nobody waits for an I/O any longer: its buffer may be used as if it were over. It is told as
+    /// [`Ending::Unwanted`] when it is. False when there is no spare buffer, or it is over already; then it is told
+    /// as ever.
+    pub fn abandon(&mut self, ticket: IoTicket) -> bool {
+        if ticket == IoTicket::NONE {
+            return false;
+        }
+        let is_it = |job: &Job| job.ticket == ticket && !job.is_abandoned;
+        let position = self
+            .pending
+            .iter()
+            .position(|pending| matches!(pending, Some((Pending::Io(job), _)) if is_it(job)));
+        if let Some(token) = position {
+            return self.abandon_started(token);
+        }
+        let is_waiting = |pending: &Pending| matches!(pending, Pending::Io(job) if is_it(job));
+        if let Some(index) = self.waiting.iter().position(is_waiting) {
+            if let Some(Pending::Io(job)) = self.waiting.remove(index) {
+                self.finish(ticket, job.io, Ending::Unwanted);
+            }
+            return true;
+        }
+        self.abandon_landed(ticket)
+    }
+
+    /// The kernel has it: it keeps the buffer.
+    fn abandon_started(&mut self, token: usize) -> bool {
+        let Some((Pending::Io(job), place)) = self.pending[token] else {
+            return false;
+        };
+        let io = job.io;
+        if transfer(&io, false).is_some() && self.ring.place(io.buffer) == place {
+            let pending = &self.pending;
+            let is_filling = |sector: usize| {
+                pending.iter().flatten().any(|(other, at)| match other {
+                    Pending::Io(Job { io, .. }) => {
+                        *at == place && io.operation == Operation::Read && covers(io, sector)
+                    }
+                    Pending::Commit(_) => false,
+                })
+            };
+            if !self.ring.move_away(io.buffer, is_filling) {
+                return false;
+            }
+        }
+        if let Some((Pending::Io(job), _)) = &mut self.pending[token] {
+            job.is_abandoned = true;
+        }
+        self.submit_deferred();
+        true
+    }
+
+    /// It waits for a flush: its buffer is free.
+    fn abandon_landed(&mut self, ticket: IoTicket) -> bool {
+        for entry in self.drives.iter_mut().flatten() {
+            let group = entry.group.as_mut();
+            if let Some(io) = group.and_then(|group| group.forget(ticket)) {
+                self.committing -= 1;
+                self.finish(ticket, io, Ending::Unwanted);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A buffer may have become idle; what is still not is deferred again.
+    fn submit_deferred(&mut self) {
+        for _ in 0..self.deferred.len() {
+            if let Some((ticket, io)) = self.deferred.pop_front() {
+                self.submit(ticket, io);
+            }
         }
     }
 
@@ -258,11 +377,11 @@ impl Executor {
             return false;
         };
         let drive = match &pending {
-            Pending::Io { io, .. } => io.drive,
+            Pending::Io(job) => job.io.drive,
             Pending::Commit(drive) => *drive,
         };
         let Some(Entry {
-            place: Place::File(file),
+            home: Home::File(file),
             group,
             ..
         }) = self.entry(drive)
@@ -271,8 +390,14 @@ impl Executor {
         };
         let (file, is_grouped) = (*file, group.is_some());
         let user_data = u64::from(token);
+        // A flush is of no buffer, but that does no harm.
+        let buffer = match &pending {
+            Pending::Io(job) => job.io.buffer,
+            Pending::Commit(_) => BufferIndex(0),
+        };
+        let place = self.ring.place(buffer);
         let pushed = match &pending {
-            Pending::Io { io, .. } => match transfer(io, is_grouped) {
+            Pending::Io(Job { io, .. }) => match transfer(io, is_grouped) {
                 Some(transfer) => self.ring.push(transfer, &range(io, file), user_data),
                 None => self.ring.push_flush(file, user_data),
             },
@@ -282,7 +407,7 @@ impl Executor {
             self.free.push(token);
             return false;
         }
-        self.pending[usize::from(token)] = Some(pending);
+        self.pending[usize::from(token)] = Some((pending, place));
         true
     }
 
@@ -313,8 +438,8 @@ impl Executor {
         self.ring.submit()
     }
 
-    /// Gives back one finished I/O and whether all of it was done.
-    pub fn next_result(&mut self) -> Option<(Io, bool)> {
+    /// Gives back one finished I/O.
+    pub fn next_result(&mut self) -> Option<Finished> {
         loop {
             if let Some(result) = self.done.pop_front() {
                 return Some(result);
@@ -324,12 +449,7 @@ impl Executor {
                 return None;
             };
             let landed = self.landed(token, result);
-            // A buffer may have become idle; what is still not is deferred again.
-            for _ in 0..self.deferred.len() {
-                if let Some(io) = self.deferred.pop_front() {
-                    self.submit(io);
-                }
-            }
+            self.submit_deferred();
             if landed.is_some() {
                 return landed;
             }
@@ -351,16 +471,16 @@ impl Executor {
     }
 
     /// What a completion means; `None` when nothing is to be given back for it now.
-    fn landed(&mut self, token: u64, result: i32) -> Option<(Io, bool)> {
+    fn landed(&mut self, token: u64, result: i32) -> Option<Finished> {
         let Ok(token) = u16::try_from(token) else {
             unreachable!("our own token")
         };
-        let Some(pending) = self.pending[usize::from(token)].take() else {
+        let Some((pending, place)) = self.pending[usize::from(token)].take() else {
             unreachable!("a completion of nothing")
         };
         self.free.push(token);
         match pending {
-            Pending::Io { io, attempts } => self.io_landed(io, attempts, result),
+            Pending::Io(job) => self.io_landed(job, place, result),
             Pending::Commit(drive) => {
                 self.committed(drive, result == 0);
                 None
@@ -368,32 +488,41 @@ impl Executor {
         }
     }
 
-    fn io_landed(&mut self, io: Io, attempts: u8, result: i32) -> Option<(Io, bool)> {
+    fn io_landed(&mut self, job: Job, place: Place, result: i32) -> Option<Finished> {
+        let Job { ticket, io, .. } = job;
+        let over = |ending| Some(Finished { ticket, io, ending });
         if let Some(transfer) = transfer(&io, false) {
-            self.ring.landed(transfer, io.buffer);
+            if io.operation == Operation::Read && !job.is_abandoned {
+                let (start, sectors) = (io.offset_sectors as usize, io.sectors as usize);
+                self.ring.carry_over(place, io.buffer, start, sectors);
+            }
+            self.ring.landed(transfer, place);
+        }
+        if job.is_abandoned {
+            return over(Ending::Unwanted);
         }
         let expected = i32::try_from(io.sectors as usize * SECTOR_BYTES).unwrap_or(i32::MAX);
         if result == expected {
             let group = self.entry(io.drive).and_then(|entry| entry.group.as_mut());
             let Some(group) = group.filter(|_| io.operation == Operation::Write) else {
-                return Some((io, true));
+                return over(Ending::Done);
             };
-            group.landed(io);
+            group.landed(ticket, io);
             self.committing += 1;
             return None;
         }
         let again = result >= 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
-        if again && attempts + 1 < ATTEMPTS_MAX {
-            let pending = Pending::Io {
-                io,
-                attempts: attempts + 1,
-            };
+        if again && job.attempts + 1 < ATTEMPTS_MAX {
+            let pending = Pending::Io(Job {
+                attempts: job.attempts + 1,
+                ..job
+            });
             if !self.start(pending) {
                 self.waiting.push_front(pending);
             }
             return None;
         }
-        Some((io, false))
+        over(Ending::Failed)
     }
 
     /// A group commit is over: gives back what it covered.
@@ -405,9 +534,10 @@ impl Executor {
         let Some(group) = slot.and_then(|entry| entry.group.as_mut()) else {
             unreachable!("a commit of a drive that has none")
         };
-        for io in group.flush_ended() {
+        let ending = if ok { Ending::Done } else { Ending::Failed };
+        for (ticket, io) in group.flush_ended() {
             self.committing -= 1;
-            self.done.push_back((io, ok));
+            self.done.push_back(Finished { ticket, io, ending });
         }
     }
 }
@@ -428,6 +558,12 @@ fn transfer(io: &Io, is_grouped: bool) -> Option<Transfer> {
     }
 }
 
+/// Whether an I/O concerns a sector of its buffer.
+const fn covers(io: &Io, sector: usize) -> bool {
+    let start = io.offset_sectors as usize;
+    sector >= start && sector < start + io.sectors as usize
+}
+
 fn range(io: &Io, file: u32) -> Range {
     Range {
         file,
@@ -444,6 +580,7 @@ mod tests {
     use crate::DriveSpec;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use shelf::target::{IoOwner, Purpose};
+    use std::io::{Read, Write};
 
     fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
         Io {
@@ -469,7 +606,7 @@ mod tests {
         }
     }
 
-    fn wait(executor: &mut Executor, count: usize) -> Vec<(Io, bool)> {
+    fn wait(executor: &mut Executor, count: usize) -> Vec<Finished> {
         let mut results = Vec::new();
         while results.len() < count {
             executor.kick().unwrap();
@@ -478,6 +615,10 @@ mod tests {
             }
         }
         results
+    }
+
+    fn is_done(result: &Finished) -> bool {
+        result.ending == Ending::Done
     }
 
     fn drives() -> (tempfile::NamedTempFile, Vec<(DriveSlot, Arc<Drive>)>) {
@@ -503,27 +644,33 @@ mod tests {
                 executor
                     .buffer_mut(BufferIndex(command))
                     .fill(command.to_le_bytes()[0] + 1);
-                executor.submit(io(
-                    Operation::Write,
-                    command,
-                    drive,
-                    u64::from(command) * 16,
-                    16,
-                ));
+                executor.submit(
+                    IoTicket::NONE,
+                    io(
+                        Operation::Write,
+                        command,
+                        drive,
+                        u64::from(command) * 16,
+                        16,
+                    ),
+                );
             }
-            assert!(wait(&mut executor, 32).iter().all(|(_, ok)| *ok));
-            executor.submit(io(Operation::Flush, 0, drive, 0, 0));
-            assert!(wait(&mut executor, 1)[0].1);
+            assert!(wait(&mut executor, 32).iter().all(is_done));
+            executor.submit(IoTicket::NONE, io(Operation::Flush, 0, drive, 0, 0));
+            assert!(is_done(&wait(&mut executor, 1)[0]));
             for command in 32..64u16 {
-                executor.submit(io(
-                    Operation::Read,
-                    command,
-                    drive,
-                    u64::from(command - 32) * 16,
-                    16,
-                ));
+                executor.submit(
+                    IoTicket::NONE,
+                    io(
+                        Operation::Read,
+                        command,
+                        drive,
+                        u64::from(command - 32) * 16,
+                        16,
+                    ),
+                );
             }
-            assert!(wait(&mut executor, 32).iter().all(|(_, ok)| *ok));
+            assert!(wait(&mut executor, 32).iter().all(is_done));
             for command in 32..64u16 {
                 let expected = (command - 32).to_le_bytes()[0] + 1;
                 assert!(
@@ -540,11 +687,11 @@ mod tests {
         let (_file, drives) = drives();
         let mut executor = Executor::new(&drives, plan(16)).unwrap();
         for number in 0..5000u64 {
-            executor.submit(io(Operation::Write, 0, 0, number % 1000, 1));
+            executor.submit(IoTicket::NONE, io(Operation::Write, 0, 0, number % 1000, 1));
         }
         let results = wait(&mut executor, 5000);
         assert_eq!(results.len(), 5000);
-        assert!(results.iter().all(|(_, ok)| *ok));
+        assert!(results.iter().all(is_done));
         assert_eq!(executor.in_flight(), 0);
     }
 
@@ -552,10 +699,14 @@ mod tests {
     fn what_lies_beyond_a_drive_or_on_no_drive_fails() {
         let (_file, drives) = drives();
         let mut executor = Executor::new(&drives, plan(4)).unwrap();
-        executor.submit(io(Operation::Read, 0, 7, 0, 1));
-        executor.submit(io(Operation::Read, 1, 3, 1 << 40, 1));
-        executor.submit(io(Operation::Read, 2, 0, 1 << 30, 1));
-        assert!(wait(&mut executor, 3).iter().all(|(_, ok)| !ok));
+        executor.submit(IoTicket::NONE, io(Operation::Read, 0, 7, 0, 1));
+        executor.submit(IoTicket::NONE, io(Operation::Read, 1, 3, 1 << 40, 1));
+        executor.submit(IoTicket::NONE, io(Operation::Read, 2, 0, 1 << 30, 1));
+        assert!(
+            wait(&mut executor, 3)
+                .iter()
+                .all(|result| result.ending == Ending::Failed)
+        );
     }
 
     #[test]
@@ -567,10 +718,10 @@ mod tests {
             ..io(Operation::Read, 0, 3, 0, 8)
         };
         executor.buffer_mut(BufferIndex(1)).fill(7);
-        executor.submit(io(Operation::Write, 1, 3, 0, 8));
-        executor.submit(io(Operation::Read, 0, 0, 0, 8));
-        executor.submit(second);
-        assert!(wait(&mut executor, 3).iter().all(|(_, ok)| *ok));
+        executor.submit(IoTicket::NONE, io(Operation::Write, 1, 3, 0, 8));
+        executor.submit(IoTicket::NONE, io(Operation::Read, 0, 0, 0, 8));
+        executor.submit(IoTicket::NONE, second);
+        assert!(wait(&mut executor, 3).iter().all(is_done));
         assert!(
             executor.buffer(BufferIndex(0))[..4096]
                 .iter()
@@ -588,7 +739,7 @@ mod tests {
         let (_file, drives) = drives();
         let mut executor = Executor::new(&drives, plan(4)).unwrap();
         for sector in 0..50 {
-            executor.submit(io(Operation::Write, 0, 0, sector * 64, 16));
+            executor.submit(IoTicket::NONE, io(Operation::Write, 0, 0, sector * 64, 16));
             executor.kick().unwrap();
             let mut results = 0;
             while results == 0 {
@@ -605,12 +756,154 @@ mod tests {
         }
     }
 
+    /// A drive that answers reads when something is written to the other end of a pipe, and writes when there is
+    /// room in it.
+    fn pipe() -> (std::fs::File, Arc<Drive>, std::fs::File) {
+        let (out, into) = std::io::pipe().unwrap();
+        let into = std::fs::File::from(std::os::fd::OwnedFd::from(into));
+        let out = std::fs::File::from(std::os::fd::OwnedFd::from(out));
+        let reads = Arc::new(Drive::of_file(out.try_clone().unwrap(), 1 << 20));
+        (into, reads, out)
+    }
+
+    fn turn(executor: &mut Executor) -> Vec<Finished> {
+        executor.kick().unwrap();
+        std::iter::from_fn(|| executor.next_result()).collect()
+    }
+
+    #[test]
+    fn a_read_that_is_not_waited_for_never_reaches_the_buffer() {
+        let (mut into, drive, _out) = pipe();
+        let mut executor = Executor::new(&[(DriveSlot(0), drive)], plan(2)).unwrap();
+        let read = io(Operation::Read, 0, 0, 0, 8);
+        executor.buffer_mut(BufferIndex(0)).fill(1);
+        executor.submit(IoTicket(5), read);
+        assert_eq!(turn(&mut executor), []);
+        assert!(executor.abandon(IoTicket(5)));
+        assert!(!executor.abandon(IoTicket(5)), "once");
+        assert!(
+            executor.buffer(BufferIndex(0))[8 * 512..]
+                .iter()
+                .all(|byte| *byte == 1)
+        );
+        executor.buffer_mut(BufferIndex(0)).fill(2);
+        into.write_all(&[9; 8 * 512]).unwrap();
+        let results = wait(&mut executor, 1);
+        let unwanted = Finished {
+            ticket: IoTicket(5),
+            io: read,
+            ending: Ending::Unwanted,
+        };
+        assert_eq!(results, [unwanted]);
+        assert!(
+            executor
+                .buffer(BufferIndex(0))
+                .iter()
+                .all(|byte| *byte == 2)
+        );
+        assert_eq!(executor.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_write_that_is_not_waited_for_lands_as_it_was() {
+        let (mut into, _, mut out) = pipe();
+        // What a pipe holds.
+        into.write_all(&vec![0; 1 << 16]).unwrap();
+        let drive = Arc::new(Drive::of_file(into, 1 << 20));
+        let mut executor = Executor::new(&[(DriveSlot(0), drive)], plan(2)).unwrap();
+        executor.buffer_mut(BufferIndex(1)).fill(1);
+        executor.submit(IoTicket(5), io(Operation::Write, 1, 0, 0, 8));
+        assert_eq!(turn(&mut executor), []);
+        assert!(executor.abandon(IoTicket(5)));
+        assert!(
+            executor
+                .buffer(BufferIndex(1))
+                .iter()
+                .all(|byte| *byte == 1)
+        );
+        executor.buffer_mut(BufferIndex(1)).fill(2);
+        out.read_exact(&mut vec![0; 1 << 16]).unwrap();
+        assert_eq!(wait(&mut executor, 1)[0].ending, Ending::Unwanted);
+        let mut landed = [0; 8 * 512];
+        out.read_exact(&mut landed).unwrap();
+        assert!(landed.iter().all(|byte| *byte == 1));
+    }
+
+    #[test]
+    fn other_reads_of_the_buffer_arrive_in_its_new_place() {
+        let (mut first_into, first, _out) = pipe();
+        let (mut second_into, second, _out) = pipe();
+        let ram = Arc::new(
+            Drive::open(&DriveSpec::Ram {
+                size_bytes: 1 << 20,
+            })
+            .unwrap(),
+        );
+        let drives = [
+            (DriveSlot(0), first),
+            (DriveSlot(1), second),
+            (DriveSlot(2), ram),
+        ];
+        let mut executor = Executor::new(&drives, plan(2)).unwrap();
+        executor.buffer_mut(BufferIndex(1)).fill(7);
+        executor.submit(IoTicket(9), io(Operation::Write, 1, 2, 0, 8));
+        assert_eq!(wait(&mut executor, 1)[0].ending, Ending::Done);
+        for (drive, offset_sectors) in [(0, 0), (1, 8), (2, 16)] {
+            let read = Io {
+                offset_sectors,
+                ..io(Operation::Read, 0, drive, 0, 8)
+            };
+            executor.submit(IoTicket(drive), read);
+        }
+        assert_eq!(turn(&mut executor), [], "memory waits for the kernel");
+        assert!(executor.abandon(IoTicket(0)));
+        assert_eq!(wait(&mut executor, 1)[0].ticket, IoTicket(2));
+        second_into.write_all(&[5; 8 * 512]).unwrap();
+        assert_eq!(wait(&mut executor, 1)[0].ticket, IoTicket(1));
+        let buffer = executor.buffer(BufferIndex(0));
+        assert!(buffer[8 * 512..16 * 512].iter().all(|byte| *byte == 5));
+        assert!(buffer[16 * 512..].iter().all(|byte| *byte == 7));
+        first_into.write_all(&[9; 8 * 512]).unwrap();
+        assert_eq!(wait(&mut executor, 1)[0].ending, Ending::Unwanted);
+        assert!(
+            executor.buffer(BufferIndex(0))[..16 * 512]
+                .iter()
+                .all(|byte| *byte != 9)
+        );
+    }
+
+    #[test]
+    fn without_a_spare_buffer_an_io_is_waited_for() {
+        let (mut into, drive, _out) = pipe();
+        let mut executor = Executor::new(&[(DriveSlot(0), drive)], plan(1)).unwrap();
+        for ticket in 0..2 {
+            executor.submit(IoTicket(ticket), io(Operation::Read, 0, 0, 0, 1));
+            assert_eq!(turn(&mut executor), []);
+            assert_eq!(executor.abandon(IoTicket(ticket)), ticket == 0);
+        }
+        into.write_all(&[9; 1024]).unwrap();
+        let results = wait(&mut executor, 2);
+        for over in results {
+            let is_abandoned = over.ticket == IoTicket(0);
+            assert_eq!(over.ending == Ending::Unwanted, is_abandoned);
+        }
+        // It is there again.
+        executor.submit(IoTicket(2), io(Operation::Read, 0, 0, 0, 1));
+        assert_eq!(turn(&mut executor), []);
+        assert!(executor.abandon(IoTicket(2)));
+        into.write_all(&[9; 512]).unwrap();
+        wait(&mut executor, 1);
+    }
+
     #[test]
     fn dropping_with_io_in_flight_waits_for_it() {
         let (_file, drives) = drives();
         let mut executor = Executor::new(&drives, plan(64)).unwrap();
         for command in 0..64 {
-            executor.submit(io(Operation::Read, command, 0, u64::from(command), 16));
+            executor.submit(
+                IoTicket::NONE,
+                io(Operation::Read, command, 0, u64::from(command), 16),
+            );
         }
         executor.kick().unwrap();
     }

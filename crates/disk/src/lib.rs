@@ -13,9 +13,11 @@
 //! What it does not do: know LUNs, retry on other members, or decide what a failure means.
 #![deny(clippy::cast_possible_truncation)]
 
+mod buffers;
 mod commit;
 mod drive;
 mod executor;
+mod helper;
 mod metadata;
 mod page;
 mod ram;
@@ -24,7 +26,7 @@ mod spec;
 mod uring;
 
 pub use drive::{Drive, OpenError};
-pub use executor::{Executor, ExecutorError};
+pub use executor::{Ending, Executor, ExecutorError, Finished};
 pub use metadata::MetadataHandle;
 pub use spec::{DriveSpec, ParseSizeError};
 

@@ -1,7 +1,12 @@
-//! A drive as the administration uses it: synchronous, aligned, durable.
+//! A drive as the administration uses it: synchronous, aligned, durable, and never for ever.
+//!
+//! Files and devices are read and written by a thread of the drive's own, which begins with its first use: a drive
+//! that hangs holds up that thread, and its user only until the deadline. From then on whatever it is asked is
+//! refused at once, until the thread is back; so nothing overtakes what it is still doing.
 
 use crate::SECTOR_BYTES;
 use crate::drive::{Drive, Medium};
+use crate::helper::{Helper, HelperError};
 use crate::page::{PAGE_BYTES, Pages};
 use rustix::io::{Errno, ReadWriteFlags};
 use shelf::plane::{DriveError, MetadataDrive};
@@ -9,14 +14,29 @@ use std::fmt;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Pages of the bounce buffer: O_DIRECT wants memory that a caller's slice is not.
 const BOUNCE_PAGES: usize = 16;
 
-/// A drive with the bounce buffer that its metadata goes through.
+/// How long a drive may take, unless it is said otherwise.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the thread of a drive is asked for.
+#[derive(Debug)]
+enum Request {
+    Read { sector: u64, bytes: usize },
+    Write { sector: u64, data: Vec<u8> },
+}
+
+/// What was read; nothing for a write.
+type Answer = Result<Vec<u8>, Errno>;
+
+/// A drive with the thread that does its metadata.
 pub struct MetadataHandle {
     drive: Arc<Drive>,
-    bounce: Pages,
+    deadline: Duration,
+    helper: Option<Helper<Request, Answer>>,
 }
 
 impl fmt::Debug for MetadataHandle {
@@ -28,16 +48,23 @@ impl fmt::Debug for MetadataHandle {
 }
 
 impl MetadataHandle {
-    /// A handle on a drive; `None` when there is no memory for its buffer.
+    /// A handle on a drive.
     #[must_use]
-    pub fn new(drive: Arc<Drive>) -> Option<Self> {
-        Some(Self {
-            drive,
-            bounce: Pages::new_zeroed(BOUNCE_PAGES)?,
-        })
+    pub const fn new(drive: Arc<Drive>) -> Self {
+        Self::with_deadline(drive, DEADLINE)
     }
 
-    fn check(&self, operation: &'static str, sector: u64, bytes: usize) -> Result<u64, DriveError> {
+    /// A handle on a drive that may take so long for an answer.
+    #[must_use]
+    pub const fn with_deadline(drive: Arc<Drive>, deadline: Duration) -> Self {
+        Self {
+            drive,
+            deadline,
+            helper: None,
+        }
+    }
+
+    fn check(&self, operation: &'static str, sector: u64, bytes: usize) -> Result<(), DriveError> {
         let sectors = (bytes / SECTOR_BYTES) as u64;
         let reason = if !bytes.is_multiple_of(SECTOR_BYTES) {
             "not a whole number of sectors"
@@ -47,14 +74,46 @@ impl MetadataHandle {
         {
             "beyond the end of the drive"
         } else {
-            return Ok(sectors);
+            return Ok(());
         };
-        Err(DriveError {
-            operation,
-            sector,
-            sectors,
-            reason: reason.to_owned(),
-        })
+        Err(error(operation, sector, bytes, reason.to_owned()))
+    }
+
+    /// Has the thread of the drive do something.
+    fn ask(&mut self, request: Request) -> Result<Answer, HelperError> {
+        let helper = match &mut self.helper {
+            Some(helper) => helper,
+            none => {
+                let drive = Arc::clone(&self.drive);
+                let mut bounce = Pages::new_zeroed(BOUNCE_PAGES)
+                    .ok_or_else(|| HelperError::NoThread("no memory for its buffer".to_owned()))?;
+                let work = move |request| do_request(&drive, &mut bounce, request);
+                none.insert(Helper::new("metadata", work)?)
+            }
+        };
+        helper.ask(request, self.deadline)
+    }
+
+    fn refused(
+        operation: &'static str,
+        sector: u64,
+        bytes: usize,
+        helper_error: &HelperError,
+    ) -> DriveError {
+        DriveError {
+            is_silent: helper_error.is_silence(),
+            ..error(operation, sector, bytes, helper_error.to_string())
+        }
+    }
+}
+
+fn error(operation: &'static str, sector: u64, bytes: usize, reason: String) -> DriveError {
+    DriveError {
+        operation,
+        sector,
+        sectors: (bytes / SECTOR_BYTES) as u64,
+        reason,
+        is_silent: false,
     }
 }
 
@@ -64,47 +123,65 @@ impl MetadataDrive for MetadataHandle {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
-        let sectors = self.check("read", sector, buffer.len())?;
-        match self.drive.medium() {
-            Medium::Ram(ram) => ram.read(sector, buffer),
-            Medium::File(file) => {
-                let mut place = sector * SECTOR_BYTES as u64;
-                for run in buffer.chunks_mut(BOUNCE_PAGES * PAGE_BYTES) {
-                    let bounce = &mut self.bounce.bytes_mut()[..run.len()];
-                    read_exact(file, place, bounce).map_err(|errno| DriveError {
-                        operation: "read",
-                        sector,
-                        sectors,
-                        reason: errno.to_string(),
-                    })?;
-                    run.copy_from_slice(bounce);
-                    place += run.len() as u64;
-                }
-            }
+        let bytes = buffer.len();
+        self.check("read", sector, bytes)?;
+        if let Medium::Ram(ram) = self.drive.medium() {
+            ram.read(sector, buffer);
+            return Ok(());
         }
+        let answer = self
+            .ask(Request::Read { sector, bytes })
+            .map_err(|refusal| Self::refused("read", sector, bytes, &refusal))?;
+        let data = answer.map_err(|errno| error("read", sector, bytes, errno.to_string()))?;
+        buffer.copy_from_slice(&data);
         Ok(())
     }
 
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
-        let sectors = self.check("write", sector, data.len())?;
-        match self.drive.medium() {
-            Medium::Ram(ram) => ram.write(sector, data),
-            Medium::File(file) => {
-                let mut place = sector * SECTOR_BYTES as u64;
-                for run in data.chunks(BOUNCE_PAGES * PAGE_BYTES) {
-                    let bounce = &mut self.bounce.bytes_mut()[..run.len()];
-                    bounce.copy_from_slice(run);
-                    write_durable(file, place, bounce).map_err(|errno| DriveError {
-                        operation: "write",
-                        sector,
-                        sectors,
-                        reason: errno.to_string(),
-                    })?;
-                    place += run.len() as u64;
-                }
-            }
+        let bytes = data.len();
+        self.check("write", sector, bytes)?;
+        if let Medium::Ram(ram) = self.drive.medium() {
+            ram.write(sector, data);
+            return Ok(());
         }
-        Ok(())
+        let data = data.to_vec();
+        let answer = self
+            .ask(Request::Write { sector, data })
+            .map_err(|refusal| Self::refused("write", sector, bytes, &refusal))?;
+        answer
+            .map(drop)
+            .map_err(|errno| error("write", sector, bytes, errno.to_string()))
+    }
+}
+
+/// What the thread of a drive does.
+fn do_request(drive: &Drive, bounce: &mut Pages, request: Request) -> Answer {
+    let Medium::File(file) = drive.medium() else {
+        return Err(Errno::INVAL);
+    };
+    let place = |sector: u64| sector * SECTOR_BYTES as u64;
+    match request {
+        Request::Read { sector, bytes } => {
+            let mut data = vec![0; bytes];
+            let mut at = place(sector);
+            for run in data.chunks_mut(BOUNCE_PAGES * PAGE_BYTES) {
+                let bounce = &mut bounce.bytes_mut()[..run.len()];
+                read_exact(file, at, bounce)?;
+                run.copy_from_slice(bounce);
+                at += run.len() as u64;
+            }
+            Ok(data)
+        }
+        Request::Write { sector, data } => {
+            let mut at = place(sector);
+            for run in data.chunks(BOUNCE_PAGES * PAGE_BYTES) {
+                let bounce = &mut bounce.bytes_mut()[..run.len()];
+                bounce.copy_from_slice(run);
+                write_durable(file, at, bounce)?;
+                at += run.len() as u64;
+            }
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -143,7 +220,7 @@ mod tests {
 
     fn round_trip(spec: &DriveSpec) {
         let drive = Arc::new(Drive::open(spec).unwrap());
-        let mut handle = MetadataHandle::new(drive).unwrap();
+        let mut handle = MetadataHandle::new(drive);
         let data: Vec<u8> = (0..100 * 1024u32)
             .map(|i| (i / 7).to_le_bytes()[0])
             .collect();

@@ -6,6 +6,8 @@
 //! * a range handed to the kernel lies inside one buffer (checked in [`Ring::push`]);
 //! * while the kernel may write a buffer nobody else touches it, and while it may read it nobody
 //!   writes it: [`Ring::buffer`] and [`Ring::buffer_mut`] check the counts of I/O in flight;
+//! * a buffer whose I/O is not waited for any longer moves to another place ([`Ring::move_away`]): what the kernel
+//!   still reads or writes is nobody else's until it is done ([`Buffers`]);
 //! * files are registered, and kept open by their owner ([`crate::Executor`]) for as long as the ring
 //!   lives.
 //!
@@ -14,13 +16,17 @@
 #![allow(unsafe_code)]
 
 use crate::SECTOR_BYTES;
+use crate::buffers::{Buffers, Place};
 use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
-use shelf::target::{BufferIndex, BufferPlan, Span, Work};
+use shelf::target::{BufferIndex, BufferPlan, INPUTS_MAX, OUTPUTS_MAX, Span, Work};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Kernel threads for I/O that cannot be done without blocking.
+const BLOCKING_MAX: u32 = 256;
 
 /// What the kernel is asked to do with a range of a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,19 +58,11 @@ pub(crate) struct Range {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct QueueFull;
 
-/// I/O in flight on a buffer.
-#[derive(Clone, Copy, Default)]
-struct InFlight {
-    reads: u16,
-    writes: u16,
-}
-
 /// An io_uring with the buffers that it works on.
 pub(crate) struct Ring {
     ring: IoUring,
     memory: Pages,
-    plan: BufferPlan,
-    in_flight: Box<[InFlight]>,
+    buffers: Buffers,
     total: usize,
     /// Signalled by the kernel when completions are due. Polling the ring itself would not do: with
     /// DEFER_TASKRUN a completion is posted only when this thread enters the kernel, and until then
@@ -84,7 +82,8 @@ impl Ring {
     /// A ring of `entries`, with buffers as planned, and these files registered by their index. The
     /// calling thread must be the one that uses it.
     pub(crate) fn new(entries: u32, plan: BufferPlan, files: &[RawFd]) -> io::Result<Self> {
-        let pages = (plan.total_sectors() * SECTOR_BYTES).div_ceil(PAGE_BYTES);
+        let buffers = Buffers::new(plan);
+        let pages = (buffers.total_sectors() * SECTOR_BYTES).div_ceil(PAGE_BYTES);
         let mut memory =
             Pages::new_zeroed(pages).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let ring = IoUring::builder()
@@ -94,6 +93,10 @@ impl Ring {
             .setup_cqsize(entries * 4)
             .build(entries)?;
         ring.submitter().register_files(files)?;
+        // Files that cannot be read without blocking occupy a kernel thread for each I/O: one that hangs must
+        // not take them all.
+        ring.submitter()
+            .register_iowq_max_workers(&mut [BLOCKING_MAX, 0])?;
         let due = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         ring.submitter().register_eventfd(due.as_raw_fd())?;
         let bytes = memory.bytes_mut();
@@ -104,12 +107,10 @@ impl Ring {
         // SAFETY: the region is the allocation of `memory`, which `Ring` owns, never moves, and frees
         // only after all I/O is done (`Drop`).
         unsafe { ring.submitter().register_buffers(&region) }?;
-        let in_flight = vec![InFlight::default(); usize::from(plan.buffers())].into();
         Ok(Self {
             ring,
             memory,
-            plan,
-            in_flight,
+            buffers,
             total: 0,
             due,
         })
@@ -121,17 +122,17 @@ impl Ring {
     /// If a read into it is in flight.
     pub(crate) fn buffer(&self, buffer: BufferIndex) -> &[u8] {
         self.expect_filled(buffer);
-        &self.memory.bytes()[self.place(buffer)]
+        &self.memory.bytes()[self.bytes_of(self.buffers.place(buffer))]
     }
 
-    /// Where a buffer lies in the memory.
-    fn place(&self, buffer: BufferIndex) -> std::ops::Range<usize> {
-        let sectors = self.plan.sectors_of(buffer);
+    /// Where a place lies in the memory.
+    fn bytes_of(&self, place: Place) -> std::ops::Range<usize> {
+        let sectors = self.buffers.sectors_of(place);
         sectors.start * SECTOR_BYTES..sectors.end * SECTOR_BYTES
     }
 
     fn expect_filled(&self, buffer: BufferIndex) {
-        let reads = self.in_flight[usize::from(buffer.0)].reads;
+        let reads = self.buffers.in_flight(self.buffers.place(buffer)).reads;
         assert_eq!(reads, 0, "{buffer:?} is being filled");
     }
 
@@ -150,8 +151,75 @@ impl Ring {
         for output in outputs {
             self.expect_idle(output.buffer);
         }
+        let placed = |span: &Span| self.buffers.placed(span);
+        let mut plan = None;
+        let none = Span {
+            buffer: BufferIndex(0),
+            start_sector: 0,
+            sectors: 0,
+        };
+        let mut spans = [none; INPUTS_MAX + OUTPUTS_MAX];
+        for (place, span) in spans.iter_mut().zip(inputs.iter().chain(outputs)) {
+            let (of_places, span) = placed(span);
+            *place = span;
+            plan = Some(of_places);
+        }
+        let Some(plan) = plan else {
+            work(&[], &mut []);
+            return;
+        };
+        let (inputs, rest) = spans.split_at(inputs.len());
         let arena = self.memory.bytes_mut();
-        shelf::target::compute_in(arena, &self.plan, inputs, outputs, work);
+        shelf::target::compute_in(arena, &plan, inputs, &rest[..outputs.len()], work);
+    }
+
+    /// Gives a buffer another place, so that the kernel keeps the one it is using. Sectors for which `is_filling`
+    /// are not copied: the kernel may be writing them. False when there is no spare place.
+    pub(crate) fn move_away(
+        &mut self,
+        buffer: BufferIndex,
+        is_filling: impl Fn(usize) -> bool,
+    ) -> bool {
+        let Some((old, new)) = self.buffers.move_away(buffer) else {
+            return false;
+        };
+        let (old_sectors, new_start) = (
+            self.buffers.sectors_of(old),
+            self.buffers.sectors_of(new).start,
+        );
+        for sector in (0..old_sectors.len()).filter(|sector| !is_filling(*sector)) {
+            self.copy_sectors(old_sectors.start + sector, new_start + sector, 1);
+        }
+        self.buffers.release(old);
+        true
+    }
+
+    /// Copies what a read has put into a place that its buffer has left meanwhile.
+    pub(crate) fn carry_over(
+        &mut self,
+        from: Place,
+        buffer: BufferIndex,
+        start: usize,
+        len: usize,
+    ) {
+        let to = self.buffers.place(buffer);
+        if to != from {
+            let from = self.buffers.sectors_of(from).start + start;
+            let to = self.buffers.sectors_of(to).start + start;
+            self.copy_sectors(from, to, len);
+        }
+    }
+
+    fn copy_sectors(&mut self, from: usize, to: usize, sectors: usize) {
+        let bytes = from * SECTOR_BYTES..(from + sectors) * SECTOR_BYTES;
+        self.memory
+            .bytes_mut()
+            .copy_within(bytes, to * SECTOR_BYTES);
+    }
+
+    /// Where a buffer lies now.
+    pub(crate) fn place(&self, buffer: BufferIndex) -> Place {
+        self.buffers.place(buffer)
     }
 
     /// The bytes of a buffer that the kernel does not use at all.
@@ -160,13 +228,13 @@ impl Ring {
     /// If any I/O on it is in flight.
     pub(crate) fn buffer_mut(&mut self, buffer: BufferIndex) -> &mut [u8] {
         self.expect_idle(buffer);
-        let place = self.place(buffer);
-        &mut self.memory.bytes_mut()[place]
+        let bytes = self.bytes_of(self.buffers.place(buffer));
+        &mut self.memory.bytes_mut()[bytes]
     }
 
     /// Whether no I/O on a buffer is in flight.
     pub(crate) fn is_idle(&self, buffer: BufferIndex) -> bool {
-        let counts = self.in_flight[usize::from(buffer.0)];
+        let counts = self.buffers.in_flight(self.buffers.place(buffer));
         counts.reads == 0 && counts.writes == 0
     }
 
@@ -187,12 +255,13 @@ impl Ring {
         user_data: u64,
     ) -> Result<(), QueueFull> {
         let end = range.buffer_offset_bytes.checked_add(range.bytes);
-        let buffer = self.place(range.buffer);
+        let at = self.buffers.place(range.buffer);
+        let buffer = self.bytes_of(at);
         assert!(
             end.is_some_and(|end| end <= buffer.len()),
             "{range:?} leaves its buffer"
         );
-        let counts = self.in_flight[usize::from(range.buffer.0)];
+        let counts = self.buffers.in_flight(at);
         match transfer {
             Transfer::Read => assert_eq!(counts.writes, 0, "{range:?} is being written from"),
             Transfer::Write | Transfer::WriteDurable => {
@@ -218,7 +287,7 @@ impl Ring {
             }
         };
         self.push_entry(&entry.user_data(user_data))?;
-        let counts = &mut self.in_flight[usize::from(range.buffer.0)];
+        let counts = self.buffers.in_flight_mut(at);
         match transfer {
             Transfer::Read => counts.reads += 1,
             Transfer::Write | Transfer::WriteDurable => counts.writes += 1,
@@ -273,13 +342,14 @@ impl Ring {
         Some((entry.user_data(), entry.result()))
     }
 
-    /// The kernel is done with a transfer.
-    pub(crate) fn landed(&mut self, transfer: Transfer, buffer: BufferIndex) {
-        let counts = &mut self.in_flight[usize::from(buffer.0)];
+    /// The kernel is done with a transfer that began at this place.
+    pub(crate) fn landed(&mut self, transfer: Transfer, place: Place) {
+        let counts = self.buffers.in_flight_mut(place);
         match transfer {
             Transfer::Read => counts.reads -= 1,
             Transfer::Write | Transfer::WriteDurable => counts.writes -= 1,
         }
+        self.buffers.release(place);
     }
 
     /// Readable when completions may be due, until [`Ring::clear_due`].

@@ -5,8 +5,9 @@ use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::plane::{CounterGroup, LunView, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, Counters, Io, Lacking, ScrubFinding};
+use shelf::patience::{DriveHealth, PatienceCounters};
+use shelf::plane::{CounterGroup, LunView, RateLimit, RunningPass};
+use shelf::target::{Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, ScrubFinding};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -43,6 +44,10 @@ pub enum ToWorker {
         /// Where to tell.
         answer: Sender<RegionSet>,
     },
+    /// Tell how a drive is doing.
+    DriveHealth(DriveSlot, Sender<DriveHealth>),
+    /// The most that each pass goes over in a second.
+    RateLimit(RateLimit),
     /// The bad sectors of a drive.
     BadBlocks(DriveSlot, Arc<[BadRange]>),
     /// Tell your counters.
@@ -63,6 +68,20 @@ pub enum FromWorker {
         lun: LunNumber,
         /// What failed.
         io: Io,
+    },
+    /// A member does not answer an I/O; a redundant LUN must get a new view.
+    MemberHangs {
+        /// The LUN.
+        lun: LunNumber,
+        /// What was abandoned.
+        io: Io,
+    },
+    /// A drive is slow to answer, or well again.
+    DriveSuspect {
+        /// The drive.
+        drive: DriveSlot,
+        /// Whether it is slow.
+        is_suspect: bool,
     },
     /// Writes wait for a group of regions.
     WantRegions {
@@ -151,6 +170,8 @@ pub struct EngineCounters {
 pub struct WorkerReport {
     /// Its target's counters.
     pub target: Counters,
+    /// What its watch over slow drives counted.
+    pub patience: PatienceCounters,
     /// Its ports.
     pub ports: Vec<(PortFacts, PortCounters)>,
     /// Passes over mirrors that are running.
@@ -170,6 +191,7 @@ impl WorkerReport {
         let mut target = self.target.rows();
         target.push(("commands_in_flight", self.commands_in_flight as u64));
         target.push(("ios_in_flight", self.ios_in_flight as u64));
+        target.extend(self.patience.rows());
         target.push(("transmit_waits", self.engine.transmit_waits));
         target.push(("replies_dropped", self.engine.replies_dropped));
         target.push(("configs_dropped", self.engine.configs_dropped));
@@ -203,4 +225,62 @@ fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
         ("passed_to_kernel", counters.passed_to_kernel),
         ("kernel_errors", counters.kernel_errors),
     ]
+}
+
+impl FromWorker {
+    /// What the administration is to hear of an action; `None` for those that the worker carries out itself.
+    pub(crate) fn of(action: &Action) -> Option<Self> {
+        Some(match *action {
+            Action::MemberError { lun, io } => Self::MemberError { lun, io },
+            Action::MemberHangs { lun, io } => Self::MemberHangs { lun, io },
+            Action::WantRegions { lun, part, group } => Self::WantRegions { lun, part, group },
+            Action::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            } => Self::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            },
+            Action::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            } => Self::SyncUnreadable {
+                lun,
+                part,
+                pass,
+                lacking,
+            },
+            Action::ScrubFound {
+                lun,
+                part,
+                pass,
+                found,
+            } => Self::ScrubFound {
+                lun,
+                part,
+                pass,
+                found,
+            },
+            Action::SyncEnded {
+                lun,
+                part,
+                pass,
+                complete,
+            } => Self::SyncEnded {
+                lun,
+                part,
+                pass,
+                complete,
+            },
+            Action::Io(_) | Action::Reply(_) | Action::ConfigChange(_) | Action::Settled { .. } => {
+                return None;
+            }
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
 mod messages;
+mod patience;
 mod replies;
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
@@ -8,11 +9,12 @@ use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use aoe::ATA_FRAME_BYTES;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use disk::{Drive, Executor};
+use disk::{Drive, Ending, Executor};
 use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::bad_sectors::BadSectors;
+use shelf::patience::{Limits, Overdue, Patience};
 use shelf::plane::Detached;
 use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
@@ -62,6 +64,8 @@ pub struct WorkerOptions {
     pub spin: Duration,
     /// Command slots: how many commands it holds at a time.
     pub commands: u16,
+    /// How long drives may take.
+    pub limits: Limits,
 }
 
 /// The channels that a worker speaks into.
@@ -103,6 +107,12 @@ pub struct Worker {
     passes: Vec<(LunNumber, u64, Instant)>,
     /// Sectors that are not to be read.
     bad_sectors: BadSectors,
+    /// The watch over drives that are slow or hang.
+    patience: Patience,
+    /// What it found; empty between looks.
+    overdue: Vec<Overdue>,
+    /// When to ask next which drives became slow.
+    next_change_ns: u64,
     /// Told to end, and when to give up on ports that take nothing.
     stopping: Option<Instant>,
 }
@@ -203,6 +213,9 @@ impl Worker {
             counted: EngineCounters::default(),
             passes: Vec::new(),
             bad_sectors: BadSectors::default(),
+            patience: patience::watch(drives, options.limits),
+            overdue: Vec::with_capacity(patience::OVERDUE_MAX),
+            next_change_ns: 0,
             stopping: None,
         })
     }
@@ -250,9 +263,13 @@ impl Worker {
         if self.turns.is_multiple_of(TURNS_PER_LOOK) {
             self.follow_mtu();
         }
+        let now_ns = self.now_ns();
+        self.patience.set_now(now_ns);
+        self.target.set_now(now_ns);
         let mut busy = self.listen();
         busy |= self.send_unsent();
         busy |= self.complete();
+        busy |= self.lose_patience();
         let mut received = false;
         for index in 0..self.ports.len() {
             received |= self.receive(index);
@@ -278,10 +295,14 @@ impl Worker {
         if !self.target.has_stripe_work() {
             return false;
         }
-        let now = self.started.elapsed().as_nanos();
-        let now_ns = u64::try_from(now).unwrap_or(u64::MAX);
+        let now_ns = self.now_ns();
         self.target
             .stripe_step(now_ns, received, &mut self.executor, &mut self.actions)
+    }
+
+    /// Nanoseconds since it started.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Takes a batch of frames from a port and starts what they ask for.
@@ -316,8 +337,13 @@ impl Worker {
     /// Takes finished I/O and starts what follows from it.
     fn complete(&mut self) -> bool {
         let mut any = false;
-        while let Some((io, ok)) = self.executor.next_result() {
+        while let Some(over) = self.executor.next_result() {
             any = true;
+            self.patience.end(over.ticket);
+            if over.ending == Ending::Unwanted {
+                continue;
+            }
+            let (io, ok) = (over.io, over.ending == Ending::Done);
             if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
                 let drive = io.drive;
                 self.unsaid
@@ -345,64 +371,9 @@ impl Worker {
                 Action::Io(io) if self.bad_sectors.fails(&io) => {
                     self.target.complete(&io, false, &mut self.actions);
                 }
-                Action::Io(io) => self.executor.submit(io),
+                Action::Io(io) => self.submit(io),
                 Action::Reply(reply) => self.reply(reply),
-                Action::ScrubFound {
-                    lun,
-                    part,
-                    pass,
-                    found,
-                } => self.unsaid.push_back(FromWorker::ScrubFound {
-                    lun,
-                    part,
-                    pass,
-                    found,
-                }),
-                Action::SyncReached {
-                    lun,
-                    part,
-                    pass,
-                    lba,
-                } => {
-                    self.unsaid.push_back(FromWorker::SyncReached {
-                        lun,
-                        part,
-                        pass,
-                        lba,
-                    });
-                }
-                Action::SyncUnreadable {
-                    lun,
-                    part,
-                    pass,
-                    lacking,
-                } => self.unsaid.push_back(FromWorker::SyncUnreadable {
-                    lun,
-                    part,
-                    pass,
-                    lacking,
-                }),
-                Action::SyncEnded {
-                    lun,
-                    part,
-                    pass,
-                    complete,
-                } => {
-                    self.unsaid.push_back(FromWorker::SyncEnded {
-                        lun,
-                        part,
-                        pass,
-                        complete,
-                    });
-                }
-                Action::WantRegions { lun, part, group } => {
-                    self.unsaid
-                        .push_back(FromWorker::WantRegions { lun, part, group });
-                }
                 Action::ConfigChange(change) => self.forward(change),
-                Action::MemberError { lun, io } => {
-                    self.unsaid.push_back(FromWorker::MemberError { lun, io });
-                }
                 // Nobody listens any more when the administration has given up waiting.
                 Action::Settled {
                     lun,
@@ -417,6 +388,7 @@ impl Worker {
                         },
                     ));
                 }
+                report => self.unsaid.extend(FromWorker::of(&report)),
             }
         }
     }
@@ -424,8 +396,9 @@ impl Worker {
     fn sleep(&mut self) {
         let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsaid.is_empty() {
-            let waiting = self.port_is_full || !self.all_sent();
-            let limit = if waiting { &PORT_RETRY } else { &SLEEP };
+            let waiting = self.port_is_full || !self.all_sent() || self.target.waits_for_time();
+            let limit = if waiting { PORT_RETRY } else { SLEEP };
+            let limit = &self.until_overdue(limit);
             // Interrupted or not, the next turn looks at everything.
             let woken = epoll::wait(&self.epoll, &mut events, Some(limit)).unwrap_or(0);
             for event in &events[..woken] {

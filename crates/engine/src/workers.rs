@@ -6,7 +6,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
+use shelf::patience::DriveHealth;
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
 use shelf::target::{ConfigChange, ConfigDecision};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -202,6 +203,28 @@ impl DataPlane for Workers {
             worker.say(ToWorker::BadBlocks(drive, Arc::clone(&ranges)))?;
         }
         Ok(())
+    }
+
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), String> {
+        for worker in self.lock().iter() {
+            worker.say(ToWorker::RateLimit(limit))?;
+        }
+        Ok(())
+    }
+
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
+        let mut health = DriveHealth::default();
+        for worker in self.lock().iter() {
+            let (answer, receiver) = bounded(1);
+            worker.say(ToWorker::DriveHealth(drive, answer))?;
+            let own = receiver
+                .recv_timeout(REPORT_TIMEOUT)
+                .map_err(|_| "a worker does not answer".to_owned())?;
+            health.is_suspect |= own.is_suspect;
+            health.abandoned_ios += own.abandoned_ios;
+            health.oldest_ns = health.oldest_ns.max(own.oldest_ns);
+        }
+        Ok(health)
     }
 
     fn advertise(&mut self, lun: LunNumber) {

@@ -12,6 +12,7 @@ use port::{MemoryPort, Port, memory_pair};
 use raid::bad_blocks::BadRange;
 use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::patience::Limits;
 use shelf::plane::{DataPlane, LunView, MemberView, PartView};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -69,6 +70,7 @@ fn start(ports: Vec<Box<dyn Port>>) -> Workers {
         core: None,
         spin: Duration::from_micros(50),
         commands: 16,
+        limits: Limits::default(),
     };
     let drives = vec![(DriveSlot(0), Arc::new(ram))];
     let mut workers = Workers::new(vec![

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use shelf::admin::DriveSlot;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 
 /// Where the configuration is without `--config`.
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) control_socket: PathBuf,
     /// CPU of the worker.
     pub(crate) core: Option<usize>,
+    /// How long a disk may take before it is given up.
+    pub(crate) disk_timeout: Duration,
     /// Ports, at least one.
     pub(crate) ports: Vec<PortConfig>,
     /// Drives, each slot once.
@@ -81,6 +84,7 @@ struct RawConfig {
     control_socket: Option<Spanned<String>>,
     workers: Option<Spanned<i64>>,
     cores: Option<Spanned<Vec<i64>>>,
+    disk_timeout_seconds: Option<Spanned<i64>>,
     #[serde(default)]
     port: Vec<Spanned<RawPort>>,
     #[serde(default)]
@@ -108,6 +112,13 @@ const DEFAULT_STATE_DIR: &str = "/var/lib/ledge";
 
 /// Where the control socket is without `control_socket`.
 const DEFAULT_CONTROL_SOCKET: &str = "/run/ledge/control.sock";
+
+/// How long a disk may take without `disk_timeout_seconds`.
+const DEFAULT_DISK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a disk may take, in seconds: longer than it takes to call it slow, shorter than initiators are told
+/// that there is no hope.
+const DISK_TIMEOUTS: std::ops::RangeInclusive<u64> = 2..=30;
 
 /// Reads and checks a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
@@ -205,6 +216,7 @@ impl Source<'_> {
                 DEFAULT_CONTROL_SOCKET,
             )?,
             core,
+            disk_timeout: self.check_disk_timeout(raw.disk_timeout_seconds.as_ref())?,
             ports: self.check_ports(&raw.port)?,
             disks: self.check_disks(&raw.disk)?,
         })
@@ -225,6 +237,19 @@ impl Source<'_> {
                 };
                 self.refuse(&shelf.span(), reason)
             })
+    }
+
+    fn check_disk_timeout(&self, seconds: Option<&Spanned<i64>>) -> Result<Duration, ConfigError> {
+        let Some(seconds) = seconds else {
+            return Ok(DEFAULT_DISK_TIMEOUT);
+        };
+        let given = *seconds.get_ref();
+        let valid = u64::try_from(given).ok();
+        let valid = valid.filter(|valid| DISK_TIMEOUTS.contains(valid));
+        valid.map(Duration::from_secs).ok_or_else(|| {
+            let reason = format!("disk_timeout_seconds = {given}: must be 2 to 30");
+            self.refuse(&seconds.span(), reason)
+        })
     }
 
     fn check_workers(

@@ -11,6 +11,7 @@ use engine::{WorkerOptions, Workers};
 use port::Port;
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
+use shelf::patience::Limits;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -38,13 +39,16 @@ impl Daemon {
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
-        let opened = drives::open(&config.disks);
+        let opened = drives::open(&config.disks, config.disk_timeout);
         let (ports, statuses) = open_ports(config)?;
         let options = WorkerOptions {
             index: 0,
             core: config.core,
             spin: SPIN,
             commands: COMMANDS,
+            limits: Limits {
+                give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+            },
         };
         let worker = engine::spawn(options, ports, opened.drives, pin)
             .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;

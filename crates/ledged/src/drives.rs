@@ -7,7 +7,6 @@ use crate::config::DiskConfig;
 use disk::{Drive, DriveSpec, MetadataHandle, OpenError, signature};
 use shelf::admin::DriveSlot;
 use shelf::manager::NoDrive;
-use shelf::plane::MetadataDrive;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -29,7 +28,8 @@ pub(crate) struct Opened {
 }
 
 /// Opens, claims and probes every drive.
-pub(crate) fn open(disks: &[DiskConfig]) -> Opened {
+/// For metadata they get so long to answer.
+pub(crate) fn open(disks: &[DiskConfig], patience: Duration) -> Opened {
     let mut opened = Opened {
         slots: Vec::new(),
         drives: Vec::new(),
@@ -40,7 +40,7 @@ pub(crate) fn open(disks: &[DiskConfig]) -> Opened {
             Ok(drive) => {
                 let drive = Arc::new(drive);
                 opened.drives.push((disk.slot, Arc::clone(&drive)));
-                slot_of(disk, &drive)
+                slot_of(disk, &drive, patience)
             }
             Err(error) => {
                 tracing::error!(
@@ -76,7 +76,7 @@ fn claim(spec: &DriveSpec, deadline: Instant) -> Result<Drive, OpenError> {
     }
 }
 
-fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>) -> shelf::manager::Drive {
+fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>, deadline: Duration) -> shelf::manager::Drive {
     let foreign = match &disk.spec {
         DriveSpec::Ram { .. } => None,
         DriveSpec::Path(path) => signature::probe(path).unwrap_or_else(|error| {
@@ -89,15 +89,13 @@ fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>) -> shelf::manager::Drive {
     if let Some(note) = &note {
         tracing::info!("slot {} ({}): {note}", disk.slot, drive.path());
     }
-    let handle = MetadataHandle::new(Arc::clone(drive));
+    let handle = MetadataHandle::with_deadline(Arc::clone(drive), deadline);
     shelf::manager::Drive {
         slot: disk.slot,
         path: drive.path().to_owned(),
         model: drive.model().to_owned(),
         note,
-        drive: handle
-            .map(|handle| Box::new(handle) as Box<dyn MetadataDrive>)
-            .ok_or_else(|| NoDrive::Down("no memory for its buffer".to_owned())),
+        drive: Ok(Box::new(handle)),
         foreign,
     }
 }

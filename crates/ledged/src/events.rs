@@ -8,7 +8,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
-use shelf::target::{Io, Operation};
+use shelf::target::{Io, Operation, Purpose};
 use std::time::{Duration, Instant};
 
 /// How long to wait for an event before looking whether anything is to be told.
@@ -35,6 +35,10 @@ pub(crate) fn run(
                         .config_command(change.lun, change.command, string);
                 workers.config_done(&change, decision);
             }
+            FromWorker::MemberHangs { lun, io } => member_hangs(lun, &io, administration),
+            FromWorker::DriveSuspect { drive, is_suspect } => {
+                administration.lock().drive_suspect(drive, is_suspect);
+            }
             FromWorker::MemberError { lun, io } => {
                 member_error(lun, &io, administration, &mut read_errors);
             }
@@ -52,47 +56,58 @@ pub(crate) fn run(
             } => {
                 administration.lock().mtu_changed(&interface, mtu_bytes);
             }
-            FromWorker::ScrubFound {
-                lun,
-                part,
-                pass,
-                found,
-            } => {
-                let mut manager = administration.lock();
-                manager.scrub_found(lun, part, pass, &found);
-            }
-            FromWorker::SyncReached {
-                lun,
-                part,
-                pass,
-                lba,
-            } => {
-                administration.lock().sync_reached(lun, part, pass, lba);
-            }
-            FromWorker::SyncUnreadable {
-                lun,
-                part,
-                pass,
-                lacking,
-            } => {
-                administration
-                    .lock()
-                    .sync_unreadable(lun, part, pass, &lacking);
-            }
-            FromWorker::SyncEnded {
-                lun,
-                part,
-                pass,
-                complete,
-            } => {
-                administration.lock().sync_ended(lun, part, pass, complete);
-            }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");
                 // systemd starts it again; what was acknowledged is durable.
                 std::process::exit(1);
             }
+            of_pass @ (FromWorker::ScrubFound { .. }
+            | FromWorker::SyncReached { .. }
+            | FromWorker::SyncUnreadable { .. }
+            | FromWorker::SyncEnded { .. }) => pass_event(of_pass, administration),
         }
+    }
+}
+
+/// What a pass over members has met.
+fn pass_event(event: FromWorker, administration: &Administration) {
+    match event {
+        FromWorker::ScrubFound {
+            lun,
+            part,
+            pass,
+            found,
+        } => {
+            let mut manager = administration.lock();
+            manager.scrub_found(lun, part, pass, &found);
+        }
+        FromWorker::SyncReached {
+            lun,
+            part,
+            pass,
+            lba,
+        } => {
+            administration.lock().sync_reached(lun, part, pass, lba);
+        }
+        FromWorker::SyncUnreadable {
+            lun,
+            part,
+            pass,
+            lacking,
+        } => {
+            administration
+                .lock()
+                .sync_unreadable(lun, part, pass, &lacking);
+        }
+        FromWorker::SyncEnded {
+            lun,
+            part,
+            pass,
+            complete,
+        } => {
+            administration.lock().sync_ended(lun, part, pass, complete);
+        }
+        other => unreachable!("{other:?} is no event of a pass"),
     }
 }
 
@@ -134,17 +149,45 @@ fn range_of(io: &Io) -> BadRange {
     }
 }
 
+fn operation_of(io: &Io) -> &'static str {
+    match io.operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Flush => "flush",
+    }
+}
+
+/// A drive does not answer: its member is given up, if it can be, until it does.
+fn member_hangs(lun: LunNumber, io: &Io, administration: &Administration) {
+    let (part, member, drive) = (io.part, io.member, io.drive);
+    let element = format!("{lun}.{part}.{member}");
+    let what = format!(
+        "{} of {} sectors at sector {} is not answered",
+        operation_of(io),
+        io.sectors,
+        io.sector
+    );
+    let mut manager = administration.lock();
+    match manager.member_hangs(lun, part, member, drive, &what) {
+        Ok(MemberFailure::GivenUp) => {
+            tracing::error!("element {element} (slot {drive}): {what}; the LUN goes on without it");
+        }
+        Ok(MemberFailure::Kept) => {
+            tracing::error!(
+                "element {element} (slot {drive}): {what}; it is the last copy and stays"
+            );
+        }
+        Err(error) => tracing::error!("element {element} (slot {drive}): {what}; {error}"),
+    }
+}
+
 fn member_error(
     lun: LunNumber,
     io: &Io,
     administration: &Administration,
     read_errors: &mut ReadErrors,
 ) {
-    let operation = match io.operation {
-        Operation::Read => "read",
-        Operation::Write => "write",
-        Operation::Flush => "flush",
-    };
+    let operation = operation_of(io);
     let element = format!("{lun}.{}.{}", io.part, io.member);
     let what = format!(
         "{operation} of {} sectors at sector {} failed",
@@ -154,12 +197,21 @@ fn member_error(
     if !is_read || read_errors.note(io.drive, Instant::now()) {
         tracing::error!("element {element} (slot {}): {what}", io.drive);
     }
+    let (part, member, range) = (io.part, io.member, range_of(io));
+    let mut manager = administration.lock();
     if is_read {
         // The other copy was read instead, or the initiator was told; the member stays.
+        manager.member_not_read(lun, part, member, io.drive, &range);
         return;
     }
-    let mut manager = administration.lock();
+    if io.purpose == Purpose::Repair {
+        manager.member_not_repaired(lun, part, member, io.drive, &range);
+        return;
+    }
     match manager.member_failed(lun, io.part, io.member, io.drive, &what) {
+        Ok(MemberFailure::GivenUp) if io.purpose == Purpose::Twin => {
+            tracing::error!("the replacement of element {element} is dropped");
+        }
         Ok(MemberFailure::GivenUp) => {
             tracing::error!("element {element} is failed; the LUN is degraded");
         }

@@ -3,11 +3,14 @@
 //! The number is kept in `shelf` as decimal text, replaced atomically. It is what the command `shelf`
 //! set; the configuration gives the number of a box on which nobody has used that command.
 //!
+//! The limit of passes is kept in `ratelimit`: bytes a second, and `per-drive` if it is one of each drive.
+//!
 //! The sets are kept in `removed`, a UUID a line, the last one removed last, replaced atomically. Of
 //! more than [`REMOVED_MAX`] the first are forgotten.
 
 use aoe::Shelf;
 use shelf::manager::ShelfStore;
+use shelf::plane::RateLimit;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -84,6 +87,39 @@ impl ShelfStore for StateDir {
         self.replace("shelf", &format!("{shelf}\n"))
     }
 
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        let path = self.path.join("ratelimit");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RateLimit::NONE),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let mut words = text.split_whitespace();
+        let bytes = words.next().and_then(|word| word.parse().ok());
+        let is_per_drive = match (words.next(), words.next()) {
+            (None, None) => Some(false),
+            (Some("per-drive"), None) => Some(true),
+            _ => None,
+        };
+        bytes
+            .zip(is_per_drive)
+            .map(|(bytes_per_second, is_per_drive)| RateLimit {
+                bytes_per_second,
+                is_per_drive,
+            })
+            .ok_or_else(|| {
+                format!(
+                    "{} holds {text:?}, which is no limit; set it anew with: ratelimit",
+                    path.display()
+                )
+            })
+    }
+
+    fn save_rate_limit(&mut self, limit: RateLimit) -> Result<(), String> {
+        let of = if limit.is_per_drive { " per-drive" } else { "" };
+        self.replace("ratelimit", &format!("{}{of}\n", limit.bytes_per_second))
+    }
+
     fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
         let path = self.path.join("removed");
         let text = match fs::read_to_string(&path) {
@@ -148,6 +184,25 @@ mod tests {
         let kept = state.removed_sets().unwrap();
         assert_eq!(kept.len(), REMOVED_MAX);
         assert_eq!((kept[0], kept[REMOVED_MAX - 1]), (set(1), set(REMOVED_MAX)));
+    }
+
+    #[test]
+    fn the_limit_is_kept_and_damage_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.rate_limit(), Ok(RateLimit::NONE));
+        for is_per_drive in [false, true] {
+            let limit = RateLimit {
+                bytes_per_second: 128 << 20,
+                is_per_drive,
+            };
+            state.save_rate_limit(limit).unwrap();
+            assert_eq!(state.rate_limit(), Ok(limit));
+        }
+        for damaged in ["", "x", "5 per-disk", "5 per-drive 6"] {
+            fs::write(dir.path().join("ratelimit"), damaged).unwrap();
+            assert!(state.rate_limit().unwrap_err().contains("no limit"));
+        }
     }
 
     /// To take a damaged file for an empty one would be to serve what was removed.

@@ -46,6 +46,18 @@ pub enum Bug {
     SlotsReusedTooEarly,
     /// Q is not written.
     QNotWritten,
+    /// A scrub finds nothing.
+    ScrubFindsNothing,
+    /// A scrub names the member beside the one that is wrong.
+    ScrubNamesOther,
+    /// A member that is being rebuilt is read as if it held everything.
+    RebuildingMemberRead,
+    /// A member is recorded as rebuilt when its rebuild has begun.
+    CheckpointAhead,
+    /// A member that comes back is taken to have missed nothing.
+    LackForgotten,
+    /// A drive is used again although writes that were given up may still land on it.
+    LateWritesForgotten,
     /// Writes of initiators do not go to the device that is to take the place of a mirror.
     TwinNotWritten,
     /// A device that is to take the place of a member takes it when half of it is copied.
@@ -54,7 +66,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::CleanWhileServed,
@@ -74,6 +86,12 @@ impl Bug {
         Self::TornContentAccepted,
         Self::SlotsReusedTooEarly,
         Self::QNotWritten,
+        Self::ScrubFindsNothing,
+        Self::ScrubNamesOther,
+        Self::RebuildingMemberRead,
+        Self::CheckpointAhead,
+        Self::LackForgotten,
+        Self::LateWritesForgotten,
         Self::TwinNotWritten,
         Self::TwinTakenTooEarly,
     ];
@@ -89,6 +107,7 @@ impl Bug {
                 | Self::TornContentAccepted
                 | Self::SlotsReusedTooEarly
                 | Self::QNotWritten
+                | Self::ScrubNamesOther
         )
     }
 }

@@ -13,7 +13,8 @@
 //! * a slot that names another set, device or data offset than the md superblock beside it is
 //!   ignored: the md superblock is the truth, and others may have moved data over the slots;
 //! * the checksum covers header and payload, so that a torn, stale or foreign slot is told, and is
-//!   never fatal.
+//!   never fatal; header and checksum are the same in every format, so that what a newer version wrote
+//!   is told from what is rotten, and is left alone with the rest of the member.
 
 use crate::Level;
 use crate::layout::SLOT_SECTORS;
@@ -291,6 +292,18 @@ pub struct Slots<R = Record> {
     pub damage: [Option<RecordError>; 2],
 }
 
+impl<R> Slots<R> {
+    /// The format of a record that another version wrote and this one cannot read. Whatever the other
+    /// slot holds, the member is not to be used, nor its record overwritten.
+    #[must_use]
+    pub fn other_format(&self) -> Option<u32> {
+        self.damage.iter().flatten().find_map(|error| match error {
+            RecordError::Format(format) => Some(*format),
+            _ => None,
+        })
+    }
+}
+
 /// What a slot may hold.
 trait Payload: DeserializeOwned {
     /// Whether it keeps its limits.
@@ -412,9 +425,6 @@ fn decode<R: Payload>(
     if header.magic != MAGIC {
         return Err(RecordError::Empty);
     }
-    if header.format.get() != FORMAT {
-        return Err(RecordError::Format(header.format.get()));
-    }
     let payload = usize::try_from(header.payload_bytes.get())
         .ok()
         .and_then(|bytes| rest.get(..bytes))
@@ -422,6 +432,9 @@ fn decode<R: Payload>(
     let (found, computed) = (header.checksum.get(), checksum(&header, payload));
     if found != computed {
         return Err(RecordError::Checksum { found, computed });
+    }
+    if header.format.get() != FORMAT {
+        return Err(RecordError::Format(header.format.get()));
     }
     let written_for = RecordOwner {
         set_uuid: Uuid::from_bytes(header.set_uuid),

@@ -130,11 +130,20 @@ fn a_record_of_another_member_is_ignored() {
 fn other_formats_and_lengths_are_told() {
     let mut other_format = slot(1, &record());
     other_format[8] = 2;
+    let rotten = other_format;
+    let (header, rest) = RawHeader::read_from_prefix(&other_format).unwrap();
+    let payload = usize::try_from(header.payload_bytes.get()).unwrap();
+    let right = checksum(&header, &rest[..payload]);
+    other_format[12..16].copy_from_slice(&right.to_le_bytes());
     let mut too_long = slot(1, &record());
     too_long[46] = 0xff;
     let read = read_slots([&other_format, &too_long], &OWNER);
     assert_eq!(read.damage[0], Some(RecordError::Format(2)));
     assert!(matches!(read.damage[1], Some(RecordError::Length(_))));
+    assert_eq!(read.other_format(), Some(2));
+    let read = read_slots([&slot(1, &record()), &rotten], &OWNER);
+    assert!(matches!(read.damage[1], Some(RecordError::Checksum { .. })));
+    assert_eq!(read.other_format(), None);
 }
 
 #[test]

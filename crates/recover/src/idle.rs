@@ -4,7 +4,8 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::ShelfStore;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
+use shelf::patience::DriveHealth;
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
 use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -38,6 +39,14 @@ impl DataPlane for NoPlane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn drive_health(&self, _: DriveSlot) -> Result<DriveHealth, String> {
+        Ok(DriveHealth::default())
+    }
+
     fn advertise(&mut self, _: LunNumber) {}
 
     fn counters(&self) -> Vec<CounterGroup> {
@@ -63,5 +72,13 @@ impl ShelfStore for NoStore {
 
     fn add_removed_set(&mut self, _: Uuid) -> Result<(), String> {
         Err("there is no shelf here".to_owned())
+    }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
     }
 }

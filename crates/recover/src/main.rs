@@ -18,7 +18,6 @@ use idle::{NoPlane, NoStore};
 use report::complain;
 use shelf::admin::DriveSlot;
 use shelf::manager::{Manager, Parts, SalvageOptions};
-use shelf::plane::MetadataDrive;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -144,9 +143,7 @@ fn slot_of(slot: DriveSlot, drive: &Arc<Drive>) -> shelf::manager::Drive {
         path: drive.path().to_owned(),
         model: drive.model().to_owned(),
         note: None,
-        drive: handle
-            .map(|handle| Box::new(handle) as Box<dyn MetadataDrive>)
-            .ok_or_else(|| shelf::manager::NoDrive::Down("no memory for its buffer".to_owned())),
+        drive: Ok(Box::new(handle)),
         foreign: None,
     }
 }

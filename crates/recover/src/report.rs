@@ -70,7 +70,7 @@ fn assemble_line(set: &SalvagedSet) -> String {
     if set.members.iter().any(Option::is_none) {
         line.push_str(" --run");
     }
-    for path in set.members.iter().flatten() {
+    for path in set.members.iter().flatten().chain(&set.replacements) {
         line.push(' ');
         line.push_str(&quoted(path));
     }
@@ -109,6 +109,7 @@ mod tests {
                 None,
                 Some("/images/it's".to_owned()),
             ],
+            replacements: Vec::new(),
             is_clean: true,
             log,
         }

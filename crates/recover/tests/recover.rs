@@ -10,7 +10,8 @@ use raid::md::{Resync, Superblock};
 use raid::regions::RegionSet;
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RunningPass};
+use shelf::patience::DriveHealth;
+use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -58,6 +59,14 @@ impl DataPlane for Plane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn drive_health(&self, _: DriveSlot) -> Result<DriveHealth, String> {
+        Ok(DriveHealth::default())
+    }
+
     fn advertise(&mut self, _: LunNumber) {}
 
     fn counters(&self) -> Vec<CounterGroup> {
@@ -83,6 +92,14 @@ impl ShelfStore for Store {
     fn add_removed_set(&mut self, _: Uuid) -> Result<(), String> {
         Ok(())
     }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A raid5 that was served from image files. With `orderly` it was stopped; else power failed.
@@ -98,7 +115,7 @@ fn served(orderly: bool) -> Images {
             .set_len(4 << 20)
             .unwrap();
         let drive = Drive::open(&DriveSpec::Path(path.clone())).unwrap();
-        let handle = MetadataHandle::new(Arc::new(drive)).unwrap();
+        let handle = MetadataHandle::new(Arc::new(drive));
         drives.push(shelf::manager::Drive {
             slot,
             path: path.display().to_string(),

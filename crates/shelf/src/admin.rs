@@ -5,6 +5,7 @@
 //! returns, or it has not happened.
 
 pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
+pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{MacAddress, Shelf};
 use raid::Level;
@@ -142,6 +143,10 @@ pub struct ElementStatus {
     /// Read errors that the others made good, halved every hour.
     pub read_errors: u32,
 }
+
+/// Read errors that others made good, at which a member is replaced by a spare while it works. They are
+/// halved every hour, so that it takes a disk that goes bad, and not one that is old.
+pub const READ_ERRORS_LIMIT: u32 = 20;
 
 /// One RAID row of `list -l`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -536,6 +541,18 @@ pub enum AdminError {
     /// The pool is full.
     #[error("too many spares: there are 16 at most")]
     TooManySpares,
+    /// I/O that was given up may still land on the drive, over whatever is written to it after that.
+    #[error(
+        "{drive} has I/O outstanding since {seconds} s: {ios} that were given up may still land; when it has answered, try again, or restart the machine with the drive pulled"
+    )]
+    IoOutstanding {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// How many.
+        ios: u32,
+        /// Age of the oldest.
+        seconds: u64,
+    },
     /// A drive or the state directory failed while the change was made durable. Says what, where,
     /// and in which state things are now.
     #[error("{0}")]
@@ -692,6 +709,15 @@ pub trait Admin {
     /// # Errors
     /// No such LUN, nothing to compare in it, no scrub or one already, or a member failed.
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError>;
+
+    /// The most that each pass goes over in a second.
+    fn rate_limit(&self) -> RateLimit;
+
+    /// Sets that; kept over restarts.
+    ///
+    /// # Errors
+    /// It could not be stored, or a worker takes no messages any more.
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError>;
 
     /// Gives the shelf a number; LUNs move with it.
     ///

@@ -11,7 +11,9 @@
 pub mod admin;
 pub mod bad_sectors;
 pub mod ids;
+mod latency;
 pub mod manager;
 pub mod order;
+pub mod patience;
 pub mod plane;
 pub mod target;

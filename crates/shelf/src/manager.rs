@@ -27,7 +27,7 @@ use crate::admin::{
     Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, ElsewhereStatus, LunNumber,
     LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
-use crate::plane::{CounterGroup, DataPlane, RunningPass};
+use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use ::raid::bad_blocks::BadRange;
 use aoe::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,12 +53,14 @@ mod raid;
 mod recovery;
 mod regions;
 mod removal;
+mod retire;
 mod rounds;
 mod salvage;
 mod scan;
 mod scrub;
 mod set;
 mod settings;
+mod silence;
 mod spares;
 mod sync;
 mod twin;
@@ -100,6 +102,18 @@ pub trait ShelfStore: Send {
     /// # Errors
     /// What went wrong, and where; then those stored before still are.
     fn add_removed_set(&mut self, set: Uuid) -> Result<(), String>;
+
+    /// The most that passes go over in a second, as it was stored last.
+    ///
+    /// # Errors
+    /// What went wrong, and where.
+    fn rate_limit(&mut self) -> Result<RateLimit, String>;
+
+    /// Stores that; durable and atomic when this returns.
+    ///
+    /// # Errors
+    /// What went wrong, and where; then the old one is still stored.
+    fn save_rate_limit(&mut self, limit: RateLimit) -> Result<(), String>;
 }
 
 /// What a [`Manager`] is made of.
@@ -155,10 +169,18 @@ pub struct Manager {
     spares_elsewhere: Vec<Spare>,
     /// Sets of other shelves, as the last assembly found them.
     elsewhere: Vec<Set>,
+    /// How drives did.
+    wear: retire::Wear,
     /// Elements of which it was told that there is no spare for them.
     unhealed: BTreeSet<ElementId>,
     /// Members that were late at the start have had their time to come.
     is_grace_over: bool,
+    /// The most that each pass goes over in a second.
+    rate_limit: RateLimit,
+    /// Since the start, as told last.
+    uptime: Duration,
+    /// Drives that kept silent.
+    silences: Vec<silence::Silence>,
     /// When the spares are to be read next, since the start.
     next_spare_check: Duration,
 }
@@ -196,8 +218,12 @@ impl Manager {
             spares: Vec::new(),
             spares_elsewhere: Vec::new(),
             elsewhere: Vec::new(),
+            wear: retire::Wear::default(),
             unhealed: BTreeSet::new(),
             is_grace_over: false,
+            rate_limit: RateLimit::NONE,
+            uptime: Duration::ZERO,
+            silences: Vec::new(),
             next_spare_check: Duration::ZERO,
         };
         match manager.store.removed_sets() {
@@ -206,6 +232,7 @@ impl Manager {
                 "which LUNs were removed is not known, so that their drives may be served: {reason}"
             )),
         }
+        manager.restore_rate_limit();
         manager.assemble();
         manager
     }
@@ -240,10 +267,13 @@ impl Manager {
     /// regions without writes, begins scrubs. To be called about once a second, with the time since the
     /// start.
     pub fn tick(&mut self, uptime: Duration) {
+        self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
         self.heal();
+        self.retire(uptime);
         self.begin_due_scrub();
     }
 
@@ -277,6 +307,9 @@ impl Admin for Manager {
     fn luns(&self) -> Vec<LunStatus> {
         let status = |lun: Lun<'_>| {
             let mut status = lun.status(&self.drives);
+            for part in &mut status.parts {
+                self.wear.fill_in(&mut part.elements);
+            }
             status.trouble = status.trouble.or_else(|| self.reason_to_wait(&lun));
             status
         };
@@ -387,6 +420,14 @@ impl Admin for Manager {
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
         self.scrub_lun(lun, action)
+    }
+
+    fn rate_limit(&self) -> RateLimit {
+        self.rate_limit
+    }
+
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
+        self.change_rate_limit(limit)
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {

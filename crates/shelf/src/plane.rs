@@ -5,6 +5,7 @@
 //! through [`DataPlane`]; a view is replaced as a whole, never edited.
 
 use crate::ids::{DriveSlot, LunNumber};
+use crate::patience::DriveHealth;
 use aoe::Shelf;
 use raid::Geometry;
 use raid::bad_blocks::BadRange;
@@ -156,6 +157,23 @@ pub struct MemberView {
     pub log_tag: u32,
 }
 
+/// The most that a pass goes over in a second.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RateLimit {
+    /// Bytes; 0 for as much as can be.
+    pub bytes_per_second: u64,
+    /// Bytes of each drive of the RAID; else of all of them together.
+    pub is_per_drive: bool,
+}
+
+impl RateLimit {
+    /// No limit.
+    pub const NONE: Self = Self {
+        bytes_per_second: 0,
+        is_per_drive: false,
+    };
+}
+
 /// A pass that is running, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunningPass {
@@ -213,6 +231,18 @@ pub trait DataPlane: Send {
     /// A text when a worker takes no messages any more.
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String>;
 
+    /// Sets the most that each pass goes over in a second.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), String>;
+
+    /// How a drive is doing; above all, whether I/O that was given up may still land on it.
+    ///
+    /// # Errors
+    /// A text when a worker does not answer: then nothing is known.
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String>;
+
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
 
@@ -256,6 +286,8 @@ pub struct DriveError {
     pub sectors: u64,
     /// What the drive or the kernel said.
     pub reason: String,
+    /// It said nothing for too long, and may do it yet. Until it has, whatever else it is asked is refused.
+    pub is_silent: bool,
 }
 
 /// A drive as the administration uses it: slow, synchronous, whole 512-byte sectors.

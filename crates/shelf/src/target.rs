@@ -12,8 +12,8 @@
 //!   the failure durably on the survivors;
 //! * overlapping commands run in arrival order, one at a time;
 //! * no sector is written before the bit of its region is durable in the write-intent bitmap;
-//! * every admitted command is answered exactly once, but writes that could not begin before their LUN
-//!   went offline: of those nothing is done, and the initiator sends them again;
+//! * every admitted command is answered exactly once, but those that waited for the administration when their LUN
+//!   went offline: it is as if they had not come, and the initiator sends them again;
 //! * bounded memory: nothing is allocated for a frame after [`Target::new`], but the string of a config
 //!   change, and of those the surroundings let only a few wait.
 //!
@@ -23,6 +23,8 @@ mod action;
 mod admit;
 mod counters;
 mod memory;
+mod pace;
+mod patience;
 mod regions;
 mod reply;
 mod run;
@@ -43,7 +45,7 @@ pub use memory::{
 };
 use reply::Asked;
 
-use crate::ids::LunNumber;
+use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;
@@ -111,6 +113,12 @@ struct Command {
     given: Option<Given>,
     /// A read of a copy that failed, while another copy gave the data: it is written anew.
     repair: Option<Io>,
+    /// A drive does not answer what only the administration can do without: the next view decides.
+    awaits_view: bool,
+    /// Copies on slow drives were passed over.
+    passed_over: bool,
+    /// What copies on slow drives hold was asked for anew, because the others could not give it.
+    is_desperate: bool,
     /// It counts among those that run under a view: while it has I/O of its own.
     is_counted: bool,
     /// It stands in the order.
@@ -124,6 +132,8 @@ struct Command {
     replans: u8,
     /// The pass that a sync step belongs to.
     pass: u64,
+    /// When it came.
+    since_ns: u64,
     /// Sectors whose copies a step of a scrub found to differ, and writes anew.
     differing: u64,
     /// Sectors of a sync step that no copy could give.
@@ -159,6 +169,9 @@ impl Command {
             pieces_used: 0,
             given: None,
             repair: None,
+            awaits_view: false,
+            passed_over: false,
+            is_desperate: false,
             is_counted: false,
             is_ordered: false,
             failed: false,
@@ -166,6 +179,7 @@ impl Command {
             is_cut: false,
             replans: 0,
             pass: 0,
+            since_ns: 0,
             differing: 0,
             lost: 0,
             report: 0,
@@ -210,6 +224,10 @@ pub struct Target {
     stripes: stripe::Stripes,
     /// Steps of scrubs whose copies are to be compared.
     compares: Vec<CommandIndex>,
+    /// Drives that are slow to answer: reads go elsewhere while they can.
+    suspects: Vec<DriveSlot>,
+    /// How fast passes go.
+    pace: pace::Pace,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -229,6 +247,8 @@ impl Target {
             counters: Counters::default(),
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
+            suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
+            pace: pace::Pace::new(),
             has_passes: false,
         }
     }

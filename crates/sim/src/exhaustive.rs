@@ -219,6 +219,8 @@ fn world(case: &Case) -> World {
     let spec = WorldSpec {
         disks: case.disks,
         disk_sectors: DISK_SECTORS,
+        further: [0; 2],
+        further_count: 0,
         plan: PLAN,
         ticks: false,
         trace_lines: 0,

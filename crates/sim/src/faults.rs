@@ -35,13 +35,16 @@ pub enum FaultClass {
     Absent,
     /// Disks are in other slots when the shelf starts.
     Swap,
+    /// An administrator changes things: fails members and takes them back, gives and takes spares, replaces,
+    /// scrubs, goes offline and online.
+    Command,
     /// A disk reports a write as done that it lost, or put elsewhere.
     Silent,
 }
 
 impl FaultClass {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Power,
         Self::Network,
         Self::Unreadable,
@@ -51,11 +54,12 @@ impl FaultClass {
         Self::Hang,
         Self::Absent,
         Self::Swap,
+        Self::Command,
         Self::Silent,
     ];
 
     /// Those that a shelf has to survive: all but the silent ones.
-    pub const LOUD: [Self; 9] = [
+    pub const LOUD: [Self; 10] = [
         Self::Power,
         Self::Network,
         Self::Unreadable,
@@ -65,6 +69,7 @@ impl FaultClass {
         Self::Hang,
         Self::Absent,
         Self::Swap,
+        Self::Command,
     ];
 
     /// Its word on the command line.
@@ -80,6 +85,7 @@ impl FaultClass {
             Self::Hang => "hang",
             Self::Absent => "absent",
             Self::Swap => "swap",
+            Self::Command => "command",
             Self::Silent => "silent",
         }
     }
@@ -124,15 +130,51 @@ pub enum Fault {
         /// How many times.
         factor: u64,
     },
-    /// A disk hangs, then fails.
+    /// A disk does nothing for some time; what it is asked meanwhile it does then, or the kernel has given up on
+    /// it.
     Hang {
         /// The disk.
         disk: usize,
+        /// For how long.
+        micros: Micros,
+        /// Whether what it was asked fails.
+        fails: bool,
     },
+    /// The next write of a disk takes so long, while the disk does others.
+    Stick {
+        /// The disk.
+        disk: usize,
+        /// How long.
+        micros: Micros,
+    },
+    /// The administrator gives a command.
+    Command,
 }
 
-/// How long a disk hangs before the kernel gives up on it: 35 seconds.
-const HANG: Micros = 35_000_000;
+/// A disk that hangs no longer than this is never given up, however slow it is besides: six seconds.
+const HANG_HARMLESS: Micros = 6_000_000;
+
+/// How long a slow life goes on after a hang.
+const AFTERMATH: Micros = 2_000_000;
+
+/// How long a write sticks: often it lands just after it was given up, when others have taken its place.
+fn stick_length(random: &mut Random) -> Micros {
+    if random.chance(600) {
+        random.between(10_000_000..=12_000_000)
+    } else {
+        hang_length(random)
+    }
+}
+
+/// How long disks hang.
+fn hang_length(random: &mut Random) -> Micros {
+    match random.below(4) {
+        0 => random.between(5_000..=200_000),
+        1 => random.between(500_000..=HANG_HARMLESS),
+        2 => random.between(9_000_000..=40_000_000),
+        _ => random.between(10_000_000..=200_000_000),
+    }
+}
 /// No command is longer.
 const NEAR: u64 = 32;
 /// Of a thousand writes, so many are lost or misdirected in a run with silent faults.
@@ -146,7 +188,10 @@ pub struct Faults {
     scheduled: VecDeque<(u64, Fault)>,
     /// Disks that are not good any more, or may not be.
     lost: BTreeSet<usize>,
-    hanging: BTreeSet<usize>,
+    /// Disks that hang: until when, and whether what they were asked fails then.
+    hanging: BTreeMap<usize, (Micros, bool)>,
+    /// Disks of which the next write sticks, and for how long.
+    sticking: BTreeMap<usize, Micros>,
     /// Disks that the last view, or one before since they were in sync, did without.
     was_out: BTreeSet<usize>,
     /// Sectors of the LUN of which a copy became unreadable, with the element and its sector.
@@ -196,10 +241,10 @@ impl Faults {
             if !random.chance(350) {
                 continue;
             }
-            let times = if class == FaultClass::Unreadable {
-                4
-            } else {
-                1
+            let times = match class {
+                FaultClass::Unreadable => 4,
+                FaultClass::Command => 6,
+                _ => 1,
             };
             for _ in 0..times {
                 let disk = random.index(disks);
@@ -211,7 +256,16 @@ impl Faults {
                     FaultClass::WriteError => Fault::WriteError { disk },
                     FaultClass::Pull => Fault::Pull { disk },
                     FaultClass::Slow => Fault::Slow { disk, factor },
-                    FaultClass::Hang => Fault::Hang { disk },
+                    FaultClass::Hang if random.chance(400) => Fault::Stick {
+                        disk,
+                        micros: stick_length(random),
+                    },
+                    FaultClass::Hang => Fault::Hang {
+                        disk,
+                        micros: hang_length(random),
+                        fails: random.chance(300),
+                    },
+                    FaultClass::Command => Fault::Command,
                     _ => continue,
                 };
                 chosen.push((from + random.below(400), fault));
@@ -260,6 +314,24 @@ impl World {
         }
     }
 
+    /// Whether the LUN could do without the disk of an element, which is lost then.
+    pub(crate) fn may_lose_element(&mut self, element: u8) -> bool {
+        let disk = self.placement[usize::from(element)];
+        let can = !self.faults.lost.contains(&disk) && self.can_lose(disk);
+        if can {
+            self.lose(disk);
+        }
+        can
+    }
+
+    /// The disk of an element was not lost after all.
+    pub(crate) fn keep_element(&mut self, element: u8) {
+        let disk = self.placement[usize::from(element)];
+        if self.members.contains(&Some((disk, true))) && !self.disks[disk].is_gone {
+            self.faults.lost.remove(&disk);
+        }
+    }
+
     pub(crate) fn lose(&mut self, disk: usize) {
         self.faults.lost.insert(disk);
         self.redundancy_changes();
@@ -271,9 +343,9 @@ impl World {
     pub(crate) fn inflict(&mut self, fault: Fault) {
         match fault {
             Fault::Unreadable { lba, copy } => self.spoil(lba, copy),
+            Fault::Command => self.commands_due += 1,
             Fault::Slow { disk, factor } => self.disks[disk].slowness = factor,
-            Fault::WriteError { disk } | Fault::Pull { disk } | Fault::Hang { disk }
-                if !self.can_lose(disk) => {}
+            Fault::WriteError { disk } | Fault::Pull { disk } if !self.can_lose(disk) => {}
             Fault::WriteError { disk } => {
                 self.lose(disk);
                 self.disks[disk].fails_next_write = true;
@@ -282,21 +354,57 @@ impl World {
                 self.lose(disk);
                 self.disks[disk].is_gone = true;
             }
-            Fault::Hang { disk } => {
-                self.lose(disk);
-                self.faults.hanging.insert(disk);
+            Fault::Hang {
+                disk,
+                micros,
+                fails,
+            } => {
+                let is_harmless = micros <= HANG_HARMLESS && !fails;
+                if is_harmless || self.can_lose(disk) {
+                    if !is_harmless {
+                        self.lose(disk);
+                    }
+                    self.faults.hanging.insert(disk, (self.now + micros, fails));
+                    self.wait_out(micros);
+                }
+            }
+            Fault::Stick { disk, micros } => {
+                if micros <= HANG_HARMLESS || self.can_lose(disk) {
+                    if micros > HANG_HARMLESS {
+                        self.lose(disk);
+                    }
+                    self.faults.sticking.insert(disk, micros);
+                    self.wait_out(micros);
+                }
             }
         }
     }
 
-    /// How long an I/O takes in any case, if its disk hangs; then it fails.
-    pub(crate) fn hang(&self, flight: &mut InFlight) -> Micros {
-        if self.faults.hanging.contains(&flight.disk) {
-            flight.fails = true;
-            HANG
-        } else {
-            0
+    /// In a slow life it is seen to the end what comes of a hang.
+    fn wait_out(&mut self, micros: Micros) {
+        if self.waits && micros > HANG_HARMLESS {
+            self.busy_until = self.now + micros + AFTERMATH;
         }
+    }
+
+    /// Whether a disk does nothing now.
+    pub(crate) fn is_hanging(&self, disk: usize) -> bool {
+        let until = self.faults.hanging.get(&disk);
+        until.is_some_and(|(until, _)| self.now < *until)
+    }
+
+    /// How long an I/O takes in any case, if its disk hangs or it sticks.
+    pub(crate) fn hang(&mut self, flight: &mut InFlight, is_write: bool) -> Micros {
+        let stuck = is_write
+            .then(|| self.faults.sticking.remove(&flight.disk))
+            .flatten();
+        let hangs = self.faults.hanging.get(&flight.disk);
+        let hangs = hangs.filter(|(until, _)| self.now < *until);
+        let Some((until, fails)) = hangs else {
+            return stuck.unwrap_or(0);
+        };
+        flight.fails |= *fails;
+        stuck.unwrap_or(0) + until - self.now
     }
 
     /// A copy of a sector becomes unreadable.
@@ -428,6 +536,7 @@ impl World {
                 self.redundancy_changes();
             }
         }
+        self.faults.sticking.clear();
         if !self.faults.hanging.is_empty() {
             self.faults.hanging.clear();
             self.redundancy_changes();

@@ -5,7 +5,7 @@
 //! * [`worker`] does for [`shelf::target::Target`] what the engine does, [`plane`] for
 //!   [`shelf::manager::Manager`] what the daemon does;
 //! * [`initiator`] reads and writes, [`oracle`] knows what may be read, [`audit`] what the disks may hold;
-//! * [`faults`] chooses what goes wrong, [`run`] is a whole life from a seed, [`exhaustive`] goes through
+//! * `commands` is the administrator; [`faults`] chooses what goes wrong, [`run`] is a whole life from a seed, [`exhaustive`] goes through
 //!   everything that may happen to a few writes.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub(crate) mod commands;
 pub mod content;
 pub mod disk;
 pub mod exhaustive;

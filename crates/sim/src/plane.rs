@@ -10,8 +10,9 @@ use raid::md::Superblock;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::{Drive, Manager, NoDrive, Parts, ShelfStore};
+use shelf::patience::DriveHealth;
 use shelf::plane::{
-    CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RunningPass,
+    CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RateLimit, RunningPass,
 };
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,8 @@ use uuid::Uuid;
 
 /// How long the administration waits for the worker, as in the daemon.
 const SETTLE_LIMIT: Micros = 60_000_000;
-/// Longest time that any disk takes for a write.
-const WRITE_LIMIT: Micros = 120_000_000;
+/// How long the administration waits for a disk, as in the daemon.
+const METADATA_LIMIT: Micros = 10_000_000;
 
 /// A world that several hold.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl Shared {
             drives: (0..).zip(slots).map(drive).collect(),
             ports: Vec::new(),
             plane: Box::new(SimPlane(self.clone())),
-            store: Box::new(SimStore(Vec::new())),
+            store: Box::new(SimStore(self.clone())),
             now_unix_seconds: Box::new(move || 1_700_000_000 + clock.lock().now() / 1_000_000),
             new_uuid: Box::new(move || Uuid::from_u64_pair(uuids.next(), uuids.next())),
         })
@@ -85,6 +86,15 @@ fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
         sector,
         sectors: (bytes / SECTOR) as u64,
         reason: "Input/output error".to_owned(),
+        is_silent: false,
+    }
+}
+
+fn silent(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
+    DriveError {
+        reason: "it did not answer within 10 s".to_owned(),
+        is_silent: true,
+        ..error(operation, sector, bytes)
     }
 }
 
@@ -94,7 +104,12 @@ impl MetadataDrive for SimDrive {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        let disk = self.disk;
+        let answers = |world: &World| !world.owed.contains_key(&disk) && !world.is_hanging(disk);
+        if world.owed.contains_key(&disk) || !world.run_until(METADATA_LIMIT, answers) {
+            return Err(silent("read", sector, buffer.len()));
+        }
         if world.has_power && world.disks[self.disk].read(sector, buffer) {
             Ok(())
         } else {
@@ -106,15 +121,23 @@ impl MetadataDrive for SimDrive {
         let mut world = self.world.lock();
         let world = &mut *world;
         if world.has_power {
-            let id = world.next_id();
             let disk = self.disk;
+            if world.owed.contains_key(&disk) {
+                return Err(silent("write", sector, data.len()));
+            }
+            let id = world.next_id();
             world.note(|| format!("metadata {id} disk {disk} sector {sector}"));
             let flight = world.new_flight(disk, true);
             world.disks[disk].begin_write(id, sector, data.to_vec(), false);
             world.start(id, flight);
-            world.run_until(WRITE_LIMIT, |world| {
+            world.run_until(METADATA_LIMIT, |world| {
                 world.metadata_done.is_some_and(|(done, _)| done == id)
             });
+            if world.has_power && world.in_flight.contains_key(&id) {
+                world.note(|| format!("metadata {id} is not waited for"));
+                world.owed.insert(disk, id);
+                return Err(silent("write", sector, data.len()));
+            }
             if world.has_power && world.metadata_done == Some((id, true)) {
                 return Ok(());
             }
@@ -216,6 +239,14 @@ impl DataPlane for SimPlane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
+        Ok(self.0.lock().patience.health(drive))
+    }
+
     fn counters(&self) -> Vec<CounterGroup> {
         Vec::new()
     }
@@ -225,8 +256,8 @@ impl DataPlane for SimPlane {
     }
 }
 
-/// Nothing is removed in a simulation, and the shelf keeps its number.
-struct SimStore(Vec<Uuid>);
+/// The shelf keeps its number.
+struct SimStore(Shared);
 
 impl ShelfStore for SimStore {
     fn save_shelf(&mut self, _shelf: aoe::Shelf) -> Result<(), String> {
@@ -234,11 +265,19 @@ impl ShelfStore for SimStore {
     }
 
     fn removed_sets(&mut self) -> Result<Vec<Uuid>, String> {
-        Ok(self.0.clone())
+        Ok(self.0.lock().removed_sets.clone())
     }
 
     fn add_removed_set(&mut self, set: Uuid) -> Result<(), String> {
-        self.0.push(set);
+        self.0.lock().removed_sets.push(set);
+        Ok(())
+    }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use raid::md::Resync;
 use raid::{Geometry, Level};
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, MemberFailure};
-use shelf::target::{BufferPlan, Operation};
+use shelf::target::{BufferPlan, Operation, Purpose};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The levels that the data path serves.
@@ -33,6 +33,9 @@ const PLAN: BufferPlan = BufferPlan {
     pages: 128,
     records: 8,
 };
+
+/// Pause of initiators that have time: 100 milliseconds.
+const SLOW_PAUSE: Micros = 100_000;
 
 /// Tells the random source of the administrator from that of the rest of a run.
 const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
@@ -83,16 +86,28 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let members = member_count(level, &mut random);
     let mut other = Random::new(seed ^ OPERATOR);
     let has_operator = !options.keeps_members && level.is_redundant() && other.chance(400);
+    let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
+    // Spares: too small, as large as members, and larger. Who replaces members that work finds one that fits.
+    let mut further =
+        [0, 1].map(|_| disk_sectors + random.pick(&[0, 0, 700]) - random.pick(&[0, 0, 0, 400]));
+    let mut further_count = random.pick(&[0, 1, 2, 2]);
+    if has_operator {
+        further[0] = disk_sectors;
+        further_count = further_count.max(1);
+    }
     let spec = WorldSpec {
-        disks: members + usize::from(has_operator),
-        disk_sectors: random.pick(&[2048, 2048, 6200, 3000, 4800]),
+        disks: members,
+        disk_sectors,
+        further,
+        further_count,
         plan: PLAN,
         ticks: true,
         trace_lines: options.trace_lines,
     };
     let world = Shared::new(World::new(&spec, random.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut life = Life::begin(&world, (level, members), options, random);
+        let start = (level, members, has_operator);
+        let mut life = Life::begin(&world, start, options, random);
         life.operator = has_operator.then(|| Operator::new(other, members));
         life.live();
     }));
@@ -135,15 +150,19 @@ pub(crate) struct Life {
     pub(crate) geometry: Geometry,
     zones: Vec<(u64, u64)>,
     has_power_cuts: bool,
-    random: Random,
+    pub(crate) random: Random,
     operator: Option<Operator>,
+    /// The administrator took the LUN offline, and has not brought it back.
+    pub(crate) is_offline: bool,
+    /// Notices since a scrub began.
+    pub(crate) heard: Vec<String>,
 }
 
 impl Life {
     /// Makes the LUN and brings it online.
     fn begin(
         world: &Shared,
-        (level, members): (Level, usize),
+        (level, members, has_operator): (Level, usize, bool),
         options: &Options,
         mut random: Random,
     ) -> Self {
@@ -165,13 +184,25 @@ impl Life {
             let is_chosen = |class: &FaultClass| *class == FaultClass::Power || random.chance(450);
             all.into_iter().filter(is_chosen).collect()
         };
+        // Two who give commands would be in each other's way.
+        let is_alone = !options.keeps_members && !has_operator;
+        let classes: Vec<FaultClass> = classes
+            .into_iter()
+            .filter(|class| *class != FaultClass::Command || is_alone)
+            .collect();
         let initiators = random.pick(&[1, 1, 2, 3]);
+        // With fast clients no life is so long that a disk is given up for hanging.
+        let is_slow = classes.contains(&FaultClass::Hang) && random.chance(400);
         {
             let mut world = world.lock();
             let workload = Workload {
                 zones: zones.clone(),
                 writes: random.pick(&[300, 500, 800]),
-                pause: random.pick(&[20, 300, 3000]),
+                pause: if is_slow {
+                    SLOW_PAUSE
+                } else {
+                    random.pick(&[20, 300, 3000])
+                },
             };
             let initiator = |number| Initiator::new(number, workload.clone());
             world.initiators = (0..initiators).map(initiator).collect();
@@ -179,6 +210,7 @@ impl Life {
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }
+            world.waits = is_slow;
             world.set_working(true);
         }
         Self {
@@ -189,6 +221,8 @@ impl Life {
             has_power_cuts: classes.contains(&FaultClass::Power),
             random,
             operator: None,
+            is_offline: false,
+            heard: Vec::new(),
         }
     }
 
@@ -234,7 +268,9 @@ impl Life {
     /// Serves until so many events have happened, then stops in good order; or until the power is gone.
     fn serve_for(&mut self, events: u64) {
         let end = self.world.lock().counts.events.saturating_add(events);
-        self.serve(Micros::MAX, |world| world.counts.events >= end);
+        self.serve(Micros::MAX, |world| {
+            world.counts.events >= end && world.now >= world.busy_until
+        });
         if self.world.lock().has_power
             && let Some(manager) = &mut self.manager
         {
@@ -249,8 +285,36 @@ impl Life {
         }
     }
 
-    /// Goes on until something is true, the power is gone, something is wrong, or the time is over.
+    /// Goes on until something is true, the power is gone or something is wrong; without commands.
+    pub(crate) fn serve_quietly(&mut self, is_done: impl Fn(&World) -> bool) -> bool {
+        self.serve_quietly_for(PATIENCE, is_done)
+    }
+
+    /// Goes on until something is true, the power is gone, something is wrong, or the time is over; the
+    /// administrator gives commands.
     pub(crate) fn serve(&mut self, limit: Micros, is_done: impl Fn(&World) -> bool) -> bool {
+        loop {
+            let is_over = |world: &World| is_done(world) || world.commands_due > 0;
+            if !self.serve_quietly_for(limit, is_over) {
+                return false;
+            }
+            {
+                let mut world = self.world.lock();
+                if is_done(&world) {
+                    return true;
+                }
+                world.commands_due -= 1;
+            }
+            self.command();
+        }
+    }
+
+    /// The same for so long, without commands.
+    pub(crate) fn serve_quietly_for(
+        &mut self,
+        limit: Micros,
+        is_done: impl Fn(&World) -> bool,
+    ) -> bool {
         let deadline = self.world.lock().now().saturating_add(limit);
         loop {
             let message = {
@@ -302,9 +366,11 @@ impl Life {
         if let Some(manager) = &mut self.manager {
             let notices = manager.take_notices();
             let mut world = self.world.lock();
-            for notice in notices {
+            for notice in &notices {
                 world.note(|| format!("notice: {notice}"));
             }
+            drop(world);
+            self.heard.extend(notices);
         }
     }
 
@@ -344,7 +410,8 @@ impl Life {
         };
         // A disk that came back may deny the others: then the administration asks which half to serve. It
         // proposes the right one.
-        if !is_served(manager) && self.world.lock().has_returned_disk() {
+        let was_taken_offline = std::mem::take(&mut self.is_offline);
+        if !is_served(manager) && (was_taken_offline || self.world.lock().has_returned_disk()) {
             drop(manager.online(the_lun()));
         }
         if is_served(manager) {
@@ -366,6 +433,7 @@ impl Life {
             let mut world = self.world.lock();
             world.switch = Switch::GOOD;
             world.faults.stop();
+            world.commands_due = 0;
             world.set_working(false);
         }
         self.operator = None;
@@ -386,6 +454,9 @@ impl Life {
                 }
                 is_synced
             };
+            if is_last {
+                self.check_scrub();
+            }
             self.stop(is_synced);
             if !is_last && !self.is_over() {
                 self.restart();
@@ -490,19 +561,29 @@ pub(crate) fn make(world: &Shared, level: Level, disks: usize, clean: bool) -> (
 pub(crate) fn tell(manager: &mut Manager, message: Message) {
     match message {
         Message::MemberError { lun, io } => {
-            if io.operation != Operation::Read {
+            let range = BadRange {
+                sector: io.sector,
+                sectors: u64::from(io.sectors),
+            };
+            let (part, member) = (io.part, io.member);
+            if io.operation == Operation::Read {
+                manager.member_not_read(lun, part, member, io.drive, &range);
+            } else if io.purpose == Purpose::Repair {
+                manager.member_not_repaired(lun, part, member, io.drive, &range);
+            } else {
                 let what = format!("{:?} at sector {} failed", io.operation, io.sector);
                 // What could not be done is in the notices; the commands wait for the view in any case.
-                let failed = manager.member_failed(lun, io.part, io.member, io.drive, &what);
+                let failed = manager.member_failed(lun, part, member, io.drive, &what);
                 if matches!(failed, Ok(MemberFailure::Kept)) {
-                    let range = BadRange {
-                        sector: io.sector,
-                        sectors: u64::from(io.sectors),
-                    };
-                    manager.last_copy_not_written(lun, io.part, io.member, &range);
+                    manager.last_copy_not_written(lun, part, member, &range);
                 }
             }
         }
+        Message::MemberHangs { lun, io } => {
+            // As above.
+            drop(manager.member_hangs(lun, io.part, io.member, io.drive, "not answered"));
+        }
+        Message::DriveSuspect { drive, is_suspect } => manager.drive_suspect(drive, is_suspect),
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
         Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
         Message::Tick { uptime } => manager.tick(uptime),

@@ -6,6 +6,8 @@ use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{Event, InFlight, Message, World};
 use aoe::{ATA_FRAME_BYTES, Header, MacAddress};
+use shelf::admin::DriveSlot;
+use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
@@ -22,6 +24,9 @@ const TURN: Micros = 500;
 /// How often it does while slices wait for something.
 const STRIPE_TURN: Micros = 20;
 
+/// I/Os that are dealt with in one look.
+const OVERDUE_MAX: usize = 8;
+
 /// No data lies before this sector of a member, in any layout.
 const DATA_SECTOR_MIN: u64 = 256;
 
@@ -32,6 +37,15 @@ pub(crate) fn new_target(plan: BufferPlan) -> Target {
         mtu_bytes: 9000,
     };
     Target::new(&[port], plan)
+}
+
+/// A watch over the drives in so many slots.
+pub(crate) fn new_watch(slots: usize) -> Patience {
+    let drives: Vec<_> = (0..)
+        .map(|slot| (DriveSlot(slot), DriveKind::Rotating))
+        .take(slots)
+        .collect();
+    Patience::new(&drives, 2048, Limits::default())
 }
 
 impl World {
@@ -73,6 +87,7 @@ impl World {
             Action::Io(io) => self.submit(io),
             Action::Reply(reply) => self.reply(reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
+            Action::MemberHangs { lun, io } => self.say(Message::MemberHangs { lun, io }),
             Action::ScrubFound {
                 lun,
                 part,
@@ -89,14 +104,12 @@ impl World {
                 part,
                 pass,
                 lba,
-            } => {
-                self.say(Message::SyncReached {
-                    lun,
-                    part,
-                    pass,
-                    lba,
-                });
-            }
+            } => self.say(Message::SyncReached {
+                lun,
+                part,
+                pass,
+                lba,
+            }),
             Action::SyncUnreadable {
                 lun,
                 part,
@@ -140,16 +153,20 @@ impl World {
     fn say(&mut self, message: Message) {
         self.note(|| format!("to the administration: {message:?}"));
         let delay = self.random.between(1..=300);
-        self.at(delay, Event::Message(message));
+        // They stay in their order.
+        self.message_at = self.message_at.max(self.now + delay);
+        self.at(self.message_at - self.now, Event::Message(message));
     }
 
     /// Looks for work as the worker does once a turn: steps of passes, slices of parts with parity.
     pub(crate) fn turn(&mut self) {
+        self.follow_slow_drives();
         loop {
             self.work_on_stripes();
             let Some(target) = &mut self.target else {
                 return;
             };
+            target.set_now(self.now * 1000);
             target.sync_step(&mut self.actions);
             if self.actions.is_empty() {
                 break;
@@ -198,9 +215,14 @@ impl World {
             self.fail(format!("I/O outside of the data of disk {disk}: {io:?}"));
             return;
         }
+        if self.refuse(&io) {
+            return;
+        }
         let id = self.next_id();
         let mut flight = self.new_flight(disk, io.operation == Operation::Write);
         flight.io = Some(io);
+        flight.ticket = self.patience.begin(&io);
+        self.plan_look();
         if io.operation == Operation::Write {
             let data = self.arena[self.plan.bytes_of(&span(&io))].to_vec();
             self.note(|| format!("write {id} disk {disk} sector {}+{}", io.sector, io.sectors));
@@ -211,6 +233,86 @@ impl World {
         self.start(id, flight);
     }
 
+    /// Does not send an I/O to a drive that hangs if there is another way, nor a write that one that was
+    /// abandoned might overwrite.
+    fn refuse(&mut self, io: &Io) -> bool {
+        self.patience.set_now(self.now * 1000);
+        let stage = if self.patience.is_barred(io) {
+            Some(Stage::Hopeless)
+        } else {
+            self.patience.is_hung(io.drive).then_some(Stage::Overdue)
+        };
+        let Some(target) = &mut self.target else {
+            return false;
+        };
+        let Some(stage) = stage.filter(|stage| target.may_abandon(io, *stage)) else {
+            return false;
+        };
+        self.patience.refused();
+        target.abandoned(io, stage, &mut self.actions);
+        true
+    }
+
+    /// Sees to it that the worker looks when something may be overdue.
+    fn plan_look(&mut self) {
+        let due = self.patience.next_due_ns();
+        if due == u64::MAX {
+            return;
+        }
+        let at = due.div_ceil(1000).max(self.now + 1);
+        if self.look_at.is_none_or(|planned| at < planned) {
+            self.look_at = Some(at);
+            self.at(at - self.now, Event::Look);
+        }
+    }
+
+    /// Stops waiting for I/O that is overdue, where there is another way.
+    pub(crate) fn lose_patience(&mut self) {
+        self.patience.set_now(self.now * 1000);
+        let mut overdue = Vec::with_capacity(OVERDUE_MAX);
+        if self.now * 1000 >= self.patience.next_due_ns() {
+            self.patience.look(&mut overdue);
+        }
+        for Overdue { ticket, io, stage } in overdue {
+            let Some(target) = &mut self.target else {
+                return;
+            };
+            if !target.may_abandon(&io, stage) {
+                self.patience.deny(ticket, stage);
+                continue;
+            }
+            self.patience.abandon(ticket, stage);
+            self.counts.abandoned += 1;
+
+            let mut flights = self.in_flight.iter_mut();
+            let flight = flights.find(|(_, flight)| flight.ticket == ticket);
+            let Some((id, flight)) = flight else {
+                self.fail(format!("an I/O is overdue that is over: {io:?}"));
+                return;
+            };
+            flight.is_abandoned = true;
+            let id = *id;
+            self.note(|| format!("abandoned {stage:?} {id} {io:?}"));
+            if let Some(target) = &mut self.target {
+                target.abandoned(&io, stage, &mut self.actions);
+            }
+            self.carry_out();
+        }
+        self.turn();
+        self.plan_look();
+    }
+
+    /// Tells of drives that became slow, or are well again.
+    fn follow_slow_drives(&mut self) {
+        self.patience.set_now(self.now * 1000);
+        while let Some((drive, is_suspect)) = self.patience.next_change() {
+            if let Some(target) = &mut self.target {
+                target.set_suspect(drive, is_suspect);
+            }
+            self.say(Message::DriveSuspect { drive, is_suspect });
+        }
+    }
+
     /// An I/O of a disk that fails if the disk is to fail.
     pub(crate) fn new_flight(&mut self, disk: usize, is_write: bool) -> InFlight {
         let state = &mut self.disks[disk];
@@ -218,6 +320,8 @@ impl World {
         InFlight {
             disk,
             io: None,
+            ticket: IoTicket::NONE,
+            is_abandoned: false,
             fails,
             delivery: Delivery::Right,
         }
@@ -225,7 +329,9 @@ impl World {
 
     pub(crate) fn start(&mut self, id: u64, mut flight: InFlight) {
         let slowness = self.disks[flight.disk].slowness;
-        let latency = latency(&mut self.random) * slowness + self.hang(&mut flight);
+        // A write of metadata has no I/O of the target.
+        let is_write = flight.io.is_none_or(|io| io.operation == Operation::Write);
+        let latency = latency(&mut self.random) * slowness + self.hang(&mut flight, is_write);
         self.in_flight.insert(id, flight);
         self.at(latency, Event::IoDone { id });
     }
@@ -239,8 +345,20 @@ impl World {
         let Some(io) = flight.io else {
             self.end_write(id, &flight, fails);
             self.metadata_done = Some((id, !fails));
+            if self.owed.get(&flight.disk) == Some(&id) {
+                self.owed.remove(&flight.disk);
+            }
             return;
         };
+        self.patience.set_now(self.now * 1000);
+        self.patience.end(flight.ticket);
+        if flight.is_abandoned {
+            self.note(|| format!("abandoned {id} lands: {}", !fails));
+            if io.operation == Operation::Write {
+                self.end_write(id, &flight, fails);
+            }
+            return;
+        }
         let range = self.plan.bytes_of(&span(&io));
         let disk = &mut self.disks[flight.disk];
         let ok = match io.operation {
@@ -267,6 +385,10 @@ impl World {
                 flight.disk
             )
         });
+        if fails {
+            // Another copy is read from now on, or what parity gives.
+            self.redundancy_changes();
+        }
         if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
             let drive = io.drive;
             self.say(Message::BadBlocksWritten { drive, range });

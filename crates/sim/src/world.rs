@@ -17,6 +17,7 @@ use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::bad_sectors::BadSectors;
+use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
 use shelf::target::{Action, BufferPlan, Io, Lacking, ScrubFinding, Target};
 use std::cmp::Ordering;
@@ -52,6 +53,20 @@ pub enum Message {
         lun: LunNumber,
         /// What failed.
         io: Io,
+    },
+    /// A member does not answer an I/O.
+    MemberHangs {
+        /// The LUN.
+        lun: LunNumber,
+        /// What was abandoned.
+        io: Io,
+    },
+    /// A drive is slow to answer, or well again.
+    DriveSuspect {
+        /// The drive.
+        drive: shelf::admin::DriveSlot,
+        /// Whether it is slow.
+        is_suspect: bool,
     },
     /// About once a second the administration is told the time.
     Tick {
@@ -124,6 +139,8 @@ pub(crate) enum Event {
     IoDone { id: u64 },
     /// The worker looks for work that nobody told it of.
     Turn,
+    /// The worker looks for I/O that is overdue.
+    Look,
     /// A message reaches the administration.
     Message(Message),
     /// The administration is to be told the time.
@@ -135,7 +152,7 @@ impl Event {
     const fn survives_power_cut(&self) -> bool {
         !matches!(
             self,
-            Self::IoDone { .. } | Self::Turn | Self::Message(_) | Self::Tick
+            Self::IoDone { .. } | Self::Turn | Self::Look | Self::Message(_) | Self::Tick
         )
     }
 }
@@ -174,6 +191,9 @@ pub(crate) struct InFlight {
     pub(crate) disk: usize,
     /// What the target asked for; nothing for metadata.
     pub(crate) io: Option<Io>,
+    pub(crate) ticket: IoTicket,
+    /// The target does not wait for it.
+    pub(crate) is_abandoned: bool,
     /// Fails, for whatever reason.
     pub(crate) fails: bool,
     pub(crate) delivery: Delivery,
@@ -192,6 +212,8 @@ pub struct Counts {
     pub reads: u64,
     /// Faults other than power cuts.
     pub faults: u64,
+    /// I/Os that were not waited for.
+    pub abandoned: u64,
     /// Errors that were right.
     pub errors: u64,
 }
@@ -204,6 +226,7 @@ impl Counts {
         self.writes += other.writes;
         self.reads += other.reads;
         self.faults += other.faults;
+        self.abandoned += other.abandoned;
         self.errors += other.errors;
     }
 }
@@ -216,7 +239,7 @@ pub struct World {
     next_number: u64,
     /// Chance.
     pub random: Random,
-    /// The disks. In element order of the LUN.
+    /// The disks. The first ones in element order of the LUN, as it was made.
     pub disks: Vec<SimDisk>,
     /// Which disk is in which slot; `None` for an empty slot.
     pub slots: Vec<Option<usize>>,
@@ -228,6 +251,12 @@ pub struct World {
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<Action>,
     pub(crate) in_flight: BTreeMap<u64, InFlight>,
+    /// The worker's watch over its drives.
+    pub(crate) patience: Patience,
+    /// When the worker is to look for overdue I/O.
+    pub(crate) look_at: Option<Micros>,
+    /// For each disk a metadata write that was not waited for to its end.
+    pub(crate) owed: BTreeMap<usize, u64>,
     /// The last metadata write that was waited for, and whether it succeeded.
     pub(crate) metadata_done: Option<(u64, bool)>,
     pub(crate) settled: Vec<(LunNumber, Detached)>,
@@ -252,6 +281,10 @@ pub struct World {
     pub(crate) faults: Faults,
     /// Events until the power goes.
     pub(crate) cut_after: Option<u64>,
+    /// The life is so slow that disks that hang are waited for: nothing ends before that.
+    pub(crate) waits: bool,
+    /// Until when.
+    pub(crate) busy_until: Micros,
     pub(crate) landing: Landing,
     /// The administration is taking the LUN from the target.
     pub(crate) is_detaching: bool,
@@ -265,6 +298,12 @@ pub struct World {
     pub has_power: bool,
     /// Whether what was never written was ever made the same on all members.
     pub initial_agrees: bool,
+    /// When the last message reaches the administration.
+    pub(crate) message_at: Micros,
+    /// Commands that the administrator is to give.
+    pub(crate) commands_due: u32,
+    /// Sets that were removed, as the state directory has them.
+    pub(crate) removed_sets: Vec<uuid::Uuid>,
     /// What was counted.
     pub counts: Counts,
     /// What went wrong first.
@@ -284,10 +323,14 @@ pub struct World {
 /// Sizes of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct WorldSpec {
-    /// How many disks, one slot each.
+    /// How many disks the LUN is made of, one slot each.
     pub disks: usize,
-    /// Sectors of a disk.
+    /// Sectors of such a disk.
     pub disk_sectors: usize,
+    /// Further disks of so many sectors.
+    pub further: [usize; 2],
+    /// How many of these there are.
+    pub further_count: usize,
     /// Buffers of the worker.
     pub plan: BufferPlan,
     /// Whether the administration is told the time.
@@ -300,20 +343,26 @@ impl World {
     /// A world with power and empty disks.
     #[must_use]
     pub fn new(spec: &WorldSpec, random: Random) -> Self {
-        let disk = SimDisk::new(spec.disk_sectors);
+        let mut disks = vec![SimDisk::new(spec.disk_sectors); spec.disks];
+        let further = spec.further.iter().take(spec.further_count);
+        disks.extend(further.map(|sectors| SimDisk::new(*sectors)));
+        let all = disks.len();
         let mut world = Self {
             now: 0,
             queue: BinaryHeap::new(),
             next_number: 0,
             random,
-            disks: vec![disk; spec.disks],
-            slots: (0..spec.disks).map(Some).collect(),
+            disks,
+            slots: (0..all).map(Some).collect(),
             target: None,
             bad_sectors: BadSectors::default(),
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
             actions: Vec::new(),
             in_flight: BTreeMap::new(),
+            patience: crate::worker::new_watch(spec.disks),
+            look_at: None,
+            owed: BTreeMap::new(),
             metadata_done: None,
             settled: Vec::new(),
             inbox: VecDeque::new(),
@@ -329,12 +378,17 @@ impl World {
             oracle: Oracle::default(),
             faults: Faults::default(),
             cut_after: None,
+            waits: false,
+            busy_until: 0,
             landing: Landing::Everything,
             is_detaching: false,
             last_answers: BTreeSet::new(),
             changed_at: 0,
             has_power: false,
             initial_agrees: false,
+            message_at: 0,
+            commands_due: 0,
+            removed_sets: Vec::new(),
             counts: Counts::default(),
             violation: None,
             captured: None,
@@ -392,6 +446,8 @@ impl World {
     pub fn power_on(&mut self) {
         self.has_power = true;
         self.target = Some(crate::worker::new_target(self.plan));
+        self.patience = crate::worker::new_watch(self.slots.len());
+        self.patience.set_now(self.now * 1000);
         self.bad_sectors = BadSectors::default();
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
@@ -415,7 +471,7 @@ impl World {
 
     /// The same, at the beginning of time: what follows is the same every time.
     pub(crate) fn begin_again(&mut self) {
-        (self.now, self.next_number) = (0, 0);
+        (self.now, self.next_number, self.message_at) = (0, 0, 0);
         self.last_answers.clear();
         self.placement = (0..self.disks.len()).collect();
         (self.changed_at, self.initial_agrees, self.idle_turns) = (0, false, 0);
@@ -444,6 +500,9 @@ impl World {
         self.view = None;
         self.actions.clear();
         self.in_flight.clear();
+        self.look_at = None;
+        self.busy_until = 0;
+        self.owed.clear();
         self.metadata_done = None;
         self.settled.clear();
         self.inbox.clear();
@@ -464,7 +523,10 @@ impl World {
             self.now = self.now.max(deadline);
             return false;
         }
-        if let Some(left) = &mut self.cut_after {
+        // Time goes by of itself: that is nothing that happens.
+        let is_tick = matches!(self.queue.peek(), Some(next) if matches!(next.event, Event::Tick));
+        let counts = !is_tick && self.now >= self.busy_until;
+        if let Some(left) = self.cut_after.as_mut().filter(|_| counts) {
             if *left == 0 {
                 self.cut_power();
                 return true;
@@ -475,7 +537,7 @@ impl World {
             return false;
         };
         self.now = at;
-        self.counts.events += 1;
+        self.counts.events += u64::from(!is_tick);
         if self.has_power
             && let Some(fault) = self.faults.next(self.counts.events)
         {
@@ -526,6 +588,10 @@ impl World {
             Event::Turn => {
                 self.turn_is_queued = false;
                 self.turn();
+            }
+            Event::Look => {
+                self.look_at = None;
+                self.lose_patience();
             }
             Event::Message(message) => self.inbox.push_back(message),
             Event::Tick => self.tick(),

@@ -77,6 +77,50 @@ fn silent_faults_harm_nothing_but_what_they_hit() {
     run_seeds(0..SEEDS, &options);
 }
 
+/// Disks that hang, for milliseconds or minutes, and single writes that land late; nothing else wrong, and with all
+/// the rest.
+#[test]
+fn hanging_disks_harm_nothing() {
+    use FaultClass::{Hang, Network, Power, Slow, Unreadable};
+    for faults in [
+        vec![Hang],
+        vec![Hang, Power, Slow],
+        vec![Hang, Slow, Network, Unreadable],
+    ] {
+        let options = Options {
+            faults: Some(faults),
+            ..Options::default()
+        };
+        run_seeds(0..SEEDS / 2, &options);
+    }
+}
+
+/// A read that waited for what was to be decided about a hanging member was answered with an error when its LUN
+/// went offline; one behind a write that was cut off then gave one of its copies, which was not the one that
+/// counted later; a read that was hedged met an unreadable sector, and the slow copy was not asked again.
+#[test]
+fn reads_of_hanging_members_end_well() {
+    for (seed, faults) in [
+        (45, vec![FaultClass::Hang]),
+        (103, vec![FaultClass::Hang]),
+        (
+            95,
+            vec![
+                FaultClass::Hang,
+                FaultClass::Network,
+                FaultClass::Slow,
+                FaultClass::Unreadable,
+            ],
+        ),
+    ] {
+        let options = Options {
+            faults: Some(faults),
+            ..Options::default()
+        };
+        run_seeds([seed], &options);
+    }
+}
+
 /// Seeds with something rare in them: commands that meet unreadable sectors of two members, a hang that
 /// outlasts a stop, a power cut in the middle of giving up a member whose set then comes back in halves.
 #[test]

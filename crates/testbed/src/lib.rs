@@ -21,6 +21,8 @@
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
 //!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick.
 //!
+//! - [`faulty`]: disks that are slow, hang, fail or vanish on command.
+//!
 //! **Invariants**
 //! - Every wait has a time limit, and its error quotes the last lines of whatever was waited for.
 //! - Dropping a value takes back what it made: processes, namespaces, directories.
@@ -30,6 +32,7 @@
 
 pub mod client;
 pub mod daemon;
+pub mod faulty;
 mod fetch;
 pub mod guest;
 mod initramfs;
@@ -47,6 +50,7 @@ mod writers;
 
 pub use client::Client;
 pub use daemon::Daemon;
+pub use faulty::{Behaviour, FaultyDisks};
 pub use ledge::{Ledge, LedgeOptions};
 pub use linux_md::LinuxMd;
 pub use netns::Namespace;

@@ -6,7 +6,8 @@ mod md;
 use anyhow::{Context, Result, bail, ensure};
 use md::linux_made::{Fate, make, recipes};
 use md::members::{Members, data_start};
-use md::shelf_made::{End, Rebuild, Story, live};
+use md::recovered::{Casualty, Leaves, recover_and_judge, take_back, use_in_linux};
+use md::shelf_made::{End, Rebuild, Story, live, live_with_parity};
 use md::{SMALL_BYTES, agree, import, judge};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -53,6 +54,53 @@ fn linux_reads_what_the_shelf_left_after_a_rebuild() -> Result<()> {
 fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
     let stories = [1, 2].map(|lost| Story::rebuilt(lost, Rebuild::Begun, End::Stop));
     agree(&stories, REBUILD_BYTES)
+}
+
+#[test]
+fn linux_completes_a_replacement_that_the_shelf_left_half_done() -> Result<()> {
+    let ends = [End::Stop, End::Kill];
+    let stories = ends.map(|end| Story::replaced(Rebuild::Begun, end));
+    agree(&stories, REBUILD_BYTES)
+}
+
+#[test]
+fn linux_reads_what_the_shelf_left_after_a_replacement() -> Result<()> {
+    let ends = [End::Stop, End::Crash];
+    let stories = ends.map(|end| Story::replaced(Rebuild::Complete, end));
+    agree(&stories, LARGE_BYTES)
+}
+
+/// Killed in mid-write, with members lost in the same moment: Linux refuses such arrays, and takes them once
+/// `ledge-recover` has replayed their redo log.
+#[test]
+fn linux_assembles_what_ledge_recover_made_of_a_crash() -> Result<()> {
+    let _lock = lock_vm()?;
+    let mut casualties = Vec::new();
+    let mut directories = Vec::new();
+    for lost in 0..=2 {
+        let directory = tempfile::tempdir()?;
+        let arrays = live_with_parity(Story::whole(End::Crash), SMALL_BYTES, directory.path())?;
+        directories.push(directory);
+        let bearing = arrays.into_iter().filter(|a| a.level.lost_max >= lost);
+        casualties.extend(bearing.map(|array| Casualty { array, lost }));
+    }
+    recover_and_judge(&casualties)
+}
+
+/// A shelf that gets an array back which Linux used in the meantime does not replay its redo log over that.
+#[test]
+fn the_shelf_drops_its_log_when_linux_was_there_since() -> Result<()> {
+    let _lock = lock_vm()?;
+    for leaves in [Leaves::Stopped, Leaves::Dirty] {
+        let directory = tempfile::tempdir()?;
+        let story = Story::whole(End::Crash);
+        for mut array in live_with_parity(story, SMALL_BYTES, directory.path())? {
+            transcript::note(&format!("{} {leaves:?}", array.name()));
+            use_in_linux(&mut array, leaves).with_context(|| array.name())?;
+            take_back(&array, leaves).with_context(|| array.name())?;
+        }
+    }
+    Ok(())
 }
 
 /// The judge is not lenient: a wrong byte on one member is noticed at every level, and so is one in a

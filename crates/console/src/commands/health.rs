@@ -7,7 +7,8 @@ use crate::record::Record;
 use crate::report::Report;
 use aoe::Shelf;
 use shelf::admin::{
-    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, ScrubStatus,
+    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, READ_ERRORS_LIMIT,
+    ScrubStatus,
 };
 
 /// Tells every problem, or `ok`.
@@ -143,27 +144,22 @@ fn of_element(
         .unwrap_or_default();
     let redundant = part.level.is_redundant();
     match element.state {
-        ElementState::Normal => {}
-        ElementState::Replaced => {
-            let pass = admin
-                .passes()
-                .into_iter()
-                .find(|pass| (pass.progress.lun, pass.progress.part) == (id.lun, id.part));
-            let left = pass.map_or_else(
-                || {
-                    let others = "after what runs of its LUN now";
-                    let until = if lun.online {
-                        others
-                    } else {
-                        "paused until the LUN is online"
-                    };
-                    until.to_owned()
-                },
-                |pass| format!("{} left", remaining(&pass)),
-            );
-            let problem = format!("of {} is being rebuilt{on}, {left}", part.level);
-            tell(id.to_string(), problem, "nothing to do".to_owned());
+        ElementState::Normal if element.read_errors >= READ_ERRORS_LIMIT => {
+            let is_other = |other: &&ElementStatus| other.id == id && other.is_replacement;
+            if part.elements.iter().find(is_other).is_none() {
+                let errors = element.read_errors;
+                tell(
+                    id.to_string(),
+                    format!(
+                        "of {} had {errors} read errors{on}, which others made good",
+                        part.level
+                    ),
+                    format!("replace {id} DRIVE, or add a spare that is large enough"),
+                );
+            }
         }
+        ElementState::Normal => {}
+        ElementState::Replaced => of_rebuild(admin, (lun, part), element, tell),
         ElementState::Failed if redundant => {
             let problem = format!("of {} is failed{on}", part.level);
             tell(
@@ -189,6 +185,34 @@ fn of_element(
             );
         }
     }
+}
+
+/// A drive that is being filled: one that takes the place of a failed member, or of one that still works.
+fn of_rebuild(
+    admin: &dyn Admin,
+    (lun, part): (&LunStatus, &PartStatus),
+    element: &ElementStatus,
+    tell: &mut Tell,
+) {
+    let id = element.id;
+    let pass = admin
+        .passes()
+        .into_iter()
+        .find(|pass| (pass.progress.lun, pass.progress.part) == (id.lun, id.part));
+    let left = match pass {
+        Some(pass) => format!("{} left", remaining(&pass)),
+        None if lun.online => "after what runs of its LUN now".to_owned(),
+        None => "paused until the LUN is online".to_owned(),
+    };
+    let drive = element.drive.map(|slot| drive_name(admin.shelf(), slot));
+    let drive = drive.unwrap_or_default();
+    let job = if element.is_replacement {
+        format!("replaced by {drive}")
+    } else {
+        format!("rebuilt ({drive})")
+    };
+    let problem = format!("of {} is being {job}, {left}", part.level);
+    tell(id.to_string(), problem, "nothing to do".to_owned());
 }
 
 fn of_spares(admin: &dyn Admin, shelf: Option<Shelf>, tell: &mut Tell) {

@@ -83,11 +83,15 @@ fn element_line(shelf: Option<Shelf>, element: &ElementStatus) -> String {
     let drive = element
         .drive
         .map_or_else(|| MISSING.to_owned(), |slot| drive_name(shelf, slot));
-    format!(
+    let line = format!(
         "     {:<6} {:<10} {size:>8}GB {drive}",
         element.id,
         element.state.name()
-    )
+    );
+    match element.read_errors {
+        0 => line,
+        errors => format!("{line} {errors} read errors"),
+    }
 }
 
 /// Creates a LUN.

@@ -5,6 +5,7 @@ mod health;
 mod help;
 mod luns;
 mod members;
+mod ratelimit;
 mod remove;
 mod restore;
 mod scrub;
@@ -95,12 +96,16 @@ pub(crate) fn run(
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
         Verb::Health => health::health(&mut report, admin),
+        Verb::Fail if options.replacement => {
+            members::each(&mut report, operands, |id| admin.fail_replacement(id));
+        }
         Verb::Fail => members::each(&mut report, operands, |id| admin.fail(id)),
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
         Verb::Replace => members::replace(&mut report, admin, options.force, operands),
         Verb::Spare => spares::spare(&mut report, admin, options, operands),
         Verb::Spares => spares::list(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
+        Verb::Ratelimit => ratelimit::ratelimit(&mut report, admin, options.long, operands),
         Verb::Aoestats => system::aoestats(&mut report, admin, options.long),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),

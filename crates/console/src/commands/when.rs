@@ -2,7 +2,7 @@
 
 use crate::record::Record;
 use crate::report::Report;
-use shelf::admin::{Admin, ElementState};
+use shelf::admin::{Admin, ElementState, ElementStatus};
 use shelf::plane::{RunningPass, SyncKind};
 
 const SECTOR_BYTES: u64 = 512;
@@ -18,14 +18,13 @@ pub(super) fn when(report: &mut Report, admin: &dyn Admin) {
         let elements = part
             .map(|part| part.elements.as_slice())
             .unwrap_or_default();
-        let rebuilt: Vec<u8> = elements
+        let rebuilt: Vec<&ElementStatus> = elements
             .iter()
             .filter(|element| element.state == ElementState::Replaced)
             .filter(|_| place.kind == SyncKind::Resync)
-            .map(|element| element.id.member)
             .collect();
-        for member in &rebuilt {
-            row(report, &pass, Some(*member));
+        for element in &rebuilt {
+            row(report, &pass, Some(element));
         }
         if rebuilt.is_empty() {
             row(report, &pass, None);
@@ -33,15 +32,17 @@ pub(super) fn when(report: &mut Report, admin: &dyn Admin) {
     }
 }
 
-fn row(report: &mut Report, pass: &RunningPass, member: Option<u8>) {
+fn row(report: &mut Report, pass: &RunningPass, element: Option<&ElementStatus>) {
     let place = pass.progress;
     let bytes_per_s = rate(pass);
     let percent = percent(place.done_sectors, place.total_sectors);
+    let member = element.map(|element| element.id.member);
     let name = member
         .map(|member| format!(".{member}"))
         .unwrap_or_default();
-    let (job, suffix) = match (place.kind, member) {
+    let (job, suffix) = match (place.kind, element) {
         (SyncKind::Check, _) => ("scrub", " scrub"),
+        (SyncKind::Resync, Some(element)) if element.is_replacement => ("replace", ""),
         (SyncKind::Resync, Some(_)) => ("rebuild", ""),
         (SyncKind::Resync, None) => ("resync", ""),
     };

@@ -6,7 +6,8 @@ use raid::geometry::is_striped;
 use shelf::admin::{
     Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
     ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
-    PartStatus, PortStatus, RaidState, ScrubAction, ScrubRepair, ScrubStatus, SpareStatus,
+    PartStatus, PortStatus, RaidState, RateLimit, ScrubAction, ScrubRepair, ScrubStatus,
+    SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -19,6 +20,7 @@ const MEMBER_BYTES: u64 = 4_000_786_939_904;
 #[derive(Debug)]
 pub(crate) struct FakeShelf {
     pub(crate) shelf: Option<Shelf>,
+    pub(crate) rate_limit: RateLimit,
     pub(crate) drives: Vec<DriveStatus>,
     pub(crate) luns: Vec<LunStatus>,
     pub(crate) ports: Vec<PortStatus>,
@@ -50,6 +52,7 @@ impl FakeShelf {
         };
         Self {
             shelf: Some(Shelf(1)),
+            rate_limit: RateLimit::NONE,
             drives: (0..16).map(drive).collect(),
             luns: Vec::new(),
             ports: vec![port],
@@ -357,7 +360,16 @@ impl Admin for FakeShelf {
         let part = self.part(id)?;
         let element = &mut part.elements[usize::from(id.member)];
         if element.state == ElementState::Normal {
-            return Err(AdminError::NotFailed(id));
+            let twin = ElementStatus {
+                state: ElementState::Replaced,
+                drive: Some(drive),
+                is_replacement: true,
+                ..element.clone()
+            };
+            part.elements.insert(usize::from(id.member) + 1, twin);
+            part.state.recovering = true;
+            self.drives[usize::from(drive.0)].role = DriveRole::Element(id);
+            return Ok(());
         }
         element.state = ElementState::Replaced;
         element.drive = Some(drive);
@@ -507,6 +519,15 @@ impl Admin for FakeShelf {
             ScrubAction::Pause => scrub.is_paused = true,
             ScrubAction::Resume => scrub.is_paused = false,
         }
+        Ok(())
+    }
+
+    fn rate_limit(&self) -> RateLimit {
+        self.rate_limit
+    }
+
+    fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
+        self.rate_limit = limit;
         Ok(())
     }
 

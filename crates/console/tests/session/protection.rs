@@ -60,6 +60,43 @@ fn spares_are_listed_added_and_removed() {
 }
 
 #[test]
+fn an_element_that_works_is_replaced() {
+    let mut bench = protected();
+    bench.silent("replace 0.0.0 1.5");
+    assert_eq!(bench.good("list -l 0"), {
+        " 0 4000.786GB offline\n   0.0   4000.786GB raid1 recovering\n     \
+         0.0.0  normal     4000.787GB 1.0\n     0.0.0  replaced   4000.787GB 1.5\n     \
+         0.0.1  normal     4000.787GB 1.1\n"
+    });
+    let health = bench.good("health");
+    assert!(
+        health.contains(
+            "0.0.0 of raid1 is being replaced by 1.5, paused until the LUN is online; nothing to do"
+        ),
+        "{health}"
+    );
+    let json = bench.good("list -lj 0");
+    assert!(
+        json.contains("\"drive\":\"1.5\",\"replacement\":true,\"read_errors\":0"),
+        "{json}"
+    );
+    bench.silent("fail -r 0.0.0");
+    bench.shelf.luns[0].parts[0].elements[1].read_errors = 21;
+    let list = bench.good("list -l 0");
+    assert!(
+        list.contains("0.0.1  normal     4000.787GB 1.1 21 read errors"),
+        "{list}"
+    );
+    let health = bench.good("health");
+    assert!(
+        health.contains(
+            "0.0.1 of raid1 had 21 read errors (1.1), which others made good; replace 0.0.1 DRIVE"
+        ),
+        "{health}"
+    );
+}
+
+#[test]
 fn elements_are_failed_and_replaced() {
     let mut bench = protected();
     bench.silent("fail 0.0.1");
@@ -85,7 +122,10 @@ fn elements_are_failed_and_replaced() {
             "error: 0.0 does not exist: an element is named LUN.part.drive, as 0.0.3\n"
         }),
         ("unfail 0.0.0", "error: device 0.0.0 is not failed\n"),
-        ("replace 0.0.0 1.5", "error: device 0.0.0 is not failed\n"),
+        (
+            "fail -r 0.0.0",
+            "error: device 0.0.0 is not being replaced\n",
+        ),
         ("replace 0.0.1 1.2", "error: 1.2 already in use\n"),
         (
             "replace 0.0.1",

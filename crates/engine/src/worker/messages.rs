@@ -53,6 +53,11 @@ impl Worker {
                     // for again.
                     drop(answer.try_send(self.target.take_idle_regions(lun, part, &candidates)));
                 }
+                ToWorker::DriveHealth(drive, answer) => {
+                    // Nobody listens when the administration has given up waiting.
+                    let _ = answer.try_send(self.patience.health(drive));
+                }
+                ToWorker::RateLimit(limit) => self.target.set_rate_limit(limit),
                 ToWorker::BadBlocks(drive, ranges) => self.bad_sectors.set(drive, ranges),
                 ToWorker::Report(sender) => drop(sender.try_send(self.report())),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
@@ -131,6 +136,7 @@ impl Worker {
         WorkerReport {
             target: *self.target.counters(),
             engine: self.counted,
+            patience: *self.patience.counters(),
             ports: self
                 .ports
                 .iter()

@@ -30,7 +30,7 @@ impl Manager {
     /// Sets of other shelves whose drives were not used for something else since.
     fn sets_elsewhere(&self) -> impl Iterator<Item = &Set> {
         let is_there = |set: &&Set| {
-            let mut drives = set.raid.members.iter().filter_map(Member::drive);
+            let mut drives = set.raid.members.iter().flat_map(Member::drives);
             drives.all(|slot| {
                 let entry = self.drives.get(slot);
                 entry.is_some_and(|entry| matches!(entry.usage, Usage::Elsewhere { .. }))
@@ -73,7 +73,7 @@ impl Manager {
         let record = &first.raid.record;
         let further = self.further_of(record);
         let drives = |raid: &Raid| -> Vec<DriveSlot> {
-            raid.members.iter().filter_map(Member::drive).collect()
+            raid.members.iter().flat_map(Member::drives).collect()
         };
         let own_sectors = first.raid.geometry.capacity_sectors();
         let further_sectors: u64 = record

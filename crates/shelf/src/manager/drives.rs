@@ -1,7 +1,7 @@
 //! The drives of the shelf: what is in each slot and what it is used for.
 
 use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
-use crate::plane::MetadataDrive;
+use crate::plane::{DriveError, MetadataDrive};
 use std::fmt;
 use uuid::Uuid;
 
@@ -62,6 +62,10 @@ pub(super) enum Usage {
 pub(super) struct Entry {
     pub(super) drive: Drive,
     pub(super) usage: Usage,
+    /// Its I/O takes a second and more.
+    pub(super) is_slow: bool,
+    /// It did not answer the administration, and nobody has dealt with that.
+    is_silent: bool,
 }
 
 impl Entry {
@@ -102,6 +106,10 @@ impl Entry {
             path: self.drive.path.clone(),
             note: reason
                 .map(str::to_owned)
+                .or_else(|| {
+                    self.is_slow
+                        .then(|| "slow: it takes a second and more to answer".to_owned())
+                })
                 .or_else(|| self.drive.note.clone()),
         }
     }
@@ -130,6 +138,8 @@ impl Drives {
         let entry = |drive: Drive| Entry {
             usage: unused(&drive),
             drive,
+            is_slow: false,
+            is_silent: false,
         };
         Self(drives.into_iter().map(entry).collect())
     }
@@ -187,9 +197,8 @@ impl Drives {
         sector: u64,
         buffer: &mut [u8],
     ) -> Result<(), String> {
-        self.device(slot)?
-            .read(sector, buffer)
-            .map_err(|error| format!("drive in slot {slot}: {error}"))
+        let read = self.device(slot)?.read(sector, buffer);
+        read.map_err(|error| self.failed(slot, &error))
     }
 
     /// Writes metadata; durable when this returns.
@@ -199,9 +208,25 @@ impl Drives {
         sector: u64,
         data: &[u8],
     ) -> Result<(), String> {
-        self.device(slot)?
-            .write(sector, data)
-            .map_err(|error| format!("drive in slot {slot}: {error}"))
+        let written = self.device(slot)?.write(sector, data);
+        written.map_err(|error| self.failed(slot, &error))
+    }
+
+    fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.is_silent |= error.is_silent;
+        }
+        format!("drive in slot {slot}: {error}")
+    }
+
+    /// The drives that did not answer since this was asked last.
+    pub(super) fn take_silent(&mut self) -> Vec<DriveSlot> {
+        let silent = self.0.iter_mut().filter(|entry| entry.is_silent);
+        let take = |entry: &mut Entry| {
+            entry.is_silent = false;
+            entry.drive.slot
+        };
+        silent.map(take).collect()
     }
 
     fn device(&mut self, slot: DriveSlot) -> Result<&mut Box<dyn MetadataDrive>, String> {

@@ -100,7 +100,7 @@ impl Manager {
         if !is_complete {
             return;
         }
-        let drives = raid.members.iter().filter_map(Member::drive);
+        let drives = raid.members.iter().flat_map(Member::drives);
         let names: Vec<String> = drives.map(|slot| self.drive_name(slot)).collect();
         if let Some(first) = self.raids.get_mut(&first) {
             first.doubt = Some(format!(

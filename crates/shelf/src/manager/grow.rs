@@ -84,7 +84,7 @@ impl Manager {
             elements: raid.geometry.members(),
             capacity_sectors: raid.geometry.capacity_sectors(),
         });
-        let drives: Vec<_> = raid.members.iter().filter_map(Member::drive).collect();
+        let drives: Vec<_> = raid.members.iter().flat_map(Member::drives).collect();
         self.raids.insert(id, raid);
         if let Err(reason) = self.write_making(id, &drives) {
             self.raids.remove(&id);

@@ -11,7 +11,7 @@ use super::drives::Usage;
 use super::make::serial;
 use super::raid::{Metadata, Raid};
 use super::rounds::reasons;
-use super::scan::{Candidate, read_bitmap};
+use super::scan::{Candidate, find_other_format, other_format, read_bitmap};
 use super::set::{Set, put_together};
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, ArrayStatus, DriveSlot};
@@ -129,9 +129,24 @@ impl Manager {
             return Err("it was a LUN of this shelf and was removed".to_owned());
         }
         let geometry = freshest.geometry().map_err(|error| error.to_string())?;
+        let is_replaced = |device: &Device| {
+            let role = freshest.role(device.superblock.dev_number());
+            device.superblock.is_replacement() && matches!(role, Role::Active(_))
+        };
+        if array.0.iter().any(is_replaced) {
+            return Err(
+                "Linux is replacing a member of it: let it finish (mdadm --wait), or end it by failing the \
+                 device that is to take its place"
+                    .to_owned(),
+            );
+        }
         let record = self.record_of(array, &geometry, lun)?;
         let mut group = Vec::new();
         for device in &array.0 {
+            let (drive, name) = (device.drive, self.drive_name(device.drive));
+            if let Some(format) = find_other_format(&mut self.drives, drive, &device.superblock) {
+                return Err(format!("drive {name} is a member {}", other_format(format)));
+            }
             let own = &device.superblock;
             let roles = [freshest.role(own.dev_number()), own.role(own.dev_number())];
             let element = roles.iter().find_map(|role| match role {

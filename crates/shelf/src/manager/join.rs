@@ -16,6 +16,8 @@ use raid::bad_blocks::BadBlocks;
 use raid::layout::{MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, JoiningDevice, Role, Superblock};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::{Record, SLOT_BYTES, encode, read_slots, read_spare_slots};
 use raid::regions::RegionSet;
 use std::sync::Arc;
@@ -167,6 +169,10 @@ impl Rounds<'_> {
         let events = bitmap.events_cleared()..=self.raid.events;
         let mut others = self.raid.active_devices().into_iter();
         let denies_nobody = others.all(|(device, _)| own.role(device) != Role::Faulty);
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::LackForgotten) {
+            return Some(Arc::new(RegionSet::empty(bitmap.map().regions())));
+        }
         (is_of_set && is_whole && denies_nobody && events.contains(&own.events()))
             .then(|| Arc::new(bitmap.set().clone()))
     }
@@ -251,6 +257,12 @@ impl Rounds<'_> {
                 continue;
             };
             let done_sectors = self.raid.geometry.member_sectors_before(done_lba);
+            #[cfg(feature = "planted")]
+            let done_sectors = if planted::is(Bug::CheckpointAhead) {
+                self.raid.geometry.member_sectors()
+            } else {
+                done_sectors
+            };
             entry.metadata.superblock.set_recovery(Some(done_sectors));
             let block = entry.metadata.superblock.encode();
             if let Err(reason) = self.drives.write(entry.drive, SUPERBLOCK_SECTOR, &block) {

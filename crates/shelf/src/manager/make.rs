@@ -128,6 +128,7 @@ impl Manager {
                 return Err(AdminError::DriveInUse(drive));
             }
             let layout = fit_drive(entry, drive, request)?;
+            self.expect_quiet(slot)?;
             fits.push(Fit {
                 element,
                 drive: slot,

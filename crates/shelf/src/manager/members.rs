@@ -12,7 +12,7 @@ use raid::layout::MetadataPlaces;
 
 impl Manager {
     /// The member that is an element of a LUN that keeps records.
-    fn member(&self, id: ElementId) -> Result<&Member, AdminError> {
+    pub(super) fn member(&self, id: ElementId) -> Result<&Member, AdminError> {
         self.lun(id.lun)?;
         let raid = self.raids.get(&id.raid());
         raid.and_then(|raid| raid.members.get(usize::from(id.member)))
@@ -220,6 +220,7 @@ impl Manager {
             return Err(AdminError::NoSuchDrive(drive));
         };
         let size_sectors = up(entry, &drive)?;
+        self.expect_quiet(slot)?;
         match &entry.usage {
             Usage::Element(_) if member.drive() == Some(slot) && !member.is_in_use() => {}
             Usage::Element(_) => return Err(AdminError::DriveInUse(drive)),

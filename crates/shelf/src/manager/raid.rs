@@ -17,6 +17,8 @@ use raid::geometry::is_striped;
 use raid::layout::{Area, MetadataPlaces};
 use raid::log::member_tag;
 use raid::md::Superblock;
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::{Record, RecordOwner};
 use raid::regions::{RegionIndex, RegionSet};
 use std::sync::Arc;
@@ -209,6 +211,9 @@ impl Member {
         let without_log = MemberView {
             drive: *drive,
             data_offset_sectors: *data_offset_sectors,
+            #[cfg(feature = "planted")]
+            in_sync: self.is_normal() || planted::is(Bug::RebuildingMemberRead),
+            #[cfg(not(feature = "planted"))]
             in_sync: self.is_normal(),
             log_area: Area {
                 sector: 0,

@@ -50,6 +50,8 @@ pub struct SalvagedSet {
     pub level: Level,
     /// Paths of the members that are in use, in element order.
     pub members: Vec<Option<String>>,
+    /// Paths of the devices that are to take the place of members that still work.
+    pub replacements: Vec<String>,
     /// Whether the superblocks say that copies and parity match.
     pub is_clean: bool,
     /// What became of its log, or why the set was not touched.
@@ -91,6 +93,10 @@ impl Manager {
             name,
             level: raid.geometry.level(),
             members: raid.members.iter().map(path).collect(),
+            replacements: raid
+                .twins()
+                .filter_map(|(_, twin)| Some(self.drives.get(twin.drive)?.drive.path.clone()))
+                .collect(),
             is_clean: !raid.is_dirty,
             log,
         }

@@ -12,7 +12,7 @@ use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Role, Superblock, SuperblockError};
-use raid::record::{RecordError, SLOT_BYTES, StoredRecord, read_slots, read_spare_slots};
+use raid::record::{FORMAT, RecordError, SLOT_BYTES, StoredRecord, read_slots, read_spare_slots};
 
 /// A drive with a superblock and a record that belong together.
 #[derive(Clone, Debug)]
@@ -93,13 +93,18 @@ fn look_at(
     let bytes = read_private_slots(drives, drive, &places)?;
     let [a, b] = &*bytes;
     let owner = Metadata::owner(&superblock);
+    let slots = read_slots([a, b], &owner);
+    if let Some(format) = slots.other_format() {
+        let text = other_format(format);
+        notices.push(format!("drive in slot {drive} is left alone: {text}"));
+        return foreign(&format!(", {text}"));
+    }
     if superblock.is_spare()
         && let Some(stored) = read_spare_slots([a, b], &owner).newest
     {
         let spare = Spare::new(drive, superblock, stored);
         return Ok(Look::Spare(Box::new(spare)));
     }
-    let slots = read_slots([a, b], &owner);
     let has_damage = |error: &RecordError| !matches!(error, RecordError::OtherMember { .. });
     for error in slots
         .damage
@@ -133,6 +138,26 @@ fn look_at(
         geometry,
         stored,
     })))
+}
+
+/// What is told of a record of another version.
+pub(super) fn other_format(format: u32) -> String {
+    format!(
+        "with a record of format {format}, which another version of this software wrote; this one reads \
+         format {FORMAT}: use that version"
+    )
+}
+
+/// The format of a record of another version, if a device that may be a member carries one.
+pub(super) fn find_other_format(
+    drives: &mut Drives,
+    drive: DriveSlot,
+    superblock: &Superblock,
+) -> Option<u32> {
+    let places = MetadataPlaces::of(superblock.data_offset_sectors())?;
+    let bytes = read_private_slots(drives, drive, &places).ok()?;
+    let [a, b] = &*bytes;
+    read_slots([a, b], &Metadata::owner(superblock)).other_format()
 }
 
 fn read_private_slots(

@@ -7,11 +7,36 @@
 use super::drives::Usage;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, PartId};
+use crate::plane::RateLimit;
 use crate::target::ConfigDecision;
 use aoe::{CONFIG_STRING_BYTES_MAX, ConfigCommand, Shelf};
 use raid::record::Record;
 
 impl Manager {
+    /// Takes up the limit that was stored last.
+    pub(super) fn restore_rate_limit(&mut self) {
+        let told = self.store.rate_limit().and_then(|limit| {
+            self.rate_limit = limit;
+            self.plane.set_rate_limit(limit)
+        });
+        if let Err(reason) = told {
+            self.notices
+                .push(format!("WARNING: passes have no limit: {reason}"));
+        }
+    }
+
+    pub(super) fn change_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
+        self.store
+            .save_rate_limit(limit)
+            .map_err(|reason| AdminError::Io(format!("the limit could not be stored: {reason}")))?;
+        self.rate_limit = limit;
+        self.plane.set_rate_limit(limit).map_err(|reason| {
+            AdminError::Io(format!(
+                "the limit is stored, but does not hold yet: {reason}"
+            ))
+        })
+    }
+
     pub(super) fn change_shelf(&mut self, number: u32) -> Result<(), AdminError> {
         let shelf = u16::try_from(number)
             .map(Shelf)

@@ -174,6 +174,7 @@ impl Manager {
             return Err(AdminError::NoSuchDrive(drive));
         };
         let size_sectors = up(entry, &drive)?;
+        self.expect_quiet(slot)?;
         match &entry.usage {
             Usage::Element(_) | Usage::Spare => return Err(AdminError::DriveInUse(drive)),
             usage => {
@@ -319,8 +320,9 @@ impl Manager {
             }
             for (element, member) in raid.elements() {
                 let is_late = raid.late.contains(&element) && !self.is_grace_over;
-                if !member.is_in_use() && !is_late {
-                    wanting.push(raid.element_id(element));
+                let id = raid.element_id(element);
+                if !member.is_in_use() && !is_late && !self.may_return(id) {
+                    wanting.push(id);
                 }
             }
         }
@@ -337,20 +339,24 @@ impl Manager {
                         .push(format!("spare {name} allocated for {id}"));
                     return true;
                 }
-                Err(error) => {
-                    if let Some(spare) = self.spares.iter_mut().find(|spare| spare.drive == slot) {
-                        spare.fault = Some(error.to_string());
-                    }
-                    self.notices
-                        .push(format!("spare {name} was not taken: {error}"));
-                }
+                Err(error) => self.spare_not_taken(slot, &error),
             }
         }
         false
     }
 
+    /// A spare could not become a member.
+    pub(super) fn spare_not_taken(&mut self, slot: DriveSlot, error: &AdminError) {
+        let name = self.drive_name(slot);
+        if let Some(spare) = self.spares.iter_mut().find(|spare| spare.drive == slot) {
+            spare.fault = Some(error.to_string());
+        }
+        self.notices
+            .push(format!("spare {name} was not taken: {error}"));
+    }
+
     /// Spares that are large enough for an element, the best first.
-    fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
+    pub(super) fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
         let Some(raid) = self.raids.get(&id.raid()) else {
             return Vec::new();
         };

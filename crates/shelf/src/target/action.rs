@@ -178,6 +178,14 @@ pub enum Action {
         /// The I/O that failed.
         io: Io,
     },
+    /// A member has not answered an I/O for so long that it is taken to hang. Answered as
+    /// [`Action::MemberError`].
+    MemberHangs {
+        /// The LUN.
+        lun: LunNumber,
+        /// The I/O that was abandoned.
+        io: Io,
+    },
     /// Writes wait for regions of a part whose bits are not durable: the administration is to make them so,
     /// and to report to [`super::Target::regions_ready`].
     WantRegions {

@@ -239,6 +239,7 @@ impl Target {
             sectors: u32::from(count),
             head: head_bytes(asked.header, registers),
             is_ordered: kind != Kind::Flush,
+            since_ns: self.pace.now_ns(),
             ..Command::free()
         };
         let (sectors, writes) = (u64::from(count), kind == Kind::Write);

@@ -44,8 +44,8 @@ pub struct Counters {
     pub overlaps: u64,
     /// Writes that had to wait for a bit of the write-intent bitmap.
     pub region_waits: u64,
-    /// Writes dropped because their LUN went offline before they could begin.
-    pub writes_dropped: u64,
+    /// Commands dropped because their LUN went offline before they could begin or were done.
+    pub commands_dropped: u64,
     /// ATA commands answered with an error status.
     pub ata_errors: u64,
     /// Requests answered with an AoE error.
@@ -95,7 +95,7 @@ impl Counters {
             ("flushes", self.flushes),
             ("overlaps", self.overlaps),
             ("region_waits", self.region_waits),
-            ("writes_dropped", self.writes_dropped),
+            ("commands_dropped", self.commands_dropped),
             ("ata_errors", self.ata_errors),
             ("aoe_errors", self.aoe_errors),
             ("full_stripe_writes", self.full_stripe_writes),

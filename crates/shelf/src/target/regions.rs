@@ -147,11 +147,11 @@ impl Target {
         false
     }
 
-    /// A write that never began, or did not come to its end, is as if it had not come.
+    /// A write that never began, or did not come to its end, is as if it had not come; so is a read that
+    /// waited for what the administration decides about a member.
     #[cold]
     pub(super) fn drop_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        let is_write = self.commands[usize::from(index)].kind == super::Kind::Write;
-        self.counters.writes_dropped += u64::from(is_write);
+        self.counters.commands_dropped += 1;
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let is_ordered = command.is_ordered;

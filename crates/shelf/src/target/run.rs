@@ -1,10 +1,12 @@
 //! From an admitted command to I/O on drives, and back to an answer.
 
+use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
 use super::{
     Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, Purpose, REPLANS_MAX,
     Reply, Span, State, Target, sync,
 };
+use crate::ids::DriveSlot;
 use crate::order::CommandIndex;
 use crate::plane::{LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
@@ -48,12 +50,20 @@ impl Target {
             unreachable!("a LUN is kept while it has commands")
         };
         let view = Arc::clone(&lun.view);
+        if command.kind == Kind::Read && lun.mirrors_differ && !view.online {
+            // A write before it was cut off: which of its copies counts is decided when the LUN is back.
+            self.drop_command(index, out);
+            return;
+        }
         command.state = State::Running;
         command.epoch = lun.epoch;
         command.failed = false;
         command.is_cut = false;
         command.pieces_used = 0;
         command.repair = None;
+        command.awaits_view = false;
+        command.passed_over = !self.suspects.is_empty();
+        command.is_desperate = false;
         command.is_counted = true;
         lun.running += 1;
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
@@ -67,7 +77,7 @@ impl Target {
             Kind::Read => {
                 is_served(&view, lba, sectors) && {
                     self.plan_parity_reads(index, lba, sectors, &view, out);
-                    plan_read(index, lba, sectors, 0, 0, &view, out)
+                    plan_read(index, lba, sectors, (&self.suspects, 0), &view, out)
                 }
             }
             Kind::Write => {
@@ -76,7 +86,10 @@ impl Target {
                     plan_write(index, lba, sectors, &view, out)
                 }
             }
-            Kind::Sync(phase) => sync::plan(index, phase, (lba, sectors), lost, &view, out),
+            Kind::Sync(phase) => {
+                let wanted = (lba, sectors);
+                sync::plan(index, phase, wanted, lost, &view, &self.suspects, out)
+            }
         };
         let issued = out.len() - before;
         let command = &mut self.commands[usize::from(index)];
@@ -118,7 +131,8 @@ impl Target {
             let direct = is_in_sync(part, element)
                 && ((0..part.geometry.members()).all(|member| is_in_sync(part, member))
                     || !self.is_read_stream(view.lun, lba, segment.sectors));
-            if direct {
+            let is_late = direct && self.is_to_be_avoided(part, element);
+            if direct && !is_late {
                 let place = (number, part);
                 push_io(index, Operation::Read, place, &segment, element, 0, out);
             } else {
@@ -127,7 +141,7 @@ impl Target {
                     (number, part),
                     &segment,
                     PieceKind::Read,
-                    (lba, false),
+                    (lba, is_late.then_some(Fault::Late)),
                 );
             }
             true
@@ -149,7 +163,7 @@ impl Target {
                     (number, part),
                     &segment,
                     PieceKind::Write,
-                    (lba, false),
+                    (lba, None),
                 );
             }
             true
@@ -163,7 +177,7 @@ impl Target {
         (number, part): (u8, &PartView),
         segment: &Segment,
         kind: PieceKind,
-        (lba, is_unreadable): (u64, bool),
+        (lba, fault): (u64, Option<Fault>),
     ) {
         let slice = part.geometry.chunk_sectors().min(SLICE_SECTORS_MAX);
         let mut done = 0;
@@ -177,7 +191,8 @@ impl Target {
                 member_sector,
                 sectors,
                 buffer_sector: segment.offset_sectors + done,
-                is_unreadable,
+                is_unreadable: fault.is_some(),
+                is_late: fault == Some(Fault::Late),
             };
             let stream_lba = lba + u64::from(segment.offset_sectors + done);
             self.add_piece(index, number, &wish, stream_lba);
@@ -188,17 +203,22 @@ impl Target {
     /// Reports an I/O. `io` is what [`Action::Io`] carried; `ok` whether all of it was done and, for a
     /// write or flush, is durable.
     pub fn complete(&mut self, io: &Io, ok: bool, out: &mut Vec<Action>) {
+        self.ended(io, (!ok).then_some(Fault::Error), out);
+    }
+
+    /// An I/O is over, one way or another.
+    pub(super) fn ended(&mut self, io: &Io, fault: Option<Fault>, out: &mut Vec<Action>) {
         let index = match io.owner {
             IoOwner::Command(index) => index,
-            IoOwner::Slice(index) => return self.complete_slice(index, io, ok, out),
-            IoOwner::Group(index) => return self.complete_group(index, io, ok, out),
+            IoOwner::Slice(index) => return self.complete_slice(index, io, fault, out),
+            IoOwner::Group(index) => return self.complete_group(index, io, fault, out),
         };
         let is_repair = io.operation == Operation::Write
             && self.commands[usize::from(index)].kind == Kind::Read;
-        let ok = match ok {
-            true => true,
-            false if is_repair => self.repair_failed(io, out),
-            false => match self.io_failed(index, io, out) {
+        let ok = match fault {
+            None => true,
+            Some(fault) if is_repair => self.repair_failed(io, fault, out),
+            Some(fault) => match self.io_failed(index, io, fault, out) {
                 Remedy::None => false,
                 Remedy::Slices | Remedy::Without => true,
                 Remedy::AnotherCopy => return,
@@ -240,38 +260,40 @@ impl Target {
 
     /// A repair failed: the administration decides about the member; the read is answered all the same.
     #[cold]
-    fn repair_failed(&mut self, io: &Io, out: &mut Vec<Action>) -> bool {
-        self.counters.drive_write_errors += 1;
+    fn repair_failed(&mut self, io: &Io, fault: Fault, out: &mut Vec<Action>) -> bool {
         if let IoOwner::Command(index) = io.owner {
             let lun = self.commands[usize::from(index)].lun;
-            out.push(Action::MemberError { lun, io: *io });
+            self.report_fault(lun, io, fault, out);
         }
         true
     }
 
     /// An I/O of a command failed: counts and reports it, and reads what it was to read elsewhere.
     #[cold]
-    fn io_failed(&mut self, index: CommandIndex, io: &Io, out: &mut Vec<Action>) -> Remedy {
+    fn io_failed(
+        &mut self,
+        index: CommandIndex,
+        io: &Io,
+        fault: Fault,
+        out: &mut Vec<Action>,
+    ) -> Remedy {
+        let number = self.commands[usize::from(index)].lun;
+        self.report_fault(number, io, fault, out);
         let command = &mut self.commands[usize::from(index)];
-        if command.kind == Kind::Sync(sync::Phase::Read) {
+        if command.kind == Kind::Sync(sync::Phase::Read) && fault == Fault::Error {
             command.kind = Kind::Sync(sync::Phase::ReadAgain);
         }
         let compares = matches!(command.kind, Kind::Sync(sync::Phase::Compare(_)));
-        out.push(Action::MemberError {
-            lun: command.lun,
-            io: *io,
-        });
         let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
             return Remedy::None;
         };
         if io.operation != Operation::Read {
-            self.counters.drive_write_errors += 1;
             // Nobody can take over from the last copy: there is nothing to wait for.
             command.unmapped |= is_last_copy(&lun.view, io);
             return Remedy::None;
         }
-        self.counters.drive_read_errors += 1;
-        if compares {
+        command.awaits_view |= fault == Fault::Hangs;
+        if compares || fault == Fault::Hangs {
             return Remedy::None;
         }
         #[cfg(feature = "planted")]
@@ -281,15 +303,24 @@ impl Target {
         let view = Arc::clone(&lun.view);
         let lba = command.lba + u64::from(io.offset_sectors);
         if view.parts[usize::from(io.part)].geometry.parity_count() > 0 {
-            self.read_around(index, io, lba, &view);
+            self.read_around(index, io, lba, fault, &view);
             return Remedy::Slices;
         }
-        if plan_read_again(index, io, lba, &view, out) {
-            let command = &mut self.commands[usize::from(index)];
-            if command.kind == Kind::Read {
+        let command = &mut self.commands[usize::from(index)];
+        command.passed_over |= fault == Fault::Late || !self.suspects.is_empty();
+        if plan_read_again(index, io, lba, (&view, &self.suspects), out) {
+            if command.kind == Kind::Read && fault == Fault::Error {
                 command.repair = Some(*io);
             }
             return Remedy::AnotherCopy;
+        }
+        // Copies that were passed over because they are slow may be all that is left.
+        let may_ask = command.kind == Kind::Read && command.passed_over;
+        if may_ask && !std::mem::replace(&mut command.is_desperate, true) {
+            let base = (&[][..], io.offset_sectors);
+            if plan_read(index, lba, io.sectors, base, &view, out) {
+                return Remedy::AnotherCopy;
+            }
         }
         let command = &mut self.commands[usize::from(index)];
         if command.kind == Kind::Sync(sync::Phase::Sift) {
@@ -300,7 +331,14 @@ impl Target {
     }
 
     /// A block of a part with parity could not be read: slices are to give it.
-    fn read_around(&mut self, index: CommandIndex, io: &Io, lba: u64, view: &Arc<LunView>) {
+    fn read_around(
+        &mut self,
+        index: CommandIndex,
+        io: &Io,
+        lba: u64,
+        fault: Fault,
+        view: &Arc<LunView>,
+    ) {
         for_each_segment(view, lba, io.sectors, |number, part, mut segment| {
             segment.offset_sectors += io.offset_sectors;
             self.ask_slices(
@@ -308,7 +346,7 @@ impl Target {
                 (number, part),
                 &segment,
                 PieceKind::Read,
-                (lba, true),
+                (lba, Some(fault)),
             );
             true
         });
@@ -334,7 +372,7 @@ impl Target {
             .iter()
             .any(|part| part.geometry.level().is_redundant());
         let another_try = command.failed
-            && command.kind != Kind::Read
+            && (command.kind != Kind::Read || command.awaits_view)
             && redundant
             && !command.unmapped
             && lun.view.online
@@ -358,7 +396,7 @@ impl Target {
         // Others could take over, but nobody decides about that any more: as if it had not come, so that
         // the initiator asks again when the LUN is back.
         let is_cut = command.is_cut || (command.failed && !command.unmapped);
-        let is_asked_again = command.kind != Kind::Read || command.is_cut;
+        let is_asked_again = command.kind != Kind::Read || command.awaits_view || command.is_cut;
         if is_cut && redundant && !lun.view.online && is_asked_again {
             self.uncount(index);
             self.drop_command(index, out);
@@ -381,6 +419,7 @@ impl Target {
     fn answer(&mut self, index: CommandIndex, view: &Arc<LunView>, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         command.state = State::Replying;
+        self.pace.answered(command.since_ns);
         let bytes = u64::from(command.sectors) * SECTOR_BYTES as u64;
         let failed = command.failed || command.unmapped;
         let (outcome, body) = match (command.kind, failed) {
@@ -507,14 +546,13 @@ fn plan_flush(index: CommandIndex, view: &LunView, out: &mut Vec<Action>) {
     }
 }
 
-/// One read for each segment without parity, of the copy after `attempt` others. Returns whether every
-/// segment has such a copy; if not, nothing is read.
+/// One read for each segment without parity, of its first copy that is not on a drive of `suspects`, into
+/// the buffer from `base_sectors` on. Returns whether every segment has a copy; if not, nothing is read.
 pub(super) fn plan_read(
     index: CommandIndex,
     lba: u64,
     sectors: u32,
-    base_sectors: u32,
-    attempt: u8,
+    (suspects, base_sectors): (&[DriveSlot], u32),
     view: &LunView,
     out: &mut Vec<Action>,
 ) -> bool {
@@ -523,7 +561,7 @@ pub(super) fn plan_read(
         if part.geometry.parity_count() > 0 {
             return true;
         }
-        let Some((attempt, member)) = pick_copy(part, &segment, attempt) else {
+        let Some((attempt, member)) = pick_well_copy(part, &segment, suspects) else {
             return false;
         };
         segment.offset_sectors += base_sectors;
@@ -585,11 +623,11 @@ fn plan_read_again(
     index: CommandIndex,
     io: &Io,
     lba: u64,
-    view: &LunView,
+    (view, suspects): (&LunView, &[DriveSlot]),
     out: &mut Vec<Action>,
 ) -> bool {
     for_each_segment(view, lba, io.sectors, |number, part, mut segment| {
-        let Some((attempt, member)) = next_copy(part, &segment, io) else {
+        let Some((attempt, member)) = next_copy(part, &segment, io, suspects) else {
             return false;
         };
         segment.offset_sectors += io.offset_sectors;
@@ -608,13 +646,21 @@ fn plan_read_again(
 
 /// The next present member to read a segment from, with its place. Copies are tried in turn from the
 /// one that was tried first: a new view may call for another first one, but no copy may be tried twice
-/// or left out.
-fn next_copy(part: &PartView, segment: &Segment, io: &Io) -> Option<(u8, u8)> {
+/// or left out but those on slow drives while there are others.
+pub(super) fn next_copy(
+    part: &PartView,
+    segment: &Segment,
+    io: &Io,
+    suspects: &[DriveSlot],
+) -> Option<(u8, u8)> {
     let copies = segment.mirrors.into_iter();
     let failed = copies.clone().position(|member| member == io.member)?;
-    (io.attempt + 1..segment.mirrors.copies)
+    let mut left = (io.attempt + 1..segment.mirrors.copies)
         .zip(copies.cycle().skip(failed + 1))
-        .find(|(_, member)| is_in_sync(part, *member))
+        .filter(|(_, member)| is_in_sync(part, *member));
+    let first = left.clone().next();
+    left.find(|(_, member)| !is_on_any(part, *member, suspects))
+        .or(first)
 }
 
 /// Calls `act` for each segment of a range until it returns false; returns whether it never did.
@@ -670,6 +716,25 @@ pub(super) fn pick_copy(part: &PartView, segment: &Segment, attempt: u8) -> Opti
         .skip(usize::from(attempt))
         .find(|(member, _)| is_in_sync(part, *member))
         .map(|(member, place)| (place, member))
+}
+
+/// As [`pick_copy`], but a copy on a slow drive only if there is no other. While mirrors may differ there is
+/// no choice.
+fn pick_well_copy(part: &PartView, segment: &Segment, suspects: &[DriveSlot]) -> Option<(u8, u8)> {
+    let first = pick_copy(part, segment, 0)?;
+    if suspects.is_empty() || part.mirrors_unsynced {
+        return Some(first);
+    }
+    (0..segment.mirrors.copies)
+        .filter_map(|attempt| pick_copy(part, segment, attempt))
+        .find(|(_, member)| !is_on_any(part, *member, suspects))
+        .or(Some(first))
+}
+
+/// Whether a member lies on one of these drives.
+pub(super) fn is_on_any(part: &PartView, member: u8, drives: &[DriveSlot]) -> bool {
+    let place = part.members.get(usize::from(member)).copied().flatten();
+    place.is_some_and(|place| drives.contains(&place.drive))
 }
 
 /// Whether the other members do not hold everything that the member of this I/O holds.

@@ -33,6 +33,7 @@ mod pieces;
 mod round;
 mod settle;
 mod sift;
+mod slow;
 
 use super::{Action, BufferPlan, Memory, Target};
 use crate::ids::LunNumber;
@@ -138,6 +139,10 @@ struct Slice {
     doomed: bool,
     /// Elements whose blocks could not be read in this round.
     unreadable: u64,
+    /// Of these, those that are only slow: nothing needs to be written anew.
+    late: u64,
+    /// A drive does not answer a read that only the administration can do without.
+    is_reading_again: bool,
     /// The sectors whose parity the round changes, or that it reads.
     range: SectorMask,
     method: raid::stripe::Method,
@@ -177,6 +182,8 @@ impl Slice {
             failed: false,
             doomed: false,
             unreadable: 0,
+            late: 0,
+            is_reading_again: false,
             range: 0,
             method: raid::stripe::Method::DataOnly,
             replans: 0,
@@ -187,6 +194,11 @@ impl Slice {
             sift: 0,
             report: 0,
         }
+    }
+
+    /// Elements whose blocks are to be written because they could not be read.
+    const fn repairs(&self) -> u64 {
+        self.unreadable & !self.late
     }
 }
 

@@ -20,18 +20,18 @@
 //! * a pass ends complete only if every step read its range and wrote it wherever it was to go, under
 //!   one view (a step whose view changed in between reads again), or what it could not read is noted as
 //!   bad there, before anybody writes it;
-//! * clients come first: while they have commands in flight a pass has at most [`STEPS_BUSY`] of its
-//!   own, which is its floor.
+//! * clients come first: while they have commands in flight a pass has few of its own ([`super::pace`]).
 
+use super::pace::{Allowance, STEPS_IDLE};
 use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io, push_twin};
 use super::stripe::{PieceKind, Wish};
 use super::{
     Action, BufferIndex, Command, Kind, Lacking, Memory, Operation, REPLANS_MAX, ScrubFinding,
     Span, State, Target,
 };
-use crate::ids::LunNumber;
+use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{CommandIndex, Range};
-use crate::plane::{LunView, MemberView, PartView, SyncKind, SyncProgress, SyncView};
+use crate::plane::{LunView, MemberView, PartView, RateLimit, SyncKind, SyncProgress, SyncView};
 use aoe::SECTOR_BYTES;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -42,10 +42,6 @@ use std::sync::Arc;
 
 /// Sectors of a step: 8 KiB, half the smallest chunk.
 const STEP_SECTORS: u64 = 16;
-/// Steps in flight while clients are idle: enough to keep both ends of a mirror busy.
-const STEPS_IDLE: usize = 32;
-/// Steps in flight while clients have commands of their own.
-const STEPS_BUSY: usize = 2;
 /// Command slots that a pass leaves to clients.
 const SLOTS_RESERVED: usize = 128;
 /// Ranges without work that are passed over in one turn.
@@ -93,6 +89,8 @@ pub(super) struct Job {
     next: u64,
     /// Steps in flight, by where they begin in the part.
     steps: Vec<u64>,
+    /// What it may go over by the ceiling that is set.
+    allowance: Allowance,
     checkpoint: u64,
     incomplete: bool,
     ended: bool,
@@ -133,6 +131,7 @@ impl Job {
                     begun: sync.start_lba,
                     next: sync.start_lba,
                     steps: Vec::with_capacity(STEPS_IDLE),
+                    allowance: Allowance::default(),
                     checkpoint: sync.start_lba,
                     incomplete: false,
                     ended: false,
@@ -270,14 +269,15 @@ pub(super) fn plan(
     (lba, sectors): (u64, u32),
     lost: SectorMask,
     view: &LunView,
+    suspects: &[DriveSlot],
     out: &mut Vec<Action>,
 ) -> bool {
     #[cfg(feature = "planted")]
     if planted::is(Bug::ResyncFromWrongMirror) && phase == Phase::Read {
-        return plan_read(index, lba, sectors, 0, 1, view, out);
+        return plan_wrong_read(index, (lba, sectors), view, out);
     }
     match phase {
-        Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, 0, 0, view, out),
+        Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, (suspects, 0), view, out),
         Phase::Compare(copy) => plan_compare(index, copy, (lba, sectors), view, out),
         Phase::Write | Phase::WriteAll => {
             let is_to_all = phase == Phase::WriteAll;
@@ -286,7 +286,7 @@ pub(super) fn plan(
         }
         Phase::Sift => (0..sectors).all(|sector| {
             let at = lba + u64::from(sector);
-            plan_read(index, at, 1, sector, 0, view, out)
+            plan_read(index, at, 1, (suspects, sector), view, out)
         }),
         Phase::WriteSifted => {
             for sector in (0..sectors).filter(|sector| lost >> sector & 1 == 0) {
@@ -297,6 +297,30 @@ pub(super) fn plan(
         }
         Phase::Noting => true,
     }
+}
+
+#[cfg(feature = "planted")]
+fn plan_wrong_read(
+    index: CommandIndex,
+    (lba, sectors): (u64, u32),
+    view: &LunView,
+    out: &mut Vec<Action>,
+) -> bool {
+    for_each_segment(view, lba, sectors, |number, part, segment| {
+        let Some((attempt, member)) = pick_copy(part, &segment, 1) else {
+            return false;
+        };
+        let place = (number, part);
+        push_io(
+            index,
+            Operation::Read,
+            place,
+            &segment,
+            member,
+            attempt,
+            out,
+        )
+    })
 }
 
 /// The writes of what a step has read: to the members that may differ, or to all, and to all twins.
@@ -369,6 +393,10 @@ impl Target {
         if !self.has_passes {
             return false;
         }
+        self.pace.follow();
+        if self.pace.is_pause() {
+            return false;
+        }
         let mut any = false;
         self.has_passes = false;
         for number in 0..=LunNumber::MAX {
@@ -381,6 +409,22 @@ impl Target {
             self.has_passes |= job.is_some_and(|job| !job.ended);
         }
         any
+    }
+
+    /// Tells the time, of any clock that does not go back.
+    pub const fn set_now(&mut self, now_ns: u64) {
+        self.pace.set_now(now_ns);
+    }
+
+    /// Sets the most that each pass goes over in a second.
+    pub const fn set_rate_limit(&mut self, limit: RateLimit) {
+        self.pace.set_limit(limit);
+    }
+
+    /// Whether a pass waits for time to go by, and for nothing else.
+    #[must_use]
+    pub fn waits_for_time(&self) -> bool {
+        self.has_passes && (self.pace.is_pause() || self.pace.limit() != RateLimit::NONE)
     }
 
     /// How far the passes are.
@@ -405,13 +449,22 @@ impl Target {
         let lun = self.luns[usize::from(number)].as_mut()?;
         let job = lun.sync.as_mut().filter(|job| !job.ended)?;
         let clients = (lun.commands as usize).saturating_sub(job.steps.len());
-        let limit = if clients == 0 { STEPS_IDLE } else { STEPS_BUSY };
+        let limit = if clients == 0 {
+            STEPS_IDLE
+        } else {
+            self.pace.steps()
+        };
         if job.steps.len() >= limit
             || self.free.len() <= SLOTS_RESERVED.min(self.commands.len() / 2)
         {
             return None;
         }
         let part = lun.view.parts.get(usize::from(job.part))?;
+        let step_bytes = STEP_SECTORS * SECTOR_BYTES as u64;
+        let drives = u64::from(part.geometry.members());
+        if !job.allowance.take(&self.pace, step_bytes, drives) {
+            return None;
+        }
         let step = job.take_next(part);
         if step.is_none() {
             report(lun, out);
@@ -437,6 +490,7 @@ impl Target {
                 sectors: sectors_of_slice,
                 buffer_sector: 0,
                 is_unreadable: false,
+                is_late: false,
             };
             let number = job.part;
             self.commands[usize::from(index)] = Command {
@@ -511,6 +565,12 @@ impl Target {
                 return;
             }
             Phase::Compare(_) if ok => None,
+            Phase::Compare(_) if command.awaits_view => {
+                command.kind = Kind::Sync(Phase::Compare(1));
+                command.replans += 1;
+                command.state = State::AwaitingView;
+                return;
+            }
             // One could not be read: all are written from one that can be.
             Phase::Compare(_) => Some(Phase::ReadAgain),
             Phase::Read if ok => Some(Phase::Write),
@@ -521,8 +581,8 @@ impl Target {
                 return;
             }
             // Some of it may be had.
-            Phase::Read | Phase::ReadAgain if sifts => Some(Phase::Sift),
-            _ if reads
+            Phase::Read | Phase::ReadAgain if sifts && !command.awaits_view => Some(Phase::Sift),
+            _ if (reads && !command.awaits_view)
                 || ok
                 || command.unmapped
                 || !lun.view.online
@@ -550,14 +610,7 @@ impl Target {
             self.run_ready(out);
             self.settle(number, out);
         } else {
-            let differing = std::mem::take(&mut command.differing);
-            let found = ScrubFinding {
-                mismatched_sectors: differing,
-                repaired_sectors: if ok { differing } else { 0 },
-                wrong: None,
-            };
-            let pass = command.pass;
-            self.count_mismatches(number, pass, found, out);
+            self.count_differing(index, ok, out);
             self.uncount(index);
             self.end_step(index, ok, out);
         }
@@ -646,6 +699,19 @@ impl Target {
         }
     }
 
+    /// A step that wrote anew what differed is over: it is counted, as repaired if that worked.
+    fn count_differing(&mut self, index: CommandIndex, is_repaired: bool, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let differing = std::mem::take(&mut command.differing);
+        let found = ScrubFinding {
+            mismatched_sectors: differing,
+            repaired_sectors: if is_repaired { differing } else { 0 },
+            wrong: None,
+        };
+        let (number, pass) = (command.lun, command.pass);
+        self.count_mismatches(number, pass, found, out);
+    }
+
     /// Compares the copies that steps have read, and goes on to the next ones.
     pub(super) fn compare_copies(&mut self, memory: &mut impl Memory, out: &mut Vec<Action>) {
         while let Some(index) = self.compares.pop() {
@@ -710,6 +776,10 @@ impl Target {
             return;
         };
         if job.pass != pass || found.mismatched_sectors == 0 {
+            return;
+        }
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::ScrubFindsNothing) {
             return;
         }
         job.found.mismatched_sectors += found.mismatched_sectors;

@@ -9,5 +9,6 @@ mod regions;
 mod rig;
 mod rounds;
 mod scrub;
+mod slow;
 mod sync;
 mod twin;

@@ -7,6 +7,7 @@ use initiator::stamp::write_block;
 use initiator::{Generation, GenerationModel, RunId, Stamp};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// Sectors written by one command: the payload of a jumbo frame.
@@ -63,6 +64,17 @@ impl Content {
         };
         write_block(stamp, &mut bytes);
         Some(BlockWrite { lba, bytes })
+    }
+
+    /// The first so many blocks in a row of which none is in doubt.
+    pub(crate) fn certain(&self, count: usize) -> Option<Range<usize>> {
+        let is_certain = |block| {
+            let allowed = self.model.allowed(block, self.model.floor(block));
+            allowed.start() == allowed.end()
+        };
+        let mut starts = 0..=self.blocks().checked_sub(count)?;
+        let start = starts.find(|start| (*start..start + count).all(is_certain))?;
+        Some(start..start + count)
     }
 
     /// The write was acknowledged.

@@ -2,9 +2,12 @@
 //! every acknowledged sector, and copies and parity that agree.
 
 use super::content::Content;
+use super::members::data_start;
 use super::shelf_made::{Array, End, Rebuild};
 use anyhow::{Context, Result, ensure};
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use testbed::linux_md::{examine, reported};
 use testbed::{LinuxMd, transcript};
 
@@ -50,7 +53,7 @@ pub(crate) fn examine_members(array: &Array) -> Result<()> {
         let report = examine(image)?;
         let level = reported(&report, "Raid Level");
         ensure!(level == array.level.md, "level {level}:\n{report}");
-        if element < usize::from(story.lost) {
+        if element < usize::from(story.gone()) {
             continue;
         }
         let state = reported(&report, "State");
@@ -64,7 +67,35 @@ pub(crate) fn examine_members(array: &Array) -> Result<()> {
             rebuilt.is_empty() != begun && rebuilt != "0 sectors",
             "element {element} is rebuilt up to {rebuilt:?}:\n{report}"
         );
+        if begun && story.lost == 0 {
+            let sectors = rebuilt.trim_end_matches(" sectors").parse()?;
+            equal_before(&array.images[0], image, sectors)?;
+        }
     }
+    Ok(())
+}
+
+/// A replacement holds what its member holds, as far as it says that it is filled.
+fn equal_before(member: &Path, replacement: &Path, sectors: u64) -> Result<()> {
+    let files = [File::open(member)?, File::open(replacement)?];
+    let starts = [data_start(member)?, data_start(replacement)?];
+    let mut differing = Vec::new();
+    for sector in (0..sectors).step_by(8) {
+        let mut blocks = [[0; 4096]; 2];
+        for ((file, start), block) in files.iter().zip(starts).zip(&mut blocks) {
+            file.read_exact_at(block, start + sector * 512)?;
+        }
+        if blocks[0] != blocks[1] {
+            differing.push(sector);
+        }
+    }
+    ensure!(
+        differing.is_empty(),
+        "{} blocks of a replacement that is filled up to sector {sectors} differ, the first at {:?}, the last at {:?}",
+        differing.len(),
+        differing.first(),
+        differing.last()
+    );
     Ok(())
 }
 
@@ -129,7 +160,7 @@ impl Trial<'_> {
         let story = &self.array.story;
         // The lost members are offered too: md must see for itself that they are of yesterday.
         self.assemble_and_check(0, story.degraded(), "")?;
-        if story.lost == 0 && !story.is_dirty() {
+        if story.lost == 0 && story.rebuild == Rebuild::No && !story.is_dirty() {
             for missing in 1..=self.array.level.lost_max {
                 self.refuse_without_run(missing)?;
                 self.assemble_and_check(missing, missing, "--run")?;

@@ -9,6 +9,7 @@ pub(crate) mod judge;
 pub(crate) mod level;
 pub(crate) mod linux_made;
 pub(crate) mod members;
+pub(crate) mod recovered;
 pub(crate) mod shelf_made;
 
 use anyhow::Result;

@@ -20,7 +20,8 @@ pub(crate) struct Story {
     pub(crate) lost: u8,
     /// How they are lost.
     pub(crate) loss: Loss,
-    /// Whether a new disk takes the place of the first lost member.
+    /// Whether a new disk takes the place of the first lost member; of the first one, still in use, when
+    /// none is lost.
     pub(crate) rebuild: Rebuild,
     /// How it ends.
     pub(crate) end: End,
@@ -91,6 +92,19 @@ impl Story {
         }
     }
 
+    /// A story of LUNs of which a member that works is replaced.
+    pub(crate) const fn replaced(rebuild: Rebuild, end: End) -> Self {
+        Self::rebuilt(0, rebuild, end)
+    }
+
+    /// The first members that are none any more when the end comes.
+    pub(crate) const fn gone(&self) -> u8 {
+        match (self.lost, self.rebuild) {
+            (0, Rebuild::Complete) => 1,
+            (lost, _) => lost,
+        }
+    }
+
     /// For the names of images and for messages.
     pub(crate) fn name(&self) -> String {
         let Self { lost, end, .. } = self;
@@ -111,7 +125,7 @@ impl Story {
     pub(crate) const fn degraded(&self) -> u8 {
         match self.rebuild {
             Rebuild::No => self.lost,
-            Rebuild::Begun | Rebuild::Complete => self.lost - 1,
+            Rebuild::Begun | Rebuild::Complete => self.lost.saturating_sub(1),
         }
     }
 
@@ -125,7 +139,8 @@ impl Story {
     fn levels(&self) -> Vec<&'static Level> {
         let survives = |level: &&Level| {
             let trusts_parity = level.has_parity && self.is_dirty() && self.lost > 0;
-            level.lost_max >= self.lost && !trusts_parity
+            let is_rebuilt = self.rebuild == Rebuild::No || level.lost_max > 0;
+            level.lost_max >= self.lost && is_rebuilt && !trusts_parity
         };
         LEVELS.iter().filter(survives).collect()
     }
@@ -161,6 +176,16 @@ const ACKNOWLEDGED_MIN: u64 = 200;
 
 /// Limit for those writes, and for a resync or rebuild. They take seconds.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// As [`live`], of the levels with parity only.
+pub(crate) fn live_with_parity(
+    story: Story,
+    disk_bytes: u64,
+    directory: &Path,
+) -> Result<Vec<Array>> {
+    let arrays = live(story, disk_bytes, directory)?;
+    Ok(arrays.into_iter().filter(|a| a.level.has_parity).collect())
+}
 
 /// Lets a shelf make one LUN of each level that can live the story, lives it with them, and leaves the
 /// members' images in `directory`.

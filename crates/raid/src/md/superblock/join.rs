@@ -146,6 +146,22 @@ mod tests {
         assert_eq!((joined.dev_number(), joined.events()), (2, 7));
         assert_eq!(joined.geometry(), Ok(geometry));
         assert_eq!(joined.free_dev_number(), Some(3));
+        let mut twin = joined.clone();
+        twin.set_replacement(true);
+        let twin = decoded(&twin);
+        assert!(twin.is_replacement() && !joined.is_replacement());
+        assert_eq!(twin.feature_bits(), joined.feature_bits() | 16);
+        assert_eq!(twin.geometry(), Ok(geometry));
+        let next = JoiningDevice {
+            device_uuid: Uuid::from_u128(4),
+            dev_number: 3,
+            role: 1,
+            layout: larger,
+        };
+        assert!(
+            !twin.join(&next).is_replacement(),
+            "whoever joins beside it"
+        );
         let mut done = joined;
         done.set_recovery(None);
         let done = decoded(&done);

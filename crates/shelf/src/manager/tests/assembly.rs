@@ -289,6 +289,76 @@ fn a_member_on_a_drive_that_shrank_is_not_used() {
     assert_eq!(states(&world), [Missing, Normal]);
 }
 
+/// Makes a record one of a later format, with a checksum that is right.
+fn make_newer(image: &mut Image, slot: u64) {
+    let mut bytes: Vec<u8> = (slot..slot + 64)
+        .flat_map(|sector| image.written.get(&sector).cloned().unwrap_or(vec![0; 512]))
+        .collect();
+    bytes[8] = 2;
+    bytes[12..16].fill(0);
+    let payload = u32::from_le_bytes(bytes[44..48].try_into().unwrap());
+    let end = 64 + usize::try_from(payload).unwrap();
+    let checksum = crc32c::crc32c(&bytes[..end]);
+    bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+    image.write(slot, &bytes);
+}
+
+/// What a later version wrote is neither read past nor taken for empty, nor for an array of Linux.
+#[test]
+fn a_record_of_a_later_format_is_left_alone() {
+    for slot in [64, 128] {
+        let world = with_lun(Level::Raid1, 2);
+        for index in [0, 1] {
+            make_newer(&mut world.image(index), slot);
+        }
+        let before = [0, 1].map(|index| world.image(index).written.clone());
+        let mut manager = world.start();
+        assert!(manager.luns().is_empty());
+        let notices = manager.take_notices().join("; ");
+        let told = "drive in slot 0 is left alone: with a record of format 2";
+        assert!(notices.contains(told), "{notices}");
+        let refused = manager
+            .make(&world.request(1, Level::Jbod, &[0]))
+            .unwrap_err();
+        assert!(refused.to_string().contains("format 2"), "{refused}");
+        let array = manager.arrays().remove(0);
+        let refusal = array.refusal.expect("it is no array of Linux");
+        assert!(refusal.contains("use that version"), "{refusal}");
+        let refused = manager.import(&array.uuid, number(3)).unwrap_err();
+        assert!(
+            refused.to_string().contains("use that version"),
+            "{refused}"
+        );
+        drop(manager);
+        assert_eq!(
+            before,
+            [0, 1].map(|index| world.image(index).written.clone())
+        );
+    }
+}
+
+/// All members but one are behind: by one event they have missed nothing, by two they have, and the one that is
+/// left does not make a LUN.
+#[test]
+fn members_that_are_all_behind_one_are_used_or_named() {
+    for (behind, is_served) in [(1, true), (2, false)] {
+        let world = with_lun(Level::Raid5, 4);
+        for index in 1..4 {
+            patch_superblock(&mut world.image(index), |superblock| {
+                superblock.set_events(superblock.events() - behind, 0);
+            });
+        }
+        let mut manager = world.start();
+        assert_eq!(manager.luns()[0].online, is_served, "{behind}");
+        let notices = manager.take_notices().join("; ");
+        if !is_served {
+            assert!(notices.contains("0.0.1, 0.0.2, 0.0.3"), "{notices}");
+            let refused = manager.online(number(0)).unwrap_err();
+            assert!(refused.to_string().contains("0.0.1"), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn a_rotten_record_costs_no_more_than_the_change_it_held() {
     let world = with_lun(Level::Raid1, 2);

@@ -151,6 +151,16 @@ fn arrays_that_cannot_be_served_as_they_are_are_refused() {
     assert_eq!(reason(&world, 3), lacking);
 
     let world = foreign(Level::Raid1, 2, true);
+    let mut superblock = world.image(1).superblock().unwrap();
+    superblock.set_replacement(true);
+    world.image(1).write(8, &superblock.encode());
+    let reason_to_wait = reason(&world, 3);
+    assert!(
+        reason_to_wait.starts_with("Linux is replacing a member of it"),
+        "{reason_to_wait}"
+    );
+
+    let world = foreign(Level::Raid1, 2, true);
     let mut manager = world.start();
     let refused = manager.import("1:1", number(3));
     assert_eq!(refused, Err(AdminError::NoSuchArray("1:1".to_owned())));

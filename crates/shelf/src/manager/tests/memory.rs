@@ -2,7 +2,10 @@
 
 use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
-use crate::plane::{DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView};
+use crate::patience::DriveHealth;
+use crate::plane::{
+    DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView, RateLimit,
+};
 use aoe::Shelf;
 use raid::bad_blocks::BadRange;
 use raid::bitmap::Bitmap;
@@ -62,6 +65,8 @@ pub(super) struct Image {
     pub(super) is_present: bool,
     pub(super) fails_writes: bool,
     pub(super) fails_reads: bool,
+    /// It does not answer.
+    pub(super) is_silent: bool,
     /// The array that it took data of, and the number of the last write that it took.
     pub(super) stamp: (Uuid, u64),
     /// Whether it was ever pulled.
@@ -119,6 +124,9 @@ impl MetadataDrive for MemoryDrive {
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
         let image = self.image.lock().unwrap();
+        if image.is_silent {
+            return Err(silent("read", sector, buffer.len()));
+        }
         if image.fails_reads || self.power.lock().unwrap().is_off {
             return Err(error("read", sector, buffer.len()));
         }
@@ -128,6 +136,9 @@ impl MetadataDrive for MemoryDrive {
 
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
         let mut image = self.image.lock().unwrap();
+        if image.is_silent {
+            return Err(silent("write", sector, data.len()));
+        }
         if image.fails_writes {
             return Err(error("write", sector, data.len()));
         }
@@ -152,6 +163,15 @@ fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
         sector,
         sectors: bytes as u64 / 512,
         reason,
+        is_silent: false,
+    }
+}
+
+fn silent(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
+    DriveError {
+        reason: "it did not answer within 10 s".to_owned(),
+        is_silent: true,
+        ..error(operation, sector, bytes)
     }
 }
 
@@ -180,6 +200,8 @@ pub(super) struct PlaneLog {
     pub(super) bad_blocks: BTreeMap<DriveSlot, Vec<BadRange>>,
     /// Regions of each RAID that the data path may write now.
     pub(super) ready: BTreeMap<(LunNumber, u8), RegionSet>,
+    /// How drives are doing that are not well.
+    pub(super) health: BTreeMap<DriveSlot, DriveHealth>,
 }
 
 pub(super) struct CheckingPlane {
@@ -407,6 +429,15 @@ impl DataPlane for CheckingPlane {
         Ok(())
     }
 
+    fn set_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn drive_health(&self, drive: DriveSlot) -> Result<DriveHealth, String> {
+        let log = self.log.lock().unwrap();
+        Ok(log.health.get(&drive).copied().unwrap_or_default())
+    }
+
     fn counters(&self) -> Vec<crate::plane::CounterGroup> {
         Vec::new()
     }
@@ -458,5 +489,13 @@ impl ShelfStore for MemoryStore {
         } else {
             Err("no power".to_owned())
         }
+    }
+
+    fn rate_limit(&mut self) -> Result<RateLimit, String> {
+        Ok(RateLimit::NONE)
+    }
+
+    fn save_rate_limit(&mut self, _: RateLimit) -> Result<(), String> {
+        Ok(())
     }
 }

@@ -19,6 +19,10 @@ enum Change {
     Sweep,
     Fail(u8),
     Unfail(u8),
+    /// It does not answer, and does soon.
+    Hang(u8),
+    /// So many seconds.
+    Wait(u64),
     Replace(u8, usize),
     /// In 1/16 of the LUN.
     Reached(u64),
@@ -120,24 +124,27 @@ impl Life {
         self.manager = self.world.start();
     }
 
+    /// An initiator writes to a region, if its bit can be made durable.
+    fn write(&mut self, region: u32) {
+        let world = &self.world;
+        let region = RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
+        self.manager.want_regions(number(0), 0, &[region.group()]);
+        let ready = |world: &World| {
+            let log = world.log.lock().unwrap();
+            log.ready
+                .get(&(number(0), 0))
+                .is_some_and(|ready| ready.contains(region))
+        };
+        if let Some(view) = world.view(0).filter(|_| ready(world)) {
+            self.content.write(&view, region);
+        }
+    }
+
     fn apply(&mut self, change: &Change) {
         let (manager, world) = (&mut self.manager, &self.world);
         let view = world.view(0);
         match change {
-            Change::Write(region) => {
-                let region =
-                    RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
-                manager.want_regions(number(0), 0, &[region.group()]);
-                let ready = |world: &World| {
-                    let log = world.log.lock().unwrap();
-                    log.ready
-                        .get(&(number(0), 0))
-                        .is_some_and(|ready| ready.contains(region))
-                };
-                if let Some(view) = world.view(0).filter(|_| ready(world)) {
-                    self.content.write(&view, region);
-                }
-            }
+            Change::Write(region) => self.write(*region),
             Change::Sweep => {
                 world.log.lock().unwrap().busy_regions = Some(RegionSet::empty(
                     u32::try_from(self.content.newest.len()).unwrap(),
@@ -148,6 +155,19 @@ impl Life {
                 }
             }
             Change::Fail(member) => drop(manager.fail(element(*member))),
+            Change::Hang(member) => {
+                let drive = view.and_then(|view| {
+                    let member = view.parts[0].members.get(usize::from(*member))?;
+                    member.map(|member| member.drive)
+                });
+                if let Some(drive) = drive {
+                    drop(manager.member_hangs(number(0), 0, *member, drive, "not answered"));
+                }
+            }
+            Change::Wait(seconds) => {
+                self.uptime += seconds;
+                manager.tick(Duration::from_secs(self.uptime));
+            }
             Change::Unfail(member) => drop(manager.unfail(element(*member))),
             Change::Replace(member, drive) => {
                 let slot = DriveSlot(u16::try_from(*drive % world.images.len()).unwrap());
@@ -200,6 +220,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => Just(Change::Sweep),
         3 => (0_u8..4).prop_map(Change::Fail),
         4 => (0_u8..4).prop_map(Change::Unfail),
+        3 => (0_u8..4).prop_map(Change::Hang),
+        3 => (1_u64..2000).prop_map(Change::Wait),
         2 => (0_u8..4, 0_usize..5).prop_map(|(member, drive)| Change::Replace(member, drive)),
         2 => (0_u64..16).prop_map(Change::Reached),
         4 => Just(Change::Ended),

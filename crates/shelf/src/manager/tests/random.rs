@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{MIB, Seen, World, number, seen};
-use crate::admin::{Admin, DriveRole, DriveSlot, ElementId, MakeRequest};
+use crate::admin::{Admin, AdminError, DriveRole, DriveSlot, ElementId, MakeRequest};
 use crate::manager::Manager;
 use aoe::ConfigCommand;
 use proptest::prelude::*;
@@ -194,19 +194,7 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
             manager.tick(Duration::from_secs(600));
             Ok(())
         }
-        Change::Error(id) => {
-            let luns = manager.luns();
-            let mut elements = luns
-                .iter()
-                .flat_map(|lun| &lun.parts)
-                .flat_map(|part| &part.elements);
-            let element = elements.find(|element| element.id == *id);
-            let drive = element.and_then(|element| element.drive);
-            let drive = drive.unwrap_or(DriveSlot(0));
-            manager
-                .member_failed(id.lun, id.part, id.member, drive, "Input/output error")
-                .map(|_| ())
-        }
+        Change::Error(id) => report_error(manager, *id),
         Change::Config(lun, string) => {
             manager.config_command(number(*lun), ConfigCommand::ForceSet, string);
             Ok(())
@@ -217,6 +205,21 @@ fn apply(world: &World, manager: &mut Manager, change: &Change) {
         }
     };
     drop(result);
+}
+
+/// The data path met an error of a member.
+fn report_error(manager: &mut Manager, id: ElementId) -> Result<(), AdminError> {
+    let luns = manager.luns();
+    let mut elements = luns
+        .iter()
+        .flat_map(|lun| &lun.parts)
+        .flat_map(|part| &part.elements);
+    let element = elements.find(|element| element.id == id);
+    let drive = element.and_then(|element| element.drive);
+    let drive = drive.unwrap_or(DriveSlot(0));
+    manager
+        .member_failed(id.lun, id.part, id.member, drive, "Input/output error")
+        .map(|_| ())
 }
 
 /// What a start finds; serial numbers differ between runs of one `make`.

@@ -60,6 +60,7 @@ impl World {
                 is_present: true,
                 fails_writes: false,
                 fails_reads: false,
+                is_silent: false,
                 stamp: (Uuid::nil(), 0),
                 was_away: false,
             }))

@@ -11,6 +11,8 @@ use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
 };
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 use raid::record::ScrubRepair;
 use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 
@@ -18,7 +20,7 @@ use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 const COLUMNS_MAX: usize = MEMBERS_MAX as usize;
 
 /// Whether the pass of a part only compares.
-fn is_check(site: &Site) -> bool {
+pub(super) fn is_check(site: &Site) -> bool {
     let sync = site.part().sync.as_ref();
     sync.is_some_and(|sync| sync.kind == SyncKind::Check)
 }
@@ -304,7 +306,7 @@ impl Target {
     /// Decides what a write round writes home.
     fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
         let new = self.new_masks(index);
-        let unreadable = self.stripes.cache.get(index).unreadable;
+        let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..site.layout.members() {
             let column = self.stripes.cache.get(index).columns[usize::from(element)];
             let is_parity = !matches!(site.layout.role(element), Role::Data(_));
@@ -352,7 +354,7 @@ impl Target {
     fn repair_read(&mut self, index: u16, site: &Site, out: &mut Vec<Action>) {
         let blocks = self.blocks(index, site);
         let slice = self.stripes.cache.get(index);
-        let (range, unreadable, pieces) = (slice.range, slice.unreadable, slice.pieces);
+        let (range, unreadable, pieces) = (slice.range, slice.repairs(), slice.pieces);
         let mut repairs = 0;
         for element in 0..site.layout.members() {
             let block = &blocks[usize::from(element)];
@@ -415,7 +417,7 @@ impl Target {
         if !all_parity || (unsynced && !matches) {
             self.compute_parity(index, site, range, memory);
         }
-        let unreadable = self.stripes.cache.get(index).unreadable;
+        let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..layout.members() {
             let Some(member) = site.part().members[usize::from(element)] else {
                 continue;
@@ -460,6 +462,12 @@ impl Target {
             };
             found.mismatched_sectors += 1;
             if let Some(element) = wrong {
+                #[cfg(feature = "planted")]
+                let element = if planted::is(Bug::ScrubNamesOther) {
+                    (element + 1) % site.layout.members()
+                } else {
+                    element
+                };
                 found.wrong = Some((element, site.place(sector).0));
             }
             let is_mended = match repair {

@@ -15,6 +15,7 @@ use super::{Key, NONE, Phase, Target, elements};
 use crate::ids::LunNumber;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use crate::target::memory::Span;
+use crate::target::patience::Fault;
 use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, Purpose, run};
 use raid::geometry::MEMBERS_MAX;
 use raid::log::{EntryPlace, HEADER_SECTORS, Kind, RecordIdentity, RecordWriter};
@@ -496,16 +497,17 @@ impl Target {
         &mut self,
         index: u16,
         io: &Io,
-        ok: bool,
+        fault: Option<Fault>,
         out: &mut Vec<Action>,
     ) {
+        let lun = self.stripes.groups.groups[usize::from(index)].key.0;
+        if let Some(fault) = fault {
+            self.report_fault(lun, io, fault, out);
+        }
         let group = &mut self.stripes.groups.groups[usize::from(index)];
-        let lun = group.key.0;
         debug_assert_eq!(group.state, State::Writing);
-        if !ok {
+        if fault.is_some() {
             group.failed |= 1 << io.member;
-            self.counters.drive_write_errors += 1;
-            out.push(Action::MemberError { lun, io: *io });
             if let Some(lun) = &self.luns[usize::from(lun.get())] {
                 group.doomed |= run::is_last_copy(&lun.view, io);
             }
@@ -542,6 +544,11 @@ impl Target {
             }
             next = after;
         }
+    }
+
+    /// The LUN that a group belongs to.
+    pub(in crate::target) fn lun_of_group(&self, index: u16) -> LunNumber {
+        self.stripes.groups.groups[usize::from(index)].key.0
     }
 
     fn free_group(&mut self, index: u16) {

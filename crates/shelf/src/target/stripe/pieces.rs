@@ -33,6 +33,8 @@ pub(in crate::target) struct Wish {
     pub(in crate::target) buffer_sector: u32,
     /// The element was tried, and could not be read.
     pub(in crate::target) is_unreadable: bool,
+    /// It is only slow.
+    pub(in crate::target) is_late: bool,
 }
 
 /// What a command wants of a slice.
@@ -43,6 +45,7 @@ pub(super) struct Piece {
     pub(super) mask: SectorMask,
     pub(super) buffer_sector: u32,
     pub(super) is_unreadable: bool,
+    pub(super) is_late: bool,
     pub(super) next: u16,
 }
 
@@ -58,6 +61,7 @@ impl Pieces {
             mask: 0,
             buffer_sector: 0,
             is_unreadable: false,
+            is_late: false,
             next: NONE,
         };
         Self(vec![none; usize::from(commands) * PIECES_MAX].into())
@@ -83,6 +87,7 @@ impl Pieces {
             mask: sector_mask(start, wish.sectors),
             buffer_sector: wish.buffer_sector,
             is_unreadable: wish.is_unreadable,
+            is_late: wish.is_late,
             next: NONE,
         };
         u16::try_from(index).unwrap_or(NONE)
@@ -147,6 +152,12 @@ impl Pieces {
     pub(super) fn unreadable(&self, first: u16) -> u64 {
         let unreadable = self.list(first).filter(|(_, piece)| piece.is_unreadable);
         unreadable.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element)
+    }
+
+    /// The elements of which pieces of a list say that they are only slow.
+    pub(super) fn late(&self, first: u16) -> u64 {
+        let late = self.list(first).filter(|(_, piece)| piece.is_late);
+        late.fold(0, |bits, (_, piece)| bits | 1_u64 << piece.element)
     }
 
     /// The pieces of a list.

@@ -5,6 +5,7 @@ use super::sift::plan_copy;
 use super::{Key, NONE, Phase, PieceKind, Round, Target, Wish, elements, layout_of, slice_sectors};
 use crate::order::CommandIndex;
 use crate::plane::{LunView, MemberView, PartView};
+use crate::target::patience::Fault;
 use crate::target::{Action, Io, IoOwner, Kind, Operation, Purpose, State, run};
 use raid::geometry::{MEMBERS_MAX, RowLayout};
 #[cfg(feature = "planted")]
@@ -129,6 +130,8 @@ impl Target {
             slice.replans = 0;
             (slice.sift, slice.report) = (0, 0);
             slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
+            slice.late = self.stripes.pieces.late(slice.pieces);
+            self.avoid_slow(index);
         }
         let Some(site) = self.site(index) else {
             self.end_round(index, false, out);
@@ -145,8 +148,13 @@ impl Target {
                 slice.columns[element].valid = 0;
             }
         }
-        let blocks = self.blocks(index, &site);
-        let Some((method, range, reads)) = self.plan_round(index, &site, &blocks) else {
+        let mut blocks = self.blocks(index, &site);
+        let mut plan = self.plan_round(index, &site, &blocks);
+        if plan.is_none() && self.ask_slow(index) {
+            blocks = self.blocks(index, &site);
+            plan = self.plan_round(index, &site, &blocks);
+        }
+        let Some((method, range, reads)) = plan else {
             if self.stripes.cache.get(index).round == Round::Sync {
                 self.sift(index, &site, out);
             } else {
@@ -174,6 +182,7 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         if self.stripes.pieces.split_round(slice) {
             slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
+            slice.late = self.stripes.pieces.late(slice.pieces);
             self.stripes.make_due(index);
         } else {
             self.end_round(index, false, out);
@@ -371,11 +380,11 @@ impl Target {
         &mut self,
         index: u16,
         io: &Io,
-        ok: bool,
+        fault: Option<Fault>,
         out: &mut Vec<Action>,
     ) {
-        if !ok {
-            self.slice_io_failed(index, io, out);
+        if let Some(fault) = fault {
+            self.slice_io_failed(index, io, fault, out);
         } else if io.operation == Operation::Read {
             let mask = sector_mask(io.offset_sectors, io.sectors);
             let slice = self.stripes.cache.get_mut(index);
@@ -388,6 +397,7 @@ impl Target {
         }
         let (key, epoch) = (slice.key, slice.epoch);
         slice.phase = match slice.phase {
+            Phase::Reading if slice.is_reading_again => Phase::AwaitingView,
             // What could not be read is to be made good: planned anew.
             Phase::Reading if slice.failed => Phase::Queued,
             Phase::Reading => Phase::Read,
@@ -398,28 +408,28 @@ impl Target {
             self.io_ended(key.lun, epoch, out);
         }
         match self.stripes.cache.get(index).phase {
-            Phase::Writing => self.member_failed_round(index, out),
+            Phase::Writing | Phase::AwaitingView => self.member_failed_round(index, out),
             Phase::Written => self.round_written(index, out),
             _ => self.stripes.make_due(index),
         }
     }
 
-    fn slice_io_failed(&mut self, index: u16, io: &Io, out: &mut Vec<Action>) {
+    fn slice_io_failed(&mut self, index: u16, io: &Io, fault: Fault, out: &mut Vec<Action>) {
         let slice = self.stripes.cache.get_mut(index);
         slice.failed = true;
         let Some(key) = slice.key else { return };
-        out.push(Action::MemberError {
-            lun: key.lun,
-            io: *io,
-        });
         if io.operation == Operation::Read {
-            slice.unreadable |= 1 << io.member;
-            self.counters.drive_read_errors += 1;
-        } else {
-            self.counters.drive_write_errors += 1;
-            if let Some(lun) = &self.luns[usize::from(key.lun.get())] {
-                self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
+            match fault {
+                Fault::Hangs => slice.is_reading_again = true,
+                Fault::Error | Fault::Late => slice.unreadable |= 1 << io.member,
             }
+            slice.late |= u64::from(fault == Fault::Late) << io.member;
+        }
+        self.report_fault(key.lun, io, fault, out);
+        if io.operation != Operation::Read
+            && let Some(lun) = &self.luns[usize::from(key.lun.get())]
+        {
+            self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
         }
     }
 

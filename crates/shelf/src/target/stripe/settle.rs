@@ -28,7 +28,7 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         slice.phase = Phase::AwaitingView;
         let (epoch, doomed) = (slice.epoch, slice.doomed);
-        if slice.round == Round::Read {
+        if slice.round == Round::Read && !slice.is_reading_again {
             // Only a repair; everybody is answered.
             self.end_round(index, true, out);
             return;
@@ -62,6 +62,11 @@ impl Target {
         let slice = self.stripes.cache.get_mut(index);
         slice.failed = false;
         slice.doomed = false;
+        if std::mem::take(&mut slice.is_reading_again) {
+            slice.phase = Phase::Queued;
+            self.stripes.make_due(index);
+            return;
+        }
         let is_logged = std::mem::take(&mut slice.unlogged) & present == 0;
         slice.phase = match slice.round {
             Round::Write if is_logged => Phase::Logged,
@@ -96,7 +101,7 @@ impl Target {
     /// after all, it goes on; if not, the log is recovered before the LUN is served again.
     fn park_round(&mut self, index: u16, out: &mut Vec<Action>) {
         let slice = self.stripes.cache.get(index);
-        let has_log = slice.group.is_some();
+        let (key, has_log) = (slice.key, slice.group.is_some());
         if let Some(lun) = slice
             .key
             .and_then(|key| self.luns[usize::from(key.lun.get())].as_mut())
@@ -107,16 +112,22 @@ impl Target {
         // Who waits for what it holds is cut, too.
         self.stripes.may_unstall = true;
         self.answer_pieces(index, false, out);
-        self.cut_waiting(index, out);
+        if self.stripes.cache.get(index).key == key {
+            self.cut_waiting(index, out);
+        }
     }
 
-    /// Cuts what waits for a slice whose round is parked.
+    /// Cuts what waits for a slice whose round is parked. The last one may take the LUN with it, and the
+    /// slice may be another one then.
     fn cut_waiting(&mut self, index: u16, out: &mut Vec<Action>) {
-        let slice = self.stripes.cache.get_mut(index);
-        if self.stripes.pieces.take_round(slice).is_some() {
+        let key = self.stripes.cache.get(index).key;
+        loop {
+            let slice = self.stripes.cache.get_mut(index);
+            if slice.key != key || self.stripes.pieces.take_round(slice).is_none() {
+                return;
+            }
             self.mark_cut(index);
             self.answer_pieces(index, false, out);
-            self.cut_waiting(index, out);
         }
     }
 

@@ -120,6 +120,7 @@ impl Target {
         if slice.sift == 0 {
             slice.sift = site.all();
             slice.unreadable = 0;
+            slice.late = 0;
             self.stripes.make_due(index);
             return;
         }

@@ -206,3 +206,52 @@ fn run_steps(
     }
     Ok(())
 }
+
+/// Found by a LUN that grew while its second part was synchronised and written.
+#[test]
+fn a_part_that_is_appended_stops_nothing() {
+    for moment in 0..24 {
+        let mut one = view(0, Level::Raid1, 2);
+        let start = one.capacity_sectors;
+        join(&mut one, view(0, Level::Raid5, 3));
+        one.parts[1].mirrors_unsynced = true;
+        one.parts[1].sync = Some(crate::plane::SyncView {
+            pass: 1,
+            start_lba: 0,
+            kind: crate::plane::SyncKind::Resync,
+            regions: None,
+            repair: raid::record::ScrubRepair::Report,
+            noted: 0,
+        });
+        let mut two = one.clone();
+        let mut last = view(0, Level::Raid0, 2);
+        for member in last.parts[0].members.iter_mut().flatten() {
+            member.drive.0 += 5;
+        }
+        two.capacity_sectors += last.capacity_sectors;
+        two.parts.append(&mut last.parts);
+        let mut rig = Rig::new([one]);
+        for i in 0..16 {
+            rig.deliver(0, &ata(0x34, 0x41, start + 512 + i * 8, 8, &[7; 4096]));
+        }
+        for turn in 0..24 {
+            if turn == moment {
+                rig.attach(two.clone());
+            }
+            let mut actions = Vec::new();
+            rig.target.sync_step(&mut actions);
+            rig.absorb(actions);
+            rig.step();
+            if !rig.pending.is_empty() {
+                rig.complete(0);
+            }
+        }
+        for i in 0..16 {
+            assert_eq!(
+                rig.read(start + 512 + i * 8, 8)[36..],
+                [7; 4096],
+                "{moment}"
+            );
+        }
+    }
+}

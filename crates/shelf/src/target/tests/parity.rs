@@ -255,6 +255,32 @@ fn what_is_cut_on_its_way_home_stays_in_the_log() {
     assert!(!rig.sent.iter().any(is_error), "nothing is wrong");
 }
 
+/// A LUN is let go with the answer to its last write. What its slices were is not to be used twice when it, or
+/// another one, is served afterwards.
+#[test]
+fn a_lun_that_went_offline_under_writes_is_served_again() {
+    let view = view(0, Level::Raid5, 4);
+    let mut rig = Rig::new([view.clone()]);
+    for round in 0..4 {
+        for lba in (0..64).step_by(16) {
+            rig.deliver(0, &write(lba, &stamped(lba, 4, round)));
+        }
+        rig.detach(0);
+        rig.drain();
+        rig.attach(view.clone());
+        // More slices than there are pages for.
+        for lba in (0..3072).step_by(48) {
+            rig.write(lba, &stamped(lba, 2, round));
+        }
+        for lba in (0..3072).step_by(48) {
+            assert!(
+                rig.read(lba, 2)[36..] == stamped(lba, 2, round),
+                "LBA {lba}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_was_cut_goes_on_when_the_lun_is_served_after_all() {
     for lost in [0_u16, 3] {

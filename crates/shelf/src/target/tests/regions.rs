@@ -130,7 +130,7 @@ fn writes_that_wait_hold_up_no_change() {
     rig.detach(0);
     assert!(matches!(rig.events[..], [Action::Settled { .. }]));
     assert!(rig.sent.is_empty() && rig.pending.is_empty());
-    assert_eq!(rig.target.counters().writes_dropped, 2);
+    assert_eq!(rig.target.counters().commands_dropped, 2);
     assert_eq!(rig.target.commands_in_flight(), 0);
     // Late answers concern nobody; the write that is sent again asks again.
     answer(&mut rig, 0..8, true);

@@ -5,6 +5,7 @@ use super::super::{
     Reply, Span, Target, Work, compute_in,
 };
 use crate::admin::{DriveSlot, LunNumber};
+use crate::patience::Stage;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use raid::log::LogParameters;
@@ -265,6 +266,33 @@ impl Rig {
         let mut actions = Vec::new();
         self.target.complete(&io, ok, &mut actions);
         self.absorb(actions);
+    }
+
+    /// Stops waiting for the pending I/O at `index`.
+    pub(super) fn abandon(&mut self, index: usize, stage: Stage) {
+        let io = self.pending.remove(index);
+        let mut actions = Vec::new();
+        self.target.abandoned(&io, stage, &mut actions);
+        self.absorb(actions);
+    }
+
+    /// Does all I/O but that of one drive, which is abandoned at this stage where there is another way.
+    pub(super) fn drain_without(&mut self, drive: u16, stage: Stage) {
+        loop {
+            let busy = self.step();
+            let answers = self.pending.iter().position(|io| io.drive.0 != drive);
+            let target = &self.target;
+            let overdue = self.pending.iter();
+            let overdue = overdue
+                .clone()
+                .position(|io| io.drive.0 == drive && target.may_abandon(io, stage));
+            match (answers, overdue) {
+                (Some(index), _) => self.complete(index),
+                (None, Some(index)) => self.abandon(index, stage),
+                (None, None) if !busy => return,
+                (None, None) => {}
+            }
+        }
     }
 
     /// Does all I/O, oldest first.

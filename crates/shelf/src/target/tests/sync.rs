@@ -188,7 +188,7 @@ fn clients_come_first() {
         .iter()
         .filter(|io| io.sector < 256 + 900)
         .count();
-    assert_eq!(steps, 2);
+    assert_eq!(steps, 4);
     rig.drain();
 }
 

@@ -1,0 +1,155 @@
+//! Members that work, and do it badly.
+
+use super::world::{MIB, World, number};
+use crate::admin::{Admin, ElementId, READ_ERRORS_LIMIT};
+use crate::manager::{Manager, MemberFailure};
+use raid::Level;
+use raid::bad_blocks::BadRange;
+use std::time::Duration;
+
+const ID: ElementId = ElementId {
+    lun: crate::ids::LunNumber::new(0).unwrap(),
+    part: 0,
+    member: 1,
+};
+
+/// Where data begins on a small member.
+const DATA: u64 = 768;
+
+fn range(sector: u64) -> BadRange {
+    BadRange {
+        sector: DATA + sector,
+        sectors: 8,
+    }
+}
+
+/// LUN 0 online on all drives but the last.
+fn online(level: Level, members: usize) -> (World, Manager) {
+    let world = World::new(&vec![2 * MIB; members + 1]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, level, &(0..members).collect::<Vec<_>>());
+    manager.online(number(0)).unwrap();
+    (world, manager)
+}
+
+fn fail_reads(world: &World, manager: &mut Manager, times: u32) {
+    for sector in 0..times {
+        let range = range(u64::from(sector) * 8);
+        manager.member_not_read(number(0), 0, 1, world.slot(1), &range);
+    }
+}
+
+fn errors(manager: &Manager) -> u32 {
+    manager.luns()[0].parts[0].elements[1].read_errors
+}
+
+fn is_replaced(manager: &Manager) -> bool {
+    let luns = manager.luns();
+    let mut elements = luns[0].parts[0].elements.iter();
+    elements.any(|row| row.id == ID && row.is_replacement)
+}
+
+#[test]
+fn a_member_with_many_read_errors_is_replaced_by_a_spare_while_it_works() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid5, 3)] {
+        let (world, mut manager) = online(level, members);
+        manager.add_spare(world.slot(members), None, false).unwrap();
+        fail_reads(&world, &mut manager, READ_ERRORS_LIMIT - 1);
+        manager.tick(Duration::from_secs(1));
+        assert!(!is_replaced(&manager));
+        assert_eq!(errors(&manager), READ_ERRORS_LIMIT - 1);
+        fail_reads(&world, &mut manager, 1);
+        manager.tick(Duration::from_secs(2));
+        assert!(is_replaced(&manager), "{level}");
+        assert!(manager.spares().is_empty());
+        assert_eq!(manager.luns()[0].parts[0].state.to_string(), "recovering");
+        world.finish_pass(&mut manager, 0);
+        assert_eq!(errors(&manager), 0, "another drive");
+        manager.tick(Duration::from_secs(3));
+        assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
+    }
+}
+
+#[test]
+fn counts_are_halved_every_hour() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    fail_reads(&world, &mut manager, 12);
+    manager.tick(Duration::from_secs(3599));
+    assert_eq!(errors(&manager), 12);
+    manager.tick(Duration::from_secs(3600));
+    assert_eq!(errors(&manager), 6);
+    manager.tick(Duration::from_secs(3 * 3600));
+    assert_eq!(errors(&manager), 1);
+}
+
+#[test]
+fn without_a_spare_it_is_told_once() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    fail_reads(&world, &mut manager, READ_ERRORS_LIMIT);
+    manager.take_notices();
+    manager.tick(Duration::from_secs(1));
+    let notices = manager.take_notices().join("\n");
+    assert!(
+        notices.contains("element 0.0.1 had 20 read errors or more"),
+        "{notices}"
+    );
+    manager.tick(Duration::from_secs(2));
+    assert_eq!(manager.take_notices(), Vec::<String>::new());
+    manager.add_spare(world.slot(2), None, false).unwrap();
+    manager.tick(Duration::from_secs(3));
+    assert!(is_replaced(&manager));
+}
+
+#[test]
+fn what_nobody_made_good_or_is_known_does_not_count() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    manager
+        .add_bad_blocks(
+            number(0),
+            0,
+            1,
+            &[BadRange {
+                sector: 0,
+                sectors: 8,
+            }],
+        )
+        .unwrap();
+    manager.member_not_read(number(0), 0, 1, world.slot(1), &range(0));
+    manager.member_not_read(number(0), 0, 1, world.slot(0), &range(80));
+    assert_eq!(errors(&manager), 0);
+    manager.fail(ElementId { member: 0, ..ID }).unwrap();
+    manager.member_not_read(number(0), 0, 1, world.slot(1), &range(80));
+    assert_eq!(errors(&manager), 0);
+}
+
+#[test]
+fn the_last_redundancy_is_not_given_up_for_sectors_that_cannot_be_written() {
+    let (world, mut manager) = online(Level::Raid5, 3);
+    let kept = manager.member_not_repaired(number(0), 0, 1, world.slot(1), &range(40));
+    assert_eq!(kept, MemberFailure::Kept);
+    assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
+    let bad = world.log.lock().unwrap().bad_blocks[&world.slot(1)].clone();
+    assert_eq!(bad, [range(40)]);
+    assert_eq!(
+        errors(&manager),
+        READ_ERRORS_LIMIT,
+        "to be replaced as soon as there is a spare"
+    );
+    let again = manager.member_not_repaired(number(0), 0, 1, world.slot(1), &range(40));
+    assert_eq!(
+        (again, errors(&manager)),
+        (MemberFailure::Kept, READ_ERRORS_LIMIT)
+    );
+    let world = world.fork();
+    let _manager = world.start();
+    let bad = world.log.lock().unwrap().bad_blocks[&world.slot(1)].clone();
+    assert_eq!(bad, [range(40)], "durable");
+
+    let (world, mut manager) = online(Level::Raid6, 4);
+    let given_up = manager.member_not_repaired(number(0), 0, 1, world.slot(1), &range(40));
+    assert_eq!(given_up, MemberFailure::GivenUp, "the others are redundant");
+    assert_eq!(manager.luns()[0].parts[0].state.to_string(), "degraded");
+    let (world, mut manager) = online(Level::Raid1, 3);
+    let given_up = manager.member_not_repaired(number(0), 0, 1, world.slot(1), &range(40));
+    assert_eq!(given_up, MemberFailure::GivenUp);
+}
