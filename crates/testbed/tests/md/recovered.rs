@@ -131,7 +131,10 @@ pub(crate) fn use_in_linux(array: &mut Array, leaves: Leaves) -> Result<()> {
     match leaves {
         Leaves::Stopped => linux.stop(),
         // The machine ends with the guest.
-        Leaves::Dirty => Ok(drop(linux)),
+        Leaves::Dirty => {
+            drop(linux);
+            Ok(())
+        }
     }
 }
 
