@@ -56,47 +56,58 @@ pub(crate) fn run(
             } => {
                 administration.lock().mtu_changed(&interface, mtu_bytes);
             }
-            FromWorker::ScrubFound {
-                lun,
-                part,
-                pass,
-                found,
-            } => {
-                let mut manager = administration.lock();
-                manager.scrub_found(lun, part, pass, &found);
-            }
-            FromWorker::SyncReached {
-                lun,
-                part,
-                pass,
-                lba,
-            } => {
-                administration.lock().sync_reached(lun, part, pass, lba);
-            }
-            FromWorker::SyncUnreadable {
-                lun,
-                part,
-                pass,
-                lacking,
-            } => {
-                administration
-                    .lock()
-                    .sync_unreadable(lun, part, pass, &lacking);
-            }
-            FromWorker::SyncEnded {
-                lun,
-                part,
-                pass,
-                complete,
-            } => {
-                administration.lock().sync_ended(lun, part, pass, complete);
-            }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");
                 // systemd starts it again; what was acknowledged is durable.
                 std::process::exit(1);
             }
+            of_pass @ (FromWorker::ScrubFound { .. }
+            | FromWorker::SyncReached { .. }
+            | FromWorker::SyncUnreadable { .. }
+            | FromWorker::SyncEnded { .. }) => pass_event(of_pass, administration),
         }
+    }
+}
+
+/// What a pass over members has met.
+fn pass_event(event: FromWorker, administration: &Administration) {
+    match event {
+        FromWorker::ScrubFound {
+            lun,
+            part,
+            pass,
+            found,
+        } => {
+            let mut manager = administration.lock();
+            manager.scrub_found(lun, part, pass, &found);
+        }
+        FromWorker::SyncReached {
+            lun,
+            part,
+            pass,
+            lba,
+        } => {
+            administration.lock().sync_reached(lun, part, pass, lba);
+        }
+        FromWorker::SyncUnreadable {
+            lun,
+            part,
+            pass,
+            lacking,
+        } => {
+            administration
+                .lock()
+                .sync_unreadable(lun, part, pass, &lacking);
+        }
+        FromWorker::SyncEnded {
+            lun,
+            part,
+            pass,
+            complete,
+        } => {
+            administration.lock().sync_ended(lun, part, pass, complete);
+        }
+        other => unreachable!("{other:?} is no event of a pass"),
     }
 }
 

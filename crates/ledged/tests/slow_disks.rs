@@ -143,6 +143,7 @@ fn under_load(shelf: &Shelf, act: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 /// A life with every kind of trouble, one after the other.
+#[allow(clippy::print_stderr, reason = "a skipped test must say so")]
 fn live(level: &str, members: usize) -> Result<()> {
     if let Some(reason) = FaultyDisks::unavailable() {
         eprintln!("SKIPPED: {reason}");

@@ -197,7 +197,7 @@ impl Slice {
     }
 
     /// Elements whose blocks are to be written because they could not be read.
-    const fn to_be_repaired(&self) -> u64 {
+    const fn repairs(&self) -> u64 {
         self.unreadable & !self.late
     }
 }

@@ -2,9 +2,12 @@
 //! every acknowledged sector, and copies and parity that agree.
 
 use super::content::Content;
+use super::members::data_start;
 use super::shelf_made::{Array, End, Rebuild};
 use anyhow::{Context, Result, ensure};
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use testbed::linux_md::{examine, reported};
 use testbed::{LinuxMd, transcript};
 
@@ -64,7 +67,35 @@ pub(crate) fn examine_members(array: &Array) -> Result<()> {
             rebuilt.is_empty() != begun && rebuilt != "0 sectors",
             "element {element} is rebuilt up to {rebuilt:?}:\n{report}"
         );
+        if begun && story.lost == 0 {
+            let sectors = rebuilt.trim_end_matches(" sectors").parse()?;
+            equal_before(&array.images[0], image, sectors)?;
+        }
     }
+    Ok(())
+}
+
+/// A replacement holds what its member holds, as far as it says that it is filled.
+fn equal_before(member: &Path, replacement: &Path, sectors: u64) -> Result<()> {
+    let files = [File::open(member)?, File::open(replacement)?];
+    let starts = [data_start(member)?, data_start(replacement)?];
+    let mut differing = Vec::new();
+    for sector in (0..sectors).step_by(8) {
+        let mut blocks = [[0; 4096]; 2];
+        for ((file, start), block) in files.iter().zip(starts).zip(&mut blocks) {
+            file.read_exact_at(block, start + sector * 512)?;
+        }
+        if blocks[0] != blocks[1] {
+            differing.push(sector);
+        }
+    }
+    ensure!(
+        differing.is_empty(),
+        "{} blocks of a replacement that is filled up to sector {sectors} differ, the first at {:?}, the last at {:?}",
+        differing.len(),
+        differing.first(),
+        differing.last()
+    );
     Ok(())
 }
 

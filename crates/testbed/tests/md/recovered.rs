@@ -128,14 +128,11 @@ pub(crate) fn use_in_linux(array: &mut Array, leaves: Leaves) -> Result<()> {
     linux.shell(&format!(
         "dd if=/dev/disk/{source} of={ARRAY} bs={BLOCK_BYTES} seek={first} conv=fsync 2>&1"
     ))?;
-    match leaves {
-        Leaves::Stopped => linux.stop(),
-        // The machine ends with the guest.
-        Leaves::Dirty => {
-            drop(linux);
-            Ok(())
-        }
+    // Else the machine ends here, with the guest.
+    if leaves == Leaves::Stopped {
+        linux.stop()?;
     }
+    Ok(())
 }
 
 /// Puts the next generation of some blocks into a file. Gives the first of them.

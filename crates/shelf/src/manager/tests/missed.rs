@@ -124,24 +124,27 @@ impl Life {
         self.manager = self.world.start();
     }
 
+    /// An initiator writes to a region, if its bit can be made durable.
+    fn write(&mut self, region: u32) {
+        let world = &self.world;
+        let region = RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
+        self.manager.want_regions(number(0), 0, &[region.group()]);
+        let ready = |world: &World| {
+            let log = world.log.lock().unwrap();
+            log.ready
+                .get(&(number(0), 0))
+                .is_some_and(|ready| ready.contains(region))
+        };
+        if let Some(view) = world.view(0).filter(|_| ready(world)) {
+            self.content.write(&view, region);
+        }
+    }
+
     fn apply(&mut self, change: &Change) {
         let (manager, world) = (&mut self.manager, &self.world);
         let view = world.view(0);
         match change {
-            Change::Write(region) => {
-                let region =
-                    RegionIndex(region % u32::try_from(self.content.newest.len()).unwrap());
-                manager.want_regions(number(0), 0, &[region.group()]);
-                let ready = |world: &World| {
-                    let log = world.log.lock().unwrap();
-                    log.ready
-                        .get(&(number(0), 0))
-                        .is_some_and(|ready| ready.contains(region))
-                };
-                if let Some(view) = world.view(0).filter(|_| ready(world)) {
-                    self.content.write(&view, region);
-                }
-            }
+            Change::Write(region) => self.write(*region),
             Change::Sweep => {
                 world.log.lock().unwrap().busy_regions = Some(RegionSet::empty(
                     u32::try_from(self.content.newest.len()).unwrap(),

@@ -306,7 +306,7 @@ impl Target {
     /// Decides what a write round writes home.
     fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
         let new = self.new_masks(index);
-        let unreadable = self.stripes.cache.get(index).to_be_repaired();
+        let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..site.layout.members() {
             let column = self.stripes.cache.get(index).columns[usize::from(element)];
             let is_parity = !matches!(site.layout.role(element), Role::Data(_));
@@ -354,7 +354,7 @@ impl Target {
     fn repair_read(&mut self, index: u16, site: &Site, out: &mut Vec<Action>) {
         let blocks = self.blocks(index, site);
         let slice = self.stripes.cache.get(index);
-        let (range, unreadable, pieces) = (slice.range, slice.to_be_repaired(), slice.pieces);
+        let (range, unreadable, pieces) = (slice.range, slice.repairs(), slice.pieces);
         let mut repairs = 0;
         for element in 0..site.layout.members() {
             let block = &blocks[usize::from(element)];
@@ -417,7 +417,7 @@ impl Target {
         if !all_parity || (unsynced && !matches) {
             self.compute_parity(index, site, range, memory);
         }
-        let unreadable = self.stripes.cache.get(index).to_be_repaired();
+        let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..layout.members() {
             let Some(member) = site.part().members[usize::from(element)] else {
                 continue;

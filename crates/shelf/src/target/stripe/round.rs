@@ -426,10 +426,10 @@ impl Target {
             slice.late |= u64::from(fault == Fault::Late) << io.member;
         }
         self.report_fault(key.lun, io, fault, out);
-        if io.operation != Operation::Read {
-            if let Some(lun) = &self.luns[usize::from(key.lun.get())] {
-                self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
-            }
+        if io.operation != Operation::Read
+            && let Some(lun) = &self.luns[usize::from(key.lun.get())]
+        {
+            self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
         }
     }
 
