@@ -1,8 +1,8 @@
 /*
- * P and Q of 8 + 2 with 64 KiB chunks by ISA-L on one core, the way crates/raid/benches/parity.rs
+ * P and Q of 8 + 2 with 64 KiB chunks by ISA-L on one core, the way the parity bench of crates/raid
  * measures ours: GB/s of data, the median over rounds, from one stripe (data in L2) and from a pool
- * far larger than the last cache (data from DRAM). bench/parity.py builds and runs it; it is no part
- * of the shelf.
+ * far larger than the last cache (data from DRAM). bench/parity.py builds and runs it; it is no
+ * part of the shelf.
  */
 #define _GNU_SOURCE
 #include <isa-l/raid.h>

@@ -56,11 +56,11 @@ fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
     agree(&stories, REBUILD_BYTES)
 }
 
+/// After an orderly stop. After a kill Linux has a resync and a replacement to do at once: with 6.12 a raid5
+/// had mismatches afterwards, although what the shelf left was right (see [`judge::examine_members`]).
 #[test]
 fn linux_completes_a_replacement_that_the_shelf_left_half_done() -> Result<()> {
-    let ends = [End::Stop, End::Kill];
-    let stories = ends.map(|end| Story::replaced(Rebuild::Begun, end));
-    agree(&stories, REBUILD_BYTES)
+    agree(&[Story::replaced(Rebuild::Begun, End::Stop)], REBUILD_BYTES)
 }
 
 #[test]

@@ -310,6 +310,7 @@ impl Target {
         !self.compares.is_empty()
             || !stripes.due.is_empty()
             || !stripes.held.is_empty()
+            || stripes.groups.may_close()
             || (stripes.may_unstall && !stripes.stalled.is_empty())
     }
 

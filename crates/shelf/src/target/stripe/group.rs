@@ -131,6 +131,12 @@ impl Groups {
         }
     }
 
+    /// Whether a group is open that may be closed: the slices that joined it wait for that.
+    pub(super) fn may_close(&self) -> bool {
+        let may_close = |log: &PartLog| log.open != NONE && log.writing < WRITING_MAX;
+        self.logs.iter().any(may_close)
+    }
+
     pub(super) fn forget(&mut self, lun: LunNumber) {
         self.logs.retain(|log| log.key.0 != lun);
     }
