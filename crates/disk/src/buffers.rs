@@ -1,8 +1,8 @@
 //! Where the buffers of a worker lie, and what the kernel is doing with them.
 //!
-//! The target names a buffer by its index; where it lies is the matter of a table. So the buffer of an I/O that is
-//! not waited for any longer can be left to the kernel: its index moves to a spare *place*, and the old place is
-//! used again when the kernel is done with it.
+//! The target names a buffer by its index; where it lies is the matter of a table. So the buffer of an
+//! I/O that is not waited for any longer can be left to the kernel: its index moves to a spare *place*,
+//! and the old place is used again when the kernel is done with it.
 //!
 //! Invariants:
 //! * an index has one place, and a place at most one index;
@@ -36,8 +36,9 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// The buffers of a plan, and spares: as many as there are commands and records, and half as many as there
-    /// are pages. A drive that hangs has no more I/O than its commands have, and is not asked for long.
+    /// The buffers of a plan, and spares: as many as there are commands and records, and half as many as
+    /// there are pages. A drive that hangs has no more I/O than its commands have, and is not asked for
+    /// long.
     pub(crate) fn new(plan: BufferPlan) -> Self {
         let places_plan = BufferPlan {
             commands: plan.commands * 2,

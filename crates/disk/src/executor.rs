@@ -9,8 +9,8 @@
 //! * writes of drives for which durability costs a flush go through a [`GroupCommit`];
 //! * a write is given back as done only when all its bytes are durable;
 //! * a short or interrupted transfer is done again from its start, a few times, before it fails;
-//! * an I/O that was [abandoned](Executor::abandon) is told once more when the kernel is done with it; until then its
-//!   buffer lies elsewhere.
+//! * an I/O that was [abandoned](Executor::abandon) is told once more when the kernel is done with it;
+//!   until then its buffer lies elsewhere.
 
 use crate::SECTOR_BYTES;
 use crate::buffers::Place;
@@ -275,8 +275,8 @@ impl Executor {
     }
 
     /// Nobody waits for an I/O any longer: its buffer may be used as if it were over. It is told as
-    /// [`Ending::Unwanted`] when it is. False when there is no spare buffer, or it is over already; then it is told
-    /// as ever.
+    /// [`Ending::Unwanted`] when it is. False when there is no spare buffer, or it is over already; then
+    /// it is told as ever.
     pub fn abandon(&mut self, ticket: IoTicket) -> bool {
         if ticket == IoTicket::NONE {
             return false;
@@ -756,8 +756,8 @@ mod tests {
         }
     }
 
-    /// A drive that answers reads when something is written to the other end of a pipe, and writes when there is
-    /// room in it.
+    /// A drive that answers reads when something is written to the other end of a pipe, and writes when
+    /// there is room in it.
     fn pipe() -> (std::fs::File, Arc<Drive>, std::fs::File) {
         let (out, into) = std::io::pipe().unwrap();
         let into = std::fs::File::from(std::os::fd::OwnedFd::from(into));

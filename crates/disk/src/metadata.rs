@@ -1,8 +1,9 @@
 //! A drive as the administration uses it: synchronous, aligned, durable, and never for ever.
 //!
-//! Files and devices are read and written by a thread of the drive's own, which begins with its first use: a drive
-//! that hangs holds up that thread, and its user only until the deadline. From then on whatever it is asked is
-//! refused at once, until the thread is back; so nothing overtakes what it is still doing.
+//! Files and devices are read and written by a thread of the drive's own, which begins with its first
+//! use: a drive that hangs holds up that thread, and its user only until the deadline. From then on
+//! whatever it is asked is refused at once, until the thread is back; so nothing overtakes what it is
+//! still doing.
 
 use crate::SECTOR_BYTES;
 use crate::drive::{Drive, Medium};

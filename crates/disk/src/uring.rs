@@ -6,8 +6,8 @@
 //! * a range handed to the kernel lies inside one buffer (checked in [`Ring::push`]);
 //! * while the kernel may write a buffer nobody else touches it, and while it may read it nobody
 //!   writes it: [`Ring::buffer`] and [`Ring::buffer_mut`] check the counts of I/O in flight;
-//! * a buffer whose I/O is not waited for any longer moves to another place ([`Ring::move_away`]): what the kernel
-//!   still reads or writes is nobody else's until it is done ([`Buffers`]);
+//! * a buffer whose I/O is not waited for any longer moves to another place ([`Ring::move_away`]): what
+//!   the kernel still reads or writes is nobody else's until it is done ([`Buffers`]);
 //! * files are registered, and kept open by their owner ([`crate::Executor`]) for as long as the ring
 //!   lives.
 //!
@@ -173,8 +173,8 @@ impl Ring {
         shelf::target::compute_in(arena, &plan, inputs, &rest[..outputs.len()], work);
     }
 
-    /// Gives a buffer another place, so that the kernel keeps the one it is using. Sectors for which `is_filling`
-    /// are not copied: the kernel may be writing them. False when there is no spare place.
+    /// Gives a buffer another place, so that the kernel keeps the one it is using. Sectors for which
+    /// `is_filling` are not copied: the kernel may be writing them. False when there is no spare place.
     pub(crate) fn move_away(
         &mut self,
         buffer: BufferIndex,

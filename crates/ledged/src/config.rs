@@ -116,8 +116,8 @@ const DEFAULT_CONTROL_SOCKET: &str = "/run/ledge/control.sock";
 /// How long a disk may take without `disk_timeout_seconds`.
 const DEFAULT_DISK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a disk may take, in seconds: longer than it takes to call it slow, shorter than initiators are told
-/// that there is no hope.
+/// How long a disk may take, in seconds: longer than it takes to call it slow, shorter than initiators
+/// are told that there is no hope.
 const DISK_TIMEOUTS: std::ops::RangeInclusive<u64> = 2..=30;
 
 /// Reads and checks a configuration file.

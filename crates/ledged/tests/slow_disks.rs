@@ -1,5 +1,6 @@
-//! Disks that are slow, hang, vanish or fail, with the real program under load: no command of a client fails, nothing
-//! that was acknowledged is lost, the console answers throughout, and a member whose disk comes back is taken back.
+//! Disks that are slow, hang, vanish or fail, with the real program under load: no command of a client
+//! fails, nothing that was acknowledged is lost, the console answers throughout, and a member whose disk
+//! comes back is taken back.
 
 mod support;
 

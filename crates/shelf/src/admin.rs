@@ -543,7 +543,8 @@ pub enum AdminError {
     TooManySpares,
     /// I/O that was given up may still land on the drive, over whatever is written to it after that.
     #[error(
-        "{drive} has I/O outstanding since {seconds} s: {ios} that were given up may still land; when it has answered, try again, or restart the machine with the drive pulled"
+        "{drive} has I/O outstanding since {seconds} s: {ios} that were given up may still land; when it has \
+         answered, try again, or restart the machine with the drive pulled"
     )]
     IoOutstanding {
         /// `<shelf>.<slot>`.

@@ -1,7 +1,7 @@
 //! How long something takes, as a histogram of fixed size.
 //!
-//! Buckets are a quarter of an octave wide, from a microsecond to more than an hour; the old counts for less and
-//! less: whenever [`WINDOW`] were counted, all counts are halved.
+//! Buckets are a quarter of an octave wide, from a microsecond to more than an hour; the old counts for
+//! less and less: whenever [`WINDOW`] were counted, all counts are halved.
 
 /// Buckets: four for each power of two of microseconds.
 const BUCKETS: usize = 4 * 32;

@@ -1,22 +1,24 @@
 //! Patience with drives: how long an I/O may take, and what is to happen then. Sans-I/O: the time comes in.
 //!
-//! Whoever carries out the I/O of a [`crate::target::Target`] tells this watch of each that begins and ends, and
-//! asks it now and then which are [`Overdue`]. An overdue I/O may be *abandoned*: the target gets it back at once
-//! ([`crate::target::Target::abandoned`]) and goes another way; what becomes of it on the drive is awaited, and
-//! then forgotten. Whether there is another way is the target's to say
+//! Whoever carries out the I/O of a [`crate::target::Target`] tells this watch of each that begins and
+//! ends, and asks it now and then which are [`Overdue`]. An overdue I/O may be *abandoned*: the target
+//! gets it back at once ([`crate::target::Target::abandoned`]) and goes another way; what becomes of it
+//! on the drive is awaited, and then forgotten. Whether there is another way is the target's to say
 //! ([`crate::target::Target::may_abandon`]).
+//!
+//! Reads are abandoned only where another copy or parity gives them.
 //!
 //! | stage | when | what is abandoned |
 //! | --- | --- | --- |
-//! | late | 3 × what 99 of 100 reads of the drive take, at least 20 ms (1 ms without moving parts) | reads that another copy or parity gives: few, [`HEDGE_COST`] |
-//! | suspect | 1 s | the same, however many; new reads go elsewhere while they can |
+//! | late | 3 × the p99 of its reads, 20 ms at least (flash: 1 ms) | reads, few: [`HEDGE_COST`] |
+//! | suspect | 1 s | reads, however many; new ones go elsewhere while they can |
 //! | overdue | [`Limits::give_up_ns`], 10 s | whatever redundancy makes good: the member is given up |
 //! | hopeless | 35 s | everything: the initiator is told |
 //!
 //! Invariants:
-//! * an I/O is live from its begin until it ends or is abandoned, and is known until it ends: a drive on which an
-//!   abandoned one may still land is told by [`Patience::abandoned_ios`], and no write is sent that an abandoned one
-//!   might overwrite ([`Patience::is_barred`]);
+//! * an I/O is live from its begin until it ends or is abandoned, and is known until it ends: a drive on
+//!   which an abandoned one may still land is told by [`Patience::abandoned_ios`], and no write is sent
+//!   that an abandoned one might overwrite ([`Patience::is_barred`]);
 //! * nothing is allocated after [`Patience::new`]. I/O that finds no room is not watched, and counted.
 
 use crate::ids::DriveSlot;
@@ -387,8 +389,8 @@ impl Patience {
         matches!(self.drives.get(usize::from(slot.0)), Some(Some(drive)) if drive.is_hung)
     }
 
-    /// Whether a write must not be sent, because one that was abandoned may still land on the same sectors, and
-    /// then perhaps after it.
+    /// Whether a write must not be sent, because one that was abandoned may still land on the same
+    /// sectors, and then perhaps after it.
     #[must_use]
     pub fn is_barred(&self, io: &Io) -> bool {
         let drive = self.drives.get(usize::from(io.drive.0));
@@ -418,8 +420,9 @@ impl Patience {
         self.counters.ios_refused += 1;
     }
 
-    /// Finds what is overdue: adds as much as there is room for to `out`. Of each one it is to be told whether it
-    /// was [abandoned](Patience::abandon) or [has no other way](Patience::deny) before the next look.
+    /// Finds what is overdue: adds as much as there is room for to `out`. Of each one it is to be told
+    /// whether it was [abandoned](Patience::abandon) or [has no other way](Patience::deny) before the
+    /// next look.
     pub fn look(&mut self, out: &mut Vec<Overdue>) {
         self.next_due_ns = u64::MAX;
         for slot in 0..self.drives.len() {

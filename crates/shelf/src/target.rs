@@ -12,8 +12,8 @@
 //!   the failure durably on the survivors;
 //! * overlapping commands run in arrival order, one at a time;
 //! * no sector is written before the bit of its region is durable in the write-intent bitmap;
-//! * every admitted command is answered exactly once, but those that waited for the administration when their LUN
-//!   went offline: it is as if they had not come, and the initiator sends them again;
+//! * every admitted command is answered exactly once, but those that waited for the administration when
+//!   their LUN went offline: it is as if they had not come, and the initiator sends them again;
 //! * bounded memory: nothing is allocated for a frame after [`Target::new`], but the string of a config
 //!   change, and of those the surroundings let only a few wait.
 //!

@@ -1,5 +1,5 @@
-//! What an administrator does: members are failed and taken back, replaced, given spares; the LUN is scrubbed,
-//! goes offline and comes back. What is refused is refused; what is done must lose nothing.
+//! What an administrator does: members are failed and taken back, replaced, given spares; the LUN is
+//! scrubbed, goes offline and comes back. What is refused is refused; what is done must lose nothing.
 
 use crate::content::SECTOR;
 use crate::run::{Life, the_lun};
@@ -145,8 +145,8 @@ impl Life {
         }
     }
 
-    /// Sectors go bad without a word, and a scrub must find each; and nothing else. The last thing that happens
-    /// to a shelf: what it has seen of these sectors is wrong.
+    /// Sectors go bad without a word, and a scrub must find each; and nothing else. The last thing that
+    /// happens to a shelf: what it has seen of these sectors is wrong.
     pub(crate) fn check_scrub(&mut self) {
         let spoiled = {
             let mut world = self.world.lock();

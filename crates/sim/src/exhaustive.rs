@@ -3,12 +3,12 @@
 //!
 //! It goes in two halves.
 //! 1. The *states*. In [`states`]: from a LUN that is served, whole or without some members, frames are
-//!    delivered in order and what is in flight is completed, in every order. The I/Os of one owner (a command,
-//!    a slice, a group of the log) are completed together: nothing follows from any of them before the last,
-//!    which is checked, so what the disks may hold in between is among what they may hold before. In
-//!    [`failing`]: the same with the administration, while one I/O, whichever it is, of the data or of the
-//!    metadata, fails; each write of metadata that follows is a state, and what a member failed may have
-//!    landed in any part.
+//!    delivered in order and what is in flight is completed, in every order. The I/Os of one owner (a
+//!    command, a slice, a group of the log) are completed together: nothing follows from any of them
+//!    before the last, which is checked, so what the disks may hold in between is among what they may
+//!    hold before. In [`failing`]: the same with the administration, while one I/O, whichever it is, of
+//!    the data or of the metadata, fails; each write of metadata that follows is a state, and what a
+//!    member failed may have landed in any part.
 //! 2. The *recovery* of every crash: for every set of losses that the level can bear, and every subset of the
 //!    sectors in flight on the survivors, the shelf starts on what is left, sectors are read before and after
 //!    the pass has gone over them, and both must be what each client may see; then what the members hold
@@ -18,16 +18,16 @@
 //!    event of the recovery, with nothing and with everything of what was in flight then, and the next
 //!    recovery is checked in the same way.
 //!
-//! Not every crash is recovered, but for every crash one that takes the same course. A recovery, with all that
-//! is checked of it, is deterministic: it depends on the disks only through the sectors that it, or the check,
-//! looks at before anything was written there ([`crate::disk::Footprint`]). So what is on a sector is decided
-//! when it is looked at ([`crash`]): a crash that agrees with another one in what that one's recovery looked at
-//! need not be recovered itself. That loses nothing, for it has nothing to do with levels or symmetry; that two
-//! courses never part without having looked at different contents is checked in each run, and a test recovers
-//! every crash of small cases on its own and compares.
+//! Not every crash is recovered, but for every crash one that takes the same course. A recovery, with all
+//! that is checked of it, is deterministic: it depends on the disks only through the sectors that it, or
+//! the check, looks at before anything was written there ([`crate::disk::Footprint`]). So what is on a
+//! sector is decided when it is looked at ([`crash`]): a crash that agrees with another one in what that
+//! one's recovery looked at need not be recovered itself. That loses nothing, for it has nothing to do
+//! with levels or symmetry; that two courses never part without having looked at different contents is
+//! checked in each run, and a test recovers every crash of small cases on its own and compares.
 //!
-//! What it does not do: other orders within a recovery than one, more than two crashes in a row, more than one
-//! I/O that fails.
+//! What it does not do: other orders within a recovery than one, more than two crashes in a row, more
+//! than one I/O that fails.
 
 use crate::content::{self, SECTOR};
 use crate::disk::SimDisk;

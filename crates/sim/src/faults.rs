@@ -130,8 +130,8 @@ pub enum Fault {
         /// How many times.
         factor: u64,
     },
-    /// A disk does nothing for some time; what it is asked meanwhile it does then, or the kernel has given up on
-    /// it.
+    /// A disk does nothing for some time; what it is asked meanwhile it does then, or the kernel has
+    /// given up on it.
     Hang {
         /// The disk.
         disk: usize,

@@ -1,5 +1,5 @@
-//! Everything that may happen to up to three writes on up to six disks: whole LUNs and such that lack members, with
-//! an I/O that fails, with two crashes in a row.
+//! Everything that may happen to up to three writes on up to six disks: whole LUNs and such that lack
+//! members, with an I/O that fails, with two crashes in a row.
 
 #![expect(
     clippy::print_stdout,

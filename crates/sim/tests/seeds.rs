@@ -77,8 +77,8 @@ fn silent_faults_harm_nothing_but_what_they_hit() {
     run_seeds(0..SEEDS, &options);
 }
 
-/// Disks that hang, for milliseconds or minutes, and single writes that land late; nothing else wrong, and with all
-/// the rest.
+/// Disks that hang, for milliseconds or minutes, and single writes that land late; nothing else wrong,
+/// and with all the rest.
 #[test]
 fn hanging_disks_harm_nothing() {
     use FaultClass::{Hang, Network, Power, Slow, Unreadable};
@@ -95,9 +95,10 @@ fn hanging_disks_harm_nothing() {
     }
 }
 
-/// A read that waited for what was to be decided about a hanging member was answered with an error when its LUN
-/// went offline; one behind a write that was cut off then gave one of its copies, which was not the one that
-/// counted later; a read that was hedged met an unreadable sector, and the slow copy was not asked again.
+/// A read that waited for what was to be decided about a hanging member was answered with an error when
+/// its LUN went offline; one behind a write that was cut off then gave one of its copies, which was not
+/// the one that counted later; a read that was hedged met an unreadable sector, and the slow copy was not
+/// asked again.
 #[test]
 fn reads_of_hanging_members_end_well() {
     for (seed, faults) in [

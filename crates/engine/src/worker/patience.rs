@@ -31,8 +31,8 @@ pub(super) fn watch(drives: &[(DriveSlot, Arc<Drive>)], limits: Limits) -> Patie
 }
 
 impl Worker {
-    /// Hands an I/O to its drive, unless that hangs and there is another way, or what was abandoned might land
-    /// after it.
+    /// Hands an I/O to its drive, unless that hangs and there is another way, or what was abandoned might
+    /// land after it.
     pub(super) fn submit(&mut self, io: Io) {
         let stage = if self.patience.is_barred(&io) {
             Some(Stage::Hopeless)

@@ -1,13 +1,13 @@
 //! Drives that do not answer.
 //!
-//! A member whose drive keeps silent is given up as one that fails ([`super::failure`]), durably on the survivors.
-//! But it holds all that was written before, and the drive may answer some day: then it is taken back, and only what
-//! it lacks by the write-intent bitmap is written to it. That it is awaited is in the record, as of members that were
-//! away at a start, so that a restart takes it back, too.
+//! A member whose drive keeps silent is given up as one that fails ([`super::failure`]), durably on the
+//! survivors. But it holds all that was written before, and the drive may answer some day: then it is
+//! taken back, and only what it lacks by the write-intent bitmap is written to it. That it is awaited is
+//! in the record, as of members that were away at a start, so that a restart takes it back, too.
 //!
 //! Invariants:
-//! * a drive on which I/O that was given up may still land is not taken for anything: it would overwrite what is
-//!   written after it;
+//! * a drive on which I/O that was given up may still land is not taken for anything: it would overwrite
+//!   what is written after it;
 //! * a member is taken back a few times an hour at most; then it is left to the administrator.
 //!
 //! How it survives a crash: the failure is recorded first, then that the member is awaited. Between the two a
@@ -50,8 +50,8 @@ pub(super) struct Silence {
 }
 
 impl Manager {
-    /// The data path has given up waiting for an I/O of a member. As [`Manager::member_failed`]; but the member
-    /// may return.
+    /// The data path has given up waiting for an I/O of a member. As [`Manager::member_failed`]; but the
+    /// member may return.
     ///
     /// # Errors
     /// As [`Manager::member_failed`].

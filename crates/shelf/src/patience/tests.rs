@@ -1,3 +1,5 @@
+//! What is late, what hangs, and what a drive is called meanwhile.
+
 use super::*;
 use crate::target::{BufferIndex, IoOwner};
 

@@ -1,14 +1,16 @@
 //! How fast passes go beside clients.
 //!
-//! While clients are idle a pass has as many steps in flight as keep its drives busy. Beside clients their number
-//! follows the latency that clients see: a little more while the slowest hundredth of the commands takes no more than
-//! twice as long as without a pass, half as many when it takes longer. What it takes without one is seen in short
-//! pauses. What a pass gets done grows with its steps in flight, but ever less, so that an eighth of them
-//! ([`STEPS_BUSY`] of [`STEPS_IDLE`]) gets more than a tenth of it done: that is the floor.
+//! While clients are idle a pass has as many steps in flight as keep its drives busy. Beside clients
+//! their number follows the latency that clients see: a little more while the slowest hundredth of the
+//! commands takes no more than twice as long as without a pass, half as many when it takes longer. What
+//! it takes without one is seen in short pauses. What a pass gets done grows with its steps in flight,
+//! but ever less, so that an eighth of them ([`STEPS_BUSY`] of [`STEPS_IDLE`]) gets more than a tenth of
+//! it done: that is the floor.
 //!
 //! An administrator may set a ceiling besides, [`RateLimit`], for each pass.
 //!
-//! Without a clock ([`super::Target::set_now`]) nothing is learned: passes stay at the floor while clients are busy.
+//! Without a clock ([`super::Target::set_now`]) nothing is learned: passes stay at the floor while
+//! clients are busy.
 
 use crate::latency::Latencies;
 use crate::plane::RateLimit;

@@ -1,8 +1,8 @@
 //! I/O that takes too long: whether there is another way, and what then becomes of it.
 //!
 //! A read that is late is read from another copy, or computed from parity, as one that failed, but nothing is
-//! written anew and nobody is blamed. What only the administration can do without (a write, a read while mirrors
-//! may differ) waits for the view that it attaches after it has given up the member, durably.
+//! written anew and nobody is blamed. What only the administration can do without (a write, a read while
+//! mirrors may differ) waits for the view that it attaches after it has given up the member, durably.
 
 use super::run::{for_each_segment, is_in_sync, is_last_copy, is_on_any, next_copy};
 use super::{Action, Io, IoOwner, Kind, Operation, State, Target, sync};
@@ -35,8 +35,8 @@ impl Target {
         }
     }
 
-    /// Whether an I/O that has gone on for so long may be abandoned: there is another way to do what it is for,
-    /// or nobody is to wait for it any longer.
+    /// Whether an I/O that has gone on for so long may be abandoned: there is another way to do what it
+    /// is for, or nobody is to wait for it any longer.
     #[must_use]
     pub fn may_abandon(&self, io: &Io, stage: Stage) -> bool {
         let is_read = io.operation == Operation::Read;
@@ -48,8 +48,8 @@ impl Target {
         }
     }
 
-    /// An I/O is not waited for any longer. It may still land on its drive, or what it read in the buffer that
-    /// it was given: the surroundings see to it that neither does harm.
+    /// An I/O is not waited for any longer. It may still land on its drive, or what it read in the buffer
+    /// that it was given: the surroundings see to it that neither does harm.
     pub fn abandoned(&mut self, io: &Io, stage: Stage, out: &mut Vec<Action>) {
         let is_read = io.operation == Operation::Read;
         let fault = if is_read && self.has_other_way(io) {

@@ -96,9 +96,9 @@ impl States {
     }
 }
 
-/// The ways in which a record, all of which a checksum covers, may have landed: whatever lacks a sector is the
-/// same to who reads it. Nothing, everything, and each sector missing, or, if not all are to be tried, the
-/// first or the last.
+/// The ways in which a record, all of which a checksum covers, may have landed: whatever lacks a sector
+/// is the same to who reads it. Nothing, everything, and each sector missing, or, if not all are to be
+/// tried, the first or the last.
 pub(super) fn ways_of_record(all: &[Landed], tries_each: bool) -> Open {
     let mut ways = vec![Vec::new(), all.to_vec()];
     for missing in 0..all.len() {

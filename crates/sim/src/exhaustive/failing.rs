@@ -1,10 +1,11 @@
-//! The states of a target and its administration while one I/O fails: every order in which I/O is completed and
-//! messages are dealt with, and every I/O as the one that fails, be it of data, of the redo log or of metadata.
+//! The states of a target and its administration while one I/O fails: every order in which I/O is
+//! completed and messages are dealt with, and every I/O as the one that fails, be it of data, of the redo
+//! log or of metadata.
 //!
-//! The administration is not explored as the target is: it runs, and waits for its I/O, in the middle of a step.
-//! So a course is begun anew for each choice that was not made yet, up to a state where one was before. Until
-//! something has failed, the I/Os of one owner are completed together, as in [`super::states`]; from then on
-//! each on its own.
+//! The administration is not explored as the target is: it runs, and waits for its I/O, in the middle of
+//! a step. So a course is begun anew for each choice that was not made yet, up to a state where one was
+//! before. Until something has failed, the I/Os of one owner are completed together, as in
+//! [`super::states`]; from then on each on its own.
 //!
 //! A failed write may have landed in any part. A member that failed one counts as lost from then on.
 

@@ -50,8 +50,8 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// Recovers a crash after which these sectors differ from the base. Gives what was read, or what is wrong;
-    /// and what the disks were looked at for.
+    /// Recovers a crash after which these sectors differ from the base. Gives what was read, or what is
+    /// wrong; and what the disks were looked at for.
     pub(super) fn course(
         &mut self,
         lost: u8,

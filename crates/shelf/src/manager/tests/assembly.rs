@@ -337,8 +337,8 @@ fn a_record_of_a_later_format_is_left_alone() {
     }
 }
 
-/// All members but one are behind: by one event they have missed nothing, by two they have, and the one that is
-/// left does not make a LUN.
+/// All members but one are behind: by one event they have missed nothing, by two they have, and the one
+/// that is left does not make a LUN.
 #[test]
 fn members_that_are_all_behind_one_are_used_or_named() {
     for (behind, is_served) in [(1, true), (2, false)] {

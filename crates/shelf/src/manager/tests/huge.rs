@@ -1,5 +1,5 @@
-//! LUNs of 24 drives of 24 TB, a sector more and a sector less: everything that is counted in sectors is right
-//! up to the last one, from the superblocks to the data path.
+//! LUNs of 24 drives of 24 TB, a sector more and a sector less: everything that is counted in sectors is
+//! right up to the last one, from the superblocks to the data path.
 
 use super::memory::Images;
 use super::world::{World, number};

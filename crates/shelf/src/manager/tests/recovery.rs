@@ -261,8 +261,8 @@ fn writes_that_ended_in_an_error_leave_parity_unsynced() {
     assert!(world.view(0).unwrap().parts[0].mirrors_unsynced);
 }
 
-/// A member failed a write on the way home when the LUN was going offline: what was written is in the log, and
-/// the next time that the LUN is served it is completed, also after a restart.
+/// A member failed a write on the way home when the LUN was going offline: what was written is in the
+/// log, and the next time that the LUN is served it is completed, also after a restart.
 #[test]
 fn what_was_cut_short_is_completed_before_the_lun_is_served_again() {
     for restarts in [false, true] {

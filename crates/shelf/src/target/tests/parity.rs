@@ -217,8 +217,8 @@ fn fail_on_the_way_home(rig: &mut Rig, frame: &[u8], lost: u16) -> (u16, u64) {
     record.expect("there is a log")
 }
 
-/// The content of a round whose home writes were cut short is in the log alone: it is not written over, however
-/// many writes that were under way are done, or cut, before the LUN is gone.
+/// The content of a round whose home writes were cut short is in the log alone: it is not written over,
+/// however many writes that were under way are done, or cut, before the LUN is gone.
 #[test]
 fn what_is_cut_on_its_way_home_stays_in_the_log() {
     let mut rig = Rig::new([view(0, Level::Raid5, 4)]);
@@ -255,8 +255,8 @@ fn what_is_cut_on_its_way_home_stays_in_the_log() {
     assert!(!rig.sent.iter().any(is_error), "nothing is wrong");
 }
 
-/// A LUN is let go with the answer to its last write. What its slices were is not to be used twice when it, or
-/// another one, is served afterwards.
+/// A LUN is let go with the answer to its last write. What its slices were is not to be used twice when
+/// it, or another one, is served afterwards.
 #[test]
 fn a_lun_that_went_offline_under_writes_is_served_again() {
     let view = view(0, Level::Raid5, 4);
