@@ -168,7 +168,9 @@ def main():
     print("\n".join(lines))
     print("\n".join(line for line in counters.splitlines() if "INFO" not in line))
     if arguments.out:
-        (pathlib.Path(arguments.out) / "raid.md").write_text("\n".join(lines) + "\n")
+        out = pathlib.Path(arguments.out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "raid.md").write_text("\n".join(lines) + "\n")
 
 
 def core_lines(bench, rates):
