@@ -5,8 +5,7 @@
 
 use crate::random::Random;
 use crate::run::the_lun;
-use crate::world::World;
-use shelf::admin::{Admin, DriveRole, DriveSlot, ElementId};
+use shelf::admin::{Admin, AdminError, DriveRole, DriveSlot, ElementId};
 use shelf::manager::Manager;
 
 /// Events between two things that he does, at most.
@@ -45,8 +44,15 @@ impl Operator {
     }
 }
 
+/// What dice say for a member to be failed.
+pub(crate) const FAILS: u64 = 1;
+
 /// Does what was decided. What is refused is refused.
-pub(crate) fn operate(manager: &mut Manager, element: u8, dice: u64) -> &'static str {
+pub(crate) fn operate(
+    manager: &mut Manager,
+    element: u8,
+    dice: u64,
+) -> Result<&'static str, AdminError> {
     let id = ElementId {
         lun: the_lun(),
         part: 0,
@@ -54,15 +60,15 @@ pub(crate) fn operate(manager: &mut Manager, element: u8, dice: u64) -> &'static
     };
     let (word, done) = match dice {
         0 => ("drops the replacement of", manager.fail_replacement(id)),
-        1 => ("fails", manager.fail(id)),
+        FAILS => ("fails", manager.fail(id)),
         _ => {
             let Some(drive) = idle_drive(manager) else {
-                return "finds no drive for";
+                return Ok("finds no drive for");
             };
             ("replaces", manager.replace(id, drive, true))
         }
     };
-    if done.is_ok() { word } else { "is refused for" }
+    done.map(|()| word)
 }
 
 /// A drive that holds no element.
@@ -73,16 +79,4 @@ fn idle_drive(manager: &Manager) -> Option<DriveSlot> {
         !is_element && drive.size_bytes > 0
     });
     idle.next().map(|drive| drive.slot)
-}
-
-impl World {
-    /// An element is to be failed by command: whether that may be, since then its disk is lost.
-    pub(crate) fn may_fail(&mut self, element: u8) -> bool {
-        let disk = self.placement[usize::from(element)];
-        let may = self.can_lose(disk);
-        if may {
-            self.lose(disk);
-        }
-        may
-    }
 }

@@ -4,7 +4,7 @@
 use crate::disk::Landing;
 use crate::faults::{FaultClass, Faults};
 use crate::initiator::{Initiator, Workload};
-use crate::operator::{Operator, operate};
+use crate::operator::{FAILS, Operator, operate};
 use crate::plane::{Shared, superblock};
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
@@ -12,7 +12,7 @@ use crate::world::{Counts, Message, World, WorldSpec};
 use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 use raid::{Geometry, Level};
-use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
+use shelf::admin::{Admin, AdminError, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, MemberFailure};
 use shelf::target::{BufferPlan, Operation, Purpose};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -350,14 +350,20 @@ impl Life {
                 return;
             }
             let (element, dice) = operator.decide(world.counts.events);
-            if dice == 1 && !world.may_fail(element) {
+            if dice == FAILS && !world.may_lose_element(element) {
                 return;
             }
             (element, dice)
         };
         let done = operate(manager, element, dice);
         let mut world = self.world.lock();
-        world.note(|| format!("the administrator {done} element {element}"));
+        // What was begun and not done may be found half done.
+        let is_refused = matches!(&done, Err(error) if !matches!(error, AdminError::Io(_)));
+        if dice == FAILS && is_refused {
+            world.keep_element(element);
+        }
+        let word = done.unwrap_or("is refused for");
+        world.note(|| format!("the administrator {word} element {element}"));
         drop(world);
         self.note_notices();
     }

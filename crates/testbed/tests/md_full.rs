@@ -56,8 +56,8 @@ fn linux_completes_a_rebuild_that_the_shelf_left_half_done() -> Result<()> {
     agree(&stories, REBUILD_BYTES)
 }
 
-/// After an orderly stop. After a kill Linux has a resync and a replacement to do at once: with 6.12 a raid5
-/// once had mismatches afterwards, and why is not known. Until it is, `ledge-recover` comes before Linux then.
+/// After an orderly stop. After a kill Linux has a resync and a replacement to do at once: with 6.12 a
+/// raid5 once had mismatches afterwards, and why is not known: `ledge-recover` comes before Linux then.
 #[test]
 fn linux_completes_a_replacement_that_the_shelf_left_half_done() -> Result<()> {
     agree(&[Story::replaced(Rebuild::Begun, End::Stop)], REBUILD_BYTES)
