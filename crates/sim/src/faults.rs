@@ -562,10 +562,8 @@ impl World {
 }
 
 /// The sectors of the LUN that fail with one that cannot be made good: without parity only that one; with
-/// parity all
-/// of its slice, because what commands want of a slice at a time is done, or fails, together, and of the
-/// slices beside
-/// it, because what cannot be read is asked of all slices of the command.
+/// parity all of its slice, because what commands want of a slice at a time is done, or fails, together, and
+/// of the slices beside it, because what cannot be read is asked of all slices of the command.
 fn lbas_of_row(geometry: &Geometry, lba: u64, member_sector: u64) -> Vec<u64> {
     if geometry.parity_count() == 0 {
         return vec![lba];

@@ -5,8 +5,9 @@
 //! * [`worker`] does for [`shelf::target::Target`] what the engine does, [`plane`] for
 //!   [`shelf::manager::Manager`] what the daemon does;
 //! * [`initiator`] reads and writes, [`oracle`] knows what may be read, [`audit`] what the disks may hold;
-//! * `commands` is the administrator; [`faults`] chooses what goes wrong, [`run`] is a whole life from a
-//!   seed, [`exhaustive`] goes through everything that may happen to a few writes.
+//! * `commands` is the administrator, `operator` one who replaces members that work; [`faults`] chooses what
+//!   goes wrong, [`run`] is a whole life from a seed, [`exhaustive`] goes through everything that may happen
+//!   to a few writes.
 //!
 //! Invariants:
 //! * a run follows from its seed and options alone;
