@@ -284,8 +284,10 @@ impl World {
             self.oracle.abandon(command.value);
         }
         self.counts.errors += 1;
-        let is_right = command.value != 0 && self.last_answers.contains(&(number, command.tag));
-        if !is_right && !self.oracle.is_error_right(command.lba, command.sectors) {
+        let is_write = command.value != 0;
+        let is_right = is_write && self.last_answers.contains(&(number, command.tag));
+        let (lba, sectors) = (command.lba, command.sectors);
+        if !is_right && !self.oracle.is_error_right(lba, sectors, is_write) {
             self.fail(format!(
                 "status {status:#04x} for {command:?}, with redundancy left"
             ));

@@ -39,6 +39,11 @@ struct Sector {
     is_excused: bool,
     /// A disk lost or misplaced a write without telling: anything is right.
     is_tainted: bool,
+    /// It was being overwritten when the power went, and is served without a disk that had part of it: an
+    /// error is right until it is written.
+    is_torn: bool,
+    /// A sector of its slices is torn: that it cannot be written is right until it is.
+    is_beside_torn: bool,
 }
 
 impl Sector {
@@ -52,6 +57,8 @@ impl Sector {
             initial_hash: None,
             is_excused: false,
             is_tainted: false,
+            is_torn: false,
+            is_beside_torn: false,
         }
     }
 }
@@ -123,6 +130,7 @@ impl Oracle {
         } = *self.write(value);
         for lba in lba..lba + u64::from(sectors) {
             let sector = self.sector(lba);
+            (sector.is_torn, sector.is_beside_torn) = (false, false);
             for candidate in &mut sector.candidates {
                 let before = candidate.closed_at.is_some_and(|closed| closed < sent_at);
                 if candidate.value == value || !before {
@@ -246,6 +254,23 @@ impl Oracle {
         self.sector(lba).is_excused = true;
     }
 
+    /// The sectors of writes that are open.
+    #[must_use]
+    pub fn open_lbas(&self) -> Vec<u64> {
+        let is_open = |sector: &Sector| sector.candidates.iter().any(|c| c.closed_at.is_none());
+        let open = self.sectors.iter().filter(|(_, sector)| is_open(sector));
+        open.map(|(lba, _)| *lba).collect()
+    }
+
+    /// A sector that was being overwritten is served without a disk that had part of it, and with it the
+    /// sectors that its parity is also of.
+    pub fn tear(&mut self, lba: u64, beside: impl IntoIterator<Item = u64>) {
+        self.sector(lba).is_torn = true;
+        for lba in beside {
+            self.sector(lba).is_beside_torn = true;
+        }
+    }
+
     /// Anything at this sector is right from now on.
     pub fn taint(&mut self, lba: u64) {
         self.sector(lba).is_tainted = true;
@@ -253,9 +278,12 @@ impl Oracle {
 
     /// Whether an error of a command is right.
     #[must_use]
-    pub fn is_error_right(&self, lba: u64, sectors: u32) -> bool {
+    pub fn is_error_right(&self, lba: u64, sectors: u32, is_write: bool) -> bool {
         let mut range = self.sectors.range(lba..lba + u64::from(sectors));
-        range.any(|(_, sector)| sector.is_excused || sector.is_tainted)
+        range.any(|(_, sector)| {
+            let is_known = sector.is_excused || sector.is_tainted || sector.is_torn;
+            is_known || is_write && sector.is_beside_torn
+        })
     }
 
     /// Whether nothing is known to be wrong silently.

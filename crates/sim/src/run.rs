@@ -382,13 +382,18 @@ impl Life {
 
     /// The power comes back, until the shelf has started.
     pub(crate) fn restart(&mut self) {
+        self.power_up(World::rearrange_disks);
+    }
+
+    /// The same with something done to the disks before.
+    fn power_up(&mut self, prepare: impl FnOnce(&mut World)) {
         self.manager = None;
         {
             let mut world = self.world.lock();
             world.power_off();
             world.audit_clean_marks(&self.geometry);
             world.reboot_initiators();
-            world.rearrange_disks();
+            prepare(&mut world);
             world.power_on();
             world.note(|| "power on".to_owned());
             // Now and then it goes again before the start is over.
@@ -420,7 +425,23 @@ impl Life {
         if !is_served(manager) && (was_taken_offline || self.world.lock().has_returned_disk()) {
             drop(manager.online(the_lun()));
         }
+        // What was being overwritten may need a disk that is away: the administrator brings it back, or
+        // does without.
+        let waits_for_disk = {
+            let world = self.world.lock();
+            let may_be_torn = self.geometry.parity_count() > 0 && !world.interrupted.is_empty();
+            may_be_torn && world.has_absent_disk()
+        };
+        if !is_served(manager) && waits_for_disk {
+            if self.random.chance(500) {
+                self.bring_disk_back();
+                return;
+            }
+            self.world.lock().tear_interrupted();
+            drop(manager.online(the_lun()));
+        }
         if is_served(manager) {
+            self.world.lock().interrupted.clear();
             return;
         }
         let luns = manager.luns();
@@ -431,6 +452,14 @@ impl Life {
                 "the LUN is not served although it could be: {luns:?}"
             ));
         }
+    }
+
+    /// Switches the shelf off, puts the disk that is away into its slot, and switches it on again.
+    fn bring_disk_back(&mut self) {
+        if let Some(manager) = &mut self.manager {
+            manager.shutdown();
+        }
+        self.power_up(World::put_disk_back);
     }
 
     /// Nothing fails any more: everything is answered, made equal, read back, stopped, and read once more.
