@@ -70,6 +70,8 @@ struct Write {
     sent_at: u64,
     /// Copies of its frame under way to the target.
     copies: u32,
+    /// Copies that are not.
+    arrivals: u32,
     /// Nobody sends it any more.
     is_over: bool,
     /// It is over without having been answered: the target may still have it.
@@ -83,6 +85,9 @@ pub struct Oracle {
     sectors: BTreeMap<u64, Sector>,
     writes: Vec<Write>,
     abandoned: Vec<u64>,
+    /// Writes of which the target got more than one copy since it started: it may do them again after they
+    /// were answered.
+    repeated: Vec<u64>,
 }
 
 impl Oracle {
@@ -93,6 +98,7 @@ impl Oracle {
             sectors,
             sent_at: now,
             copies: 0,
+            arrivals: 0,
             is_over: false,
             is_abandoned: false,
             is_closed: false,
@@ -115,7 +121,12 @@ impl Oracle {
 
     /// A copy has come to its end.
     pub fn copy_gone(&mut self, value: u64, now: u64) {
-        self.write(value).copies -= 1;
+        let write = self.write(value);
+        write.copies -= 1;
+        write.arrivals += 1;
+        if write.arrivals > 1 {
+            self.repeated.push(value);
+        }
         self.close_if_over(value, now);
     }
 
@@ -161,6 +172,7 @@ impl Oracle {
 
     /// The target has forgotten what it was doing.
     pub fn target_restarted(&mut self, now: u64) {
+        self.repeated.clear();
         for value in std::mem::take(&mut self.abandoned) {
             if self.write(value).copies == 0 {
                 self.write(value).is_abandoned = false;
@@ -254,12 +266,17 @@ impl Oracle {
         self.sector(lba).is_excused = true;
     }
 
-    /// The sectors of writes that are open.
+    /// The sectors that the target may be writing.
     #[must_use]
     pub fn open_lbas(&self) -> Vec<u64> {
         let is_open = |sector: &Sector| sector.candidates.iter().any(|c| c.closed_at.is_none());
         let open = self.sectors.iter().filter(|(_, sector)| is_open(sector));
-        open.map(|(lba, _)| *lba).collect()
+        let repeated = self.repeated.iter().flat_map(|value| {
+            let index = usize::try_from(value - 1).expect("values are counted in memory");
+            let write = &self.writes[index];
+            write.lba..write.lba + u64::from(write.sectors)
+        });
+        open.map(|(lba, _)| *lba).chain(repeated).collect()
     }
 
     /// A sector that was being overwritten is served without a disk that had part of it, and with it the

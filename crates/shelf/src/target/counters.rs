@@ -42,6 +42,8 @@ pub struct Counters {
     pub flushes: u64,
     /// Commands that had to wait for an earlier one that overlaps.
     pub overlaps: u64,
+    /// Of the writes admitted, those that an earlier one in flight answers: sent again, or copied on the way.
+    pub duplicates: u64,
     /// Writes that had to wait for a bit of the write-intent bitmap.
     pub region_waits: u64,
     /// Commands dropped because their LUN went offline before they could begin or were done.
@@ -94,6 +96,7 @@ impl Counters {
             ("write_bytes", self.write_bytes),
             ("flushes", self.flushes),
             ("overlaps", self.overlaps),
+            ("duplicates", self.duplicates),
             ("region_waits", self.region_waits),
             ("commands_dropped", self.commands_dropped),
             ("ata_errors", self.ata_errors),
