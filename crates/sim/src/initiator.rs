@@ -273,6 +273,7 @@ impl World {
             self.counts.writes += 1;
             let oldest = self.oldest_read();
             self.oracle.acknowledge(command.value, self.now, oldest);
+            self.expect_written(command.lba, command.sectors);
             self.note(|| format!("acknowledged {command:?}"));
         } else {
             self.check_read(&command, data);
@@ -285,7 +286,11 @@ impl World {
         }
         self.counts.errors += 1;
         let is_right = command.value != 0 && self.last_answers.contains(&(number, command.tag));
-        if !is_right && !self.oracle.is_error_right(command.lba, command.sectors) {
+        if !is_right
+            && !self
+                .oracle
+                .is_error_right(command.lba, command.sectors, command.sent_at)
+        {
             self.fail(format!(
                 "status {status:#04x} for {command:?}, with redundancy left"
             ));

@@ -37,6 +37,8 @@ struct Sector {
     initial_hash: Option<u64>,
     /// More copies than redundancy covers are lost: errors are right.
     is_excused: bool,
+    /// When they were last, for commands that are older.
+    excused_until: u64,
     /// A disk lost or misplaced a write without telling: anything is right.
     is_tainted: bool,
 }
@@ -51,6 +53,7 @@ impl Sector {
             }],
             initial_hash: None,
             is_excused: false,
+            excused_until: 0,
             is_tainted: false,
         }
     }
@@ -246,6 +249,14 @@ impl Oracle {
         self.sector(lba).is_excused = true;
     }
 
+    /// Errors at this sector are wrong again: it was written since, and enough copies hold that.
+    pub fn expect(&mut self, lba: u64, now: u64) {
+        let sector = self.sector(lba);
+        if std::mem::take(&mut sector.is_excused) {
+            sector.excused_until = now;
+        }
+    }
+
     /// Anything at this sector is right from now on.
     pub fn taint(&mut self, lba: u64) {
         self.sector(lba).is_tainted = true;
@@ -253,9 +264,11 @@ impl Oracle {
 
     /// Whether an error of a command is right.
     #[must_use]
-    pub fn is_error_right(&self, lba: u64, sectors: u32) -> bool {
+    pub fn is_error_right(&self, lba: u64, sectors: u32, sent_at: u64) -> bool {
         let mut range = self.sectors.range(lba..lba + u64::from(sectors));
-        range.any(|(_, sector)| sector.is_excused || sector.is_tainted)
+        range.any(|(_, sector)| {
+            sector.is_excused || sector.is_tainted || sent_at <= sector.excused_until
+        })
     }
 
     /// Whether nothing is known to be wrong silently.
@@ -358,6 +371,17 @@ mod tests {
         oracle.redundancy_changed(true);
         assert!(read(&mut oracle.clone(), first, 60));
         assert!(read(&mut oracle, second, 60));
+    }
+
+    #[test]
+    fn errors_of_what_was_written_since_are_wrong_again() {
+        let mut oracle = Oracle::default();
+        assert!(!oracle.is_error_right(8, 1, 5));
+        oracle.excuse(8);
+        assert!(oracle.is_error_right(7, 2, 5) && !oracle.is_error_right(9, 2, 5));
+        oracle.expect(8, 20);
+        assert!(oracle.is_error_right(8, 1, 20), "it was under way");
+        assert!(!oracle.is_error_right(8, 1, 21));
     }
 
     #[test]
