@@ -7,7 +7,9 @@ use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, LunView, RateLimit, RunningPass};
-use shelf::target::{Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, ScrubFinding};
+use shelf::target::{
+    Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,6 +52,8 @@ pub enum ToWorker {
     RateLimit(RateLimit),
     /// The bad sectors of a drive.
     BadBlocks(DriveSlot, Arc<[BadRange]>),
+    /// Sectors that a write has written are off the list of bad ones, durably; or they stay on it.
+    BadSectorsSettled(MendTicket, bool),
     /// Tell your counters.
     Report(Sender<WorkerReport>),
     /// End, after what is in flight.
@@ -98,6 +102,8 @@ pub enum FromWorker {
         drive: DriveSlot,
         /// What was written.
         range: BadRange,
+        /// The write that waits for them to be off the list.
+        ticket: Option<MendTicket>,
     },
     /// The MTU of an interface changed.
     MtuChanged {
@@ -234,6 +240,15 @@ impl FromWorker {
             Action::MemberError { lun, io } => Self::MemberError { lun, io },
             Action::MemberHangs { lun, io } => Self::MemberHangs { lun, io },
             Action::WantRegions { lun, part, group } => Self::WantRegions { lun, part, group },
+            Action::BadSectorsWritten {
+                drive,
+                range,
+                ticket,
+            } => Self::BadBlocksWritten {
+                drive,
+                range,
+                ticket,
+            },
             Action::SyncReached {
                 lun,
                 part,

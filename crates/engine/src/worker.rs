@@ -13,7 +13,6 @@ use disk::{Drive, Ending, Executor};
 use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::bad_sectors::BadSectors;
 use shelf::patience::{Limits, Overdue, Patience};
 use shelf::plane::Detached;
 use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
@@ -105,8 +104,6 @@ pub struct Worker {
     counted: EngineCounters,
     /// When the passes over mirrors began.
     passes: Vec<(LunNumber, u64, Instant)>,
-    /// Sectors that are not to be read.
-    bad_sectors: BadSectors,
     /// The watch over drives that are slow or hang.
     patience: Patience,
     /// What it found; empty between looks.
@@ -212,7 +209,6 @@ impl Worker {
             configs_undecided: 0,
             counted: EngineCounters::default(),
             passes: Vec::new(),
-            bad_sectors: BadSectors::default(),
             patience: patience::watch(drives, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
             next_change_ns: 0,
@@ -345,11 +341,6 @@ impl Worker {
                 continue;
             }
             let (io, ok) = (over.io, over.ending == Ending::Done);
-            if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
-                let drive = io.drive;
-                self.unsaid
-                    .push_back(FromWorker::BadBlocksWritten { drive, range });
-            }
             self.target.complete(&io, ok, &mut self.actions);
             self.carry_out();
         }
@@ -369,7 +360,7 @@ impl Worker {
     fn carry_out_batch(&mut self, actions: &mut Vec<Action>) {
         for action in actions.drain(..) {
             match action {
-                Action::Io(io) if self.bad_sectors.fails(&io) => {
+                Action::Io(io) if self.target.reads_bad_sector(&io) => {
                     self.target.complete(&io, false, &mut self.actions);
                 }
                 Action::Io(io) => self.submit(io),

@@ -8,7 +8,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision};
+use shelf::target::{ConfigChange, ConfigDecision, MendTicket};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -201,6 +201,13 @@ impl DataPlane for Workers {
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
         for worker in self.lock().iter() {
             worker.say(ToWorker::BadBlocks(drive, Arc::clone(&ranges)))?;
+        }
+        Ok(())
+    }
+
+    fn bad_sectors_settled(&mut self, ticket: MendTicket, ok: bool) -> Result<(), String> {
+        for worker in self.lock().iter() {
+            worker.say(ToWorker::BadSectorsSettled(ticket, ok))?;
         }
         Ok(())
     }

@@ -209,13 +209,15 @@ fn bad_sectors_are_not_read_until_they_are_written() {
     let bad = BadRange { sector, sectors };
     workers.set_bad_blocks(DriveSlot(0), [bad].into()).unwrap();
     workers.attach(Arc::new(view)).unwrap();
-    let mut status = |opcode: u8, lba: u64| {
+    let request = |opcode: u8, lba: u64| {
         let writes = opcode == 0x34;
         let mut argument = AtaRegisters::extended(opcode, writes, lba, 1)
             .as_bytes()
             .to_vec();
         argument.resize(12 + if writes { 512 } else { 0 }, 7);
-        send(&mut client, &frame(PORT, 0, &argument));
+        frame(PORT, 0, &argument)
+    };
+    let answer = |client: &mut MemoryPort| {
         let end = Instant::now() + LIMIT;
         let mut status = None;
         while status.is_none() && Instant::now() < end {
@@ -223,23 +225,31 @@ fn bad_sectors_are_not_read_until_they_are_written() {
         }
         status.expect("an answer")
     };
+    let mut status = |opcode: u8, lba: u64| {
+        send(&mut client, &request(opcode, lba));
+        answer(&mut client)
+    };
     assert_eq!(status(0x24, 8), 0x40);
     assert_eq!(status(0x24, 9), 0x41);
     assert_eq!(status(0x34, 8), 0x40);
-    assert_eq!(status(0x34, 10), 0x40);
-    assert_eq!(status(0x24, 10), 0x41, "the administration decides");
-    let events: Vec<FromWorker> = workers.event_receivers()[0].try_iter().collect();
-    let written = |event: &FromWorker| match event {
-        FromWorker::BadBlocksWritten { range, .. } => Some(range.sector),
-        _ => None,
+    send(&mut client, &request(0x34, 10));
+    let events = &workers.event_receivers()[0];
+    let ticket = loop {
+        let event = events.recv_timeout(LIMIT).expect("it is reported");
+        if let FromWorker::BadBlocksWritten { range, ticket, .. } = event {
+            assert_eq!(range.sector, 10);
+            break ticket.expect("the write waits");
+        }
     };
-    let written: Vec<u64> = events.iter().filter_map(written).collect();
-    assert_eq!(written, [10]);
+    // Whoever reads it waits behind the write, and that for the administration.
+    send(&mut client, &request(0x24, 10));
+    thread::sleep(Duration::from_millis(20));
+    client.receive(1, &mut |_| panic!("the administration decides"));
     workers
         .set_bad_blocks(DriveSlot(0), Arc::default())
         .unwrap();
-    while status(0x24, 10) != 0x40 {
-        thread::yield_now();
-    }
+    workers.bad_sectors_settled(ticket, true).unwrap();
+    assert_eq!(answer(&mut client), 0x40, "the write");
+    assert_eq!(answer(&mut client), 0x40, "the read");
     workers.stop();
 }

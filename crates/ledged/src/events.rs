@@ -47,8 +47,14 @@ pub(crate) fn run(
                 (groups, next) = wanted_with(events, (lun, part), group);
                 administration.lock().want_regions(lun, part, &groups);
             }
-            FromWorker::BadBlocksWritten { drive, range } => {
-                administration.lock().bad_blocks_written(drive, &range);
+            FromWorker::BadBlocksWritten {
+                drive,
+                range,
+                ticket,
+            } => {
+                administration
+                    .lock()
+                    .bad_blocks_written(drive, &range, ticket);
             }
             FromWorker::MtuChanged {
                 interface,

@@ -12,6 +12,8 @@ pub enum Bug {
     AckBeforeDurable,
     /// A write that a member failed is answered before the failure is recorded.
     AckBeforeFailureRecorded,
+    /// A write of sectors that are on the list of bad ones is answered before they are off it.
+    AckBeforeMended,
     /// A LUN is served without having been marked dirty.
     CleanWhileServed,
     /// A LUN that is stopped is marked clean although its mirrors are not known to agree.
@@ -66,9 +68,10 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
+        Self::AckBeforeMended,
         Self::CleanWhileServed,
         Self::CleanWhileUnsynced,
         Self::StaleMemberAccepted,

@@ -6,6 +6,7 @@ use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::ShelfStore;
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
+use shelf::target::MendTicket;
 use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -36,6 +37,10 @@ impl DataPlane for NoPlane {
     }
 
     fn set_bad_blocks(&mut self, _: DriveSlot, _: Arc<[BadRange]>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn bad_sectors_settled(&mut self, _: MendTicket, _: bool) -> Result<(), String> {
         Ok(())
     }
 

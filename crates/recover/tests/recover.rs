@@ -12,6 +12,7 @@ use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
+use shelf::target::MendTicket;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -56,6 +57,10 @@ impl DataPlane for Plane {
     }
 
     fn set_bad_blocks(&mut self, _: DriveSlot, _: Arc<[BadRange]>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn bad_sectors_settled(&mut self, _: MendTicket, _: bool) -> Result<(), String> {
         Ok(())
     }
 

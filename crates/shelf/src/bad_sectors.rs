@@ -1,9 +1,9 @@
-//! Bad sectors of drives, for whoever carries out the I/O of a [`crate::target::Target`]: reads of them
-//! fail without being sent, writes of them are told.
+//! Bad sectors of drives, as a [`crate::target::Target`] knows them: reads of them fail without being sent,
+//! writes of them are told.
 //!
 //! The target sees a read that failed, and takes another copy or what parity gives; a write that was
 //! done lets the administration take the sectors from the list
-//! ([`crate::manager::Manager::bad_blocks_written`]).
+//! ([`crate::manager::Manager::bad_blocks_written`]), and is answered when they are off it.
 
 use crate::ids::DriveSlot;
 use crate::target::{Io, Operation};
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 /// Lists of the drives that have any.
 #[derive(Clone, Default, Debug)]
-pub struct BadSectors(Vec<(DriveSlot, Arc<[BadRange]>)>);
+pub(crate) struct BadSectors(Vec<(DriveSlot, Arc<[BadRange]>)>);
 
 impl BadSectors {
     /// Replaces the list of a drive.
-    pub fn set(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) {
+    pub(crate) fn set(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) {
         self.0.retain(|(known, _)| *known != drive);
         if !ranges.is_empty() {
             self.0.push((drive, ranges));
@@ -25,13 +25,13 @@ impl BadSectors {
 
     /// Whether an I/O reads a bad sector.
     #[must_use]
-    pub fn fails(&self, io: &Io) -> bool {
+    pub(crate) fn fails(&self, io: &Io) -> bool {
         io.operation == Operation::Read && self.touched(io).is_some()
     }
 
     /// What a write covers, if some of it is bad.
     #[must_use]
-    pub fn mended(&self, io: &Io) -> Option<BadRange> {
+    pub(crate) fn mended(&self, io: &Io) -> Option<BadRange> {
         self.touched(io)
             .filter(|_| io.operation == Operation::Write)
     }

@@ -9,7 +9,7 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod admin;
-pub mod bad_sectors;
+mod bad_sectors;
 pub mod ids;
 mod latency;
 pub mod manager;

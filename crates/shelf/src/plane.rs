@@ -6,6 +6,7 @@
 
 use crate::ids::{DriveSlot, LunNumber};
 use crate::patience::DriveHealth;
+use crate::target::MendTicket;
 use aoe::Shelf;
 use raid::Geometry;
 use raid::bad_blocks::BadRange;
@@ -230,6 +231,14 @@ pub trait DataPlane: Send {
     /// # Errors
     /// A text when a worker takes no messages any more.
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String>;
+
+    /// Tells every worker that sectors which a write has written are off the list of bad ones, durably; or,
+    /// with `ok` false, that they stay on it although nobody else holds what was written. The list that says
+    /// so was told before.
+    ///
+    /// # Errors
+    /// A text when a worker takes no messages any more.
+    fn bad_sectors_settled(&mut self, ticket: MendTicket, ok: bool) -> Result<(), String>;
 
     /// Sets the most that each pass goes over in a second.
     ///

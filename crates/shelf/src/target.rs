@@ -11,6 +11,8 @@
 //! * a write that a member failed is answered with success only after the administration has recorded
 //!   the failure durably on the survivors;
 //! * overlapping commands run in arrival order, one at a time;
+//! * a write of a sector that is on the list of bad ones is answered with success only after the sector is
+//!   off it durably;
 //! * no sector is written before the bit of its region is durable in the write-intent bitmap;
 //! * every admitted command is answered exactly once, but those that waited for the administration when
 //!   their LUN went offline: it is as if they had not come, and the initiator sends them again;
@@ -23,6 +25,7 @@ mod action;
 mod admit;
 mod counters;
 mod memory;
+mod mend;
 mod pace;
 mod patience;
 mod regions;
@@ -35,8 +38,8 @@ mod sync;
 mod tests;
 
 pub use action::{
-    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Lacking, Operation, PortIndex,
-    PortView, Purpose, Reply, ScrubFinding,
+    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Lacking, MendTicket, Operation,
+    PortIndex, PortView, Purpose, Reply, ScrubFinding,
 };
 pub use counters::Counters;
 pub use memory::{
@@ -45,6 +48,7 @@ pub use memory::{
 };
 use reply::Asked;
 
+use crate::bad_sectors::BadSectors;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
 use crate::plane::LunView;
@@ -79,6 +83,8 @@ enum State {
     AwaitingView,
     /// A write to a region whose bit is not durable.
     AwaitingRegion,
+    /// A write that is done, of sectors that are on the list of bad ones yet.
+    AwaitingMend,
     /// Answered; the frame is not sent yet.
     Replying,
 }
@@ -132,6 +138,9 @@ struct Command {
     /// The LUN was taken offline before slices could do what they were asked for.
     is_cut: bool,
     replans: u8,
+    /// Its I/Os whose sectors are on the list of bad ones yet, and what its tickets say.
+    mends: u16,
+    mend_stamp: u64,
     /// The pass that a sync step belongs to.
     pass: u64,
     /// When it came.
@@ -181,6 +190,8 @@ impl Command {
             unmapped: false,
             is_cut: false,
             replans: 0,
+            mends: 0,
+            mend_stamp: 0,
             pass: 0,
             since_ns: 0,
             differing: 0,
@@ -229,6 +240,10 @@ pub struct Target {
     compares: Vec<CommandIndex>,
     /// Drives that are slow to answer: reads go elsewhere while they can.
     suspects: Vec<DriveSlot>,
+    /// Sectors that are not to be read.
+    bad_sectors: BadSectors,
+    /// The last stamp that a write got.
+    mend_stamp: u64,
     /// How fast passes go.
     pace: pace::Pace,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
@@ -251,6 +266,8 @@ impl Target {
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
             suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
+            bad_sectors: BadSectors::default(),
+            mend_stamp: 0,
             pace: pace::Pace::new(),
             has_passes: false,
         }
@@ -345,10 +362,11 @@ impl Target {
         self.settle(number, out);
     }
 
-    /// Commands that met a member failure go on under the present view, and those that wait for regions
-    /// look whether it has them.
+    /// Commands that met a member failure go on under the present view, those that wait for regions look
+    /// whether it has them, and those that wait for bad sectors whether anybody will tell.
     fn replan_waiting(&mut self, number: LunNumber, out: &mut Vec<Action>) {
         self.wake_region_waits(number);
+        self.drop_mend_waits(number, out);
         for index in 0..self.commands.len() {
             let command = &self.commands[index];
             if command.lun == number && command.state == State::AwaitingView {

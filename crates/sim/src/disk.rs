@@ -46,6 +46,9 @@ struct Pending {
     is_cached: bool,
 }
 
+/// Whatever the layout, data begins at a multiple of so many sectors.
+const DATA_OFFSET_UNIT: u64 = 256;
+
 /// A sector of one of several disks.
 pub type DiskSector = (usize, u64);
 
@@ -226,6 +229,25 @@ impl SimDisk {
         self.unreadable.contains(&sector) || any_overlaps(&self.noted, &range)
     }
 
+    /// Whether a sector of the data cannot be read, wherever the data begins: that is a multiple of
+    /// [`DATA_OFFSET_UNIT`].
+    #[must_use]
+    pub fn is_unreadable_in_any_layout(&self, member_sector: u64) -> bool {
+        let mut unreadable = self.unreadable.iter();
+        unreadable.any(|sector| is_congruent(*sector, member_sector))
+    }
+
+    /// The same, also of sectors that were noted as bad.
+    #[must_use]
+    pub fn is_bad_in_any_layout(&self, member_sector: u64) -> bool {
+        let mut noted = self
+            .noted
+            .iter()
+            .flat_map(|range| range.sector..range.end());
+        self.is_unreadable_in_any_layout(member_sector)
+            || noted.any(|sector| is_congruent(sector, member_sector))
+    }
+
     /// Whether there is any such sector.
     #[must_use]
     pub fn has_bad(&self) -> bool {
@@ -353,6 +375,10 @@ impl SimDisk {
         let index = self.pending.iter().position(|write| write.id == id)?;
         Some(self.pending.remove(index))
     }
+}
+
+fn is_congruent(sector: u64, member_sector: u64) -> bool {
+    sector % DATA_OFFSET_UNIT == member_sector % DATA_OFFSET_UNIT
 }
 
 /// Where a sector begins.

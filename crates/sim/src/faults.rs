@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{InFlight, World};
 use raid::Geometry;
+use raid::parity::Role;
 use raid::stripe::SLICE_SECTORS_MAX;
 use shelf::target::Io;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -455,15 +456,59 @@ impl World {
         let Some(geometry) = self.faults.geometry else {
             return;
         };
-        let Some(segment) = geometry.segments(lba, 1).next() else {
+        let is_bad =
+            |_: u8, disk: usize, sector: u64| self.disks[disk].is_bad_in_any_layout(sector);
+        if let Some(member_sector) = self.is_beyond(&geometry, lba, is_bad) {
+            for lba in lbas_of_row(&geometry, lba, member_sector) {
+                self.oracle.excuse(lba);
+            }
+        }
+    }
+
+    /// A write was acknowledged: whatever was noted of the sectors that it wrote, data and parity, from now
+    /// on they can be read, unless too much else is bad.
+    pub(crate) fn expect_written(&mut self, lba: u64, sectors: u32) {
+        let Some(geometry) = self.faults.geometry else {
             return;
         };
+        for lba in lba..lba + u64::from(sectors) {
+            let Some(segment) = geometry.segments(lba, 1).next() else {
+                continue;
+            };
+            let layout = geometry.row_layout(geometry.row_of(segment.member_sector));
+            let is_written = |element: u8| match &layout {
+                Some(layout) => {
+                    element == segment.mirrors.first
+                        || !matches!(layout.role(element), Role::Data(_))
+                }
+                None => true,
+            };
+            let is_bad = |element: u8, disk: usize, sector: u64| {
+                let disk = &self.disks[disk];
+                if is_written(element) {
+                    disk.is_unreadable_in_any_layout(sector)
+                } else {
+                    disk.is_bad_in_any_layout(sector)
+                }
+            };
+            if self.is_beyond(&geometry, lba, is_bad).is_none() {
+                self.oracle.expect(lba, self.now);
+            }
+        }
+    }
+
+    /// Whether more copies of a sector are bad than redundancy covers: where it lies on its member.
+    fn is_beyond(
+        &self,
+        geometry: &Geometry,
+        lba: u64,
+        is_bad: impl Fn(u8, usize, u64) -> bool,
+    ) -> Option<u64> {
+        let segment = geometry.segments(lba, 1).next()?;
+        let sector = segment.member_sector;
         let is_bad = |element: &u8| {
             let disk = self.placement[usize::from(*element)];
-            let sector = segment.member_sector;
-            // Whatever the layout, data offsets are multiples of 256.
-            let mut bad = self.disks[disk].unreadable().iter();
-            self.faults.lost.contains(&disk) || bad.any(|s| s % 256 == sector % 256)
+            self.faults.lost.contains(&disk) || is_bad(*element, disk, sector)
         };
         let parity = geometry.parity_count();
         let is_beyond = if parity > 0 {
@@ -471,11 +516,7 @@ impl World {
         } else {
             segment.mirrors.into_iter().all(|element| is_bad(&element))
         };
-        if is_beyond {
-            for lba in lbas_of_row(&geometry, lba, segment.member_sector) {
-                self.oracle.excuse(lba);
-            }
-        }
+        is_beyond.then_some(sector)
     }
 
     /// Whether some sector cannot be read.

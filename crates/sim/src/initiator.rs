@@ -289,6 +289,7 @@ impl World {
             self.counts.writes += 1;
             let oldest = self.oldest_read();
             self.oracle.acknowledge(command.value, self.now, oldest);
+            self.expect_written(command.lba, command.sectors);
             self.note(|| format!("acknowledged {command:?}"));
         } else {
             self.check_read(&command, data);
@@ -302,12 +303,17 @@ impl World {
         self.counts.errors += 1;
         let is_write = command.value != 0;
         let is_right = is_write && self.last_answers.contains(&(number, command.tag));
-        let (lba, sectors) = (command.lba, command.sectors);
-        if !is_right && !self.oracle.is_error_right(lba, sectors, is_write) {
+        if !is_right && !self.is_error_right(command) {
             self.fail(format!(
                 "status {status:#04x} for {command:?}, with redundancy left"
             ));
         }
+    }
+
+    fn is_error_right(&self, command: &Command) -> bool {
+        let range = (command.lba, command.sectors);
+        let is_write = command.value != 0;
+        self.oracle.is_error_right(range, is_write, command.sent_at)
     }
 
     fn check_read(&mut self, command: &Command, data: &[u8]) {

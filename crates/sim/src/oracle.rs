@@ -37,6 +37,8 @@ struct Sector {
     initial_hash: Option<u64>,
     /// More copies than redundancy covers are lost: errors are right.
     is_excused: bool,
+    /// When they were last, for commands that are older.
+    excused_until: u64,
     /// A disk lost or misplaced a write without telling: anything is right.
     is_tainted: bool,
     /// It was being overwritten when the power went, and is served without a disk that had part of it: an
@@ -56,6 +58,7 @@ impl Sector {
             }],
             initial_hash: None,
             is_excused: false,
+            excused_until: 0,
             is_tainted: false,
             is_torn: false,
             is_beside_torn: false,
@@ -141,7 +144,10 @@ impl Oracle {
         } = *self.write(value);
         for lba in lba..lba + u64::from(sectors) {
             let sector = self.sector(lba);
-            (sector.is_torn, sector.is_beside_torn) = (false, false);
+            if sector.is_torn || sector.is_beside_torn {
+                (sector.is_torn, sector.is_beside_torn) = (false, false);
+                sector.excused_until = now;
+            }
             for candidate in &mut sector.candidates {
                 let before = candidate.closed_at.is_some_and(|closed| closed < sent_at);
                 if candidate.value == value || !before {
@@ -288,6 +294,14 @@ impl Oracle {
         }
     }
 
+    /// Errors at this sector are wrong again: it was written since, and enough copies hold that.
+    pub fn expect(&mut self, lba: u64, now: u64) {
+        let sector = self.sector(lba);
+        if std::mem::take(&mut sector.is_excused) {
+            sector.excused_until = now;
+        }
+    }
+
     /// Anything at this sector is right from now on.
     pub fn taint(&mut self, lba: u64) {
         self.sector(lba).is_tainted = true;
@@ -295,11 +309,11 @@ impl Oracle {
 
     /// Whether an error of a command is right.
     #[must_use]
-    pub fn is_error_right(&self, lba: u64, sectors: u32, is_write: bool) -> bool {
+    pub fn is_error_right(&self, (lba, sectors): (u64, u32), is_write: bool, sent_at: u64) -> bool {
         let mut range = self.sectors.range(lba..lba + u64::from(sectors));
         range.any(|(_, sector)| {
             let is_known = sector.is_excused || sector.is_tainted || sector.is_torn;
-            is_known || is_write && sector.is_beside_torn
+            is_known || is_write && sector.is_beside_torn || sent_at <= sector.excused_until
         })
     }
 
@@ -403,6 +417,19 @@ mod tests {
         oracle.redundancy_changed(true);
         assert!(read(&mut oracle.clone(), first, 60));
         assert!(read(&mut oracle, second, 60));
+    }
+
+    #[test]
+    fn errors_of_what_was_written_since_are_wrong_again() {
+        let mut oracle = Oracle::default();
+        assert!(!oracle.is_error_right((8, 1), false, 5));
+        oracle.excuse(8);
+        assert!(
+            oracle.is_error_right((7, 2), false, 5) && !oracle.is_error_right((9, 2), false, 5)
+        );
+        oracle.expect(8, 20);
+        assert!(oracle.is_error_right((8, 1), false, 20), "it was under way");
+        assert!(!oracle.is_error_right((8, 1), false, 21));
     }
 
     #[test]

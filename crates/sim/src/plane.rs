@@ -14,6 +14,7 @@ use shelf::patience::DriveHealth;
 use shelf::plane::{
     CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RateLimit, RunningPass,
 };
+use shelf::target::MendTicket;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
@@ -235,7 +236,20 @@ impl DataPlane for SimPlane {
         if let Some(disk) = disk {
             world.disks[disk].note_bad(Arc::clone(&ranges));
         }
-        world.bad_sectors.set(drive, ranges);
+        if let Some(target) = &mut world.target {
+            target.set_bad_sectors(drive, ranges);
+        }
+        Ok(())
+    }
+
+    fn bad_sectors_settled(&mut self, ticket: MendTicket, ok: bool) -> Result<(), String> {
+        let world = &mut *self.0.lock();
+        let Some(target) = &mut world.target else {
+            return Err("a worker has ended".to_owned());
+        };
+        target.bad_sectors_settled(ticket, ok, &mut world.actions);
+        world.carry_out();
+        world.turn();
         Ok(())
     }
 

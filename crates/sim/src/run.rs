@@ -653,7 +653,11 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
         }
         Message::DriveSuspect { drive, is_suspect } => manager.drive_suspect(drive, is_suspect),
         Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
-        Message::BadBlocksWritten { drive, range } => manager.bad_blocks_written(drive, &range),
+        Message::BadBlocksWritten {
+            drive,
+            range,
+            ticket,
+        } => manager.bad_blocks_written(drive, &range, ticket),
         Message::Tick { uptime } => manager.tick(uptime),
         Message::ScrubFound {
             lun,

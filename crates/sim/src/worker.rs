@@ -84,15 +84,43 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Io(io) if self.bad_sectors.fails(&io) => {
-                if let Some(target) = &mut self.target {
-                    target.complete(&io, false, &mut self.actions);
-                }
-            }
-            Action::Io(io) => self.submit(io),
+            Action::Io(io) => self.submit_if_readable(io),
             Action::Reply(reply) => self.reply(reply),
             Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
             Action::MemberHangs { lun, io } => self.say(Message::MemberHangs { lun, io }),
+            Action::BadSectorsWritten {
+                drive,
+                range,
+                ticket,
+            } => self.say(Message::BadBlocksWritten {
+                drive,
+                range,
+                ticket,
+            }),
+            Action::WantRegions { lun, part, group } => {
+                self.say(Message::WantRegions { lun, part, group });
+            }
+            Action::Settled {
+                lun,
+                mirrors_differ,
+                is_log_pending,
+            } => {
+                let detached = Detached {
+                    mirrors_differ,
+                    is_log_pending,
+                };
+                self.settled.push((lun, detached));
+            }
+            of_pass @ (Action::ScrubFound { .. }
+            | Action::SyncReached { .. }
+            | Action::SyncUnreadable { .. }
+            | Action::SyncEnded { .. }) => self.say_of_pass(&of_pass),
+            Action::ConfigChange(_) => self.fail("nobody sends config changes".to_owned()),
+        }
+    }
+
+    fn say_of_pass(&mut self, action: &Action) {
+        match *action {
             Action::ScrubFound {
                 lun,
                 part,
@@ -137,21 +165,7 @@ impl World {
                 pass,
                 complete,
             }),
-            Action::WantRegions { lun, part, group } => {
-                self.say(Message::WantRegions { lun, part, group });
-            }
-            Action::Settled {
-                lun,
-                mirrors_differ,
-                is_log_pending,
-            } => {
-                let detached = Detached {
-                    mirrors_differ,
-                    is_log_pending,
-                };
-                self.settled.push((lun, detached));
-            }
-            Action::ConfigChange(_) => self.fail("nobody sends config changes".to_owned()),
+            _ => unreachable!("{action:?} is not of a pass"),
         }
     }
 
@@ -207,6 +221,15 @@ impl World {
         };
         let received = !self.is_by_hand && self.random.chance(500);
         target.stripe_step(self.now * 1000, received, &mut memory, &mut self.actions);
+    }
+
+    fn submit_if_readable(&mut self, io: Io) {
+        match &mut self.target {
+            Some(target) if target.reads_bad_sector(&io) => {
+                target.complete(&io, false, &mut self.actions);
+            }
+            _ => self.submit(io),
+        }
     }
 
     fn submit(&mut self, io: Io) {
@@ -393,10 +416,6 @@ impl World {
         if fails {
             // Another copy is read from now on, or what parity gives.
             self.redundancy_changes();
-        }
-        if let Some(range) = self.bad_sectors.mended(&io).filter(|_| ok) {
-            let drive = io.drive;
-            self.say(Message::BadBlocksWritten { drive, range });
         }
         if let Some(target) = &mut self.target {
             target.complete(&io, ok, &mut self.actions);

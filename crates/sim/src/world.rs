@@ -16,10 +16,9 @@ use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
-use shelf::bad_sectors::BadSectors;
 use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, Lacking, ScrubFinding, Target};
+use shelf::target::{Action, BufferPlan, Io, Lacking, MendTicket, ScrubFinding, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -46,6 +45,8 @@ pub enum Message {
         drive: shelf::admin::DriveSlot,
         /// What was written.
         range: raid::bad_blocks::BadRange,
+        /// The write that waits for them to be off the list.
+        ticket: Option<MendTicket>,
     },
     /// A member failed an I/O.
     MemberError {
@@ -245,8 +246,6 @@ pub struct World {
     pub slots: Vec<Option<usize>>,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
-    /// Sectors that it is not given.
-    pub(crate) bad_sectors: BadSectors,
     pub(crate) plan: BufferPlan,
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<Action>,
@@ -357,7 +356,6 @@ impl World {
             disks,
             slots: (0..all).map(Some).collect(),
             target: None,
-            bad_sectors: BadSectors::default(),
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
             actions: Vec::new(),
@@ -451,7 +449,6 @@ impl World {
         self.target = Some(crate::worker::new_target(self.plan));
         self.patience = crate::worker::new_watch(self.slots.len());
         self.patience.set_now(self.now * 1000);
-        self.bad_sectors = BadSectors::default();
         self.oracle.target_restarted(self.now);
         self.cut_after = None;
         self.started_at = self.now;

@@ -58,7 +58,11 @@ impl Worker {
                     let _ = answer.try_send(self.patience.health(drive));
                 }
                 ToWorker::RateLimit(limit) => self.target.set_rate_limit(limit),
-                ToWorker::BadBlocks(drive, ranges) => self.bad_sectors.set(drive, ranges),
+                ToWorker::BadBlocks(drive, ranges) => self.target.set_bad_sectors(drive, ranges),
+                ToWorker::BadSectorsSettled(ticket, ok) => {
+                    self.target
+                        .bad_sectors_settled(ticket, ok, &mut self.actions);
+                }
                 ToWorker::Report(sender) => drop(sender.try_send(self.report())),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
             }

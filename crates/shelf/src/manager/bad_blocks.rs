@@ -7,7 +7,8 @@
 //! * the log is durable before the superblock says that there is one, and that before the call returns:
 //!   a range that was noted is never read after a restart;
 //! * the workers know the list of a drive before they get a view with it;
-//! * a range is taken out only after a write of all that is taken out was durable.
+//! * a range is taken out only after a write of all that is taken out was durable; the write is answered
+//!   only after that is durable, too.
 
 use super::lun::ids_of;
 use super::raid::{Member, Metadata, Raid};
@@ -16,6 +17,7 @@ use super::scan::Candidate;
 use super::twin::{Device, devices_mut};
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
+use crate::target::MendTicket;
 use raid::bad_blocks::{BadBlocks, BadRange, LOG_BYTES};
 use raid::layout::Area;
 use raid::md::Superblock;
@@ -105,35 +107,47 @@ impl Manager {
         }
     }
 
-    /// The data path has written sectors of a drive that were bad: they are good again.
-    pub fn bad_blocks_written(&mut self, drive: DriveSlot, range: &BadRange) {
-        let is_on = |raid: &&mut Raid| {
+    /// The data path has written sectors of a drive that were bad: they are good again. The write that
+    /// waits for that is told when the log says so durably, or whether others hold what was written.
+    pub fn bad_blocks_written(
+        &mut self,
+        drive: DriveSlot,
+        range: &BadRange,
+        ticket: Option<MendTicket>,
+    ) {
+        let is_safe = self.take_from_log(drive, range);
+        if let Some(ticket) = ticket
+            && let Err(reason) = self.plane.bad_sectors_settled(ticket, is_safe)
+        {
+            self.notices.push(reason);
+        }
+    }
+
+    /// Takes sectors from the log of a drive. Whether they can be read after a restart: from it, or because
+    /// it is not the last to hold them.
+    fn take_from_log(&mut self, drive: DriveSlot, range: &BadRange) -> bool {
+        let is_on = |raid: &&Raid| {
             let mut drives = raid.members.iter().flat_map(Member::drives);
             drives.any(|own| own == drive)
         };
-        let Some(raid) = self.raids.values_mut().find(is_on) else {
-            return;
+        let Some(id) = self.raids.values().find(is_on).map(|raid| raid.id) else {
+            // It was given up since.
+            return true;
         };
-        let number = raid.id.lun;
-        for entry in devices_mut(&mut raid.members) {
-            let metadata = entry.metadata;
-            let before = metadata.bad_blocks.clone();
-            // A list that is too long for the rest of a range keeps all of it.
-            if entry.drive != drive || !matches!(metadata.bad_blocks.remove(range), Ok(true)) {
-                continue;
-            }
-            if let Err(reason) = write_log(&mut self.drives, drive, metadata) {
-                metadata.bad_blocks = before;
-                self.notices
-                    .push(format!("the bad-block log was not written: {reason}"));
-            } else if metadata.bad_blocks.is_empty() {
-                // The next change of the superblocks says so; an empty list is none, too.
-                metadata.superblock.set_has_bad_blocks(false);
-            }
-        }
-        if let Err(error) = self.tell_bad_blocks(number) {
+        let Some(mut rounds) = self.rounds(id) else {
+            return true;
+        };
+        let members = rounds.raid.drives_in_use();
+        let is_safe = rounds.remove_bad_blocks(drive, range);
+        let told = if rounds.raid.drives_in_use() == members {
+            self.tell_bad_blocks(id.lun)
+        } else {
+            self.attach_if_live(id.lun)
+        };
+        if let Err(error) = told {
             self.notices.push(error.to_string());
         }
+        is_safe
     }
 
     /// Tells the workers the lists of the members of a LUN, if they do not know them.
@@ -180,6 +194,43 @@ impl Rounds<'_> {
         metadata.superblock.set_has_bad_blocks(true);
         let resync = self.present_resync();
         self.superblocks(resync)
+    }
+}
+
+impl Rounds<'_> {
+    /// Takes sectors of a drive from its bad-block log. Whether what they hold can be read after a restart.
+    fn remove_bad_blocks(&mut self, drive: DriveSlot, range: &BadRange) -> bool {
+        let found = devices_mut(&mut self.raid.members).find(|entry| entry.drive == drive);
+        let Some(entry) = found else {
+            return true;
+        };
+        let (device, metadata) = (entry.device, entry.metadata);
+        let before = metadata.bad_blocks.clone();
+        match metadata.bad_blocks.remove(range) {
+            Ok(false) => return true,
+            Ok(true) => {}
+            Err(error) => {
+                // All of the range that they are in stays.
+                let failures = vec![(device, error.to_string())];
+                self.notices.push(format!(
+                    "sectors of the drive in slot {drive} stay noted as bad: {error}"
+                ));
+                return self.can_lose(&failures);
+            }
+        }
+        if let Err(reason) = write_log(self.drives, drive, metadata) {
+            metadata.bad_blocks = before;
+            let reason = format!("the bad-block log was not written: {reason}");
+            self.notices.push(reason.clone());
+            // The old log or the new one may be there.
+            let failures = vec![(device, reason)];
+            return self.can_lose(&failures) && self.give_up(&failures).is_ok();
+        }
+        if metadata.bad_blocks.is_empty() {
+            // The next change of the superblocks says so; an empty list is none, too.
+            metadata.superblock.set_has_bad_blocks(false);
+        }
+        true
     }
 }
 

@@ -5,6 +5,7 @@ use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::{ATA_FRAME_BYTES, ConfigCommand, Header, MacAddress};
+use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
 use std::sync::Arc;
 
@@ -79,6 +80,26 @@ pub struct Io {
     pub purpose: Purpose,
     /// For a read: how many copies failed before.
     pub attempt: u8,
+}
+
+/// A write that is not answered before sectors that it has written are off the list of bad ones. Handed back
+/// to [`super::Target::bad_sectors_settled`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MendTicket {
+    pub(super) owner: IoOwner,
+    /// Which write of the owner: one that was planned anew waits for other sectors.
+    pub(super) stamp: u64,
+}
+
+#[cfg(test)]
+impl MendTicket {
+    /// One of a write that does not matter.
+    pub(crate) const fn any() -> Self {
+        Self {
+            owner: IoOwner::Command(0),
+            stamp: 1,
+        }
+    }
 }
 
 /// What follows the header bytes of a reply.
@@ -195,6 +216,16 @@ pub enum Action {
         part: u8,
         /// The first of a group of [`raid::regions::REGION_GROUP`].
         group: RegionIndex,
+    },
+    /// Sectors that were bad have been written: the administration is to take them from the list of their
+    /// drive, durably, and to report to [`super::Target::bad_sectors_settled`] if a write waits for that.
+    BadSectorsWritten {
+        /// The drive.
+        drive: DriveSlot,
+        /// What was written.
+        range: BadRange,
+        /// The write that waits.
+        ticket: Option<MendTicket>,
     },
     /// Everything before `lba` of a part is synchronised: a place to go on from after a restart.
     SyncReached {

@@ -46,6 +46,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// Writes that had to wait for a bit of the write-intent bitmap.
     pub region_waits: u64,
+    /// Writes of sectors that were on the list of bad ones, and that waited until they were off it.
+    pub mend_waits: u64,
     /// Commands dropped because their LUN went offline before they could begin or were done.
     pub commands_dropped: u64,
     /// ATA commands answered with an error status.
@@ -98,6 +100,7 @@ impl Counters {
             ("overlaps", self.overlaps),
             ("duplicates", self.duplicates),
             ("region_waits", self.region_waits),
+            ("mend_waits", self.mend_waits),
             ("commands_dropped", self.commands_dropped),
             ("ata_errors", self.ata_errors),
             ("aoe_errors", self.aoe_errors),

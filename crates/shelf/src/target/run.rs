@@ -45,6 +45,7 @@ impl Target {
         if !self.regions_ready_or_wait(index, out) {
             return;
         }
+        let stamp = self.next_mend_stamp();
         let command = &mut self.commands[usize::from(index)];
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
@@ -61,6 +62,7 @@ impl Target {
         command.is_cut = false;
         command.pieces_used = 0;
         command.repair = None;
+        (command.mends, command.mend_stamp) = (0, stamp);
         command.awaits_view = false;
         command.passed_over = !self.suspects.is_empty();
         command.is_desperate = false;
@@ -208,6 +210,9 @@ impl Target {
 
     /// An I/O is over, one way or another.
     pub(super) fn ended(&mut self, io: &Io, fault: Option<Fault>, out: &mut Vec<Action>) {
+        if fault.is_none() {
+            self.tell_mended(io, out);
+        }
         let index = match io.owner {
             IoOwner::Command(index) => index,
             IoOwner::Slice(index) => return self.complete_slice(index, io, fault, out),
@@ -359,13 +364,17 @@ impl Target {
         if planted::is(Bug::AckBeforeFailureRecorded) && command.kind == Kind::Write {
             command.failed &= command.unmapped;
         }
-        let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
-            unreachable!("a LUN is kept while it has commands")
-        };
         if let Kind::Sync(phase) = command.kind {
             self.finish_step(index, phase, out);
             return;
         }
+        if self.awaits_mend(index, out) {
+            return;
+        }
+        let command = &mut self.commands[usize::from(index)];
+        let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
+            unreachable!("a LUN is kept while it has commands")
+        };
         let redundant = lun
             .view
             .parts

@@ -10,6 +10,7 @@
 //!        more
 //! ```
 //!
+//! A round that has written bad sectors is not given before they are off their list ([`super::mend`]).
 //! The content of a slice stays in memory until its pages are needed, so that the next write of a
 //! stream reads nothing.
 //!
@@ -29,6 +30,7 @@ mod cache;
 mod compute;
 mod gather;
 mod group;
+mod mend;
 mod pieces;
 mod round;
 mod settle;
@@ -92,6 +94,8 @@ enum Phase {
     Logged,
     Writing,
     Written,
+    /// All is at home, in sectors that are on the list of bad ones yet.
+    AwaitingMend,
     /// A member failed; the next view decides.
     AwaitingView,
     /// The round is over, but for replies that are sent from the pages.
@@ -153,6 +157,9 @@ struct Slice {
     /// Elements whose record of that group could not be written.
     unlogged: u64,
     group_next: u16,
+    /// Home writes of the round whose sectors are on the list of bad ones yet, and what their tickets say.
+    mends: u16,
+    mend_stamp: u64,
     /// Sectors that a step of a pass has still to do one by one, because not all of the slice can be
     /// had; 0 while it does all at once.
     sift: SectorMask,
@@ -191,6 +198,8 @@ impl Slice {
             group: None,
             unlogged: 0,
             group_next: NONE,
+            mends: 0,
+            mend_stamp: 0,
             sift: 0,
             report: 0,
         }
@@ -352,6 +361,7 @@ impl Target {
             | Phase::Reading
             | Phase::Logging
             | Phase::Writing
+            | Phase::AwaitingMend
             | Phase::Given => {}
             Phase::AwaitingView => self.look_at_waiting(index, out),
         }

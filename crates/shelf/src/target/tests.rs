@@ -4,6 +4,7 @@ mod ata;
 mod config;
 mod failure;
 mod fuzz;
+mod mend;
 mod parity;
 mod regions;
 mod rig;

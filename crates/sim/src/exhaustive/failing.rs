@@ -381,11 +381,7 @@ impl Hand {
     fn fingerprint(&self, world: &World) -> u64 {
         let mut hasher = self.history.clone();
         format!("{:?}", world.target).hash(&mut hasher);
-        format!(
-            "{:?} {:?} {:?}",
-            world.inbox, world.bad_sectors, world.settled
-        )
-        .hash(&mut hasher);
+        format!("{:?} {:?}", world.inbox, world.settled).hash(&mut hasher);
         for id in &self.flights {
             let flight = world.in_flight.get(id);
             format!("{:?}", flight.map(|flight| (flight.disk, flight.io))).hash(&mut hasher);

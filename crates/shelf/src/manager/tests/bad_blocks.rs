@@ -2,8 +2,9 @@
 
 use super::memory::TEARS;
 use super::world::{MIB, World, number};
-use crate::admin::Admin;
+use crate::admin::{Admin, DriveSlot};
 use crate::manager::{Manager, MemberFailure};
+use crate::target::MendTicket;
 use raid::Level;
 use raid::bad_blocks::{BadBlocks, BadRange};
 
@@ -64,12 +65,12 @@ fn what_is_noted_is_durable_and_told_and_taken_out_when_it_was_written() {
         let view = world.view(0).unwrap();
         assert!(view.parts[0].members.iter().all(Option::is_some));
         let slot = world.slot(last);
-        manager.bad_blocks_written(slot, &range(DATA + 300, 4));
-        manager.bad_blocks_written(slot, &range(DATA + 96, 8));
+        manager.bad_blocks_written(slot, &range(DATA + 300, 4), None);
+        manager.bad_blocks_written(slot, &range(DATA + 96, 8), None);
         let rest = vec![range(DATA + 104, 4)];
         assert_eq!(told(&world, last), rest);
         assert_eq!(logged(&world, last), Some(rest));
-        manager.bad_blocks_written(slot, &range(0, 2000));
+        manager.bad_blocks_written(slot, &range(0, 2000), None);
         assert_eq!(told(&world, last), []);
         assert_eq!(logged(&world, last), Some(vec![]), "the list is empty");
         manager.shutdown();
@@ -177,5 +178,60 @@ fn bad_sectors_and_missing_redundancy_are_told() {
             })
             .unwrap();
         assert_eq!(told(&manager).1, is_bare);
+    }
+}
+
+#[test]
+fn who_wrote_a_bad_sector_is_told_when_it_is_off_the_list() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    let slot = world.slot(1);
+    let told = || std::mem::take(&mut world.log.lock().unwrap().mended);
+    manager
+        .add_bad_blocks(number(0), 0, 1, &[range(0, 8)])
+        .unwrap();
+    manager.bad_blocks_written(slot, &range(DATA, 8), Some(MendTicket::any()));
+    assert_eq!((logged(&world, 1), told()), (Some(vec![]), vec![true]));
+    // Whoever writes what was good meanwhile need not wait, nor who wrote to a drive that is in no LUN.
+    manager.bad_blocks_written(slot, &range(DATA, 8), Some(MendTicket::any()));
+    manager.bad_blocks_written(DriveSlot(77), &range(DATA, 8), Some(MendTicket::any()));
+    assert_eq!(told(), [true, true]);
+}
+
+#[test]
+fn a_member_whose_list_cannot_be_written_is_given_up_before_the_write_is_answered() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    world.finish_pass(&mut manager, 0);
+    let told = || std::mem::take(&mut world.log.lock().unwrap().mended);
+    for (index, is_safe) in [(1, true), (0, false)] {
+        let member = u8::try_from(index).unwrap();
+        manager
+            .add_bad_blocks(number(0), 0, member, &[range(0, 8)])
+            .unwrap();
+        world.image(index).fails_writes = true;
+        let slot = world.slot(index);
+        manager.bad_blocks_written(slot, &range(DATA, 8), Some(MendTicket::any()));
+        assert_eq!(told(), [is_safe], "the last copy is kept");
+        let members = world.view(0).unwrap().parts[0].members.clone();
+        assert_eq!(
+            (members[0].is_some(), members[1].is_some()),
+            (true, false),
+            "drive {index}"
+        );
+    }
+}
+
+#[test]
+fn a_list_too_long_for_the_rest_of_a_range_is_safe_while_others_hold_it() {
+    for (level, members, is_safe) in [(Level::Raid1, 2, true), (Level::Jbod, 1, false)] {
+        let (world, mut manager) = online(level, members);
+        if members > 1 {
+            world.finish_pass(&mut manager, 0);
+        }
+        let many: Vec<BadRange> = (0..512).map(|n| range(n * 4, 3)).collect();
+        manager.add_bad_blocks(number(0), 0, 0, &many).unwrap();
+        let slot = world.slot(0);
+        manager.bad_blocks_written(slot, &range(DATA + 1, 1), Some(MendTicket::any()));
+        assert_eq!(world.log.lock().unwrap().mended, [is_safe], "{level}");
+        assert_eq!(told(&world, 0).len(), 512, "nothing is taken out");
     }
 }

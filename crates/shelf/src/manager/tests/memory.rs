@@ -6,6 +6,7 @@ use crate::patience::DriveHealth;
 use crate::plane::{
     DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView, RateLimit,
 };
+use crate::target::MendTicket;
 use aoe::Shelf;
 use raid::bad_blocks::BadRange;
 use raid::bitmap::Bitmap;
@@ -198,6 +199,8 @@ pub(super) struct PlaneLog {
     pub(super) busy_regions: Option<RegionSet>,
     /// Bad sectors of drives that the data path knows of.
     pub(super) bad_blocks: BTreeMap<DriveSlot, Vec<BadRange>>,
+    /// Writes of bad sectors that were told whether these are off the list.
+    pub(super) mended: Vec<bool>,
     /// Regions of each RAID that the data path may write now.
     pub(super) ready: BTreeMap<(LunNumber, u8), RegionSet>,
     /// How drives are doing that are not well.
@@ -426,6 +429,12 @@ impl DataPlane for CheckingPlane {
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
         let mut log = self.log.lock().unwrap();
         log.bad_blocks.insert(drive, ranges.to_vec());
+        Ok(())
+    }
+
+    fn bad_sectors_settled(&mut self, ticket: MendTicket, ok: bool) -> Result<(), String> {
+        assert_eq!(ticket, MendTicket::any());
+        self.log.lock().unwrap().mended.push(ok);
         Ok(())
     }
 

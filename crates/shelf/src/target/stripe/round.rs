@@ -347,6 +347,7 @@ impl Target {
             self.end_round(index, false, out);
             return;
         };
+        let stamp = self.next_mend_stamp();
         let slice = self.stripes.cache.get_mut(index);
         if slice.round == Round::Write && !site.is_served() {
             // So much was lost meanwhile that what is written could not be read.
@@ -354,6 +355,7 @@ impl Target {
             return;
         }
         slice.phase = Phase::Writing;
+        (slice.mends, slice.mend_stamp) = (0, stamp);
         let mut count = 0;
         for element in 0..site.layout.members() {
             let home = self.stripes.cache.get(index).columns[usize::from(element)].home;

@@ -131,7 +131,7 @@ impl Target {
         }
     }
 
-    fn mark_cut(&mut self, index: u16) {
+    pub(super) fn mark_cut(&mut self, index: u16) {
         let first = self.stripes.cache.get(index).pieces;
         for (piece, _) in self.stripes.pieces.list(first) {
             self.commands[usize::from(Pieces::command(piece))].is_cut = true;
@@ -167,6 +167,10 @@ impl Target {
         for index in self.stripes.cache.indices() {
             let slice = self.stripes.cache.get(index);
             let is_of_lun = slice.key.is_some_and(|key: Key| key.lun == lun);
+            if is_of_lun && slice.phase == Phase::AwaitingMend && !online {
+                self.drop_mended(index, out);
+                continue;
+            }
             if !is_of_lun || slice.phase != Phase::AwaitingView {
                 continue;
             }

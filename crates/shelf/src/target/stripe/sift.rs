@@ -129,6 +129,9 @@ impl Target {
 
     /// All that a round was to write is durable.
     pub(super) fn round_written(&mut self, index: u16, out: &mut Vec<Action>) {
+        if self.slice_awaits_mend(index, out) {
+            return;
+        }
         let site = self.site(index);
         match site.filter(|_| self.stripes.cache.get(index).sift != 0) {
             Some(site) => self.sector_done(index, &site, out),

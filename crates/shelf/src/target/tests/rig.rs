@@ -8,6 +8,7 @@ use crate::admin::{DriveSlot, LunNumber};
 use crate::patience::Stage;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
+use raid::bad_blocks::BadRange;
 use raid::log::LogParameters;
 use raid::{Geometry, Level};
 use std::collections::BTreeSet;
@@ -249,6 +250,7 @@ impl Rig {
         let ok = match io.operation {
             Operation::Read if self.bad_sectors.range(bad).next().is_some() => false,
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
+            Operation::Read if self.target.reads_bad_sector(&io) => false,
             Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
                 false
             }
@@ -267,6 +269,36 @@ impl Rig {
         let mut actions = Vec::new();
         self.target.complete(&io, ok, &mut actions);
         self.absorb(actions);
+    }
+
+    /// Notes sectors of the data of a drive as bad; none for what is good again.
+    pub(super) fn note_bad(&mut self, drive: u16, ranges: &[(u64, u64)]) {
+        let range = |&(sector, sectors): &(u64, u64)| BadRange {
+            sector: DATA_OFFSET + sector,
+            sectors,
+        };
+        let ranges: Vec<BadRange> = ranges.iter().map(range).collect();
+        self.target.set_bad_sectors(DriveSlot(drive), ranges.into());
+    }
+
+    /// The administration has dealt with the bad sectors that were written: those of these drives could not
+    /// be taken from their list.
+    pub(super) fn settle_bad(&mut self, kept: &[u16]) {
+        for event in std::mem::take(&mut self.events) {
+            let Action::BadSectorsWritten { drive, ticket, .. } = event else {
+                self.events.push(event);
+                continue;
+            };
+            let ok = !kept.contains(&drive.0);
+            if ok {
+                self.note_bad(drive.0, &[]);
+            }
+            let mut actions = Vec::new();
+            if let Some(ticket) = ticket {
+                self.target.bad_sectors_settled(ticket, ok, &mut actions);
+            }
+            self.absorb(actions);
+        }
     }
 
     /// Stops waiting for the pending I/O at `index`.

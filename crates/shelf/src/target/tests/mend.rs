@@ -1,0 +1,125 @@
+//! Writes of sectors that are on the list of bad ones: answered when they are off it.
+
+use super::super::Action;
+use super::rig::{Rig, outcome, view, write};
+use crate::plane::LunView;
+use raid::Level;
+
+fn without(mut view: LunView, member: usize) -> LunView {
+    view.parts[0].members[member] = None;
+    view
+}
+
+/// Levels with drive 0, which holds LBA 0 and is not the only one, and one without any redundancy.
+fn views() -> Vec<LunView> {
+    vec![
+        view(0, Level::Jbod, 1),
+        view(0, Level::Raid1, 2),
+        without(view(0, Level::Raid10, 4), 2),
+        view(0, Level::Raid5, 4),
+        without(view(0, Level::Raid6, 5), 1),
+        view(0, Level::Raid6, 5),
+    ]
+}
+
+#[test]
+fn a_write_of_a_bad_sector_is_answered_when_it_is_off_the_list() {
+    for view in views() {
+        let level = view.parts[0].geometry.level();
+        let mut rig = Rig::new([view]);
+        rig.note_bad(0, &[(3, 2)]);
+        rig.deliver(0, &write(2, &[7; 1024]));
+        rig.drain();
+        assert!(
+            rig.sent.is_empty(),
+            "{level}: nothing says yet that it is good"
+        );
+        assert_eq!(rig.target.counters().mend_waits, 1);
+        // Everybody else goes on.
+        rig.deliver(0, &write(16, &[8; 512]));
+        rig.drain();
+        let (_, reply) = rig.sent.pop().unwrap();
+        assert_eq!(outcome(&reply), (0x40, 0), "{level}");
+        rig.settle_bad(&[]);
+        rig.drain();
+        let (_, reply) = rig.sent.pop().unwrap();
+        assert_eq!(outcome(&reply), (0x40, 0), "{level}");
+        assert!(rig.read(2, 2)[36..].iter().all(|byte| *byte == 7));
+        assert_eq!(rig.target.commands_in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_sector_that_stays_on_the_list_is_a_write_fault() {
+    for view in views() {
+        let level = view.parts[0].geometry.level();
+        let mut rig = Rig::new([view]);
+        rig.note_bad(0, &[(3, 2)]);
+        rig.deliver(0, &write(2, &[7; 1024]));
+        rig.drain();
+        rig.settle_bad(&[0]);
+        rig.drain();
+        let (_, reply) = rig.sent.pop().unwrap();
+        assert_eq!(outcome(&reply), (0x61, 0x04), "{level}");
+        assert_eq!(rig.target.commands_in_flight(), 0);
+    }
+}
+
+#[test]
+fn nobody_waits_for_who_waits_and_an_old_answer_answers_nothing() {
+    for view in views() {
+        let level = view.parts[0].geometry.level();
+        let mut rig = Rig::new([view.clone()]);
+        rig.note_bad(0, &[(3, 2)]);
+        rig.deliver(0, &write(2, &[7; 1024]));
+        rig.drain();
+        let is_settled = |rig: &Rig| {
+            let mut events = rig.events.iter();
+            events.any(|event| matches!(event, Action::Settled { .. }))
+        };
+        rig.attach(view.clone());
+        assert!(is_settled(&rig), "{level}: a view");
+        rig.events
+            .retain(|event| !matches!(event, Action::Settled { .. }));
+        rig.detach(0);
+        rig.drain();
+        assert!(is_settled(&rig), "{level}: it goes");
+        assert!(rig.sent.is_empty(), "{level}: as if it had not come");
+        assert_eq!(rig.target.commands_in_flight(), 0);
+        rig.attach(view);
+        // The next one waits for its own answer.
+        let late = std::mem::take(&mut rig.events);
+        rig.deliver(0, &write(2, &[9; 1024]));
+        rig.drain();
+        let own = std::mem::replace(&mut rig.events, late);
+        rig.settle_bad(&[]);
+        rig.drain();
+        assert!(rig.sent.is_empty(), "{level}");
+        rig.events = own;
+        rig.settle_bad(&[]);
+        rig.drain();
+        assert_eq!(rig.sent.len(), 1, "{level}");
+    }
+}
+
+#[test]
+fn a_round_that_waits_keeps_its_place_in_the_log() {
+    let mut rig = Rig::new([view(0, Level::Raid5, 4)]);
+    rig.note_bad(0, &[(3, 2)]);
+    rig.deliver(0, &write(2, &[7; 1024]));
+    rig.drain();
+    // Many groups later the log has gone round: nobody writes over the record.
+    for lba in (64..1024).step_by(32) {
+        rig.deliver(0, &write(lba, &[8; 512]));
+        rig.drain();
+        rig.events
+            .retain(|event| matches!(event, Action::BadSectorsWritten { .. }));
+    }
+    assert!(
+        rig.target.commands_in_flight() > 1,
+        "others wait for its place"
+    );
+    rig.settle_bad(&[]);
+    rig.drain();
+    assert_eq!(rig.target.commands_in_flight(), 0);
+}
