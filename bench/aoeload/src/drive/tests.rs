@@ -66,9 +66,10 @@ impl FakeTarget {
     }
 
     fn answer(&mut self, frame: &[u8]) {
-        let Ok((header, request)) = aoe::request::parse(frame) else {
+        let Ok(parsed) = aoe::request::parse(frame) else {
             return;
         };
+        let (header, request) = (parsed.header, parsed.request);
         if !header.addresses(Shelf(1), Slot(2)) {
             return;
         }
@@ -100,7 +101,7 @@ impl FakeTarget {
                     self.port.transmit(&bytes, &data).unwrap();
                 }
             }
-            Request::Other(_) => {}
+            _ => {}
         }
     }
 

@@ -31,13 +31,18 @@ impl Target {
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
         self.counters.frames += 1;
-        let (header, request) = match aoe::request::parse(head) {
+        let parsed = match aoe::request::parse(head) {
             Ok(parsed) => parsed,
             Err(error) => {
                 self.count_refused(error);
                 return None;
             }
         };
+        let (header, request) = (&parsed.header, parsed.request);
+        if parsed.vlan.is_some() || parsed.inner.is_some() {
+            self.counters.not_ours += 1;
+            return None;
+        }
         let own = self.ports[usize::from(port.0)].mac;
         if header.destination != own && header.destination != MacAddress::BROADCAST {
             self.counters.not_ours += 1;
@@ -98,7 +103,10 @@ impl Target {
                 self.config(asked, *command, *string, out);
                 None
             }
-            Request::Other(_) => {
+            Request::Mask { .. }
+            | Request::Reserve { .. }
+            | Request::Keyed(_)
+            | Request::Other(_) => {
                 self.reply_error(asked, ErrorCode::UnrecognizedCommand, out);
                 None
             }
