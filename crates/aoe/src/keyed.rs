@@ -158,7 +158,9 @@ struct RawReplace {
 }
 
 /// The fixed part of a response.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(C)]
 pub struct KeyedStatus {
     /// RCmd of the request.

@@ -15,6 +15,7 @@ use crate::{
     ReserveArgument, ReserveCommand, VERSION,
 };
 use zerocopy::FromBytes;
+use zerocopy::byteorder::big_endian::U16;
 
 /// Command code of a redirected message: the argument is a message of its own, header and all
 /// (Coraid's extension).
@@ -67,6 +68,8 @@ pub enum Request<'a> {
         command: ConfigCommand,
         /// The string of the request.
         string: Option<&'a [u8]>,
+        /// The second string of test-and-replace; `None` when the frame does not hold it.
+        replacement: Option<&'a [u8]>,
     },
     /// Command 2, or its vendor alias. `directives` is `None` when there are fewer than claimed.
     Mask {
@@ -190,16 +193,34 @@ fn parse_config(argument: &[u8]) -> Request<'_> {
         return Request::Config {
             command: ConfigCommand::Read,
             string: Some(&[]),
+            replacement: None,
         };
     };
     let command = ConfigCommand::from_nibble(fixed.version_command);
-    let string_bytes = usize::from(fixed.string_bytes.get());
-    let string = if string_bytes > crate::CONFIG_STRING_BYTES_MAX {
-        None
-    } else {
-        rest.get(..string_bytes)
+    let split = split_string(rest, fixed.string_bytes.get());
+    let replacement = match (command, split) {
+        (ConfigCommand::TestAndReplace, Some((_, rest))) => parse_replacement(rest),
+        _ => None,
     };
-    Request::Config { command, string }
+    Request::Config {
+        command,
+        string: split.map(|(string, _)| string),
+        replacement,
+    }
+}
+
+/// A string of the claimed length, and what follows it.
+fn split_string(bytes: &[u8], claimed: u16) -> Option<(&[u8], &[u8])> {
+    let claimed = usize::from(claimed);
+    (claimed <= crate::CONFIG_STRING_BYTES_MAX)
+        .then(|| bytes.split_at_checked(claimed))
+        .flatten()
+}
+
+/// The second string of test-and-replace: behind the first, with a length of its own.
+fn parse_replacement(bytes: &[u8]) -> Option<&[u8]> {
+    let (claimed, rest) = U16::read_from_prefix(bytes).ok()?;
+    split_string(rest, claimed.get()).map(|(string, _)| string)
 }
 
 const _: () = assert!(HEADER_BYTES < CONFIG_FRAME_BYTES && CONFIG_FRAME_BYTES < ATA_FRAME_BYTES);
@@ -252,7 +273,8 @@ mod tests {
             request,
             Request::Config {
                 command: ConfigCommand::Read,
-                string: Some(&[])
+                string: Some(&[]),
+                ..
             }
         ));
     }
@@ -280,7 +302,8 @@ mod tests {
                 request,
                 Request::Config {
                     command: ConfigCommand::ForceSet,
-                    string: None
+                    string: None,
+                    ..
                 }
             ));
         }
@@ -331,6 +354,31 @@ mod tests {
         let mut response = bytes.clone();
         response[24 + 14] |= 0x08;
         assert_eq!(parse(&response).err(), Some(RequestError::Response));
+    }
+
+    #[test]
+    fn row_41_test_and_replace_has_two_strings() {
+        let with = |old: &[u8], claimed: u16, new: &[u8]| {
+            let old_bytes = u16::try_from(old.len()).unwrap().to_be_bytes();
+            let mut argument = std::vec![0, 0, 0, 0, 0, 0x15, old_bytes[0], old_bytes[1]];
+            argument.extend_from_slice(old);
+            argument.extend_from_slice(&claimed.to_be_bytes());
+            argument.extend_from_slice(new);
+            let bytes = frame(1, &argument);
+            match parse(&bytes).unwrap().request {
+                Request::Config {
+                    string,
+                    replacement,
+                    ..
+                } => (string.map(<[u8]>::to_vec), replacement.map(<[u8]>::to_vec)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let strings = |old: &[u8], new: &[u8]| (Some(old.to_vec()), Some(new.to_vec()));
+        assert_eq!(with(b"old", 4, b"newer"), strings(b"old", b"newe"));
+        assert_eq!(with(b"", 0, b""), strings(b"", b""));
+        assert_eq!(with(b"old", 6, b"newer").1, None);
+        assert_eq!(with(b"old", 1025, &[7; 1025]).1, None);
     }
 
     #[test]

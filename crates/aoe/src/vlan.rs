@@ -9,7 +9,7 @@ pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 pub const TAG_BYTES: usize = 4;
 
 /// Where a tag lies in a frame.
-pub(crate) const TAG_OFFSET: usize = 12;
+pub const TAG_OFFSET: usize = 12;
 
 /// The number of a VLAN: 1 to 4094.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

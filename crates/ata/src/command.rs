@@ -29,7 +29,28 @@ pub enum Command {
     Unsupported(u8),
 }
 
+/// What a command does, as far as it matters who may do it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Tells about the device; harms nobody.
+    Tells,
+    /// Reads data.
+    Reads,
+    /// Anything else.
+    Changes,
+}
+
 impl Command {
+    /// What it does (conformance row 60).
+    #[must_use]
+    pub const fn effect(self) -> Effect {
+        match self {
+            Self::Identify | Self::CheckPowerMode => Effect::Tells,
+            Self::Read { .. } => Effect::Reads,
+            Self::Write { .. } | Self::Flush | Self::Unsupported(_) => Effect::Changes,
+        }
+    }
+
     /// Decodes an opcode. `lba28` and `lba48` are the two readings of the LBA registers; the opcode
     /// decides between them (conformance rows 82, 89, 91).
     #[must_use]

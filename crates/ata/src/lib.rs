@@ -18,7 +18,7 @@ pub mod command;
 pub mod identify;
 pub mod status;
 
-pub use command::Command;
+pub use command::{Command, Effect};
 pub use identify::IdentifySpec;
 pub use status::Outcome;
 

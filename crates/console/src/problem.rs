@@ -137,6 +137,9 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::OnlineLuns => "online_luns",
         AdminError::InvalidShelf(_) => "invalid_shelf",
         AdminError::ConfigStringTooLong(_) => "config_string_too_long",
+        AdminError::WrongMask(_) => "wrong_mask",
+        AdminError::MaskListFull(_) => "mask_list_full",
+        AdminError::NotRecorded(_) => "not_recorded",
         AdminError::NoSuchElement(_) => "no_such_element",
         AdminError::NotRedundant { .. } => "not_redundant",
         AdminError::RaidFailed(_) => "raid_failed",
@@ -167,6 +170,8 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::LunExists(lun)
         | AdminError::ScrubUnderWay(lun)
         | AdminError::NoScrub(lun)
+        | AdminError::MaskListFull(lun)
+        | AdminError::NotRecorded(lun)
         | AdminError::LunElsewhere { lun, .. }
         | AdminError::CannotGrow { lun, .. }
         | AdminError::NotAdoptable { lun, .. }
@@ -192,6 +197,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::NotFailed(element)
         | AdminError::Replacement { element, .. }
         | AdminError::MissingDevice(element) => Some(element.to_string()),
+        AdminError::WrongMask(mac) => Some(mac.to_string()),
         AdminError::WrongMemberCount { level, .. }
         | AdminError::NoChunks(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),

@@ -8,7 +8,7 @@ use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, LunView, RateLimit, RunningPass};
 use shelf::target::{
-    Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
+    Action, Change, ChangeDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub enum ToWorker {
     /// Broadcast its advertisement.
     Advertise(LunNumber),
     /// A config change was decided.
-    ConfigDone(Box<ConfigChange>, ConfigDecision),
+    ChangeDone(Box<Change>, ChangeDecision),
     /// The bits of regions are durable, or cannot be made so.
     RegionsReady {
         /// The LUN.
@@ -65,7 +65,7 @@ pub enum ToWorker {
 #[derive(Clone, Debug)]
 pub enum FromWorker {
     /// An initiator wants to change a config string.
-    ConfigChange(Box<ConfigChange>),
+    Change(Box<Change>),
     /// A member failed an I/O; a redundant LUN must get a new view.
     MemberError {
         /// The LUN.
@@ -293,7 +293,7 @@ impl FromWorker {
                 pass,
                 complete,
             },
-            Action::Io(_) | Action::Reply(_) | Action::ConfigChange(_) | Action::Settled { .. } => {
+            Action::Io(_) | Action::Reply(_) | Action::Change(_) | Action::Settled { .. } => {
                 return None;
             }
         })

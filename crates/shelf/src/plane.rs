@@ -4,6 +4,7 @@
 //! path ([`crate::target`]) serves it. They share nothing but immutable [`LunView`]s, handed over
 //! through [`DataPlane`]; a view is replaced as a whole, never edited.
 
+use crate::access::Access;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
@@ -35,6 +36,8 @@ pub struct LunView {
     pub identify: Box<[u8; 512]>,
     /// AoE config string, at most 1024 bytes.
     pub config_string: Vec<u8>,
+    /// Who may use it.
+    pub access: Access,
 }
 
 /// One RAID of a LUN.

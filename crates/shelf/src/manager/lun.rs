@@ -6,8 +6,10 @@
 //! * a RAID other than the first is one of the LUN only if that record names its set;
 //! * if a RAID is live, those before it are. A LUN that goes online has all of them live.
 
+use super::access;
 use super::drives::Drives;
 use super::raid::Raid;
+use crate::access::Access;
 use crate::admin::{
     ElementState, ElementStatus, LunNumber, LunStatus, PartId, PartStatus, RaidState, ScrubStatus,
 };
@@ -129,6 +131,7 @@ impl<'a> Lun<'a> {
             label: record.label.clone(),
             serial: record.serial.clone(),
             config_string: record.config_string.clone(),
+            access: access::status(&record.access),
             scrub: self.scrub_status(),
             trouble: self.refusal().or_else(doubt),
             parts,
@@ -176,6 +179,7 @@ impl<'a> Lun<'a> {
             parts: live().map(part).collect(),
             identify: Box::new(identify.build()),
             config_string: record.config_string.clone(),
+            access: Access::of(&record.access),
         }
     }
 }

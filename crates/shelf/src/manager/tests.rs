@@ -9,6 +9,7 @@ mod failures;
 mod grow;
 mod huge;
 mod import;
+mod initiators;
 mod linux;
 mod making;
 mod members;

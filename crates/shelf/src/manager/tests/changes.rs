@@ -3,7 +3,7 @@
 use super::memory::Told;
 use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveRole};
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 use raid::md::Resync;
@@ -124,8 +124,8 @@ fn remove_frees_the_drives_and_needs_force_when_online() {
 
 #[test]
 fn config_strings_are_decided_as_the_protocol_says() {
+    use ChangeDecision as D;
     use ConfigCommand as C;
-    use ConfigDecision as D;
     let world = World::new(&[2 * MIB; 2]);
     let mut manager = world.start();
     world.make(&mut manager, 0, Level::Raid1, &[0, 1]);

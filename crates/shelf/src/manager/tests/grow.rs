@@ -7,7 +7,7 @@ use crate::admin::{
     Admin, AdminError, DriveRole, ElementId, ElementState, MakeRequest, MemberChoice, ScrubAction,
 };
 use crate::plane::SyncKind;
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 use raid::record::{RecordState, SLOT_BYTES, StoredRecord, read_slots};
@@ -206,7 +206,7 @@ fn a_grown_lun_changes_wholly_or_not_at_all() {
         }),
         (true, &|_, manager| {
             manager.config_command(number(0), ConfigCommand::ForceSet, b"after")
-                == ConfigDecision::Stored
+                == ChangeDecision::Stored
         }),
     ];
     for (online, change) in changes {
