@@ -29,6 +29,12 @@ pub(crate) enum Problem {
     WrongShelf(String),
     #[error("invalid shelf number {0} [0-65534, not 4095]")]
     InvalidShelf(String),
+    #[error("no LUN specified")]
+    NoLun,
+    #[error("wrong format of mask: {0}; as +001004012e81 or -001004012e81")]
+    WrongMask(String),
+    #[error("vlanid must be in the range 1 to 4094")]
+    InvalidVlan(String),
     #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
     InvalidChunk(String),
     #[error(
@@ -75,6 +81,9 @@ impl Problem {
             Self::InvalidElement(_) => "no_such_element",
             Self::WrongShelf(_) => "wrong_shelf",
             Self::InvalidShelf(_) => "invalid_shelf",
+            Self::NoLun => "no_lun",
+            Self::WrongMask(_) => "wrong_mask",
+            Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::Level(_) => "unknown_level",
@@ -99,6 +108,8 @@ impl Problem {
             | Self::InvalidElement(word)
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
+            | Self::WrongMask(word)
+            | Self::InvalidVlan(word)
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)
             | Self::Level(UnknownLevel(word))
@@ -107,6 +118,7 @@ impl Problem {
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
+            | Self::NoLun
             | Self::ShelfChanged
             | Self::AnswerExpected
             | Self::NoQuestion
