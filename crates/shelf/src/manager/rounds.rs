@@ -144,13 +144,21 @@ impl Rounds<'_> {
         }
     }
 
-    /// Writes every member's superblock as it is to be, and gives the members that failed.
+    /// Writes every member's superblock as it is to be, and gives the members that failed. Twins come
+    /// first: none may say clean still when its members say dirty ([`Superblock::is_spoilt_by_linux`]).
     pub(super) fn write_superblocks(&mut self, resync: Resync) -> Failures {
+        let mut failures = self.write_superblocks_of(resync, true);
+        failures.extend(self.write_superblocks_of(resync, false));
+        failures
+    }
+
+    fn write_superblocks_of(&mut self, resync: Resync, of_twins: bool) -> Failures {
         let raid = &mut *self.raid;
         let active = raid.active_devices();
         let name = md_name(raid.record.shelf, raid.id);
         let mut failures = Vec::new();
-        for entry in devices_mut(&mut raid.members) {
+        let devices = devices_mut(&mut raid.members);
+        for entry in devices.filter(|entry| entry.device.is_twin == of_twins) {
             let recovery = entry
                 .rebuilt_before
                 .map(|lba| raid.geometry.member_sectors_before(lba));

@@ -201,6 +201,13 @@ impl Superblock {
         self.set_feature(Features::REPLACEMENT, is_replacement);
     }
 
+    /// Whether Linux would write wrong parity to this device: a replacement in a raid5 that it has to
+    /// resynchronise. Such a superblock is encoded so that Linux leaves the device alone.
+    #[must_use]
+    pub fn is_spoilt_by_linux(&self) -> bool {
+        self.is_replacement() && self.raw.level.get() == 5 && self.resync() != Resync::Clean
+    }
+
     /// The number that md would give a device that joins the array: the first one beyond those of the
     /// members that it was made with. One that no device had yet is taken first, so that a device that
     /// left is not mistaken for its successor. `None` when the table is full.
@@ -281,7 +288,7 @@ impl Superblock {
         is_free.then_some(Area { sector, sectors })
     }
 
-    const fn set_feature(&mut self, feature: Features, is_set: bool) {
+    pub(super) const fn set_feature(&mut self, feature: Features, is_set: bool) {
         let others = self.raw.feature_map.get() & !feature.bits();
         let own = if is_set { feature.bits() } else { 0 };
         self.raw.feature_map = U32::new(others | own);
