@@ -61,6 +61,7 @@ impl Rounds<'_> {
             self.raid.record = record;
             return Ok(());
         }
+        self.check_touchable()?;
         let generation = self.next_generation();
         let failures = self.write_records(generation, &record);
         self.raid.generation = generation;
@@ -82,6 +83,16 @@ impl Rounds<'_> {
             "it may show after a restart"
         };
         Err(format!("{}; {end}", reasons(&failures)))
+    }
+
+    /// Whether something may be written to the members.
+    fn check_touchable(&self) -> Result<(), String> {
+        let reason = self
+            .raid
+            .unfit
+            .as_ref()
+            .filter(|_| self.raid.is_untouchable);
+        reason.map_or(Ok(()), |reason| Err(reason.clone()))
     }
 
     /// A generation that wins over every other on any member. An unfinished change on an absent
@@ -116,6 +127,7 @@ impl Rounds<'_> {
     /// Makes roles, the dirty mark and how far members are rebuilt durable on every member. Whoever is
     /// not in use gets the role of a failed device: from now on the members are ahead of it.
     pub(super) fn superblocks(&mut self, resync: Resync) -> Result<(), String> {
+        self.check_touchable()?;
         let before = self.raid.members.clone();
         // Until all members say clean, some may say dirty.
         self.raid.is_dirty |= resync != Resync::Clean;

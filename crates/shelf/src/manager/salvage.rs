@@ -8,13 +8,12 @@ use super::Manager;
 use super::raid::Raid;
 use super::recovery::LogState;
 use super::scan::scan;
-use super::set::{Set, put_together};
+use super::set::{Set, put_all_together};
 use crate::admin::{AdminError, PartId};
 use raid::Level;
 use raid::log::recovery::Report;
 use raid::md::Resync;
 use raid::record::RecordState;
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// How sets are to be recovered.
@@ -62,23 +61,17 @@ impl Manager {
     /// Recovers the logs of all sets on the drives, whichever shelf they are of, and marks those clean whose
     /// parity is known to match. For a manager that has no shelf number and so serves nothing.
     pub fn salvage(&mut self, options: SalvageOptions) -> Vec<SalvagedSet> {
-        let mut groups = BTreeMap::<Uuid, Vec<_>>::new();
-        let (candidates, _) = scan(&mut self.drives, &mut self.notices);
-        for candidate in candidates {
-            let group = groups.entry(candidate.superblock.set_uuid()).or_default();
-            group.push(candidate);
-        }
-        let sets: Vec<Set> = groups
+        let found = scan(&mut self.drives, &mut self.notices);
+        put_all_together(found.candidates, &found.other_versions)
             .into_iter()
-            .filter_map(|(uuid, group)| put_together(uuid, group))
-            .collect();
-        sets.into_iter()
             .map(|set| self.salvage_set(set, options))
             .collect()
     }
 
     fn salvage_set(&mut self, set: Set, options: SalvageOptions) -> SalvagedSet {
-        let (id, name) = (set.raid.id, set.freshest.name().to_string());
+        let id = set.raid.id;
+        // It is printed, and may be anything.
+        let name = set.freshest.name().replace(char::is_control, "?");
         self.raids.insert(id, set.raid);
         let log = self.salvage_log(id, options);
         let Some(raid) = self.raids.remove(&id) else {
