@@ -45,6 +45,12 @@ pub struct SalvagedSet {
     pub set_uuid: Uuid,
     /// Name of the md array: `<shelf>:<LUN>`.
     pub name: String,
+    /// Which RAID of its LUN it is, from 0.
+    pub part: u8,
+    /// In the first RAID of a LUN: the sets that follow it, in this order.
+    pub further: Vec<Uuid>,
+    /// How many sectors of the array the LUN has; the array may be longer.
+    pub sectors: u64,
     /// Level.
     pub level: Level,
     /// Paths of the members that are in use, in element order.
@@ -84,6 +90,14 @@ impl Manager {
         SalvagedSet {
             set_uuid: set.uuid,
             name,
+            part: id.part,
+            further: raid
+                .record
+                .further
+                .iter()
+                .map(|raid| raid.set_uuid)
+                .collect(),
+            sectors: raid.geometry.capacity_sectors(),
             level: raid.geometry.level(),
             members: raid.members.iter().map(path).collect(),
             replacements: raid
