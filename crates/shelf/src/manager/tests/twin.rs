@@ -1,11 +1,12 @@
 //! Members that still work are replaced: their redundancy is kept, whatever fails meanwhile.
 
+use super::memory::Tear;
 use super::world::{MIB, World, number};
 use crate::admin::{Admin, AdminError, DriveRole, ElementId, ElementState};
 use crate::manager::{Manager, MemberFailure};
 use crate::plane::PartView;
 use raid::Level;
-use raid::md::Role;
+use raid::md::{Resync, Role};
 use raid::regions::RegionIndex;
 
 const LEVELS: [(Level, usize); 4] = [
@@ -138,6 +139,44 @@ fn what_was_copied_is_kept_over_stops_and_only_what_may_be_torn_is_copied_again_
         let _manager = stopped.start();
         assert_eq!(part(&stopped).sync.unwrap().start_lba, half, "{level}");
     }
+}
+
+/// Linux fills a replacement and makes parity match in one go, and then writes wrong parity to it. So there
+/// must not be a moment in which it finds a raid5 dirty, and the replacement one that it takes.
+#[test]
+fn linux_is_never_given_the_replacement_in_a_dirty_raid5() {
+    let linux_takes = |world: &World| {
+        let bytes = world.image(4).written[&8][8..12].try_into().unwrap();
+        u32::from_le_bytes(bytes) & !0x1f == 0
+    };
+    let freshest = |world: &World| {
+        let superblocks = (0..5).map(|index| world.image(index).superblock().unwrap());
+        superblocks.max_by_key(|superblock| superblock.events())
+    };
+    let (mut taken, mut withheld) = (0, 0);
+    for writes in 0.. {
+        let (world, mut manager) = replacing(Level::Raid5, 4);
+        let mut has_power = true;
+        for is_online in [false, true, false] {
+            world.cut_power_after(writes, Tear::Nothing);
+            has_power = if is_online {
+                manager.online(number(0)).is_ok()
+            } else {
+                manager.offline(number(0)).is_ok()
+            };
+            let is_dirty = freshest(&world).unwrap().resync() != Resync::Clean;
+            assert!(!(is_dirty && linux_takes(&world)), "{writes} {is_online}");
+            taken += u32::from(linux_takes(&world));
+            withheld += u32::from(!linux_takes(&world));
+            if !has_power {
+                break;
+            }
+        }
+        if has_power {
+            break;
+        }
+    }
+    assert!(taken > 5 && withheld > 5, "{taken} {withheld}");
 }
 
 #[test]
