@@ -211,6 +211,7 @@ impl Bench {
         if let Some(command) = self.target.receive(port, frame, bytes, &mut self.actions) {
             let buffer = self.executor.buffer_mut(BufferIndex::of_command(command));
             buffer[..payload].copy_from_slice(&frame[ATA_FRAME_BYTES..bytes]);
+            self.target.filled(command, &mut self.executor);
         }
         self.carry_out();
     }

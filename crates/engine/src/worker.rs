@@ -321,6 +321,7 @@ impl Worker {
                     ATA_FRAME_BYTES,
                     executor.buffer_mut(BufferIndex::of_command(command)),
                 );
+                target.filled(command, executor);
             }
         });
         self.carry_out();

@@ -148,6 +148,28 @@ impl Order {
         }
     }
 
+    /// Of the commands before one that are of the very same range, and write if it does, the first for which
+    /// `is_it` is true.
+    ///
+    /// # Panics
+    /// If the command was not entered.
+    pub fn find_same_before(
+        &self,
+        command: CommandIndex,
+        is_it: &mut dyn FnMut(CommandIndex) -> bool,
+    ) -> Option<CommandIndex> {
+        let range = self.range(command);
+        let list = self.list(range.lun, range.lba / BLOCK_SECTORS);
+        let mut cursor = self.heads[list];
+        while cursor != command {
+            if self.range(cursor) == range && is_it(cursor) {
+                return Some(cursor);
+            }
+            cursor = self.entries[usize::from(cursor)].next[list & 1];
+        }
+        None
+    }
+
     /// Takes a finished command out and calls `ready` for each command that may run now.
     ///
     /// # Panics

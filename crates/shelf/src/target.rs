@@ -129,6 +129,8 @@ struct Command {
     is_counted: bool,
     /// It stands in the order.
     is_ordered: bool,
+    /// A write that waits for an earlier command: it may be that one, sent again.
+    may_repeat: bool,
     /// An I/O of this plan failed for good.
     failed: bool,
     /// A segment has no present member at all.
@@ -183,6 +185,7 @@ impl Command {
             is_desperate: false,
             is_counted: false,
             is_ordered: false,
+            may_repeat: false,
             failed: false,
             unmapped: false,
             is_cut: false,

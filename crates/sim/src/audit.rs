@@ -92,20 +92,13 @@ impl World {
             if used[out].is_some() {
                 continue;
             }
-            // After more than a hundred replacements a number is given a second time: to whoever has it
-            // now the events tell that this one is out of date.
-            let has_successor = blocks.iter().flatten().any(|block| {
-                block.dev_number() == out_block.dev_number()
-                    && block.device_uuid() != out_block.device_uuid()
-            });
             for (index, block) in blocks.iter().enumerate() {
                 let Some(block) = block.as_ref().filter(|_| used[index] == Some(true)) else {
                     continue;
                 };
                 let is_behind = block.events() >= out_block.events() + 2;
                 let role = block.role(out_block.dev_number());
-                let is_called_in_use = matches!(role, Role::Active(_)) && !has_successor;
-                if !is_behind || is_called_in_use {
+                if !is_behind || matches!(role, Role::Active(_)) {
                     objection = Some(format!(
                         "disk {out} is left out with {} events while disk {index} has {} and calls it {role:?}",
                         out_block.events(),

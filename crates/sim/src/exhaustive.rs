@@ -174,7 +174,7 @@ pub fn explore(case: &Case) -> Result<Coverage, String> {
 impl Base {
     fn new(case: &Case) -> Self {
         let world = Shared::new(world(case));
-        let (mut manager, geometry) = make(&world, case.level, case.disks, true);
+        let (mut manager, geometry) = make(&world, case.level, case.disks, true, None);
         // The bits of all regions are set, as they are when something was written there not long ago.
         for group in (0..REGIONS_MAX).step_by(REGION_GROUP as usize) {
             manager.want_regions(the_lun(), 0, &[RegionIndex(group)]);

@@ -567,6 +567,37 @@ impl World {
         self.faults.lost.iter().any(is_there)
     }
 
+    /// Whether a disk is in no slot, or dead.
+    pub(crate) fn has_absent_disk(&self) -> bool {
+        let is_away = |disk| !self.slots.contains(&Some(disk)) || self.disks[disk].is_gone;
+        (0..self.disks.len()).any(is_away)
+    }
+
+    /// Puts the disk that is in no slot into an empty one, and mends those that are dead.
+    pub(crate) fn put_disks_back(&mut self) {
+        let absent = (0..self.disks.len()).find(|disk| !self.slots.contains(&Some(*disk)));
+        if let (Some(disk), Some(slot)) = (absent, self.slots.iter_mut().find(|s| s.is_none())) {
+            *slot = Some(disk);
+        }
+        for disk in &mut self.disks {
+            disk.is_gone = false;
+        }
+        self.redundancy_changes();
+    }
+
+    /// The LUN is served without a disk that had part of what was being overwritten: it may be an error.
+    pub(crate) fn tear_interrupted(&mut self) {
+        let Some(geometry) = self.faults.geometry else {
+            return;
+        };
+        for lba in std::mem::take(&mut self.interrupted) {
+            if let Some(segment) = geometry.segments(lba, 1).next() {
+                let beside = lbas_of_row(&geometry, lba, segment.member_sector);
+                self.oracle.tear(lba, beside);
+            }
+        }
+    }
+
     /// What happens to the disks while the shelf is off.
     pub fn rearrange_disks(&mut self) {
         for disk in 0..self.disks.len() {

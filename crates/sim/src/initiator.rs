@@ -11,6 +11,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Most sectors of a command.
 const SECTORS_MAX: u64 = 16;
+/// Of a thousand commands of an initiator with a stream, so many are of it.
+const STREAM: u64 = 800;
 /// Commands that an initiator has on the wire.
 const WINDOW: usize = 8;
 /// Bounds of the time after which a command is sent again.
@@ -36,6 +38,8 @@ pub struct Workload {
     pub writes: u64,
     /// Longest pause between two commands.
     pub pause: Micros,
+    /// A run of sectors, first and length, that is also written from its start to its end, again and again.
+    pub stream: Option<(u64, u64)>,
 }
 
 /// An initiator.
@@ -49,6 +53,8 @@ pub struct Initiator {
     workload: Workload,
     /// Sends new commands.
     is_working: bool,
+    /// Sectors of the stream that are written.
+    streamed: u64,
     /// Reads that it is to do, whatever else it does.
     wanted: Vec<(u64, u32)>,
 }
@@ -64,6 +70,7 @@ impl Initiator {
             round_trip: (2_000, 500),
             workload,
             is_working: false,
+            streamed: 0,
             wanted: Vec::new(),
         }
     }
@@ -174,6 +181,15 @@ impl World {
     /// certain.
     fn choose(&mut self, number: usize) -> (u64, u32, bool) {
         let workload = self.initiators[number].workload.clone();
+        if let Some((start, length)) = workload.stream
+            && self.random.chance(STREAM)
+        {
+            let streamed = &mut self.initiators[number].streamed;
+            let done = *streamed % length;
+            let sectors = SECTORS_MAX.min(length - done);
+            *streamed = done + sectors;
+            return (start + done, u32::try_from(sectors).unwrap_or(1), true);
+        }
         let writes = self.random.chance(workload.writes);
         let mut choice = choose_range(&mut self.random, &workload);
         for _ in 0..4 {
@@ -285,16 +301,19 @@ impl World {
             self.oracle.abandon(command.value);
         }
         self.counts.errors += 1;
-        let is_right = command.value != 0 && self.last_answers.contains(&(number, command.tag));
-        if !is_right
-            && !self
-                .oracle
-                .is_error_right(command.lba, command.sectors, command.sent_at)
-        {
+        let is_write = command.value != 0;
+        let is_right = is_write && self.last_answers.contains(&(number, command.tag));
+        if !is_right && !self.is_error_right(command) {
             self.fail(format!(
                 "status {status:#04x} for {command:?}, with redundancy left"
             ));
         }
+    }
+
+    fn is_error_right(&self, command: &Command) -> bool {
+        let range = (command.lba, command.sectors);
+        let is_write = command.value != 0;
+        self.oracle.is_error_right(range, is_write, command.sent_at)
     }
 
     fn check_read(&mut self, command: &Command, data: &[u8]) {

@@ -11,10 +11,6 @@ use shelf::manager::Manager;
 /// Events between two things that he does, at most.
 const PAUSE: u64 = 600;
 
-/// Things that he does in a life. A superblock has numbers for 128 devices; what becomes of an array that
-/// more have joined is not simulated (seed 77007393 without this limit: it is not served again).
-const DEEDS_MAX: u32 = 60;
-
 /// An administrator.
 #[derive(Debug)]
 pub(crate) struct Operator {
@@ -22,7 +18,6 @@ pub(crate) struct Operator {
     members: usize,
     /// The count of events at which he does something next.
     next: u64,
-    deeds: u32,
 }
 
 impl Operator {
@@ -33,18 +28,16 @@ impl Operator {
             random,
             members,
             next,
-            deeds: 0,
         }
     }
 
     /// Whether it is time to do something.
     pub(crate) const fn is_due(&self, events: u64) -> bool {
-        events >= self.next && self.deeds < DEEDS_MAX
+        events >= self.next
     }
 
     /// What he is to do now: an element and a dice.
     pub(crate) fn decide(&mut self, events: u64) -> (u8, u64) {
-        self.deeds += 1;
         self.next = events + self.random.between(1..=PAUSE);
         let element = self.random.index(self.members);
         (u8::try_from(element).unwrap_or(0), self.random.below(10))

@@ -41,6 +41,11 @@ struct Sector {
     excused_until: u64,
     /// A disk lost or misplaced a write without telling: anything is right.
     is_tainted: bool,
+    /// It was being overwritten when the power went, and is served without a disk that had part of it: an
+    /// error is right until it is written.
+    is_torn: bool,
+    /// A sector of its slices is torn: that it cannot be written is right until it is.
+    is_beside_torn: bool,
 }
 
 impl Sector {
@@ -55,6 +60,8 @@ impl Sector {
             is_excused: false,
             excused_until: 0,
             is_tainted: false,
+            is_torn: false,
+            is_beside_torn: false,
         }
     }
 }
@@ -66,6 +73,8 @@ struct Write {
     sent_at: u64,
     /// Copies of its frame under way to the target.
     copies: u32,
+    /// Copies that are not.
+    arrivals: u32,
     /// Nobody sends it any more.
     is_over: bool,
     /// It is over without having been answered: the target may still have it.
@@ -79,6 +88,9 @@ pub struct Oracle {
     sectors: BTreeMap<u64, Sector>,
     writes: Vec<Write>,
     abandoned: Vec<u64>,
+    /// Writes of which the target got more than one copy since it started: it may do them again after they
+    /// were answered.
+    repeated: Vec<u64>,
 }
 
 impl Oracle {
@@ -89,6 +101,7 @@ impl Oracle {
             sectors,
             sent_at: now,
             copies: 0,
+            arrivals: 0,
             is_over: false,
             is_abandoned: false,
             is_closed: false,
@@ -111,7 +124,12 @@ impl Oracle {
 
     /// A copy has come to its end.
     pub fn copy_gone(&mut self, value: u64, now: u64) {
-        self.write(value).copies -= 1;
+        let write = self.write(value);
+        write.copies -= 1;
+        write.arrivals += 1;
+        if write.arrivals > 1 {
+            self.repeated.push(value);
+        }
         self.close_if_over(value, now);
     }
 
@@ -126,6 +144,10 @@ impl Oracle {
         } = *self.write(value);
         for lba in lba..lba + u64::from(sectors) {
             let sector = self.sector(lba);
+            if sector.is_torn || sector.is_beside_torn {
+                (sector.is_torn, sector.is_beside_torn) = (false, false);
+                sector.excused_until = now;
+            }
             for candidate in &mut sector.candidates {
                 let before = candidate.closed_at.is_some_and(|closed| closed < sent_at);
                 if candidate.value == value || !before {
@@ -156,6 +178,7 @@ impl Oracle {
 
     /// The target has forgotten what it was doing.
     pub fn target_restarted(&mut self, now: u64) {
+        self.repeated.clear();
         for value in std::mem::take(&mut self.abandoned) {
             if self.write(value).copies == 0 {
                 self.write(value).is_abandoned = false;
@@ -249,6 +272,28 @@ impl Oracle {
         self.sector(lba).is_excused = true;
     }
 
+    /// The sectors that the target may be writing.
+    #[must_use]
+    pub fn open_lbas(&self) -> Vec<u64> {
+        let is_open = |sector: &Sector| sector.candidates.iter().any(|c| c.closed_at.is_none());
+        let open = self.sectors.iter().filter(|(_, sector)| is_open(sector));
+        let repeated = self.repeated.iter().flat_map(|value| {
+            let index = usize::try_from(value - 1).expect("values are counted in memory");
+            let write = &self.writes[index];
+            write.lba..write.lba + u64::from(write.sectors)
+        });
+        open.map(|(lba, _)| *lba).chain(repeated).collect()
+    }
+
+    /// A sector that was being overwritten is served without a disk that had part of it, and with it the
+    /// sectors that its parity is also of.
+    pub fn tear(&mut self, lba: u64, beside: impl IntoIterator<Item = u64>) {
+        self.sector(lba).is_torn = true;
+        for lba in beside {
+            self.sector(lba).is_beside_torn = true;
+        }
+    }
+
     /// Errors at this sector are wrong again: it was written since, and enough copies hold that.
     pub fn expect(&mut self, lba: u64, now: u64) {
         let sector = self.sector(lba);
@@ -264,10 +309,11 @@ impl Oracle {
 
     /// Whether an error of a command is right.
     #[must_use]
-    pub fn is_error_right(&self, lba: u64, sectors: u32, sent_at: u64) -> bool {
+    pub fn is_error_right(&self, (lba, sectors): (u64, u32), is_write: bool, sent_at: u64) -> bool {
         let mut range = self.sectors.range(lba..lba + u64::from(sectors));
         range.any(|(_, sector)| {
-            sector.is_excused || sector.is_tainted || sent_at <= sector.excused_until
+            let is_known = sector.is_excused || sector.is_tainted || sector.is_torn;
+            is_known || is_write && sector.is_beside_torn || sent_at <= sector.excused_until
         })
     }
 
@@ -376,12 +422,14 @@ mod tests {
     #[test]
     fn errors_of_what_was_written_since_are_wrong_again() {
         let mut oracle = Oracle::default();
-        assert!(!oracle.is_error_right(8, 1, 5));
+        assert!(!oracle.is_error_right((8, 1), false, 5));
         oracle.excuse(8);
-        assert!(oracle.is_error_right(7, 2, 5) && !oracle.is_error_right(9, 2, 5));
+        assert!(
+            oracle.is_error_right((7, 2), false, 5) && !oracle.is_error_right((9, 2), false, 5)
+        );
         oracle.expect(8, 20);
-        assert!(oracle.is_error_right(8, 1, 20), "it was under way");
-        assert!(!oracle.is_error_right(8, 1, 21));
+        assert!(oracle.is_error_right((8, 1), false, 20), "it was under way");
+        assert!(!oracle.is_error_right((8, 1), false, 21));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::world::{Counts, Message, World, WorldSpec};
 use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 use raid::{Geometry, Level};
-use shelf::admin::{Admin, AdminError, DriveSlot, LunNumber, MakeRequest, MemberChoice};
+use shelf::admin::{Admin, AdminError, DriveSlot, LunNumber, LunStatus, MakeRequest, MemberChoice};
 use shelf::manager::Manager;
 use shelf::target::{BufferPlan, Operation, Purpose};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,11 +34,23 @@ const PLAN: BufferPlan = BufferPlan {
     records: 8,
 };
 
+/// What the administration says of a LUN that waits for a disk which has part of what was being overwritten.
+const AWAITED: &str = "were being overwritten when it stopped";
+
+/// What it says when it does without.
+const TORN: &str = "were being overwritten at an unclean stop cannot be computed";
+
 /// Pause of initiators that have time: 100 milliseconds.
 const SLOW_PAUSE: Micros = 100_000;
 
 /// Tells the random source of the administrator from that of the rest of a run.
 const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
+
+/// Tells the random source of streams from the others.
+const STREAMS: u64 = 0x0073_7472_6561_6d73;
+
+/// Chunks of LUNs that get streams: the smallest.
+const STREAM_CHUNK_KIB: u32 = 16;
 
 /// Within this time everything must be answered when nothing fails any more.
 const PATIENCE: Micros = 900_000_000;
@@ -86,6 +98,9 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let members = member_count(level, &mut random);
     let mut other = Random::new(seed ^ OPERATOR);
     let has_operator = !options.keeps_members && level.is_redundant() && other.chance(400);
+    let mut streams = Random::new(seed ^ STREAMS);
+    let has_streams = !options.keeps_members && level.parity_count() > 0 && streams.chance(350);
+    let streams = has_streams.then_some(streams);
     let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
     // Spares: too small, as large as members, and larger. Who replaces members that work finds one that fits.
     let mut further =
@@ -107,7 +122,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let world = Shared::new(World::new(&spec, random.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let start = (level, members, has_operator);
-        let mut life = Life::begin(&world, start, options, random);
+        let mut life = Life::begin(&world, start, streams, options, random);
         life.operator = has_operator.then(|| Operator::new(other, members));
         life.live();
     }));
@@ -163,6 +178,7 @@ impl Life {
     fn begin(
         world: &Shared,
         (level, members, has_operator): (Level, usize, bool),
+        mut streams: Option<Random>,
         options: &Options,
         mut random: Random,
     ) -> Self {
@@ -173,7 +189,9 @@ impl Life {
                 litter(disk.medium_mut(), &mut random);
             }
         }
-        let (manager, geometry) = make(world, level, members, is_clean);
+        // Whole stripes are small, and often written.
+        let chunk_kib = streams.as_ref().map(|_| STREAM_CHUNK_KIB);
+        let (manager, geometry) = make(world, level, members, is_clean, chunk_kib);
         let zones = choose_zones(&geometry, &mut random);
         let all = options.faults.clone();
         let all = all.unwrap_or_else(|| FaultClass::LOUD.to_vec());
@@ -203,8 +221,13 @@ impl Life {
                 } else {
                     random.pick(&[20, 300, 3000])
                 },
+                stream: None,
             };
-            let initiator = |number| Initiator::new(number, workload.clone());
+            let initiator = |number| {
+                let mut workload = workload.clone();
+                workload.stream = streams.as_mut().map(|random| stream(&geometry, random));
+                Initiator::new(number, workload)
+            };
             world.initiators = (0..initiators).map(initiator).collect();
             world.faults = Faults::new(classes.iter().copied(), geometry);
             if classes.contains(&FaultClass::Network) {
@@ -374,6 +397,9 @@ impl Life {
             let mut world = self.world.lock();
             for notice in &notices {
                 world.note(|| format!("notice: {notice}"));
+                if notice.contains(TORN) {
+                    world.tear_interrupted();
+                }
             }
             drop(world);
             self.heard.extend(notices);
@@ -382,13 +408,18 @@ impl Life {
 
     /// The power comes back, until the shelf has started.
     pub(crate) fn restart(&mut self) {
+        self.power_up(World::rearrange_disks);
+    }
+
+    /// The same with something done to the disks before.
+    fn power_up(&mut self, prepare: impl FnOnce(&mut World)) {
         self.manager = None;
         {
             let mut world = self.world.lock();
             world.power_off();
             world.audit_clean_marks(&self.geometry);
             world.reboot_initiators();
-            world.rearrange_disks();
+            prepare(&mut world);
             world.power_on();
             world.note(|| "power on".to_owned());
             // Now and then it goes again before the start is over.
@@ -414,23 +445,48 @@ impl Life {
             let luns = manager.luns();
             luns.iter().any(|lun| lun.lun == the_lun() && lun.online)
         };
-        // A disk that came back may deny the others: then the administration asks which half to serve. It
-        // proposes the right one.
         let was_taken_offline = std::mem::take(&mut self.is_offline);
-        if !is_served(manager) && (was_taken_offline || self.world.lock().has_returned_disk()) {
-            drop(manager.online(the_lun()));
+        if !is_served(manager) {
+            // What was being overwritten may need a disk that is away: the administrator brings it back, or
+            // does without.
+            let is_torn =
+                |lun: &LunStatus| lun.trouble.as_ref().is_some_and(|t| t.contains(AWAITED));
+            let may_be_torn = {
+                let world = self.world.lock();
+                !world.interrupted.is_empty() && world.has_absent_disk()
+            };
+            if may_be_torn && manager.luns().iter().any(is_torn) {
+                if self.random.chance(500) {
+                    self.bring_disks_back();
+                    return;
+                }
+                drop(manager.online(the_lun()));
+            } else if was_taken_offline || self.world.lock().has_returned_disk() {
+                // A disk that came back may deny the others: then the administration asks which half to
+                // serve. It proposes the right one.
+                drop(manager.online(the_lun()));
+            }
         }
-        if is_served(manager) {
+        let (is_served, luns) = (is_served(manager), manager.luns());
+        self.note_notices();
+        if is_served {
+            self.world.lock().interrupted.clear();
             return;
         }
-        let luns = manager.luns();
-        self.note_notices();
         let mut world = self.world.lock();
         if world.has_power {
             world.fail(format!(
                 "the LUN is not served although it could be: {luns:?}"
             ));
         }
+    }
+
+    /// Switches the shelf off, puts the disk that is away into its slot, and switches it on again.
+    fn bring_disks_back(&mut self) {
+        if let Some(manager) = &mut self.manager {
+            manager.shutdown();
+        }
+        self.power_up(World::put_disks_back);
     }
 
     /// Nothing fails any more: everything is answered, made equal, read back, stopped, and read once more.
@@ -541,7 +597,13 @@ impl World {
 }
 
 /// Makes the LUN on the first disks, in their order, and brings it online.
-pub(crate) fn make(world: &Shared, level: Level, disks: usize, clean: bool) -> (Manager, Geometry) {
+pub(crate) fn make(
+    world: &Shared,
+    level: Level,
+    disks: usize,
+    clean: bool,
+    chunk_kib: Option<u32>,
+) -> (Manager, Geometry) {
     let mut manager = world.start_manager();
     let member = |slot| MemberChoice::Drive(DriveSlot(slot));
     let members = (0..).map(member).take(disks).collect();
@@ -552,7 +614,7 @@ pub(crate) fn make(world: &Shared, level: Level, disks: usize, clean: bool) -> (
             members,
             force: true,
             clean,
-            chunk_kib: None,
+            chunk_kib,
         })
         .expect("a LUN can be made of empty disks");
     manager
@@ -636,6 +698,15 @@ fn choose_zones(geometry: &Geometry, random: &mut Random) -> Vec<(u64, u64)> {
     }
     zones.retain(|(start, len)| *len > 0 && start + len <= capacity);
     zones
+}
+
+/// One to three whole stripes.
+fn stream(geometry: &Geometry, random: &mut Random) -> (u64, u64) {
+    let row = u64::from(geometry.chunk_sectors()) * u64::from(geometry.columns());
+    let rows = geometry.capacity_sectors() / row;
+    let length = random.between(1..=3).min(rows);
+    let start = random.between(0..=rows - length);
+    (start * row, length * row)
 }
 
 /// Fills the data area with what somebody left there.

@@ -59,6 +59,11 @@ impl World {
                 let buffer = &mut self.arena[range.start * SECTOR..range.end * SECTOR];
                 let bytes = payload.len().min(buffer.len());
                 buffer[..bytes].copy_from_slice(&payload[..bytes]);
+                let mut arena = Arena {
+                    bytes: &mut self.arena,
+                    plan: self.plan,
+                };
+                target.filled(command, &mut arena);
             }
             self.carry_out();
             self.turn();

@@ -301,6 +301,8 @@ pub struct World {
     pub(crate) message_at: Micros,
     /// Commands that the administrator is to give.
     pub(crate) commands_due: u32,
+    /// Sectors that were being overwritten when the power went, since the LUN was served last.
+    pub(crate) interrupted: BTreeSet<u64>,
     /// Sets that were removed, as the state directory has them.
     pub(crate) removed_sets: Vec<uuid::Uuid>,
     /// What was counted.
@@ -386,6 +388,7 @@ impl World {
             initial_agrees: false,
             message_at: 0,
             commands_due: 0,
+            interrupted: BTreeSet::new(),
             removed_sets: Vec::new(),
             counts: Counts::default(),
             violation: None,
@@ -493,6 +496,7 @@ impl World {
             disk.cut_power(landing, &mut self.random);
         }
         self.has_power = false;
+        self.interrupted.extend(self.oracle.open_lbas());
         self.target = None;
         self.view = None;
         self.actions.clear();

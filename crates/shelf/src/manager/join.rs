@@ -18,7 +18,7 @@ use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, JoiningDevice, Role, Superblock};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
-use raid::record::{Record, SLOT_BYTES, encode, read_slots, read_spare_slots};
+use raid::record::{Record, RecordError, SLOT_BYTES, encode, read_slots, read_spare_slots};
 use raid::regions::RegionSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -41,6 +41,8 @@ pub(super) struct Present {
     slot: usize,
     /// Which element of its RAID it is; `None` for a spare.
     element: Option<u8>,
+    /// The device numbers that records on it are of: given again to this drive, they would count again.
+    dev_numbers: Vec<u32>,
 }
 
 /// How a drive is to be divided, and what it is now: as it is divided already, if it is a device of
@@ -72,7 +74,17 @@ pub(super) fn divide(
     }
     let [a, b] = &*slots;
     let owner = Metadata::owner(&superblock);
-    let member = read_slots([a, b], &owner).newest;
+    let members = read_slots([a, b], &owner);
+    let others = members
+        .damage
+        .iter()
+        .flatten()
+        .filter_map(|error| match error {
+            RecordError::OtherMember { dev_number, .. } => Some(*dev_number),
+            _ => None,
+        });
+    let dev_numbers = others.chain([owner.dev_number]).collect();
+    let member = members.newest;
     let member = member.map(|stored| (stored.slot, Some(stored.record.element)));
     let spare = read_spare_slots([a, b], &owner).newest;
     let spare = spare.map(|stored| (stored.slot, None));
@@ -91,6 +103,7 @@ pub(super) fn divide(
         superblock,
         slot,
         element,
+        dev_numbers,
     };
     Ok(Some((present, Some(device))))
 }
@@ -105,8 +118,9 @@ impl Rounds<'_> {
     pub(super) fn join(&mut self, device: Device, joining: &Joining) -> Result<(), String> {
         let index = usize::from(device.element);
         let template = self.template()?;
+        let used = joining.present.as_ref().map(|present| &present.dev_numbers);
         let dev_number = template
-            .free_dev_number()
+            .free_dev_number(used.map_or(&[], Vec::as_slice))
             .ok_or("no device number is left in the md superblocks")?;
         let mut superblock = template.join(&JoiningDevice {
             device_uuid: joining.device_uuid,

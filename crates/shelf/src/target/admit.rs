@@ -1,7 +1,8 @@
 //! From a received frame to an answer or an admitted command.
 
 use super::{
-    Action, Asked, BUFFER_SECTORS, Body, Command, ConfigChange, Kind, PortIndex, State, Target,
+    Action, Asked, BUFFER_SECTORS, Body, BufferIndex, Command, ConfigChange, Kind, Memory,
+    PortIndex, Span, State, Target,
 };
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
@@ -20,8 +21,8 @@ impl Target {
     /// Takes one frame. `head` is the frame, or its first 1056 bytes or more; `frame_bytes` the
     /// length of all of it.
     ///
-    /// Returns the command whose buffer must be filled with the payload, bytes 36 and on, before the
-    /// actions are carried out: the frame was an admitted write.
+    /// Returns the command whose buffer must be filled with the payload, bytes 36 and on, and
+    /// [`Self::filled`] then be told, before the actions are carried out: the frame was an admitted write.
     pub fn receive(
         &mut self,
         port: PortIndex,
@@ -264,8 +265,45 @@ impl Target {
             self.run_ready(out);
         } else {
             self.counters.overlaps += 1;
+            self.commands[usize::from(index)].may_repeat = writes;
         }
         Some(index)
+    }
+
+    /// The payload of a write is in its buffer. If an earlier write that is not answered is the same, byte
+    /// for byte, this one is that write, sent again: it is not done again, which would be late, and the
+    /// answer goes to where it came from last (conformance rows 104 and 105).
+    pub fn filled(&mut self, index: CommandIndex, memory: &mut impl Memory) {
+        let command = &self.commands[usize::from(index)];
+        if !command.may_repeat {
+            return;
+        }
+        let (lun, head, port, sectors) = (command.lun, command.head, command.port, command.sectors);
+        let payload = |command| Span {
+            buffer: BufferIndex::of_command(command),
+            start_sector: 0,
+            sectors,
+        };
+        let original = self.order.find_same_before(index, &mut |other| {
+            let mut is_same = false;
+            memory.compute(&[payload(other), payload(index)], &[], &mut |read, _| {
+                is_same = read[0] == read[1];
+            });
+            is_same
+        });
+        let Some(original) = original else {
+            return;
+        };
+        self.counters.duplicates += 1;
+        let first = &mut self.commands[usize::from(original)];
+        (first.head, first.port) = (head, port);
+        // Nothing can be behind it yet.
+        self.order.leave(index, &mut |_| {});
+        self.commands[usize::from(index)].state = State::Free;
+        self.free.push(index);
+        if let Some(lun) = &mut self.luns[usize::from(lun.get())] {
+            lun.commands -= 1;
+        }
     }
 
     /// A command slot for a LUN. The last eighth of them is for LUNs that hold less than that, so that

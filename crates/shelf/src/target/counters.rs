@@ -42,6 +42,8 @@ pub struct Counters {
     pub flushes: u64,
     /// Commands that had to wait for an earlier one that overlaps.
     pub overlaps: u64,
+    /// Of the writes admitted, those that an earlier one in flight answers: sent again, or copied on the way.
+    pub duplicates: u64,
     /// Writes that had to wait for a bit of the write-intent bitmap.
     pub region_waits: u64,
     /// Writes of sectors that were on the list of bad ones, and that waited until they were off it.
@@ -96,6 +98,7 @@ impl Counters {
             ("write_bytes", self.write_bytes),
             ("flushes", self.flushes),
             ("overlaps", self.overlaps),
+            ("duplicates", self.duplicates),
             ("region_waits", self.region_waits),
             ("mend_waits", self.mend_waits),
             ("commands_dropped", self.commands_dropped),

@@ -84,6 +84,11 @@ impl<'a> Bench<'a> {
         let start = PLAN.sectors_of(BufferIndex::of_command(command)).start * SECTOR;
         let payload = &frame[aoe::ATA_FRAME_BYTES..];
         self.arena[start..start + payload.len()].copy_from_slice(payload);
+        let mut arena = worker::Arena {
+            bytes: &mut self.arena,
+            plan: PLAN,
+        };
+        self.target.filled(command, &mut arena);
         self.carry_out(actions)
     }
 

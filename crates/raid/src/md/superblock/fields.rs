@@ -144,9 +144,7 @@ impl Superblock {
 
     /// Takes over the whole table of another member of the array.
     pub fn copy_roles(&mut self, other: &Self) {
-        for (device, role) in (0..).zip(&mut self.roles) {
-            *role = other.role(device);
-        }
+        self.roles.clone_from(&other.roles);
     }
 
     /// Calls these devices members, by number and md role. Every other one that was a member, or that
@@ -201,18 +199,24 @@ impl Superblock {
         self.set_feature(Features::REPLACEMENT, is_replacement);
     }
 
-    /// The number that md would give a device that joins the array: the first one beyond those of the
-    /// members that it was made with. One that no device had yet is taken first, so that a device that
-    /// left is not mistaken for its successor. `None` when the table is full.
+    /// A number for a device that joins the array, but none of `avoided`: the first one beyond those of the
+    /// members that it was made with that no device had yet, so that a device that left is not mistaken for
+    /// its successor. When all 1920 were given, one of a device that left; which one changes with the event
+    /// count. `None` when all are in use.
     #[must_use]
-    pub fn free_dev_number(&self) -> Option<u32> {
+    pub fn free_dev_number(&self, avoided: &[u32]) -> Option<u32> {
         let first = self.raw.raid_disks.get();
-        let find = |wanted: Role| {
-            let devices = (0..).zip(&self.roles);
-            let mut free = devices.filter(|(device, role)| *device >= first && **role == wanted);
-            free.next().map(|(device, _)| device)
+        let is_free = |device: u32, wanted: Role| {
+            device >= first && !avoided.contains(&device) && self.role(device) == wanted
         };
-        find(Role::Spare).or_else(|| find(Role::Faulty))
+        let limit = u32::try_from(DEVICES_MAX).unwrap_or(u32::MAX);
+        let never_used = (first..limit).find(|device| is_free(*device, Role::Spare));
+        never_used.or_else(|| {
+            let left = || (first..limit).filter(|device| is_free(*device, Role::Faulty));
+            let count = left().count().max(1) as u64;
+            let turn = usize::try_from(self.events() % count).unwrap_or(0);
+            left().nth(turn)
+        })
     }
 
     /// Whether sectors of this device were noted that cannot be read or are out of date.

@@ -131,7 +131,7 @@ mod tests {
         });
         first.set_role(1, Role::Faulty);
         first.set_events(7, 6);
-        assert_eq!(first.free_dev_number(), Some(2));
+        assert_eq!(first.free_dev_number(&[]), Some(2));
         let larger = MemberLayout::new(2048 * 4000, CHUNK_SECTORS_DEFAULT).unwrap();
         let joined = decoded(&first.join(&JoiningDevice {
             device_uuid: Uuid::from_u128(3),
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(joined.data_sectors(), larger.data_sectors);
         assert_eq!((joined.dev_number(), joined.events()), (2, 7));
         assert_eq!(joined.geometry(), Ok(geometry));
-        assert_eq!(joined.free_dev_number(), Some(3));
+        assert_eq!(joined.free_dev_number(&[]), Some(3));
         let mut twin = joined.clone();
         twin.set_replacement(true);
         let twin = decoded(&twin);
@@ -179,14 +179,31 @@ mod tests {
             created_unix_seconds: 5,
             layout,
         });
+        let free = |superblock: &Superblock, avoided: &[u32]| superblock.free_dev_number(avoided);
+        assert_eq!(
+            (free(&superblock, &[]), free(&superblock, &[1])),
+            (Some(1), Some(2))
+        );
         for device in 1..128 {
             superblock.set_role(device, Role::Faulty);
         }
-        assert_eq!(superblock.free_dev_number(), Some(1));
-        for device in 0..128 {
-            superblock.set_role(device, Role::Active(0));
+        assert_eq!(free(&superblock, &[]), Some(128), "the table grows");
+        for device in 128..1920 {
+            superblock.set_role(device, Role::Faulty);
         }
-        assert_eq!(superblock.free_dev_number(), None);
+        superblock.set_events(1919 * 5 + 7, 6);
+        let superblock = decoded(&superblock);
+        assert_eq!(
+            (free(&superblock, &[]), free(&superblock, &[8])),
+            (Some(8), Some(14))
+        );
+        let mut full = superblock;
+        for device in 0..1920 {
+            full.set_role(device, Role::Active(0));
+        }
+        assert_eq!(free(&full, &[]), None);
+        full.set_role(5, Role::Faulty);
+        assert_eq!((free(&full, &[]), free(&full, &[5])), (Some(5), None));
     }
 
     #[test]

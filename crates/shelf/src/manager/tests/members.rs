@@ -319,3 +319,44 @@ fn the_half_that_is_given_up_gets_everything() {
         .regions();
     assert_eq!(regions(&world).len(), all as usize);
 }
+
+/// The superblocks have 1920 device numbers; here all but six are taken. A drive that gets one anew that it
+/// had before holds a record of that time, which must not count again.
+#[test]
+fn an_array_outlives_its_device_numbers() {
+    let (mut world, mut manager) = online(Level::Raid1, 2);
+    manager.shutdown();
+    for disk in [0, 1] {
+        let mut image = world.image(disk);
+        let mut superblock = image.superblock().unwrap();
+        for device in 8..1920 {
+            superblock.set_role(device, Role::Other(0xfffd));
+        }
+        image.write(8, &superblock.encode());
+    }
+    manager = world.start();
+    let (mut members, mut idle) = ([0, 1], 2);
+    let number = |world: &World, disk: usize| world.image(disk).superblock().unwrap().dev_number();
+    for round in 0..300 {
+        let element = round % 2;
+        let id = id(0, u8::try_from(element).unwrap());
+        manager.replace(id, world.slot(idle), true).unwrap();
+        if round % 5 == 0 {
+            manager.fail(id).unwrap();
+        }
+        world.finish_pass(&mut manager, 0);
+        std::mem::swap(&mut members[element], &mut idle);
+        let numbers = members.map(|disk| number(&world, disk));
+        assert!(numbers[0] != numbers[1] && numbers.iter().all(|number| *number < 8));
+        let before = seen(&manager).luns;
+        if round % 3 > 0 {
+            manager.shutdown();
+        }
+        world = world.fork();
+        manager = world.start();
+        let after = seen(&manager).luns;
+        assert_eq!(after[0].elements, before[0].elements, "round {round}");
+        assert!(after[0].online, "round {round}");
+        world.finish_pass(&mut manager, 0);
+    }
+}

@@ -276,11 +276,77 @@ fn row_106_overlapping_writes_end_in_arrival_order_whatever_the_drives_do() {
     assert!(rig.drives[0] == rig.drives[1]);
 }
 
+/// The same write with another tag, and from another station.
+fn again(request: &[u8], tag: u32, source: MacAddress) -> Vec<u8> {
+    let mut again = request.to_vec();
+    again[6..12].copy_from_slice(&source.0);
+    again[20..24].copy_from_slice(&tag.to_be_bytes());
+    again
+}
+
+#[test]
+fn rows_104_and_105_a_write_sent_again_is_done_once_and_answered_to_the_newest() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid5, 3)] {
+        let ports = [PORT_MAC, MacAddress([2; 6])].map(|mac| PortView {
+            mac,
+            mtu_bytes: 9000,
+        });
+        let mut rig = Rig::with_ports(&ports, [view(0, level, members)]);
+        let first = write(8, &pattern(1, 16));
+        let other = MacAddress([2, 0, 0, 0, 0, 0x99]);
+        rig.deliver(0, &first);
+        // Another one in between: the first one, sent again, must not undo it.
+        rig.deliver(0, &write(8, &pattern(2, 16)));
+        rig.deliver(0, &again(&first, 77, CLIENT_MAC));
+        let mut elsewhere = again(&first, 78, other);
+        elsewhere[..6].copy_from_slice(&[2; 6]);
+        rig.deliver(1, &elsewhere);
+        assert_eq!(rig.target.counters().duplicates, 2);
+        assert_eq!(rig.target.commands_in_flight(), 2);
+        rig.drain();
+        let tags: Vec<(u8, u32, [u8; 6])> = rig
+            .sent
+            .iter()
+            .map(|(port, frame)| {
+                let tag = u32::from_be_bytes(frame[20..24].try_into().unwrap());
+                (port.0, tag, frame[..6].try_into().unwrap())
+            })
+            .collect();
+        assert!(tags.contains(&(1, 78, other.0)), "{tags:?}");
+        assert_eq!(tags.len(), 2);
+        assert!(rig.read(8, 16)[36..] == pattern(2, 16));
+    }
+}
+
+#[test]
+fn a_write_of_other_bytes_or_sectors_is_no_duplicate() {
+    let mut rig = Rig::new([view(0, Level::Raid1, 2)]);
+    let first = write(8, &pattern(1, 16));
+    let mut differs = first.clone();
+    differs[36 + 16 * 512 - 1] ^= 1;
+    for request in [
+        &first,
+        &differs,
+        &write(8, &pattern(1, 15)),
+        &write(9, &pattern(1, 16)),
+    ] {
+        rig.deliver(0, request);
+    }
+    // One that is answered is over: sent again it is done again, behind whatever came since.
+    rig.drain();
+    rig.deliver(0, &first);
+    assert_eq!(rig.target.counters().duplicates, 0);
+    rig.drain();
+    assert_eq!(rig.sent.len(), 5);
+    assert!(rig.read(8, 16)[36..] == pattern(1, 16));
+}
+
 #[test]
 fn rows_110_and_112_too_many_requests_are_dropped_and_service_goes_on() {
     let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
-    let request = write(0, &pattern(9, 16));
-    for _ in 0..10_000 {
+    let mut request = write(0, &pattern(9, 16));
+    for number in (0..10_000u32).rev() {
+        request[36..40].copy_from_slice(&number.to_be_bytes());
         rig.deliver(0, &request);
     }
     let admitted = u64::from(rig.commands) * 7 / 8;
@@ -288,7 +354,9 @@ fn rows_110_and_112_too_many_requests_are_dropped_and_service_goes_on() {
     rig.drain();
     assert_eq!(rig.sent.len() as u64, admitted);
     assert_eq!(rig.target.commands_in_flight(), 0);
-    assert!(rig.read(0, 16)[36..] == pattern(9, 16));
+    let last = 10_000 - u32::try_from(admitted).unwrap();
+    let read = rig.read(0, 16);
+    assert!(read[36..40] == last.to_be_bytes() && read[40..] == pattern(9, 16)[4..]);
 }
 
 #[test]

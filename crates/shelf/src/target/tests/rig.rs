@@ -175,6 +175,7 @@ impl Rig {
             let buffer = self.memory.buffer(BufferIndex::of_command(command));
             let bytes = payload.len().min(buffer.len());
             buffer[..bytes].copy_from_slice(&payload[..bytes]);
+            self.target.filled(command, &mut self.memory);
         }
         self.absorb(actions);
     }
