@@ -214,7 +214,7 @@ fn member_error(
         manager.member_not_repaired(lun, part, member, io.drive, &range);
         return;
     }
-    match manager.member_failed(lun, io.part, io.member, io.drive, &what) {
+    match manager.member_not_written(lun, part, member, (io.drive, &range), &what) {
         Ok(MemberFailure::GivenUp) if io.purpose == Purpose::Twin => {
             tracing::error!("the replacement of element {element} is dropped");
         }
@@ -223,7 +223,6 @@ fn member_error(
         }
         Ok(MemberFailure::Kept) => {
             tracing::error!("element {element} is the last copy and stays");
-            manager.last_copy_not_written(lun, io.part, io.member, &range_of(io));
         }
         Err(error) => tracing::error!("element {element}: {error}"),
     }

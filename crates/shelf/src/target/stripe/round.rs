@@ -356,6 +356,7 @@ impl Target {
         }
         slice.phase = Phase::Writing;
         (slice.mends, slice.mend_stamp) = (0, stamp);
+        slice.unwritten = 0;
         let mut count = 0;
         for element in 0..site.layout.members() {
             let home = self.stripes.cache.get(index).columns[usize::from(element)].home;
@@ -431,7 +432,12 @@ impl Target {
         if io.operation != Operation::Read
             && let Some(lun) = &self.luns[usize::from(key.lun.get())]
         {
-            self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
+            let is_last = run::is_last_copy(&lun.view, io);
+            let slice = self.stripes.cache.get_mut(index);
+            slice.doomed |= is_last;
+            if is_last && slice.round == Round::Write && slice.group.is_some() {
+                slice.unwritten |= 1 << io.member;
+            }
         }
     }
 
