@@ -20,6 +20,11 @@ const TAGS: [u32; MEMBERS as usize] = [11, 12, 13, 14];
 const LOG_SECTORS: u64 = 128;
 const DATA_SECTORS: u64 = 64;
 
+/// Where the header holds its version, and what its checksum covers depends on.
+const VERSION: usize = 8;
+const MEMBERS_BYTE: usize = 49;
+const ENTRIES: usize = 52;
+
 /// Where the header holds its checksum.
 const CHECKSUM: std::ops::Range<usize> = 12..16;
 
@@ -144,7 +149,12 @@ fn check(block: &[u8; HEADER_BYTES]) {
 
 fn mend(block: &mut [u8]) {
     block[CHECKSUM].fill(0);
-    let checksum = crc32c::crc32c(block);
+    let entries = u16::from_le_bytes([block[ENTRIES], block[ENTRIES + 1]]);
+    let end = match block[VERSION] {
+        1 => HEADER_BYTES,
+        _ => 64 + 4 * usize::from(block[MEMBERS_BYTE]) + 32 * usize::from(entries),
+    };
+    let checksum = crc32c::crc32c(&block[..end.min(HEADER_BYTES)]);
     block[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
 }
 

@@ -488,7 +488,13 @@ pub(crate) struct Arena<'a> {
 
 impl Memory for Arena<'_> {
     fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
-        compute_in(self.bytes, &self.plan, inputs, outputs, work);
+        compute_in(
+            self.bytes,
+            |span| self.plan.bytes_of(span),
+            inputs,
+            outputs,
+            work,
+        );
     }
 }
 

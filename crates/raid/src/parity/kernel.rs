@@ -2,6 +2,7 @@
 
 use super::field::Factor;
 use super::scalar;
+use crate::checksum;
 #[cfg(target_arch = "x86_64")]
 use crate::simd;
 use std::fmt;
@@ -143,6 +144,16 @@ impl Kernel {
             }
             _ => debug_assert!(false, "{} outputs", outputs.len()),
         }
+    }
+
+    /// The sum of what the words of content count with a key as long; see [`checksum`].
+    pub(crate) fn sum_of_products(self, content: &[u8], key: &[u8]) -> u64 {
+        let (sum, done) = match self.0 {
+            Code::Scalar => (0, 0),
+            #[cfg(target_arch = "x86_64")]
+            Code::Simd(extension) => extension.sum_of_products(content, key),
+        };
+        sum.wrapping_add(checksum::sum_of_products(&content[done..], &key[done..]))
     }
 
     /// Adds `old` + `new` to `p`, and the multiple of it to `q`.

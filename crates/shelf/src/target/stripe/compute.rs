@@ -4,7 +4,7 @@ use super::pieces::Pieces;
 use super::round::Site;
 use super::{NONE, Phase, Round, Target};
 use crate::plane::SyncKind;
-use crate::target::memory::{INPUTS_MAX, OUTPUTS_MAX, Span};
+use crate::target::memory::{INPUTS_MAX, Span};
 use crate::target::sync::is_well;
 use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
@@ -19,6 +19,9 @@ use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 /// Data blocks of the widest stripe, as slices of bytes.
 const COLUMNS_MAX: usize = MEMBERS_MAX as usize;
 
+/// P and Q, or as many lost blocks.
+const PARITIES_MAX: usize = 2;
+
 /// Whether the pass of a part only compares.
 pub(super) fn is_check(site: &Site) -> bool {
     let sync = site.part().sync.as_ref();
@@ -26,13 +29,13 @@ pub(super) fn is_check(site: &Site) -> bool {
 }
 
 /// The spans of a computation, without allocation.
-struct Spans<const MAX: usize> {
+pub(super) struct Spans<const MAX: usize> {
     spans: [Span; MAX],
     count: usize,
 }
 
 impl<const MAX: usize> Spans<MAX> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         let none = Span {
             buffer: BufferIndex(0),
             start_sector: 0,
@@ -44,12 +47,12 @@ impl<const MAX: usize> Spans<MAX> {
         }
     }
 
-    fn push(&mut self, span: Span) {
+    pub(super) fn push(&mut self, span: Span) {
         self.spans[self.count] = span;
         self.count += 1;
     }
 
-    fn as_slice(&self) -> &[Span] {
+    pub(super) fn as_slice(&self) -> &[Span] {
         &self.spans[..self.count]
     }
 }
@@ -166,7 +169,7 @@ impl Target {
                 self.span(index, piece.element, piece.mask),
                 self.piece_span(next),
             ];
-            let mut outputs = Spans::<OUTPUTS_MAX>::new();
+            let mut outputs = Spans::<PARITIES_MAX>::new();
             for element in [p, q].into_iter().flatten() {
                 outputs.push(self.span(index, element, piece.mask));
             }
@@ -207,7 +210,7 @@ impl Target {
         for column in 0..layout.columns() {
             data.push(self.span(index, layout.data(column), range));
         }
-        let mut parity = Spans::<OUTPUTS_MAX>::new();
+        let mut parity = Spans::<PARITIES_MAX>::new();
         for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
             parity.push(self.span(index, element, range));
             self.column_mut(index, element).valid |= range;
@@ -245,7 +248,7 @@ impl Target {
             column.valid & range == range
         };
         let mut inputs = Spans::<INPUTS_MAX>::new();
-        let mut outputs = Spans::<OUTPUTS_MAX>::new();
+        let mut outputs = Spans::<PARITIES_MAX>::new();
         let mut places = [None; COLUMNS_MAX + 2];
         let mut wanted = [0_u8; 2];
         let elements = (0..layout.columns()).map(|column| layout.data(column));

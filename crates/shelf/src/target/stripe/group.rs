@@ -10,6 +10,7 @@
 //! * an open group holds record buffers, and is closed in the turn in which it was opened unless
 //!   others are being written: nobody waits for buffers while holding some.
 
+use super::compute::Spans;
 use super::round::Site;
 use super::{Key, NONE, Phase, Target, elements};
 use crate::ids::LunNumber;
@@ -320,37 +321,52 @@ impl Target {
         if !groups.make_room(group, homes, reached) {
             return false;
         }
-        let (range_start, range_sectors) = run_of(self.stripes.cache.get(index).range);
-        for element in (0..site.layout.members()).filter(|e| homes.elements >> e & 1 == 1) {
-            let mask = homes.masks[usize::from(element)];
-            let place = EntryPlace {
-                member_sector: site.place(mask).0,
-                range_start: u16::try_from(range_start).unwrap_or(0),
-                range_sectors: u16::try_from(range_sectors).unwrap_or(0),
-                participants: homes.elements,
-            };
-            let content = self.span(index, element, mask);
-            let entry = &mut self.stripes.groups.groups[usize::from(group)];
-            let record = self
-                .stripes
-                .plan
-                .record(entry.records[usize::from(element)]);
-            let whole = Span {
-                buffer: record,
-                start_sector: 0,
-                sectors: u32::from(log.parameters.slot_sectors()),
-            };
-            let writer = &mut entry.writers[usize::from(element)];
-            memory.compute(&[content], &[whole], &mut |read, written| {
-                let added = match homes.kind {
-                    Kind::Redo => writer.add_redo(written[0], &place, read[0]),
-                    Kind::Intent => writer.add_intent(written[0], &place, read[0]),
-                };
-                added.expect("room was made");
-            });
-        }
+        self.add_entries(index, group, site, log, homes, memory);
         self.count_in(index, group);
         true
+    }
+
+    /// Adds what a slice is about to write to the records of a group.
+    fn add_entries(
+        &mut self,
+        index: u16,
+        group: u16,
+        site: &Site,
+        log: &LogView,
+        homes: &Homes,
+        memory: &mut impl Memory,
+    ) {
+        let (range_start, range_sectors) = run_of(self.stripes.cache.get(index).range);
+        let mut contents = Spans::<ELEMENTS>::new();
+        let mut records = Spans::<ELEMENTS>::new();
+        let entry = &self.stripes.groups.groups[usize::from(group)];
+        for element in (0..site.layout.members()).filter(|e| homes.elements >> e & 1 == 1) {
+            let at = usize::from(element);
+            contents.push(self.span(index, element, homes.masks[at]));
+            records.push(Span {
+                buffer: self.stripes.plan.record(entry.records[at]),
+                start_sector: 0,
+                sectors: u32::from(log.parameters.slot_sectors()),
+            });
+        }
+        let writers = &mut self.stripes.groups.groups[usize::from(group)].writers;
+        let (contents, records) = (contents.as_slice(), records.as_slice());
+        memory.compute(contents, records, &mut |read, written| {
+            let blocks = read.iter().zip(written);
+            for (element, (content, record)) in elements(homes.elements).zip(blocks) {
+                let place = EntryPlace {
+                    member_sector: site.place(homes.masks[element]).0,
+                    range_start: u16::try_from(range_start).unwrap_or(0),
+                    range_sectors: u16::try_from(range_sectors).unwrap_or(0),
+                    participants: homes.elements,
+                };
+                let added = match homes.kind {
+                    Kind::Redo => writers[element].add_redo(record, &place, content),
+                    Kind::Intent => writers[element].add_intent(record, &place, content),
+                };
+                added.expect("room was made");
+            }
+        });
     }
 
     /// A slice is in a group from now on.

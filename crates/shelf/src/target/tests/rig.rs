@@ -62,7 +62,13 @@ impl Arena {
 
 impl Memory for Arena {
     fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
-        compute_in(&mut self.bytes, &self.plan, inputs, outputs, work);
+        compute_in(
+            &mut self.bytes,
+            |span| self.plan.bytes_of(span),
+            inputs,
+            outputs,
+            work,
+        );
     }
 }
 
