@@ -169,6 +169,8 @@ pub struct EngineCounters {
     pub replies_dropped: u64,
     /// Config changes given up because too many were waiting for a decision.
     pub configs_dropped: u64,
+    /// Frames dropped because they arrived while the worker was paused.
+    pub stale_frames: u64,
 }
 
 /// What a worker has counted.
@@ -201,6 +203,7 @@ impl WorkerReport {
         target.push(("transmit_waits", self.engine.transmit_waits));
         target.push(("replies_dropped", self.engine.replies_dropped));
         target.push(("configs_dropped", self.engine.configs_dropped));
+        target.push(("stale_frames", self.engine.stale_frames));
         let mut groups = vec![CounterGroup {
             name: "target".to_owned(),
             counters: target,

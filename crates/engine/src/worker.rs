@@ -3,6 +3,7 @@
 mod messages;
 mod patience;
 mod replies;
+mod stale;
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
@@ -110,6 +111,8 @@ pub struct Worker {
     overdue: Vec<Overdue>,
     /// When to ask next which drives became slow.
     next_change_ns: u64,
+    /// When the last turn began.
+    last_turn_ns: u64,
     /// Told to end, and when to give up on ports that take nothing.
     stopping: Option<Instant>,
 }
@@ -212,6 +215,7 @@ impl Worker {
             patience: patience::watch(drives, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
             next_change_ns: 0,
+            last_turn_ns: 0,
             stopping: None,
         })
     }
@@ -262,6 +266,7 @@ impl Worker {
         let now_ns = self.now_ns();
         self.patience.set_now(now_ns);
         self.target.set_now(now_ns);
+        self.discard_after_pause(now_ns);
         let mut busy = self.listen();
         busy |= self.send_unsent();
         busy |= self.complete();

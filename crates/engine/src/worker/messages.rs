@@ -23,6 +23,10 @@ impl Worker {
             any = true;
             match message {
                 ToWorker::Attach(view) => {
+                    // What came before is not answered by a LUN that was not there yet.
+                    if view.online {
+                        self.receive_queued();
+                    }
                     self.target.attach(view, &mut self.actions);
                     self.note_passes();
                 }
