@@ -81,6 +81,11 @@ impl Target {
                 self.give_blocks(index, memory);
                 self.repair_read(index, &site, out);
             }
+            // Who is to get what it read may be another one meanwhile, as when a twin takes its place.
+            Round::Sync if self.is_of_older_view(index) => {
+                self.stripes.cache.get_mut(index).phase = Phase::Queued;
+                self.stripes.make_due(index);
+            }
             Round::Sync => {
                 self.compute_sync(index, &site, memory, out);
                 self.stripes.cache.get_mut(index).phase = Phase::Logged;

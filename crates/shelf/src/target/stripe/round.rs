@@ -262,11 +262,19 @@ impl Target {
         if let Some(lun) = slice
             .key
             .and_then(|key| self.luns[usize::from(key.lun.get())].as_mut())
-            && count > 0
         {
             slice.epoch = lun.epoch;
-            lun.running += 1;
+            lun.running += u32::from(count > 0);
         }
+    }
+
+    /// Whether the I/O of a slice began under a view that is not the present one.
+    pub(super) fn is_of_older_view(&self, index: u16) -> bool {
+        let slice = self.stripes.cache.get(index);
+        let lun = slice
+            .key
+            .and_then(|key| self.luns[usize::from(key.lun.get())].as_ref());
+        lun.is_none_or(|lun| lun.epoch != slice.epoch)
     }
 
     /// Adds the I/O of a block. False when its member is gone.
