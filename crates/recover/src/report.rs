@@ -19,7 +19,16 @@ pub(crate) fn show(set: &SalvagedSet, is_dry: bool) -> bool {
     if set.log.is_err() {
         return false;
     }
-    println!("{}", assemble_line(set));
+    let will_be_clean = set.is_clean || is_dry && matches!(set.log, Ok(LogFate::Replayed(_)));
+    if !will_be_clean && is_spoilt_by_linux(set) {
+        let names = set.replacements.join(", ");
+        complain(&format!(
+            "'{}': {names} was about to replace a member, and is left out: while it synchronises a raid5 \
+             Linux writes wrong parity to such a disk; add it again when that is done",
+            set.name
+        ));
+    }
+    println!("{}", assemble_line(set, will_be_clean));
     true
 }
 
@@ -126,14 +135,22 @@ fn unreadable(report: &Report) -> String {
     }
 }
 
+/// Whether Linux would write wrong parity to disks of an array that it has to synchronise.
+fn is_spoilt_by_linux(set: &SalvagedSet) -> bool {
+    set.level == raid::Level::Raid5 && !set.replacements.is_empty()
+}
+
 /// The command that assembles an array.
-fn assemble_line(set: &SalvagedSet) -> String {
+fn assemble_line(set: &SalvagedSet, is_clean: bool) -> String {
     let (array, uuid) = (quoted(&array_path(set)), md_uuid(set.set_uuid));
     let mut line = format!("mdadm --assemble {array} --uuid={uuid}");
-    if set.members.iter().any(Option::is_none) {
+    let is_left_out = !is_clean && is_spoilt_by_linux(set);
+    // mdadm wants to be told that a disk that was in use is left out.
+    if is_left_out || set.members.iter().any(Option::is_none) {
         line.push_str(" --run");
     }
-    for path in set.members.iter().flatten().chain(&set.replacements) {
+    let replacements = set.replacements.iter().filter(|_| !is_left_out);
+    for path in set.members.iter().flatten().chain(replacements) {
         line.push(' ');
         line.push_str(&quoted(path));
     }
@@ -195,12 +212,31 @@ mod tests {
     #[test]
     fn the_line_for_mdadm_names_array_and_members() {
         assert_eq!(
-            assemble_line(&set(Ok(LogFate::NotNeeded))),
+            assemble_line(&set(Ok(LogFate::NotNeeded)), true),
             concat!(
                 "mdadm --assemble /dev/md/shelf1-lun0 --uuid=a1b2c3d4:00000001:00000002:00000003 ",
                 r"--run /dev/sdb '/images/it'\''s'"
             )
         );
+    }
+
+    #[test]
+    fn a_replacement_is_left_out_where_linux_would_spoil_it() {
+        let replacing = |level| SalvagedSet {
+            level,
+            members: vec![Some("/dev/sdb".to_owned()), Some("/dev/sdc".to_owned())],
+            replacements: vec!["/dev/sdd".to_owned()],
+            ..set(Ok(LogFate::None))
+        };
+        let end = |level, is_clean| {
+            let line = assemble_line(&replacing(level), is_clean);
+            line.split_once("0003").map(|(_, end)| end.to_owned())
+        };
+        let all = Some(" /dev/sdb /dev/sdc /dev/sdd".to_owned());
+        assert_eq!(end(Level::Raid5, true), all);
+        assert_eq!(end(Level::Raid6, false), all);
+        let left_out = Some(" --run /dev/sdb /dev/sdc".to_owned());
+        assert_eq!(end(Level::Raid5, false), left_out);
     }
 
     #[test]
