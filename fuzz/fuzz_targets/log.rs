@@ -6,6 +6,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use raid::checksum::nh;
 use raid::layout::Area;
 use raid::log::recovery::{LoggedRaid, MemberIo, PresentMember, recover};
 use raid::log::{
@@ -171,9 +172,10 @@ fn write(disks: &mut Disks, parameters: &LogParameters, record: &Record) {
             range_sectors: u16::from(entry.range_sectors) % (17 - range_start),
             participants: u64::from(entry.participants % (1 << MEMBERS)) | 1 << element,
         };
-        let content = vec![entry.byte; (usize::from(entry.sectors % 16) + 1) * 512];
+        let sectors = u16::from(entry.sectors % 16) + 1;
+        let content = vec![entry.byte; usize::from(sectors) * 512];
         let added = if entry.is_intent {
-            writer.add_intent(&mut buffer, &place, &content)
+            writer.add_intent(&mut buffer, &place, sectors, nh(&content))
         } else {
             writer.add_redo(&mut buffer, &place, &content)
         };

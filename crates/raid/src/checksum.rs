@@ -11,8 +11,14 @@
 //! * Contents that differ in one aligned word of 32 bits only never have the same checksum.
 //! * The length is not in it: a log entry has it beside the checksum.
 //!
-//! A multiplication for eight bytes is all that it takes: it is as fast as the second-level cache gives the
-//! content, three times as fast as the fastest CRC, and needs no instructions that a processor may lack.
+//! Why: of two words that differ, say that their X = 2^32 + x do, X and X'. All of the key be given but what
+//! is added to the upper halves. Two values of it, t apart, that made the sums of both contents equal would
+//! give X·t = X'·t or X·t = X'·(t - 2^32), modulo 2^64. |X - X'|·t is less than 2^64, and not 0; and
+//! X·t + X'·(2^32 - t) is 2^64 only if X and X' are both 2^32. If only the upper halves differ, the same is
+//! said of y. If only one of the halves of one word differs, the other factor is the same, and not zero.
+//!
+//! A multiplication for eight bytes is all that it takes: 200 GB/s from L2, where a CRC-32C folded in vectors
+//! of 64 bytes came to 67 (Zen 5); and no processor lacks the instructions.
 
 use crate::parity::Kernel;
 use crate::stripe::SLICE_SECTORS_MAX;
@@ -65,14 +71,19 @@ impl Kernel {
     /// As there.
     #[must_use]
     pub fn nh(self, content: &[u8]) -> u64 {
-        assert!(content.len() <= CONTENT_BYTES_MAX, "content of one slice");
-        assert!(content.len().is_multiple_of(WORD_BYTES), "whole words");
-        self.sum_of_products(content, &KEY.0[..content.len()])
+        self.checksum(content, key(content.len()))
     }
 }
 
+/// The key of contents that are so long.
+pub(crate) fn key(bytes: usize) -> &'static [u8] {
+    assert!(bytes <= CONTENT_BYTES_MAX, "content of one slice");
+    assert!(bytes.is_multiple_of(WORD_BYTES), "whole words");
+    &KEY.0[..bytes]
+}
+
 /// The same, portable.
-pub(crate) fn sum_of_products(content: &[u8], key: &[u8]) -> u64 {
+pub(crate) fn portable(content: &[u8], key: &[u8]) -> u64 {
     let (words, _) = content.as_chunks::<WORD_BYTES>();
     let (keys, _) = key.as_chunks::<WORD_BYTES>();
     let counted = words.iter().zip(keys).map(|(word, key)| {

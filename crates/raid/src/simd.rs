@@ -22,8 +22,12 @@
 //! DRAM at 84 % of the speed of a plain read, against 20 %.
 #![allow(unsafe_code)]
 
+use crate::geometry::MEMBERS_MAX;
 use crate::parity::field::{Factor, factor};
 use crate::parity::kernel::{Column, Output};
+
+/// Most blocks that [`Extension::parity_and_checksums`] sums up.
+const BLOCKS_MAX: usize = MEMBERS_MAX as usize;
 
 /// A vector extension that this processor has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,9 +120,21 @@ impl Extension {
         call!(self, delta(old, new, times, p, q))
     }
 
-    /// The sum of what the words of content count, and of how many bytes.
-    pub(crate) fn sum_of_products(self, content: &[u8], key: &[u8]) -> (u64, usize) {
-        call!(self, sum_of_products(content, key))
+    /// The checksum of content, and of how many bytes of it.
+    pub(crate) fn checksum(self, content: &[u8], key: &[u8]) -> (u64, usize) {
+        call!(self, checksum(content, key))
+    }
+
+    /// P and Q of the blocks, and the checksums of all of them.
+    pub(crate) fn parity_and_checksums(
+        self,
+        data: &[&[u8]],
+        p: &mut [u8],
+        q: Option<&mut [u8]>,
+        key: &[u8],
+        checksums: &mut [u64],
+    ) -> usize {
+        call!(self, parity_and_checksums(data, p, q, key, checksums))
     }
 }
 
@@ -280,23 +296,79 @@ macro_rules! kernels {
             end
         }
 
+        /// What words of content count; see the module `checksum`.
+        #[inline]
         #[target_feature(enable = $features)]
-        pub(super) fn sum_of_products(content: &[u8], key: &[u8]) -> (u64, usize) {
+        fn count(word: $vector, key: $vector) -> $vector {
+            let keyed = add_32(word, key);
+            add_64(keyed, multiply_halves(keyed))
+        }
+
+        /// The sum of all words of a vector.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn sum_of_words(vector: $vector) -> u64 {
+            let mut bytes = [0; $bytes];
+            store(vector, &mut bytes);
+            let (words, _) = bytes.as_chunks::<8>();
+            let words = words.iter().map(|word| u64::from_le_bytes(*word));
+            words.fold(0, u64::wrapping_add)
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn checksum(content: &[u8], key: &[u8]) -> (u64, usize) {
             let end = content.len() - content.len() % STEP;
             let mut sums = zeros();
             for at in (0..end).step_by(STEP) {
                 let (words, key) = (load_lanes(content, at), load_lanes(key, at));
                 for ((sum, word), key) in sums.iter_mut().zip(words).zip(key) {
-                    let keyed = add_32(word, key);
-                    *sum = add_64(*sum, add_64(keyed, multiply_halves(keyed)));
+                    *sum = add_64(*sum, count(word, key));
                 }
             }
-            let mut words = [0; $bytes];
             let all = sums.into_iter().fold(zero(), |all, sum| add_64(all, sum));
-            store(all, &mut words);
-            let (words, _) = words.as_chunks::<8>();
-            let words = words.iter().map(|word| u64::from_le_bytes(*word));
-            (words.fold(0, u64::wrapping_add), end)
+            (sum_of_words(all), end)
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn parity_and_checksums(
+            data: &[&[u8]],
+            p: &mut [u8],
+            mut q: Option<&mut [u8]>,
+            key: &[u8],
+            checksums: &mut [u64],
+        ) -> usize {
+            let end = p.len() - p.len() % STEP;
+            let mut sums = [zero(); BLOCKS_MAX];
+            let (data_sums, parity_sums) = sums.split_at_mut(data.len());
+            let add_counts = |sum: &mut $vector, words: &Lanes, key: &Lanes| {
+                for (word, key) in words.iter().zip(key) {
+                    *sum = add_64(*sum, count(*word, *key));
+                }
+            };
+            for at in (0..end).step_by(STEP) {
+                let key = load_lanes(key, at);
+                let (mut p_sum, mut q_sum) = (zeros(), zeros());
+                for (block, sum) in data.iter().zip(&mut *data_sums).rev() {
+                    let lanes = load_lanes(block, at);
+                    add_lanes(&mut p_sum, &lanes);
+                    if q.is_some() {
+                        for (sum, lane) in q_sum.iter_mut().zip(&lanes) {
+                            *sum = double_and_add(*sum, *lane);
+                        }
+                    }
+                    add_counts(sum, &lanes, &key);
+                }
+                store_lanes(p_sum, p, at);
+                add_counts(&mut parity_sums[0], &p_sum, &key);
+                if let Some(q) = q.as_deref_mut() {
+                    store_lanes(q_sum, q, at);
+                    add_counts(&mut parity_sums[1], &q_sum, &key);
+                }
+            }
+            for (checksum, sum) in checksums.iter_mut().zip(sums) {
+                *checksum = sum_of_words(sum);
+            }
+            end
         }
     };
 }
@@ -354,7 +426,7 @@ mod bytes64 {
 /// GFNI with AVX-512: any multiplication by a constant is one instruction.
 mod gfni {
     use super::bytes64::{add, add_32, add_64, load, multiply_halves, store, zero};
-    use super::{Column, Factor, Output, factor};
+    use super::{BLOCKS_MAX, Column, Factor, Output, factor};
     use std::arch::x86_64::*;
 
     kernels!("avx512f,avx512bw,gfni", __m512i, 64);
@@ -381,7 +453,7 @@ mod gfni {
 /// AVX-512 without GFNI.
 mod avx512 {
     use super::bytes64::{add, add_32, add_64, load, multiply_halves, store, zero};
-    use super::{Column, Factor, Output};
+    use super::{BLOCKS_MAX, Column, Factor, Output};
     use crate::parity::field::REDUCTION;
     use std::arch::x86_64::*;
 
@@ -424,7 +496,7 @@ mod avx512 {
 
 /// AVX2, which every x86-64 server since 2015 has, and QEMU's emulation too.
 mod avx2 {
-    use super::{Column, Factor, Output};
+    use super::{BLOCKS_MAX, Column, Factor, Output};
     use crate::parity::field::REDUCTION;
     use std::arch::x86_64::*;
 

@@ -255,13 +255,19 @@ impl RecordWriter {
         }
         let start = usize::from(HEADER_SECTORS + self.payload_sectors) * SECTOR_BYTES;
         buffer[start..start + content.len()].copy_from_slice(content);
-        self.add_entry(buffer, KIND_REDO, place, content);
+        self.add_entry(
+            buffer,
+            KIND_REDO,
+            place,
+            content_sectors,
+            checksum::nh(content),
+        );
         self.payload_sectors += content_sectors;
         Ok(())
     }
 
-    /// Adds what a home gets, by its checksum: for a round that overwrites the range of every present
-    /// member.
+    /// Adds what a home gets, by its length and its checksum, which is that of [`checksum::nh`]: for a round
+    /// that overwrites the range of every present member.
     ///
     /// # Errors
     /// When there is no room; then nothing has changed.
@@ -272,12 +278,14 @@ impl RecordWriter {
         &mut self,
         buffer: &mut [u8],
         place: &EntryPlace,
-        content: &[u8],
+        sectors: u16,
+        checksum: u64,
     ) -> Result<(), NoRoom> {
         if !self.has_room(0) {
             return Err(NoRoom { content_sectors: 0 });
         }
-        self.add_entry(buffer, KIND_INTENT, place, content);
+        expect_one_slice(usize::from(sectors));
+        self.add_entry(buffer, KIND_INTENT, place, sectors, checksum);
         Ok(())
     }
 
@@ -320,16 +328,23 @@ impl RecordWriter {
         record_bytes
     }
 
-    fn add_entry(&mut self, buffer: &mut [u8], kind: u8, place: &EntryPlace, content: &[u8]) {
+    fn add_entry(
+        &mut self,
+        buffer: &mut [u8],
+        kind: u8,
+        place: &EntryPlace,
+        sectors: u16,
+        checksum: u64,
+    ) {
         let entry = RawEntry {
             member_sector: U64::new(place.member_sector),
-            sectors: U16::new(sectors_of(content)),
+            sectors: U16::new(sectors),
             kind,
             reserved: 0,
             range_start: U16::new(place.range_start),
             range_sectors: U16::new(place.range_sectors),
             participants: U64::new(place.participants),
-            content_checksum: U64::new(checksum::nh(content)),
+            content_checksum: U64::new(checksum),
         };
         let offset = entry_offset(self.members, self.entries);
         buffer[offset..offset + size_of::<RawEntry>()].copy_from_slice(entry.as_bytes());
@@ -339,15 +354,14 @@ impl RecordWriter {
 
 fn sectors_of(content: &[u8]) -> u16 {
     let sectors = content.len() / SECTOR_BYTES;
-    assert!(
-        content.len().is_multiple_of(SECTOR_BYTES) && sectors > 0,
-        "content is whole sectors"
-    );
-    assert!(
-        sectors <= SLICE_SECTORS_MAX as usize,
-        "content of one slice"
-    );
+    assert!(content.len().is_multiple_of(SECTOR_BYTES), "whole sectors");
+    expect_one_slice(sectors);
     u16::try_from(sectors).unwrap_or(u16::MAX)
+}
+
+fn expect_one_slice(sectors: usize) {
+    let most = SLICE_SECTORS_MAX as usize;
+    assert!((1..=most).contains(&sectors), "content of one slice");
 }
 
 const fn entry_offset(members: u8, index: u16) -> usize {

@@ -38,7 +38,7 @@ fn record() -> (Vec<u8>, usize) {
         .add_redo(&mut buffer, &place(40), &[1; 3 * 512])
         .unwrap();
     writer
-        .add_intent(&mut buffer, &place(64), &[2; 2 * 512])
+        .add_intent(&mut buffer, &place(64), 2, checksum::nh(&[2; 2 * 512]))
         .unwrap();
     let bytes = writer.finish(&mut buffer, &identity());
     (buffer, bytes)
@@ -160,12 +160,10 @@ fn a_full_record_takes_no_more() {
     let refused = writer.add_redo(&mut buffer, &place(0), &[0; 9 * 512]);
     assert_eq!(refused, Err(NoRoom { content_sectors: 9 }));
     while writer.has_room(0) {
-        writer
-            .add_intent(&mut buffer, &place(0), &[0; 512])
-            .unwrap();
+        writer.add_intent(&mut buffer, &place(0), 1, 0).unwrap();
     }
     assert_eq!(writer.entries(), ENTRIES_MAX);
-    let refused = writer.add_intent(&mut buffer, &place(0), &[0; 512]);
+    let refused = writer.add_intent(&mut buffer, &place(0), 1, 0);
     assert_eq!(refused, Err(NoRoom { content_sectors: 0 }));
 }
 
@@ -235,7 +233,7 @@ proptest! {
             let added = if is_redo {
                 writer.add_redo(&mut buffer, &place, &content)
             } else {
-                writer.add_intent(&mut buffer, &place, &content)
+                writer.add_intent(&mut buffer, &place, sectors_of(&content), checksum::nh(&content))
             };
             if added.is_ok() {
                 written.push((place, is_redo, content));

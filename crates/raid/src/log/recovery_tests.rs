@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::Level;
+use crate::checksum;
 use crate::log::{EntryPlace, RecordIdentity, RecordWriter};
 use crate::parity::{self, Role, Wanted};
 use std::collections::BTreeSet;
@@ -238,7 +239,12 @@ impl World {
             let mut writer = RecordWriter::new(layout.members(), SLOT_SECTORS);
             match kind {
                 Kind::Redo => writer.add_redo(&mut record, &place, &content).unwrap(),
-                Kind::Intent => writer.add_intent(&mut record, &place, &content).unwrap(),
+                Kind::Intent => {
+                    let sectors = number(content.len() / SECTOR);
+                    writer
+                        .add_intent(&mut record, &place, sectors, checksum::nh(&content))
+                        .unwrap();
+                }
             }
             let identity = RecordIdentity {
                 set_uuid: SET,
@@ -877,20 +883,17 @@ fn round_of_version(version: u32, is_torn: bool, epoch: u64) -> (World, Data, Da
 
 #[test]
 fn the_log_of_a_program_of_before_is_recovered() {
-    let (world, old, new) = round_of_version(1, false, 1);
-    recover_and_check(world, &old, &new, Expected::New).unwrap();
-    let (world, old, new) = round_of_version(1, true, 1);
-    recover_and_check(world, &old, &new, Expected::Old).unwrap();
+    for (is_torn, expected) in [(false, Expected::New), (true, Expected::Old)] {
+        let (world, old, new) = round_of_version(1, is_torn, 1);
+        recover_and_check(world, &old, &new, expected).unwrap();
+    }
 }
 
 #[test]
 fn the_log_of_a_newer_program_is_not_passed_over() {
-    for version in [3, 77] {
-        let (mut world, ..) = round_of_version(version, false, 1);
-        let refused = world.recover(usize::MAX).err().unwrap();
-        let of_version = format!("element 0 has records of version {version}");
-        assert!(refused.contains(&of_version), "{refused}");
-    }
+    let (mut world, ..) = round_of_version(3, false, 1);
+    let refused = world.recover(usize::MAX).err().unwrap();
+    assert!(refused.contains("element 0 has records of version 3"));
     // Of another time that the LUN was served: void, as all records of it.
     let (world, old, new) = round_of_version(3, false, 9);
     recover_and_check(world, &old, &new, Expected::Old).unwrap();

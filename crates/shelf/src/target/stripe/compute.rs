@@ -3,13 +3,14 @@
 use super::pieces::Pieces;
 use super::round::Site;
 use super::{NONE, Phase, Round, Target};
-use crate::plane::SyncKind;
+use crate::plane::{MemberView, SyncKind};
 use crate::target::memory::{INPUTS_MAX, Span};
 use crate::target::sync::is_well;
 use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
-    Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
+    Role, Verdict, Wanted, check_parity, parity_and_checksums, pq_parity, recover, update_parity,
+    xor_parity,
 };
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -26,6 +27,21 @@ const PARITIES_MAX: usize = 2;
 pub(super) fn is_check(site: &Site) -> bool {
     let sync = site.part().sync.as_ref();
     sync.is_some_and(|sync| sync.kind == SyncKind::Check)
+}
+
+/// Sectors of each element.
+pub(super) type Masks = [SectorMask; COLUMNS_MAX];
+
+/// The checksum of what each element gets.
+pub(super) type Checksums = [u64; COLUMNS_MAX];
+
+/// Whether a round overwrites a range of all data, and nobody is missing or being rebuilt: then the log has
+/// checksums only.
+pub(super) fn is_whole(site: &Site, range: SectorMask, new: &Masks) -> bool {
+    let is_in_sync = |member: &Option<MemberView>| member.is_some_and(|member| member.in_sync);
+    let mut data = (0..site.layout.columns()).map(|column| site.layout.data(column));
+    data.all(|element| new[usize::from(element)] & range == range)
+        && site.part().members.iter().all(is_in_sync)
 }
 
 /// The spans of a computation, without allocation.
@@ -71,10 +87,10 @@ impl Target {
         };
         match self.stripes.cache.get(index).round {
             Round::Write => {
-                self.compute_write(index, &site, memory);
+                let checksums = self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
                 // At once, while the new content is in the processor's cache.
-                self.log_round_at(index, &site, memory, out);
+                self.log_round_at(index, &site, checksums.as_ref(), memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
@@ -115,7 +131,13 @@ impl Target {
         }
     }
 
-    fn compute_write(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+    /// Computes what a write round writes. Gives the checksums of the range if all of it is new.
+    fn compute_write(
+        &mut self,
+        index: u16,
+        site: &Site,
+        memory: &mut impl Memory,
+    ) -> Option<Checksums> {
         let (method, range) = {
             let slice = self.stripes.cache.get(index);
             (slice.method, slice.range)
@@ -135,9 +157,13 @@ impl Target {
             .list(self.stripes.cache.get(index).pieces);
         let sectors: u32 = written.map(|(_, piece)| piece.mask.count_ones()).sum();
         self.stripes.cache.get_mut(index).sectors_used = u16::try_from(sectors).unwrap_or(u16::MAX);
+        let new = self.new_masks(index);
+        let mut checksums = None;
         match method {
             Method::Reconstruct | Method::Recover => {
-                self.compute_parity(index, site, range, memory);
+                let has_log = site.part().log.is_some();
+                checksums = (has_log && is_whole(site, range, &new)).then_some([0; COLUMNS_MAX]);
+                self.compute_parity(index, site, range, checksums.as_mut(), memory);
             }
             Method::ReadModifyWrite => {}
             Method::DataOnly => {
@@ -146,7 +172,8 @@ impl Target {
                 }
             }
         }
-        self.choose_homes(index, site, method, range);
+        self.choose_homes(index, site, method, &new);
+        checksums
     }
 
     fn column_mut(&mut self, index: u16, element: u8) -> &mut super::Column {
@@ -202,12 +229,13 @@ impl Target {
         }
     }
 
-    /// Computes P and Q of a range from the data.
+    /// Computes P and Q of a range from the data, and the checksums of all if they are wanted.
     fn compute_parity(
         &mut self,
         index: u16,
         site: &Site,
         range: SectorMask,
+        checksums: Option<&mut Checksums>,
         memory: &mut impl Memory,
     ) {
         let layout = &site.layout;
@@ -220,14 +248,33 @@ impl Target {
             parity.push(self.span(index, element, range));
             self.column_mut(index, element).valid |= range;
         }
-        memory.compute(data.as_slice(), parity.as_slice(), &mut |read, written| {
+        let (data, parity) = (data.as_slice(), parity.as_slice());
+        let Some(checksums) = checksums else {
+            memory.compute(data, parity, &mut |read, written| {
+                let done = match written {
+                    [p] => xor_parity(read, p),
+                    [p, q] => pq_parity(read, p, q),
+                    _ => unreachable!("one parity or two"),
+                };
+                done.expect("blocks of one length");
+            });
+            return;
+        };
+        let mut in_order = [0; COLUMNS_MAX];
+        let in_order = &mut in_order[..data.len() + parity.len()];
+        memory.compute(data, parity, &mut |read, written| {
             let done = match written {
-                [p] => xor_parity(read, p),
-                [p, q] => pq_parity(read, p, q),
+                [p] => parity_and_checksums(read, p, None, in_order),
+                [p, q] => parity_and_checksums(read, p, Some(q), in_order),
                 _ => unreachable!("one parity or two"),
             };
             done.expect("blocks of one length");
         });
+        let elements = (0..layout.columns()).map(|column| layout.data(column));
+        let parities = [Some(layout.p()), layout.q()].into_iter().flatten();
+        for (element, checksum) in elements.chain(parities).zip(in_order) {
+            checksums[usize::from(element)] = *checksum;
+        }
     }
 
     /// Computes the data blocks of the round's range that are not in memory.
@@ -312,8 +359,8 @@ impl Target {
     }
 
     /// Decides what a write round writes home.
-    fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
-        let new = self.new_masks(index);
+    fn choose_homes(&mut self, index: u16, site: &Site, method: Method, new: &Masks) {
+        let range = self.stripes.cache.get(index).range;
         let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..site.layout.members() {
             let column = self.stripes.cache.get(index).columns[usize::from(element)];
@@ -423,7 +470,7 @@ impl Target {
         }
         let unsynced = site.part().mirrors_unsynced;
         if !all_parity || (unsynced && !matches) {
-            self.compute_parity(index, site, range, memory);
+            self.compute_parity(index, site, range, None, memory);
         }
         let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..layout.members() {
@@ -510,7 +557,7 @@ impl Target {
                 self.column_mut(index, element).valid &= !sector;
                 self.recover_range(index, site, sector, memory);
             }
-            _ => self.compute_parity(index, site, sector, memory),
+            _ => self.compute_parity(index, site, sector, None, memory),
         }
     }
 
