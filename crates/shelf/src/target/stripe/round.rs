@@ -142,6 +142,16 @@ impl Target {
         for element in elements(slice.paged) {
             slice.columns[element].home = 0;
         }
+        let part = site.part();
+        if part.mirrors_unsynced {
+            // Parity may say another thing of what was never written than memory does, which forgets: it is
+            // to read the same every time.
+            for element in elements(slice.paged) {
+                if !run::is_in_sync(part, u8::try_from(element).unwrap_or(u8::MAX)) {
+                    slice.columns[element].valid = 0;
+                }
+            }
+        }
         if slice.round == Round::Sync {
             // What is on the members is to be seen, not what is in memory.
             for element in elements(slice.paged) {
