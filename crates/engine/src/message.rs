@@ -1,12 +1,13 @@
 //! What workers and administration say to one another.
 
+use aoe::Shelf;
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
-use shelf::plane::{CounterGroup, LunView, RateLimit, RunningPass};
+use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::{
     Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
 };
@@ -22,6 +23,10 @@ pub enum ToWorker {
     Detach(LunNumber),
     /// Broadcast its advertisement.
     Advertise(LunNumber),
+    /// Ask on every port who else has the addresses of these LUNs.
+    Probe(Shelf, Arc<[LunNumber]>),
+    /// Say who answered that.
+    Impostors(Sender<Vec<Impostor>>),
     /// A config change was decided.
     ConfigDone(Box<ConfigChange>, ConfigDecision),
     /// The bits of regions are durable, or cannot be made so.
@@ -66,6 +71,8 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// An initiator wants to change a config string.
     ConfigChange(Box<ConfigChange>),
+    /// Another station has the address of a LUN.
+    Impostor(Impostor),
     /// A member failed an I/O; a redundant LUN must get a new view.
     MemberError {
         /// The LUN.
@@ -296,9 +303,11 @@ impl FromWorker {
                 pass,
                 complete,
             },
-            Action::Io(_) | Action::Reply(_) | Action::ConfigChange(_) | Action::Settled { .. } => {
-                return None;
-            }
+            Action::Io(_)
+            | Action::Reply(_)
+            | Action::ConfigChange(_)
+            | Action::Impostor { .. }
+            | Action::Settled { .. } => return None,
         })
     }
 }

@@ -15,7 +15,7 @@ use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
-use shelf::plane::Detached;
+use shelf::plane::{Detached, Impostor};
 use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
 use std::io;
@@ -111,6 +111,8 @@ pub struct Worker {
     overdue: Vec<Overdue>,
     /// When to ask next which drives became slow.
     next_change_ns: u64,
+    /// Stations that answered for addresses of ours since the last probe.
+    impostors: Vec<Impostor>,
     /// When the last turn began.
     last_turn_ns: u64,
     /// Told to end, and when to give up on ports that take nothing.
@@ -215,6 +217,7 @@ impl Worker {
             patience: patience::watch(drives, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
             next_change_ns: 0,
+            impostors: Vec::new(),
             last_turn_ns: 0,
             stopping: None,
         })
@@ -371,6 +374,7 @@ impl Worker {
                 Action::Io(io) => self.submit(io),
                 Action::Reply(reply) => self.reply(reply),
                 Action::ConfigChange(change) => self.forward(change),
+                Action::Impostor { lun, port, mac } => self.note_impostor(lun, port, mac),
                 // Nobody listens any more when the administration has given up waiting.
                 Action::Settled {
                     lun,

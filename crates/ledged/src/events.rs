@@ -35,6 +35,7 @@ pub(crate) fn run(
                         .config_command(change.lun, change.command, string);
                 workers.config_done(&change, decision);
             }
+            FromWorker::Impostor(impostor) => administration.lock().impostor_seen(impostor),
             FromWorker::MemberHangs { lun, io } => member_hangs(lun, &io, administration),
             FromWorker::DriveSuspect { drive, is_suspect } => {
                 administration.lock().drive_suspect(drive, is_suspect);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
+use aoe::Shelf;
 use disk::{Drive, DriveSpec, MetadataHandle};
 use raid::Level;
 use raid::bad_blocks::BadRange;
@@ -11,7 +12,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
 use shelf::patience::DriveHealth;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::MendTicket;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -73,6 +74,12 @@ impl DataPlane for Plane {
     }
 
     fn advertise(&mut self, _: LunNumber) {}
+
+    fn probe(&mut self, _: Shelf, _: &[LunNumber]) {}
+
+    fn find_impostors(&mut self, _: Shelf, _: &[LunNumber]) -> Vec<Impostor> {
+        Vec::new()
+    }
 
     fn counters(&self) -> Vec<CounterGroup> {
         Vec::new()

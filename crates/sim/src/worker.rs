@@ -116,6 +116,7 @@ impl World {
             | Action::SyncUnreadable { .. }
             | Action::SyncEnded { .. }) => self.say_of_pass(&of_pass),
             Action::ConfigChange(_) => self.fail("nobody sends config changes".to_owned()),
+            Action::Impostor { .. } => self.fail("nobody else answers".to_owned()),
         }
     }
 

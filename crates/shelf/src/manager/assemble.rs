@@ -48,6 +48,15 @@ impl Manager {
         for set in others {
             adopted.extend(self.adopt_part(set));
         }
+        let to_serve: Vec<LunNumber> = adopted
+            .iter()
+            .copied()
+            .filter(|number| {
+                let lun = self.lun(*number).ok();
+                lun.is_some_and(|lun| lun.record().online && !lun.is_live())
+            })
+            .collect();
+        self.look_for_impostors(&to_serve);
         for number in adopted {
             self.serve_again(number);
             self.take_returned(number);
@@ -247,7 +256,7 @@ impl Manager {
     }
 
     /// Serves a LUN that was served when the shelf stopped.
-    fn serve_again(&mut self, number: LunNumber) {
+    pub(super) fn serve_again(&mut self, number: LunNumber) {
         let ids = self.ids(number);
         for &id in &ids {
             self.doubt_log(id);
@@ -273,6 +282,12 @@ impl Manager {
             return;
         }
         if !is_online {
+            return;
+        }
+        if self.impostor_trouble(number).is_some() {
+            self.notices.push(format!(
+                "LUN {number} stays offline until nobody else answers for it"
+            ));
             return;
         }
         for id in ids {

@@ -34,6 +34,9 @@ impl Target {
         let (header, request) = match aoe::request::parse(head) {
             Ok(parsed) => parsed,
             Err(error) => {
+                if error == RequestError::Response {
+                    self.hear_response(port, head, out);
+                }
                 self.count_refused(error);
                 return None;
             }
