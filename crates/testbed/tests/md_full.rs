@@ -128,6 +128,12 @@ fn linux_assembles_what_ledge_recover_made_of_a_crash() -> Result<()> {
     recover_and_judge(&casualties)
 }
 
+#[test]
+fn linux_reads_a_lun_of_several_arrays_joined_as_ledge_recover_says() -> Result<()> {
+    let _lock = lock_vm()?;
+    md::joined::join_and_judge()
+}
+
 /// A shelf that gets an array back which Linux used in the meantime does not replay its redo log over that.
 #[test]
 fn the_shelf_drops_its_log_when_linux_was_there_since() -> Result<()> {
