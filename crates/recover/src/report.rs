@@ -23,8 +23,8 @@ pub(crate) fn show(set: &SalvagedSet, is_dry: bool) -> bool {
     if !will_be_clean && is_spoilt_by_linux(set) {
         let names = set.replacements.join(", ");
         complain(&format!(
-            "'{}': {names} was about to replace a member, and is left out: while it synchronises a raid5 \
-             Linux writes wrong parity to such a disk; add it again when that is done",
+            "'{}': {names} was about to replace a member, and is left out: Linux does not synchronise such an \
+             array right when it fills a disk, too; add it again when it is synchronised",
             set.name
         ));
     }
@@ -135,9 +135,9 @@ fn unreadable(report: &Report) -> String {
     }
 }
 
-/// Whether Linux would write wrong parity to disks of an array that it has to synchronise.
+/// Whether Linux would do wrong with disks of an array that it has to synchronise.
 fn is_spoilt_by_linux(set: &SalvagedSet) -> bool {
-    set.level == raid::Level::Raid5 && !set.replacements.is_empty()
+    set.level != raid::Level::Raid6 && !set.replacements.is_empty()
 }
 
 /// The command that assembles an array.
@@ -237,6 +237,7 @@ mod tests {
         assert_eq!(end(Level::Raid6, false), all);
         let left_out = Some(" --run /dev/sdb /dev/sdc".to_owned());
         assert_eq!(end(Level::Raid5, false), left_out);
+        assert_eq!(end(Level::Raid10, false), left_out);
     }
 
     #[test]

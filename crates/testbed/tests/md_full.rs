@@ -62,8 +62,8 @@ fn linux_completes_a_replacement_that_the_shelf_left_half_done() -> Result<()> {
     agree(&[Story::replaced(Rebuild::Begun, End::Stop)], REBUILD_BYTES)
 }
 
-/// A raid5 it gets without the replacement then, and only when it is told to: it would write wrong parity to
-/// that. A shelf that gets the raid5 back goes on without it, too.
+/// But for a raid6 it gets the array without the replacement then, and only when it is told to: with it,
+/// parity or copies would not agree. A shelf that gets it back goes on without it, too.
 #[test]
 fn linux_completes_a_replacement_that_a_killed_shelf_left_half_done() -> Result<()> {
     let _lock = lock_vm()?;
@@ -72,6 +72,11 @@ fn linux_completes_a_replacement_that_a_killed_shelf_left_half_done() -> Result<
     for end in [End::Kill, End::Crash] {
         let story = Story::replaced(Rebuild::Begun, end);
         arrays.extend(live(story, REBUILD_BYTES, directory.path())?);
+    }
+    // As a write leaves it that one of the copies was still to get.
+    for array in arrays.iter().filter(|array| !array.level.has_parity) {
+        let last = &array.images[usize::from(array.level.members) - 1];
+        flip(last, data_start(last)? + REBUILD_BYTES / 4 * 3)?;
     }
     judge::judge(&arrays)?;
     for array in arrays
@@ -83,7 +88,7 @@ fn linux_completes_a_replacement_that_a_killed_shelf_left_half_done() -> Result<
     Ok(())
 }
 
-/// After `ledge-recover` parity is right, and Linux completes the replacement at every level.
+/// After `ledge-recover` parity is right, and Linux completes the replacement.
 #[test]
 fn linux_completes_a_replacement_after_ledge_recover() -> Result<()> {
     let _lock = lock_vm()?;
@@ -126,6 +131,12 @@ fn linux_assembles_what_ledge_recover_made_of_a_crash() -> Result<()> {
         casualties.extend(bearing.map(|array| Casualty { array, lost }));
     }
     recover_and_judge(&casualties)
+}
+
+#[test]
+fn linux_reads_a_lun_of_several_arrays_joined_as_ledge_recover_says() -> Result<()> {
+    let _lock = lock_vm()?;
+    md::joined::join_and_judge()
 }
 
 /// A shelf that gets an array back which Linux used in the meantime does not replay its redo log over that.

@@ -3,10 +3,11 @@
 //! Invariants:
 //! * what is encoded is what mdadm writes for the same array, and a kernel of any age takes it: no
 //!   feature that we do not use, padding zero, room for 128 roles as mdadm leaves;
-//! * but for the replacement of a raid5 member while the array is dirty, which no kernel takes: as it
-//!   fills it and makes parity match in one go, Linux (up to 6.12 at least) finds parity right and writes
-//!   zeros for it to the replacement. A feature bit that md does not know keeps it away; it is there as
-//!   encoded and nowhere else;
+//! * but for the replacement of a member while the array is dirty, which no kernel takes. Linux (up to 6.12
+//!   at least) fills it before it resynchronises. In a mirror it takes the regions that it goes over for
+//!   resynchronised, and copies differ on. In a raid5 it compares parity while it goes over it, which leaves
+//!   zeros in the buffer that it then writes to the replacement as parity. In a raid6 it does right. A
+//!   feature bit that md does not know keeps the others away; it is there as encoded and nowhere else;
 //! * with 128 roles all that counts lies in the first 512 bytes, so that a write of the superblock
 //!   is as atomic as a sector is;
 //! * the table has a role for every member of the array, whatever was read;

@@ -170,12 +170,12 @@ impl Array {
         format!("{} {}", self.level.name, self.story.name())
     }
 
-    /// Whether the shelf keeps the replacement of a member from Linux: parity and replacement are to be made
-    /// right, and Linux, doing both in one go, writes zeros for parity to the replacement in a raid5.
+    /// Whether the shelf keeps the replacement of a member from Linux, which does not resynchronise an array
+    /// right when it fills a replacement, too: but in a raid6.
     pub(crate) fn is_replacement_withheld(&self) -> bool {
         let Story { lost, rebuild, .. } = self.story;
         let is_half_done = lost == 0 && rebuild == Rebuild::Begun;
-        self.level.md == "raid5" && is_half_done && self.story.is_dirty()
+        self.level.md != "raid6" && is_half_done && self.story.is_dirty()
     }
 }
 

@@ -199,11 +199,12 @@ impl Superblock {
         self.set_feature(Features::REPLACEMENT, is_replacement);
     }
 
-    /// Whether Linux would write wrong parity to this device: a replacement in a raid5 that it has to
-    /// resynchronise. Such a superblock is encoded so that Linux leaves the device alone.
+    /// Whether Linux would do wrong with this device: a replacement in an array that it has to
+    /// resynchronise, unless it is a raid6. Such a superblock is encoded so that Linux leaves the device
+    /// alone.
     #[must_use]
     pub fn is_spoilt_by_linux(&self) -> bool {
-        self.is_replacement() && self.raw.level.get() == 5 && self.resync() != Resync::Clean
+        self.is_replacement() && self.raw.level.get() != 6 && self.resync() != Resync::Clean
     }
 
     /// A number for a device that joins the array, but none of `avoided`: the first one beyond those of the
