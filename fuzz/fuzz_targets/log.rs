@@ -6,6 +6,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use raid::checksum::nh;
 use raid::layout::Area;
 use raid::log::recovery::{LoggedRaid, MemberIo, PresentMember, recover};
 use raid::log::{
@@ -19,6 +20,11 @@ const MEMBERS: u8 = 4;
 const TAGS: [u32; MEMBERS as usize] = [11, 12, 13, 14];
 const LOG_SECTORS: u64 = 128;
 const DATA_SECTORS: u64 = 64;
+
+/// Where the header holds its version, and what its checksum covers depends on.
+const VERSION: usize = 8;
+const MEMBERS_BYTE: usize = 49;
+const ENTRIES: usize = 52;
 
 /// Where the header holds its checksum.
 const CHECKSUM: std::ops::Range<usize> = 12..16;
@@ -144,7 +150,12 @@ fn check(block: &[u8; HEADER_BYTES]) {
 
 fn mend(block: &mut [u8]) {
     block[CHECKSUM].fill(0);
-    let checksum = crc32c::crc32c(block);
+    let entries = u16::from_le_bytes([block[ENTRIES], block[ENTRIES + 1]]);
+    let end = match block[VERSION] {
+        1 => HEADER_BYTES,
+        _ => 64 + 4 * usize::from(block[MEMBERS_BYTE]) + 32 * usize::from(entries),
+    };
+    let checksum = crc32c::crc32c(&block[..end.min(HEADER_BYTES)]);
     block[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
 }
 
@@ -161,9 +172,10 @@ fn write(disks: &mut Disks, parameters: &LogParameters, record: &Record) {
             range_sectors: u16::from(entry.range_sectors) % (17 - range_start),
             participants: u64::from(entry.participants % (1 << MEMBERS)) | 1 << element,
         };
-        let content = vec![entry.byte; (usize::from(entry.sectors % 16) + 1) * 512];
+        let sectors = u16::from(entry.sectors % 16) + 1;
+        let content = vec![entry.byte; usize::from(sectors) * 512];
         let added = if entry.is_intent {
-            writer.add_intent(&mut buffer, &place, &content)
+            writer.add_intent(&mut buffer, &place, sectors, nh(&content))
         } else {
             writer.add_redo(&mut buffer, &place, &content)
         };

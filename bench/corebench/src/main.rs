@@ -47,6 +47,8 @@ enum Case {
     Random,
     Stripe,
     BareStripe,
+    /// Both in turn, and how much the first takes more.
+    Protection,
     Read,
     OneLost,
     TwoLost,
@@ -169,6 +171,7 @@ fn only(bench: &mut Bench, luns: &Luns, case: Case, arguments: &Arguments) -> Re
         Case::Random => (&luns.raid6, RANDOM_WRITE),
         Case::Stripe => (&luns.raid6, STREAM_WRITE),
         Case::BareStripe => (&luns.bare, STREAM_WRITE),
+        Case::Protection => return protection(bench, luns, arguments),
         Case::Read => (&luns.raid6, STREAM_READ),
         Case::OneLost => (&luns.one_lost, STREAM_READ),
         Case::TwoLost => (&luns.two_lost, STREAM_READ),
@@ -176,6 +179,16 @@ fn only(bench: &mut Bench, luns: &Luns, case: Case, arguments: &Arguments) -> Re
     for _ in 0..arguments.rounds {
         let lap = bench.lap(lun, load, arguments.requests)?;
         println!("{:.0} ns", lap.seconds_each() * 1e9);
+    }
+    Ok(())
+}
+
+fn protection(bench: &mut Bench, luns: &Luns, arguments: &Arguments) -> Result<()> {
+    for _ in 0..arguments.rounds {
+        let lap = |bench: &mut Bench, lun| bench.lap(lun, STREAM_WRITE, arguments.requests);
+        let stripe = lap(bench, &luns.raid6)?.seconds_each() * 1e9;
+        let bare = lap(bench, &luns.bare)?.seconds_each() * 1e9;
+        println!("{stripe:.0} - {bare:.0} = {:.0} ns", stripe - bare);
     }
     Ok(())
 }

@@ -145,6 +145,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NoChunks(_) => "no_chunks",
         AdminError::TooManyMissing { .. } => "too_many_missing",
         AdminError::LunOnline { .. } => "lun_online",
+        AdminError::AddressTaken(_) => "address_taken",
         AdminError::LunFailed { .. } => "lun_failed",
         AdminError::OnlineLuns => "online_luns",
         AdminError::InvalidShelf(_) => "invalid_shelf",
@@ -221,6 +222,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::OnlineLuns
         | AdminError::TooManySpares
         | AdminError::Stopping
+        | AdminError::AddressTaken(_)
         | AdminError::ConfigStringTooLong(_)
         | AdminError::Io(_) => None,
     }

@@ -92,14 +92,12 @@ impl Buffers {
         self.places_plan.total_sectors()
     }
 
-    /// The plan of the places, and a span as it is in it.
-    pub(crate) fn placed(&self, span: &Span) -> (BufferPlan, Span) {
-        let place = self.place(span.buffer);
-        let placed = Span {
-            buffer: BufferIndex(place.0),
+    /// The bytes of a span in the memory.
+    pub(crate) fn bytes_of(&self, span: &Span) -> std::ops::Range<usize> {
+        self.places_plan.bytes_of(&Span {
+            buffer: BufferIndex(self.place(span.buffer).0),
             ..*span
-        };
-        (self.places_plan, placed)
+        })
     }
 
     /// Where a buffer lies now.

@@ -20,7 +20,7 @@ use crate::buffers::{Buffers, Place};
 use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
-use shelf::target::{BufferIndex, BufferPlan, INPUTS_MAX, OUTPUTS_MAX, Span, Work};
+use shelf::target::{BufferIndex, BufferPlan, Span, Work};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -151,26 +151,9 @@ impl Ring {
         for output in outputs {
             self.expect_idle(output.buffer);
         }
-        let placed = |span: &Span| self.buffers.placed(span);
-        let mut plan = None;
-        let none = Span {
-            buffer: BufferIndex(0),
-            start_sector: 0,
-            sectors: 0,
-        };
-        let mut spans = [none; INPUTS_MAX + OUTPUTS_MAX];
-        for (place, span) in spans.iter_mut().zip(inputs.iter().chain(outputs)) {
-            let (of_places, span) = placed(span);
-            *place = span;
-            plan = Some(of_places);
-        }
-        let Some(plan) = plan else {
-            work(&[], &mut []);
-            return;
-        };
-        let (inputs, rest) = spans.split_at(inputs.len());
+        let place = |span: &Span| self.buffers.bytes_of(span);
         let arena = self.memory.bytes_mut();
-        shelf::target::compute_in(arena, &plan, inputs, &rest[..outputs.len()], work);
+        shelf::target::compute_in(arena, place, inputs, outputs, work);
     }
 
     /// Gives a buffer another place, so that the kernel keeps the one it is using. Sectors for which

@@ -1,12 +1,13 @@
 //! What workers and administration say to one another.
 
+use aoe::Shelf;
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::{RegionIndex, RegionSet};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
-use shelf::plane::{CounterGroup, LunView, RateLimit, RunningPass};
+use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::{
     Action, Change, ChangeDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
 };
@@ -22,6 +23,10 @@ pub enum ToWorker {
     Detach(LunNumber),
     /// Broadcast its advertisement.
     Advertise(LunNumber),
+    /// Ask on every port who else has the addresses of these LUNs.
+    Probe(Shelf, Arc<[LunNumber]>),
+    /// Say who answered that.
+    Impostors(Sender<Vec<Impostor>>),
     /// A config change was decided.
     ChangeDone(Box<Change>, ChangeDecision),
     /// The bits of regions are durable, or cannot be made so.
@@ -66,6 +71,8 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// An initiator wants to change a config string.
     Change(Box<Change>),
+    /// Another station has the address of a LUN.
+    Impostor(Impostor),
     /// A member failed an I/O; a redundant LUN must get a new view.
     MemberError {
         /// The LUN.
@@ -169,6 +176,8 @@ pub struct EngineCounters {
     pub replies_dropped: u64,
     /// Config changes given up because too many were waiting for a decision.
     pub configs_dropped: u64,
+    /// Frames dropped because they arrived while the worker was paused.
+    pub stale_frames: u64,
 }
 
 /// What a worker has counted.
@@ -201,6 +210,7 @@ impl WorkerReport {
         target.push(("transmit_waits", self.engine.transmit_waits));
         target.push(("replies_dropped", self.engine.replies_dropped));
         target.push(("configs_dropped", self.engine.configs_dropped));
+        target.push(("stale_frames", self.engine.stale_frames));
         let mut groups = vec![CounterGroup {
             name: "target".to_owned(),
             counters: target,
@@ -293,9 +303,11 @@ impl FromWorker {
                 pass,
                 complete,
             },
-            Action::Io(_) | Action::Reply(_) | Action::Change(_) | Action::Settled { .. } => {
-                return None;
-            }
+            Action::Io(_)
+            | Action::Reply(_)
+            | Action::Change(_)
+            | Action::Impostor { .. }
+            | Action::Settled { .. } => return None,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod messages;
 mod patience;
 mod replies;
+mod stale;
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
@@ -13,7 +14,7 @@ use port::Port;
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
-use shelf::plane::Detached;
+use shelf::plane::{Detached, Impostor};
 use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
 use std::collections::VecDeque;
 use std::io;
@@ -109,6 +110,10 @@ pub struct Worker {
     overdue: Vec<Overdue>,
     /// When to ask next which drives became slow.
     next_change_ns: u64,
+    /// Stations that answered for addresses of ours since the last probe.
+    impostors: Vec<Impostor>,
+    /// When the last turn began.
+    last_turn_ns: u64,
     /// Told to end, and when to give up on ports that take nothing.
     stopping: Option<Instant>,
 }
@@ -211,6 +216,8 @@ impl Worker {
             patience: patience::watch(drives, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
             next_change_ns: 0,
+            impostors: Vec::new(),
+            last_turn_ns: 0,
             stopping: None,
         })
     }
@@ -261,6 +268,7 @@ impl Worker {
         let now_ns = self.now_ns();
         self.patience.set_now(now_ns);
         self.target.set_now(now_ns);
+        self.discard_after_pause(now_ns);
         let mut busy = self.listen();
         busy |= self.send_unsent();
         busy |= self.complete();
@@ -363,6 +371,7 @@ impl Worker {
                 Action::Io(io) => self.submit(io),
                 Action::Reply(reply) => self.reply(reply),
                 Action::Change(change) => self.forward(change),
+                Action::Impostor { lun, port, mac } => self.note_impostor(lun, port, mac),
                 // Nobody listens any more when the administration has given up waiting.
                 Action::Settled {
                     lun,

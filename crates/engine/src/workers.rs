@@ -2,12 +2,13 @@
 
 use crate::message::{FromWorker, ToWorker, WorkerReport};
 use crate::wake::Wake;
+use aoe::Shelf;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::DriveHealth;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::{Change, ChangeDecision, MendTicket};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a worker may take to answer a question.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long another shelf may take to answer a probe.
+const PROBE_WAIT: Duration = Duration::from_millis(250);
 
 /// A running worker.
 #[derive(Debug)]
@@ -240,6 +244,27 @@ impl DataPlane for Workers {
                 tracing::error!("advertisement of LUN {lun}: {error}");
             }
         }
+    }
+
+    fn probe(&mut self, shelf: Shelf, luns: &[LunNumber]) {
+        let luns: Arc<[LunNumber]> = luns.into();
+        for worker in self.lock().iter() {
+            if let Err(error) = worker.say(ToWorker::Probe(shelf, Arc::clone(&luns))) {
+                tracing::error!("probe for other shelves: {error}");
+            }
+        }
+    }
+
+    fn find_impostors(&mut self, shelf: Shelf, luns: &[LunNumber]) -> Vec<Impostor> {
+        self.probe(shelf, luns);
+        std::thread::sleep(PROBE_WAIT);
+        let workers = self.lock();
+        let ask = |worker: &WorkerHandle| {
+            let (sender, receiver) = bounded(1);
+            worker.say(ToWorker::Impostors(sender)).ok()?;
+            receiver.recv_timeout(REPORT_TIMEOUT).ok()
+        };
+        workers.iter().filter_map(ask).flatten().collect()
     }
 
     fn passes(&self) -> Vec<RunningPass> {

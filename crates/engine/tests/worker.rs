@@ -8,12 +8,14 @@
 use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use disk::{Drive, DriveSpec};
 use engine::{FromWorker, WorkerOptions, Workers};
-use port::{MemoryPort, Port, memory_pair};
+use port::{MemoryPort, Port, PortCounters, PortFacts, ReceivedFrame, TransmitError, memory_pair};
 use raid::bad_blocks::BadRange;
 use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::Limits;
 use shelf::plane::{DataPlane, LunView, MemberView, PartView};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -249,5 +251,105 @@ fn bad_sectors_are_not_read_until_they_are_written() {
     workers.bad_sectors_settled(ticket, true).unwrap();
     assert_eq!(answer(&mut client), 0x40, "the write");
     assert_eq!(answer(&mut client), 0x40, "the read");
+    workers.stop();
+}
+
+/// A port whose owner is stopped in the middle of a turn when it is told to.
+#[derive(Debug)]
+struct PausingPort {
+    port: MemoryPort,
+    pauses: Arc<AtomicBool>,
+    pause: Duration,
+}
+
+impl Port for PausingPort {
+    fn facts(&self) -> &PortFacts {
+        self.port.facts()
+    }
+
+    fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&ReceivedFrame<'_>)) -> usize {
+        let frames = self.port.receive(budget, sink);
+        if self.pauses.swap(false, Ordering::SeqCst) {
+            thread::sleep(self.pause);
+        }
+        frames
+    }
+
+    fn transmit(&mut self, header: &[u8], payload: &[u8]) -> Result<(), TransmitError> {
+        self.port.transmit(header, payload)
+    }
+
+    fn flush(&mut self) -> bool {
+        self.port.flush()
+    }
+
+    fn refresh_mtu(&mut self) -> bool {
+        self.port.refresh_mtu()
+    }
+
+    fn take_error(&mut self) {
+        self.port.take_error();
+    }
+
+    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
+        self.port.poll_fds(fds);
+    }
+
+    fn counters(&self) -> PortCounters {
+        self.port.counters()
+    }
+}
+
+#[test]
+fn row_109_what_arrived_while_the_worker_was_paused_is_not_done() {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+    let pauses = Arc::new(AtomicBool::new(false));
+    let port = PausingPort {
+        port: ours,
+        pauses: Arc::clone(&pauses),
+        pause: Duration::from_millis(1500),
+    };
+    let workers = start(vec![Box::new(port)]);
+    pauses.store(true, Ordering::SeqCst);
+    while pauses.load(Ordering::SeqCst) {
+        thread::yield_now();
+    }
+    for _ in 0..3 {
+        send(&mut client, &frame(PORT, 1, &[0; 8]));
+    }
+    while counter(&workers, "stale_frames") == 0 {
+        thread::yield_now();
+    }
+    assert_eq!(counter(&workers, "stale_frames"), 3);
+    assert_eq!(client.receive(1, &mut |_| {}), 0, "no answer");
+    send(&mut client, &frame(PORT, 1, &[0; 8]));
+    assert!(is_answered(&mut client), "service goes on");
+    workers.stop();
+}
+
+#[test]
+fn what_arrived_before_a_lun_was_online_is_not_done() {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+    let pauses = Arc::new(AtomicBool::new(false));
+    let port = PausingPort {
+        port: ours,
+        pauses: Arc::clone(&pauses),
+        pause: Duration::from_millis(300),
+    };
+    let mut workers = start(vec![Box::new(port)]);
+    workers.detach(lun()).unwrap();
+    // The worker looks at its messages first: both are there when it goes on.
+    pauses.store(true, Ordering::SeqCst);
+    while pauses.load(Ordering::SeqCst) {
+        thread::yield_now();
+    }
+    send(&mut client, &frame(PORT, 1, &[0; 8]));
+    workers.attach(mirror()).unwrap();
+    let (stale, unserved) = (
+        counter(&workers, "stale_frames"),
+        counter(&workers, "no_lun"),
+    );
+    assert_eq!(stale + unserved, 1);
+    assert_eq!(client.receive(1, &mut |_| {}), 0, "no answer");
     workers.stop();
 }

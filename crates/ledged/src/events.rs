@@ -31,6 +31,7 @@ pub(crate) fn run(
                 let decision = administration.lock().change(&change);
                 workers.change_done(&change, decision);
             }
+            FromWorker::Impostor(impostor) => administration.lock().impostor_seen(impostor),
             FromWorker::MemberHangs { lun, io } => member_hangs(lun, &io, administration),
             FromWorker::DriveSuspect { drive, is_suspect } => {
                 administration.lock().drive_suspect(drive, is_suspect);
@@ -210,7 +211,7 @@ fn member_error(
         manager.member_not_repaired(lun, part, member, io.drive, &range);
         return;
     }
-    match manager.member_failed(lun, io.part, io.member, io.drive, &what) {
+    match manager.member_not_written(lun, part, member, (io.drive, &range), &what) {
         Ok(MemberFailure::GivenUp) if io.purpose == Purpose::Twin => {
             tracing::error!("the replacement of element {element} is dropped");
         }
@@ -219,7 +220,6 @@ fn member_error(
         }
         Ok(MemberFailure::Kept) => {
             tracing::error!("element {element} is the last copy and stays");
-            manager.last_copy_not_written(lun, io.part, io.member, &range_of(io));
         }
         Err(error) => tracing::error!("element {element}: {error}"),
     }

@@ -327,3 +327,59 @@ fn rows_85_to_88(wire: &mut Wire, to: MacAddress, sectors: u64, most: u8) -> Res
     );
     Ok(())
 }
+
+#[test]
+fn row_117_a_lun_is_not_served_while_another_shelf_answers_for_it() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let mut wire = Wire::open(&network)?;
+    let ledge = with_lun(&network, memory_disks(MODES[0]))?;
+    ledge.console_ok("make 7 jbod 1.2")?;
+    wire.drain()?;
+    let other = MacAddress([2, 0, 0, 0, 0, 0x77]);
+    let answer_probe = |wire: &mut Wire| -> Result<()> {
+        let probe = wire
+            .receive_where(LIMIT, |frame| !frame.is_response() && frame.0[18] == 7)?
+            .context("the shelf does not ask who else is 1.7")?;
+        let mut answer = probe.0.clone();
+        answer[..6].copy_from_slice(&probe.0[6..12]);
+        answer[6..12].copy_from_slice(&other.0);
+        answer[14] = 0x18;
+        answer.resize(60, 0);
+        wire.send(&answer)
+    };
+    let refused = std::thread::scope(|scope| {
+        let online = scope.spawn(|| ledge.console("online 7"));
+        answer_probe(&mut wire)?;
+        online
+            .join()
+            .map_err(|_| anyhow::anyhow!("the console panicked"))?
+    })?;
+    let text = &refused.output;
+    ensure!(
+        text.contains("020000000077") && text.contains("answers for 1.7, too"),
+        "{text}"
+    );
+    let health = ledge.console("health")?;
+    ensure!(
+        health.output.contains("answers for 1.7, too"),
+        "{}",
+        health.output
+    );
+    // Nobody else is there any more.
+    ledge.console_ok("online 7")?;
+    wire.discover((1, 7))?;
+    // Another shelf begins to advertise our number: it is told.
+    let mut advertisement = wire.config_frame(MacAddress::BROADCAST, E10, ConfigCommand::Read, &[]);
+    advertisement[6..12].copy_from_slice(&other.0);
+    advertisement[14] = 0x18;
+    wire.send(&advertisement)?;
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !ledge
+        .console("health")?
+        .output
+        .contains("answers for 1.0, too")
+    {
+        ensure!(std::time::Instant::now() < deadline, "nothing is told");
+    }
+    check_log(&ledge.log())
+}

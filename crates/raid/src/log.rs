@@ -44,8 +44,8 @@ mod codec;
 pub mod recovery;
 
 pub use codec::{
-    ENTRIES_MAX, Entry, EntryPlace, HEADER_BYTES, HEADER_SECTORS, Header, HeaderError, Kind,
-    NoRoom, RecordIdentity, RecordWriter,
+    ContentChecksum, ENTRIES_MAX, Entry, EntryPlace, HEADER_BYTES, HEADER_SECTORS, Header,
+    HeaderError, Kind, NoRoom, RecordIdentity, RecordWriter,
 };
 
 /// Sectors of a slot: at least 16 KiB, header and content of a slice.

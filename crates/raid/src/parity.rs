@@ -32,6 +32,8 @@ pub use error::ParityError;
 pub use kernel::Kernel;
 pub use recover::Wanted;
 
+use crate::checksum;
+use crate::geometry::MEMBERS_MAX;
 use error::expect_len;
 use field::{factor, power_of_2};
 use std::fmt;
@@ -74,6 +76,34 @@ pub fn xor_parity(data: &[&[u8]], p: &mut [u8]) -> Result<(), ParityError> {
 /// [`ParityError::DataBlocks`], [`ParityError::Length`].
 pub fn pq_parity(data: &[&[u8]], p: &mut [u8], q: &mut [u8]) -> Result<(), ParityError> {
     Kernel::best().pq_parity(data, p, q)
+}
+
+/// Computes P, and Q where there is one, and in the same pass over the data the [`checksum`]s of all
+/// blocks: those of the data, of P, and of Q.
+///
+/// # Errors
+/// [`ParityError::DataBlocks`], [`ParityError::Length`].
+///
+/// # Panics
+/// When there is not one checksum for each block, there are more than a RAID has members, or they are no
+/// contents of the redo log by their length.
+pub fn parity_and_checksums(
+    data: &[&[u8]],
+    p: &mut [u8],
+    q: Option<&mut [u8]>,
+    checksums: &mut [u64],
+) -> Result<(), ParityError> {
+    expect_data(data, p.len())?;
+    let mut blocks = data.len() + 1;
+    if let Some(q) = &q {
+        expect_len(Role::Q, q, p.len())?;
+        blocks += 1;
+    }
+    assert_eq!(checksums.len(), blocks, "a checksum for each");
+    assert!(blocks <= usize::from(MEMBERS_MAX), "the stripe of a RAID");
+    let key = checksum::key(p.len());
+    Kernel::best().parity_and_checksums(data, p, q, key, checksums);
+    Ok(())
 }
 
 /// Brings P and Q up to date after the data block `index` changed from `old` to `new`. P or Q is left

@@ -22,9 +22,12 @@
 //! DRAM at 84 % of the speed of a plain read, against 20 %.
 #![allow(unsafe_code)]
 
-use crate::checksum::{FOLD_BYTES, Keys, LANE_BYTES};
+use crate::geometry::MEMBERS_MAX;
 use crate::parity::field::{Factor, factor};
 use crate::parity::kernel::{Column, Output};
+
+/// Most blocks that [`Extension::parity_and_checksums`] sums up.
+const BLOCKS_MAX: usize = MEMBERS_MAX as usize;
 
 /// A vector extension that this processor has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,17 +63,6 @@ impl Extension {
             Set::Avx2 => "avx2",
         }
     }
-}
-
-/// Folds whole steps of [`FOLD_BYTES`] of a message for CRC-32C; `None` when the processor cannot, or the
-/// message has not one step. See [`crate::checksum`] for what is folded into what.
-pub(crate) fn fold(bytes: &[u8], keys: &Keys) -> Option<[u8; LANE_BYTES]> {
-    let is_there = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("vpclmulqdq");
-    if !is_there || bytes.len() < FOLD_BYTES {
-        return None;
-    }
-    // SAFETY: the processor has AVX-512F and VPCLMULQDQ, as was just asked.
-    Some(unsafe { crc::fold(bytes, keys) })
 }
 
 /// Calls the function of the extension.
@@ -127,10 +119,27 @@ impl Extension {
     ) -> usize {
         call!(self, delta(old, new, times, p, q))
     }
+
+    /// The checksum of content, and of how many bytes of it.
+    pub(crate) fn checksum(self, content: &[u8], key: &[u8]) -> (u64, usize) {
+        call!(self, checksum(content, key))
+    }
+
+    /// P and Q of the blocks, and the checksums of all of them.
+    pub(crate) fn parity_and_checksums(
+        self,
+        data: &[&[u8]],
+        p: &mut [u8],
+        q: Option<&mut [u8]>,
+        key: &[u8],
+        checksums: &mut [u64],
+    ) -> usize {
+        call!(self, parity_and_checksums(data, p, q, key, checksums))
+    }
 }
 
 /// The loops, for the vector operations that are in scope: `load`, `store`, `zero`, `add`,
-/// `double_and_add`, `prepare` and `multiply`.
+/// `double_and_add`, `prepare` and `multiply`; on whole numbers `add_32`, `add_64` and `multiply_halves`.
 macro_rules! kernels {
     ($features:literal, $vector:ty, $bytes:literal) => {
         /// Vectors of each source that are in work at a time: few enough for their sums to stay in
@@ -286,6 +295,81 @@ macro_rules! kernels {
             }
             end
         }
+
+        /// What words of content count; see the module `checksum`.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn count(word: $vector, key: $vector) -> $vector {
+            let keyed = add_32(word, key);
+            add_64(keyed, multiply_halves(keyed))
+        }
+
+        /// The sum of all words of a vector.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn sum_of_words(vector: $vector) -> u64 {
+            let mut bytes = [0; $bytes];
+            store(vector, &mut bytes);
+            let (words, _) = bytes.as_chunks::<8>();
+            let words = words.iter().map(|word| u64::from_le_bytes(*word));
+            words.fold(0, u64::wrapping_add)
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn checksum(content: &[u8], key: &[u8]) -> (u64, usize) {
+            let end = content.len() - content.len() % STEP;
+            let mut sums = zeros();
+            for at in (0..end).step_by(STEP) {
+                let (words, key) = (load_lanes(content, at), load_lanes(key, at));
+                for ((sum, word), key) in sums.iter_mut().zip(words).zip(key) {
+                    *sum = add_64(*sum, count(word, key));
+                }
+            }
+            let all = sums.into_iter().fold(zero(), |all, sum| add_64(all, sum));
+            (sum_of_words(all), end)
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn parity_and_checksums(
+            data: &[&[u8]],
+            p: &mut [u8],
+            mut q: Option<&mut [u8]>,
+            key: &[u8],
+            checksums: &mut [u64],
+        ) -> usize {
+            let end = p.len() - p.len() % STEP;
+            let mut sums = [zero(); BLOCKS_MAX];
+            let (data_sums, parity_sums) = sums.split_at_mut(data.len());
+            let add_counts = |sum: &mut $vector, words: &Lanes, key: &Lanes| {
+                for (word, key) in words.iter().zip(key) {
+                    *sum = add_64(*sum, count(*word, *key));
+                }
+            };
+            for at in (0..end).step_by(STEP) {
+                let key = load_lanes(key, at);
+                let (mut p_sum, mut q_sum) = (zeros(), zeros());
+                for (block, sum) in data.iter().zip(&mut *data_sums).rev() {
+                    let lanes = load_lanes(block, at);
+                    add_lanes(&mut p_sum, &lanes);
+                    if q.is_some() {
+                        for (sum, lane) in q_sum.iter_mut().zip(&lanes) {
+                            *sum = double_and_add(*sum, *lane);
+                        }
+                    }
+                    add_counts(sum, &lanes, &key);
+                }
+                store_lanes(p_sum, p, at);
+                add_counts(&mut parity_sums[0], &p_sum, &key);
+                if let Some(q) = q.as_deref_mut() {
+                    store_lanes(q_sum, q, at);
+                    add_counts(&mut parity_sums[1], &q_sum, &key);
+                }
+            }
+            for (checksum, sum) in checksums.iter_mut().zip(sums) {
+                *checksum = sum_of_words(sum);
+            }
+            end
+        }
     };
 }
 
@@ -318,12 +402,31 @@ mod bytes64 {
     pub(super) fn add(a: __m512i, b: __m512i) -> __m512i {
         _mm512_xor_si512(a, b)
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn add_32(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn add_64(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi64(a, b)
+    }
+
+    /// In each word of 64 bits, the product of its halves.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn multiply_halves(words: __m512i) -> __m512i {
+        _mm512_mul_epu32(words, _mm512_srli_epi64::<32>(words))
+    }
 }
 
 /// GFNI with AVX-512: any multiplication by a constant is one instruction.
 mod gfni {
-    use super::bytes64::{add, load, store, zero};
-    use super::{Column, Factor, Output, factor};
+    use super::bytes64::{add, add_32, add_64, load, multiply_halves, store, zero};
+    use super::{BLOCKS_MAX, Column, Factor, Output, factor};
     use std::arch::x86_64::*;
 
     kernels!("avx512f,avx512bw,gfni", __m512i, 64);
@@ -349,8 +452,8 @@ mod gfni {
 
 /// AVX-512 without GFNI.
 mod avx512 {
-    use super::bytes64::{add, load, store, zero};
-    use super::{Column, Factor, Output};
+    use super::bytes64::{add, add_32, add_64, load, multiply_halves, store, zero};
+    use super::{BLOCKS_MAX, Column, Factor, Output};
     use crate::parity::field::REDUCTION;
     use std::arch::x86_64::*;
 
@@ -393,7 +496,7 @@ mod avx512 {
 
 /// AVX2, which every x86-64 server since 2015 has, and QEMU's emulation too.
 mod avx2 {
-    use super::{Column, Factor, Output};
+    use super::{BLOCKS_MAX, Column, Factor, Output};
     use crate::parity::field::REDUCTION;
     use std::arch::x86_64::*;
 
@@ -423,6 +526,25 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     fn add(a: __m256i, b: __m256i) -> __m256i {
         _mm256_xor_si256(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn add_32(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_add_epi32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn add_64(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_add_epi64(a, b)
+    }
+
+    /// In each word of 64 bits, the product of its halves.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn multiply_halves(words: __m256i) -> __m256i {
+        _mm256_mul_epu32(words, _mm256_srli_epi64::<32>(words))
     }
 
     #[inline]
@@ -457,68 +579,5 @@ mod avx2 {
         let bytes = _mm256_srli_epi64::<4>(bytes);
         let of_high = _mm256_shuffle_epi8(high, _mm256_and_si256(bytes, nibble));
         add(of_low, of_high)
-    }
-}
-
-/// CRC-32C, 256 bytes at a time in four vectors.
-mod crc {
-    use super::bytes64::{add, load, store, zero};
-    use super::{FOLD_BYTES, Keys, LANE_BYTES};
-    use core::arch::x86_64::{__m512i, _mm512_clmulepi64_epi128, _mm512_set_epi64};
-
-    const VECTORS: usize = FOLD_BYTES / 64;
-
-    /// What each lane is worth so many bits later.
-    #[inline]
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    fn later(lanes: __m512i, keys: __m512i) -> __m512i {
-        let low = _mm512_clmulepi64_epi128::<0x00>(lanes, keys);
-        let high = _mm512_clmulepi64_epi128::<0x11>(lanes, keys);
-        add(low, high)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    fn broadcast([low, high]: [u64; 2]) -> __m512i {
-        let [low, high] = [low.cast_signed(), high.cast_signed()];
-        _mm512_set_epi64(high, low, high, low, high, low, high, low)
-    }
-
-    #[target_feature(enable = "avx512f,vpclmulqdq")]
-    pub(super) fn fold(bytes: &[u8], keys: &Keys) -> [u8; LANE_BYTES] {
-        let (vectors, _) = bytes.as_chunks::<64>();
-        let (steps, _) = vectors.as_chunks::<VECTORS>();
-        let mut sums = [zero(); VECTORS];
-        // The state that a CRC begins with is added to the first bytes.
-        let mut begin = [0; 64];
-        begin[..4].fill(0xff);
-        sums[0] = load(&begin);
-        let by_step = broadcast(keys.by_step);
-        for (number, step) in steps.iter().enumerate() {
-            for (sum, vector) in sums.iter_mut().zip(step) {
-                let before = if number == 0 {
-                    *sum
-                } else {
-                    later(*sum, by_step)
-                };
-                *sum = add(before, load(vector));
-            }
-        }
-        let by_vector = broadcast(keys.by_vector);
-        let [first, rest @ ..] = sums;
-        let all = rest
-            .into_iter()
-            .fold(first, |sum, vector| add(later(sum, by_vector), vector));
-        let [a, b, c] = keys.by_lanes.map(|pair| pair.map(u64::cast_signed));
-        let to_last = _mm512_set_epi64(0, 0, c[1], c[0], b[1], b[0], a[1], a[0]);
-        let (mut moved, mut last) = ([0; 64], [0; 64]);
-        store(later(all, to_last), &mut moved);
-        store(all, &mut last);
-        let mut remainder = [0; LANE_BYTES];
-        for (place, byte) in remainder.iter_mut().enumerate() {
-            let lanes = (0..3).map(|lane| moved[lane * LANE_BYTES + place]);
-            *byte = lanes.fold(last[3 * LANE_BYTES + place], |sum, byte| sum ^ byte);
-        }
-        remainder
     }
 }

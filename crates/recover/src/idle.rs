@@ -1,11 +1,12 @@
 //! A shelf that serves nothing: what a manager needs to work on disks without one.
 
+use aoe::Shelf;
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::ShelfStore;
 use shelf::patience::DriveHealth;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::MendTicket;
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,6 +54,12 @@ impl DataPlane for NoPlane {
     }
 
     fn advertise(&mut self, _: LunNumber) {}
+
+    fn probe(&mut self, _: Shelf, _: &[LunNumber]) {}
+
+    fn find_impostors(&mut self, _: Shelf, _: &[LunNumber]) -> Vec<Impostor> {
+        Vec::new()
+    }
 
     fn counters(&self) -> Vec<CounterGroup> {
         Vec::new()

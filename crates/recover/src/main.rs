@@ -3,10 +3,12 @@
 //! Members of a LUN are members of a Linux md array, and Linux assembles them. What it does not know is
 //! the redo log of raid5 and raid6, which holds what was being written when the shelf died. This program
 //! replays it, marks those arrays clean whose parity is then known to match, and prints for each array
-//! the line that assembles it.
+//! the line that assembles it. A LUN that has grown is several arrays end to end: how they are joined it
+//! prints, too.
 //!
 //! * Lines of the arrays go to the standard output, everything else to the standard error.
-//! * It ends with 0 if every array can be assembled, with 1 if not, with 2 for wrong arguments.
+//! * It ends with 0 if every array can be assembled and every LUN joined, with 1 if not, with 2 for wrong
+//!   arguments.
 #![forbid(unsafe_code)]
 
 mod idle;
@@ -29,7 +31,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Give it all disks of one or several LUNs. It replays the redo logs of raid5 and raid6 LUNs, writes clean
 /// md superblocks where parity is then known to match, and prints for each array the mdadm command that
 /// assembles it. Arrays that were stopped in good order, and those of other levels, are not changed: their
-/// command is printed, too.
+/// command is printed, too. For a LUN of several arrays (`grow`) a dmsetup command follows that joins them.
 #[derive(Debug, Parser)]
 #[command(name = "ledge-recover", version, after_help = AFTER_HELP)]
 struct Arguments {
@@ -60,8 +62,8 @@ EXAMPLES
       mdadm --assemble /dev/md/shelf1-lun0 --uuid=a1b2c3d4:... /dev/sdb /dev/sdc ...
 
 EXIT STATUS
-  0  every array can be assembled
-  1  an array was not recovered, a disk could not be opened, or no array was found
+  0  every array can be assembled, and every LUN of several arrays joined
+  1  an array was not recovered or is missing, a disk could not be opened, or no array was found
   2  wrong arguments
 
 To run it on machines with other libraries, build it static:
@@ -69,7 +71,7 @@ To run it on machines with other libraries, build it static:
     cargo build --release -p recover --target x86_64-unknown-linux-gnu
 
 SEE ALSO
-  mdadm(8), ledged(8)";
+  mdadm(8), dmsetup(8), ledged(8)";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
     for set in &sets {
         all_done &= report::show(set, arguments.dry_run);
     }
+    all_done &= report::show_joins(&sets);
     if all_done {
         ExitCode::SUCCESS
     } else {

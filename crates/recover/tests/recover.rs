@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
+use aoe::Shelf;
 use disk::{Drive, DriveSpec, MetadataHandle};
 use raid::Level;
 use raid::bad_blocks::BadRange;
@@ -11,7 +12,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
 use shelf::patience::DriveHealth;
-use shelf::plane::{CounterGroup, DataPlane, Detached, LunView, RateLimit, RunningPass};
+use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::MendTicket;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -74,6 +75,12 @@ impl DataPlane for Plane {
 
     fn advertise(&mut self, _: LunNumber) {}
 
+    fn probe(&mut self, _: Shelf, _: &[LunNumber]) {}
+
+    fn find_impostors(&mut self, _: Shelf, _: &[LunNumber]) -> Vec<Impostor> {
+        Vec::new()
+    }
+
     fn counters(&self) -> Vec<CounterGroup> {
         Vec::new()
     }
@@ -109,8 +116,13 @@ impl ShelfStore for Store {
 
 /// A raid5 that was served from image files. With `orderly` it was stopped; else power failed.
 fn served(orderly: bool) -> Images {
+    served_from(MEMBERS, orderly)
+}
+
+/// As [`served`], from so many images; the LUN has grown by a mirror of those that the raid5 does not need.
+fn served_from(disks: usize, orderly: bool) -> Images {
     let dir = tempfile::tempdir().unwrap();
-    let paths: Vec<PathBuf> = (0..MEMBERS)
+    let paths: Vec<PathBuf> = (0..disks)
         .map(|index| dir.path().join(format!("disk{index}")))
         .collect();
     let mut drives = Vec::new();
@@ -141,18 +153,25 @@ fn served(orderly: bool) -> Images {
         new_uuid: Box::new(Uuid::new_v4),
     });
     let lun = LunNumber::new(0).unwrap();
-    let request = MakeRequest {
+    let request = |level, slots: Range<u16>| MakeRequest {
         lun,
-        level: Level::Raid5,
-        members: (0..4)
+        level,
+        members: slots
             .map(|slot| MemberChoice::Drive(DriveSlot(slot)))
             .collect(),
         force: false,
         clean: true,
         chunk_kib: None,
     };
-    manager.make(&request).unwrap();
+    let first_part = u16::try_from(MEMBERS).unwrap();
+    manager.make(&request(Level::Raid5, 0..first_part)).unwrap();
     manager.online(lun).unwrap();
+    if disks > MEMBERS {
+        let all = u16::try_from(disks).unwrap();
+        manager
+            .grow(&request(Level::Raid1, first_part..all))
+            .unwrap();
+    }
     if orderly {
         manager.shutdown();
     }
@@ -315,6 +334,39 @@ fn an_array_that_was_stopped_is_not_touched() {
         .map(|path| std::fs::read(path).unwrap())
         .collect();
     assert!(before == after);
+}
+
+/// The row that `dmsetup` gets for each array is where the shelf had its data.
+#[test]
+fn a_lun_of_several_arrays_can_be_joined() {
+    let images = served_from(MEMBERS + 2, false);
+    let parts = &images.view.parts;
+    let ends = parts.iter().map(|part| part.geometry.capacity_sectors());
+    let [first, second] = ends.collect::<Vec<_>>()[..] else {
+        panic!("two parts")
+    };
+    let done = images.recover(&[], &[5, 0, 4, 1, 2, 3]);
+    assert!(done.status.success(), "{}", text(&done));
+    let told = text(&done);
+    let arrays = told.matches("mdadm --assemble /dev/md/shelf1-lun0").count();
+    assert_eq!(arrays, 2, "{told}");
+    let command = format!(
+        "printf '%s\\n' '0 {first} linear /dev/md/shelf1-lun0 0' \
+         '{first} {second} linear /dev/md/shelf1-lun0.1 0' | dmsetup create shelf1-lun0"
+    );
+    assert_eq!(told.lines().last(), Some(command.as_str()), "{told}");
+
+    for (disks, missing) in [
+        (&[0, 1, 2, 3][..], "part 1 of LUN '1:0', array "),
+        (&[4, 5], "'1:0.1' is part 1 of a LUN"),
+    ] {
+        let partly = images.recover(&[], disks);
+        assert_eq!(partly.status.code(), Some(1));
+        let told = text(&partly);
+        assert!(told.contains(missing), "{told}");
+        assert!(told.contains("mdadm --assemble"), "{told}");
+        assert!(!told.contains("dmsetup"), "{told}");
+    }
 }
 
 #[test]

@@ -410,6 +410,9 @@ pub enum AdminError {
         /// Why.
         reason: String,
     },
+    /// `online` of a LUN that another station answers for.
+    #[error("{0}")]
+    AddressTaken(String),
     /// The shelf is stopping: nothing goes online any more.
     #[error("the shelf is stopping; try again when it has started")]
     Stopping,

@@ -36,6 +36,17 @@ impl BadSectors {
             .filter(|_| io.operation == Operation::Write)
     }
 
+    /// Whether all sectors of a range of a drive are bad.
+    #[must_use]
+    pub(crate) fn has_all(&self, drive: DriveSlot, range: &BadRange) -> bool {
+        let mut lists = self.0.iter().filter(|(known, _)| *known == drive);
+        lists.any(|(_, bad)| {
+            // Ranges of a list are apart: one has it all, or none.
+            bad.iter()
+                .any(|bad| bad.sector <= range.sector && range.end() <= bad.end())
+        })
+    }
+
     /// The range of an I/O, if some of it is bad.
     fn touched(&self, io: &Io) -> Option<BadRange> {
         let (_, bad) = self.0.iter().find(|(drive, _)| *drive == io.drive)?;

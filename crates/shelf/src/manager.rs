@@ -46,6 +46,7 @@ mod failure;
 mod further;
 mod grow;
 mod import;
+mod impostor;
 mod join;
 mod lun;
 mod make;
@@ -184,6 +185,8 @@ pub struct Manager {
     silences: Vec<silence::Silence>,
     /// When the spares are to be read next, since the start.
     next_spare_check: Duration,
+    /// Who else has addresses of ours.
+    impostors: impostor::Impostors,
 }
 
 impl fmt::Debug for Manager {
@@ -226,6 +229,7 @@ impl Manager {
             uptime: Duration::ZERO,
             silences: Vec::new(),
             next_spare_check: Duration::ZERO,
+            impostors: impostor::Impostors::default(),
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -276,6 +280,7 @@ impl Manager {
         self.heal();
         self.retire(uptime);
         self.begin_due_scrub();
+        self.watch_impostors();
     }
 
     /// A port serves another MTU now.
@@ -312,6 +317,9 @@ impl Admin for Manager {
                 self.wear.fill_in(&mut part.elements);
             }
             status.trouble = status.trouble.or_else(|| self.reason_to_wait(&lun));
+            status.trouble = status
+                .trouble
+                .or_else(|| self.impostor_trouble(lun.number()));
             status
         };
         Lun::all(&self.raids).map(status).collect()
@@ -338,6 +346,7 @@ impl Admin for Manager {
     }
 
     fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {
+        self.refuse_impostor(lun)?;
         self.bring_online(lun)
     }
 

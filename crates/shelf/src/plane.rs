@@ -8,7 +8,7 @@ use crate::access::Access;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
-use aoe::Shelf;
+use aoe::{MacAddress, Shelf};
 use raid::Geometry;
 use raid::bad_blocks::BadRange;
 use raid::layout::Area;
@@ -258,12 +258,30 @@ pub trait DataPlane: Send {
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
 
+    /// Asks on every port for LUNs of this shelf. Another station that answers is reported as an event, at any
+    /// time.
+    fn probe(&mut self, shelf: Shelf, luns: &[LunNumber]);
+
+    /// Does the same, waits as long as answers take, and gives who answered.
+    fn find_impostors(&mut self, shelf: Shelf, luns: &[LunNumber]) -> Vec<Impostor>;
+
     /// What workers and ports have counted since they started. A worker that does not answer in time
     /// is left out.
     fn counters(&self) -> Vec<CounterGroup>;
 
     /// The passes that are running.
     fn passes(&self) -> Vec<RunningPass>;
+}
+
+/// Another station with the address of a LUN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Impostor {
+    /// The LUN.
+    pub lun: LunNumber,
+    /// The interface that it was heard on.
+    pub interface: String,
+    /// The station.
+    pub mac: MacAddress,
 }
 
 /// How a LUN was when it was let go.

@@ -27,6 +27,7 @@ mod access;
 mod action;
 mod admit;
 mod counters;
+mod impostor;
 mod memory;
 mod mend;
 mod pace;
@@ -250,6 +251,8 @@ pub struct Target {
     mend_stamp: u64,
     /// How fast passes go.
     pace: pace::Pace,
+    /// By LUN, who else has its address.
+    claims: Box<[impostor::Claim]>,
     /// Some LUN may have a pass to run: saves the look at each of them in every turn.
     has_passes: bool,
 }
@@ -273,6 +276,7 @@ impl Target {
             bad_sectors: BadSectors::default(),
             mend_stamp: 0,
             pace: pace::Pace::new(),
+            claims: vec![impostor::Claim::default(); usize::from(LunNumber::MAX) + 1].into(),
             has_passes: false,
         }
     }

@@ -4,6 +4,7 @@ use crate::content::SECTOR;
 use crate::disk::SimDisk;
 use crate::switch::Micros;
 use crate::world::World;
+use aoe::Shelf;
 use raid::bad_blocks::BadRange;
 use raid::layout::SUPERBLOCK_SECTOR;
 use raid::md::Superblock;
@@ -12,7 +13,8 @@ use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::{Drive, Manager, NoDrive, Parts, ShelfStore};
 use shelf::patience::DriveHealth;
 use shelf::plane::{
-    CounterGroup, DataPlane, Detached, DriveError, LunView, MetadataDrive, RateLimit, RunningPass,
+    CounterGroup, DataPlane, Detached, DriveError, Impostor, LunView, MetadataDrive, RateLimit,
+    RunningPass,
 };
 use shelf::target::MendTicket;
 use std::ops::Range;
@@ -197,6 +199,12 @@ impl DataPlane for SimPlane {
     }
 
     fn advertise(&mut self, _lun: LunNumber) {}
+
+    fn probe(&mut self, _: Shelf, _: &[LunNumber]) {}
+
+    fn find_impostors(&mut self, _: Shelf, _: &[LunNumber]) -> Vec<Impostor> {
+        Vec::new()
+    }
 
     fn regions_ready(
         &mut self,

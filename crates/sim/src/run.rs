@@ -13,7 +13,7 @@ use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 use raid::{Geometry, Level};
 use shelf::admin::{Admin, AdminError, DriveSlot, LunNumber, LunStatus, MakeRequest, MemberChoice};
-use shelf::manager::{Manager, MemberFailure};
+use shelf::manager::Manager;
 use shelf::target::{BufferPlan, Operation, Purpose};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -641,10 +641,8 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             } else {
                 let what = format!("{:?} at sector {} failed", io.operation, io.sector);
                 // What could not be done is in the notices; the commands wait for the view in any case.
-                let failed = manager.member_failed(lun, part, member, io.drive, &what);
-                if matches!(failed, Ok(MemberFailure::Kept)) {
-                    manager.last_copy_not_written(lun, part, member, &range);
-                }
+                let at = (io.drive, &range);
+                drop(manager.member_not_written(lun, part, member, at, &what));
             }
         }
         Message::MemberHangs { lun, io } => {

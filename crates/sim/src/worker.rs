@@ -116,6 +116,7 @@ impl World {
             | Action::SyncUnreadable { .. }
             | Action::SyncEnded { .. }) => self.say_of_pass(&of_pass),
             Action::Change(_) => self.fail("nobody sends config changes".to_owned()),
+            Action::Impostor { .. } => self.fail("nobody else answers".to_owned()),
         }
     }
 
@@ -486,7 +487,13 @@ pub(crate) struct Arena<'a> {
 
 impl Memory for Arena<'_> {
     fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
-        compute_in(self.bytes, &self.plan, inputs, outputs, work);
+        compute_in(
+            self.bytes,
+            |span| self.plan.bytes_of(span),
+            inputs,
+            outputs,
+            work,
+        );
     }
 }
 

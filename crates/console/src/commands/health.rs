@@ -30,13 +30,17 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
         tell("the shelf".to_owned(), problem, "shelf NUMBER".to_owned());
     }
     for lun in admin.luns() {
-        if let Some(trouble) = lun.trouble.as_ref().filter(|_| !lun.online) {
-            let advice = format!("then: online {}", lun.lun);
-            tell(
-                format!("LUN {}", lun.lun),
-                format!("is not served: {trouble}"),
-                advice,
-            );
+        if let Some(trouble) = &lun.trouble {
+            let (problem, advice) = if lun.online {
+                (trouble.clone(), "until then: offline".to_owned())
+            } else {
+                (
+                    format!("is not served: {trouble}"),
+                    "then: online".to_owned(),
+                )
+            };
+            let subject = format!("LUN {}", lun.lun);
+            tell(subject, problem, format!("{advice} {}", lun.lun));
         }
         for part in &lun.parts {
             stalled(&lun, part, &mut tell);

@@ -2,15 +2,19 @@
 
 use super::Worker;
 use crate::message::{FromWorker, ToWorker, WorkerReport};
+use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
 use shelf::admin::LunNumber;
-use shelf::plane::RunningPass;
-use shelf::target::Change;
+use shelf::plane::{Impostor, RunningPass};
+use shelf::target::{Change, PortIndex};
 use std::time::{Duration, Instant};
 
 /// Config changes that may wait for the administration. More are dropped: the initiator asks again,
 /// and whoever floods us gets no memory for it.
 const CONFIGS_UNDECIDED_MAX: usize = 16;
+
+/// Foreign answers that are told of between two probes. More are the same trouble, or a flood.
+const IMPOSTORS_MAX: usize = 256;
 
 /// How long a worker that ends waits for ports that take nothing.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -23,10 +27,22 @@ impl Worker {
             any = true;
             match message {
                 ToWorker::Attach(view) => {
+                    // What came before is not answered by a LUN that was not there yet.
+                    if view.online {
+                        self.receive_queued();
+                    }
                     self.target.attach(view, &mut self.actions);
                     self.note_passes();
                 }
                 ToWorker::Detach(lun) => self.target.detach(lun, &mut self.actions),
+                ToWorker::Probe(shelf, luns) => {
+                    self.impostors.clear();
+                    for &lun in &*luns {
+                        self.target.probe(shelf, lun, &mut self.actions);
+                        self.carry_out();
+                    }
+                }
+                ToWorker::Impostors(answer) => drop(answer.try_send(self.impostors.clone())),
                 ToWorker::Advertise(lun) => self.target.advertise(lun, &mut self.actions),
                 ToWorker::ChangeDone(change, decision) => {
                     self.configs_undecided = self.configs_undecided.saturating_sub(1);
@@ -75,6 +91,20 @@ impl Worker {
             self.drop_unsent();
         }
         any
+    }
+
+    /// Another station answers for a LUN of ours.
+    pub(super) fn note_impostor(&mut self, lun: LunNumber, port: PortIndex, mac: MacAddress) {
+        let facts = self.ports[usize::from(port.0)].facts();
+        let impostor = Impostor {
+            lun,
+            interface: facts.interface.clone(),
+            mac,
+        };
+        if self.impostors.len() < IMPOSTORS_MAX {
+            self.impostors.push(impostor.clone());
+            self.unsaid.push_back(FromWorker::Impostor(impostor));
+        }
     }
 
     /// Hands a config change to the administration, unless too many are there already.

@@ -74,14 +74,26 @@ impl Wire {
         }
     }
 
-    /// The next frame, if one comes within `timeout`.
+    /// The next response, if one comes within `timeout`. The shelf also asks, before it serves a LUN, who
+    /// else has its address.
     pub(crate) fn receive(&mut self, timeout: Duration) -> Result<Option<Frame>> {
+        self.receive_where(timeout, Frame::is_response)
+    }
+
+    /// The next frame of a kind, if one comes within `timeout`.
+    pub(crate) fn receive_where(
+        &mut self,
+        timeout: Duration,
+        is_wanted: impl Fn(&Frame) -> bool,
+    ) -> Result<Option<Frame>> {
         let deadline = Instant::now() + timeout;
         let mut buffer = vec![0; 16 * 1024];
         loop {
             if let Some(length) = self.socket.receive(&mut buffer)? {
-                buffer.truncate(length);
-                return Ok(Some(Frame(buffer)));
+                let frame = Frame(buffer[..length].to_vec());
+                if is_wanted(&frame) {
+                    return Ok(Some(frame));
+                }
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -238,6 +250,12 @@ impl Wire {
 
 impl Frame {
     /// The AoE header.
+    /// Whether it is a response, as far as it is AoE at all.
+    pub(crate) fn is_response(&self) -> bool {
+        self.0.get(14).is_none_or(|flags| flags & 0x08 != 0)
+    }
+
+    /// Its header.
     pub(crate) fn header(&self) -> Result<Header> {
         let (header, _) = Header::read_from_prefix(&self.0)
             .map_err(|_| anyhow::anyhow!("a frame of {} bytes has no AoE header", self.0.len()))?;

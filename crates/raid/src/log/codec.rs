@@ -6,11 +6,16 @@
 //! 56 zero         64 tags, 4 bytes for each member              then entries of 32 bytes; zero
 //!                                                               4096 payload
 //! entry:  0 member sector   8 sectors   10 kind   11 zero   12 range start   14 range sectors
-//!        16 participants   24 CRC-32C of the content        28 zero
+//!        16 participants   24 checksum of the content: NH
 //! ```
 //!
+//! Version 1 has another checksum of the content, 4 bytes of CRC-32C and 4 of zeros, and the CRC-32C of its
+//! header covers the whole block; records of it are read, so that a shelf may be updated after a crash.
+//!
 //! Invariants:
-//! * the header is one block of 4 KiB and its checksum covers all of it: it is there or it is not;
+//! * the first 64 bytes, and what the CRC-32C of the header covers, are the same in every later version, so
+//!   that what a newer program wrote is told from what is torn, and is not passed over;
+//! * the CRC-32C of the header covers all that is read of it, up to the last entry: it is there or it is not;
 //! * content is checked by the checksum in its entry, so that a header tells what a torn payload was;
 //! * a record is whole blocks of 4 KiB, so that no disk has to read before it can write.
 //!
@@ -34,7 +39,9 @@ pub const ENTRIES_MAX: u16 = 120;
 
 const SECTOR_BYTES: usize = 512;
 const MAGIC: [u8; 8] = *b"LEDGELOG";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before, which is read and not written.
+const VERSION_BEFORE: u32 = 1;
 const TAGS_OFFSET: usize = size_of::<RawHeader>();
 const KIND_REDO: u8 = 1;
 const KIND_INTENT: u8 = 2;
@@ -66,8 +73,7 @@ struct RawEntry {
     range_start: U16,
     range_sectors: U16,
     participants: U64,
-    content_checksum: U32,
-    reserved_too: U32,
+    content_checksum: U64,
 }
 
 const CHECKSUM_OFFSET: usize = 12;
@@ -110,6 +116,26 @@ pub struct EntryPlace {
     pub participants: u64,
 }
 
+/// Checksum of a content, by the version of the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContentChecksum {
+    /// [`checksum::nh`].
+    Nh(u64),
+    /// CRC-32C, of version 1.
+    Crc32c(u32),
+}
+
+impl ContentChecksum {
+    /// Whether it is that of these bytes.
+    #[must_use]
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        match *self {
+            Self::Nh(sum) => checksum::nh(bytes) == sum,
+            Self::Crc32c(sum) => crc32c::crc32c(bytes) == sum,
+        }
+    }
+}
+
 /// An entry that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
@@ -119,8 +145,8 @@ pub struct Entry {
     pub place: EntryPlace,
     /// Length of this member's home, at least 1.
     pub sectors: u16,
-    /// CRC-32C of what the home gets.
-    pub content_checksum: u32,
+    /// Checksum of what the home gets.
+    pub content_checksum: ContentChecksum,
     /// Where the content begins, in sectors from the start of the record; `None` for an intent.
     pub payload_sector: Option<u16>,
 }
@@ -134,7 +160,7 @@ impl Entry {
             return true;
         }
         bytes.len() == usize::from(self.sectors) * SECTOR_BYTES
-            && checksum::crc32c(bytes) == self.content_checksum
+            && self.content_checksum.is_of(bytes)
     }
 }
 
@@ -229,13 +255,19 @@ impl RecordWriter {
         }
         let start = usize::from(HEADER_SECTORS + self.payload_sectors) * SECTOR_BYTES;
         buffer[start..start + content.len()].copy_from_slice(content);
-        self.add_entry(buffer, KIND_REDO, place, content);
+        self.add_entry(
+            buffer,
+            KIND_REDO,
+            place,
+            content_sectors,
+            checksum::nh(content),
+        );
         self.payload_sectors += content_sectors;
         Ok(())
     }
 
-    /// Adds what a home gets, by its checksum: for a round that overwrites the range of every present
-    /// member.
+    /// Adds what a home gets, by its length and its checksum, which is that of [`checksum::nh`]: for a round
+    /// that overwrites the range of every present member.
     ///
     /// # Errors
     /// When there is no room; then nothing has changed.
@@ -246,12 +278,14 @@ impl RecordWriter {
         &mut self,
         buffer: &mut [u8],
         place: &EntryPlace,
-        content: &[u8],
+        sectors: u16,
+        checksum: u64,
     ) -> Result<(), NoRoom> {
         if !self.has_room(0) {
             return Err(NoRoom { content_sectors: 0 });
         }
-        self.add_entry(buffer, KIND_INTENT, place, content);
+        expect_one_slice(usize::from(sectors));
+        self.add_entry(buffer, KIND_INTENT, place, sectors, checksum);
         Ok(())
     }
 
@@ -287,23 +321,30 @@ impl RecordWriter {
         for (bytes, tag) in block[TAGS_OFFSET..].chunks_exact_mut(4).zip(identity.tags) {
             bytes.copy_from_slice(&tag.to_le_bytes());
         }
-        block[entry_offset(self.members, self.entries)..].fill(0);
-        let checksum = checksum::crc32c(block);
-        block[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 4].copy_from_slice(&checksum.to_le_bytes());
+        let (covered, rest) = block.split_at_mut(entry_offset(self.members, self.entries));
+        rest.fill(0);
+        let checksum = crc32c::crc32c(covered);
+        covered[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 4].copy_from_slice(&checksum.to_le_bytes());
         record_bytes
     }
 
-    fn add_entry(&mut self, buffer: &mut [u8], kind: u8, place: &EntryPlace, content: &[u8]) {
+    fn add_entry(
+        &mut self,
+        buffer: &mut [u8],
+        kind: u8,
+        place: &EntryPlace,
+        sectors: u16,
+        checksum: u64,
+    ) {
         let entry = RawEntry {
             member_sector: U64::new(place.member_sector),
-            sectors: U16::new(sectors_of(content)),
+            sectors: U16::new(sectors),
             kind,
             reserved: 0,
             range_start: U16::new(place.range_start),
             range_sectors: U16::new(place.range_sectors),
             participants: U64::new(place.participants),
-            content_checksum: U32::new(checksum::crc32c(content)),
-            reserved_too: U32::new(0),
+            content_checksum: U64::new(checksum),
         };
         let offset = entry_offset(self.members, self.entries);
         buffer[offset..offset + size_of::<RawEntry>()].copy_from_slice(entry.as_bytes());
@@ -313,15 +354,14 @@ impl RecordWriter {
 
 fn sectors_of(content: &[u8]) -> u16 {
     let sectors = content.len() / SECTOR_BYTES;
-    assert!(
-        content.len().is_multiple_of(SECTOR_BYTES) && sectors > 0,
-        "content is whole sectors"
-    );
-    assert!(
-        sectors <= SLICE_SECTORS_MAX as usize,
-        "content of one slice"
-    );
+    assert!(content.len().is_multiple_of(SECTOR_BYTES), "whole sectors");
+    expect_one_slice(sectors);
     u16::try_from(sectors).unwrap_or(u16::MAX)
+}
+
+fn expect_one_slice(sectors: usize) {
+    let most = SLICE_SECTORS_MAX as usize;
+    assert!((1..=most).contains(&sectors), "content of one slice");
 }
 
 const fn entry_offset(members: u8, index: u16) -> usize {
@@ -335,8 +375,15 @@ pub enum HeaderError {
     #[error("no log record")]
     Empty,
     /// A version that this one cannot read.
-    #[error("log record of version {0}; this program reads version {VERSION}: use a newer one")]
-    Version(u32),
+    #[error("log record of version {version}; this program reads up to {VERSION}: use a newer one")]
+    Version {
+        /// The version.
+        version: u32,
+        /// UUID of the array.
+        set_uuid: Uuid,
+        /// Epoch.
+        epoch: u64,
+    },
     /// Torn or rotten.
     #[error("log record with a wrong checksum")]
     Checksum,
@@ -366,11 +413,15 @@ impl<'a> Header<'a> {
         if raw.magic != MAGIC {
             return Err(HeaderError::Empty);
         }
-        if raw.checksum.get() != header_checksum(&raw, rest) {
+        if header_checksum(&raw, rest) != Some(raw.checksum.get()) {
             return Err(HeaderError::Checksum);
         }
-        if raw.version.get() != VERSION {
-            return Err(HeaderError::Version(raw.version.get()));
+        if ![VERSION, VERSION_BEFORE].contains(&raw.version.get()) {
+            return Err(HeaderError::Version {
+                version: raw.version.get(),
+                set_uuid: Uuid::from_bytes(raw.set_uuid),
+                epoch: raw.epoch.get(),
+            });
         }
         if raw.header_sectors.get() != HEADER_SECTORS {
             return Err(HeaderError::Field("header length"));
@@ -438,8 +489,16 @@ impl<'a> Header<'a> {
     /// The entries, in the order in which they were added.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + use<'a> {
         let mut payload_sector = HEADER_SECTORS;
+        let is_of_before = self.raw.version.get() == VERSION_BEFORE;
         self.entries.iter().map(move |raw| {
             let sectors = raw.sectors.get();
+            let sum = raw.content_checksum.get();
+            let content_checksum = if is_of_before {
+                let [a, b, c, d, ..] = sum.to_le_bytes();
+                ContentChecksum::Crc32c(u32::from_le_bytes([a, b, c, d]))
+            } else {
+                ContentChecksum::Nh(sum)
+            };
             let (kind, own) = if raw.kind == KIND_REDO {
                 let own = payload_sector;
                 payload_sector += sectors;
@@ -456,7 +515,7 @@ impl<'a> Header<'a> {
                     participants: raw.participants.get(),
                 },
                 sectors,
-                content_checksum: raw.content_checksum.get(),
+                content_checksum,
                 payload_sector: own,
             }
         })
@@ -493,13 +552,19 @@ impl<'a> Header<'a> {
     }
 }
 
-/// CRC-32C of a header whose own field is taken as zero.
-fn header_checksum(raw: &RawHeader, rest: &[u8]) -> u32 {
+/// CRC-32C of a header whose own field is taken as zero; `None` when it says that it is longer than a block.
+fn header_checksum(raw: &RawHeader, rest: &[u8]) -> Option<u32> {
     let raw = RawHeader {
         checksum: U32::new(0),
         ..*raw
     };
-    crc32c::crc32c_append(crc32c::crc32c(raw.as_bytes()), rest)
+    let end = match raw.version.get() {
+        VERSION_BEFORE => HEADER_BYTES,
+        _ => entry_offset(raw.members, raw.entries.get()),
+    };
+    let covered = rest.get(..end - TAGS_OFFSET)?;
+    let head = crc32c::crc32c(raw.as_bytes());
+    Some(crc32c::crc32c_append(head, covered))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn record() -> (Vec<u8>, usize) {
         .add_redo(&mut buffer, &place(40), &[1; 3 * 512])
         .unwrap();
     writer
-        .add_intent(&mut buffer, &place(64), &[2; 2 * 512])
+        .add_intent(&mut buffer, &place(64), 2, checksum::nh(&[2; 2 * 512]))
         .unwrap();
     let bytes = writer.finish(&mut buffer, &identity());
     (buffer, bytes)
@@ -48,10 +48,27 @@ fn record() -> (Vec<u8>, usize) {
 fn forged(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let (mut buffer, _) = record();
     change(&mut buffer);
-    buffer[12..16].fill(0);
-    let checksum = crc32c::crc32c(&buffer[..HEADER_BYTES]);
-    buffer[12..16].copy_from_slice(&checksum.to_le_bytes());
+    mend(&mut buffer);
     buffer
+}
+
+/// Makes the checksum of a header right, if there can be one.
+fn mend(buffer: &mut [u8]) {
+    let (raw, rest) = RawHeader::read_from_prefix(&buffer[..HEADER_BYTES]).unwrap();
+    if let Some(checksum) = header_checksum(&raw, rest) {
+        buffer[12..16].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+/// The record as version 1 wrote it.
+fn record_of_before() -> Vec<u8> {
+    forged(|buffer| {
+        buffer[8..12].copy_from_slice(&1_u32.to_le_bytes());
+        for (entry, content) in [(80, vec![1; 3 * 512]), (112, vec![2; 2 * 512])] {
+            let sum = u64::from(crc32c::crc32c(&content));
+            buffer[entry + 24..entry + 32].copy_from_slice(&sum.to_le_bytes());
+        }
+    })
 }
 
 #[test]
@@ -96,6 +113,33 @@ fn the_layout_is_what_the_module_says() {
 }
 
 #[test]
+fn a_record_of_the_version_before_reads() {
+    let buffer = record_of_before();
+    assert_eq!(
+        buffer[12..16],
+        {
+            let mut block = buffer[..HEADER_BYTES].to_vec();
+            block[12..16].fill(0);
+            crc32c::crc32c(&block).to_le_bytes()
+        },
+        "its checksum is of the whole block"
+    );
+    let header = Header::decode(block(&buffer)).unwrap();
+    let entries: Vec<_> = header.entries().collect();
+    assert_eq!(entries[0].payload_sector, Some(8));
+    assert!(entries[0].is_content(&buffer[8 * 512..11 * 512]));
+    assert!(!entries[0].is_content(&[2; 3 * 512]));
+    assert!(entries[1].is_content(&[2; 2 * 512]) && !entries[1].is_content(&[1; 2 * 512]));
+    let torn = |at: usize| {
+        let mut buffer = buffer.clone();
+        buffer[at] ^= 1;
+        Header::decode(block(&buffer)).unwrap_err()
+    };
+    assert_eq!(torn(130), HeaderError::Checksum);
+    assert_eq!(torn(HEADER_BYTES - 1), HeaderError::Checksum);
+}
+
+#[test]
 fn an_empty_record_is_a_header() {
     let mut buffer = vec![0xee; HEADER_BYTES];
     let bytes = RecordWriter::new(4, 16).finish(&mut buffer, &identity());
@@ -116,12 +160,10 @@ fn a_full_record_takes_no_more() {
     let refused = writer.add_redo(&mut buffer, &place(0), &[0; 9 * 512]);
     assert_eq!(refused, Err(NoRoom { content_sectors: 9 }));
     while writer.has_room(0) {
-        writer
-            .add_intent(&mut buffer, &place(0), &[0; 512])
-            .unwrap();
+        writer.add_intent(&mut buffer, &place(0), 1, 0).unwrap();
     }
     assert_eq!(writer.entries(), ENTRIES_MAX);
-    let refused = writer.add_intent(&mut buffer, &place(0), &[0; 512]);
+    let refused = writer.add_intent(&mut buffer, &place(0), 1, 0);
     assert_eq!(refused, Err(NoRoom { content_sectors: 0 }));
 }
 
@@ -129,15 +171,21 @@ fn a_full_record_takes_no_more() {
 fn what_is_no_header_is_told() {
     let error = |buffer: &[u8]| Header::decode(block(buffer)).unwrap_err();
     assert_eq!(error(&[0; HEADER_BYTES]), HeaderError::Empty);
+    let version = |version| HeaderError::Version {
+        version,
+        set_uuid: Uuid::from_u128(7),
+        epoch: 3,
+    };
     let (mut torn, _) = record();
-    torn[2000] ^= 1;
+    torn[100] ^= 1;
     assert_eq!(error(&torn), HeaderError::Checksum);
-    let cases: [(usize, u8, HeaderError); 9] = [
-        (8, 2, HeaderError::Version(2)),
+    let cases: [(usize, u8, HeaderError); 10] = [
+        (8, 3, version(3)),
         (48, 4, HeaderError::Field("element")),
         (49, 37, HeaderError::Field("element")),
         (50, 9, HeaderError::Field("header length")),
         (52, 121, HeaderError::Field("number of entries")),
+        (53, 1, HeaderError::Checksum),
         (54, 4, HeaderError::Field("payload length")),
         (80 + 8, 17, HeaderError::Field("home")),
         (80 + 10, 3, HeaderError::Field("kind of entry")),
@@ -152,14 +200,16 @@ fn what_is_no_header_is_told() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 300), mend in any::<bool>()) {
+    fn no_bytes_panic(
+        mut bytes in prop::collection::vec(any::<u8>(), 300),
+        version in 1_u32..3,
+        mends in any::<bool>(),
+    ) {
         bytes.resize(HEADER_BYTES, 0);
         bytes[..8].copy_from_slice(b"LEDGELOG");
-        bytes[8..12].copy_from_slice(&1_u32.to_le_bytes());
-        if mend {
-            bytes[12..16].fill(0);
-            let checksum = crc32c::crc32c(&bytes);
-            bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
+        if mends {
+            mend(&mut bytes);
         }
         if let Ok(header) = Header::decode(block(&bytes)) {
             prop_assert!(header.entries().count() <= usize::from(ENTRIES_MAX));
@@ -171,6 +221,7 @@ proptest! {
         entries in prop::collection::vec((any::<u64>(), 1_usize..=16, any::<bool>(), any::<u8>()), 0..130),
         members in 4_u8..=36,
         slot in 2_u16..=32,
+        flipped in any::<u16>(),
     ) {
         let slot_sectors = slot * 8;
         let mut buffer = vec![0xaa; usize::from(slot_sectors) * 512];
@@ -182,7 +233,7 @@ proptest! {
             let added = if is_redo {
                 writer.add_redo(&mut buffer, &place, &content)
             } else {
-                writer.add_intent(&mut buffer, &place, &content)
+                writer.add_intent(&mut buffer, &place, sectors_of(&content), checksum::nh(&content))
             };
             if added.is_ok() {
                 written.push((place, is_redo, content));
@@ -203,8 +254,8 @@ proptest! {
                 prop_assert_eq!(&buffer[start..start + content.len()], &content[..]);
             }
         }
-        // One bit anywhere in the header is noticed.
-        let bit = bytes % (HEADER_BYTES * 8);
+        // One bit anywhere in what is read of the header is noticed.
+        let bit = usize::from(flipped) % (entry_offset(members, writer.entries()) * 8);
         buffer[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(Header::decode(block(&buffer)).is_err());
     }

@@ -19,7 +19,7 @@
 //! When it is done the caller makes the next epoch durable in the private records of all members, and
 //! only then serves.
 
-use super::codec::{Entry, Header, Kind};
+use super::codec::{Entry, Header, HeaderError, Kind};
 use super::{LogParameters, slice_sectors};
 use crate::Geometry;
 use crate::bad_blocks::BadRange;
@@ -134,6 +134,17 @@ pub enum RecoveryError<E: fmt::Display> {
         sector: u64,
         /// How.
         error: E,
+    },
+    /// A newer program wrote to the log in this epoch.
+    #[error(
+        "the redo log on element {element} has records of version {version}, which this program does not \
+         know: use a newer one"
+    )]
+    Version {
+        /// A member with such a record.
+        element: u8,
+        /// The version.
+        version: u32,
     },
     /// The members' records of a group contradict each other.
     #[error(

@@ -41,6 +41,9 @@ bitflags! {
         const REPLACEMENT = 16;
         /// `layout` of a RAID 0 is meaningful.
         const RAID0_LAYOUT = 4096;
+        /// Ours, on a device that Linux must not use at present: md has no such bit, and takes no device
+        /// with one that it does not know.
+        const WITHHELD = 1 << 31;
     }
 }
 

@@ -3,6 +3,11 @@
 //! Invariants:
 //! * what is encoded is what mdadm writes for the same array, and a kernel of any age takes it: no
 //!   feature that we do not use, padding zero, room for 128 roles as mdadm leaves;
+//! * but for the replacement of a member while the array is dirty, which no kernel takes. Linux (up to 6.12
+//!   at least) fills it before it resynchronises. In a mirror it takes the regions that it goes over for
+//!   resynchronised, and copies differ on. In a raid5 it compares parity while it goes over it, which leaves
+//!   zeros in the buffer that it then writes to the replacement as parity. In a raid6 it does right. A
+//!   feature bit that md does not know keeps the others away; it is there as encoded and nowhere else;
 //! * with 128 roles all that counts lies in the first 512 bytes, so that a write of the superblock
 //!   is as atomic as a sector is;
 //! * the table has a role for every member of the array, whatever was read;
@@ -280,7 +285,12 @@ impl Superblock {
             .chunks_exact(2)
             .map(|word| Role::from_word(u16::from_le_bytes([word[0], word[1]])))
             .collect();
-        Ok(Self { raw, roles })
+        let mut superblock = Self { raw, roles };
+        // Elsewhere the bit stays, and makes the array one that is not served.
+        if superblock.is_spoilt_by_linux() {
+            superblock.set_feature(Features::WITHHELD, false);
+        }
+        Ok(superblock)
     }
 
     /// The block to write at sector 8. The last padding is zero whatever was read: kernels up to
@@ -293,6 +303,9 @@ impl Superblock {
             bytes.copy_from_slice(&role.word().to_le_bytes());
         }
         let mut raw = self.raw;
+        if self.is_spoilt_by_linux() {
+            raw.feature_map = U32::new(raw.feature_map.get() | Features::WITHHELD.bits());
+        }
         raw.max_dev = U32::new(
             u32::try_from(self.roles.len()).expect("at most 1920 roles were read or made"),
         );

@@ -244,6 +244,58 @@ fn whoever_is_no_member_is_failed_over_the_whole_table() {
     assert_eq!(other.role(126), Role::Spare);
 }
 
+/// Linux 6.1 and 6.12 do wrong with the replacement of a member of a dirty array, unless it is a raid6: no
+/// kernel is to take such a device. The bit that keeps it away is on the disk and nowhere else.
+#[test]
+fn the_replacement_in_a_dirty_array_is_kept_from_linux() {
+    let features = |superblock: &Superblock| {
+        let block = superblock.encode();
+        u32::from_le_bytes([block[8], block[9], block[10], block[11]])
+    };
+    let of_level = |level| {
+        let geometry = Geometry::new(level, 6, CHUNK_SECTORS_DEFAULT, 128 * 100).unwrap();
+        let mut made = Superblock::new(&NewMember {
+            set_uuid: Uuid::from_u128(1),
+            device_uuid: Uuid::from_u128(2),
+            name: "1:0",
+            created_unix_seconds: 1_700_000_000,
+            geometry: &geometry,
+            layout: MemberLayout::new(1 << 17, CHUNK_SECTORS_DEFAULT).unwrap(),
+            element: 0,
+            resync: Resync::DirtyFrom(0),
+        });
+        made.set_recovery(Some(128));
+        made
+    };
+    for level in [Level::Raid1, Level::Raid10, Level::Raid5] {
+        let mut made = of_level(level);
+        assert_eq!(features(&made), 3, "a member that is rebuilt");
+        made.set_replacement(true);
+        for (resync, on_disk) in [
+            (Resync::DirtyFrom(0), 0x8000_0013),
+            (Resync::DirtyFrom(256), 0x8000_0013),
+            (Resync::Clean, 0x13),
+        ] {
+            made.set_resync(resync);
+            assert_eq!(features(&made), on_disk, "{level} {resync:?}");
+            let read = Superblock::decode(&made.encode()).unwrap();
+            assert_eq!(read.feature_bits(), 0x13);
+            assert_eq!(features(&read), on_disk);
+            assert!(read.geometry().is_ok());
+        }
+    }
+    let mut made = of_level(Level::Raid6);
+    made.set_replacement(true);
+    assert_eq!(features(&made), 0x13, "Linux does it right");
+    // On any other device the bit is one that nobody knows.
+    let block = patched(|block| block[11] |= 0x80);
+    let read = Superblock::decode(&block).unwrap();
+    assert_eq!(
+        read.geometry(),
+        Err(UnsupportedArray::Features(0x8000_0000))
+    );
+}
+
 proptest! {
     #[test]
     fn any_bytes_decode_or_fail_without_panic(
@@ -276,6 +328,9 @@ proptest! {
             prop_assert_eq!(again.encode(), read.encode());
             let mut expected = block;
             expected[224..256].fill(0);
+            if read.is_spoilt_by_linux() {
+                expected[11] |= 0x80;
+            }
             let devices = usize::from(u16::from_le_bytes([block[220], block[221]]));
             prop_assert_eq!(&read.encode()[..216], &expected[..216]);
             prop_assert_eq!(&read.encode()[256..256 + devices * 2], &expected[256..256 + devices * 2]);

@@ -2,6 +2,7 @@
 
 use super::field::Factor;
 use super::scalar;
+use crate::checksum;
 #[cfg(target_arch = "x86_64")]
 use crate::simd;
 use std::fmt;
@@ -142,6 +143,46 @@ impl Kernel {
                 scalar::solve(data, p, q, start + done, rest);
             }
             _ => debug_assert!(false, "{} outputs", outputs.len()),
+        }
+    }
+
+    /// The checksum of content with a key as long; see [`checksum`].
+    pub(crate) fn checksum(self, content: &[u8], key: &[u8]) -> u64 {
+        let (sum, done) = match self.0 {
+            Code::Scalar => (0, 0),
+            #[cfg(target_arch = "x86_64")]
+            Code::Simd(extension) => extension.checksum(content, key),
+        };
+        sum.wrapping_add(checksum::portable(&content[done..], &key[done..]))
+    }
+
+    /// P and Q of the blocks, and with a key as long as one the checksums of data, P and Q, which are not
+    /// more blocks than a RAID has members.
+    pub(crate) fn parity_and_checksums(
+        self,
+        data: &[&[u8]],
+        p: &mut [u8],
+        mut q: Option<&mut [u8]>,
+        key: &[u8],
+        checksums: &mut [u64],
+    ) {
+        checksums.fill(0);
+        let done = match self.0 {
+            Code::Scalar => 0,
+            #[cfg(target_arch = "x86_64")]
+            Code::Simd(extension) => {
+                extension.parity_and_checksums(data, p, q.as_deref_mut(), key, checksums)
+            }
+        };
+        match q.as_deref_mut() {
+            Some(q) => scalar::pq(data, done, &mut p[done..], &mut q[done..]),
+            None => scalar::sum(data, None, done, &mut p[done..]),
+        }
+        let parity = [Some(&*p), q.as_deref()];
+        let blocks = data.iter().copied().chain(parity.into_iter().flatten());
+        for (checksum, block) in checksums.iter_mut().zip(blocks) {
+            let rest = checksum::portable(&block[done..], &key[done..]);
+            *checksum = checksum.wrapping_add(rest);
         }
     }
 

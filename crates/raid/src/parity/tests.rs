@@ -109,6 +109,56 @@ fn the_coefficient_of_each_data_block_is_its_power_of_2() {
     }
 }
 
+/// In one pass all is as in two, for the widest stripe of a RAID, with Q and without, and for lengths that
+/// are whole steps of vectors, none, and something in between.
+#[test]
+fn parity_and_checksums_are_those_of_separate_passes() {
+    for kernel in Kernel::available() {
+        for (width, len) in [(2, 512), (8, 8192), (34, 4096), (3, 1000), (1, 8), (5, 0)] {
+            let data = stripe(width, len);
+            let data = slices(&data);
+            let (mut p, mut q) = (vec![0; len], vec![0; len]);
+            kernel.pq_parity(&data, &mut p, &mut q).unwrap();
+            let blocks = data.iter().copied().chain([&p[..], &q[..]]);
+            let expected: Vec<u64> = blocks.map(|block| kernel.nh(block)).collect();
+            let key = checksum::key(len);
+            let (mut new_p, mut new_q) = (vec![1; len], vec![1; len]);
+            let mut sums = vec![7; width + 2];
+            kernel.parity_and_checksums(&data, &mut new_p, Some(&mut new_q), key, &mut sums);
+            assert_eq!((&new_p, &new_q), (&p, &q), "{kernel:?} {width} {len}");
+            assert_eq!(sums, expected, "{kernel:?} {width} {len}");
+            new_p.fill(1);
+            let mut sums = vec![7; width + 1];
+            kernel.parity_and_checksums(&data, &mut new_p, None, key, &mut sums);
+            assert_eq!(new_p, p, "{kernel:?} {width} {len}");
+            assert_eq!(sums, expected[..=width], "{kernel:?} {width} {len}");
+        }
+    }
+}
+
+#[test]
+fn checksums_of_blocks_of_different_lengths_are_refused() {
+    let (data, mut p, mut q) = ([0; 512], [0; 512], [0; 504]);
+    let refused = parity_and_checksums(&[&data], &mut p, Some(&mut q), &mut [0; 3]);
+    assert!(matches!(
+        refused,
+        Err(ParityError::Length { role: Role::Q, .. })
+    ));
+    let refused = parity_and_checksums(&[&data[8..]], &mut p, None, &mut [0; 2]);
+    assert!(matches!(refused, Err(ParityError::Length { .. })));
+    assert_eq!(
+        parity_and_checksums(&[], &mut p, None, &mut [0]),
+        Err(ParityError::DataBlocks(0))
+    );
+}
+
+#[test]
+#[should_panic(expected = "a checksum for each")]
+fn a_checksum_too_few_is_a_bug() {
+    let (data, mut p) = ([0; 512], [0; 512]);
+    let _ = parity_and_checksums(&[&data], &mut p, None, &mut [0]);
+}
+
 /// Updates multiply by a constant: here each byte by each power of 2, which are all but 0.
 #[test]
 fn every_kernel_multiplies_every_byte_by_every_element() {

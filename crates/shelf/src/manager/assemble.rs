@@ -12,34 +12,23 @@ use super::further::names;
 use super::lun::{Lun, ids_of};
 use super::raid::{Member, Raid};
 use super::rounds::Rounds;
-use super::scan::{Candidate, scan};
-use super::set::{Set, put_together};
+use super::scan::scan;
+use super::set::{Set, put_all_together};
 use super::{LunNumber, Manager};
 use crate::admin::{DriveSlot, PartId};
 use raid::md::Superblock;
 use raid::record::{Record, RecordState};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use uuid::Uuid;
 
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
     /// what was served.
     pub(super) fn assemble(&mut self) {
         self.elsewhere.clear();
-        let mut groups: BTreeMap<Uuid, Vec<Candidate>> = BTreeMap::new();
-        let (candidates, spares) = scan(&mut self.drives, &mut self.notices);
-        for candidate in candidates {
-            groups
-                .entry(candidate.superblock.set_uuid())
-                .or_default()
-                .push(candidate);
-        }
-        self.take_in_spares(spares);
-        let mut sets: Vec<Set> = groups
-            .into_iter()
-            .filter_map(|(uuid, group)| put_together(uuid, group))
-            .collect();
+        let found = scan(&mut self.drives, &mut self.notices);
+        self.take_in_spares(found.spares);
+        let mut sets = put_all_together(found.candidates, &found.other_versions);
         for set in &mut sets {
             self.settle_shelf(set);
         }
@@ -59,6 +48,15 @@ impl Manager {
         for set in others {
             adopted.extend(self.adopt_part(set));
         }
+        let to_serve: Vec<LunNumber> = adopted
+            .iter()
+            .copied()
+            .filter(|number| {
+                let lun = self.lun(*number).ok();
+                lun.is_some_and(|lun| lun.record().online && !lun.is_live())
+            })
+            .collect();
+        self.look_for_impostors(&to_serve);
         for number in adopted {
             self.serve_again(number);
             self.take_returned(number);
@@ -124,6 +122,12 @@ impl Manager {
             self.mark(&raid, &Usage::Foreign(what));
             return None;
         }
+        if let Some(reason) = raid.reason_to_leave_unfinished() {
+            let what = format!("LUN {number}, unfinished (set {uuid}): {reason}");
+            self.notices.push(format!("left alone: {what}"));
+            self.mark(&raid, &Usage::Foreign(what));
+            return None;
+        }
         if raid.record.state == RecordState::Importing {
             self.discard_import(&raid);
             return None;
@@ -167,7 +171,11 @@ impl Manager {
             }
         }
         let record = raid.record.clone();
+        let is_untouchable = raid.is_untouchable;
         self.raids.insert(id, raid);
+        if is_untouchable {
+            return;
+        }
         let leveled = self
             .rounds(id)
             .map_or(Ok(()), |mut rounds| rounds.level_superblocks(freshest));
@@ -248,7 +256,7 @@ impl Manager {
     }
 
     /// Serves a LUN that was served when the shelf stopped.
-    fn serve_again(&mut self, number: LunNumber) {
+    pub(super) fn serve_again(&mut self, number: LunNumber) {
         let ids = self.ids(number);
         for &id in &ids {
             self.doubt_log(id);
@@ -274,6 +282,12 @@ impl Manager {
             return;
         }
         if !is_online {
+            return;
+        }
+        if self.impostor_trouble(number).is_some() {
+            self.notices.push(format!(
+                "LUN {number} stays offline until nobody else answers for it"
+            ));
             return;
         }
         for id in ids {

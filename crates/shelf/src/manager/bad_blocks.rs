@@ -69,44 +69,6 @@ impl Manager {
         })
     }
 
-    /// A member that holds the last copy of something, and is kept for it, failed a write; `range` is of its
-    /// drive. With parity the other blocks of the stripe may hold the write, so that what is lost would be
-    /// computed from old and new: the sectors are noted as bad, and whatever needs them is an error until
-    /// all that is lost of the stripe is written at once.
-    pub fn last_copy_not_written(
-        &mut self,
-        number: LunNumber,
-        part: u8,
-        member: u8,
-        range: &BadRange,
-    ) {
-        let Some(raid) = self.raids.get(&PartId { lun: number, part }) else {
-            return;
-        };
-        let Some(Member::Normal {
-            data_offset_sectors,
-            ..
-        }) = raid.members.get(usize::from(member))
-        else {
-            return;
-        };
-        let has_parity = raid.geometry.parity_count() > 0;
-        let Some(sector) = range
-            .sector
-            .checked_sub(*data_offset_sectors)
-            .filter(|_| has_parity)
-        else {
-            return;
-        };
-        let own = BadRange {
-            sector,
-            sectors: range.sectors,
-        };
-        if let Err(error) = self.add_bad_blocks(number, part, member, &[own]) {
-            self.notices.push(error.to_string());
-        }
-    }
-
     /// The data path has written sectors of a drive that were bad: they are good again. The write that
     /// waits for that is told when the log says so durably, or whether others hold what was written.
     pub fn bad_blocks_written(

@@ -1,9 +1,11 @@
 //! Members that fail while the LUN is served.
 
 use super::lun::{Lun, ids_of};
+use super::raid::{Member, Raid};
 use super::twin::Device;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
+use raid::bad_blocks::BadRange;
 
 /// What became of a member that failed an I/O.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +33,37 @@ impl Manager {
         drive: DriveSlot,
         reason: &str,
     ) -> Result<MemberFailure, AdminError> {
-        self.lun(number)?;
-        let raid = PartId { lun: number, part };
+        let device = (PartId { lun: number, part }, member, drive);
+        self.answer_failure(device, None, reason)
+    }
+
+    /// As [`Manager::member_failed`], of a write of this range of the drive. A member that holds the last
+    /// copy of something, and is kept for it, may hold a mixture there. With parity the other blocks of the
+    /// stripe may hold the write, so that what is lost would be computed from old and new: before the view is
+    /// attached the sectors are noted as bad, durably, and whatever needs them is an error until all that is
+    /// lost of the stripe is written at once. Until the view comes the redo log keeps what was to be written.
+    ///
+    /// # Errors
+    /// As [`Manager::member_failed`].
+    pub fn member_not_written(
+        &mut self,
+        number: LunNumber,
+        part: u8,
+        member: u8,
+        (drive, range): (DriveSlot, &BadRange),
+        reason: &str,
+    ) -> Result<MemberFailure, AdminError> {
+        let device = (PartId { lun: number, part }, member, drive);
+        self.answer_failure(device, Some(range), reason)
+    }
+
+    fn answer_failure(
+        &mut self,
+        (raid, member, drive): (PartId, u8, DriveSlot),
+        unwritten: Option<&BadRange>,
+        reason: &str,
+    ) -> Result<MemberFailure, AdminError> {
+        self.lun(raid.lun)?;
         let id = raid.element(member);
         let no_element = || AdminError::Io(format!("element {id} does not exist"));
         let mut rounds = self.rounds(raid).ok_or_else(no_element)?;
@@ -59,7 +90,10 @@ impl Manager {
             rounds.notices.push(text);
             Ok(MemberFailure::Kept)
         };
-        let attached = self.attach_if_live(number);
+        if let (Ok(MemberFailure::Kept), Some(range)) = (&decided, unwritten) {
+            self.note_unwritten(raid, member, range);
+        }
+        let attached = self.attach_if_live(raid.lun);
         let decided = decided.map_err(|reason| {
             AdminError::Io(format!(
                 "the failure of {id} could not be recorded: {reason}"
@@ -67,6 +101,46 @@ impl Manager {
         })?;
         attached?;
         Ok(decided)
+    }
+
+    /// Notes what a last copy did not take, if parity may have it. If that cannot be made durable, nobody
+    /// knows after a crash what not to read: then the LUN is not served any more, and its redo log is kept.
+    fn note_unwritten(&mut self, id: PartId, member: u8, range: &BadRange) {
+        let Some(raid) = self.raids.get(&id) else {
+            return;
+        };
+        let Some(Member::Normal {
+            data_offset_sectors,
+            ..
+        }) = raid.members.get(usize::from(member))
+        else {
+            return;
+        };
+        let has_parity = raid.geometry.parity_count() > 0;
+        // A record of the redo log that could not be written changed nothing.
+        let sector = range.sector.checked_sub(*data_offset_sectors);
+        let Some(sector) = sector.filter(|_| has_parity) else {
+            return;
+        };
+        let own = BadRange {
+            sector,
+            sectors: range.sectors,
+        };
+        let Err(error) = self.note_bad_blocks(id, Device::member(member), &[own]) else {
+            return;
+        };
+        self.notices.push(error.to_string());
+        let has_log = |raid: &Raid| raid.is_live && raid.record.log.is_some();
+        if !self.raids.get(&id).is_some_and(has_log) {
+            return;
+        }
+        let name = self.name_of(id);
+        self.notices.push(format!(
+            "{name} is not served any more: what its last copy did not take is only in its redo log"
+        ));
+        if let Err(error) = self.stop(id.lun) {
+            self.notices.push(error.to_string());
+        }
     }
 
     /// The pass of one RAID of a LUN is the next. If the data path was told to leave it for that of another

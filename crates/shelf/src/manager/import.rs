@@ -157,7 +157,7 @@ impl Manager {
                 group.push(self.candidate(device, &geometry, &record, element)?);
             }
         }
-        let set = put_together(uuid, group).ok_or("it has no members")?;
+        let set = put_together(uuid, group, &[]).ok_or("it has no members")?;
         self.check_import(&set)?;
         Ok(set)
     }

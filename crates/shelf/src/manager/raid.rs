@@ -19,7 +19,7 @@ use raid::log::member_tag;
 use raid::md::Superblock;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
-use raid::record::{Record, RecordOwner};
+use raid::record::{Record, RecordOwner, RecordState};
 use raid::regions::{RegionIndex, RegionSet};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -281,6 +281,8 @@ pub(super) struct Raid {
     pub(super) is_view_stale: bool,
     /// Why it is not served, however many members it has.
     pub(super) unfit: Option<String>,
+    /// Nothing is to be written to its members: another version has begun with them.
+    pub(super) is_untouchable: bool,
     /// Why it is not served before somebody asks for it.
     pub(super) doubt: Option<String>,
     /// Drives of the other half of a mirror whose halves were served apart.
@@ -320,6 +322,7 @@ impl Raid {
             is_live: false,
             is_view_stale: false,
             unfit: None,
+            is_untouchable: false,
             doubt: None,
             rivals: Vec::new(),
             late: Vec::new(),
@@ -341,11 +344,20 @@ impl Raid {
 
     /// Why it cannot be served.
     pub(super) fn refusal(&self) -> Option<String> {
+        if self.is_untouchable {
+            return self.unfit.clone();
+        }
         if !self.can_serve_without(&[]) {
             let absent = self.absent_elements();
             return Some(format!("too many elements are missing or failed: {absent}"));
         }
         self.unfit.clone()
+    }
+
+    /// Why its making or removal is neither finished nor undone.
+    pub(super) fn reason_to_leave_unfinished(&self) -> Option<String> {
+        let is_left = self.is_untouchable && self.record.state != RecordState::Complete;
+        self.unfit.clone().filter(|_| is_left)
     }
 
     /// Whether it could serve if these elements were gone too.

@@ -61,6 +61,7 @@ impl Rounds<'_> {
             self.raid.record = record;
             return Ok(());
         }
+        self.check_touchable()?;
         let generation = self.next_generation();
         let failures = self.write_records(generation, &record);
         self.raid.generation = generation;
@@ -82,6 +83,16 @@ impl Rounds<'_> {
             "it may show after a restart"
         };
         Err(format!("{}; {end}", reasons(&failures)))
+    }
+
+    /// Whether something may be written to the members.
+    fn check_touchable(&self) -> Result<(), String> {
+        let reason = self
+            .raid
+            .unfit
+            .as_ref()
+            .filter(|_| self.raid.is_untouchable);
+        reason.map_or(Ok(()), |reason| Err(reason.clone()))
     }
 
     /// A generation that wins over every other on any member. An unfinished change on an absent
@@ -116,6 +127,7 @@ impl Rounds<'_> {
     /// Makes roles, the dirty mark and how far members are rebuilt durable on every member. Whoever is
     /// not in use gets the role of a failed device: from now on the members are ahead of it.
     pub(super) fn superblocks(&mut self, resync: Resync) -> Result<(), String> {
+        self.check_touchable()?;
         let before = self.raid.members.clone();
         // Until all members say clean, some may say dirty.
         self.raid.is_dirty |= resync != Resync::Clean;
@@ -144,13 +156,21 @@ impl Rounds<'_> {
         }
     }
 
-    /// Writes every member's superblock as it is to be, and gives the members that failed.
+    /// Writes every member's superblock as it is to be, and gives the members that failed. Twins come
+    /// first: none may say clean still when its members say dirty ([`Superblock::is_spoilt_by_linux`]).
     pub(super) fn write_superblocks(&mut self, resync: Resync) -> Failures {
+        let mut failures = self.write_superblocks_of(resync, true);
+        failures.extend(self.write_superblocks_of(resync, false));
+        failures
+    }
+
+    fn write_superblocks_of(&mut self, resync: Resync, of_twins: bool) -> Failures {
         let raid = &mut *self.raid;
         let active = raid.active_devices();
         let name = md_name(raid.record.shelf, raid.id);
         let mut failures = Vec::new();
-        for entry in devices_mut(&mut raid.members) {
+        let devices = devices_mut(&mut raid.members);
+        for entry in devices.filter(|entry| entry.device.is_twin == of_twins) {
             let recovery = entry
                 .rebuilt_before
                 .map(|lba| raid.geometry.member_sectors_before(lba));

@@ -8,13 +8,12 @@ use super::Manager;
 use super::raid::Raid;
 use super::recovery::LogState;
 use super::scan::scan;
-use super::set::{Set, put_together};
+use super::set::{Set, put_all_together};
 use crate::admin::{AdminError, PartId};
 use raid::Level;
 use raid::log::recovery::Report;
 use raid::md::Resync;
 use raid::record::RecordState;
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// How sets are to be recovered.
@@ -46,6 +45,12 @@ pub struct SalvagedSet {
     pub set_uuid: Uuid,
     /// Name of the md array: `<shelf>:<LUN>`.
     pub name: String,
+    /// Which RAID of its LUN it is, from 0.
+    pub part: u8,
+    /// In the first RAID of a LUN: the sets that follow it, in this order.
+    pub further: Vec<Uuid>,
+    /// How many sectors of the array the LUN has; the array may be longer.
+    pub sectors: u64,
     /// Level.
     pub level: Level,
     /// Paths of the members that are in use, in element order.
@@ -62,23 +67,17 @@ impl Manager {
     /// Recovers the logs of all sets on the drives, whichever shelf they are of, and marks those clean whose
     /// parity is known to match. For a manager that has no shelf number and so serves nothing.
     pub fn salvage(&mut self, options: SalvageOptions) -> Vec<SalvagedSet> {
-        let mut groups = BTreeMap::<Uuid, Vec<_>>::new();
-        let (candidates, _) = scan(&mut self.drives, &mut self.notices);
-        for candidate in candidates {
-            let group = groups.entry(candidate.superblock.set_uuid()).or_default();
-            group.push(candidate);
-        }
-        let sets: Vec<Set> = groups
+        let found = scan(&mut self.drives, &mut self.notices);
+        put_all_together(found.candidates, &found.other_versions)
             .into_iter()
-            .filter_map(|(uuid, group)| put_together(uuid, group))
-            .collect();
-        sets.into_iter()
             .map(|set| self.salvage_set(set, options))
             .collect()
     }
 
     fn salvage_set(&mut self, set: Set, options: SalvageOptions) -> SalvagedSet {
-        let (id, name) = (set.raid.id, set.freshest.name().to_string());
+        let id = set.raid.id;
+        // It is printed, and may be anything.
+        let name = set.freshest.name().replace(char::is_control, "?");
         self.raids.insert(id, set.raid);
         let log = self.salvage_log(id, options);
         let Some(raid) = self.raids.remove(&id) else {
@@ -91,6 +90,14 @@ impl Manager {
         SalvagedSet {
             set_uuid: set.uuid,
             name,
+            part: id.part,
+            further: raid
+                .record
+                .further
+                .iter()
+                .map(|raid| raid.set_uuid)
+                .collect(),
+            sectors: raid.geometry.capacity_sectors(),
             level: raid.geometry.level(),
             members: raid.members.iter().map(path).collect(),
             replacements: raid

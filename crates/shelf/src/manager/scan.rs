@@ -27,23 +27,48 @@ pub(super) struct Candidate {
     pub(super) bad_blocks: Result<BadBlocks, String>,
 }
 
-/// Looks at every drive that is in no LUN, notes what it carries, and gives those that are members
-/// of a LUN, and the spares. A drive that cannot be read is down from now on.
-pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> (Vec<Candidate>, Vec<Spare>) {
+/// A drive whose record another version wrote. It may be a member of a set.
+#[derive(Clone, Debug)]
+pub(super) struct OtherVersion {
+    pub(super) drive: DriveSlot,
+    pub(super) superblock: Superblock,
+    pub(super) format: u32,
+}
+
+/// What is on the drives that are in no LUN.
+#[derive(Default)]
+pub(super) struct Scan {
+    /// The members of LUNs.
+    pub(super) candidates: Vec<Candidate>,
+    /// Drives that this version cannot read and leaves alone.
+    pub(super) other_versions: Vec<OtherVersion>,
+    pub(super) spares: Vec<Spare>,
+}
+
+/// Looks at every drive that is in no LUN, and notes what it carries. A drive that cannot be read is down
+/// from now on.
+pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Scan {
     let idle: Vec<_> = drives
         .iter()
         .filter(|entry| !matches!(entry.usage, Usage::Element(_)))
         .map(|entry| (entry.drive.slot, entry.size_sectors().unwrap_or(0)))
         .filter(|(_, sectors)| *sectors >= DEVICE_SECTORS_MIN)
         .collect();
-    let mut candidates = Vec::new();
-    let mut spares = Vec::new();
+    let mut found = Scan::default();
     for (slot, size_sectors) in idle {
         match look_at(drives, slot, size_sectors, notices) {
             Ok(Look::NotMd) => drives.release(slot),
             Ok(Look::Foreign(what)) => drives.set_usage(slot, Usage::Foreign(what)),
-            Ok(Look::Candidate(candidate)) => candidates.push(*candidate),
-            Ok(Look::Spare(spare)) => spares.push(*spare),
+            Ok(Look::Candidate(candidate)) => found.candidates.push(*candidate),
+            Ok(Look::Spare(spare)) => found.spares.push(*spare),
+            Ok(Look::OtherVersion(other)) => {
+                let text = other_format(other.format);
+                notices.push(format!("drive in slot {slot} is left alone: {text}"));
+                let name = other.superblock.name();
+                let what = format!("a member of md array '{name}', {text}");
+                drives.set_usage(slot, Usage::Foreign(what));
+                found.other_versions.push(*other);
+            }
             Err(reason) => {
                 notices.push(format!("drive in slot {slot} is down: {reason}"));
                 if let Some(entry) = drives.get_mut(slot) {
@@ -52,13 +77,14 @@ pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> (Vec<Candi
             }
         }
     }
-    (candidates, spares)
+    found
 }
 
 enum Look {
     NotMd,
     Foreign(String),
     Candidate(Box<Candidate>),
+    OtherVersion(Box<OtherVersion>),
     Spare(Box<Spare>),
 }
 
@@ -95,9 +121,11 @@ fn look_at(
     let owner = Metadata::owner(&superblock);
     let slots = read_slots([a, b], &owner);
     if let Some(format) = slots.other_format() {
-        let text = other_format(format);
-        notices.push(format!("drive in slot {drive} is left alone: {text}"));
-        return foreign(&format!(", {text}"));
+        return Ok(Look::OtherVersion(Box::new(OtherVersion {
+            drive,
+            superblock,
+            format,
+        })));
     }
     if superblock.is_spare()
         && let Some(stored) = read_spare_slots([a, b], &owner).newest
@@ -105,13 +133,8 @@ fn look_at(
         let spare = Spare::new(drive, superblock, stored);
         return Ok(Look::Spare(Box::new(spare)));
     }
-    let has_damage = |error: &RecordError| !matches!(error, RecordError::OtherMember { .. });
-    for error in slots
-        .damage
-        .iter()
-        .flatten()
-        .filter(|error| has_damage(error))
-    {
+    let has_damage = |error: &&RecordError| !matches!(error, RecordError::OtherMember { .. });
+    for error in slots.damage.iter().flatten().filter(has_damage) {
         notices.push(format!("drive in slot {drive}: {error}"));
     }
     let Some(stored) = slots.newest else {

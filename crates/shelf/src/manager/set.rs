@@ -4,6 +4,8 @@
 //!   one that it or that calls it failed, missed changes and is not used.
 //! * The freshest superblock says whether the set is dirty, and the write-intent bitmaps of those that
 //!   are used where it may be.
+//! * When some of the members carry records of another version, nothing is served and nothing written: that
+//!   version may have begun to change the set, and knows what the others say.
 //! * A member with bad blocks, of which it is not known which they are, is not used, if the others hold
 //!   all data; else nothing is served.
 //! * A member that calls the freshest failed and is called so by it is the other half of a mirror whose
@@ -16,7 +18,7 @@ use super::bad_blocks;
 use super::raid::{Member, Metadata, Raid};
 use super::recovery::{self, LogState};
 use super::regions;
-use super::scan::Candidate;
+use super::scan::{Candidate, OtherVersion};
 use super::twin::{self, Twin};
 use crate::admin::{DriveSlot, LunNumber, PartId};
 use raid::bitmap::Bitmap;
@@ -25,6 +27,7 @@ use raid::md::{Resync, Role, Superblock};
 use raid::planted::{self, Bug};
 use raid::record::{Record, StoredRecord};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A set of members, put together.
@@ -40,14 +43,34 @@ pub(super) struct Set {
     pub(super) spurious: Vec<(DriveSlot, String)>,
 }
 
-/// Puts the members of one set together. `None` for no members.
-pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set> {
+/// Puts together the members of all sets, in the order of their UUIDs.
+pub(super) fn put_all_together(
+    candidates: Vec<Candidate>,
+    other_versions: &[OtherVersion],
+) -> Vec<Set> {
+    let mut groups = BTreeMap::<Uuid, Vec<Candidate>>::new();
+    for candidate in candidates {
+        let group = groups.entry(candidate.superblock.set_uuid()).or_default();
+        group.push(candidate);
+    }
+    let put = |(uuid, group)| put_together(uuid, group, other_versions);
+    groups.into_iter().filter_map(put).collect()
+}
+
+/// Puts the members of one set together; some of its members may be among those that another version wrote.
+/// `None` for no members.
+pub(super) fn put_together(
+    uuid: Uuid,
+    mut group: Vec<Candidate>,
+    other_versions: &[OtherVersion],
+) -> Option<Set> {
     group.sort_by_key(|candidate| {
         let superblock = &candidate.superblock;
         let freshness = (superblock.events(), candidate.stored.generation);
         (Reverse(freshness), superblock.dev_number(), candidate.drive)
     });
     let freshest = group.first()?.clone();
+    let is_begun = judge_versions(&group, &freshest, other_versions);
     let mut spurious = Vec::new();
     let (places, twins) = place(uuid, group, &freshest, &mut spurious);
     let present = || places.iter().chain(&twins).flatten();
@@ -82,11 +105,13 @@ pub(super) fn put_together(uuid: Uuid, mut group: Vec<Candidate>) -> Option<Set>
         bitmap: bitmap.as_ref(),
         is_torn: is_dirty && !is_unsynced,
     };
-    let members = places.into_iter().zip(twins);
-    let members = members.map(|(place, twin)| seats.member(place, twin));
-    let members = members.collect();
+    let devices = places.into_iter().zip(twins);
+    let members = devices
+        .map(|(place, twin)| seats.member(place, twin))
+        .collect();
     let raid = Raid {
-        unfit,
+        is_untouchable: is_begun.is_some(),
+        unfit: is_begun.or(unfit),
         rivals,
         late,
         set_uuid: Some(uuid),
@@ -326,6 +351,36 @@ impl Seats<'_> {
             superblock: candidate.superblock,
         }
     }
+}
+
+/// Why a set is not served that another version has begun with. A device that the freshest member does not
+/// call one any more has left before, and one whose number another has is a former one: they do not count.
+fn judge_versions(
+    group: &[Candidate],
+    freshest: &Candidate,
+    other_versions: &[OtherVersion],
+) -> Option<String> {
+    let fresh = &freshest.superblock;
+    let is_member = |other: &&OtherVersion| {
+        let own = &other.superblock;
+        let number = own.dev_number();
+        let mut numbers = group.iter().map(|known| known.superblock.dev_number());
+        let is_active = matches!(fresh.role(number), Role::Active(_));
+        own.set_uuid() == fresh.set_uuid()
+            && (own.events() > fresh.events() || is_active && !numbers.any(|known| known == number))
+    };
+    let members: Vec<&OtherVersion> = other_versions.iter().filter(is_member).collect();
+    let format = members.first()?.format;
+    let slots: Vec<String> = members
+        .iter()
+        .map(|other| other.drive.to_string())
+        .collect();
+    Some(format!(
+        "its drives in slots {} carry records of format {format}, which another version of this software \
+         wrote, the others do not; it is neither served nor changed: use that version, or, if these drives \
+         are not to be used any more, pull them",
+        slots.join(", ")
+    ))
 }
 
 /// Somebody noted sectors of a member that hold old data or none, in a log that cannot be read: such a

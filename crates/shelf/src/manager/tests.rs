@@ -9,6 +9,7 @@ mod failures;
 mod grow;
 mod huge;
 mod import;
+mod impostor;
 mod initiators;
 mod linux;
 mod making;

@@ -20,7 +20,9 @@
 //! * a twin stands beside a member that is in sync, and nowhere else;
 //! * with a redo log a device that is called a replacement becomes a member that is read only when no
 //!   write is under way: the LUN is let go for that moment, and its log begins a new epoch;
-//! * what a replacement may lack is behind its recovery offset before the LUN is served again.
+//! * what a replacement may lack is behind its recovery offset before the LUN is served again;
+//! * Linux never finds a RAID dirty and a twin in it that it would take, and spoil: twins are the first
+//!   whose superblocks say dirty ([`raid::md::Superblock::is_spoilt_by_linux`]).
 
 use super::drives::Usage;
 use super::raid::{Member, Metadata, Raid};

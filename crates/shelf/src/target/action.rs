@@ -299,6 +299,15 @@ pub enum Action {
         /// The I/O that was abandoned.
         io: Io,
     },
+    /// Another station answers for the address of a LUN.
+    Impostor {
+        /// The LUN.
+        lun: LunNumber,
+        /// The port that it was heard on.
+        port: PortIndex,
+        /// Its address.
+        mac: MacAddress,
+    },
     /// Writes wait for regions of a part whose bits are not durable: the administration is to make them so,
     /// and to report to [`super::Target::regions_ready`].
     WantRegions {

@@ -56,6 +56,9 @@ impl Target {
         let frame = match aoe::request::parse(head) {
             Ok(frame) => frame,
             Err(error) => {
+                if error == RequestError::Response {
+                    self.hear_response(port, head, out);
+                }
                 self.count_refused(error);
                 return None;
             }

@@ -7,6 +7,7 @@
 use super::BUFFER_SECTORS;
 use crate::order::CommandIndex;
 use aoe::SECTOR_BYTES;
+use raid::geometry::MEMBERS_MAX;
 use std::ops::Range;
 
 /// Sectors of a page of a stripe: 8 KiB, what Linux sends in a frame at MTU 9000.
@@ -15,8 +16,8 @@ pub const PAGE_SECTORS: usize = 16;
 /// Sectors of a record of the redo log.
 pub const RECORD_SECTORS: usize = 256;
 
-/// Most blocks that are written by one computation.
-pub const OUTPUTS_MAX: usize = 2;
+/// Most blocks that are written by one computation: the log records of all members.
+pub const OUTPUTS_MAX: usize = MEMBERS_MAX as usize;
 
 /// A buffer. The first ones are those of the commands, by [`CommandIndex`]; then come pages and records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -142,59 +143,63 @@ pub trait Memory {
 /// Most blocks that a computation reads: a whole stripe and the new content of one block.
 pub const INPUTS_MAX: usize = 40;
 
-/// Carries out a computation over buffers that lie in `arena` as `plan` says.
+/// Carries out a computation over buffers in `arena`; `place` says which bytes of it a span is.
 ///
 /// # Panics
 /// As [`Memory::compute`].
 pub fn compute_in(
     arena: &mut [u8],
-    plan: &BufferPlan,
+    place: impl Fn(&Span) -> Range<usize>,
     inputs: &[Span],
     outputs: &[Span],
     work: Work<'_>,
 ) {
-    // Most have one input or two: a list of all that there could be costs more than they do.
-    if inputs.len() <= 2 {
-        compute_few::<2>(arena, plan, inputs, outputs, work);
-    } else if inputs.len() <= 12 {
-        compute_few::<12>(arena, plan, inputs, outputs, work);
+    // Most have few: lists of all that there could be cost more than they do.
+    let blocks = inputs.len().max(outputs.len());
+    if blocks <= 2 {
+        compute_few::<2>(arena, place, inputs, outputs, work);
+    } else if blocks <= 12 {
+        compute_few::<12>(arena, place, inputs, outputs, work);
     } else {
-        compute_few::<INPUTS_MAX>(arena, plan, inputs, outputs, work);
+        compute_few::<INPUTS_MAX>(arena, place, inputs, outputs, work);
     }
 }
 
-/// The same for so many inputs at most.
+const _: () = assert!(OUTPUTS_MAX <= INPUTS_MAX);
+
+/// The same for so many inputs and so many outputs at most.
 fn compute_few<const FEW: usize>(
     arena: &mut [u8],
-    plan: &BufferPlan,
+    place: impl Fn(&Span) -> Range<usize>,
     inputs: &[Span],
     outputs: &[Span],
     work: Work<'_>,
 ) {
-    assert!(outputs.len() <= OUTPUTS_MAX && inputs.len() <= FEW);
-    let mut ranges = [const { (0..0, 0) }; OUTPUTS_MAX];
-    for (place, (range, span)) in ranges.iter_mut().zip(outputs).enumerate() {
-        *range = (plan.bytes_of(span), place);
+    assert!(outputs.len() <= FEW && inputs.len() <= FEW);
+    let mut ranges = [const { (0..0, 0) }; FEW];
+    for (number, (range, span)) in ranges.iter_mut().zip(outputs).enumerate() {
+        *range = (place(span), number);
     }
     let ranges = &mut ranges[..outputs.len()];
     ranges.sort_unstable_by_key(|(range, _)| range.start);
-    // The arena falls apart into what lies before, between and behind the outputs.
-    let mut around: [(usize, &[u8]); OUTPUTS_MAX + 1] = [(0, &[]); OUTPUTS_MAX + 1];
-    let mut out: [&mut [u8]; OUTPUTS_MAX] = Default::default();
+    // The arena falls apart into what lies before and between the outputs, and what lies behind them.
+    let mut around: [(usize, &[u8]); FEW] = [(0, &[]); FEW];
+    let mut out: [&mut [u8]; FEW] = std::array::from_fn(|_| Default::default());
     let (mut rest, mut at) = (arena, 0);
-    for (number, (range, place)) in ranges.iter().enumerate() {
+    for ((range, number), around) in ranges.iter().zip(&mut around) {
         assert!(range.start >= at, "outputs overlap");
         let (before, behind) = rest.split_at_mut(range.start - at);
         let (output, behind) = behind.split_at_mut(range.len());
-        around[number] = (at, before);
-        out[*place] = output;
+        *around = (at, before);
+        out[*number] = output;
         (rest, at) = (behind, range.end);
     }
-    around[outputs.len()] = (at, rest);
+    let behind = (at, &*rest);
     let mut read: [&[u8]; FEW] = [&[]; FEW];
     for (input, span) in read.iter_mut().zip(inputs) {
-        let range = plan.bytes_of(span);
-        let found = around[..=outputs.len()].iter().find_map(|(start, piece)| {
+        let range = place(span);
+        let pieces = around[..outputs.len()].iter().chain([&behind]);
+        let found = pieces.into_iter().find_map(|(start, piece)| {
             let from = range.start.checked_sub(*start)?;
             piece.get(from..from + range.len())
         });
@@ -247,17 +252,23 @@ mod tests {
         ];
         let outputs = [span(PLAN.page(2), 1, 3), span(PLAN.page(0), 15, 1)];
         let before = arena.clone();
-        compute_in(&mut arena, &PLAN, &inputs, &outputs, &mut |read, out| {
-            for (bytes, span) in read.iter().zip(&inputs) {
-                assert_eq!(usize::from(bytes[0]), first(span));
-                assert_eq!(bytes.len(), span.sectors as usize * SECTOR_BYTES);
-            }
-            for (bytes, span) in out.iter_mut().zip(&outputs) {
-                assert_eq!(usize::from(bytes[0]), first(span));
-                assert_eq!(bytes.len(), span.sectors as usize * SECTOR_BYTES);
-                bytes.fill(255);
-            }
-        });
+        compute_in(
+            &mut arena,
+            |span| PLAN.bytes_of(span),
+            &inputs,
+            &outputs,
+            &mut |read, out| {
+                for (bytes, span) in read.iter().zip(&inputs) {
+                    assert_eq!(usize::from(bytes[0]), first(span));
+                    assert_eq!(bytes.len(), span.sectors as usize * SECTOR_BYTES);
+                }
+                for (bytes, span) in out.iter_mut().zip(&outputs) {
+                    assert_eq!(usize::from(bytes[0]), first(span));
+                    assert_eq!(bytes.len(), span.sectors as usize * SECTOR_BYTES);
+                    bytes.fill(255);
+                }
+            },
+        );
         let changed = arena.iter().zip(&before).filter(|(now, was)| now != was);
         assert_eq!(changed.count(), 4 * SECTOR_BYTES);
     }
@@ -268,6 +279,12 @@ mod tests {
         let mut arena = vec![0; PLAN.total_sectors() * SECTOR_BYTES];
         let page = PLAN.page(1);
         let (inputs, outputs) = ([span(page, 3, 2)], [span(page, 0, 4)]);
-        compute_in(&mut arena, &PLAN, &inputs, &outputs, &mut |_, _| {});
+        compute_in(
+            &mut arena,
+            |span| PLAN.bytes_of(span),
+            &inputs,
+            &outputs,
+            &mut |_, _| {},
+        );
     }
 }

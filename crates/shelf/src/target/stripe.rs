@@ -18,6 +18,8 @@
 //! * nothing is written home before the redo log has it, durably, on every member that takes part
 //!   (if the part has a log) or was given up, durably, since;
 //! * a write is answered with success only after everything of its round is durable at home;
+//! * a round that the last copy did not take stays in the redo log until that is noted as bad, durably: what
+//!   is there may be a mixture, from which others would be computed;
 //! * `valid` sectors of a page are what the element holds, or would hold if it were there;
 //! * two rounds of a slice never overlap, so that parity is never computed from a mixture;
 //! * a round that waits for pages or records holds none;
@@ -156,6 +158,8 @@ struct Slice {
     group: Option<u64>,
     /// Elements whose record of that group could not be written.
     unlogged: u64,
+    /// Elements that could not be written home, though nobody else holds what they hold.
+    unwritten: u64,
     group_next: u16,
     /// Home writes of the round whose sectors are on the list of bad ones yet, and what their tickets say.
     mends: u16,
@@ -197,6 +201,7 @@ impl Slice {
             held_since_ns: 0,
             group: None,
             unlogged: 0,
+            unwritten: 0,
             group_next: NONE,
             mends: 0,
             mend_stamp: 0,

@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod content;
 pub(crate) mod import;
+pub(crate) mod joined;
 pub(crate) mod judge;
 pub(crate) mod level;
 pub(crate) mod linux_made;

@@ -193,7 +193,9 @@ pub(crate) fn take_back(array: &Array, leaves: Leaves) -> Result<()> {
     for (slot, image) in (0..).zip(&array.images) {
         fs::rename(ledge.disk_path(slot), image)?;
     }
-    let rows = Members::open(&array.images)?.check_parity()?;
-    ensure!(rows > 0, "a member is missing");
+    let members = Members::open(&array.images)?;
+    members.check_mirrors()?;
+    let rows = members.check_parity()?;
+    ensure!(rows > 0 || !array.level.has_parity, "a member is missing");
     Ok(())
 }

@@ -169,6 +169,14 @@ impl Array {
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.level.name, self.story.name())
     }
+
+    /// Whether the shelf keeps the replacement of a member from Linux, which does not resynchronise an array
+    /// right when it fills a replacement, too: but in a raid6.
+    pub(crate) fn is_replacement_withheld(&self) -> bool {
+        let Story { lost, rebuild, .. } = self.story;
+        let is_half_done = lost == 0 && rebuild == Rebuild::Begun;
+        self.level.md != "raid6" && is_half_done && self.story.is_dirty()
+    }
 }
 
 /// Writes to each LUN that must be acknowledged while more are in flight, before the end.
@@ -348,6 +356,8 @@ impl<'a> Shelf<'a> {
                 "a rebuild is over before another has begun: {passes}"
             );
             if done.iter().all(|percent| *percent > 45.0) {
+                // Half it stays, whatever comes before the end.
+                self.ledge.console_ok("ratelimit -p 64K")?;
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "not done in time: {passes}");

@@ -1,8 +1,8 @@
 //! What the logs of all members hold, sorted by slice and group.
 
 use super::{
-    Entry, Header, Kind, LoggedRaid, MemberIo, Part, PresentMember, RecoveryError, Round,
-    SECTOR_BYTES, failed, present, slice_sectors,
+    Entry, Header, HeaderError, Kind, LoggedRaid, MemberIo, Part, PresentMember, RecoveryError,
+    Round, SECTOR_BYTES, failed, present, slice_sectors,
 };
 #[cfg(test)]
 use super::{Planted, is_planted};
@@ -82,8 +82,17 @@ impl Records {
         let Some(block) = place.first_chunk::<HEADER_BYTES>() else {
             unreachable!("a place is longer than a header")
         };
-        let Ok(header) = Header::decode(block) else {
-            return Ok(());
+        let header = match Header::decode(block) {
+            Ok(header) => header,
+            // What a newer program logged may be all that there is of a write that was answered.
+            Err(HeaderError::Version {
+                version,
+                set_uuid,
+                epoch,
+            }) if set_uuid == raid.set_uuid && epoch == raid.parameters.epoch() => {
+                return Err(RecoveryError::Version { element, version });
+            }
+            Err(_) => return Ok(()),
         };
         let is_ours = header.set_uuid() == raid.set_uuid
             && header.epoch() == raid.parameters.epoch()

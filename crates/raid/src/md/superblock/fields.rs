@@ -199,6 +199,14 @@ impl Superblock {
         self.set_feature(Features::REPLACEMENT, is_replacement);
     }
 
+    /// Whether Linux would do wrong with this device: a replacement in an array that it has to
+    /// resynchronise, unless it is a raid6. Such a superblock is encoded so that Linux leaves the device
+    /// alone.
+    #[must_use]
+    pub fn is_spoilt_by_linux(&self) -> bool {
+        self.is_replacement() && self.raw.level.get() != 6 && self.resync() != Resync::Clean
+    }
+
     /// A number for a device that joins the array, but none of `avoided`: the first one beyond those of the
     /// members that it was made with that no device had yet, so that a device that left is not mistaken for
     /// its successor. When all 1920 were given, one of a device that left; which one changes with the event
@@ -285,7 +293,7 @@ impl Superblock {
         is_free.then_some(Area { sector, sectors })
     }
 
-    const fn set_feature(&mut self, feature: Features, is_set: bool) {
+    pub(super) const fn set_feature(&mut self, feature: Features, is_set: bool) {
         let others = self.raw.feature_map.get() & !feature.bits();
         let own = if is_set { feature.bits() } else { 0 };
         self.raw.feature_map = U32::new(others | own);

@@ -337,6 +337,69 @@ fn a_record_of_a_later_format_is_left_alone() {
     }
 }
 
+/// Some of the members carry a later format: a newer version has begun with the set, and what it wrote there
+/// may count. Nothing is served and nothing written until all are of one version.
+#[test]
+fn a_set_that_a_later_version_has_begun_with_waits() {
+    for (level, members, newer) in [
+        (Level::Raid1, 2, vec![0]),
+        (Level::Raid5, 4, vec![1]),
+        (Level::Raid6, 5, vec![0, 1]),
+        (Level::Raid0, 2, vec![1]),
+    ] {
+        let world = with_lun(level, members);
+        for &index in &newer {
+            make_newer(&mut world.image(index), 128);
+        }
+        let contents = || -> Vec<_> {
+            (0..members)
+                .map(|index| world.image(index).written.clone())
+                .collect()
+        };
+        let before = contents();
+        let mut manager = world.start();
+        assert!(!manager.luns()[0].online, "{level}");
+        let notices = manager.take_notices().join("; ");
+        let refused = manager.online(number(0)).unwrap_err().to_string();
+        for told in [&notices, &refused] {
+            let mut slots: Vec<_> = newer.iter().map(|&index| world.slot(index)).collect();
+            slots.sort();
+            let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
+            let slots = slots.join(", ");
+            assert!(
+                told.contains(&format!(
+                    "drives in slots {slots} carry records of format 3"
+                )),
+                "{level}: {told}"
+            );
+            assert!(told.contains("use that version"), "{told}");
+        }
+        manager.shutdown();
+        assert_eq!(before, contents(), "{level}: nothing is written");
+    }
+}
+
+/// But a drive that left the set before does not hold it up, whoever wrote to it since.
+#[test]
+fn a_failed_member_with_a_record_of_a_later_version_holds_nobody_up() {
+    let world = World::new(&[2 * MIB; 2]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    manager.online(number(0)).unwrap();
+    let element = crate::admin::ElementId {
+        lun: number(0),
+        part: 0,
+        member: 0,
+    };
+    world.finish_pass(&mut manager, 0);
+    manager.fail(element).unwrap();
+    manager.shutdown();
+    let world = world.fork();
+    make_newer(&mut world.image(0), 128);
+    let manager = world.start();
+    assert!(manager.luns()[0].online);
+}
+
 /// All members but one are behind: by one event they have missed nothing, by two they have, and the one
 /// that is left does not make a LUN.
 #[test]

@@ -144,14 +144,28 @@ fn what_the_last_copy_did_not_take_is_not_read_where_parity_may_have_it() {
     world.finish_pass(&mut manager, 0);
     let failed = manager.member_failed(number(0), 0, 1, drives[1], "test");
     assert_eq!(failed, Ok(MemberFailure::GivenUp));
-    let kept = manager.member_failed(number(0), 0, 2, drives[2], "test");
+    let fail = |manager: &mut Manager, index: usize, range: BadRange| {
+        let member = u8::try_from(index).unwrap();
+        manager.member_not_written(number(0), 0, member, (drives[index], &range), "test")
+    };
+    let kept = fail(&mut manager, 2, range(DATA + 40, 16));
     assert_eq!(kept, Ok(MemberFailure::Kept));
-    manager.last_copy_not_written(number(0), 0, 2, &range(DATA + 40, 16));
     assert_eq!(logged(&world, 2), Some(vec![range(DATA + 40, 16)]));
     assert_eq!(told(&world, 2), [range(DATA + 40, 16)]);
     // A record of the redo log that could not be written changed nothing.
-    manager.last_copy_not_written(number(0), 0, 0, &range(300, 16));
+    let kept = fail(&mut manager, 0, range(300, 16));
+    assert_eq!(kept, Ok(MemberFailure::Kept));
     assert_eq!(logged(&world, 0), None);
+    // What cannot be noted is only in the redo log: it is kept, and nobody is served meanwhile.
+    assert!(world.view(0).is_some());
+    world.image(2).fails_writes = true;
+    world.log.lock().unwrap().is_log_pending = true;
+    drop(fail(&mut manager, 2, range(DATA + 80, 16)));
+    assert!(world.view(0).is_none());
+    world.image(2).fails_writes = false;
+    manager.online(number(0)).unwrap();
+    let texts = manager.take_notices().join("; ");
+    assert!(texts.contains("is not served any more"), "{texts}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ struct Arena<'a>(&'a mut [u8]);
 
 impl Memory for Arena<'_> {
     fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
-        compute_in(self.0, &PLAN, inputs, outputs, work);
+        compute_in(self.0, |span| PLAN.bytes_of(span), inputs, outputs, work);
     }
 }
 

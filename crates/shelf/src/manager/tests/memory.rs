@@ -4,7 +4,8 @@ use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
 use crate::patience::DriveHealth;
 use crate::plane::{
-    DataPlane, Detached, DriveError, LunView, MemberView, MetadataDrive, PartView, RateLimit,
+    DataPlane, Detached, DriveError, Impostor, LunView, MemberView, MetadataDrive, PartView,
+    RateLimit,
 };
 use crate::target::MendTicket;
 use aoe::Shelf;
@@ -182,6 +183,7 @@ pub(super) enum Told {
     Attach(LunNumber),
     Detach(LunNumber),
     Advertise(LunNumber),
+    Probe(LunNumber),
     Regions(LunNumber, Range<u32>, bool),
 }
 
@@ -190,6 +192,8 @@ pub(super) struct PlaneLog {
     pub(super) told: Vec<Told>,
     pub(super) views: BTreeMap<LunNumber, Arc<LunView>>,
     pub(super) refuses: bool,
+    /// Who answers when it is asked.
+    pub(super) impostors: Vec<Impostor>,
     /// What the data path says of mirrors when it lets go of a LUN.
     pub(super) mirrors_differ: bool,
     pub(super) is_log_pending: bool,
@@ -462,6 +466,21 @@ impl DataPlane for CheckingPlane {
             "only what is served is advertised"
         );
         log.told.push(Told::Advertise(lun));
+    }
+
+    fn probe(&mut self, _: Shelf, luns: &[LunNumber]) {
+        let mut log = self.log.lock().unwrap();
+        log.told.extend(luns.iter().map(|lun| Told::Probe(*lun)));
+    }
+
+    fn find_impostors(&mut self, shelf: Shelf, luns: &[LunNumber]) -> Vec<Impostor> {
+        self.probe(shelf, luns);
+        let log = self.log.lock().unwrap();
+        let asked = log
+            .impostors
+            .iter()
+            .filter(|other| luns.contains(&other.lun));
+        asked.cloned().collect()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::admin::{Admin, ElementState, MakeRequest};
 use crate::manager::Manager;
 use crate::plane::{LunView, MemberView};
 use raid::Level;
+use raid::checksum::nh;
 use raid::log::{EntryPlace, Kind, RecordIdentity, RecordWriter};
 use raid::md::raw;
 use raid::regions::RegionIndex;
@@ -50,7 +51,9 @@ fn log(world: &World, view: &Arc<LunView>, kind: Kind, elements: &[u8]) {
         };
         match kind {
             Kind::Redo => writer.add_redo(&mut record, &place, &[NEW; 512]).unwrap(),
-            Kind::Intent => writer.add_intent(&mut record, &place, &[NEW; 512]).unwrap(),
+            Kind::Intent => writer
+                .add_intent(&mut record, &place, 1, nh(&[NEW; 512]))
+                .unwrap(),
         }
         let identity = RecordIdentity {
             set_uuid: log.set_uuid,

@@ -1,11 +1,12 @@
 //! Members that still work are replaced: their redundancy is kept, whatever fails meanwhile.
 
+use super::memory::Tear;
 use super::world::{MIB, World, number};
 use crate::admin::{Admin, AdminError, DriveRole, ElementId, ElementState};
 use crate::manager::{Manager, MemberFailure};
 use crate::plane::PartView;
 use raid::Level;
-use raid::md::Role;
+use raid::md::{Resync, Role};
 use raid::regions::RegionIndex;
 
 const LEVELS: [(Level, usize); 4] = [
@@ -138,6 +139,53 @@ fn what_was_copied_is_kept_over_stops_and_only_what_may_be_torn_is_copied_again_
         let _manager = stopped.start();
         assert_eq!(part(&stopped).sync.unwrap().start_lba, half, "{level}");
     }
+}
+
+/// Linux does not fill a replacement and make a dirty array consistent, both, without a fault, unless it is a
+/// raid6. So there must not be a moment in which it finds another one dirty, and a replacement that it takes.
+#[test]
+fn linux_is_never_given_the_replacement_in_a_dirty_array() {
+    for (level, members) in LEVELS {
+        if level != Level::Raid6 {
+            cut_changes_short(level, members);
+        }
+    }
+}
+
+fn cut_changes_short(level: Level, members: usize) {
+    let linux_takes = |world: &World| {
+        let bytes = world.image(members).written[&8][8..12].try_into().unwrap();
+        u32::from_le_bytes(bytes) & !0x1f == 0
+    };
+    let freshest = |world: &World| {
+        let superblocks = (0..=members).map(|index| world.image(index).superblock().unwrap());
+        superblocks.max_by_key(|superblock| superblock.events())
+    };
+    let (mut taken, mut withheld) = (0, 0);
+    // Offline, online, offline: each is cut short after so many writes.
+    for (cut_step, writes) in (0..3).flat_map(|step| (0..40).map(move |writes| (step, writes))) {
+        let (world, mut manager) = replacing(level, members);
+        for step in 0..=cut_step {
+            if step == cut_step {
+                world.cut_power_after(writes, Tear::Nothing);
+            }
+            let done = if step == 1 {
+                manager.online(number(0))
+            } else {
+                manager.offline(number(0))
+            };
+            assert!(done.is_ok() || step == cut_step, "{done:?}");
+            let is_dirty = freshest(&world).unwrap().resync() != Resync::Clean;
+            let is_taken = linux_takes(&world);
+            assert!(
+                !(is_dirty && is_taken),
+                "{level}: step {step}, {writes} writes"
+            );
+            taken += u32::from(is_taken);
+            withheld += u32::from(!is_taken);
+        }
+    }
+    assert!(taken > 40 && withheld > 40, "{level}: {taken} {withheld}");
 }
 
 #[test]

@@ -113,7 +113,13 @@ impl World {
 
     /// Starts a shelf on what is durable.
     pub(super) fn start(&self) -> Manager {
-        *self.log.lock().unwrap() = PlaneLog::default();
+        {
+            let mut log = self.log.lock().unwrap();
+            *log = PlaneLog {
+                impostors: std::mem::take(&mut log.impostors),
+                ..PlaneLog::default()
+            };
+        }
         let drive = |(index, image): (usize, &Arc<Mutex<Image>>)| {
             let content = image.lock().unwrap();
             let is_md = content.superblock().is_some();

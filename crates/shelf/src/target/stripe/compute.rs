@@ -3,13 +3,14 @@
 use super::pieces::Pieces;
 use super::round::Site;
 use super::{NONE, Phase, Round, Target};
-use crate::plane::SyncKind;
-use crate::target::memory::{INPUTS_MAX, OUTPUTS_MAX, Span};
+use crate::plane::{MemberView, SyncKind};
+use crate::target::memory::{INPUTS_MAX, Span};
 use crate::target::sync::is_well;
 use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
-    Role, Verdict, Wanted, check_parity, pq_parity, recover, update_parity, xor_parity,
+    Role, Verdict, Wanted, check_parity, parity_and_checksums, pq_parity, recover, update_parity,
+    xor_parity,
 };
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -19,20 +20,38 @@ use raid::stripe::{Method, SectorMask, hull, lost, run_of};
 /// Data blocks of the widest stripe, as slices of bytes.
 const COLUMNS_MAX: usize = MEMBERS_MAX as usize;
 
+/// P and Q, or as many lost blocks.
+const PARITIES_MAX: usize = 2;
+
 /// Whether the pass of a part only compares.
 pub(super) fn is_check(site: &Site) -> bool {
     let sync = site.part().sync.as_ref();
     sync.is_some_and(|sync| sync.kind == SyncKind::Check)
 }
 
+/// Sectors of each element.
+pub(super) type Masks = [SectorMask; COLUMNS_MAX];
+
+/// The checksum of what each element gets.
+pub(super) type Checksums = [u64; COLUMNS_MAX];
+
+/// Whether a round overwrites a range of all data, and nobody is missing or being rebuilt: then the log has
+/// checksums only.
+pub(super) fn is_whole(site: &Site, range: SectorMask, new: &Masks) -> bool {
+    let is_in_sync = |member: &Option<MemberView>| member.is_some_and(|member| member.in_sync);
+    let mut data = (0..site.layout.columns()).map(|column| site.layout.data(column));
+    data.all(|element| new[usize::from(element)] & range == range)
+        && site.part().members.iter().all(is_in_sync)
+}
+
 /// The spans of a computation, without allocation.
-struct Spans<const MAX: usize> {
+pub(super) struct Spans<const MAX: usize> {
     spans: [Span; MAX],
     count: usize,
 }
 
 impl<const MAX: usize> Spans<MAX> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         let none = Span {
             buffer: BufferIndex(0),
             start_sector: 0,
@@ -44,12 +63,12 @@ impl<const MAX: usize> Spans<MAX> {
         }
     }
 
-    fn push(&mut self, span: Span) {
+    pub(super) fn push(&mut self, span: Span) {
         self.spans[self.count] = span;
         self.count += 1;
     }
 
-    fn as_slice(&self) -> &[Span] {
+    pub(super) fn as_slice(&self) -> &[Span] {
         &self.spans[..self.count]
     }
 }
@@ -68,15 +87,20 @@ impl Target {
         };
         match self.stripes.cache.get(index).round {
             Round::Write => {
-                self.compute_write(index, &site, memory);
+                let checksums = self.compute_write(index, &site, memory);
                 self.stripes.cache.get_mut(index).phase = Phase::Computed;
                 // At once, while the new content is in the processor's cache.
-                self.log_round_at(index, &site, memory, out);
+                self.log_round_at(index, &site, checksums.as_ref(), memory, out);
             }
             Round::Read => {
                 self.recover_lost(index, &site, memory);
                 self.give_blocks(index, memory);
                 self.repair_read(index, &site, out);
+            }
+            // Who is to get what it read may be another one meanwhile, as when a twin takes its place.
+            Round::Sync if self.is_of_older_view(index) => {
+                self.stripes.cache.get_mut(index).phase = Phase::Queued;
+                self.stripes.make_due(index);
             }
             Round::Sync => {
                 self.compute_sync(index, &site, memory, out);
@@ -107,7 +131,13 @@ impl Target {
         }
     }
 
-    fn compute_write(&mut self, index: u16, site: &Site, memory: &mut impl Memory) {
+    /// Computes what a write round writes. Gives the checksums of the range if all of it is new.
+    fn compute_write(
+        &mut self,
+        index: u16,
+        site: &Site,
+        memory: &mut impl Memory,
+    ) -> Option<Checksums> {
         let (method, range) = {
             let slice = self.stripes.cache.get(index);
             (slice.method, slice.range)
@@ -127,9 +157,13 @@ impl Target {
             .list(self.stripes.cache.get(index).pieces);
         let sectors: u32 = written.map(|(_, piece)| piece.mask.count_ones()).sum();
         self.stripes.cache.get_mut(index).sectors_used = u16::try_from(sectors).unwrap_or(u16::MAX);
+        let new = self.new_masks(index);
+        let mut checksums = None;
         match method {
             Method::Reconstruct | Method::Recover => {
-                self.compute_parity(index, site, range, memory);
+                let has_log = site.part().log.is_some();
+                checksums = (has_log && is_whole(site, range, &new)).then_some([0; COLUMNS_MAX]);
+                self.compute_parity(index, site, range, checksums.as_mut(), memory);
             }
             Method::ReadModifyWrite => {}
             Method::DataOnly => {
@@ -138,7 +172,8 @@ impl Target {
                 }
             }
         }
-        self.choose_homes(index, site, method, range);
+        self.choose_homes(index, site, method, &new);
+        checksums
     }
 
     fn column_mut(&mut self, index: u16, element: u8) -> &mut super::Column {
@@ -166,7 +201,7 @@ impl Target {
                 self.span(index, piece.element, piece.mask),
                 self.piece_span(next),
             ];
-            let mut outputs = Spans::<OUTPUTS_MAX>::new();
+            let mut outputs = Spans::<PARITIES_MAX>::new();
             for element in [p, q].into_iter().flatten() {
                 outputs.push(self.span(index, element, piece.mask));
             }
@@ -194,12 +229,13 @@ impl Target {
         }
     }
 
-    /// Computes P and Q of a range from the data.
+    /// Computes P and Q of a range from the data, and the checksums of all if they are wanted.
     fn compute_parity(
         &mut self,
         index: u16,
         site: &Site,
         range: SectorMask,
+        checksums: Option<&mut Checksums>,
         memory: &mut impl Memory,
     ) {
         let layout = &site.layout;
@@ -207,19 +243,38 @@ impl Target {
         for column in 0..layout.columns() {
             data.push(self.span(index, layout.data(column), range));
         }
-        let mut parity = Spans::<OUTPUTS_MAX>::new();
+        let mut parity = Spans::<PARITIES_MAX>::new();
         for element in [Some(layout.p()), layout.q()].into_iter().flatten() {
             parity.push(self.span(index, element, range));
             self.column_mut(index, element).valid |= range;
         }
-        memory.compute(data.as_slice(), parity.as_slice(), &mut |read, written| {
+        let (data, parity) = (data.as_slice(), parity.as_slice());
+        let Some(checksums) = checksums else {
+            memory.compute(data, parity, &mut |read, written| {
+                let done = match written {
+                    [p] => xor_parity(read, p),
+                    [p, q] => pq_parity(read, p, q),
+                    _ => unreachable!("one parity or two"),
+                };
+                done.expect("blocks of one length");
+            });
+            return;
+        };
+        let mut in_order = [0; COLUMNS_MAX];
+        let in_order = &mut in_order[..data.len() + parity.len()];
+        memory.compute(data, parity, &mut |read, written| {
             let done = match written {
-                [p] => xor_parity(read, p),
-                [p, q] => pq_parity(read, p, q),
+                [p] => parity_and_checksums(read, p, None, in_order),
+                [p, q] => parity_and_checksums(read, p, Some(q), in_order),
                 _ => unreachable!("one parity or two"),
             };
             done.expect("blocks of one length");
         });
+        let elements = (0..layout.columns()).map(|column| layout.data(column));
+        let parities = [Some(layout.p()), layout.q()].into_iter().flatten();
+        for (element, checksum) in elements.chain(parities).zip(in_order) {
+            checksums[usize::from(element)] = *checksum;
+        }
     }
 
     /// Computes the data blocks of the round's range that are not in memory.
@@ -245,7 +300,7 @@ impl Target {
             column.valid & range == range
         };
         let mut inputs = Spans::<INPUTS_MAX>::new();
-        let mut outputs = Spans::<OUTPUTS_MAX>::new();
+        let mut outputs = Spans::<PARITIES_MAX>::new();
         let mut places = [None; COLUMNS_MAX + 2];
         let mut wanted = [0_u8; 2];
         let elements = (0..layout.columns()).map(|column| layout.data(column));
@@ -304,8 +359,8 @@ impl Target {
     }
 
     /// Decides what a write round writes home.
-    fn choose_homes(&mut self, index: u16, site: &Site, method: Method, range: SectorMask) {
-        let new = self.new_masks(index);
+    fn choose_homes(&mut self, index: u16, site: &Site, method: Method, new: &Masks) {
+        let range = self.stripes.cache.get(index).range;
         let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..site.layout.members() {
             let column = self.stripes.cache.get(index).columns[usize::from(element)];
@@ -415,7 +470,7 @@ impl Target {
         }
         let unsynced = site.part().mirrors_unsynced;
         if !all_parity || (unsynced && !matches) {
-            self.compute_parity(index, site, range, memory);
+            self.compute_parity(index, site, range, None, memory);
         }
         let unreadable = self.stripes.cache.get(index).repairs();
         for element in 0..layout.members() {
@@ -502,7 +557,7 @@ impl Target {
                 self.column_mut(index, element).valid &= !sector;
                 self.recover_range(index, site, sector, memory);
             }
-            _ => self.compute_parity(index, site, sector, memory),
+            _ => self.compute_parity(index, site, sector, None, memory),
         }
     }
 

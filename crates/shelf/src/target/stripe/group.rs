@@ -10,6 +10,7 @@
 //! * an open group holds record buffers, and is closed in the turn in which it was opened unless
 //!   others are being written: nobody waits for buffers while holding some.
 
+use super::compute::{Checksums, Masks, Spans, is_whole};
 use super::round::Site;
 use super::{Key, NONE, Phase, Target, elements};
 use crate::ids::LunNumber;
@@ -17,12 +18,12 @@ use crate::plane::{LogView, LunView, MemberView, PartView};
 use crate::target::memory::Span;
 use crate::target::patience::Fault;
 use crate::target::{Action, BufferPlan, Io, IoOwner, Memory, Operation, Purpose, run};
+use raid::checksum::nh;
 use raid::geometry::MEMBERS_MAX;
 use raid::log::{EntryPlace, HEADER_SECTORS, Kind, RecordIdentity, RecordWriter};
-use raid::parity::Role;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
-use raid::stripe::{SectorMask, run_of};
+use raid::stripe::run_of;
 use std::sync::Arc;
 
 /// Groups of a part that are written at a time.
@@ -179,7 +180,7 @@ impl Groups {
     }
 
     /// Gives record buffers to the elements of a mask, if each has room for its content.
-    fn make_room(&mut self, index: u16, homes: &Homes, reached: u64) -> bool {
+    fn make_room(&mut self, index: u16, homes: &Homes<'_>, reached: u64) -> bool {
         let group = &mut self.groups[usize::from(index)];
         let lacking = elements(reached).filter(|element| group.records[*element] == NONE);
         let has_room = elements(reached)
@@ -215,13 +216,15 @@ fn reached(elements: u64, members: &[Option<MemberView>], parities: u8) -> u64 {
 }
 
 /// What a round is about to write, element by element.
-struct Homes {
+struct Homes<'c> {
     elements: u64,
-    masks: [SectorMask; ELEMENTS],
+    masks: Masks,
     kind: Kind,
+    /// Of all that an intent writes, if they were computed with it.
+    checksums: Option<&'c Checksums>,
 }
 
-impl Homes {
+impl Homes<'_> {
     /// Sectors that the log takes of an element.
     fn content_sectors(&self, element: usize) -> u16 {
         match self.kind {
@@ -243,17 +246,19 @@ impl Target {
             self.end_round(index, false, out);
             return;
         };
-        self.log_round_at(index, &site, memory, out);
+        self.log_round_at(index, &site, None, memory, out);
     }
 
+    /// The same; checksums of all that is written may be known.
     pub(super) fn log_round_at(
         &mut self,
         index: u16,
         site: &Site,
+        checksums: Option<&Checksums>,
         memory: &mut impl Memory,
         out: &mut Vec<Action>,
     ) {
-        let homes = self.homes_of(index, site);
+        let homes = self.homes_of(index, site, checksums);
         let log = site.part().log.filter(|_| homes.elements != 0);
         #[cfg(feature = "planted")]
         let log = log.filter(|_| !planted::is(Bug::NoLog));
@@ -274,29 +279,25 @@ impl Target {
         self.stripes.cache.get_mut(index).phase = Phase::Logging;
     }
 
-    fn homes_of(&self, index: u16, site: &Site) -> Homes {
+    fn homes_of<'c>(&self, index: u16, site: &Site, checksums: Option<&'c Checksums>) -> Homes<'c> {
         let slice = self.stripes.cache.get(index);
         let mut homes = Homes {
+            checksums,
             elements: 0,
             masks: [0; ELEMENTS],
             kind: Kind::Redo,
         };
-        let mut is_whole = true;
-        let new = self.new_masks(index);
+        let range = slice.range;
+        let mut is_all = true;
         for (element, member) in site.part().members.iter().enumerate() {
             let home = slice.columns[element].home;
-            let role = u8::try_from(element).map(|element| site.layout.role(element));
-            let is_data = matches!(role, Ok(Role::Data(_)));
-            let is_new = !is_data || new[element] & slice.range == slice.range;
-            let is_in_sync = member.is_some_and(|member| member.in_sync);
-            is_whole &= is_in_sync && home == slice.range && is_new;
+            is_all &= home == range;
             if member.is_some() && home != 0 {
                 homes.elements |= 1 << element;
                 homes.masks[element] = home;
             }
         }
-        // All is overwritten, and nobody is missing or being rebuilt: checksums do.
-        if is_whole {
+        if is_all && is_whole(site, range, &self.new_masks(index)) {
             homes.kind = Kind::Intent;
         }
         homes
@@ -307,7 +308,7 @@ impl Target {
         index: u16,
         site: &Site,
         log: &LogView,
-        homes: &Homes,
+        homes: &Homes<'_>,
         memory: &mut impl Memory,
     ) -> bool {
         let key = (site.key.lun, site.key.part);
@@ -320,37 +321,58 @@ impl Target {
         if !groups.make_room(group, homes, reached) {
             return false;
         }
-        let (range_start, range_sectors) = run_of(self.stripes.cache.get(index).range);
-        for element in (0..site.layout.members()).filter(|e| homes.elements >> e & 1 == 1) {
-            let mask = homes.masks[usize::from(element)];
-            let place = EntryPlace {
-                member_sector: site.place(mask).0,
-                range_start: u16::try_from(range_start).unwrap_or(0),
-                range_sectors: u16::try_from(range_sectors).unwrap_or(0),
-                participants: homes.elements,
-            };
-            let content = self.span(index, element, mask);
-            let entry = &mut self.stripes.groups.groups[usize::from(group)];
-            let record = self
-                .stripes
-                .plan
-                .record(entry.records[usize::from(element)]);
-            let whole = Span {
-                buffer: record,
-                start_sector: 0,
-                sectors: u32::from(log.parameters.slot_sectors()),
-            };
-            let writer = &mut entry.writers[usize::from(element)];
-            memory.compute(&[content], &[whole], &mut |read, written| {
-                let added = match homes.kind {
-                    Kind::Redo => writer.add_redo(written[0], &place, read[0]),
-                    Kind::Intent => writer.add_intent(written[0], &place, read[0]),
-                };
-                added.expect("room was made");
-            });
-        }
+        self.add_entries(index, group, site, log, homes, memory);
         self.count_in(index, group);
         true
+    }
+
+    /// Adds what a slice is about to write to the records of a group.
+    fn add_entries(
+        &mut self,
+        index: u16,
+        group: u16,
+        site: &Site,
+        log: &LogView,
+        homes: &Homes<'_>,
+        memory: &mut impl Memory,
+    ) {
+        let (range_start, range_sectors) = run_of(self.stripes.cache.get(index).range);
+        let mut contents = Spans::<ELEMENTS>::new();
+        let mut records = Spans::<ELEMENTS>::new();
+        let entry = &self.stripes.groups.groups[usize::from(group)];
+        for element in (0..site.layout.members()).filter(|e| homes.elements >> e & 1 == 1) {
+            let at = usize::from(element);
+            contents.push(self.span(index, element, homes.masks[at]));
+            records.push(Span {
+                buffer: self.stripes.plan.record(entry.records[at]),
+                start_sector: 0,
+                sectors: u32::from(log.parameters.slot_sectors()),
+            });
+        }
+        let writers = &mut self.stripes.groups.groups[usize::from(group)].writers;
+        let (contents, records) = (contents.as_slice(), records.as_slice());
+        memory.compute(contents, records, &mut |read, written| {
+            let blocks = read.iter().zip(written);
+            for (element, (content, record)) in elements(homes.elements).zip(blocks) {
+                let place = EntryPlace {
+                    member_sector: site.place(homes.masks[element]).0,
+                    range_start: u16::try_from(range_start).unwrap_or(0),
+                    range_sectors: u16::try_from(range_sectors).unwrap_or(0),
+                    participants: homes.elements,
+                };
+                let added = match homes.kind {
+                    Kind::Redo => writers[element].add_redo(record, &place, content),
+                    Kind::Intent => {
+                        let known = homes.checksums.map(|checksums| checksums[element]);
+                        let checksum = known.unwrap_or_else(|| nh(content));
+                        let sectors = homes.masks[element].count_ones();
+                        let sectors = u16::try_from(sectors).unwrap_or(u16::MAX);
+                        writers[element].add_intent(record, &place, sectors, checksum)
+                    }
+                };
+                added.expect("room was made");
+            }
+        });
     }
 
     /// A slice is in a group from now on.

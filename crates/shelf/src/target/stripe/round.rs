@@ -142,6 +142,16 @@ impl Target {
         for element in elements(slice.paged) {
             slice.columns[element].home = 0;
         }
+        let part = site.part();
+        if part.mirrors_unsynced {
+            // Parity may say another thing of what was never written than memory does, which forgets: it is
+            // to read the same every time.
+            for element in elements(slice.paged) {
+                if !run::is_in_sync(part, u8::try_from(element).unwrap_or(u8::MAX)) {
+                    slice.columns[element].valid = 0;
+                }
+            }
+        }
         if slice.round == Round::Sync {
             // What is on the members is to be seen, not what is in memory.
             for element in elements(slice.paged) {
@@ -262,11 +272,19 @@ impl Target {
         if let Some(lun) = slice
             .key
             .and_then(|key| self.luns[usize::from(key.lun.get())].as_mut())
-            && count > 0
         {
             slice.epoch = lun.epoch;
-            lun.running += 1;
+            lun.running += u32::from(count > 0);
         }
+    }
+
+    /// Whether the I/O of a slice began under a view that is not the present one.
+    pub(super) fn is_of_older_view(&self, index: u16) -> bool {
+        let slice = self.stripes.cache.get(index);
+        let lun = slice
+            .key
+            .and_then(|key| self.luns[usize::from(key.lun.get())].as_ref());
+        lun.is_none_or(|lun| lun.epoch != slice.epoch)
     }
 
     /// Adds the I/O of a block. False when its member is gone.
@@ -356,6 +374,7 @@ impl Target {
         }
         slice.phase = Phase::Writing;
         (slice.mends, slice.mend_stamp) = (0, stamp);
+        slice.unwritten = 0;
         let mut count = 0;
         for element in 0..site.layout.members() {
             let home = self.stripes.cache.get(index).columns[usize::from(element)].home;
@@ -431,7 +450,12 @@ impl Target {
         if io.operation != Operation::Read
             && let Some(lun) = &self.luns[usize::from(key.lun.get())]
         {
-            self.stripes.cache.get_mut(index).doomed |= run::is_last_copy(&lun.view, io);
+            let is_last = run::is_last_copy(&lun.view, io);
+            let slice = self.stripes.cache.get_mut(index);
+            slice.doomed |= is_last;
+            if is_last && slice.round == Round::Write && slice.group.is_some() {
+                slice.unwritten |= 1 << io.member;
+            }
         }
     }
 

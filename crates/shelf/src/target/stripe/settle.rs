@@ -1,9 +1,10 @@
 //! Slices and changes of view: who waits for a view, and what runs under an old one.
 
 use super::pieces::Pieces;
-use super::{Key, Phase, Round, Target};
+use super::{Key, Phase, Round, Target, elements};
 use crate::ids::LunNumber;
 use crate::target::{Action, REPLANS_MAX};
+use raid::bad_blocks::BadRange;
 
 impl Target {
     /// I/O that was issued under a view is done.
@@ -39,13 +40,43 @@ impl Target {
             .key
             .and_then(|key| self.luns[usize::from(key.lun.get())].as_ref());
         let (online, present) = lun.map_or((false, 0), |lun| (lun.view.online, lun.epoch));
-        if !online && !doomed {
+        let is_unwritten = self.stripes.cache.get(index).unwritten != 0;
+        if !online && (is_unwritten || !doomed) {
             self.cut_round(index, out);
+        } else if is_unwritten {
+            // The answer to the failure may have come before the round's other I/O was done.
+            self.look_at_unwritten(index, out);
         } else if doomed || is_over {
             self.end_round(index, false, out);
         } else if epoch != present {
             // The answer to the failure came before the round's other I/O was done.
             self.do_again(index);
+        }
+    }
+
+    /// A round that the last copy did not take ends when that is noted as bad. If the others hold everything
+    /// after all, it goes on without it. Else it waits.
+    fn look_at_unwritten(&mut self, index: u16, out: &mut Vec<Action>) {
+        let Some(site) = self.site(index) else {
+            self.end_round(index, false, out);
+            return;
+        };
+        let slice = self.stripes.cache.get(index);
+        let mut is_noted = true;
+        for element in elements(slice.unwritten) {
+            let Some(member) = &site.part().members[element] else {
+                self.do_again(index);
+                return;
+            };
+            let (sector, sectors) = site.place(slice.columns[element].home);
+            let range = BadRange {
+                sector: member.data_offset_sectors + sector,
+                sectors: u64::from(sectors),
+            };
+            is_noted &= self.bad_sectors.has_all(member.drive, &range);
+        }
+        if is_noted {
+            self.end_round(index, false, out);
         }
     }
 
@@ -174,10 +205,13 @@ impl Target {
             if !is_of_lun || slice.phase != Phase::AwaitingView {
                 continue;
             }
+            let is_unwritten = slice.unwritten != 0;
             if self.resume_noting(index, out) {
                 continue;
             }
-            if online {
+            if online && is_unwritten {
+                self.look_at_unwritten(index, out);
+            } else if online {
                 self.do_again(index);
             } else {
                 self.cut_round(index, out);

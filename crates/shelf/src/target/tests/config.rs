@@ -3,7 +3,7 @@
 use super::super::{Action, Change, ChangeDecision, Wish};
 use super::rig::{PORT_MAC, Rig, frame, header, lun, view};
 use crate::plane::LunView;
-use aoe::ConfigCommand;
+use aoe::{ConfigCommand, MacAddress, Shelf};
 use raid::Level;
 
 fn config(ccmd: u8, string: &[u8]) -> Vec<u8> {
@@ -165,4 +165,45 @@ fn row_113_the_advertisement() {
     );
     assert_eq!(frame[14..24], [0x18, 0, 0, 1, 0, 1, 0, 0, 0, 0]);
     assert_eq!(frame[24..33], [0, 64, 0, 1, 16, 0x10, 0, 1, b's']);
+}
+
+#[test]
+fn row_117_another_station_that_answers_for_a_lun_is_told_once_after_each_probe() {
+    let mut rig = Rig::new([view(0, Level::Jbod, 1)]);
+    let answer = |slot: u8, source: MacAddress| {
+        let mut answer = header(1);
+        answer.version_flags = 0x18;
+        (answer.destination, answer.source, answer.slot) = (MacAddress::BROADCAST, source, slot);
+        frame(&answer, &[0; 8])
+    };
+    let other = MacAddress([2, 0, 0, 0, 0, 0x77]);
+    let impostors = |rig: &Rig| {
+        let told = |event: &Action| matches!(event, Action::Impostor { mac, .. } if *mac == other);
+        rig.events.iter().filter(|event| told(event)).count()
+    };
+    // Our own advertisement, heard on another port, and a LUN of another shelf's.
+    for (slot, source) in [(0, PORT_MAC), (9, other)] {
+        assert!(rig.ask(&answer(slot, source)).is_empty());
+    }
+    assert_eq!(impostors(&rig), 0);
+    for _ in 0..3 {
+        assert!(
+            rig.ask(&answer(0, other)).is_empty(),
+            "a response is not answered"
+        );
+    }
+    assert_eq!(impostors(&rig), 1);
+    // A LUN that is not served yet counts when it was asked for.
+    let mut actions = Vec::new();
+    for number in [0, 9] {
+        rig.target.probe(Shelf(1), lun(number), &mut actions);
+    }
+    rig.absorb(actions);
+    let probe = &rig.sent[rig.sent.len() - 2].1;
+    assert_eq!(&probe[..6], MacAddress::BROADCAST.0);
+    assert_eq!(probe[14..20], [0x10, 0, 0, 1, 0, 1]);
+    for slot in [0, 9] {
+        rig.ask(&answer(slot, other));
+    }
+    assert_eq!(impostors(&rig), 3);
 }

@@ -123,3 +123,68 @@ fn a_round_that_waits_keeps_its_place_in_the_log() {
     rig.drain();
     assert_eq!(rig.target.commands_in_flight(), 0);
 }
+
+/// A degraded RAID 5 whose last copy of LBA 0 cannot be written.
+fn with_unwritable(view: &LunView) -> Rig {
+    let mut rig = Rig::new([view.clone()]);
+    rig.bad_writes = [(0, 256)].into();
+    rig.deliver(0, &write(0, &[7; 1024]));
+    rig.drain();
+    let mut events = rig.events.iter();
+    assert!(events.any(|event| matches!(event, Action::MemberError { io, .. } if io.member == 0)));
+    rig
+}
+
+/// Writes elsewhere until the log has gone round, if it can. How many were answered.
+fn go_round(rig: &mut Rig) -> usize {
+    rig.sent.clear();
+    for lba in (256..640).step_by(32) {
+        rig.deliver(0, &write(lba, &[8; 512]));
+        rig.drain();
+    }
+    let is_write = |(_, reply): &&(_, Vec<u8>)| outcome(reply) == (0x40, 0);
+    rig.sent.iter().filter(is_write).count()
+}
+
+#[test]
+fn what_the_last_copy_did_not_take_stays_in_the_log_until_it_is_noted() {
+    let view = without(view(0, Level::Raid5, 4), 1);
+    let mut rig = with_unwritable(&view);
+    assert!(rig.sent.is_empty(), "nobody knows yet that it is bad");
+    // A view for another reason.
+    rig.attach(view.clone());
+    rig.drain();
+    assert!(rig.sent.is_empty());
+    assert!(go_round(&mut rig) < 12, "nobody writes over its record");
+    rig.sent.clear();
+    rig.note_bad(0, &[(0, 2)]);
+    rig.attach(view.clone());
+    rig.drain();
+    let answers: Vec<_> = rig.sent.iter().map(|(_, reply)| outcome(reply)).collect();
+    assert_eq!(answers[0], (0x61, 0x04));
+    assert!(answers[1..].iter().all(|answer| *answer == (0x40, 0)));
+    assert_eq!(rig.target.commands_in_flight(), 0);
+    assert_eq!(go_round(&mut rig), 12);
+    assert_eq!(outcome(&rig.read(0, 1)), (0x41, 0x40));
+}
+
+#[test]
+fn what_the_last_copy_did_not_take_is_recovered_if_the_lun_goes_offline_before_it_is_noted() {
+    let view = without(view(0, Level::Raid5, 4), 1);
+    let mut rig = with_unwritable(&view);
+    rig.events.clear();
+    rig.detach(0);
+    rig.drain();
+    assert!(
+        matches!(
+            rig.events[..],
+            [Action::Settled {
+                is_log_pending: true,
+                ..
+            }]
+        ),
+        "{:?}",
+        rig.events
+    );
+    assert_eq!(rig.target.commands_in_flight(), 0);
+}

@@ -42,8 +42,9 @@ pub(super) struct Rig {
     /// Drives whose reads or writes fail.
     pub(super) broken_reads: BTreeSet<u16>,
     pub(super) broken_writes: BTreeSet<u16>,
-    /// Sectors of drives whose reads fail.
+    /// Sectors of drives whose reads or writes fail.
     pub(super) bad_sectors: BTreeSet<(u16, u64)>,
+    pub(super) bad_writes: BTreeSet<(u16, u64)>,
     pub(super) commands: u16,
 }
 
@@ -62,7 +63,13 @@ impl Arena {
 
 impl Memory for Arena {
     fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
-        compute_in(&mut self.bytes, &self.plan, inputs, outputs, work);
+        compute_in(
+            &mut self.bytes,
+            |span| self.plan.bytes_of(span),
+            inputs,
+            outputs,
+            work,
+        );
     }
 }
 
@@ -143,6 +150,7 @@ impl Rig {
             broken_reads: BTreeSet::new(),
             broken_writes: BTreeSet::new(),
             bad_sectors: BTreeSet::new(),
+            bad_writes: BTreeSet::new(),
             commands,
         };
         for view in views {
@@ -248,9 +256,10 @@ impl Rig {
         let buffer = self.memory.buffer(io.buffer);
         let bad = (io.drive.0, io.sector)..(io.drive.0, end);
         let ok = match io.operation {
-            Operation::Read if self.bad_sectors.range(bad).next().is_some() => false,
+            Operation::Read if self.bad_sectors.range(bad.clone()).next().is_some() => false,
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
             Operation::Read if self.target.reads_bad_sector(&io) => false,
+            Operation::Write if self.bad_writes.range(bad).next().is_some() => false,
             Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
                 false
             }

@@ -160,6 +160,76 @@ fn while_a_member_is_rebuilt_the_log_has_all_content() {
     }
 }
 
+/// Writes the whole of a slice of this number: 16 sectors of each of the chunks of a row.
+fn write_whole(rig: &mut Rig, number: u8, chunks: u8) {
+    for chunk in 0..chunks {
+        let data: Vec<u8> = (0..8192_u32)
+            .map(|at| {
+                (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0] ^ chunk ^ (number << 4)
+            })
+            .collect();
+        let row = u64::from(chunks) * 32 * u64::from(number / 2);
+        let lba = row + 32 * u64::from(chunk) + 16 * u64::from(number % 2);
+        rig.deliver(0, &write(lba, &data));
+    }
+}
+
+/// How many intents the logs of all members have; each with the checksum of what is in its home.
+fn checked_intents(rig: &Rig) -> usize {
+    let mut intents = 0;
+    for drive in &rig.drives {
+        for place in drive[..DATA_OFFSET * 512].chunks(32 * 512) {
+            let Ok(header) = Header::decode(place.first_chunk().unwrap()) else {
+                continue;
+            };
+            for entry in header.entries().filter(|entry| entry.kind == Kind::Intent) {
+                let start = DATA_OFFSET + usize::try_from(entry.place.member_sector).unwrap();
+                let home = &drive[start * 512..][..usize::from(entry.sectors) * 512];
+                assert!(entry.is_content(home) && home.iter().any(|byte| *byte != 0));
+                intents += 1;
+            }
+        }
+    }
+    intents
+}
+
+#[test]
+fn whole_stripes_are_logged_by_the_checksums_of_what_is_written() {
+    for (level, members) in [(Level::Raid5, 3), (Level::Raid6, 4), (Level::Raid6, 5)] {
+        let view = view(0, level, members);
+        let chunks = view.parts[0].geometry.columns();
+        let mut rig = Rig::new([view]);
+        for number in 0..2 {
+            write_whole(&mut rig, number, chunks);
+        }
+        rig.drain();
+        assert_eq!(checked_intents(&rig), 2 * usize::from(members), "{level:?}");
+    }
+}
+
+/// Such a stripe waits between its computation and its log record.
+#[test]
+fn whole_stripes_that_wait_for_the_log_are_logged_in_the_same_way() {
+    let mut rig = Rig::new([view(0, Level::Raid5, 3)]);
+    for number in 0..5 {
+        write_whole(&mut rig, number, 2);
+        for _ in 0..20 {
+            rig.step();
+            let is_of_log = |io: &super::super::Io| matches!(io.owner, IoOwner::Group(_));
+            while let Some(place) = rig.pending.iter().position(is_of_log) {
+                rig.complete(place);
+            }
+        }
+    }
+    assert!(
+        rig.sent.is_empty() && rig.pending.len() == 4 * 3,
+        "the log has four slots"
+    );
+    rig.drain();
+    assert_eq!(rig.sent.len(), 5 * 2);
+    assert_eq!(checked_intents(&rig), 5 * 3);
+}
+
 #[test]
 fn a_block_that_is_lost_fails_only_those_who_want_it() {
     let healthy = view(0, Level::Raid5, 4);

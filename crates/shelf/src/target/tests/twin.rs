@@ -313,3 +313,33 @@ proptest! {
         prop_assert_eq!(rig.target.commands_in_flight(), 0);
     }
 }
+
+/// The member fails while a step has read it for its twin, which becomes the member: what the step is to
+/// write is another thing then (seed 97002508 of the simulator: it ended with nothing written).
+#[test]
+fn a_step_that_was_reading_for_a_twin_goes_on_for_the_member_that_it_becomes() {
+    for (level, members) in LEVELS {
+        for done in 0..3 {
+            let mut rig = Rig::new([view(0, level, members)]);
+            fill(&mut rig, capacity(level, members));
+            let before = rig.drives[ELEMENT].clone();
+            rig.drives[TWIN_DRIVE].fill(0xdd);
+            let old = replacing(level, members);
+            rig.attach(old.clone());
+            while step(&mut rig) || rig.step() {}
+            for _ in 0..done {
+                rig.complete(0);
+            }
+            let mut new = old;
+            new.parts[0].members[ELEMENT] = new.parts[0].twins[ELEMENT].take();
+            new.parts[0].twins.clear();
+            rig.attach(new);
+            run(&mut rig);
+            assert_eq!(ended(&rig), [(3, true)], "{level}");
+            assert!(
+                rig.drives[TWIN_DRIVE][DATA] == before[DATA],
+                "{level} after {done}"
+            );
+        }
+    }
+}
