@@ -18,7 +18,7 @@ use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U16;
 
 /// Command code of a redirected message: the argument is a message of its own, header and all
-/// (Coraid's extension).
+/// (Coraid's extension; conformance row 65).
 pub const COMMAND_REDIRECT: u8 = 0xf1;
 
 /// How much of the start of a frame [`parse`] needs: the longest argument but the data of ATA

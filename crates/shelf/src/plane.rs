@@ -69,6 +69,13 @@ impl PartView {
         self.twins.get(usize::from(element))?.as_ref()
     }
 
+    /// Whether all members are there and hold everything.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let holds_all = |member: &Option<MemberView>| member.is_some_and(|member| member.in_sync);
+        self.members.iter().all(holds_all)
+    }
+
     /// The elements that have a twin, as bits.
     #[must_use]
     pub fn twin_bits(&self) -> u64 {
@@ -258,8 +265,8 @@ pub trait DataPlane: Send {
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
 
-    /// Asks on every port for LUNs of this shelf. Another station that answers is reported as an event, at any
-    /// time.
+    /// Asks on every port for LUNs of this shelf. Another station that answers is reported as an event, at
+    /// any time.
     fn probe(&mut self, shelf: Shelf, luns: &[LunNumber]);
 
     /// Does the same, waits as long as answers take, and gives who answered.

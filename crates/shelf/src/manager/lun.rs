@@ -165,6 +165,7 @@ impl<'a> Lun<'a> {
             firmware: env!("CARGO_PKG_VERSION"),
             model: &format!("Ledge {}", self.first.geometry.level()),
             solid_state: false,
+            wwn: self.first.set_uuid.map(wwn),
         };
         let holder = self.pass_holder();
         let part = |raid: &Raid| PartView {
@@ -182,6 +183,13 @@ impl<'a> Lun<'a> {
             access: Access::of(&record.access),
         }
     }
+}
+
+/// The world wide name of a LUN: of the kind that is assigned locally (NAA 3), from what is random in the
+/// UUID of its first RAID.
+fn wwn(set_uuid: uuid::Uuid) -> u64 {
+    let (_, random) = set_uuid.as_u64_pair();
+    random & (u64::MAX >> 4) | 3 << 60
 }
 
 /// What is told of a RAID of which there is no drive.

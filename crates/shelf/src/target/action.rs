@@ -118,6 +118,8 @@ pub enum Body {
     Identify(Arc<LunView>),
     /// The config string of the LUN.
     ConfigString(Arc<LunView>),
+    /// A page that is the same for every LUN.
+    Page(&'static [u8; 512]),
     /// The first entries of a list that says who may use the LUN.
     Access(Arc<LunView>, AccessList, u8),
 }
@@ -130,6 +132,7 @@ impl Body {
             Self::Empty | Self::Data(_) => &[],
             Self::Identify(view) => view.identify.as_slice(),
             Self::ConfigString(view) => &view.config_string,
+            Self::Page(page) => page.as_slice(),
             Self::Access(view, list, entries) => view.access.bytes(*list, *entries),
         }
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::access::Rights;
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::LunView;
+use crate::plane::{LunView, PartView};
 use aoe::{
     ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Frame, Header, MacAddress, Request,
     RequestError, SECTOR_BYTES, Shelf, Slot, sectors_per_frame,
@@ -222,9 +222,8 @@ impl Target {
         arrival: Arrival,
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let (lba28, lba48) = (registers.lba28(), registers.lba48());
-        let code = registers.command_status;
-        let command = ata::Command::decode(code, lba28, lba48, registers.count);
+        let (code, feature) = (registers.command_status, registers.feature_error);
+        let command = ata::Command::decode(code, feature, registers.lba, registers.count);
         let is_allowed = match command.effect() {
             Effect::Tells => true,
             Effect::Reads => arrival.rights.may_read,
@@ -241,6 +240,7 @@ impl Target {
                 let body = Body::Identify(Arc::clone(asked.view));
                 self.reply_ata(asked, registers, Outcome::Success, body, out);
             }
+            ata::Command::Smart(smart) => self.reply_smart(asked, registers, smart, out),
             ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
             ata::Command::Unsupported(_) => {
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
@@ -416,6 +416,21 @@ impl Target {
         self.counters.ata_errors += u64::from(outcome != Outcome::Success);
         let registers = registers.response(outcome.status(), outcome.error());
         self.push_ata_reply(asked, &registers, body, None, out);
+    }
+
+    /// SMART: a LUN that lacks redundancy may fail (row 102).
+    fn reply_smart(
+        &self,
+        asked: Asked<'_>,
+        registers: &AtaRegisters,
+        smart: ata::Smart,
+        out: &mut Vec<Action>,
+    ) {
+        let done = Outcome::Success;
+        let is_well = asked.view.parts.iter().all(PartView::is_whole);
+        let mut registers = registers.response(done.status(), done.error());
+        registers.lba = smart.answer(registers.lba, is_well);
+        self.push_ata_reply(asked, &registers, Body::Page(smart.page()), None, out);
     }
 
     /// CHECK POWER MODE: active or idle, told in the count register (row 98).

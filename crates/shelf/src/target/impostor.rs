@@ -4,8 +4,8 @@
 //! reads and writes either one (conformance row 117). Initiators cannot tell; whoever has the address can:
 //! the answers of the other one arrive here, too, when it advertises itself, and when it is asked.
 //!
-//! * A probe is a Query Config request to one LUN of our own, broadcast on each port. Our own LUN does not hear
-//!   it, and nobody else should answer.
+//! * A probe is a Query Config request to one LUN of our own, broadcast on each port. Our own LUN does not
+//!   hear it, and nobody else should answer.
 //! * Of each LUN a foreign station is told once after each probe.
 
 use super::{Action, Body, PortIndex, REPLY_HEAD_BYTES, Reply, Target};

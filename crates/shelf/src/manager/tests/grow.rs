@@ -57,6 +57,7 @@ fn pull(world: &World, drives: &[usize], is_there: bool) {
     }
 }
 
+/// Its new size is advertised: conformance row 114.
 #[test]
 fn a_lun_grows_while_it_is_online() {
     let world = World::new(&[2 * MIB; 8]);

@@ -290,7 +290,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn rows_33_to_61_hosts_meet_what_the_protocol_says(
+    fn rows_33_to_38_and_41_42_47_to_50_54_56_to_61_hosts_meet_what_the_protocol_says(
         steps in prop::collection::vec(any_step(), 1..40),
     ) {
         let mut bench = Bench::new(Level::Raid1, 2);

@@ -207,3 +207,14 @@ fn row_117_another_station_that_answers_for_a_lun_is_told_once_after_each_probe(
     }
     assert_eq!(impostors(&rig), 3);
 }
+
+#[test]
+fn row_32_any_bytes_from_none_to_1024_are_told() {
+    for string in [vec![], vec![0], b"a\0b\0".to_vec(), vec![0xff; 1024]] {
+        let mut rig = with_string(&string);
+        let reply = rig.ask_one(&config(0, b""));
+        let length = u16::from_be_bytes([reply[30], reply[31]]);
+        assert_eq!(usize::from(length), string.len());
+        assert_eq!(reply[32..32 + string.len()], string);
+    }
+}
