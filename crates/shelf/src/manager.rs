@@ -46,6 +46,7 @@ mod further;
 mod grow;
 mod import;
 mod join;
+mod lost;
 mod lun;
 mod make;
 mod members;
