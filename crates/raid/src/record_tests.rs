@@ -35,6 +35,7 @@ fn record() -> Record {
             ..ScrubRecord::default()
         },
         parity_synced: false,
+        lost: Vec::new(),
     }
 }
 
@@ -232,6 +233,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         away: Vec::new(),
         scrub: ScrubRecord::default(),
         parity_synced: online,
+        lost: Vec::new(),
     })
 }
 

@@ -587,14 +587,8 @@ impl World {
 
     /// The LUN is served without a disk that had part of what was being overwritten: it may be an error.
     pub(crate) fn tear_interrupted(&mut self) {
-        let Some(geometry) = self.faults.geometry else {
-            return;
-        };
         for lba in std::mem::take(&mut self.interrupted) {
-            if let Some(segment) = geometry.segments(lba, 1).next() {
-                let beside = lbas_of_row(&geometry, lba, segment.member_sector);
-                self.oracle.tear(lba, beside);
-            }
+            self.oracle.tear(lba);
         }
     }
 

@@ -42,10 +42,8 @@ struct Sector {
     /// A disk lost or misplaced a write without telling: anything is right.
     is_tainted: bool,
     /// It was being overwritten when the power went, and is served without a disk that had part of it: an
-    /// error is right until it is written.
+    /// error of a read is right until it is written.
     is_torn: bool,
-    /// A sector of its slices is torn: that it cannot be written is right until it is.
-    is_beside_torn: bool,
 }
 
 impl Sector {
@@ -61,7 +59,6 @@ impl Sector {
             excused_until: 0,
             is_tainted: false,
             is_torn: false,
-            is_beside_torn: false,
         }
     }
 }
@@ -144,8 +141,7 @@ impl Oracle {
         } = *self.write(value);
         for lba in lba..lba + u64::from(sectors) {
             let sector = self.sector(lba);
-            if sector.is_torn || sector.is_beside_torn {
-                (sector.is_torn, sector.is_beside_torn) = (false, false);
+            if std::mem::take(&mut sector.is_torn) {
                 sector.excused_until = now;
             }
             for candidate in &mut sector.candidates {
@@ -285,13 +281,9 @@ impl Oracle {
         open.map(|(lba, _)| *lba).chain(repeated).collect()
     }
 
-    /// A sector that was being overwritten is served without a disk that had part of it, and with it the
-    /// sectors that its parity is also of.
-    pub fn tear(&mut self, lba: u64, beside: impl IntoIterator<Item = u64>) {
+    /// A sector that was being overwritten is served without a disk that had part of it.
+    pub fn tear(&mut self, lba: u64) {
         self.sector(lba).is_torn = true;
-        for lba in beside {
-            self.sector(lba).is_beside_torn = true;
-        }
     }
 
     /// Errors at this sector are wrong again: it was written since, and enough copies hold that.
@@ -312,8 +304,9 @@ impl Oracle {
     pub fn is_error_right(&self, (lba, sectors): (u64, u32), is_write: bool, sent_at: u64) -> bool {
         let mut range = self.sectors.range(lba..lba + u64::from(sectors));
         range.any(|(_, sector)| {
-            let is_known = sector.is_excused || sector.is_tainted || sector.is_torn;
-            is_known || is_write && sector.is_beside_torn || sent_at <= sector.excused_until
+            let is_known =
+                sector.is_excused || sector.is_tainted || sent_at <= sector.excused_until;
+            is_known || sector.is_torn && !is_write
         })
     }
 

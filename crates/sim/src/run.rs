@@ -656,6 +656,14 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             range,
             ticket,
         } => manager.bad_blocks_written(drive, &range, ticket),
+        Message::LostWritten {
+            lun,
+            part,
+            element,
+            range,
+            epoch,
+            ticket,
+        } => manager.lost_written(lun, part, (element, &range), epoch, ticket),
         Message::Tick { uptime } => manager.tick(uptime),
         Message::ScrubFound {
             lun,
