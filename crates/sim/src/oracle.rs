@@ -44,6 +44,9 @@ struct Sector {
     /// It was being overwritten when the power went, and is served without a disk that had part of it: an
     /// error of a read is right until it is written.
     is_torn: bool,
+    /// A sector of its slices is torn, and it was said that others of them cannot be written: such an error is
+    /// right until it is written.
+    is_beside_torn: bool,
 }
 
 impl Sector {
@@ -59,6 +62,7 @@ impl Sector {
             excused_until: 0,
             is_tainted: false,
             is_torn: false,
+            is_beside_torn: false,
         }
     }
 }
@@ -141,7 +145,8 @@ impl Oracle {
         } = *self.write(value);
         for lba in lba..lba + u64::from(sectors) {
             let sector = self.sector(lba);
-            if std::mem::take(&mut sector.is_torn) {
+            if sector.is_torn || sector.is_beside_torn {
+                (sector.is_torn, sector.is_beside_torn) = (false, false);
                 sector.excused_until = now;
             }
             for candidate in &mut sector.candidates {
@@ -281,9 +286,13 @@ impl Oracle {
         open.map(|(lba, _)| *lba).chain(repeated).collect()
     }
 
-    /// A sector that was being overwritten is served without a disk that had part of it.
-    pub fn tear(&mut self, lba: u64) {
+    /// A sector that was being overwritten is served without a disk that had part of it; `beside` are
+    /// sectors that cannot be written until it is.
+    pub fn tear(&mut self, lba: u64, beside: impl IntoIterator<Item = u64>) {
         self.sector(lba).is_torn = true;
+        for lba in beside {
+            self.sector(lba).is_beside_torn = true;
+        }
     }
 
     /// Errors at this sector are wrong again: it was written since, and enough copies hold that.
@@ -306,7 +315,7 @@ impl Oracle {
         range.any(|(_, sector)| {
             let is_known =
                 sector.is_excused || sector.is_tainted || sent_at <= sector.excused_until;
-            is_known || sector.is_torn && !is_write
+            is_known || sector.is_torn && !is_write || sector.is_beside_torn && is_write
         })
     }
 
