@@ -112,6 +112,21 @@ pub enum FromWorker {
         /// The write that waits for them to be off the list.
         ticket: Option<MendTicket>,
     },
+    /// Lost sectors of an element have been written.
+    LostWritten {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The element.
+        element: u8,
+        /// Its sectors.
+        range: BadRange,
+        /// The epoch of the redo log in which that was.
+        epoch: u64,
+        /// The write that waits for them to be off the list.
+        ticket: MendTicket,
+    },
     /// The MTU of an interface changed.
     MtuChanged {
         /// Its name.
@@ -259,6 +274,28 @@ impl FromWorker {
                 range,
                 ticket,
             },
+            Action::LostWritten {
+                lun,
+                part,
+                element,
+                range,
+                epoch,
+                ticket,
+            } => Self::LostWritten {
+                lun,
+                part,
+                element,
+                range,
+                epoch,
+                ticket,
+            },
+            _ => return Self::of_pass(action),
+        })
+    }
+
+    /// The same of an action of a pass.
+    fn of_pass(action: &Action) -> Option<Self> {
+        Some(match *action {
             Action::SyncReached {
                 lun,
                 part,
@@ -303,11 +340,7 @@ impl FromWorker {
                 pass,
                 complete,
             },
-            Action::Io(_)
-            | Action::Reply(_)
-            | Action::Change(_)
-            | Action::Impostor { .. }
-            | Action::Settled { .. } => return None,
+            _ => return None,
         })
     }
 }

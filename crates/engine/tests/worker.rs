@@ -55,6 +55,7 @@ fn mirror() -> Arc<LunView> {
             mirrors_unsynced: false,
             sync: None,
             regions: None,
+            lost: [].into(),
             log: None,
         }],
         identify: Box::new([0; 512]),

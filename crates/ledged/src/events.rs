@@ -53,6 +53,17 @@ pub(crate) fn run(
                     .lock()
                     .bad_blocks_written(drive, &range, ticket);
             }
+            FromWorker::LostWritten {
+                lun,
+                part,
+                element,
+                range,
+                epoch,
+                ticket,
+            } => {
+                let mut manager = administration.lock();
+                manager.lost_written(lun, part, (element, &range), epoch, ticket);
+            }
             FromWorker::MtuChanged {
                 interface,
                 mtu_bytes,

@@ -15,6 +15,7 @@ pub mod geometry;
 pub mod layout;
 pub mod level;
 pub mod log;
+pub mod lost;
 pub mod md;
 pub mod parity;
 #[cfg(feature = "planted")]

@@ -48,6 +48,8 @@ pub enum Bug {
     SlotsReusedTooEarly,
     /// Q is not written.
     QNotWritten,
+    /// Clients are given lost sectors as parity defines them.
+    LostGiven,
     /// A scrub finds nothing.
     ScrubFindsNothing,
     /// A scrub names the member beside the one that is wrong.
@@ -68,7 +70,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::AckBeforeMended,
@@ -89,6 +91,7 @@ impl Bug {
         Self::TornContentAccepted,
         Self::SlotsReusedTooEarly,
         Self::QNotWritten,
+        Self::LostGiven,
         Self::ScrubFindsNothing,
         Self::ScrubNamesOther,
         Self::RebuildingMemberRead,
@@ -110,6 +113,7 @@ impl Bug {
                 | Self::TornContentAccepted
                 | Self::SlotsReusedTooEarly
                 | Self::QNotWritten
+                | Self::LostGiven
                 | Self::ScrubNamesOther
         )
     }

@@ -21,6 +21,7 @@
 use crate::Level;
 use crate::layout::SLOT_SECTORS;
 use crate::log::LogParameters;
+use crate::lost::LostRange;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -149,6 +150,10 @@ pub struct Record {
     /// says nothing of it while the LUN is served.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parity_synced: bool,
+    /// Sectors that clients are not to be given before they have written them, although their stripes are
+    /// consistent. It counts only if nobody else has changed the array since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostRange>,
     /// Elements that the LUN was served without only because their drives were away. They are rebuilt
     /// when their drives are back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -36,6 +36,7 @@ fn record() -> Record {
         },
         parity_synced: false,
         access: AccessRecord::default(),
+        lost: Vec::new(),
     }
 }
 
@@ -235,6 +236,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         scrub: ScrubRecord::default(),
         parity_synced: online,
         access,
+        lost: Vec::new(),
     })
 }
 
@@ -257,13 +259,17 @@ fn any_access() -> impl Strategy<Value = AccessRecord> {
     );
     let rules = rules.prop_map(|(masks, reserved, keyed, vlan, read_only)| AccessRecord {
         masks,
-        reserved,
         keyed: KeyedRecord {
             kind: keyed.0,
             owner: keyed.1,
             generation: keyed.2,
-            keys: keyed.3,
+            keys: if reserved.is_empty() {
+                keyed.3
+            } else {
+                Vec::new()
+            },
         },
+        reserved,
         vlan,
         read_only,
     });
@@ -287,11 +293,15 @@ fn longest() -> Record {
         config_string: vec![7; CONFIG_STRING_BYTES_MAX],
         further: vec![further; 3],
         away: vec![63; 64],
+        // Of the largest drives that there can be.
+        lost: (0..crate::lost::LOST_MAX as u64)
+            .map(|index| (63, (1 << 48) - index, 1_u64 << 30).into())
+            .collect(),
         namers: vec![63; 64],
         label: Some("x".repeat(256)),
         access: AccessRecord {
             masks: stations(STATIONS_MAX),
-            reserved: stations(STATIONS_MAX),
+            reserved: Vec::new(),
             keyed: KeyedRecord {
                 kind: 5,
                 owner: Some(u64::MAX),
@@ -336,6 +346,10 @@ fn only_a_record_with_rules_is_of_a_format_that_older_versions_leave_alone() {
 #[test]
 fn rules_out_of_bounds_are_refused() {
     let stations = vec![Station([2; 6]); STATIONS_MAX + 1];
+    let both = KeyRecord {
+        key: 1,
+        stations: vec![Station([2; 6])],
+    };
     let many_keys = vec![
         KeyRecord {
             key: 1,
@@ -355,6 +369,14 @@ fn rules_out_of_bounds_are_refused() {
         AccessRecord {
             keyed: KeyedRecord {
                 keys: many_keys,
+                ..KeyedRecord::default()
+            },
+            ..AccessRecord::default()
+        },
+        AccessRecord {
+            reserved: both.stations.clone(),
+            keyed: KeyedRecord {
+                keys: vec![both],
                 ..KeyedRecord::default()
             },
             ..AccessRecord::default()

@@ -48,6 +48,7 @@ mod grow;
 mod import;
 mod impostor;
 mod join;
+mod lost;
 mod lun;
 mod make;
 mod members;

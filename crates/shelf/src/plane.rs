@@ -13,6 +13,7 @@ use raid::Geometry;
 use raid::bad_blocks::BadRange;
 use raid::layout::Area;
 use raid::log::LogParameters;
+use raid::lost::LostRange;
 use raid::record::ScrubRepair;
 use raid::regions::{RegionMap, RegionSet};
 use std::ops::Range;
@@ -60,6 +61,8 @@ pub struct PartView {
     /// The redo log of a part with parity. Without one (there is no room for it on members that others
     /// made) an unclean stop can leave parity that does not match.
     pub log: Option<LogView>,
+    /// Sectors that clients are not to be given before they have written them.
+    pub lost: Arc<[LostRange]>,
 }
 
 impl PartView {

@@ -146,6 +146,8 @@ struct Command {
     /// Its I/Os whose sectors are on the list of bad ones yet, and what its tickets say.
     mends: u16,
     mend_stamp: u64,
+    /// It has told that it wrote lost sectors.
+    has_told_lost: bool,
     /// The pass that a sync step belongs to.
     pass: u64,
     /// When it came.
@@ -197,6 +199,7 @@ impl Command {
             replans: 0,
             mends: 0,
             mend_stamp: 0,
+            has_told_lost: false,
             pass: 0,
             since_ns: 0,
             differing: 0,

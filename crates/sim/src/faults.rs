@@ -586,15 +586,16 @@ impl World {
     }
 
     /// The LUN is served without a disk that had part of what was being overwritten: it may be an error.
-    pub(crate) fn tear_interrupted(&mut self) {
+    /// `whole_only` says whether its stripes can be written as a whole only, because more than the absent
+    /// lack something.
+    pub(crate) fn tear_interrupted(&mut self, whole_only: bool) {
         let Some(geometry) = self.faults.geometry else {
             return;
         };
         for lba in std::mem::take(&mut self.interrupted) {
-            if let Some(segment) = geometry.segments(lba, 1).next() {
-                let beside = lbas_of_row(&geometry, lba, segment.member_sector);
-                self.oracle.tear(lba, beside);
-            }
+            let segment = geometry.segments(lba, 1).next().filter(|_| whole_only);
+            let beside = segment.map(|segment| lbas_of_row(&geometry, lba, segment.member_sector));
+            self.oracle.tear(lba, beside.into_iter().flatten());
         }
     }
 

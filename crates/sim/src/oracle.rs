@@ -42,9 +42,10 @@ struct Sector {
     /// A disk lost or misplaced a write without telling: anything is right.
     is_tainted: bool,
     /// It was being overwritten when the power went, and is served without a disk that had part of it: an
-    /// error is right until it is written.
+    /// error of a read is right until it is written.
     is_torn: bool,
-    /// A sector of its slices is torn: that it cannot be written is right until it is.
+    /// A sector of its slices is torn, and it was said that others of them cannot be written: such an error is
+    /// right until it is written.
     is_beside_torn: bool,
 }
 
@@ -285,8 +286,8 @@ impl Oracle {
         open.map(|(lba, _)| *lba).chain(repeated).collect()
     }
 
-    /// A sector that was being overwritten is served without a disk that had part of it, and with it the
-    /// sectors that its parity is also of.
+    /// A sector that was being overwritten is served without a disk that had part of it; `beside` are
+    /// sectors that cannot be written until it is.
     pub fn tear(&mut self, lba: u64, beside: impl IntoIterator<Item = u64>) {
         self.sector(lba).is_torn = true;
         for lba in beside {
@@ -312,8 +313,9 @@ impl Oracle {
     pub fn is_error_right(&self, (lba, sectors): (u64, u32), is_write: bool, sent_at: u64) -> bool {
         let mut range = self.sectors.range(lba..lba + u64::from(sectors));
         range.any(|(_, sector)| {
-            let is_known = sector.is_excused || sector.is_tainted || sector.is_torn;
-            is_known || is_write && sector.is_beside_torn || sent_at <= sector.excused_until
+            let is_known =
+                sector.is_excused || sector.is_tainted || sent_at <= sector.excused_until;
+            is_known || sector.is_torn && !is_write || sector.is_beside_torn && is_write
         })
     }
 

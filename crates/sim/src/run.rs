@@ -37,6 +37,9 @@ const PLAN: BufferPlan = BufferPlan {
 /// What the administration says of a LUN that waits for a disk which has part of what was being overwritten.
 const AWAITED: &str = "were being overwritten when it stopped";
 
+/// What it says when stripes of it can be written as a whole only.
+const WHOLE_ONLY: &str = "writes to the other sectors beside them fail";
+
 /// What it says when it does without.
 const TORN: &str = "were being overwritten at an unclean stop cannot be computed";
 
@@ -398,7 +401,7 @@ impl Life {
             for notice in &notices {
                 world.note(|| format!("notice: {notice}"));
                 if notice.contains(TORN) {
-                    world.tear_interrupted();
+                    world.tear_interrupted(notice.contains(WHOLE_ONLY));
                 }
             }
             drop(world);
@@ -656,6 +659,14 @@ pub(crate) fn tell(manager: &mut Manager, message: Message) {
             range,
             ticket,
         } => manager.bad_blocks_written(drive, &range, ticket),
+        Message::LostWritten {
+            lun,
+            part,
+            element,
+            range,
+            epoch,
+            ticket,
+        } => manager.lost_written(lun, part, (element, &range), epoch, ticket),
         Message::Tick { uptime } => manager.tick(uptime),
         Message::ScrubFound {
             lun,

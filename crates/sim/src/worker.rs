@@ -97,6 +97,21 @@ impl World {
                 range,
                 ticket,
             }),
+            Action::LostWritten {
+                lun,
+                part,
+                element,
+                range,
+                epoch,
+                ticket,
+            } => self.say(Message::LostWritten {
+                lun,
+                part,
+                element,
+                range,
+                epoch,
+                ticket,
+            }),
             Action::WantRegions { lun, part, group } => {
                 self.say(Message::WantRegions { lun, part, group });
             }

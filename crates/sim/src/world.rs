@@ -48,6 +48,21 @@ pub enum Message {
         /// The write that waits for them to be off the list.
         ticket: Option<MendTicket>,
     },
+    /// Lost sectors have been written.
+    LostWritten {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The element.
+        element: u8,
+        /// Its sectors.
+        range: raid::bad_blocks::BadRange,
+        /// The epoch of the redo log in which that was.
+        epoch: u64,
+        /// The write that waits for them to be off the list.
+        ticket: MendTicket,
+    },
     /// A member failed an I/O.
     MemberError {
         /// The LUN.

@@ -385,6 +385,17 @@ impl World {
                 if !lost.iter().all(unreadable) || p.is_some() || q.is_some() {
                     return Err(format!("row {row} sector {sector}: half is unreadable"));
                 }
+                // What is lost of absent members is what parity says, and all of it says the same.
+                let there = |element: u8| {
+                    let is_there = !self.lost.contains(&element);
+                    is_there.then(|| self.devices[usize::from(element)][at])
+                };
+                let is_absent = |column: &usize| self.lost.contains(&layout.data(number(*column)));
+                if lost.iter().all(is_absent) {
+                    let (p, q) = (there(layout.p()), layout.q().and_then(there));
+                    solve(&mut data.clone(), p, q)
+                        .map_err(|what| format!("row {row} sector {sector} as defined: {what}"))?;
+                }
             } else {
                 solve(&mut data, p, q)
                     .map_err(|what| format!("row {row} sector {sector}: {what}"))?;

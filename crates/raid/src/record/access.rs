@@ -17,19 +17,30 @@ pub const KEYS_MAX: usize = 255;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Station(pub [u8; 6]);
 
-impl Serialize for Station {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        text::hex::serialize(&self.0, serializer)
-    }
-}
+/// Lists of stations are one run of digits: a record has to hold much else.
+mod stations {
+    use super::{Deserializer, Error, Serializer, Station, text};
 
-impl<'de> Deserialize<'de> for Station {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        stations: &[Station],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = stations.iter().flat_map(|station| station.0).collect();
+        text::hex::serialize(&bytes, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Station>, D::Error> {
         let bytes = text::hex::deserialize(deserializer)?;
-        let address = <[u8; 6]>::try_from(bytes.as_slice());
-        address
-            .map(Self)
-            .map_err(|_| D::Error::invalid_length(bytes.len(), &"an address of 6 bytes"))
+        split(&bytes).ok_or_else(|| D::Error::invalid_length(bytes.len(), &"addresses of 6 bytes"))
+    }
+
+    /// The stations whose addresses lie one after the other.
+    pub(super) fn split(bytes: &[u8]) -> Option<Vec<Station>> {
+        let (stations, rest) = bytes.as_chunks();
+        rest.is_empty()
+            .then(|| stations.iter().copied().map(Station).collect())
     }
 }
 
@@ -38,10 +49,10 @@ impl<'de> Deserialize<'de> for Station {
 #[serde(rename_all = "kebab-case", default)]
 pub struct AccessRecord {
     /// The stations that it answers; none for all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(with = "stations", skip_serializing_if = "Vec::is_empty")]
     pub masks: Vec<Station>,
-    /// The stations that it is reserved for, without keys; none for all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The stations that it is reserved for, without keys; none for all. Then there are no keys.
+    #[serde(with = "stations", skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<Station>,
     /// Reservation by key.
     #[serde(skip_serializing_if = "KeyedRecord::is_default")]
@@ -70,14 +81,34 @@ pub struct KeyedRecord {
     pub keys: Vec<KeyRecord>,
 }
 
-/// A key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// A key. Written as one run of digits: its own, and those of its stations.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyRecord {
     /// The key; never 0.
     pub key: u64,
     /// The stations that are registered under it, each under one key only.
     pub stations: Vec<Station>,
+}
+
+impl Serialize for KeyRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = self.key.to_be_bytes().to_vec();
+        bytes.extend(self.stations.iter().flat_map(|station| station.0));
+        text::hex::serialize(&bytes, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = text::hex::deserialize(deserializer)?;
+        let wrong =
+            || D::Error::invalid_length(bytes.len(), &"a key of 8 bytes and addresses of 6");
+        let (key, rest) = bytes.split_first_chunk().ok_or_else(wrong)?;
+        Ok(Self {
+            key: u64::from_be_bytes(*key),
+            stations: stations::split(rest).ok_or_else(wrong)?,
+        })
+    }
 }
 
 impl KeyedRecord {
@@ -105,6 +136,7 @@ impl AccessRecord {
         let keyed = [self.keyed.keys.len(), self.keyed.stations()];
         let is_right = lists.iter().all(|count| *count <= STATIONS_MAX)
             && keyed.iter().all(|count| *count <= KEYS_MAX)
+            && (self.reserved.is_empty() || self.keyed.keys.is_empty())
             && self.vlan.is_none_or(|vlan| (1..=4094).contains(&vlan));
         is_right.then_some(()).ok_or(RecordError::Access)
     }

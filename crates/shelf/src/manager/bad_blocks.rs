@@ -18,8 +18,9 @@ use super::twin::{Device, devices_mut};
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, DriveSlot, PartId};
 use crate::target::MendTicket;
-use raid::bad_blocks::{BadBlocks, BadRange, LOG_BYTES};
+use raid::bad_blocks::{BadBlockError, BadBlocks, BadRange, LOG_BYTES};
 use raid::layout::Area;
+use raid::lost::shared;
 use raid::md::Superblock;
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ impl Manager {
         device: Device,
         ranges: &[BadRange],
     ) -> Result<(), AdminError> {
+        self.end_aside(id, device.element, ranges)?;
         let added = match self.rounds(id) {
             Some(mut rounds) => rounds.add_bad_blocks(device, ranges),
             None => {
@@ -100,7 +102,8 @@ impl Manager {
             return true;
         };
         let members = rounds.raid.drives_in_use();
-        let is_safe = rounds.remove_bad_blocks(drive, range);
+        let aside = rounds.raid.stays_aside_on(drive, range);
+        let is_safe = rounds.remove_bad_blocks(drive, range, &aside);
         let told = if rounds.raid.drives_in_use() == members {
             self.tell_bad_blocks(id.lun)
         } else {
@@ -114,10 +117,9 @@ impl Manager {
 
     /// Tells the workers the lists of the members of a LUN, if they do not know them.
     pub(super) fn tell_bad_blocks(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        let raids = self.raids.range_mut(ids_of(number));
-        for entry in raids.flat_map(|(_, raid)| devices_mut(&mut raid.members)) {
-            let drive = entry.drive;
-            let ranges: Arc<[BadRange]> = entry.metadata.bad_blocks.ranges().into();
+        let raids = self.raids.range(ids_of(number));
+        for (drive, bad) in raids.flat_map(|(_, raid)| real_bad_blocks(raid)) {
+            let ranges: Arc<[BadRange]> = bad.ranges().into();
             let told = self.told_bad_blocks.get(&drive);
             if told.map_or(ranges.is_empty(), |told| *told == ranges) {
                 continue;
@@ -131,9 +133,23 @@ impl Manager {
     }
 }
 
+/// What is really bad of each drive of a RAID.
+fn real_bad_blocks(raid: &Raid) -> impl Iterator<Item = (DriveSlot, BadBlocks)> + '_ {
+    raid.elements().flat_map(move |(element, member)| {
+        let own = member.drive().zip(member.metadata());
+        let twin = member.twin().map(|twin| (twin.drive, &twin.metadata));
+        let devices = own.into_iter().chain(twin);
+        devices.map(move |(drive, metadata)| (drive, raid.real_bad_blocks(element, metadata)))
+    })
+}
+
 impl Rounds<'_> {
     /// Notes bad blocks of a device, in member sectors.
-    fn add_bad_blocks(&mut self, device: Device, ranges: &[BadRange]) -> Result<(), String> {
+    pub(super) fn add_bad_blocks(
+        &mut self,
+        device: Device,
+        ranges: &[BadRange],
+    ) -> Result<(), String> {
         let found = devices_mut(&mut self.raid.members).find(|entry| entry.device == device);
         let Some(entry) = found else {
             return Err("no drive of ours holds it".to_owned());
@@ -160,15 +176,21 @@ impl Rounds<'_> {
 }
 
 impl Rounds<'_> {
-    /// Takes sectors of a drive from its bad-block log. Whether what they hold can be read after a restart.
-    fn remove_bad_blocks(&mut self, drive: DriveSlot, range: &BadRange) -> bool {
+    /// Takes sectors of a drive from its bad-block log, but for those that stay there for others. Whether
+    /// what they hold can be read after a restart.
+    pub(super) fn remove_bad_blocks(
+        &mut self,
+        drive: DriveSlot,
+        range: &BadRange,
+        aside: &[BadRange],
+    ) -> bool {
         let found = devices_mut(&mut self.raid.members).find(|entry| entry.drive == drive);
         let Some(entry) = found else {
             return true;
         };
         let (device, metadata) = (entry.device, entry.metadata);
         let before = metadata.bad_blocks.clone();
-        match metadata.bad_blocks.remove(range) {
+        match remove_but(&mut metadata.bad_blocks, range, aside) {
             Ok(false) => return true,
             Ok(true) => {}
             Err(error) => {
@@ -194,6 +216,28 @@ impl Rounds<'_> {
         }
         true
     }
+}
+
+/// Takes a range from a list, but for what is to stay of it. Whether anything is changed.
+fn remove_but(
+    bad: &mut BadBlocks,
+    range: &BadRange,
+    aside: &[BadRange],
+) -> Result<bool, BadBlockError> {
+    let before = bad.clone();
+    let change = |bad: &mut BadBlocks| {
+        bad.remove(range)?;
+        let known = before.ranges();
+        let stays = aside
+            .iter()
+            .flat_map(|aside| known.iter().filter_map(|known| shared(known, aside)));
+        stays.into_iter().try_for_each(|range| bad.add(range))
+    };
+    if let Err(error) = change(bad) {
+        *bad = before;
+        return Err(error);
+    }
+    Ok(*bad != before)
 }
 
 /// Writes the bad-block log of a member.

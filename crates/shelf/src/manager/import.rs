@@ -200,6 +200,7 @@ impl Manager {
                 .filter(|_| has_parity)
                 .and_then(LogParameters::for_areas),
             parity_synced: has_parity,
+            lost: Vec::new(),
             away: Vec::new(),
             scrub: ScrubRecord::default(),
             access: AccessRecord::default(),

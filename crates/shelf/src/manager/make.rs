@@ -179,6 +179,7 @@ impl Manager {
             created_unix_seconds,
             log: log_parameters(&geometry, fits),
             parity_synced: false,
+            lost: Vec::new(),
             away: Vec::new(),
             scrub: ScrubRecord::default(),
             access: AccessRecord::default(),

@@ -601,6 +601,7 @@ impl Raid {
                 ready: Arc::new(bitmap.set().clone()),
             }),
             log: self.log_view(),
+            lost: self.record.lost.as_slice().into(),
         }
     }
 }

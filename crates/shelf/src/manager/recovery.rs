@@ -8,16 +8,19 @@
 //!    them, the LUN is not served by itself, and nothing is changed: with their drives back it can;
 //! 2. the superblocks leave absent members behind, durably: they will not have what recovery writes;
 //! 3. recovered. A member that fails is given up, and it is done again;
-//! 4. what still cannot be told is noted in the members' bad-block logs, so that it is never read. Parity is
-//!    what is noted: a stripe is whole again when a write gives everything that parity is computed from,
-//!    which is all that is lost of it at once. Until then what is lost is an error to read, and the same
-//!    sectors of the other members can be read but not written: there would be no parity for them;
+//! 4. what still cannot be told is noted in the members' bad-block logs, so that it is never read: parity is
+//!    what is noted. It is also in the list of what is lost ([`super::lost`]): so the stripe can be written
+//!    like any other, and only what is lost is an error to read until it is written. Without a place in the
+//!    list a stripe is whole again when a write gives everything that parity is computed from, which is all
+//!    that is lost of it at once; until then the same sectors of the other members can be read but not
+//!    written: there would be no parity for them;
 //! 5. the record gets the next epoch, in which groups begin at 1 again, and says whether parity matches.
 //!
 //! After a crash in between it is done again from the start. A log is *void* when Linux changed the array
 //! since: it knows nothing of what was written there.
 
 use super::drives::Drives;
+use super::lost::what_mends;
 use super::raid::{Member, Raid};
 use super::twin::Device;
 use super::{LunNumber, Manager};
@@ -30,11 +33,6 @@ use raid::log::recovery::{
 use raid::planted::{self, Bug};
 use raid::record::Record;
 use std::collections::BTreeMap;
-
-/// What ends it that sectors of a stripe are unreadable. Parity of only a part of what is lost would have to
-/// say which part.
-const WRITTEN_AGAIN: &str = "all that is lost of their stripe is written at once; before that, writes to \
-    the other sectors beside them fail";
 
 /// What is to be done about the redo log of a LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,11 +110,12 @@ impl Manager {
             return;
         }
         let late = raid.element_names(&raid.late);
+        let mended = what_mends(raid, &report);
         if let Some(raid) = self.raids.get_mut(&id) {
             raid.doubt = Some(format!(
                 "{sectors} sectors were being overwritten when it stopped, and cannot be computed without \
                  elements {late}: bring their drives back; online {number} serves it without them, and \
-                 these sectors are unreadable until {WRITTEN_AGAIN}"
+                 these sectors are unreadable until {mended}"
             ));
         }
     }
@@ -252,9 +251,10 @@ impl Manager {
         }
         let sectors = unreadable_sectors(report);
         if sectors > 0 {
+            let mended = self.list_lost(id, report);
             self.notices.push(format!(
                 "{name}: {sectors} sectors that were being overwritten at an unclean stop cannot be \
-                 computed without the members that are gone, and are unreadable until {WRITTEN_AGAIN}"
+                 computed without the members that are gone, and are unreadable until {mended}"
             ));
         }
         Ok(())
@@ -294,10 +294,12 @@ fn run(drives: &mut Drives, raid: &Raid, is_trial: bool) -> Result<Report, Recov
         .filter_map(|(element, member)| Some((element, member.metadata()?)))
         .flat_map(|(element, metadata)| {
             let offset = metadata.superblock.data_offset_sectors();
-            metadata.bad_blocks.ranges().iter().map(move |range| {
+            let bad = raid.real_bad_blocks(element, metadata);
+            let own = bad.ranges().iter().map(|range| {
                 let sector = range.sector.saturating_sub(offset);
                 (element, BadRange { sector, ..*range })
-            })
+            });
+            own.collect::<Vec<_>>()
         })
         .collect();
     let members: Vec<Option<PresentMember>> = raid.members.iter().map(present).collect();

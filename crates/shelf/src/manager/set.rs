@@ -159,7 +159,11 @@ fn newest_record<'a, I: Iterator<Item = &'a Candidate>>(
     let newest = normal()
         .max_by_key(|stored| stored.generation)
         .unwrap_or(&freshest.stored);
-    let (generation, record) = (newest.generation, own(newest));
+    let (generation, mut record) = (newest.generation, own(newest));
+    if !freshest.superblock.is_written_by_shelf() {
+        // Linux went by what is in the bad-block logs.
+        record.lost.clear();
+    }
     let is_level = normal().all(|stored| stored.generation == generation && own(stored) == record);
     (generation, record, is_level)
 }

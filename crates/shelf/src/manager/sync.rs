@@ -35,6 +35,13 @@ impl Manager {
         if !rounds.raid.is_copying() {
             return;
         }
+        // Others would take what was rebuilt for good.
+        if let Err((_, reason)) = rounds.note_lost() {
+            self.notices.push(format!(
+                "LUN {number}: how far it is rebuilt is not recorded: {reason}"
+            ));
+            return;
+        }
         note_rebuilt(rounds.raid, lba);
         let before = rounds.raid.drives_in_use();
         let result = rounds.checkpoint();
@@ -166,6 +173,12 @@ impl Manager {
             return;
         };
         if !rounds.raid.is_copying() {
+            return;
+        }
+        if let Err((_, reason)) = rounds.note_lost() {
+            rounds.raid.is_sync_stopped = true;
+            let text = format!("LUN {number}: the end of a rebuild is not recorded: {reason}");
+            self.notices.push(text);
             return;
         }
         note_rebuilt(rounds.raid, u64::MAX);

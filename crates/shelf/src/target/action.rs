@@ -331,6 +331,23 @@ pub enum Action {
         /// The write that waits.
         ticket: Option<MendTicket>,
     },
+    /// Lost sectors of an element have been written, and all of it is at home: the administration is to take
+    /// them from the list of what is lost, durably, to attach a view that says so, and to report to
+    /// [`super::Target::bad_sectors_settled`].
+    LostWritten {
+        /// The LUN.
+        lun: LunNumber,
+        /// The part.
+        part: u8,
+        /// The element.
+        element: u8,
+        /// Its sectors.
+        range: BadRange,
+        /// The epoch of the redo log in which that was.
+        epoch: u64,
+        /// The write that waits.
+        ticket: MendTicket,
+    },
     /// Everything before `lba` of a part is synchronised: a place to go on from after a restart.
     SyncReached {
         /// The LUN.

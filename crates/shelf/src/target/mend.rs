@@ -1,6 +1,7 @@
 //! Writes of sectors that are on the list of bad ones: read after a crash they would be errors yet, although
 //! they hold what was written.
 //!
+//! So are sectors that are on the list of lost ones ([`raid::lost`]).
 //! Such a write is done like any other. When all of it is durable it waits until the administration has taken
 //! the sectors from the list of their drive, durably, or says that it cannot.
 //!
@@ -10,10 +11,12 @@
 //! * while a LUN is offline nobody waits: it is as if the write had not come. What it wrote is on all
 //!   members, so they agree.
 
+use super::run::{for_each_segment, is_any_lost, range_of};
 use super::{Action, Io, IoOwner, Kind, MendTicket, State, Target};
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use raid::bad_blocks::BadRange;
+use raid::lost;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use std::sync::Arc;
@@ -70,7 +73,12 @@ impl Target {
     pub(super) fn awaits_mend(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
         let command = &mut self.commands[usize::from(index)];
         let is_done = command.kind == Kind::Write && !command.failed && !command.unmapped;
-        if !is_done || command.mends == 0 || command.is_cut {
+        if !is_done || command.is_cut {
+            return false;
+        }
+        self.tell_lost_written(index, out);
+        let command = &mut self.commands[usize::from(index)];
+        if command.mends == 0 {
             return false;
         }
         #[cfg(feature = "planted")]
@@ -88,6 +96,41 @@ impl Target {
             self.settle(number, out);
         }
         true
+    }
+
+    /// A write is done: tells once, if some of what it wrote was lost.
+    fn tell_lost_written(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &mut self.commands[usize::from(index)];
+        let (lun, lba, sectors) = (command.lun, command.lba, command.sectors);
+        let Some(view) = self.luns[usize::from(lun.get())]
+            .as_ref()
+            .map(|lun| &lun.view)
+        else {
+            return;
+        };
+        if command.has_told_lost || !is_any_lost(view, lba, sectors) {
+            return;
+        }
+        command.has_told_lost = true;
+        let ticket = MendTicket {
+            owner: IoOwner::Command(index),
+            stamp: command.mend_stamp,
+        };
+        for_each_segment(view, lba, sectors, |part, own, segment| {
+            let (element, range) = (segment.mirrors.first, range_of(&segment));
+            if lost::is_any_lost(&own.lost, element, &range) {
+                command.mends += 1;
+                out.push(Action::LostWritten {
+                    lun,
+                    part,
+                    element,
+                    range,
+                    epoch: own.log.map_or(0, |log| log.parameters.epoch()),
+                    ticket,
+                });
+            }
+            true
+        });
     }
 
     /// The sectors of a ticket are off the list, durably; or, with `ok` false, they stay on it although

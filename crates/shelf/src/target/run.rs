@@ -11,7 +11,9 @@ use crate::order::CommandIndex;
 use crate::plane::{LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
 use ata::Outcome;
+use raid::bad_blocks::BadRange;
 use raid::geometry::Segment;
+use raid::lost;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use raid::stripe::{SLICE_SECTORS_MAX, sector_mask};
@@ -63,6 +65,7 @@ impl Target {
         command.pieces_used = 0;
         command.repair = None;
         (command.mends, command.mend_stamp) = (0, stamp);
+        command.has_told_lost = false;
         command.awaits_view = false;
         command.passed_over = !self.suspects.is_empty();
         command.is_desperate = false;
@@ -77,7 +80,10 @@ impl Target {
                 true
             }
             Kind::Read => {
-                is_served(&view, lba, sectors) && {
+                let is_lost = is_any_lost(&view, lba, sectors);
+                #[cfg(feature = "planted")]
+                let is_lost = is_lost && !planted::is(Bug::LostGiven);
+                is_served(&view, lba, sectors) && !is_lost && {
                     self.plan_parity_reads(index, lba, sectors, &view, out);
                     plan_read(index, lba, sectors, (&self.suspects, 0), &view, out)
                 }
@@ -524,6 +530,22 @@ fn is_served(view: &LunView, lba: u64, sectors: u32) -> bool {
         part.geometry.parity_count() == 0
             || part.geometry.can_serve(|member| is_in_sync(part, member))
     })
+}
+
+/// Whether some sector of a range is lost: clients are not to be given it before they have written it.
+pub(super) fn is_any_lost(view: &LunView, lba: u64, sectors: u32) -> bool {
+    view.parts.iter().any(|part| !part.lost.is_empty())
+        && !for_each_segment(view, lba, sectors, |_, part, segment| {
+            !lost::is_any_lost(&part.lost, segment.mirrors.first, &range_of(&segment))
+        })
+}
+
+/// Where a segment lies on its member.
+pub(super) fn range_of(segment: &Segment) -> BadRange {
+    BadRange {
+        sector: segment.member_sector,
+        sectors: u64::from(segment.sectors),
+    }
 }
 
 /// One flush for each present member. Everything acknowledged is durable already; a flush asks the

@@ -5,6 +5,7 @@ mod ata;
 mod config;
 mod failure;
 mod fuzz;
+mod lost;
 mod mend;
 mod parity;
 mod regions;

@@ -5,7 +5,10 @@
 //! * Data is lost, but as many blocks as there are data columns are new: they say everything.
 //! * Else it cannot be told whether the others are old, or a mixture, from which a lost block would be
 //!   computed as something that nobody ever wrote. The data that is there stays as it is, what is lost
-//!   is unreadable, and parity is bad.
+//!   is unreadable, and parity is bad. If all of what is lost is of absent members, the stripe is consistent
+//!   all the same: what is lost is what parity says, the first that there is; one that is left over is
+//!   computed anew. So it can be written like any other, if what is lost is kept from clients
+//!   ([`crate::lost`]).
 
 use super::{
     LoggedRaid, MemberIo, MemberRange, RecoveryError, Report, Round, SECTOR_BYTES, failed, present,
@@ -43,7 +46,7 @@ pub(super) fn settle<M: MemberIo>(
         stripe.decode()
     } else {
         stripe.give_up(start, round.range_sectors, report);
-        return Ok(());
+        stripe.define()
     };
     // A range is whole sectors, equally long on all members, and no more is lost than can be.
     let Ok(computed) = computed else {
@@ -177,6 +180,36 @@ impl Stripe {
             .collect();
         parity::recover(&data, p, q, &mut wanted)?;
         Ok(computed)
+    }
+
+    /// The parity that is left over when what absent members lack is defined by the others. None when
+    /// members that are there lack something.
+    fn define(&self) -> Result<Vec<(u8, Vec<u8>)>, ParityError> {
+        let content = |element: u8| self.content[usize::from(element)].as_deref();
+        let lost: Vec<u8> = self.data().filter(|element| !self.has(*element)).collect();
+        let is_absent = |element: &u8| content(*element).is_none();
+        let (p, q) = (content(self.layout.p()), self.layout.q());
+        let Some((q_element, _)) = q.and_then(|q| Some((q, content(q)?))) else {
+            return Ok(Vec::new());
+        };
+        if p.is_none() || lost.len() != 1 || !lost.iter().all(is_absent) {
+            return Ok(Vec::new());
+        }
+        let len = p.map_or(0, <[u8]>::len);
+        let mut defined = vec![0; len];
+        let data: Vec<Option<&[u8]>> = self.data().map(content).collect();
+        let mut wanted = [Wanted {
+            role: self.layout.role(lost[0]),
+            out: &mut defined,
+        }];
+        parity::recover(&data, p, None, &mut wanted)?;
+        let data: Vec<&[u8]> = data
+            .into_iter()
+            .map(|block| block.unwrap_or(&defined))
+            .collect();
+        let (mut p, mut q) = (vec![0; len], vec![0; len]);
+        parity::pq_parity(&data, &mut p, &mut q)?;
+        Ok(vec![(q_element, q)])
     }
 
     fn give_up(&self, start: u64, sectors: u16, report: &mut Report) {

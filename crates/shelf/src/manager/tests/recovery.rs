@@ -3,12 +3,15 @@
 
 use super::memory::TEARS;
 use super::world::{MIB, World, number};
-use crate::admin::{Admin, ElementState, MakeRequest};
+use crate::admin::{Admin, ElementId, ElementState, MakeRequest};
 use crate::manager::Manager;
 use crate::plane::{LunView, MemberView};
+use crate::target::MendTicket;
 use raid::Level;
+use raid::bad_blocks::BadRange;
 use raid::checksum::nh;
 use raid::log::{EntryPlace, Kind, RecordIdentity, RecordWriter};
+use raid::lost::LostRange;
 use raid::md::raw;
 use raid::regions::RegionIndex;
 use std::sync::Arc;
@@ -171,10 +174,9 @@ fn a_member_that_is_away_is_left_behind_before_the_log_is_replayed() {
     assert!(in_sync != [true; 4], "it has missed the write: {in_sync:?}");
 }
 
-#[test]
-fn what_linux_changed_since_is_not_overwritten() {
-    let world = interrupted();
-    for index in 0..4 {
+/// Linux has written the superblocks of drives.
+fn update_by_linux(world: &World, drives: std::ops::Range<usize>) {
+    for index in drives {
         let mut block = [0; 4096];
         let mut image = world.image(index);
         image.read(8, &mut block);
@@ -186,6 +188,12 @@ fn what_linux_changed_since_is_not_overwritten() {
         block[216..220].copy_from_slice(&sum.to_le_bytes());
         image.write(8, &block);
     }
+}
+
+#[test]
+fn what_linux_changed_since_is_not_overwritten() {
+    let world = interrupted();
+    update_by_linux(&world, 0..4);
     drop(world.start());
     assert_eq!(homes(&world), [0; 4]);
     assert!(world.view(0).unwrap().parts[0].log.is_some());
@@ -309,4 +317,182 @@ fn members_that_an_administrator_went_on_without_are_rebuilt_when_they_come_back
     let manager = whole.start();
     let state = manager.luns()[0].parts[0].elements[0].state;
     assert_eq!(state, ElementState::Replaced);
+}
+
+/// A LUN that goes on without element 0, of whose first sector neither the old content nor the new is known.
+fn torn() -> (World, Manager) {
+    let (world, manager) = online(true);
+    let view = world.view(0).unwrap();
+    log(&world, &view, Kind::Intent, &[0, 1, 2, 3]);
+    world.image(1).write(768, &[NEW; 512]);
+    drop(manager);
+    world.image(0).is_present = false;
+    let poor = world.fork();
+    let mut manager = poor.start();
+    manager.online(number(0)).unwrap();
+    (poor, manager)
+}
+
+fn lost(world: &World) -> Vec<LostRange> {
+    world.view(0).unwrap().parts[0].lost.to_vec()
+}
+
+/// The data path has written lost sectors of element 0.
+fn find(world: &World, manager: &mut Manager, range: &BadRange) {
+    let epoch = epoch(world);
+    manager.lost_written(number(0), 0, (0, range), epoch - 1, MendTicket::any());
+    assert!(
+        world.log.lock().unwrap().mended.is_empty(),
+        "of another time"
+    );
+    manager.lost_written(number(0), 0, (0, range), epoch, MendTicket::any());
+}
+
+/// Whether the bad-block log of a drive has an entry, and whether the data path knows of it.
+fn bad(world: &World, index: usize) -> (bool, bool) {
+    let is_logged = world.image(index).superblock().unwrap().has_bad_blocks();
+    let log = world.log.lock().unwrap();
+    let told = log.bad_blocks.get(&world.slot(index));
+    (is_logged, told.is_some_and(|told| !told.is_empty()))
+}
+
+#[test]
+fn what_is_lost_is_in_the_list_and_in_the_logs_for_others_until_it_is_written() {
+    let (world, mut manager) = torn();
+    assert_eq!(lost(&world), [(0, 0, 1).into()]);
+    assert_eq!(bad(&world, 3), (true, false), "P is good to compute with");
+    let notices = manager.take_notices().join("\n");
+    assert!(
+        notices.contains("unreadable until they are written"),
+        "{notices}"
+    );
+    drop(manager);
+    // A start knows it.
+    let world = world.fork();
+    let mut manager = world.start();
+    assert_eq!(lost(&world), [(0, 0, 1).into()]);
+    assert_eq!(bad(&world, 3), (true, false));
+    let range = BadRange {
+        sector: 0,
+        sectors: 8,
+    };
+    find(&world, &mut manager, &range);
+    assert_eq!(world.log.lock().unwrap().mended, [true]);
+    assert_eq!(lost(&world), []);
+    manager.shutdown();
+    drop(manager);
+    assert_eq!(bad(&world, 3), (false, false));
+    let world = world.fork();
+    drop(world.start());
+    assert_eq!(lost(&world), []);
+}
+
+#[test]
+fn who_is_rebuilt_gets_what_is_lost_into_its_log() {
+    let (world, mut manager) = torn();
+    world.image(0).is_present = true;
+    let world = world.fork();
+    drop(std::mem::replace(&mut manager, world.start()));
+    assert_eq!(lost(&world), [(0, 0, 1).into()]);
+    world.finish_pass(&mut manager, 0);
+    let view = world.view(0).unwrap();
+    assert!(members(&view).iter().all(|member| member.in_sync));
+    assert_eq!(members(&view).len(), 4);
+    assert_eq!(bad(&world, 0), (true, false));
+    assert_eq!(lost(&world), [(0, 0, 1).into()]);
+    let range = BadRange {
+        sector: 0,
+        sectors: 1,
+    };
+    find(&world, &mut manager, &range);
+    manager.shutdown();
+    assert_eq!(
+        (bad(&world, 0), bad(&world, 3)),
+        ((false, false), (false, false))
+    );
+}
+
+#[test]
+fn what_is_really_bad_is_not_set_aside() {
+    let (world, mut manager) = torn();
+    let range = BadRange {
+        sector: 0,
+        sectors: 1,
+    };
+    manager.add_bad_blocks(number(0), 0, 3, &[range]).unwrap();
+    assert_eq!(
+        bad(&world, 3),
+        (true, true),
+        "what was lost is lost as before"
+    );
+    drop(manager);
+    let world = world.fork();
+    drop(world.start());
+    assert_eq!((lost(&world), bad(&world, 3)), (vec![], (true, true)));
+}
+
+#[test]
+fn what_linux_changed_since_is_not_in_the_list() {
+    let (world, mut manager) = torn();
+    manager.shutdown();
+    drop(manager);
+    update_by_linux(&world, 1..4);
+    let world = world.fork();
+    drop(world.start());
+    assert_eq!(lost(&world), []);
+    assert_eq!(bad(&world, 3), (true, true));
+    drop(world.fork().start());
+    assert_eq!(lost(&world), []);
+}
+
+#[test]
+fn wherever_power_is_cut_what_is_found_was_written_and_what_is_not_stays_lost() {
+    let range = BadRange {
+        sector: 0,
+        sectors: 1,
+    };
+    let count = {
+        let (world, mut manager) = torn();
+        let before = world.power.lock().unwrap().writes;
+        find(&world, &mut manager, &range);
+        world.power.lock().unwrap().writes - before
+    };
+    assert!(count >= 4, "the log, and three records");
+    for k in 0..=count {
+        for tear in TEARS {
+            let (world, mut manager) = torn();
+            world.cut_power_after(k, tear);
+            find(&world, &mut manager, &range);
+            let is_told = world.log.lock().unwrap().mended == [true];
+            drop(manager);
+            let world = world.fork();
+            drop(world.start());
+            let (lost, bad) = (lost(&world), bad(&world, 3));
+            assert!(!is_told || lost.is_empty(), "{k} {tear:?}");
+            assert!(!bad.1, "{k} {tear:?}: nothing real is bad");
+        }
+    }
+}
+
+#[test]
+fn a_drive_that_gets_the_parity_of_what_is_lost_has_it_in_its_log() {
+    let (world, mut manager) = torn();
+    world.image(0).is_present = true;
+    let world = world.fork();
+    drop(std::mem::replace(&mut manager, world.start()));
+    world.finish_pass(&mut manager, 0);
+    let parity = ElementId {
+        lun: number(0),
+        part: 0,
+        member: 3,
+    };
+    manager.fail(parity).unwrap();
+    manager.replace(parity, world.slot(3), true).unwrap();
+    world.finish_pass(&mut manager, 0);
+    let view = world.view(0).unwrap();
+    assert!(members(&view).iter().all(|member| member.in_sync));
+    assert_eq!(
+        (bad(&world, 0), bad(&world, 3)),
+        ((true, false), (true, false))
+    );
 }

@@ -108,6 +108,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
                 parameters: LogParameters::for_areas(DATA_OFFSET).unwrap(),
             }),
             regions: None,
+            lost: [].into(),
         }],
         identify: Box::new([0x5a; 512]),
         config_string: Vec::new(),
