@@ -2,15 +2,18 @@
 /*
  * Steers what arrives at an Ethernet port of the shelf.
  *
- *   AoE (0x88a2)       to the AF_XDP socket of the receive queue; to the kernel if there is none
+ *   AoE (0x88a2)       to the AF_XDP socket of the receive queue; to the kernel if there is none.
+ *                      So is AoE behind one VLAN tag: the target looks at the tag
  *   console (0xbcbc)   to the kernel, where a packet socket of ours listens
- *   everything else    to the kernel, untouched: VLAN-tagged frames, IP, frames too short to have
+ *   everything else    to the kernel, untouched: other tagged frames, IP, frames too short to have
  *                      an EtherType
  *
- * Nothing is ever dropped or changed here. Every frame is counted under one outcome.
+ * Nothing is ever dropped or changed here. Every frame is counted under one outcome. A tag that the
+ * network card has taken off is not seen here, and the frame is taken for one without: receive
+ * VLAN offload must be off where LUNs are bound to VLANs.
  *
  * The program is of the "frags" kind, so that it may run on frames of several buffers. It only
- * looks at the Ethernet header, which the first buffer always holds.
+ * looks at the Ethernet header and a tag, which the first buffer always holds.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -41,6 +44,11 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
+struct vlan_tag {
+	__be16 control;
+	__be16 ethertype;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, OUTCOME_COUNT);
@@ -62,27 +70,35 @@ static __always_inline int pass(__u32 outcome)
 	return XDP_PASS;
 }
 
+static __always_inline int to_socket(struct xdp_md *ctx)
+{
+	/* The last argument is the action when the queue has no socket. */
+	int action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+
+	count(action == XDP_REDIRECT ? AOE_TO_SOCKET : AOE_TO_KERNEL);
+	return action;
+}
+
 SEC("xdp.frags")
 int steer(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = data;
-	int action;
+	struct vlan_tag *tag = (void *)(ethernet + 1);
 
 	if ((void *)(ethernet + 1) > data_end)
 		return pass(SHORT);
 
 	switch (ethernet->h_proto) {
 	case bpf_htons(ETHERTYPE_AOE):
-		/* The last argument is the action when the queue has no socket. */
-		action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
-		count(action == XDP_REDIRECT ? AOE_TO_SOCKET : AOE_TO_KERNEL);
-		return action;
+		return to_socket(ctx);
 	case bpf_htons(ETHERTYPE_CONSOLE):
 		return pass(CONSOLE);
 	case bpf_htons(ETHERTYPE_VLAN):
 	case bpf_htons(ETHERTYPE_QINQ):
+		if ((void *)(tag + 1) <= data_end && tag->ethertype == bpf_htons(ETHERTYPE_AOE))
+			return to_socket(ctx);
 		return pass(TAGGED);
 	default:
 		return pass(OTHER);

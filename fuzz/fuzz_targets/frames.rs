@@ -12,7 +12,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use raid::Level;
 use rig::{CLIENT_MAC, PORT_MAC, Rig, SHELF};
-use shelf::target::ConfigDecision;
+use shelf::target::ChangeDecision;
 use zerocopy::IntoBytes;
 
 /// Longest frame at MTU 9000, and a little more.
@@ -167,10 +167,10 @@ fn run(rig: &mut Rig, step: &Step) {
         Step::Advertise => rig.advertise(),
         Step::Decide(decision) => {
             rig.decision = match decision {
-                Decision::Stored => ConfigDecision::Stored,
-                Decision::Present => ConfigDecision::Present,
-                Decision::BadArgument => ConfigDecision::BadArgument,
-                Decision::Silence => ConfigDecision::Silence,
+                Decision::Stored => ChangeDecision::Stored,
+                Decision::Present => ChangeDecision::Present,
+                Decision::BadArgument => ChangeDecision::BadArgument,
+                Decision::Silence => ChangeDecision::Silence,
             }
         }
     }

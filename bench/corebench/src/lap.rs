@@ -208,7 +208,8 @@ impl Bench {
         let bytes = ATA_FRAME_BYTES + payload;
         self.outstanding += 1;
         let port = PortIndex(0);
-        if let Some(command) = self.target.receive(port, frame, bytes, &mut self.actions) {
+        if let Some(admitted) = self.target.receive(port, frame, bytes, &mut self.actions) {
+            let command = admitted.command;
             let buffer = self.executor.buffer_mut(BufferIndex::of_command(command));
             buffer[..payload].copy_from_slice(&frame[ATA_FRAME_BYTES..bytes]);
             self.target.filled(command, &mut self.executor);

@@ -103,6 +103,7 @@ pub(crate) fn view(number: u8, shape: Shape, drive_bytes: u64) -> Result<(Place,
         }],
         identify: Box::new([0; 512]),
         config_string: Vec::new(),
+        access: shelf::access::Access::default(),
     };
     let place = Place {
         number,

@@ -1,8 +1,9 @@
 //! ATA over Ethernet frames, byte for byte.
 //!
 //! One file per format: [`mac`] (addresses of stations), [`header`] (the 24 bytes that open every
-//! frame), [`ata`] (command 0), [`config`] (command 1), [`request`] (what a target makes of a
-//! received frame) and [`size`] (how large frames may be).
+//! frame), [`vlan`] (tags), [`ata`] (command 0), [`config`] (command 1), [`mask`] (command 2),
+//! [`reserve`] (command 3), [`keyed`] (command 4), [`request`] (what a target makes of a received
+//! frame) and [`size`] (how large frames may be).
 //!
 //! Invariants:
 //! * parsing never panics and never reads outside the bytes given, whatever they hold;
@@ -11,7 +12,7 @@
 //!
 //! What it does not do: decide. It neither knows LUNs nor whether a request is admitted.
 //!
-//! Sources: AoEr11, and the conformance rows that the tests name.
+//! Sources: AoEr11, what Coraid's shelves do where it ends, and the conformance rows that the tests name.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
@@ -22,16 +23,24 @@ extern crate std;
 pub mod ata;
 pub mod config;
 pub mod header;
+pub mod keyed;
 pub mod mac;
+pub mod mask;
 pub mod request;
+pub mod reserve;
 pub mod size;
+pub mod vlan;
 
 pub use ata::{ATA_FRAME_BYTES, AtaRegisters};
 pub use config::{CONFIG_FRAME_BYTES, CONFIG_STRING_BYTES_MAX, ConfigArgument, ConfigCommand};
 pub use header::{ErrorCode, HEADER_BYTES, Header, Shelf, Slot, Tag};
+pub use keyed::{Key, KeyedCommand, KeyedStatus, ReservationKind};
 pub use mac::{MacAddress, ParseMacError};
-pub use request::{Request, RequestError};
+pub use mask::{MaskArgument, MaskCommand, MaskDirective, MaskError};
+pub use request::{Frame, Request, RequestError};
+pub use reserve::{ReserveArgument, ReserveCommand};
 pub use size::{FRAME_BYTES_MIN, SECTOR_BYTES, advertised_sector_count, sectors_per_frame};
+pub use vlan::VlanId;
 
 /// EtherType of ATA over Ethernet, registered with the IEEE.
 pub const ETHERTYPE: u16 = 0x88a2;

@@ -14,7 +14,19 @@ pub struct IdentifySpec<'a> {
     pub model: &'a str,
     /// Whether nothing rotates (word 217).
     pub solid_state: bool,
+    /// World wide name, if it has one.
+    pub wwn: Option<u64>,
 }
+
+/// Heads, and sectors of a track, of the geometry that disks have told since they had none.
+const HEADS: u16 = 16;
+const TRACK_SECTORS: u16 = 63;
+/// Most cylinders of it.
+const CYLINDERS_MAX: u16 = 16383;
+
+/// Words 84 and 87: valid, and there is a world wide name.
+const WITHOUT_NAME: u16 = 0x4000;
+const WITH_NAME: u16 = 0x4100;
 
 /// Largest number of sectors that 28 bits can address.
 const LBA28_SECTORS_MAX: u64 = 0x0fff_ffff;
@@ -31,21 +43,24 @@ impl IdentifySpec<'_> {
         words.set(47, 0x8000);
         words.set(49, 0x0200); // LBA; 9front refuses a device without it (row 75)
         words.set(50, 0x4000);
-        words.set(53, 0x0006);
-        words.set(54, 16383);
-        words.set(55, 16);
-        words.set(56, 63);
+        words.set(53, 0x0007);
+        words.geometry(self.sectors);
         words.number(60, 2, self.sectors.min(LBA28_SECTORS_MAX)); // row 72
         words.set(80, 0x01f0); // up to ATA8
         // No write cache (word 82 and 85 bit 5 clear): an answered write is durable (row 78).
-        // No SMART (bit 0 clear): 0xB0 is not served (row 79).
+        words.set(82, 0x0001); // SMART (row 79)
         words.set(83, 0x7400); // valid, LBA48, both FLUSH commands (row 74)
-        words.set(84, 0x4000);
+        let named = self.wwn.map_or(WITHOUT_NAME, |_| WITH_NAME);
+        words.set(84, named);
+        words.set(85, 0x0001);
         words.set(86, 0x3400);
-        words.set(87, 0x4000);
+        words.set(87, named);
         words.set(93, 0x400b);
         words.number(100, 4, self.sectors); // row 73
         words.set(106, 0x6003); // eight logical sectors to a physical one
+        for (word, value) in (108..).zip(self.wwn.unwrap_or(0).to_be_bytes().chunks_exact(2)) {
+            words.set(word, u16::from_be_bytes([value[0], value[1]]));
+        }
         words.set(119, 0x4000);
         words.set(120, 0x4000);
         words.set(217, u16::from(self.solid_state));
@@ -63,6 +78,20 @@ impl Words {
 
     fn number(&mut self, word: usize, words: usize, value: u64) {
         self.0[word * 2..(word + words) * 2].copy_from_slice(&value.to_le_bytes()[..words * 2]);
+    }
+
+    /// Cylinders, heads and sectors, as they are by default (words 1, 3, 6) and now (54 to 56), and what they
+    /// make together (57 and 58).
+    fn geometry(&mut self, sectors: u64) {
+        let of_cylinder = u64::from(HEADS) * u64::from(TRACK_SECTORS);
+        let cylinders = (sectors / of_cylinder).min(u64::from(CYLINDERS_MAX));
+        for (at, value) in [(1, cylinders), (3, HEADS.into()), (6, TRACK_SECTORS.into())] {
+            self.number(at, 1, value);
+        }
+        for (at, value) in (54..).zip([cylinders, HEADS.into(), TRACK_SECTORS.into()]) {
+            self.number(at, 1, value);
+        }
+        self.number(57, 2, cylinders * of_cylinder);
     }
 
     /// Two characters to a word, the first in the high byte, padded with spaces (row 76).
@@ -106,6 +135,7 @@ mod tests {
             firmware: "0.1.0",
             model: "Ledge raid10",
             solid_state: false,
+            wwn: Some(0x3123_4567_89ab_cdef),
         };
         spec.build()
     }
@@ -133,7 +163,23 @@ mod tests {
         assert_ne!(word(&data, 86) & 0x0400, 0);
         assert_ne!(word(&data, 49) & 0x0200, 0);
         assert_eq!(word(&data, 85) & 0x0020, 0);
-        assert_eq!(word(&data, 82) & 0x0001, 0);
+        assert_eq!((word(&data, 82) & 0x0001, word(&data, 85) & 0x0001), (1, 1));
+        assert_eq!(word(&data, 169) & 0x0001, 0, "no TRIM");
+    }
+
+    #[test]
+    fn the_name_and_the_geometry() {
+        let data = build(8);
+        assert_eq!((word(&data, 84), word(&data, 87)), (0x4100, 0x4100));
+        let name = [108, 109, 110, 111].map(|at| word(&data, at));
+        assert_eq!(name, [0x3123, 0x4567, 0x89ab, 0xcdef]);
+        for (sectors, cylinders) in [(1007, 0), (2048, 2), (1 << 40, 16383)] {
+            let data = build(sectors);
+            let words = [1, 3, 6, 54, 55, 56].map(|at| word(&data, at));
+            assert_eq!(words, [cylinders, 16, 63, cylinders, 16, 63]);
+            let all = u32::from(word(&data, 57)) | u32::from(word(&data, 58)) << 16;
+            assert_eq!(all, u32::from(cylinders) * 1008);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The ATA device that a LUN is: which commands it knows, what it answers.
 //!
 //! [`command`] decodes registers into a [`Command`], [`status`] names outcomes, [`identify`] builds
-//! the answer to IDENTIFY DEVICE.
+//! the answer to IDENTIFY DEVICE, [`smart`] tells of the health.
 //!
 //! Invariants:
 //! * direction and address size follow from the opcode, never from the AFlags;
@@ -16,10 +16,12 @@ extern crate std;
 
 pub mod command;
 pub mod identify;
+pub mod smart;
 pub mod status;
 
-pub use command::Command;
+pub use command::{Command, Effect};
 pub use identify::IdentifySpec;
+pub use smart::Smart;
 pub use status::Outcome;
 
 /// Opcodes of the commands that are served or sent (ATA8-ACS).
@@ -34,6 +36,8 @@ pub mod opcode {
     pub const WRITE_EXT: u8 = 0x34;
     /// CHECK POWER MODE.
     pub const CHECK_POWER_MODE: u8 = 0xe5;
+    /// SMART.
+    pub const SMART: u8 = 0xb0;
     /// FLUSH CACHE.
     pub const FLUSH: u8 = 0xe7;
     /// FLUSH CACHE EXT.

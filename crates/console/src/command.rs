@@ -9,6 +9,7 @@ mod table;
 
 pub use table::{COMMANDS, NOT_AVAILABLE};
 
+use crate::commands::is_mask;
 use crate::lexer::{self, Word};
 use crate::problem::Problem;
 use nearest::nearest;
@@ -58,6 +59,22 @@ pub enum Verb {
     Restore,
     /// Tells what is wrong.
     Health,
+    /// Lists and changes mask lists.
+    Mask,
+    /// Empties mask lists.
+    Rmmask,
+    /// Lists and clears reservations.
+    Reservations,
+    /// Serves LUNs in a VLAN.
+    Setvlan,
+    /// Serves LUNs without a tag.
+    Clrvlan,
+    /// Lists VLANs.
+    Vlans,
+    /// Lists and changes which LUNs are not written.
+    Readonly,
+    /// Shows and sets config strings.
+    Confstr,
     /// Limits the rate of passes.
     Ratelimit,
     /// Lists the counters of the data path.
@@ -158,6 +175,7 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     while let Some(word) = words.next() {
         match word.strip_prefix('-') {
             Some("-") if !options_end => options_end = true,
+            Some(_) if command.verb == Verb::Mask && is_mask(&word) => operands.push(word),
             Some(letters) if !options_end && !letters.is_empty() => {
                 for letter in letters.chars() {
                     command.set(&mut options, letter)?;

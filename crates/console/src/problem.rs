@@ -29,6 +29,12 @@ pub(crate) enum Problem {
     WrongShelf(String),
     #[error("invalid shelf number {0} [0-65534, not 4095]")]
     InvalidShelf(String),
+    #[error("no LUN specified")]
+    NoLun,
+    #[error("wrong format of mask: {0}; as +001004012e81 or -001004012e81")]
+    WrongMask(String),
+    #[error("vlanid must be in the range 1 to 4094")]
+    InvalidVlan(String),
     #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
     InvalidChunk(String),
     #[error(
@@ -75,6 +81,9 @@ impl Problem {
             Self::InvalidElement(_) => "no_such_element",
             Self::WrongShelf(_) => "wrong_shelf",
             Self::InvalidShelf(_) => "invalid_shelf",
+            Self::NoLun => "no_lun",
+            Self::WrongMask(_) => "wrong_mask",
+            Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::Level(_) => "unknown_level",
@@ -99,6 +108,8 @@ impl Problem {
             | Self::InvalidElement(word)
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
+            | Self::WrongMask(word)
+            | Self::InvalidVlan(word)
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)
             | Self::Level(UnknownLevel(word))
@@ -107,6 +118,7 @@ impl Problem {
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
+            | Self::NoLun
             | Self::ShelfChanged
             | Self::AnswerExpected
             | Self::NoQuestion
@@ -138,6 +150,9 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::OnlineLuns => "online_luns",
         AdminError::InvalidShelf(_) => "invalid_shelf",
         AdminError::ConfigStringTooLong(_) => "config_string_too_long",
+        AdminError::WrongMask(_) => "wrong_mask",
+        AdminError::MaskListFull(_) => "mask_list_full",
+        AdminError::NotRecorded(_) => "not_recorded",
         AdminError::NoSuchElement(_) => "no_such_element",
         AdminError::NotRedundant { .. } => "not_redundant",
         AdminError::RaidFailed(_) => "raid_failed",
@@ -168,6 +183,8 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::LunExists(lun)
         | AdminError::ScrubUnderWay(lun)
         | AdminError::NoScrub(lun)
+        | AdminError::MaskListFull(lun)
+        | AdminError::NotRecorded(lun)
         | AdminError::LunElsewhere { lun, .. }
         | AdminError::CannotGrow { lun, .. }
         | AdminError::NotAdoptable { lun, .. }
@@ -193,6 +210,7 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::NotFailed(element)
         | AdminError::Replacement { element, .. }
         | AdminError::MissingDevice(element) => Some(element.to_string()),
+        AdminError::WrongMask(mac) => Some(mac.to_string()),
         AdminError::WrongMemberCount { level, .. }
         | AdminError::NoChunks(level)
         | AdminError::TooManyMissing { level } => Some(level.to_string()),

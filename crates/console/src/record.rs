@@ -4,7 +4,7 @@
 //! renamed within one schema version; new ones may be added.
 
 use crate::names::drive_name;
-use aoe::Shelf;
+use aoe::{MacAddress, Shelf, VlanId};
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState};
@@ -85,6 +85,38 @@ pub(crate) enum Record {
         /// Why it cannot be taken over.
         refusal: Option<String>,
     },
+    Mask {
+        lun: u8,
+        /// Empty: it answers everybody.
+        masks: Vec<String>,
+    },
+    Reservation {
+        lun: u8,
+        /// RType of the reservation by key; `null` when there is none.
+        #[serde(rename = "type")]
+        kind: Option<u8>,
+        /// The key that owns it.
+        owner: Option<String>,
+        generation: u32,
+        /// Whom it is reserved for without keys.
+        reserved: Vec<String>,
+        keys: Vec<KeyRecord>,
+    },
+    Vlan {
+        lun: u8,
+        /// `null` for none.
+        vlan: Option<u16>,
+    },
+    ReadOnly {
+        lun: u8,
+        read_only: bool,
+    },
+    ConfigString {
+        lun: u8,
+        /// `null` when the bytes are no text.
+        config_string: Option<String>,
+        config_string_hex: String,
+    },
     Trouble {
         /// What it is about: `LUN 0`, `0.0.3`, `drive 1.4`.
         subject: String,
@@ -114,6 +146,13 @@ pub(crate) enum Record {
         usage: &'static str,
         help: &'static str,
     },
+}
+
+/// A key of a reservation, sixteen hex digits, and the stations registered under it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct KeyRecord {
+    pub(crate) key: String,
+    pub(crate) macs: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -150,6 +189,13 @@ pub(crate) struct LunRecord {
     /// `null` when the bytes are no text; they are in `config_string_hex` in any case.
     config_string: Option<String>,
     config_string_hex: String,
+    /// The stations that it answers; empty for all.
+    masks: Vec<String>,
+    /// Some host has reserved it.
+    reserved: bool,
+    /// `null` for none.
+    vlan: Option<u16>,
+    read_only: bool,
     /// Why it is not served, or not by itself.
     trouble: Option<String>,
     raids: Vec<RaidRecord>,
@@ -225,12 +271,12 @@ impl LunRecord {
             size_bytes: lun.size_bytes,
             label: lun.label.clone(),
             serial: lun.serial.clone(),
-            config_string: String::from_utf8(lun.config_string.clone()).ok(),
-            config_string_hex: lun
-                .config_string
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect(),
+            config_string: text_of(&lun.config_string),
+            config_string_hex: hex(&lun.config_string),
+            masks: lun.access.masks.iter().map(MacAddress::to_string).collect(),
+            reserved: !lun.access.reserved.is_empty() || lun.access.reservation.is_some(),
+            vlan: lun.access.vlan.map(VlanId::get),
+            read_only: lun.access.is_read_only,
             trouble: lun.trouble.clone(),
             raids: lun
                 .parts
@@ -291,6 +337,16 @@ impl Record {
             mode: port.mode.clone(),
         }
     }
+}
+
+/// Bytes as text, if they are any.
+pub(crate) fn text_of(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The word for whether a LUN is served.

@@ -1,6 +1,8 @@
 //! Whole sessions, character for character: what an administrator types and reads, as text and as
 //! JSON. Monitoring plug-ins and scripts take these forms apart.
 
+#[path = "session/access.rs"]
+mod access;
 mod fake;
 #[path = "session/protection.rs"]
 mod protection;
@@ -616,8 +618,8 @@ examples:
             .contains("1.0-3      1.0 1.1 1.2 1.3")
     );
     assert_eq!(
-        bench.bad("help mask"),
-        "error: mask is not available in this version\n"
+        bench.bad("help locate"),
+        "error: locate is not available in this version\n"
     );
     assert_eq!(
         bench.bad("help shwo"),
@@ -636,7 +638,7 @@ fn commands_that_are_not_there_are_told_apart() {
         bench.bad("lsit -l"),
         "error: unknown command lsit; did you mean list?\n"
     );
-    for name in ["mask", "locate", "erase", "/setsize", "setvlan", "iostats"] {
+    for name in ["locate", "erase", "/setsize", "iostats"] {
         let name_shown = name.trim_start_matches('/');
         let output = format!("error: {name_shown} is not available in this version\n");
         assert_eq!(bench.bad(&format!("{name} 1.0")), output);
@@ -711,6 +713,7 @@ fn listings_come_as_json() {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"status\":\"online\",\
          \"size_bytes\":4000786939904,\"label\":null,\"serial\":\"serial01\",\
          \"config_string\":null,\"config_string_hex\":\"6162ff\",\
+         \"masks\":[],\"reserved\":false,\"vlan\":null,\"read_only\":false,\
          \"trouble\":null,\"raids\":[{\"part\":0,\"size_bytes\":4000786939904,\"level\":\"raid1\",\"chunk_bytes\":null,\
          \"state\":\"normal\",\"failed\":false,\"initing\":false,\"recovering\":false,\"degraded\":false,\"stalled\":false,\"elements\":[\
          {\"lun\":0,\"part\":0,\"member\":0,\"state\":\"normal\",\"size_bytes\":4000787030016,\
@@ -738,7 +741,7 @@ fn errors_come_as_json() {
     for (line, code) in [
         ("show -jx", "usage"),
         ("frobnicate -j", "unknown_command"),
-        ("mask -j", "not_available"),
+        ("locate -j", "not_available"),
         ("show -j '", "unbalanced_quote"),
         ("show -j 1.9-3", "series"),
         ("show -j 2.0", "wrong_shelf"),

@@ -9,7 +9,7 @@ use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::{
-    Action, ConfigChange, ConfigDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
+    Action, Change, ChangeDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub enum ToWorker {
     /// Say who answered that.
     Impostors(Sender<Vec<Impostor>>),
     /// A config change was decided.
-    ConfigDone(Box<ConfigChange>, ConfigDecision),
+    ChangeDone(Box<Change>, ChangeDecision),
     /// The bits of regions are durable, or cannot be made so.
     RegionsReady {
         /// The LUN.
@@ -70,7 +70,7 @@ pub enum ToWorker {
 #[derive(Clone, Debug)]
 pub enum FromWorker {
     /// An initiator wants to change a config string.
-    ConfigChange(Box<ConfigChange>),
+    Change(Box<Change>),
     /// Another station has the address of a LUN.
     Impostor(Impostor),
     /// A member failed an I/O; a redundant LUN must get a new view.

@@ -8,7 +8,6 @@ mod stale;
 use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
-use aoe::ATA_FRAME_BYTES;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Ending, Executor};
 use port::Port;
@@ -323,13 +322,11 @@ impl Worker {
         } = self;
         let frames = ports[index].receive(RECEIVE_BUDGET, &mut |frame| {
             let frame_bytes = frame.len_bytes();
-            if let Some(command) = target.receive(number, frame.first, frame_bytes, actions) {
+            if let Some(payload) = target.receive(number, frame.first, frame_bytes, actions) {
                 // A write: its payload must be in its buffer before its actions are carried out.
-                frame.copy_to(
-                    ATA_FRAME_BYTES,
-                    executor.buffer_mut(BufferIndex::of_command(command)),
-                );
-                target.filled(command, executor);
+                let buffer = BufferIndex::of_command(payload.command);
+                frame.copy_to(payload.offset, executor.buffer_mut(buffer));
+                target.filled(payload.command, executor);
             }
         });
         self.carry_out();
@@ -373,7 +370,7 @@ impl Worker {
                 }
                 Action::Io(io) => self.submit(io),
                 Action::Reply(reply) => self.reply(reply),
-                Action::ConfigChange(change) => self.forward(change),
+                Action::Change(change) => self.forward(change),
                 Action::Impostor { lun, port, mac } => self.note_impostor(lun, port, mac),
                 // Nobody listens any more when the administration has given up waiting.
                 Action::Settled {

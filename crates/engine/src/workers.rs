@@ -9,7 +9,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
-use shelf::target::{ConfigChange, ConfigDecision, MendTicket};
+use shelf::target::{Change, ChangeDecision, MendTicket};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -91,9 +91,9 @@ impl Workers {
     }
 
     /// Answers a config change on every worker; the one that asked replies.
-    pub fn config_done(&self, change: &ConfigChange, decision: ConfigDecision) {
+    pub fn change_done(&self, change: &Change, decision: ChangeDecision) {
         for worker in self.lock().iter() {
-            if let Err(error) = worker.say(ToWorker::ConfigDone(Box::new(change.clone()), decision))
+            if let Err(error) = worker.say(ToWorker::ChangeDone(Box::new(change.clone()), decision))
             {
                 tracing::error!("config reply: {error}");
             }

@@ -60,6 +60,7 @@ fn mirror() -> Arc<LunView> {
         }],
         identify: Box::new([0; 512]),
         config_string: Vec::new(),
+        access: shelf::access::Access::default(),
     })
 }
 
@@ -178,7 +179,7 @@ fn row_112_a_flood_of_config_changes_is_bounded_and_does_not_hide_a_failure() {
     write_to_mirror(&mut client, &workers);
     assert!(counter(&workers, "configs_dropped") > 1900);
     let events: Vec<FromWorker> = workers.event_receivers()[0].try_iter().collect();
-    let is_change = |event: &&FromWorker| matches!(event, FromWorker::ConfigChange(_));
+    let is_change = |event: &&FromWorker| matches!(event, FromWorker::Change(_));
     assert_eq!(events.iter().filter(is_change).count(), 16);
     assert!(
         events
@@ -187,16 +188,13 @@ fn row_112_a_flood_of_config_changes_is_bounded_and_does_not_hide_a_failure() {
     );
     // Each decision makes room for one more.
     for event in &events {
-        if let FromWorker::ConfigChange(change) = event {
-            workers.config_done(change, shelf::target::ConfigDecision::Silence);
+        if let FromWorker::Change(change) = event {
+            workers.change_done(change, shelf::target::ChangeDecision::Silence);
         }
     }
     send(&mut client, &frame(PORT, 1, &argument));
     let again = workers.event_receivers()[0].recv_timeout(LIMIT);
-    assert!(
-        matches!(again, Ok(FromWorker::ConfigChange(_))),
-        "{again:?}"
-    );
+    assert!(matches!(again, Ok(FromWorker::Change(_))), "{again:?}");
     workers.stop();
 }
 

@@ -185,6 +185,7 @@ mod tests {
             firmware: "0.1.0",
             model: "Ledge raid10",
             solid_state: true,
+            wwn: None,
         };
         let query = IdentityQuery::new(ROUTE, Tag(77));
         let identity = receive(&query, &answer(&query, &spec.build())).unwrap();

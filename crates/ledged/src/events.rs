@@ -27,13 +27,9 @@ pub(crate) fn run(
         .or_else(|| await_event(events, &mut read_errors))
     {
         match event {
-            FromWorker::ConfigChange(change) => {
-                let string = &change.string;
-                let decision =
-                    administration
-                        .lock()
-                        .config_command(change.lun, change.command, string);
-                workers.config_done(&change, decision);
+            FromWorker::Change(change) => {
+                let decision = administration.lock().change(&change);
+                workers.change_done(&change, decision);
             }
             FromWorker::Impostor(impostor) => administration.lock().impostor_seen(impostor),
             FromWorker::MemberHangs { lun, io } => member_hangs(lun, &io, administration),

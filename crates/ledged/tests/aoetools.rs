@@ -37,6 +37,7 @@ fn clean(network: &PairNetwork, name: &str, arguments: &str) -> Result<String> {
     tool(network, name, arguments)?.success(&format!("{name} {arguments}"))
 }
 
+/// Conformance row 127.
 #[test]
 fn aoeping_finds_the_lun_and_reads_its_identity() -> Result<()> {
     for mode in MODES {
@@ -64,6 +65,7 @@ fn aoeping_finds_the_lun_and_reads_its_identity() -> Result<()> {
     Ok(())
 }
 
+/// Conformance row 127.
 #[test]
 fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {
     for mode in MODES {
@@ -110,6 +112,7 @@ fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {
     Ok(())
 }
 
+/// Conformance row 127.
 #[test]
 fn aoe_sancheck_finds_nothing_to_complain_about() -> Result<()> {
     let network = PairNetwork::new(9000)?;

@@ -39,6 +39,7 @@ pub use raw::RawSocket;
 pub use xdp::XdpPort;
 
 use aoe::MacAddress;
+use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
@@ -76,17 +77,22 @@ impl PortFacts {
         let Ok(mtu_bytes) = interface::mtu_bytes(&self.interface) else {
             return false;
         };
-        let served = mtu_bytes.min(frame_bytes_max - ETHERNET_HEADER_BYTES);
+        let served = mtu_bytes.min(frame_bytes_max - ETHERNET_HEADER_BYTES - TAG_BYTES);
         let changed = served != self.mtu_bytes;
         self.mtu_bytes = served;
         changed
     }
 
-    /// The longest frame that may be sent, Ethernet header included.
+    /// The longest frame without a tag that may be sent, Ethernet header included.
     #[must_use]
     pub const fn frame_bytes_max(&self) -> usize {
         self.mtu_bytes + ETHERNET_HEADER_BYTES
     }
+}
+
+/// Whether a frame carries a VLAN tag.
+fn is_tagged(header: &[u8]) -> bool {
+    header.get(TAG_OFFSET..TAG_OFFSET + 2) == Some(&ETHERTYPE_VLAN.to_be_bytes())
 }
 
 /// What a port has counted since it was opened.
@@ -115,7 +121,7 @@ pub struct PortCounters {
     /// Received frames that we dropped because they were cut short or in too many pieces.
     pub rx_invalid: u64,
     /// Received frames that we dropped because they are for another station, or of a VLAN that this
-    /// port does not serve. Mode packet only: XDP leaves tagged frames to the kernel.
+    /// port does not serve. Mode packet only, which serves no tagged frames.
     pub rx_other_host: u64,
     /// AoE frames that the XDP program left to the kernel because their queue had no socket. Of the
     /// whole interface.
@@ -137,7 +143,9 @@ impl PortCounters {
         queue: impl FnOnce(&ReceivedFrame<'_>) -> bool,
     ) -> Result<(), TransmitError> {
         let bare_bytes = header.len() + payload.len();
-        let limit_bytes = facts.frame_bytes_max();
+        // A tag does not count against the MTU.
+        let tag_bytes = if is_tagged(header) { TAG_BYTES } else { 0 };
+        let limit_bytes = facts.frame_bytes_max() + tag_bytes;
         if bare_bytes > limit_bytes {
             self.tx_too_long += 1;
             return Err(TransmitError::TooLong {

@@ -10,6 +10,7 @@
 use crate::frame::ReceivedFrame;
 use crate::{Mode, Port, PortCounters, PortFacts, TransmitError};
 use aoe::MacAddress;
+use aoe::vlan::TAG_BYTES;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
 use std::io;
@@ -78,7 +79,7 @@ pub fn memory_pair(
     mtu_bytes: usize,
     frames_max: usize,
 ) -> io::Result<(MemoryPort, MemoryPort)> {
-    let frame_bytes_max = mtu_bytes + crate::ETHERNET_HEADER_BYTES;
+    let frame_bytes_max = mtu_bytes + crate::ETHERNET_HEADER_BYTES + TAG_BYTES;
     let there = Wire::new(frames_max, frame_bytes_max)?;
     let back = Wire::new(frames_max, frame_bytes_max)?;
     let end = |interface: &str, mac, incoming: &Arc<Wire>, outgoing: &Arc<Wire>| MemoryPort {

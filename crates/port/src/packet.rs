@@ -7,8 +7,8 @@
 //! - Slots are used strictly in turn, in both rings.
 //! - The socket sees AoE frames from the wire only, never those that this machine sends.
 //! - Frames for other stations and frames of a VLAN are dropped and counted: the kernel takes the
-//!   tag off, and an answer without it would cross from one VLAN into another. Priority tags
-//!   (VLAN 0) do not matter.
+//!   tag off, and an answer without it would cross from one VLAN into another. So LUNs that are bound
+//!   to a VLAN are not served in this mode. Priority tags (VLAN 0) do not matter.
 //! - Malformed transmit slots do not stop the ring (`PACKET_LOSS`).
 //!
 //! Interfaces that hand socket buffers straight to a receiver on the same machine (veth, tap) give
@@ -23,6 +23,7 @@ use crate::{
     ETHERNET_HEADER_BYTES, ETHERTYPE_AOE, Mode, OpenError, Port, PortCounters, PortFacts,
     TransmitError,
 };
+use aoe::vlan::TAG_BYTES;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use rustix::net::{SendFlags, send};
@@ -145,7 +146,7 @@ fn allow_whole_ring_in_flight(interface: &str, socket: &OwnedFd, shape: &PacketR
 
 /// Rings that hold enough frames of this MTU.
 fn shape(mtu_bytes: usize) -> PacketRingShape {
-    let slot_bytes = (SLOT_OVERHEAD_BYTES + ETHERNET_HEADER_BYTES + mtu_bytes)
+    let slot_bytes = (SLOT_OVERHEAD_BYTES + ETHERNET_HEADER_BYTES + TAG_BYTES + mtu_bytes)
         .next_multiple_of(SLOT_ALIGN_BYTES);
     let block_bytes = slot_bytes.next_power_of_two().max(BLOCK_BYTES);
     let slots_per_block = block_bytes / slot_bytes;
@@ -256,7 +257,7 @@ mod tests {
             assert!(shape.rx_slots() >= 1024, "MTU {mtu}");
             assert!(shape.tx_slots() >= 1024, "MTU {mtu}");
             assert!(
-                shape.tx_frame_bytes_max() >= mtu + ETHERNET_HEADER_BYTES,
+                shape.tx_frame_bytes_max() >= mtu + ETHERNET_HEADER_BYTES + TAG_BYTES,
                 "MTU {mtu}"
             );
             assert_eq!(shape.slot_bytes % SLOT_ALIGN_BYTES, 0, "MTU {mtu}");

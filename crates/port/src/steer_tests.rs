@@ -104,15 +104,27 @@ fn console_frames_go_to_the_kernel() {
     assert_eq!(bench.counters().console, 2);
 }
 
+/// Conformance row 119: what the target makes of the tag is its own affair.
 #[test]
-fn tagged_frames_go_to_the_kernel_even_with_aoe_inside() {
+fn row_119_tagged_aoe_goes_to_the_socket_and_other_tagged_frames_to_the_kernel() {
     let bench = Bench::new(true);
     for outer in [0x8100, 0x88a8] {
-        let mut tagged = frame(outer, 64);
-        tagged[14..18].copy_from_slice(&[0, 5, 0x88, 0xa2]);
-        assert_eq!(bench.run(&tagged), XDP_PASS);
+        let tagged = |inner: u16, len| {
+            let mut tagged = frame(outer, len);
+            let [high, low] = inner.to_be_bytes();
+            tagged[14..18].copy_from_slice(&[0xe0, 5, high, low]);
+            tagged
+        };
+        for len in [18, 36, 64, 1518, 9018] {
+            assert_eq!(bench.run(&tagged(ETHERTYPE_AOE, len)), XDP_REDIRECT);
+        }
+        for inner in [0x0800, 0x8100, ETHERTYPE_CEC, 0xa288] {
+            assert_eq!(bench.run(&tagged(inner, 64)), XDP_PASS);
+        }
+        assert_eq!(bench.run(&tagged(ETHERTYPE_AOE, 64)[..17]), XDP_PASS);
     }
-    assert_eq!(bench.counters().tagged, 2);
+    assert_eq!(bench.counters().aoe_to_socket, 10);
+    assert_eq!(bench.counters().tagged, 10);
 }
 
 #[test]
@@ -189,7 +201,9 @@ proptest! {
         thread_local!(static BENCH: Bench = Bench::new(true));
         let mut bytes = bytes;
         bytes[12..14].copy_from_slice(&ethertype.to_be_bytes());
-        let expected = if ethertype == ETHERTYPE_AOE { XDP_REDIRECT } else { XDP_PASS };
+        let behind_tag = ethertype == 0x8100 && bytes.get(16..18) == Some(&[0x88, 0xa2]);
+        let is_aoe = ethertype == ETHERTYPE_AOE || behind_tag;
+        let expected = if is_aoe { XDP_REDIRECT } else { XDP_PASS };
         prop_assert_eq!(BENCH.with(|bench| bench.run(&bytes)), expected);
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     ETHERNET_HEADER_BYTES, Mode, OpenError, Port, PortCounters, PortFacts, RequestedMode,
     TransmitError,
 };
+use aoe::vlan::TAG_BYTES;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl XdpPort {
         reason: &str,
         steering: &Arc<Steering>,
     ) -> io::Result<Self> {
-        if interface.mtu_bytes + ETHERNET_HEADER_BYTES > XSK_FRAME_BYTES_MAX {
+        if interface.mtu_bytes + ETHERNET_HEADER_BYTES + TAG_BYTES > XSK_FRAME_BYTES_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("AF_XDP sends frames of at most {XSK_FRAME_BYTES_MAX} bytes"),

@@ -171,8 +171,9 @@ fn other_protocols_reach_the_kernel_while_the_port_is_open() {
     }
 }
 
+/// Conformance row 119. Mode packet serves no VLANs: the kernel has taken the tag off.
 #[test]
-fn tagged_frames_are_not_received_and_priority_tags_do_not_matter() {
+fn row_119_tagged_frames_are_received_with_their_tag_but_not_in_mode_packet() {
     for mode in modes() {
         let net = Net::new(1500);
         let mut port = net.open_one(mode);
@@ -194,10 +195,38 @@ fn tagged_frames_are_not_received_and_priority_tags_do_not_matter() {
             assert_eq!(port.counters().rx_other_host, 1);
             assert_eq!(waiting_frames(&mut kernel), [untagged, last]);
         } else {
-            assert_eq!(take(&mut *port, 1, 8), [last]);
-            assert_eq!(port.counters().passed_to_kernel, 2);
-            assert_eq!(waiting_frames(&mut kernel), [untagged]);
+            let received = take(&mut *port, 3, 8);
+            assert_eq!(received, [tagged([0, 5]), tagged([0x60, 0]), last]);
+            assert_eq!(port.counters().passed_to_kernel, 0);
+            assert_eq!(waiting_frames(&mut kernel), Vec::<Vec<u8>>::new());
         }
+    }
+}
+
+/// The way of a Linux initiator that has an interface in the VLAN: its kernel gives the tag beside the frame,
+/// as to a card that puts it in, and takes it off what comes.
+#[test]
+fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
+    for mode in modes().filter(|mode| *mode != RequestedMode::Packet) {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        let Some(mut peer) = net.vlan_peer(5) else {
+            say("SKIPPED: this kernel has no VLAN interfaces");
+            return;
+        };
+        for len in [60, 1514, 8228, 9014] {
+            let sent = frame(len, 3);
+            peer.send(&sent).unwrap();
+            let mut tagged = sent.clone();
+            tagged.splice(12..12, [0x81, 0x00, 0, 5]);
+            assert_eq!(take(&mut *port, 1, 8), [tagged.clone()], "{mode} {len}");
+            send_back(&mut *port, &tagged);
+            assert_eq!(next_frame(&mut peer)[12..], sent[12..], "{mode} {len}");
+        }
+        assert_eq!(
+            port.counters().rx_other_host + port.counters().tx_too_long,
+            0
+        );
     }
 }
 

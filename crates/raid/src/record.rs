@@ -14,7 +14,9 @@
 //!   ignored: the md superblock is the truth, and others may have moved data over the slots;
 //! * the checksum covers header and payload, so that a torn, stale or foreign slot is told, and is
 //!   never fatal; header and checksum are the same in every format, so that what a newer version wrote
-//!   is told from what is rotten, and is left alone with the rest of the member.
+//!   is told from what is rotten, and is left alone with the rest of the member;
+//! * a record that says who may use the LUN is of a format that versions which know nothing of that leave
+//!   alone; without such rules it is one that they read.
 
 use crate::Level;
 use crate::layout::SLOT_SECTORS;
@@ -26,15 +28,22 @@ use uuid::Uuid;
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+mod access;
 mod text;
+
+pub use access::{AccessRecord, KEYS_MAX, KeyRecord, KeyedRecord, STATIONS_MAX, Station};
 
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 32 * 1024;
 
 const _: () = assert!(SLOT_BYTES as u64 == SLOT_SECTORS * 512);
 
-/// Format that this version writes, and the only one that it reads.
+/// Format of a record that holds nothing back from anybody.
 pub const FORMAT: u32 = 1;
+
+/// Format of one that does: it says who may use the LUN, or which sectors are lost. A program that does not
+/// know it would serve what it must not. No other is read.
+pub const FORMAT_WITHHOLDING: u32 = 2;
 
 /// Longest AoE config string (AoEr11: 1024 bytes).
 pub const CONFIG_STRING_BYTES_MAX: usize = 1024;
@@ -153,6 +162,9 @@ pub struct Record {
     /// How its members are compared from time to time.
     #[serde(default, skip_serializing_if = "ScrubRecord::is_default")]
     pub scrub: ScrubRecord,
+    /// Who may use the LUN.
+    #[serde(default, skip_serializing_if = "AccessRecord::is_default")]
+    pub access: AccessRecord,
 }
 
 /// What the first RAID of a LUN remembers of another one: enough to tell its set, and to say what is
@@ -252,7 +264,7 @@ pub enum RecordError {
     #[error("empty slot")]
     Empty,
     /// A format that this version cannot read.
-    #[error("record of format {0}; this version reads format {FORMAT}")]
+    #[error("record of format {0}; this version reads formats {FORMAT} and {FORMAT_WITHHOLDING}")]
     Format(u32),
     /// A payload longer than the slot.
     #[error("record of {0} bytes, more than a slot holds")]
@@ -278,6 +290,9 @@ pub enum RecordError {
         "record with a config string of {0} bytes; there are {CONFIG_STRING_BYTES_MAX} at most"
     )]
     ConfigString(usize),
+    /// Rules of access that no frame may ask for.
+    #[error("record with lists of stations, keys or a VLAN that are out of bounds")]
+    Access,
     /// A payload that is not what it should be, though its checksum is right.
     #[error("record that cannot be understood: {0}")]
     Payload(String),
@@ -310,9 +325,14 @@ impl<R> Slots<R> {
 }
 
 /// What a slot may hold.
-trait Payload: DeserializeOwned {
+trait Payload: DeserializeOwned + Serialize {
     /// Whether it keeps its limits.
     fn check(&self) -> Result<(), RecordError>;
+
+    /// The format that it needs.
+    fn format(&self) -> u32 {
+        FORMAT
+    }
 }
 
 impl Payload for Record {
@@ -320,7 +340,15 @@ impl Payload for Record {
         if self.config_string.len() > CONFIG_STRING_BYTES_MAX {
             return Err(RecordError::ConfigString(self.config_string.len()));
         }
-        Ok(())
+        self.access.check()
+    }
+
+    fn format(&self) -> u32 {
+        if self.access.is_default() && self.lost.is_empty() {
+            FORMAT
+        } else {
+            FORMAT_WITHHOLDING
+        }
     }
 }
 
@@ -390,7 +418,7 @@ pub fn encode_spare(
     encode_payload(owner, generation, record)
 }
 
-fn encode_payload<R: Serialize>(
+fn encode_payload<R: Payload>(
     owner: &RecordOwner,
     generation: u64,
     record: &R,
@@ -404,7 +432,7 @@ fn encode_payload<R: Serialize>(
     }
     let mut header = RawHeader {
         magic: MAGIC,
-        format: U32::new(FORMAT),
+        format: U32::new(record.format()),
         checksum: U32::new(0),
         generation: U64::new(generation),
         set_uuid: owner.set_uuid.into_bytes(),
@@ -438,7 +466,7 @@ fn decode<R: Payload>(
     if found != computed {
         return Err(RecordError::Checksum { found, computed });
     }
-    if header.format.get() != FORMAT {
+    if !(FORMAT..=FORMAT_WITHHOLDING).contains(&header.format.get()) {
         return Err(RecordError::Format(header.format.get()));
     }
     let written_for = RecordOwner {

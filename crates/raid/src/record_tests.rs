@@ -1,6 +1,7 @@
 //! Tests of the record codec and of the choice between slots.
 
 use super::*;
+use crate::lost::{LOST_MAX, LostRange};
 use proptest::prelude::*;
 
 const OWNER: RecordOwner = RecordOwner {
@@ -36,6 +37,7 @@ fn record() -> Record {
         },
         parity_synced: false,
         lost: Vec::new(),
+        access: AccessRecord::default(),
     }
 }
 
@@ -130,7 +132,7 @@ fn a_record_of_another_member_is_ignored() {
 #[test]
 fn other_formats_and_lengths_are_told() {
     let mut other_format = slot(1, &record());
-    other_format[8] = 2;
+    other_format[8] = 3;
     let rotten = other_format;
     let (header, rest) = RawHeader::read_from_prefix(&other_format).unwrap();
     let payload = usize::try_from(header.payload_bytes.get()).unwrap();
@@ -139,9 +141,9 @@ fn other_formats_and_lengths_are_told() {
     let mut too_long = slot(1, &record());
     too_long[46] = 0xff;
     let read = read_slots([&other_format, &too_long], &OWNER);
-    assert_eq!(read.damage[0], Some(RecordError::Format(2)));
+    assert_eq!(read.damage[0], Some(RecordError::Format(3)));
     assert!(matches!(read.damage[1], Some(RecordError::Length(_))));
-    assert_eq!(read.other_format(), Some(2));
+    assert_eq!(read.other_format(), Some(3));
     let read = read_slots([&slot(1, &record()), &rotten], &OWNER);
     assert!(matches!(read.damage[1], Some(RecordError::Checksum { .. })));
     assert_eq!(read.other_format(), None);
@@ -204,7 +206,8 @@ fn any_record() -> impl Strategy<Value = Record> {
         ".{0,20}",
         prop::collection::vec(any::<u8>(), 0..1025),
     );
-    (level, state, numbers, texts, any::<bool>()).prop_map(|(level, state, n, t, online)| Record {
+    let all = (level, state, numbers, texts, any::<bool>(), any_access());
+    all.prop_map(|(level, state, n, t, online, access)| Record {
         state,
         shelf: n.0,
         next_shelf: n.1,
@@ -234,7 +237,162 @@ fn any_record() -> impl Strategy<Value = Record> {
         scrub: ScrubRecord::default(),
         parity_synced: online,
         lost: Vec::new(),
+        access,
     })
+}
+
+fn any_access() -> impl Strategy<Value = AccessRecord> {
+    let station = || any::<[u8; 6]>().prop_map(Station);
+    let stations = move |count| prop::collection::vec(station(), 0..count);
+    let key = (1..=u64::MAX, stations(4)).prop_map(|(key, stations)| KeyRecord { key, stations });
+    let keyed = (
+        0..6_u8,
+        any::<Option<u64>>(),
+        any::<u32>(),
+        prop::collection::vec(key, 0..64),
+    );
+    let rules = (
+        stations(256),
+        stations(256),
+        keyed,
+        prop::option::of(1..4095_u16),
+        any::<bool>(),
+    );
+    let rules = rules.prop_map(|(masks, reserved, keyed, vlan, read_only)| AccessRecord {
+        masks,
+        reserved,
+        keyed: KeyedRecord {
+            kind: keyed.0,
+            owner: keyed.1,
+            generation: keyed.2,
+            keys: keyed.3,
+        },
+        vlan,
+        read_only,
+    });
+    prop_oneof![Just(AccessRecord::default()), rules]
+}
+
+/// The longest record that there can be.
+fn longest() -> Record {
+    let stations = |count: usize| vec![Station([0xfe; 6]); count];
+    let key = || KeyRecord {
+        key: u64::MAX,
+        stations: stations(1),
+    };
+    let further = FurtherRaid {
+        set_uuid: Uuid::from_u128(u128::MAX),
+        level: Level::Raid10,
+        elements: 64,
+        capacity_sectors: u64::MAX,
+    };
+    Record {
+        config_string: vec![7; CONFIG_STRING_BYTES_MAX],
+        further: vec![further; 3],
+        away: vec![63; 64],
+        namers: vec![63; 64],
+        label: Some("x".repeat(256)),
+        lost: vec![
+            LostRange {
+                element: 35,
+                sector: 1 << 48,
+                sectors: 1 << 10,
+            };
+            LOST_MAX
+        ],
+        access: AccessRecord {
+            masks: stations(STATIONS_MAX),
+            reserved: stations(STATIONS_MAX),
+            keyed: KeyedRecord {
+                kind: 5,
+                owner: Some(u64::MAX),
+                generation: u32::MAX,
+                keys: (0..KEYS_MAX).map(|_| key()).collect(),
+            },
+            vlan: Some(4094),
+            read_only: true,
+        },
+        ..record()
+    }
+}
+
+#[test]
+fn full_lists_fit_a_slot() {
+    let longest = longest();
+    let read = read_slots([&slot(1, &longest), &EMPTY], &OWNER);
+    assert_eq!(read.newest.map(|newest| newest.record), Some(longest));
+}
+
+#[test]
+fn only_a_record_with_rules_is_of_a_format_that_older_versions_leave_alone() {
+    let format = |access: AccessRecord| slot(1, &Record { access, ..record() })[8];
+    assert_eq!(format(AccessRecord::default()), 1);
+    assert!(!serde_json::to_string(&record()).unwrap().contains("access"));
+    let rules = |change: fn(&mut AccessRecord)| {
+        let mut access = AccessRecord::default();
+        change(&mut access);
+        access
+    };
+    for access in [
+        rules(|access| access.masks.push(Station([1; 6]))),
+        rules(|access| access.reserved.push(Station([1; 6]))),
+        rules(|access| access.keyed.generation = 1),
+        rules(|access| access.vlan = Some(1)),
+        rules(|access| access.read_only = true),
+    ] {
+        assert_eq!(format(access), 2);
+    }
+    let mut torn = record();
+    assert!(torn.lost.is_empty());
+    torn.lost.push(LostRange {
+        element: 1,
+        sector: 16,
+        sectors: 8,
+    });
+    assert_eq!(slot(1, &torn)[8], 2);
+}
+
+#[test]
+fn rules_out_of_bounds_are_refused() {
+    let stations = vec![Station([2; 6]); STATIONS_MAX + 1];
+    let many_keys = vec![
+        KeyRecord {
+            key: 1,
+            stations: vec![Station([2; 6]); 128]
+        };
+        2
+    ];
+    for access in [
+        AccessRecord {
+            masks: stations.clone(),
+            ..AccessRecord::default()
+        },
+        AccessRecord {
+            reserved: stations,
+            ..AccessRecord::default()
+        },
+        AccessRecord {
+            keyed: KeyedRecord {
+                keys: many_keys,
+                ..KeyedRecord::default()
+            },
+            ..AccessRecord::default()
+        },
+        AccessRecord {
+            vlan: Some(0),
+            ..AccessRecord::default()
+        },
+        AccessRecord {
+            vlan: Some(4095),
+            ..AccessRecord::default()
+        },
+    ] {
+        let read = read_slots([&slot(1, &Record { access, ..record() }), &EMPTY], &OWNER);
+        assert_eq!(
+            (read.newest, &read.damage[0]),
+            (None, &Some(RecordError::Access))
+        );
+    }
 }
 
 proptest! {

@@ -7,7 +7,7 @@
 pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
-use aoe::{MacAddress, Shelf};
+use aoe::{Key, MacAddress, ReservationKind, Shelf, VlanId};
 use raid::Level;
 pub use raid::record::ScrubRepair;
 use std::fmt;
@@ -184,12 +184,64 @@ pub struct LunStatus {
     pub serial: String,
     /// AoE config string.
     pub config_string: Vec<u8>,
+    /// Who may use it.
+    pub access: AccessStatus,
     /// Its scrubs; `None` when there is nothing to compare.
     pub scrub: Option<ScrubStatus>,
     /// Why it is not served, or not by itself.
     pub trouble: Option<String>,
     /// Its RAIDs.
     pub parts: Vec<PartStatus>,
+}
+
+/// Who may use a LUN.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct AccessStatus {
+    /// The stations that it answers; none for all.
+    pub masks: Vec<MacAddress>,
+    /// The stations that it is reserved for, without keys.
+    pub reserved: Vec<MacAddress>,
+    /// The kind of its reservation by key, if there is one.
+    pub reservation: Option<ReservationKind>,
+    /// The key that owns it.
+    pub owner: Option<Key>,
+    /// Counts changes of the registrations.
+    pub generation: u32,
+    /// The keys that are registered, oldest first.
+    pub keys: Vec<KeyStatus>,
+    /// The only VLAN that it is served in.
+    pub vlan: Option<VlanId>,
+    /// It is not written.
+    pub is_read_only: bool,
+}
+
+/// A key of a reservation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyStatus {
+    /// The key.
+    pub key: Key,
+    /// The stations that are registered under it.
+    pub stations: Vec<MacAddress>,
+}
+
+/// What the administrator changes about who may use a LUN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AccessChange {
+    /// Its mask list: first some are taken from it, then some are added.
+    Masks {
+        /// Taken from it.
+        remove: Vec<MacAddress>,
+        /// Added.
+        add: Vec<MacAddress>,
+    },
+    /// Everybody is answered.
+    ClearMasks,
+    /// All reservations are gone, and all keys.
+    ClearReservations,
+    /// The only VLAN that it is served in; `None` for frames without a tag.
+    Vlan(Option<VlanId>),
+    /// Whether it refuses to be written.
+    ReadOnly(bool),
 }
 
 /// A member named to `make`.
@@ -445,6 +497,18 @@ pub enum AdminError {
     /// A number that no shelf may have.
     #[error("invalid shelf number {0} [0-65534, not 4095: the Linux initiator refuses it]")]
     InvalidShelf(u32),
+    /// A group address on a mask list.
+    #[error("wrong format of mask: {0} is a group address")]
+    WrongMask(MacAddress),
+    /// A mask list that would get too long.
+    #[error("mask list full: LUN {0} has 255 stations at most")]
+    MaskListFull(LunNumber),
+    /// Rules for a LUN whose drive carries nothing but its data.
+    #[error(
+        "LUN {0} is raw: nothing but data is on its drive, so that masks, reservations, a VLAN or read-only \
+         would be lost with the next start"
+    )]
+    NotRecorded(LunNumber),
     /// A string that is too long.
     #[error("config string of {0} bytes is too long: at most 1024")]
     ConfigStringTooLong(usize),
@@ -713,6 +777,18 @@ pub trait Admin {
     /// # Errors
     /// No such LUN, nothing to compare in it, no scrub or one already, or a member failed.
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError>;
+
+    /// Changes who may use a LUN.
+    ///
+    /// # Errors
+    /// No such LUN, a list that is full, or a member failed to record it.
+    fn change_access(&mut self, lun: LunNumber, change: &AccessChange) -> Result<(), AdminError>;
+
+    /// Sets the AoE config string of a LUN.
+    ///
+    /// # Errors
+    /// No such LUN, a string that is too long, or a member failed to record it.
+    fn set_config_string(&mut self, lun: LunNumber, string: &[u8]) -> Result<(), AdminError>;
 
     /// The most that each pass goes over in a second.
     fn rate_limit(&self) -> RateLimit;

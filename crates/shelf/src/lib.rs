@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
+pub mod access;
 pub mod admin;
 mod bad_sectors;
 pub mod ids;

@@ -24,8 +24,8 @@
 //! through [`Parts`].
 
 use crate::admin::{
-    Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId, ElsewhereStatus, LunNumber,
-    LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
+    ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use ::raid::bad_blocks::BadRange;
@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+mod access;
 mod adopt;
 mod assemble;
 mod bad_blocks;
@@ -434,6 +435,14 @@ impl Admin for Manager {
 
     fn rate_limit(&self) -> RateLimit {
         self.rate_limit
+    }
+
+    fn change_access(&mut self, lun: LunNumber, change: &AccessChange) -> Result<(), AdminError> {
+        self.change_access_of(lun, change)
+    }
+
+    fn set_config_string(&mut self, lun: LunNumber, string: &[u8]) -> Result<(), AdminError> {
+        self.change_config_string(lun, string)
     }
 
     fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {

@@ -4,6 +4,7 @@
 //! path ([`crate::target`]) serves it. They share nothing but immutable [`LunView`]s, handed over
 //! through [`DataPlane`]; a view is replaced as a whole, never edited.
 
+use crate::access::Access;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
@@ -36,6 +37,8 @@ pub struct LunView {
     pub identify: Box<[u8; 512]>,
     /// AoE config string, at most 1024 bytes.
     pub config_string: Vec<u8>,
+    /// Who may use it.
+    pub access: Access,
 }
 
 /// One RAID of a LUN.
@@ -67,6 +70,13 @@ impl PartView {
     #[must_use]
     pub fn twin(&self, element: u8) -> Option<&MemberView> {
         self.twins.get(usize::from(element))?.as_ref()
+    }
+
+    /// Whether all members are there and hold everything.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let holds_all = |member: &Option<MemberView>| member.is_some_and(|member| member.in_sync);
+        self.members.iter().all(holds_all)
     }
 
     /// The elements that have a twin, as bits.
@@ -258,8 +268,8 @@ pub trait DataPlane: Send {
     /// Broadcasts the Query Config advertisement of an online LUN on every port.
     fn advertise(&mut self, lun: LunNumber);
 
-    /// Asks on every port for LUNs of this shelf. Another station that answers is reported as an event, at any
-    /// time.
+    /// Asks on every port for LUNs of this shelf. Another station that answers is reported as an event, at
+    /// any time.
     fn probe(&mut self, shelf: Shelf, luns: &[LunNumber]);
 
     /// Does the same, waits as long as answers take, and gives who answered.

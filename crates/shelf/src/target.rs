@@ -16,11 +16,14 @@
 //! * no sector is written before the bit of its region is durable in the write-intent bitmap;
 //! * every admitted command is answered exactly once, but those that waited for the administration when
 //!   their LUN went offline: it is as if they had not come, and the initiator sends them again;
-//! * bounded memory: nothing is allocated for a frame after [`Target::new`], but the string of a config
-//!   change, and of those the surroundings let only a few wait.
+//! * a station that the mask list does not name gets no answer; one that a reservation shuts out has nothing
+//!   done for it any more once the reservation is answered;
+//! * bounded memory: nothing is allocated for a frame after [`Target::new`], but what a change of a config
+//!   string, a mask list or a reservation says, and of those the surroundings let only a few wait.
 //!
 //! What it does not do: touch payload bytes, know time, or log.
 
+mod access;
 mod action;
 mod admit;
 mod counters;
@@ -39,9 +42,10 @@ mod sync;
 mod tests;
 
 pub use action::{
-    Action, Body, ConfigChange, ConfigDecision, Io, IoOwner, Lacking, MendTicket, Operation,
-    PortIndex, PortView, Purpose, Reply, ScrubFinding,
+    Action, Body, Change, ChangeDecision, Io, IoOwner, KeyedWish, Lacking, MendTicket, Operation,
+    PortIndex, PortView, Purpose, REPLY_HEAD_BYTES, Reply, ScrubFinding, Wish,
 };
+pub use admit::Payload;
 pub use counters::Counters;
 pub use memory::{
     BufferIndex, BufferPlan, INPUTS_MAX, Memory, OUTPUTS_MAX, PAGE_SECTORS, RECORD_SECTORS, Span,

@@ -5,13 +5,13 @@ use crate::disk::{Delivery, Landing};
 use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{Event, InFlight, Message, World};
-use aoe::{ATA_FRAME_BYTES, Header, MacAddress};
+use aoe::{Header, MacAddress};
 use shelf::admin::DriveSlot;
 use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, PortIndex, PortView, Reply, Span,
-    Target, Work, compute_in,
+    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
+    Reply, Span, Target, Work, compute_in,
 };
 use zerocopy::FromBytes;
 
@@ -52,9 +52,9 @@ impl World {
     /// A frame arrives at the port.
     pub(crate) fn frame_arrives(&mut self, frame: &[u8], value: u64) {
         if let Some(target) = &mut self.target {
-            let command = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
-            if let Some(command) = command {
-                let payload = &frame[ATA_FRAME_BYTES.min(frame.len())..];
+            let admitted = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
+            if let Some(Payload { command, offset }) = admitted {
+                let payload = &frame[offset.min(frame.len())..];
                 let range = self.plan.sectors_of(BufferIndex::of_command(command));
                 let buffer = &mut self.arena[range.start * SECTOR..range.end * SECTOR];
                 let bytes = payload.len().min(buffer.len());
@@ -130,7 +130,7 @@ impl World {
             | Action::SyncReached { .. }
             | Action::SyncUnreadable { .. }
             | Action::SyncEnded { .. }) => self.say_of_pass(&of_pass),
-            Action::ConfigChange(_) => self.fail("nobody sends config changes".to_owned()),
+            Action::Change(_) => self.fail("nobody sends config changes".to_owned()),
             Action::Impostor { .. } => self.fail("nobody else answers".to_owned()),
         }
     }
@@ -469,9 +469,7 @@ impl World {
         let mut frame = reply.head[..reply.head_bytes].to_vec();
         match &reply.body {
             Body::Data(span) => frame.extend_from_slice(&self.arena[self.plan.bytes_of(span)]),
-            Body::Identify(view) => frame.extend_from_slice(view.identify.as_slice()),
-            Body::ConfigString(view) => frame.extend_from_slice(&view.config_string),
-            Body::Empty => {}
+            shared => frame.extend_from_slice(shared.shared()),
         }
         if let (Some(command), Some(target)) = (reply.command, &mut self.target) {
             target.sent(command);

@@ -38,6 +38,7 @@ fn run_level(level: Level) {
     assert!(power_cuts > 2 * SEEDS, "{power_cuts} power cuts");
 }
 
+/// With power cuts: conformance row 95.
 #[test]
 fn mirrors_keep_every_acknowledged_write() {
     run_level(Level::Raid1);
@@ -48,6 +49,7 @@ fn striped_mirrors_keep_every_acknowledged_write() {
     run_level(Level::Raid10);
 }
 
+/// With power cuts: conformance row 95.
 #[test]
 fn parity_keeps_every_acknowledged_write() {
     run_level(Level::Raid5);

@@ -14,6 +14,7 @@ const DEVICE: &str = "e1.0";
 /// The initiator's first retransmission comes after 16.5 s, and it gives up after 180 s.
 const RECOVERY: Duration = Duration::from_secs(170);
 
+/// Conformance rows 122 and 125.
 #[test]
 fn a_linux_host_uses_a_lun_at_mtu_9000() -> Result<()> {
     first_light(9000, 8192)

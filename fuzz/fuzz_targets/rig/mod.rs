@@ -5,7 +5,7 @@ use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{LunView, MemberView, PartView};
 use shelf::target::{BufferPlan, 
-    Action, BUFFER_SECTORS, Body, ConfigDecision, Io, Operation, PortIndex, PortView, Reply, Target,
+    Action, BUFFER_SECTORS, Body, ChangeDecision, Io, Operation, PortIndex, PortView, Reply, Target,
 };
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub struct Rig {
     failed: Vec<u8>,
     answers: u64,
     /// How config changes are decided.
-    pub decision: ConfigDecision,
+    pub decision: ChangeDecision,
 }
 
 impl Rig {
@@ -95,7 +95,7 @@ impl Rig {
             pending: Vec::new(),
             failed: Vec::new(),
             answers: 0,
-            decision: ConfigDecision::Stored,
+            decision: ChangeDecision::Stored,
         };
         rig.attach(true);
         rig
@@ -224,10 +224,10 @@ impl Rig {
             match action {
                 Action::Io(io) => self.pending.push(io),
                 Action::Reply(reply) => self.check(&reply),
-                Action::ConfigChange(change) => {
+                Action::Change(change) => {
                     assert!(change.string.len() <= aoe::CONFIG_STRING_BYTES_MAX);
                     let mut answer = Vec::new();
-                    self.target.config_done(&change, self.decision, &mut answer);
+                    self.target.change_done(&change, self.decision, &mut answer);
                     self.absorb(answer);
                 }
                 Action::MemberError { io, .. } => {

@@ -66,9 +66,10 @@ impl FakeTarget {
     }
 
     fn answer(&mut self, frame: &[u8]) {
-        let Ok((header, request)) = aoe::request::parse(frame) else {
+        let Ok(parsed) = aoe::request::parse(frame) else {
             return;
         };
+        let (header, request) = (parsed.header, parsed.request);
         if !header.addresses(Shelf(1), Slot(2)) {
             return;
         }
@@ -100,14 +101,14 @@ impl FakeTarget {
                     self.port.transmit(&bytes, &data).unwrap();
                 }
             }
-            Request::Other(_) => {}
+            _ => {}
         }
     }
 
     fn execute(&mut self, registers: &AtaRegisters, data: &[u8]) -> (Outcome, Vec<u8>) {
         let code = registers.command_status;
-        let (lba28, lba48) = (registers.lba28(), registers.lba48());
-        match Command::decode(code, lba28, lba48, registers.count) {
+        let lba = registers.lba;
+        match Command::decode(code, registers.feature_error, lba, registers.count) {
             Command::Identify => {
                 let spec = IdentifySpec {
                     sectors: DISK_SECTORS as u64,
@@ -115,6 +116,7 @@ impl FakeTarget {
                     firmware: "1",
                     model: "In memory",
                     solid_state: true,
+                    wwn: None,
                 };
                 (Outcome::Success, spec.build().to_vec())
             }
@@ -343,6 +345,7 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
         firmware: "1",
         model: "In memory",
         solid_state: true,
+        wwn: None,
     };
     Connection {
         ports: vec![port],

@@ -40,7 +40,8 @@ pub(super) fn list(report: &mut Report, admin: &dyn Admin, long: bool, operands:
     }
 }
 
-fn named<'a>(luns: &'a [LunStatus], word: &str) -> Result<&'a LunStatus, Problem> {
+/// The LUN that a word names.
+pub(super) fn named<'a>(luns: &'a [LunStatus], word: &str) -> Result<&'a LunStatus, Problem> {
     let number = parse_lun(word)?;
     let lun = luns.iter().find(|lun| lun.lun == number);
     lun.ok_or_else(|| AdminError::NoSuchLun(number).into())

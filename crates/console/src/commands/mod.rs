@@ -1,5 +1,6 @@
 //! The commands: each plans and acts through [`Admin`] and reports.
 
+mod access;
 mod drives;
 mod health;
 mod help;
@@ -14,6 +15,7 @@ mod spares;
 mod system;
 mod when;
 
+pub(crate) use access::is_mask;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 
@@ -105,6 +107,14 @@ pub(crate) fn run(
         Verb::Spare => spares::spare(&mut report, admin, options, operands),
         Verb::Spares => spares::list(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
+        Verb::Mask => access::mask(&mut report, admin, operands),
+        Verb::Rmmask => access::clear_masks(&mut report, admin, operands),
+        Verb::Reservations => access::reservations(&mut report, admin, options, operands),
+        Verb::Setvlan => access::set_vlan(&mut report, admin, operands),
+        Verb::Clrvlan => access::change_vlan(&mut report, admin, None, operands),
+        Verb::Vlans => access::vlans(&mut report, admin, operands),
+        Verb::Readonly => access::readonly(&mut report, admin, operands),
+        Verb::Confstr => access::confstr(&mut report, admin, options, operands),
         Verb::Ratelimit => ratelimit::ratelimit(&mut report, admin, options.long, operands),
         Verb::Aoestats => system::aoestats(&mut report, admin, options.long),
         Verb::Release => system::release(&mut report, session),

@@ -4,10 +4,10 @@ use aoe::{MacAddress, Shelf};
 use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
-    Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus, ElementId,
-    ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
-    PartStatus, PortStatus, RaidState, RateLimit, ScrubAction, ScrubRepair, ScrubStatus,
-    SpareStatus,
+    AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
+    DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus,
+    MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
+    ScrubRepair, ScrubStatus, SpareStatus,
 };
 
 /// Size of a 4 TB drive.
@@ -243,6 +243,7 @@ impl Admin for FakeShelf {
             label: None,
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
+            access: AccessStatus::default(),
             scrub: request.level.is_redundant().then_some(ScrubStatus {
                 interval_days: 14,
                 last_unix_seconds: None,
@@ -524,6 +525,36 @@ impl Admin for FakeShelf {
 
     fn rate_limit(&self) -> RateLimit {
         self.rate_limit
+    }
+
+    fn change_access(&mut self, lun: LunNumber, change: &AccessChange) -> Result<(), AdminError> {
+        let access = &mut self.lun(lun)?.access;
+        match change {
+            AccessChange::Masks { remove, add } => {
+                access.masks.retain(|known| !remove.contains(known));
+                access.masks.extend(add);
+                if access.masks.len() > 9 {
+                    return Err(AdminError::MaskListFull(lun));
+                }
+            }
+            AccessChange::ClearMasks => access.masks.clear(),
+            AccessChange::ClearReservations => {
+                access.reserved.clear();
+                access.keys.clear();
+                (access.reservation, access.owner) = (None, None);
+            }
+            AccessChange::Vlan(vlan) => access.vlan = *vlan,
+            AccessChange::ReadOnly(is_read_only) => access.is_read_only = *is_read_only,
+        }
+        Ok(())
+    }
+
+    fn set_config_string(&mut self, lun: LunNumber, string: &[u8]) -> Result<(), AdminError> {
+        if string.len() > 1024 {
+            return Err(AdminError::ConfigStringTooLong(string.len()));
+        }
+        self.lun(lun)?.config_string = string.to_vec();
+        Ok(())
     }
 
     fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {

@@ -6,7 +6,7 @@ use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
 use shelf::admin::LunNumber;
 use shelf::plane::{Impostor, RunningPass};
-use shelf::target::{ConfigChange, PortIndex};
+use shelf::target::{Change, PortIndex};
 use std::time::{Duration, Instant};
 
 /// Config changes that may wait for the administration. More are dropped: the initiator asks again,
@@ -44,10 +44,10 @@ impl Worker {
                 }
                 ToWorker::Impostors(answer) => drop(answer.try_send(self.impostors.clone())),
                 ToWorker::Advertise(lun) => self.target.advertise(lun, &mut self.actions),
-                ToWorker::ConfigDone(change, decision) => {
+                ToWorker::ChangeDone(change, decision) => {
                     self.configs_undecided = self.configs_undecided.saturating_sub(1);
                     self.target
-                        .config_done(&change, decision, &mut self.actions);
+                        .change_done(&change, decision, &mut self.actions);
                 }
                 ToWorker::RegionsReady {
                     lun,
@@ -108,14 +108,13 @@ impl Worker {
     }
 
     /// Hands a config change to the administration, unless too many are there already.
-    pub(super) fn forward(&mut self, change: ConfigChange) {
+    pub(super) fn forward(&mut self, change: Change) {
         if self.configs_undecided >= CONFIGS_UNDECIDED_MAX {
             self.counted.configs_dropped += 1;
             return;
         }
         self.configs_undecided += 1;
-        self.unsaid
-            .push_back(FromWorker::ConfigChange(Box::new(change)));
+        self.unsaid.push_back(FromWorker::Change(Box::new(change)));
     }
 
     /// Says what there is room for; false when nobody listens any more.

@@ -24,9 +24,7 @@ impl Worker {
     fn transmit(&mut self, reply: &Reply) -> bool {
         let body: &[u8] = match &reply.body {
             Body::Data(span) => self.executor.span(span),
-            Body::Identify(view) => view.identify.as_slice(),
-            Body::ConfigString(view) => &view.config_string,
-            Body::Empty => &[],
+            shared => shared.shared(),
         };
         let port = &mut self.ports[usize::from(reply.port.0)];
         match port.transmit(&reply.head[..reply.head_bytes], body) {

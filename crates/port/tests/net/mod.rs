@@ -87,6 +87,24 @@ impl Net {
         inside(&self.far, || RawSocket::open(FAR, ethertype)).unwrap()
     }
 
+    /// A packet socket for AoE on an interface of a VLAN on the far interface; `None` when this kernel has no
+    /// such interfaces.
+    pub(crate) fn vlan_peer(&self, vlan: u16) -> Option<RawSocket> {
+        let far = &self.far;
+        let name = format!("{FAR}.{vlan}");
+        let added = Command::new("ip")
+            .args(["-n", far, "link", "add", "link", FAR, "name", &name])
+            .args(["type", "vlan", "id", &vlan.to_string()])
+            .output()
+            .unwrap();
+        if String::from_utf8_lossy(&added.stderr).contains("Unknown device type") {
+            return None;
+        }
+        assert!(added.status.success(), "{added:?}");
+        ip(&format!("-n {far} link set {name} up"));
+        Some(inside(far, || RawSocket::open(&name, ETHERTYPE_AOE)).unwrap())
+    }
+
     pub(crate) fn near_socket(&self, ethertype: u16) -> RawSocket {
         inside(&self.near, || RawSocket::open(NEAR, ethertype)).unwrap()
     }

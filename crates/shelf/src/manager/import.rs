@@ -21,7 +21,7 @@ use raid::layout::{Area, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Role, Superblock};
-use raid::record::{Record, RecordState, ScrubRecord, StoredRecord};
+use raid::record::{AccessRecord, Record, RecordState, ScrubRecord, StoredRecord};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -203,6 +203,7 @@ impl Manager {
             lost: Vec::new(),
             away: Vec::new(),
             scrub: ScrubRecord::default(),
+            access: AccessRecord::default(),
         })
     }
 

@@ -6,8 +6,10 @@
 //! * a RAID other than the first is one of the LUN only if that record names its set;
 //! * if a RAID is live, those before it are. A LUN that goes online has all of them live.
 
+use super::access;
 use super::drives::Drives;
 use super::raid::Raid;
+use crate::access::Access;
 use crate::admin::{
     ElementState, ElementStatus, LunNumber, LunStatus, PartId, PartStatus, RaidState, ScrubStatus,
 };
@@ -129,6 +131,7 @@ impl<'a> Lun<'a> {
             label: record.label.clone(),
             serial: record.serial.clone(),
             config_string: record.config_string.clone(),
+            access: access::status(&record.access),
             scrub: self.scrub_status(),
             trouble: self.refusal().or_else(doubt),
             parts,
@@ -162,6 +165,7 @@ impl<'a> Lun<'a> {
             firmware: env!("CARGO_PKG_VERSION"),
             model: &format!("Ledge {}", self.first.geometry.level()),
             solid_state: false,
+            wwn: self.first.set_uuid.map(wwn),
         };
         let holder = self.pass_holder();
         let part = |raid: &Raid| PartView {
@@ -176,8 +180,16 @@ impl<'a> Lun<'a> {
             parts: live().map(part).collect(),
             identify: Box::new(identify.build()),
             config_string: record.config_string.clone(),
+            access: Access::of(&record.access),
         }
     }
+}
+
+/// The world wide name of a LUN: of the kind that is assigned locally (NAA 3), from what is random in the
+/// UUID of its first RAID.
+fn wwn(set_uuid: uuid::Uuid) -> u64 {
+    let (_, random) = set_uuid.as_u64_pair();
+    random & (u64::MAX >> 4) | 3 << 60
 }
 
 /// What is told of a RAID of which there is no drive.

@@ -19,7 +19,7 @@ use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_
 use raid::log::LogParameters;
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{EMPTY_BAD_BLOCK_LOG, NewMember, Resync, Superblock, SuperblockError};
-use raid::record::{Record, RecordState, ScrubRecord};
+use raid::record::{AccessRecord, Record, RecordState, ScrubRecord};
 use raid::regions::RegionSet;
 use raid::{Geometry, Level};
 use uuid::Uuid;
@@ -182,6 +182,7 @@ impl Manager {
             lost: Vec::new(),
             away: Vec::new(),
             scrub: ScrubRecord::default(),
+            access: AccessRecord::default(),
         };
         Raid {
             set_uuid: (geometry.level() != Level::Raw).then_some(set_uuid),

@@ -8,7 +8,7 @@ use super::drives::Usage;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, PartId};
 use crate::plane::RateLimit;
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{CONFIG_STRING_BYTES_MAX, ConfigCommand, Shelf};
 use raid::record::Record;
 
@@ -153,19 +153,19 @@ impl Manager {
         number: LunNumber,
         command: ConfigCommand,
         string: &[u8],
-    ) -> ConfigDecision {
+    ) -> ChangeDecision {
         let Ok(lun) = self.lun(number) else {
-            return ConfigDecision::Silence;
+            return ChangeDecision::Silence;
         };
         let present = lun.record().config_string.as_slice();
         match command {
             // The same string again is a retransmission whose answer was lost (row 36).
-            ConfigCommand::SetIfEmpty if present == string => ConfigDecision::Stored,
-            ConfigCommand::SetIfEmpty if !present.is_empty() => ConfigDecision::Present,
+            ConfigCommand::SetIfEmpty if present == string => ChangeDecision::Stored,
+            ConfigCommand::SetIfEmpty if !present.is_empty() => ChangeDecision::Present,
             ConfigCommand::SetIfEmpty | ConfigCommand::ForceSet => {
                 self.store_config(number, string)
             }
-            _ => ConfigDecision::BadArgument,
+            _ => ChangeDecision::BadArgument,
         }
     }
 
@@ -175,23 +175,25 @@ impl Manager {
         number: LunNumber,
         old: &[u8],
         new: &[u8],
-    ) -> ConfigDecision {
+    ) -> ChangeDecision {
         match self.lun(number) {
-            Err(_) => ConfigDecision::Silence,
+            Err(_) => ChangeDecision::Silence,
+            // The same again is a retransmission whose answer was lost.
+            Ok(lun) if lun.record().config_string == new => ChangeDecision::Stored,
             Ok(lun) if lun.record().config_string == old => self.store_config(number, new),
-            Ok(_) => ConfigDecision::Present,
+            Ok(_) => ChangeDecision::Present,
         }
     }
 
-    fn store_config(&mut self, number: LunNumber, string: &[u8]) -> ConfigDecision {
+    fn store_config(&mut self, number: LunNumber, string: &[u8]) -> ChangeDecision {
         if string.len() > CONFIG_STRING_BYTES_MAX {
-            return ConfigDecision::BadArgument;
+            return ChangeDecision::BadArgument;
         }
         let Ok(lun) = self.lun(number) else {
-            return ConfigDecision::Silence;
+            return ChangeDecision::Silence;
         };
         if lun.record().config_string == string {
-            return ConfigDecision::Stored;
+            return ChangeDecision::Stored;
         }
         let is_live = lun.is_live();
         let record = Record {
@@ -206,12 +208,12 @@ impl Manager {
                 if is_live {
                     self.plane.advertise(number);
                 }
-                ConfigDecision::Stored
+                ChangeDecision::Stored
             }
             Err(error) => {
                 self.notices
                     .push(format!("config string of LUN {number}: {error}"));
-                ConfigDecision::Silence
+                ChangeDecision::Silence
             }
         }
     }

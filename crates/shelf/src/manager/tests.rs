@@ -10,6 +10,7 @@ mod grow;
 mod huge;
 mod import;
 mod impostor;
+mod initiators;
 mod linux;
 mod making;
 mod members;

@@ -1,10 +1,15 @@
 //! What the target asks its surroundings to do.
 
 use super::{BufferIndex, Span};
+use crate::access::AccessList;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
-use aoe::{ATA_FRAME_BYTES, ConfigCommand, Header, MacAddress};
+use aoe::vlan::TAG_BYTES;
+use aoe::{
+    ConfigCommand, FRAME_BYTES_MIN, Header, Key, MacAddress, MaskDirective, MaskError,
+    ReservationKind,
+};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
 use std::sync::Arc;
@@ -113,16 +118,37 @@ pub enum Body {
     Identify(Arc<LunView>),
     /// The config string of the LUN.
     ConfigString(Arc<LunView>),
+    /// A page that is the same for every LUN.
+    Page(&'static [u8; 512]),
+    /// The first entries of a list that says who may use the LUN.
+    Access(Arc<LunView>, AccessList, u8),
 }
+
+impl Body {
+    /// The bytes, but for those of a read, which lie in memory.
+    #[must_use]
+    pub fn shared(&self) -> &[u8] {
+        match self {
+            Self::Empty | Self::Data(_) => &[],
+            Self::Identify(view) => view.identify.as_slice(),
+            Self::ConfigString(view) => &view.config_string,
+            Self::Page(page) => page.as_slice(),
+            Self::Access(view, list, entries) => view.access.bytes(*list, *entries),
+        }
+    }
+}
+
+/// Longest head of a reply: of a short frame with a tag, the whole.
+pub const REPLY_HEAD_BYTES: usize = FRAME_BYTES_MIN + TAG_BYTES;
 
 /// A frame to send. Shorter than 60 bytes, it is padded with zeros by the port.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Where to send it.
     pub port: PortIndex,
-    /// Header and fixed argument; the first `head_bytes` count.
-    pub head: [u8; ATA_FRAME_BYTES],
-    /// Length of the head: 32 for a config reply, 36 for an ATA reply.
+    /// Header, with a tag if the LUN is of a VLAN, and fixed argument; the first `head_bytes` count.
+    pub head: [u8; REPLY_HEAD_BYTES],
+    /// Length of the head: 32 for a config reply, 36 for an ATA reply, and four more with a tag.
     pub head_bytes: usize,
     /// What follows.
     pub body: Body,
@@ -131,29 +157,98 @@ pub struct Reply {
     pub command: Option<CommandIndex>,
 }
 
-/// A Query Config request that changes the config string: decided and stored by the administration,
-/// answered through [`super::Target::config_done`].
+/// A request that changes what is recorded of a LUN: decided and stored by the administration,
+/// answered through [`super::Target::change_done`].
 #[derive(Clone, Debug)]
-pub struct ConfigChange {
+pub struct Change {
     /// Where it came from.
     pub port: PortIndex,
-    /// Header of the request.
+    /// Header of the request, with the address that the answer comes from.
     pub request: Header,
     /// The LUN.
     pub lun: LunNumber,
     /// What to do.
-    pub command: ConfigCommand,
-    /// The string of the request.
-    pub string: Box<[u8]>,
+    pub wish: Wish,
 }
 
-/// How the administration decided a [`ConfigChange`].
+/// What an initiator wants to be changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// The config string.
+    Config {
+        /// Whether the one that is there counts.
+        command: ConfigCommand,
+        /// The string of the request.
+        string: Box<[u8]>,
+        /// The second string of test-and-replace.
+        replacement: Box<[u8]>,
+    },
+    /// The mask list, by directives.
+    Masks(Box<[MaskDirective]>),
+    /// The reservation without keys.
+    Reserve {
+        /// Whoever holds it.
+        is_forced: bool,
+        /// The stations.
+        macs: Box<[MacAddress]>,
+    },
+    /// Keys, or the reservation by key.
+    Keyed(KeyedWish),
+}
+
+/// As [`aoe::KeyedCommand`], those that change something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyedWish {
+    /// Register stations under a key; under none, unregister them.
+    Register {
+        /// The key.
+        key: Key,
+        /// The stations.
+        macs: Box<[MacAddress]>,
+    },
+    /// Reserve for a key; for none, release.
+    Set {
+        /// Who may do what.
+        kind: ReservationKind,
+        /// The key.
+        key: Key,
+    },
+    /// Give a key another name.
+    Rename {
+        /// As it is.
+        target: Key,
+        /// As it shall be.
+        replacement: Key,
+    },
+    /// Unregister a key and take its place.
+    Preempt {
+        /// Who may do what from then on.
+        kind: ReservationKind,
+        /// The key that goes.
+        target: Key,
+        /// The key that takes its place.
+        replacement: Key,
+    },
+    /// Forget all keys.
+    Reset,
+}
+
+/// How the administration decided a [`Change`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConfigDecision {
-    /// The string is stored, or was there already.
+pub enum ChangeDecision {
+    /// It is stored, or was so already.
     Stored,
     /// A different string is present (error 4).
     Present,
+    /// The LUN is reserved by others (error 6).
+    Reserved,
+    /// A directive of a mask list cannot be carried out; those before it are stored.
+    BadDirective {
+        /// Why.
+        error: MaskError,
+        /// Which.
+        index: u8,
+    },
     /// The argument is not acceptable (error 2).
     BadArgument,
     /// It could not be made durable, or the LUN is gone: silence, the initiator asks again.
@@ -189,8 +284,8 @@ pub enum Action {
     Io(Io),
     /// Send a frame and report it to [`super::Target::sent`] if it answers a command.
     Reply(Reply),
-    /// Change a config string and report to [`super::Target::config_done`].
-    ConfigChange(ConfigChange),
+    /// Change what is recorded of a LUN and report to [`super::Target::change_done`].
+    Change(Change),
     /// A member failed an I/O. For a redundant LUN a new view must be attached in answer: the
     /// command that met the failure waits for it.
     MemberError {

@@ -1,38 +1,60 @@
 //! From a received frame to an answer or an admitted command.
 
 use super::{
-    Action, Asked, BUFFER_SECTORS, Body, BufferIndex, Command, ConfigChange, Kind, Memory,
-    PortIndex, Span, State, Target,
+    Action, Asked, BUFFER_SECTORS, Body, BufferIndex, Change, Command, Kind, Memory, PortIndex,
+    Span, State, Target, Wish,
 };
+use crate::access::Rights;
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
-use crate::plane::LunView;
+use crate::plane::{LunView, PartView};
 use aoe::{
-    ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Header, MacAddress, Request,
-    RequestError, SECTOR_BYTES, Slot, sectors_per_frame,
+    ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Frame, Header, MacAddress, Request,
+    RequestError, SECTOR_BYTES, Shelf, Slot, sectors_per_frame,
 };
-use ata::Outcome;
+use ata::{Effect, Outcome};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
+use zerocopy::byteorder::big_endian::U16;
+
+/// The data of an admitted write, in the frame that it came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Payload {
+    /// The command whose buffer must be filled with it.
+    pub command: CommandIndex,
+    /// Where it begins.
+    pub offset: usize,
+}
+
+/// How a request came.
+#[derive(Clone, Copy)]
+struct Arrival {
+    /// Its address may mean several LUNs.
+    is_wildcard: bool,
+    /// Bytes of data that came with an ATA command.
+    data_bytes: usize,
+    /// What the sender may do.
+    rights: Rights,
+}
 
 impl Target {
-    /// Takes one frame. `head` is the frame, or its first 1056 bytes or more; `frame_bytes` the
-    /// length of all of it.
+    /// Takes one frame. `head` is the frame, or at least its first [`aoe::request::PARSED_BYTES_MAX`] bytes;
+    /// `frame_bytes` the length of all of it.
     ///
-    /// Returns the command whose buffer must be filled with the payload, bytes 36 and on, and
-    /// [`Self::filled`] then be told, before the actions are carried out: the frame was an admitted write.
+    /// When the frame was an admitted write, returns where its data are to go, and [`Self::filled`] must
+    /// then be told, before the actions are carried out.
     pub fn receive(
         &mut self,
         port: PortIndex,
         head: &[u8],
         frame_bytes: usize,
         out: &mut Vec<Action>,
-    ) -> Option<CommandIndex> {
+    ) -> Option<Payload> {
         self.counters.frames += 1;
-        let (header, request) = match aoe::request::parse(head) {
-            Ok(parsed) => parsed,
+        let frame = match aoe::request::parse(head) {
+            Ok(frame) => frame,
             Err(error) => {
                 if error == RequestError::Response {
                     self.hear_response(port, head, out);
@@ -41,11 +63,13 @@ impl Target {
                 return None;
             }
         };
+        let header = &frame.header;
         let own = self.ports[usize::from(port.0)].mac;
         if header.destination != own && header.destination != MacAddress::BROADCAST {
             self.counters.not_ours += 1;
             return None;
         }
+        self.counters.redirected += u64::from(frame.inner.is_some());
         let mut write = None;
         let mut served = false;
         let numbers = if header.slot == Slot::ANY.0 {
@@ -58,15 +82,38 @@ impl Target {
                 continue;
             };
             served = true;
-            let asked = Asked {
-                port,
-                header,
-                view: &view,
+            let Some(rights) = self.admitted(&view, &frame) else {
+                continue;
             };
-            write = write.or(self.dispatch(asked, &request, frame_bytes, out));
+            let arrival = Arrival {
+                is_wildcard: header.is_wildcard(),
+                data_bytes: frame_bytes.saturating_sub(frame.data_offset),
+                rights,
+            };
+            let header = &answering(&frame, &view);
+            let view = &view;
+            let asked = Asked { port, header, view };
+            write = write.or(self.dispatch(asked, &frame.request, arrival, out));
         }
         self.counters.no_lun += u64::from(!served);
-        write
+        let offset = frame.data_offset;
+        write.map(|command| Payload { command, offset })
+    }
+
+    /// What the sender of a frame may do, if the LUN answers it at all (conformance rows 54, 119). For a
+    /// message that was redirected its own sender counts, once the one who sent it on is admitted.
+    fn admitted(&mut self, view: &LunView, frame: &Frame<'_>) -> Option<Rights> {
+        if !view.access.is_of_vlan(frame.vlan) {
+            self.counters.wrong_vlan += 1;
+            return None;
+        }
+        let rights = view.access.rights(frame.header.source);
+        if !rights.is_admitted {
+            self.counters.masked += 1;
+            return None;
+        }
+        let of_inner = frame.inner.map(|inner| view.access.rights(inner.source));
+        Some(of_inner.unwrap_or(rights))
     }
 
     #[cold]
@@ -92,20 +139,35 @@ impl Target {
         &mut self,
         asked: Asked<'_>,
         request: &Request<'_>,
-        frame_bytes: usize,
+        arrival: Arrival,
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        match request {
-            Request::Ata(registers) => self.ata(asked, registers, frame_bytes, out),
-            Request::Config { command, string } => {
-                self.config(asked, *command, *string, out);
-                None
-            }
-            Request::Other(_) => {
-                self.reply_error(asked, ErrorCode::UnrecognizedCommand, out);
-                None
-            }
+        match *request {
+            Request::Ata(registers) => return self.ata(asked, registers, arrival, out),
+            Request::Config {
+                command,
+                string,
+                replacement,
+            } => self.config(asked, command, (string, replacement), out),
+            Request::Mask {
+                command,
+                directives,
+            } => self.mask(asked, command, directives, out),
+            Request::Reserve { command, macs } => self.reserve(asked, command, macs, out),
+            Request::Keyed(command) => self.keyed(asked, command, out),
+            Request::Other(_) => self.reply_error(asked, ErrorCode::UnrecognizedCommand, out),
         }
+        None
+    }
+
+    /// Hands a change on to the administration.
+    pub(super) fn ask_for(asked: Asked<'_>, wish: Wish, out: &mut Vec<Action>) {
+        out.push(Action::Change(Change {
+            port: asked.port,
+            request: *asked.header,
+            lun: asked.view.lun,
+            wish,
+        }));
     }
 
     /// Query Config (conformance rows 25 to 46).
@@ -113,29 +175,34 @@ impl Target {
         &mut self,
         asked: Asked<'_>,
         command: ConfigCommand,
-        string: Option<&[u8]>,
+        (string, replacement): (Option<&[u8]>, Option<&[u8]>),
         out: &mut Vec<Action>,
     ) {
         self.counters.configs += 1;
         let present = asked.view.config_string.as_slice();
-        let answers = match (command, string) {
-            (ConfigCommand::Read, _) => true,
-            (ConfigCommand::TestExact, string) => string == Some(present),
-            (ConfigCommand::TestPrefix, string) => string.is_some_and(|s| present.starts_with(s)),
+        let replacement = match command {
+            ConfigCommand::TestAndReplace => replacement,
+            _ => Some(&[][..]),
+        };
+        let answers = match (command, string, replacement) {
+            (ConfigCommand::Read, _, _) => true,
+            (ConfigCommand::TestExact, string, _) => string == Some(present),
+            (ConfigCommand::TestPrefix, string, _) => {
+                string.is_some_and(|prefix| present.starts_with(prefix))
+            }
             (
                 ConfigCommand::SetIfEmpty | ConfigCommand::ForceSet | ConfigCommand::TestAndReplace,
                 Some(string),
+                Some(replacement),
             ) => {
-                out.push(Action::ConfigChange(ConfigChange {
-                    port: asked.port,
-                    request: *asked.header,
-                    lun: asked.view.lun,
+                let wish = Wish::Config {
                     command,
                     string: string.into(),
-                }));
-                return;
+                    replacement: replacement.into(),
+                };
+                return Self::ask_for(asked, wish, out);
             }
-            (_, _) => {
+            (_, _, _) => {
                 self.reply_config(asked, command, Some(ErrorCode::BadArgument), out);
                 return;
             }
@@ -152,17 +219,28 @@ impl Target {
         &mut self,
         asked: Asked<'_>,
         registers: &AtaRegisters,
-        frame_bytes: usize,
+        arrival: Arrival,
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let (lba28, lba48) = (registers.lba28(), registers.lba48());
-        let code = registers.command_status;
-        match ata::Command::decode(code, lba28, lba48, registers.count) {
+        let (code, feature) = (registers.command_status, registers.feature_error);
+        let command = ata::Command::decode(code, feature, registers.lba, registers.count);
+        let is_allowed = match command.effect() {
+            Effect::Tells => true,
+            Effect::Reads => arrival.rights.may_read,
+            Effect::Changes => arrival.rights.may_write,
+        };
+        if !is_allowed {
+            self.counters.reserved += 1;
+            self.reply_error(asked, ErrorCode::TargetReserved, out);
+            return None;
+        }
+        match command {
             ata::Command::Identify => {
                 self.counters.identifies += 1;
                 let body = Body::Identify(Arc::clone(asked.view));
                 self.reply_ata(asked, registers, Outcome::Success, body, out);
             }
+            ata::Command::Smart(smart) => self.reply_smart(asked, registers, smart, out),
             ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
             ata::Command::Unsupported(_) => {
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
@@ -174,12 +252,15 @@ impl Target {
                 let fit = self.check(asked, lba, count, None);
                 self.admit_if(fit, asked, registers, (Kind::Read, lba, count), out);
             }
-            ata::Command::Write { .. } if asked.header.is_wildcard() => {
+            ata::Command::Write { .. } if arrival.is_wildcard => {
                 // One frame must not hit every LUN (row 16).
                 self.counters.wildcard_writes += 1;
             }
+            ata::Command::Write { .. } if asked.view.access.is_read_only => {
+                self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out); // row 96
+            }
             ata::Command::Write { lba, count } => {
-                let held = frame_bytes.saturating_sub(ATA_FRAME_BYTES) / SECTOR_BYTES;
+                let held = arrival.data_bytes / SECTOR_BYTES;
                 let fit = self.check(asked, lba, count, Some(held));
                 return self.admit_if(fit, asked, registers, (Kind::Write, lba, count), out);
             }
@@ -227,7 +308,7 @@ impl Target {
         (lba, count): (u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let index = self.take_slot(asked.view)?;
+        let (index, epoch) = self.take_slot(asked.view)?;
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
@@ -244,6 +325,7 @@ impl Target {
             head: head_bytes(asked.header, registers),
             is_ordered: kind != Kind::Flush,
             since_ns: self.pace.now_ns(),
+            epoch,
             ..Command::free()
         };
         let (sectors, writes) = (u64::from(count), kind == Kind::Write);
@@ -309,9 +391,9 @@ impl Target {
         }
     }
 
-    /// A command slot for a LUN. The last eighth of them is for LUNs that hold less than that, so that
-    /// one whose drives stall cannot take them all (conformance row 121).
-    fn take_slot(&mut self, view: &LunView) -> Option<CommandIndex> {
+    /// A command slot for a LUN, and the generation of its view. The last eighth of them is for LUNs that
+    /// hold less than that, so that one whose drives stall cannot take them all (conformance row 121).
+    fn take_slot(&mut self, view: &LunView) -> Option<(CommandIndex, u32)> {
         let reserve = self.commands.len() / 8;
         let lun = self.luns[usize::from(view.lun.get())].as_mut()?;
         let fair = self.free.len() > reserve || (lun.commands as usize) < reserve;
@@ -320,10 +402,10 @@ impl Target {
             Some(_) => lun.commands += 1,
             None => self.counters.no_buffer += 1,
         }
-        index
+        index.map(|index| (index, lun.epoch))
     }
 
-    fn reply_ata(
+    pub(super) fn reply_ata(
         &mut self,
         asked: Asked<'_>,
         registers: &AtaRegisters,
@@ -334,6 +416,21 @@ impl Target {
         self.counters.ata_errors += u64::from(outcome != Outcome::Success);
         let registers = registers.response(outcome.status(), outcome.error());
         self.push_ata_reply(asked, &registers, body, None, out);
+    }
+
+    /// SMART: a LUN that lacks redundancy may fail (row 102).
+    fn reply_smart(
+        &self,
+        asked: Asked<'_>,
+        registers: &AtaRegisters,
+        smart: ata::Smart,
+        out: &mut Vec<Action>,
+    ) {
+        let done = Outcome::Success;
+        let is_well = asked.view.parts.iter().all(PartView::is_whole);
+        let mut registers = registers.response(done.status(), done.error());
+        registers.lba = smart.answer(registers.lba, is_well);
+        self.push_ata_reply(asked, &registers, Body::Page(smart.page()), None, out);
     }
 
     /// CHECK POWER MODE: active or idle, told in the count register (row 98).
@@ -348,6 +445,19 @@ impl Target {
         registers.count = 0xff;
         self.push_ata_reply(asked, &registers, Body::Empty, None, out);
     }
+}
+
+/// The header of a request as it is answered: from the LUN where the address has a wildcard, else from the
+/// address that was asked. That is the LUN's own, but for a message that was redirected.
+fn answering(frame: &Frame<'_>, view: &LunView) -> Header {
+    let mut header = frame.inner.unwrap_or(frame.header);
+    if header.shelf.get() == Shelf::ANY.0 {
+        header.shelf = U16::new(view.shelf.0);
+    }
+    if header.slot == Slot::ANY.0 {
+        header.slot = view.lun.get();
+    }
+    header
 }
 
 fn head_bytes(header: &Header, registers: &AtaRegisters) -> [u8; ATA_FRAME_BYTES] {

@@ -20,14 +20,27 @@ pub struct Counters {
     pub multicast_source: u64,
     /// For a shelf or LUN that is not served here.
     pub no_lun: u64,
+    /// From a station that the mask list of the LUN does not name. Of a frame to several LUNs, one for each.
+    pub masked: u64,
+    /// Without the tag of the LUN's VLAN, or with one that is not its own. As `masked`.
+    pub wrong_vlan: u64,
     /// Writes to a wildcard address.
     pub wildcard_writes: u64,
     /// Dropped because all command buffers were taken.
     pub no_buffer: u64,
-    /// Config tests that did not match, and set requests with a malformed string: silence.
+    /// Config tests that did not match, and changes that could not be stored: silence.
     pub config_silent: u64,
+    /// Reservations that were not answered because commands of those that they shut out were still under way:
+    /// the initiator asks again.
+    pub reserve_waits: u64,
+    /// Requests that came redirected.
+    pub redirected: u64,
     /// Query Config requests answered or handed on.
     pub configs: u64,
+    /// Requests about mask lists and reservations, answered or handed on.
+    pub access_requests: u64,
+    /// ATA commands refused because the LUN is reserved by others (error 6).
+    pub reserved: u64,
     /// IDENTIFY commands.
     pub identifies: u64,
     /// Read commands admitted.
@@ -87,10 +100,16 @@ impl Counters {
             ("bad_version", self.bad_version),
             ("multicast_source", self.multicast_source),
             ("no_lun", self.no_lun),
+            ("masked", self.masked),
+            ("wrong_vlan", self.wrong_vlan),
             ("wildcard_writes", self.wildcard_writes),
             ("no_buffer", self.no_buffer),
             ("config_silent", self.config_silent),
+            ("reserve_waits", self.reserve_waits),
+            ("redirected", self.redirected),
             ("configs", self.configs),
+            ("access_requests", self.access_requests),
+            ("reserved", self.reserved),
             ("identifies", self.identifies),
             ("reads", self.reads),
             ("read_bytes", self.read_bytes),

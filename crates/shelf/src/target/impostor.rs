@@ -4,15 +4,15 @@
 //! reads and writes either one (conformance row 117). Initiators cannot tell; whoever has the address can:
 //! the answers of the other one arrive here, too, when it advertises itself, and when it is asked.
 //!
-//! * A probe is a Query Config request to one LUN of our own, broadcast on each port. Our own LUN does not hear
-//!   it, and nobody else should answer.
+//! * A probe is a Query Config request to one LUN of our own, broadcast on each port. Our own LUN does not
+//!   hear it, and nobody else should answer.
 //! * Of each LUN a foreign station is told once after each probe.
 
-use super::{Action, Body, PortIndex, Reply, Target};
+use super::{Action, Body, PortIndex, REPLY_HEAD_BYTES, Reply, Target};
 use crate::ids::LunNumber;
 use aoe::{
-    ATA_FRAME_BYTES, CONFIG_FRAME_BYTES, ConfigArgument, HEADER_BYTES, Header, MacAddress, Shelf,
-    Slot, Tag, VERSION,
+    CONFIG_FRAME_BYTES, ConfigArgument, ETHERTYPE, HEADER_BYTES, Header, MacAddress, Shelf, Slot,
+    Tag, VERSION,
 };
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
@@ -47,7 +47,7 @@ impl Target {
             let (everybody, code) = (MacAddress::BROADCAST, aoe::config::COMMAND_CONFIG);
             let slot = Slot(lun.get());
             let header = Header::request(everybody, view.mac, shelf, slot, code, PROBE_TAG);
-            let mut head = [0; ATA_FRAME_BYTES];
+            let mut head = [0; REPLY_HEAD_BYTES];
             head[..HEADER_BYTES].copy_from_slice(header.as_bytes());
             head[HEADER_BYTES..CONFIG_FRAME_BYTES].copy_from_slice(argument.as_bytes());
             out.push(Action::Reply(Reply {
@@ -66,6 +66,10 @@ impl Target {
         let Ok((header, _)) = Header::ref_from_prefix(head) else {
             return;
         };
+        if header.ethertype.get() != ETHERTYPE || !header.is_response() {
+            // With a tag, or redirected: of another world.
+            return;
+        }
         let mac = header.source;
         let Some(lun) = LunNumber::new(header.slot) else {
             return;

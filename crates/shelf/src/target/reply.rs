@@ -1,15 +1,15 @@
 //! Encoding of replies and advertisements.
 
 use super::{
-    Action, BUFFER_COUNT, Body, ConfigChange, ConfigDecision, FIRMWARE_VERSION, PortIndex, Reply,
-    Target,
+    Action, BUFFER_COUNT, Body, FIRMWARE_VERSION, PortIndex, REPLY_HEAD_BYTES, Reply, Target,
 };
 use crate::ids::LunNumber;
 use crate::order::CommandIndex;
 use crate::plane::LunView;
+use aoe::vlan::{TAG_BYTES, TAG_OFFSET};
 use aoe::{
-    ATA_FRAME_BYTES, AtaRegisters, CONFIG_FRAME_BYTES, ConfigArgument, ConfigCommand, ErrorCode,
-    HEADER_BYTES, Header, MacAddress, Slot, Tag, VERSION, advertised_sector_count,
+    AtaRegisters, ConfigArgument, ConfigCommand, ErrorCode, Header, MacAddress, Shelf, Slot, Tag,
+    VERSION, VlanId, advertised_sector_count,
 };
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -27,11 +27,37 @@ pub(super) struct Asked<'a> {
 }
 
 impl Target {
-    fn reply_header(&self, asked: Asked<'_>) -> Header {
+    pub(super) fn reply_header(&self, asked: Asked<'_>) -> Header {
         let mac = self.ports[usize::from(asked.port.0)].mac;
-        asked
-            .header
-            .reply(mac, asked.view.shelf, Slot(asked.view.lun.get()))
+        let shelf = Shelf(asked.header.shelf.get());
+        asked.header.reply(mac, shelf, Slot(asked.header.slot))
+    }
+
+    /// Sends header, fixed argument and body; with the tag of the LUN's VLAN, if it is of one (row 119).
+    pub(super) fn push_reply(
+        asked: Asked<'_>,
+        parts: [&[u8]; 2],
+        body: Body,
+        command: Option<CommandIndex>,
+        out: &mut Vec<Action>,
+    ) {
+        let mut head = [0; REPLY_HEAD_BYTES];
+        let mut head_bytes = 0;
+        for part in parts {
+            head[head_bytes..head_bytes + part.len()].copy_from_slice(part);
+            head_bytes += part.len();
+        }
+        let mut reply = Reply {
+            port: asked.port,
+            head,
+            head_bytes,
+            body,
+            command,
+        };
+        if let Some(vlan) = asked.view.access.vlan {
+            tag(&mut reply, vlan);
+        }
+        out.push(Action::Reply(reply));
     }
 
     pub(super) fn push_ata_reply(
@@ -42,17 +68,9 @@ impl Target {
         command: Option<CommandIndex>,
         out: &mut Vec<Action>,
     ) {
-        let mut head = [0; ATA_FRAME_BYTES];
-        head[..HEADER_BYTES].copy_from_slice(self.reply_header(asked).as_bytes());
-        head[HEADER_BYTES..].copy_from_slice(registers.as_bytes());
-        let (port, head_bytes) = (asked.port, ATA_FRAME_BYTES);
-        out.push(Action::Reply(Reply {
-            port,
-            head,
-            head_bytes,
-            body,
-            command,
-        }));
+        let header = self.reply_header(asked);
+        let parts = [header.as_bytes(), registers.as_bytes()];
+        Self::push_reply(asked, parts, body, command, out);
     }
 
     /// A refusal of a command without an argument of its own: header, E, zeros (row 63).
@@ -60,16 +78,7 @@ impl Target {
         self.counters.aoe_errors += 1;
         let mut header = self.reply_header(asked);
         header.set_error(code);
-        let mut head = [0; ATA_FRAME_BYTES];
-        head[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-        let (port, head_bytes, body) = (asked.port, HEADER_BYTES, Body::Empty);
-        out.push(Action::Reply(Reply {
-            port,
-            head,
-            head_bytes,
-            body,
-            command: None,
-        }));
+        Self::push_reply(asked, [header.as_bytes(), &[]], Body::Empty, None, out);
     }
 
     pub(super) fn reply_config(
@@ -103,47 +112,9 @@ impl Target {
             version_command: (VERSION << 4) | command.nibble(),
             string_bytes: U16::new(string_bytes),
         };
-        let mut head = [0; ATA_FRAME_BYTES];
-        head[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-        head[HEADER_BYTES..CONFIG_FRAME_BYTES].copy_from_slice(argument.as_bytes());
-        out.push(Action::Reply(Reply {
-            port,
-            head,
-            head_bytes: CONFIG_FRAME_BYTES,
-            body: Body::ConfigString(Arc::clone(view)),
-            command: None,
-        }));
-    }
-
-    /// Answers a config change that was decided.
-    pub fn config_done(
-        &mut self,
-        change: &ConfigChange,
-        decision: ConfigDecision,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(lun) = &self.luns[usize::from(change.lun.get())] else {
-            return;
-        };
-        if !lun.view.online {
-            return;
-        }
-        let view = Arc::clone(&lun.view);
-        let error = match decision {
-            ConfigDecision::Stored => None,
-            ConfigDecision::Present => Some(ErrorCode::ConfigStringPresent),
-            ConfigDecision::BadArgument => Some(ErrorCode::BadArgument),
-            ConfigDecision::Silence => {
-                self.counters.config_silent += 1;
-                return;
-            }
-        };
-        let asked = Asked {
-            port: change.port,
-            header: &change.request,
-            view: &view,
-        };
-        self.reply_config(asked, change.command, error, out);
+        let parts = [header.as_bytes(), argument.as_bytes()];
+        let body = Body::ConfigString(Arc::clone(view));
+        Self::push_reply(asked, parts, body, None, out);
     }
 
     /// Broadcasts the advertisements of all online LUNs.
@@ -156,7 +127,7 @@ impl Target {
     }
 
     /// Broadcasts the advertisement of an online LUN on every port: a config response that nobody
-    /// asked for, with tag 0 (conformance row 113).
+    /// asked for, with tag 0 (conformance row 113). One with a mask list tells only those on it (row 55).
     pub fn advertise(&mut self, lun: LunNumber, out: &mut Vec<Action>) {
         let Some(lun) = &self.luns[usize::from(lun.get())] else {
             return;
@@ -170,16 +141,36 @@ impl Target {
             let Ok(port) = u8::try_from(index).map(PortIndex) else {
                 return;
             };
-            let broadcast = MacAddress::BROADCAST;
-            let code = aoe::config::COMMAND_CONFIG;
-            let header = Header::request(broadcast, broadcast, view.shelf, slot, code, Tag(0));
-            let asked = Asked {
-                port,
-                header: &header,
-                view: &view,
-            };
-            let header = self.reply_header(asked);
-            self.push_config(asked, &header, ConfigCommand::Read, out);
+            let everybody = view.access.masked_to().next().is_none();
+            let broadcast = everybody.then_some(MacAddress::BROADCAST);
+            for station in broadcast.into_iter().chain(view.access.masked_to()) {
+                let code = aoe::config::COMMAND_CONFIG;
+                let header = Header::request(station, station, view.shelf, slot, code, Tag(0));
+                let asked = Asked {
+                    port,
+                    header: &header,
+                    view: &view,
+                };
+                let header = self.reply_header(asked);
+                self.push_config(asked, &header, ConfigCommand::Read, out);
+            }
         }
+    }
+}
+
+/// Puts a tag into a reply. A short frame is made so long that it is long enough without it, too: whoever
+/// takes the tag off gives the rest to programs that expect 60 bytes.
+fn tag(reply: &mut Reply, vlan: VlanId) {
+    let head = &mut reply.head;
+    let end = reply.head_bytes + TAG_BYTES;
+    head.copy_within(TAG_OFFSET..reply.head_bytes, TAG_OFFSET + TAG_BYTES);
+    head[TAG_OFFSET..TAG_OFFSET + TAG_BYTES].copy_from_slice(&vlan.tag());
+    reply.head_bytes = end;
+    let body = reply.body.shared();
+    let is_short = end + body.len() <= REPLY_HEAD_BYTES && !matches!(reply.body, Body::Data(_));
+    if is_short {
+        head[end..end + body.len()].copy_from_slice(body);
+        reply.head_bytes = REPLY_HEAD_BYTES;
+        reply.body = Body::Empty;
     }
 }

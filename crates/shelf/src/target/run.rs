@@ -44,7 +44,7 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        if !self.regions_ready_or_wait(index, out) {
+        if self.is_shut_out(index, out) || !self.regions_ready_or_wait(index, out) {
             return;
         }
         let stamp = self.next_mend_stamp();

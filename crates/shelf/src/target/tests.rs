@@ -1,5 +1,6 @@
 //! The target against drives in memory: conformance rows, order, failures, and any bytes at all.
 
+mod access;
 mod ata;
 mod config;
 mod failure;

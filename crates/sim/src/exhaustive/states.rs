@@ -79,8 +79,8 @@ impl<'a> Bench<'a> {
         self.known.send();
         let mut actions = Vec::new();
         let port = PortIndex(0);
-        let command = self.target.receive(port, &frame, frame.len(), &mut actions);
-        let command = command.ok_or("a write was not admitted")?;
+        let admitted = self.target.receive(port, &frame, frame.len(), &mut actions);
+        let command = admitted.ok_or("a write was not admitted")?.command;
         let start = PLAN.sectors_of(BufferIndex::of_command(command)).start * SECTOR;
         let payload = &frame[aoe::ATA_FRAME_BYTES..];
         self.arena[start..start + payload.len()].copy_from_slice(payload);

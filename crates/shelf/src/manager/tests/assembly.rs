@@ -3,7 +3,7 @@
 use super::memory::{Image, Tear};
 use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveRole, ElementState};
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 use raid::md::{Role, Superblock};
@@ -169,14 +169,14 @@ fn a_change_made_without_a_member_wins_over_one_that_only_it_has() {
     // Member 0 refuses it, and power is cut before it is undone on member 1.
     world.image(0).fails_writes = true;
     world.cut_power_after(1, Tear::Nothing);
-    assert_eq!(config(b"refused"), ConfigDecision::Silence);
+    assert_eq!(config(b"refused"), ChangeDecision::Silence);
     drop(manager);
     let world = world.fork();
     world.image(0).fails_writes = false;
     world.image(1).is_present = false;
     let mut manager = world.start();
     let stored = manager.config_command(number(0), ConfigCommand::ForceSet, b"stored");
-    assert_eq!(stored, ConfigDecision::Stored);
+    assert_eq!(stored, ChangeDecision::Stored);
     drop(manager);
     world.image(1).is_present = true;
     assert_eq!(seen(&world.fork().start()).luns[0].config_string, b"stored");
@@ -294,7 +294,7 @@ fn make_newer(image: &mut Image, slot: u64) {
     let mut bytes: Vec<u8> = (slot..slot + 64)
         .flat_map(|sector| image.written.get(&sector).cloned().unwrap_or(vec![0; 512]))
         .collect();
-    bytes[8] = 2;
+    bytes[8] = 3;
     bytes[12..16].fill(0);
     let payload = u32::from_le_bytes(bytes[44..48].try_into().unwrap());
     let end = 64 + usize::try_from(payload).unwrap();
@@ -315,12 +315,12 @@ fn a_record_of_a_later_format_is_left_alone() {
         let mut manager = world.start();
         assert!(manager.luns().is_empty());
         let notices = manager.take_notices().join("; ");
-        let told = "drive in slot 0 is left alone: with a record of format 2";
+        let told = "drive in slot 0 is left alone: with a record of format 3";
         assert!(notices.contains(told), "{notices}");
         let refused = manager
             .make(&world.request(1, Level::Jbod, &[0]))
             .unwrap_err();
-        assert!(refused.to_string().contains("format 2"), "{refused}");
+        assert!(refused.to_string().contains("format 3"), "{refused}");
         let array = manager.arrays().remove(0);
         let refusal = array.refusal.expect("it is no array of Linux");
         assert!(refusal.contains("use that version"), "{refusal}");
@@ -368,7 +368,7 @@ fn a_set_that_a_later_version_has_begun_with_waits() {
             let slots = slots.join(", ");
             assert!(
                 told.contains(&format!(
-                    "drives in slots {slots} carry records of format 2"
+                    "drives in slots {slots} carry records of format 3"
                 )),
                 "{level}: {told}"
             );

@@ -3,7 +3,7 @@
 use super::memory::Told;
 use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveRole};
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 use raid::md::Resync;
@@ -24,7 +24,7 @@ fn online_attaches_then_advertises_and_doing_it_twice_is_no_error() {
     }
     assert_eq!(
         told(&world),
-        [Told::Attach(number(5)), Told::Advertise(number(5))]
+        [Told::Probe, Told::Attach, Told::Advertise].map(|told| told(number(5)))
     );
     let view = world.view(5).unwrap();
     assert_eq!(
@@ -57,7 +57,8 @@ fn a_lun_comes_back_as_it_was_in_other_slots() {
         let world = world.fork();
         let manager = world.start();
         assert_eq!(seen(&manager), before);
-        let expected = [Told::Attach(number(0)), Told::Advertise(number(0))];
+        let expected = [Told::Probe, Told::Attach, Told::Advertise];
+        let expected = expected.map(|told| told(number(0)));
         assert_eq!(told(&world), expected);
         let view = world.view(0).unwrap();
         let slots: Vec<_> = view.parts[0]
@@ -124,8 +125,8 @@ fn remove_frees_the_drives_and_needs_force_when_online() {
 
 #[test]
 fn config_strings_are_decided_as_the_protocol_says() {
+    use ChangeDecision as D;
     use ConfigCommand as C;
-    use ConfigDecision as D;
     let world = World::new(&[2 * MIB; 2]);
     let mut manager = world.start();
     world.make(&mut manager, 0, Level::Raid1, &[0, 1]);

@@ -5,10 +5,10 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{Seen, World, number, seen};
-use crate::admin::{Admin, AdminError, ElementId, ElementState};
+use crate::admin::{AccessChange, Admin, AdminError, ElementId, ElementState};
 use crate::manager::Manager;
-use crate::target::ConfigDecision;
-use aoe::ConfigCommand;
+use crate::target::ChangeDecision;
+use aoe::{ConfigCommand, MacAddress};
 use raid::Level;
 
 const MIB: u64 = super::world::MIB;
@@ -23,7 +23,7 @@ fn with_lun(level: Level, members: usize, online: bool) -> World {
         manager.online(number(0)).unwrap();
         assert_eq!(
             manager.config_command(number(0), ConfigCommand::ForceSet, b"before"),
-            ConfigDecision::Stored
+            ChangeDecision::Stored
         );
         manager.shutdown();
     }
@@ -196,7 +196,21 @@ fn a_config_string_is_stored_wholly_or_not_at_all() {
         check_every_cut(&base, &|_, manager| {
             let string = [b'x'; 1024];
             let decision = manager.config_command(number(0), ConfigCommand::ForceSet, &string);
-            decision == ConfigDecision::Stored
+            decision == ChangeDecision::Stored
+        });
+    }
+}
+
+#[test]
+fn rules_of_access_are_stored_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &|_, manager| {
+            let masks = AccessChange::Masks {
+                remove: Vec::new(),
+                add: vec![MacAddress([2; 6]), MacAddress([4; 6])],
+            };
+            manager.change_access(number(0), &masks).is_ok()
         });
     }
 }

@@ -4,7 +4,7 @@ use super::memory::TEARS;
 use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveSlot, ElementState};
 use crate::manager::{Manager, MemberFailure};
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::ConfigCommand;
 use raid::Level;
 use raid::md::Role;
@@ -114,7 +114,7 @@ fn a_drive_that_fails_a_change_of_a_mirror_is_given_up() {
     let (world, mut manager) = online(Level::Raid1, 2);
     world.image(1).fails_writes = true;
     let decision = manager.config_command(number(0), ConfigCommand::ForceSet, b"x");
-    assert_eq!(decision, ConfigDecision::Stored);
+    assert_eq!(decision, ChangeDecision::Stored);
     assert_eq!(present(&world), [true, false]);
     manager.offline(number(0)).unwrap();
     world.image(1).fails_writes = false;
@@ -129,7 +129,7 @@ fn a_drive_that_fails_a_change_of_a_stripe_leaves_it_as_it_was() {
     let (world, mut manager) = online(Level::Raid0, 2);
     world.image(1).fails_writes = true;
     let decision = manager.config_command(number(0), ConfigCommand::ForceSet, b"x");
-    assert_eq!(decision, ConfigDecision::Silence);
+    assert_eq!(decision, ChangeDecision::Silence);
     assert!(matches!(manager.offline(number(0)), Err(AdminError::Io(_))));
     assert!(manager.luns()[0].online);
     world.image(1).fails_writes = false;

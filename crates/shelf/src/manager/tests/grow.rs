@@ -7,7 +7,7 @@ use crate::admin::{
     Admin, AdminError, DriveRole, ElementId, ElementState, MakeRequest, MemberChoice, ScrubAction,
 };
 use crate::plane::SyncKind;
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 use raid::record::{RecordState, SLOT_BYTES, StoredRecord, read_slots};
@@ -57,6 +57,7 @@ fn pull(world: &World, drives: &[usize], is_there: bool) {
     }
 }
 
+/// Its new size is advertised: conformance row 114.
 #[test]
 fn a_lun_grows_while_it_is_online() {
     let world = World::new(&[2 * MIB; 8]);
@@ -206,7 +207,7 @@ fn a_grown_lun_changes_wholly_or_not_at_all() {
         }),
         (true, &|_, manager| {
             manager.config_command(number(0), ConfigCommand::ForceSet, b"after")
-                == ConfigDecision::Stored
+                == ChangeDecision::Stored
         }),
     ];
     for (online, change) in changes {

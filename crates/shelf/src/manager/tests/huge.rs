@@ -76,7 +76,10 @@ impl<'a> Bench<'a> {
             .target
             .receive(PortIndex(0), &frame, frame.len(), &mut actions);
         if let Some(command) = command {
-            let start = PLAN.sectors_of(BufferIndex::of_command(command)).start * 512;
+            let start = PLAN
+                .sectors_of(BufferIndex::of_command(command.command))
+                .start
+                * 512;
             self.arena[start..start + data.len()].copy_from_slice(data);
         }
         self.carry_out(actions);

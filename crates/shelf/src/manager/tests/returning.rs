@@ -4,7 +4,7 @@
 use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveRole, MakeRequest};
 use crate::manager::Manager;
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
 use raid::Level;
 
@@ -23,7 +23,7 @@ fn with_mirror(drives: usize) -> World {
 fn configure(manager: &mut Manager, times: u8) {
     for byte in 0..times {
         let stored = manager.config_command(number(0), ConfigCommand::ForceSet, &[byte, 1]);
-        assert_eq!(stored, ConfigDecision::Stored);
+        assert_eq!(stored, ChangeDecision::Stored);
     }
 }
 

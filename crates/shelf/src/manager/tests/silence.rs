@@ -5,7 +5,7 @@ use super::world::{MIB, World, number, seen};
 use crate::admin::{Admin, AdminError, DriveSlot, ElementId, ElementState};
 use crate::manager::{Manager, MemberFailure};
 use crate::patience::DriveHealth;
-use crate::target::ConfigDecision;
+use crate::target::ChangeDecision;
 use aoe::ConfigCommand;
 use raid::Level;
 use std::time::Duration;
@@ -194,7 +194,7 @@ fn a_member_that_does_not_answer_the_administration_is_given_up_and_taken_back()
     let (world, mut manager) = online(Level::Raid10, 4);
     world.image(2).is_silent = true;
     let stored = manager.config_command(number(0), ConfigCommand::ForceSet, b"x");
-    assert_eq!(stored, ConfigDecision::Stored);
+    assert_eq!(stored, ChangeDecision::Stored);
     assert_eq!(states(&manager), [Normal, Normal, Failed, Normal]);
     tick(&mut manager, 10);
     world.image(2).is_silent = false;

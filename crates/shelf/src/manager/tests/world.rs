@@ -4,7 +4,8 @@ use super::memory::{
     CheckingPlane, Image, Images, MemoryDrive, MemoryStore, PlaneLog, Power, Tear,
 };
 use crate::admin::{
-    Admin, DriveRole, DriveSlot, ElementId, ElementState, LunNumber, MakeRequest, MemberChoice,
+    AccessStatus, Admin, DriveRole, DriveSlot, ElementId, ElementState, LunNumber, MakeRequest,
+    MemberChoice,
 };
 use crate::manager::{Drive, Manager, NoDrive, Parts};
 use crate::plane::LunView;
@@ -44,6 +45,7 @@ pub(super) struct SeenLun {
     pub(super) online: bool,
     pub(super) serial: String,
     pub(super) config_string: Vec<u8>,
+    pub(super) access: AccessStatus,
     pub(super) elements: Vec<(ElementId, ElementState, Option<String>)>,
 }
 
@@ -241,6 +243,7 @@ pub(super) fn seen(manager: &Manager) -> Seen {
         online: lun.online,
         serial: lun.serial.clone(),
         config_string: lun.config_string.clone(),
+        access: lun.access.clone(),
         elements: lun
             .parts
             .iter()

@@ -1,6 +1,6 @@
 //! Conformance rows 21 to 46 and 113.
 
-use super::super::{Action, ConfigChange, ConfigDecision};
+use super::super::{Action, Change, ChangeDecision, Wish};
 use super::rig::{PORT_MAC, Rig, frame, header, lun, view};
 use crate::plane::LunView;
 use aoe::{ConfigCommand, MacAddress, Shelf};
@@ -20,9 +20,9 @@ fn with_string(string: &[u8]) -> Rig {
     }])
 }
 
-fn change(rig: &mut Rig) -> ConfigChange {
+fn change(rig: &mut Rig) -> Change {
     match rig.events.pop() {
-        Some(Action::ConfigChange(change)) => change,
+        Some(Action::Change(change)) => change,
         other => panic!("{other:?}"),
     }
 }
@@ -86,15 +86,20 @@ fn rows_35_to_38_45_changes_are_decided_elsewhere_and_answered_with_the_present_
         (4, ConfigCommand::ForceSet),
         (5, ConfigCommand::TestAndReplace),
     ] {
-        assert!(
-            rig.ask(&config(ccmd, &long)).is_empty(),
-            "not before it is durable"
-        );
+        let mut request = config(ccmd, &long);
+        let replacement: &[u8] = if ccmd == 5 { b"new" } else { b"" };
+        if ccmd == 5 {
+            request.extend_from_slice(&[0, 3]);
+            request.extend_from_slice(replacement);
+        }
+        assert!(rig.ask(&request).is_empty(), "not before it is durable");
         let asked = change(&mut rig);
-        assert_eq!(
-            (asked.command, asked.lun, &*asked.string),
-            (command, lun(0), &long[..])
-        );
+        let wish = Wish::Config {
+            command,
+            string: long.as_slice().into(),
+            replacement: replacement.into(),
+        };
+        assert_eq!((asked.lun, &asked.wish), (lun(0), &wish));
         let mut actions = Vec::new();
         rig.attach(LunView {
             config_string: long.clone(),
@@ -102,7 +107,7 @@ fn rows_35_to_38_45_changes_are_decided_elsewhere_and_answered_with_the_present_
         });
         rig.events.clear();
         rig.target
-            .config_done(&asked, ConfigDecision::Stored, &mut actions);
+            .change_done(&asked, ChangeDecision::Stored, &mut actions);
         rig.absorb(actions);
         let (_, reply) = rig.sent.pop().unwrap();
         assert_eq!(
@@ -111,13 +116,13 @@ fn rows_35_to_38_45_changes_are_decided_elsewhere_and_answered_with_the_present_
         );
         let mut actions = Vec::new();
         rig.target
-            .config_done(&asked, ConfigDecision::Present, &mut actions);
+            .change_done(&asked, ChangeDecision::Present, &mut actions);
         rig.absorb(actions);
         let (_, reply) = rig.sent.pop().unwrap();
         assert_eq!((reply[14], reply[15], reply.len()), (0x1c, 4, 1056));
         let mut actions = Vec::new();
         rig.target
-            .config_done(&asked, ConfigDecision::Silence, &mut actions);
+            .change_done(&asked, ChangeDecision::Silence, &mut actions);
         assert!(actions.is_empty());
     }
 }
@@ -201,4 +206,15 @@ fn row_117_another_station_that_answers_for_a_lun_is_told_once_after_each_probe(
         rig.ask(&answer(slot, other));
     }
     assert_eq!(impostors(&rig), 3);
+}
+
+#[test]
+fn row_32_any_bytes_from_none_to_1024_are_told() {
+    for string in [vec![], vec![0], b"a\0b\0".to_vec(), vec![0xff; 1024]] {
+        let mut rig = with_string(&string);
+        let reply = rig.ask_one(&config(0, b""));
+        let length = u16::from_be_bytes([reply[30], reply[31]]);
+        assert_eq!(usize::from(length), string.len());
+        assert_eq!(reply[32..32 + string.len()], string);
+    }
 }

@@ -1,13 +1,14 @@
 //! A target with its surroundings in memory: buffers, drives, and a record of what was sent.
 
 use super::super::{
-    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Memory, Operation, PortIndex, PortView,
-    Reply, Span, Target, Work, compute_in,
+    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Memory, Operation, Payload, PortIndex,
+    PortView, Reply, Span, Target, Work, compute_in,
 };
+use crate::access::Access;
 use crate::admin::{DriveSlot, LunNumber};
 use crate::patience::Stage;
 use crate::plane::{LogView, LunView, MemberView, PartView};
-use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
+use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use raid::bad_blocks::BadRange;
 use raid::log::LogParameters;
 use raid::{Geometry, Level};
@@ -111,6 +112,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
         }],
         identify: Box::new([0x5a; 512]),
         config_string: Vec::new(),
+        access: Access::default(),
     }
 }
 
@@ -174,11 +176,11 @@ impl Rig {
     /// Delivers a frame; nothing is completed yet.
     pub(super) fn deliver(&mut self, port: u8, frame: &[u8]) {
         let mut actions = Vec::new();
-        let command = self
+        let admitted = self
             .target
             .receive(PortIndex(port), frame, frame.len(), &mut actions);
-        if let Some(command) = command {
-            let payload = &frame[ATA_FRAME_BYTES.min(frame.len())..];
+        if let Some(Payload { command, offset }) = admitted {
+            let payload = &frame[offset.min(frame.len())..];
             let buffer = self.memory.buffer(BufferIndex::of_command(command));
             let bytes = payload.len().min(buffer.len());
             buffer[..bytes].copy_from_slice(&payload[..bytes]);
@@ -222,13 +224,11 @@ impl Rig {
     fn send(&mut self, reply: &Reply) {
         let mut frame = reply.head[..reply.head_bytes].to_vec();
         match &reply.body {
-            Body::Empty => {}
             Body::Data(span) => {
                 let place = self.memory.plan.bytes_of(span);
                 frame.extend_from_slice(&self.memory.bytes[place]);
             }
-            Body::Identify(view) => frame.extend_from_slice(view.identify.as_slice()),
-            Body::ConfigString(view) => frame.extend_from_slice(&view.config_string),
+            shared => frame.extend_from_slice(shared.shared()),
         }
         frame.resize(frame.len().max(aoe::FRAME_BYTES_MIN), 0);
         self.sent.push((reply.port, frame));
