@@ -15,8 +15,8 @@ use crate::bad_blocks::BadRange;
 use crate::parity::Role;
 use serde::{Deserialize, Serialize};
 
-/// Most ranges that are added to a list.
-pub const LOST_MAX: usize = 512;
+/// Most ranges that are added to a list: as many as the longest record has room for.
+pub const LOST_MAX: usize = 256;
 
 /// A run of sectors of an element, counted from its data offset. It is not empty.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

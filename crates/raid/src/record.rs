@@ -38,11 +38,12 @@ pub const SLOT_BYTES: usize = 32 * 1024;
 
 const _: () = assert!(SLOT_BYTES as u64 == SLOT_SECTORS * 512);
 
-/// Format of a record that does not say who may use the LUN.
+/// Format of a record that holds nothing back from anybody.
 pub const FORMAT: u32 = 1;
 
-/// Format of one that does. No other is read.
-pub const FORMAT_ACCESS: u32 = 2;
+/// Format of one that does: it says who may use the LUN, or which sectors are lost. A program that does not
+/// know it would serve what it must not. No other is read.
+pub const FORMAT_WITHHOLDING: u32 = 2;
 
 /// Longest AoE config string (AoEr11: 1024 bytes).
 pub const CONFIG_STRING_BYTES_MAX: usize = 1024;
@@ -263,7 +264,7 @@ pub enum RecordError {
     #[error("empty slot")]
     Empty,
     /// A format that this version cannot read.
-    #[error("record of format {0}; this version reads formats {FORMAT} and {FORMAT_ACCESS}")]
+    #[error("record of format {0}; this version reads formats {FORMAT} and {FORMAT_WITHHOLDING}")]
     Format(u32),
     /// A payload longer than the slot.
     #[error("record of {0} bytes, more than a slot holds")]
@@ -343,10 +344,10 @@ impl Payload for Record {
     }
 
     fn format(&self) -> u32 {
-        if self.access.is_default() {
+        if self.access.is_default() && self.lost.is_empty() {
             FORMAT
         } else {
-            FORMAT_ACCESS
+            FORMAT_WITHHOLDING
         }
     }
 }
@@ -465,7 +466,7 @@ fn decode<R: Payload>(
     if found != computed {
         return Err(RecordError::Checksum { found, computed });
     }
-    if !(FORMAT..=FORMAT_ACCESS).contains(&header.format.get()) {
+    if !(FORMAT..=FORMAT_WITHHOLDING).contains(&header.format.get()) {
         return Err(RecordError::Format(header.format.get()));
     }
     let written_for = RecordOwner {

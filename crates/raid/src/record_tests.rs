@@ -1,6 +1,7 @@
 //! Tests of the record codec and of the choice between slots.
 
 use super::*;
+use crate::lost::{LOST_MAX, LostRange};
 use proptest::prelude::*;
 
 const OWNER: RecordOwner = RecordOwner {
@@ -35,8 +36,8 @@ fn record() -> Record {
             ..ScrubRecord::default()
         },
         parity_synced: false,
-        access: AccessRecord::default(),
         lost: Vec::new(),
+        access: AccessRecord::default(),
     }
 }
 
@@ -235,8 +236,8 @@ fn any_record() -> impl Strategy<Value = Record> {
         away: Vec::new(),
         scrub: ScrubRecord::default(),
         parity_synced: online,
-        access,
         lost: Vec::new(),
+        access,
     })
 }
 
@@ -293,12 +294,16 @@ fn longest() -> Record {
         config_string: vec![7; CONFIG_STRING_BYTES_MAX],
         further: vec![further; 3],
         away: vec![63; 64],
-        // Of the largest drives that there can be.
-        lost: (0..crate::lost::LOST_MAX as u64)
-            .map(|index| (63, (1 << 48) - index, 1_u64 << 30).into())
-            .collect(),
         namers: vec![63; 64],
         label: Some("x".repeat(256)),
+        lost: vec![
+            LostRange {
+                element: 35,
+                sector: 1 << 48,
+                sectors: 1 << 10,
+            };
+            LOST_MAX
+        ],
         access: AccessRecord {
             masks: stations(STATIONS_MAX),
             reserved: Vec::new(),
@@ -341,6 +346,14 @@ fn only_a_record_with_rules_is_of_a_format_that_older_versions_leave_alone() {
     ] {
         assert_eq!(format(access), 2);
     }
+    let mut torn = record();
+    assert!(torn.lost.is_empty());
+    torn.lost.push(LostRange {
+        element: 1,
+        sector: 16,
+        sectors: 8,
+    });
+    assert_eq!(slot(1, &torn)[8], 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Who may use a LUN: the part of its record that is empty for most.
 //!
 //! Versions before this part would serve the LUN to everybody, and lose the rules with their next write. So
-//! a record that has rules is of a format of its own ([`super::FORMAT_ACCESS`]), which they leave alone.
+//! a record that has rules is of a format of its own ([`super::FORMAT_WITHHOLDING`]), which they leave alone.
 
 use super::RecordError;
 use super::text;

@@ -72,6 +72,9 @@ impl Manager {
     /// # Errors
     /// When somebody else answers for it.
     pub(super) fn refuse_impostor(&mut self, lun: LunNumber) -> Result<(), AdminError> {
+        if !self.lun(lun).is_ok_and(|lun| !lun.is_live()) {
+            return Ok(());
+        }
         self.look_for_impostors(&[lun]);
         match self.impostor_trouble(lun) {
             Some(trouble) => Err(AdminError::AddressTaken(trouble)),
