@@ -44,8 +44,8 @@ struct Sector {
     /// It was being overwritten when the power went, and is served without a disk that had part of it: an
     /// error of a read is right until it is written.
     is_torn: bool,
-    /// A sector of its slices is torn, and it was said that others of them cannot be written: such an error is
-    /// right until it is written.
+    /// A sector of its slices is torn, and it was said that others of them cannot be written: such an error
+    /// is right until it is written.
     is_beside_torn: bool,
 }
 
