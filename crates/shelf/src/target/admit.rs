@@ -369,8 +369,13 @@ impl Target {
             start_sector: 0,
             sectors,
         };
+        let commands = &self.commands;
         let original = self.order.find_same_before(index, &mut |other| {
             let mut is_same = false;
+            // Steps of passes stand in the order as writes, too.
+            if commands[usize::from(other)].kind != Kind::Write {
+                return false;
+            }
             memory.compute(&[payload(other), payload(index)], &[], &mut |read, _| {
                 is_same = read[0] == read[1];
             });

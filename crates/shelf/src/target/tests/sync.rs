@@ -247,3 +247,29 @@ proptest! {
         prop_assert!(rig.pending.iter().all(|io| io.operation != Operation::Write));
     }
 }
+
+/// A write of the very sectors, and bytes, of a step is not that step sent again.
+#[test]
+fn a_write_beside_a_step_of_the_same_range_is_no_duplicate() {
+    let mut rig = Rig::new([unsynced(Level::Raid1, 3, 7, 0)]);
+    while step(&mut rig) {}
+    let steps: Vec<(u64, usize)> = rig
+        .pending
+        .iter()
+        .map(|io| (io.sector - 256, usize::try_from(io.sectors).unwrap()))
+        .collect();
+    assert!(!steps.is_empty());
+    // They hold zeros then, which they are to write.
+    for _ in &steps {
+        rig.complete(0);
+    }
+    for (lba, sectors) in steps {
+        rig.deliver(0, &write(lba, &vec![0; sectors * 512]));
+    }
+    assert_eq!(rig.target.counters().duplicates, 0);
+    let admitted = rig.target.counters().writes;
+    assert!(admitted > 0);
+    run(&mut rig);
+    assert_eq!(rig.sent.len() as u64, admitted);
+    assert_eq!(ended(&rig), [(7, true)]);
+}
