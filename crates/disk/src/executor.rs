@@ -326,6 +326,24 @@ impl Executor {
         true
     }
 
+    /// The kernel uses none of a span. It may use the rest of the buffer, as when a read is of two RAIDs, and
+    /// one of them gives its part sooner.
+    fn expect_free(&self, span: &Span) {
+        if self.ring.is_idle(span.buffer) {
+            return;
+        }
+        let place = self.ring.place(span.buffer);
+        let (start, end) = (span.start_sector, span.start_sector + span.sectors);
+        let is_used = self.pending.iter().flatten().any(|(other, at)| {
+            let Pending::Io(Job { io, .. }) = other else {
+                return false;
+            };
+            let overlaps = io.offset_sectors < end && start < io.offset_sectors + io.sectors;
+            *at == place && overlaps
+        });
+        assert!(!is_used, "{span:?} is in use by the kernel");
+    }
+
     /// It waits for a flush: its buffer is free.
     fn abandon_landed(&mut self, ticket: IoTicket) -> bool {
         for entry in self.drives.iter_mut().flatten() {
@@ -544,6 +562,9 @@ impl Executor {
 
 impl Memory for Executor {
     fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
+        for output in outputs {
+            self.expect_free(output);
+        }
         self.ring.compute(inputs, outputs, work);
     }
 }
@@ -732,6 +753,33 @@ mod tests {
                 .iter()
                 .all(|byte| *byte == 7)
         );
+    }
+
+    /// A read of two RAIDs: one gives its part from memory while the kernel still reads the other one's.
+    #[test]
+    fn a_part_of_a_buffer_is_computed_while_another_is_being_filled() {
+        let (_file, drives) = drives();
+        let mut executor = Executor::new(&drives, plan(4)).unwrap();
+        executor.buffer_mut(BufferIndex(1)).fill(7);
+        executor.submit(IoTicket::NONE, io(Operation::Read, 0, 0, 0, 8));
+        executor.kick().unwrap();
+        let span = |buffer, start_sector| Span {
+            buffer: BufferIndex(buffer),
+            start_sector,
+            sectors: 8,
+        };
+        let copy = |executor: &mut Executor, start_sector| {
+            executor.compute(&[span(1, 0)], &[span(0, start_sector)], &mut |read, out| {
+                out[0].copy_from_slice(read[0]);
+            });
+        };
+        copy(&mut executor, 8);
+        let overlapping = std::panic::AssertUnwindSafe(|| copy(&mut executor, 7));
+        assert!(std::panic::catch_unwind(overlapping).is_err());
+        assert!(wait(&mut executor, 1).iter().all(is_done));
+        let buffer = executor.buffer(BufferIndex(0));
+        assert!(buffer[..4096].iter().all(|byte| *byte == 0));
+        assert!(buffer[4096..8192].iter().all(|byte| *byte == 7));
     }
 
     #[test]

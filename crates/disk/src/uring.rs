@@ -140,16 +140,13 @@ impl Ring {
         assert!(self.is_idle(buffer), "{buffer:?} is in use by the kernel");
     }
 
-    /// Computes over buffers.
+    /// Computes over buffers. Whoever asks for it has seen that the kernel uses none of the outputs.
     ///
     /// # Panics
-    /// If a read into an input, or any I/O on an output, is in flight.
+    /// If a read into an input is in flight.
     pub(crate) fn compute(&mut self, inputs: &[Span], outputs: &[Span], work: Work<'_>) {
         for input in inputs {
             self.expect_filled(input.buffer);
-        }
-        for output in outputs {
-            self.expect_idle(output.buffer);
         }
         let place = |span: &Span| self.buffers.bytes_of(span);
         let arena = self.memory.bytes_mut();
