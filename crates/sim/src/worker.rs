@@ -11,7 +11,7 @@ use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
-    Reply, Span, Target, Work, compute_in,
+    Purpose, Reply, Span, Target, Work, compute_in,
 };
 use zerocopy::FromBytes;
 
@@ -414,9 +414,10 @@ impl World {
                 }
                 let unreadable = self.disks[flight.disk].unreadable().len();
                 self.end_write(id, &flight, fails);
-                if self.disks[flight.disk].unreadable().len() < unreadable {
+                let is_mended = self.disks[flight.disk].unreadable().len() < unreadable;
+                if is_mended || io.purpose == Purpose::Repair {
                     // Who could not read the sector took the other copy of all around it, and that is
-                    // everybody's now.
+                    // everybody's now; also of a slice that had none of the sectors that could not be read.
                     self.redundancy_changes();
                 }
                 !fails
