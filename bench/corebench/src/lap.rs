@@ -77,6 +77,8 @@ pub(crate) struct Bench {
     transmitted: Vec<u8>,
     frame: usize,
     outstanding: usize,
+    /// Of the last write.
+    stamp: u64,
     errors: u64,
     ios: [u64; 3],
     trace: Option<Vec<Step>>,
@@ -107,6 +109,7 @@ impl Bench {
             transmitted: vec![0; FRAMES * FRAME_BYTES],
             frame: 0,
             outstanding: 0,
+            stamp: 0,
             errors: 0,
             ios: [0; 3],
             trace: None,
@@ -206,6 +209,11 @@ impl Bench {
             0
         };
         let bytes = ATA_FRAME_BYTES + payload;
+        if load.is_write {
+            // Else two writes of one place are one that was sent again, with one answer.
+            self.stamp += 1;
+            frame[ATA_FRAME_BYTES..][..8].copy_from_slice(&self.stamp.to_le_bytes());
+        }
         self.outstanding += 1;
         let port = PortIndex(0);
         if let Some(admitted) = self.target.receive(port, frame, bytes, &mut self.actions) {
