@@ -10,7 +10,7 @@ use shelf::patience::IoTicket;
 use shelf::plane::LunView;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply,
-    Target,
+    Report, Target,
 };
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -264,7 +264,8 @@ impl Bench {
             match action {
                 Action::Io(io) => self.submit(io),
                 Action::Reply(reply) => self.reply(&reply),
-                Action::MemberError { .. } | Action::WantRegions { .. } => self.errors += 1,
+                Action::Report(Report::MemberError { .. })
+                | Action::Report(Report::WantRegions { .. }) => self.errors += 1,
                 _ => {}
             }
         }

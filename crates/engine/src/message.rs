@@ -4,13 +4,11 @@ use aoe::Shelf;
 use crossbeam::channel::Sender;
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
-use raid::regions::{RegionIndex, RegionSet};
+use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
-use shelf::target::{
-    Action, Change, ChangeDecision, Counters, Io, Lacking, MendTicket, ScrubFinding,
-};
+use shelf::target::{Change, ChangeDecision, Counters, MendTicket, Report};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -73,20 +71,8 @@ pub enum FromWorker {
     Change(Box<Change>),
     /// Another station has the address of a LUN.
     Impostor(Impostor),
-    /// A member failed an I/O; a redundant LUN must get a new view.
-    MemberError {
-        /// The LUN.
-        lun: LunNumber,
-        /// What failed.
-        io: Io,
-    },
-    /// A member does not answer an I/O; a redundant LUN must get a new view.
-    MemberHangs {
-        /// The LUN.
-        lun: LunNumber,
-        /// What was abandoned.
-        io: Io,
-    },
+    /// What the target has met.
+    Report(Report),
     /// A drive is slow to answer, or well again.
     DriveSuspect {
         /// The drive.
@@ -94,89 +80,12 @@ pub enum FromWorker {
         /// Whether it is slow.
         is_suspect: bool,
     },
-    /// Writes wait for a group of regions.
-    WantRegions {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The first of the group.
-        group: RegionIndex,
-    },
-    /// Sectors that were bad have been written.
-    BadBlocksWritten {
-        /// The drive.
-        drive: DriveSlot,
-        /// What was written.
-        range: BadRange,
-        /// The write that waits for them to be off the list.
-        ticket: Option<MendTicket>,
-    },
-    /// Lost sectors of an element have been written.
-    LostWritten {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The element.
-        element: u8,
-        /// Its sectors.
-        range: BadRange,
-        /// The epoch of the redo log in which that was.
-        epoch: u64,
-        /// The write that waits for them to be off the list.
-        ticket: MendTicket,
-    },
     /// The MTU of an interface changed.
     MtuChanged {
         /// Its name.
         interface: String,
         /// What it serves now.
         mtu_bytes: usize,
-    },
-    /// A scrub has found members that do not agree.
-    ScrubFound {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// What it has found.
-        found: ScrubFinding,
-    },
-    /// A pass over mirrors has reached a checkpoint.
-    SyncReached {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// Everything before this sector is done.
-        lba: u64,
-    },
-    /// A pass has met a sector that nobody can give; its step waits for a view.
-    SyncUnreadable {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// Who lacks what.
-        lacking: Lacking,
-    },
-    /// A pass over mirrors has come to its end.
-    SyncEnded {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// Whether everything was read and written.
-        complete: bool,
     },
     /// The worker cannot go on; the text says why.
     Broken(String),
@@ -256,91 +165,4 @@ fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
         ("passed_to_kernel", counters.passed_to_kernel),
         ("kernel_errors", counters.kernel_errors),
     ]
-}
-
-impl FromWorker {
-    /// What the administration is to hear of an action; `None` for those that the worker carries out itself.
-    pub(crate) fn of(action: &Action) -> Option<Self> {
-        Some(match *action {
-            Action::MemberError { lun, io } => Self::MemberError { lun, io },
-            Action::MemberHangs { lun, io } => Self::MemberHangs { lun, io },
-            Action::WantRegions { lun, part, group } => Self::WantRegions { lun, part, group },
-            Action::BadSectorsWritten {
-                drive,
-                range,
-                ticket,
-            } => Self::BadBlocksWritten {
-                drive,
-                range,
-                ticket,
-            },
-            Action::LostWritten {
-                lun,
-                part,
-                element,
-                range,
-                epoch,
-                ticket,
-            } => Self::LostWritten {
-                lun,
-                part,
-                element,
-                range,
-                epoch,
-                ticket,
-            },
-            _ => return Self::of_pass(action),
-        })
-    }
-
-    /// The same of an action of a pass.
-    fn of_pass(action: &Action) -> Option<Self> {
-        Some(match *action {
-            Action::SyncReached {
-                lun,
-                part,
-                pass,
-                lba,
-            } => Self::SyncReached {
-                lun,
-                part,
-                pass,
-                lba,
-            },
-            Action::SyncUnreadable {
-                lun,
-                part,
-                pass,
-                lacking,
-            } => Self::SyncUnreadable {
-                lun,
-                part,
-                pass,
-                lacking,
-            },
-            Action::ScrubFound {
-                lun,
-                part,
-                pass,
-                found,
-            } => Self::ScrubFound {
-                lun,
-                part,
-                pass,
-                found,
-            },
-            Action::SyncEnded {
-                lun,
-                part,
-                pass,
-                complete,
-            } => Self::SyncEnded {
-                lun,
-                part,
-                pass,
-                complete,
-            },
-            _ => return None,
-        })
-    }
 }

@@ -386,7 +386,7 @@ impl Worker {
                         },
                     ));
                 }
-                report => self.unsaid.extend(FromWorker::of(&report)),
+                Action::Report(report) => self.unsaid.push_back(FromWorker::Report(report)),
             }
         }
     }

@@ -14,6 +14,7 @@ use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::Limits;
 use shelf::plane::{DataPlane, LunView, MemberView, PartView};
+use shelf::target::Report;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -184,7 +185,7 @@ fn row_112_a_flood_of_config_changes_is_bounded_and_does_not_hide_a_failure() {
     assert!(
         events
             .iter()
-            .any(|event| matches!(event, FromWorker::MemberError { .. }))
+            .any(|event| matches!(event, FromWorker::Report(Report::MemberError { .. })))
     );
     // Each decision makes room for one more.
     for event in &events {
@@ -237,7 +238,7 @@ fn bad_sectors_are_not_read_until_they_are_written() {
     let events = &workers.event_receivers()[0];
     let ticket = loop {
         let event = events.recv_timeout(LIMIT).expect("it is reported");
-        if let FromWorker::BadBlocksWritten { range, ticket, .. } = event {
+        if let FromWorker::Report(Report::BadSectorsWritten { range, ticket, .. }) = event {
             assert_eq!(range.sector, 10);
             break ticket.expect("the write waits");
         }

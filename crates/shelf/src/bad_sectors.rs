@@ -50,10 +50,7 @@ impl BadSectors {
     /// The range of an I/O, if some of it is bad.
     fn touched(&self, io: &Io) -> Option<BadRange> {
         let (_, bad) = self.0.iter().find(|(drive, _)| *drive == io.drive)?;
-        let range = BadRange {
-            sector: io.sector,
-            sectors: u64::from(io.sectors),
-        };
+        let range = io.range();
         any_overlaps(bad, &range).then_some(range)
     }
 }

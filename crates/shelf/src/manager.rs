@@ -45,6 +45,7 @@ mod drives;
 mod failure;
 mod further;
 mod grow;
+mod hear;
 mod import;
 mod impostor;
 mod join;

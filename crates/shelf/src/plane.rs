@@ -123,7 +123,7 @@ pub struct SyncView {
     /// For one that compares: what it does about members that do not agree.
     pub repair: ScrubRepair,
     /// How many reports of sectors that nobody can give
-    /// ([`crate::target::Action::SyncUnreadable`]) have been dealt with: their steps are done.
+    /// ([`crate::target::PassEvent::Unreadable`]) have been dealt with: their steps are done.
     pub noted: u64,
 }
 

@@ -43,7 +43,7 @@ mod tests;
 
 pub use action::{
     Action, Body, Change, ChangeDecision, Io, IoOwner, KeyedWish, Lacking, MendTicket, Operation,
-    PortIndex, PortView, Purpose, REPLY_HEAD_BYTES, Reply, ScrubFinding, Wish,
+    PassEvent, PortIndex, PortView, Purpose, REPLY_HEAD_BYTES, Reply, Report, ScrubFinding, Wish,
 };
 pub use admit::Payload;
 pub use counters::Counters;

@@ -9,12 +9,11 @@ use crate::plane::{Shared, superblock};
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use crate::world::{Counts, Message, World, WorldSpec};
-use raid::bad_blocks::BadRange;
 use raid::md::Resync;
 use raid::{Geometry, Level};
 use shelf::admin::{Admin, AdminError, DriveSlot, LunNumber, LunStatus, MakeRequest, MemberChoice};
 use shelf::manager::Manager;
-use shelf::target::{BufferPlan, Operation, Purpose};
+use shelf::target::BufferPlan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The levels that the data path serves.
@@ -631,67 +630,10 @@ pub(crate) fn make(
 /// Carries a message of the worker to the administration, as the daemon does.
 pub(crate) fn tell(manager: &mut Manager, message: Message) {
     match message {
-        Message::MemberError { lun, io } => {
-            let range = BadRange {
-                sector: io.sector,
-                sectors: u64::from(io.sectors),
-            };
-            let (part, member) = (io.part, io.member);
-            if io.operation == Operation::Read {
-                manager.member_not_read(lun, part, member, io.drive, &range);
-            } else if io.purpose == Purpose::Repair {
-                manager.member_not_repaired(lun, part, member, io.drive, &range);
-            } else {
-                let what = format!("{:?} at sector {} failed", io.operation, io.sector);
-                // What could not be done is in the notices; the commands wait for the view in any case.
-                let at = (io.drive, &range);
-                drop(manager.member_not_written(lun, part, member, at, &what));
-            }
-        }
-        Message::MemberHangs { lun, io } => {
-            // As above.
-            drop(manager.member_hangs(lun, io.part, io.member, io.drive, "not answered"));
-        }
+        // What could not be done is in the notices; commands that wait for a view get one in any case.
+        Message::Report(report) => drop(manager.hear(&report)),
         Message::DriveSuspect { drive, is_suspect } => manager.drive_suspect(drive, is_suspect),
-        Message::WantRegions { lun, part, group } => manager.want_regions(lun, part, &[group]),
-        Message::BadBlocksWritten {
-            drive,
-            range,
-            ticket,
-        } => manager.bad_blocks_written(drive, &range, ticket),
-        Message::LostWritten {
-            lun,
-            part,
-            element,
-            range,
-            epoch,
-            ticket,
-        } => manager.lost_written(lun, part, (element, &range), epoch, ticket),
         Message::Tick { uptime } => manager.tick(uptime),
-        Message::ScrubFound {
-            lun,
-            part,
-            pass,
-            found,
-        } => manager.scrub_found(lun, part, pass, &found),
-        Message::SyncReached {
-            lun,
-            part,
-            pass,
-            lba,
-        } => manager.sync_reached(lun, part, pass, lba),
-        Message::SyncUnreadable {
-            lun,
-            part,
-            pass,
-            lacking,
-        } => manager.sync_unreadable(lun, part, pass, &lacking),
-        Message::SyncEnded {
-            lun,
-            part,
-            pass,
-            complete,
-        } => manager.sync_ended(lun, part, pass, complete),
     }
 }
 

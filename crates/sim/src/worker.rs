@@ -86,35 +86,7 @@ impl World {
         match action {
             Action::Io(io) => self.submit_if_readable(io),
             Action::Reply(reply) => self.reply(reply),
-            Action::MemberError { lun, io } => self.say(Message::MemberError { lun, io }),
-            Action::MemberHangs { lun, io } => self.say(Message::MemberHangs { lun, io }),
-            Action::BadSectorsWritten {
-                drive,
-                range,
-                ticket,
-            } => self.say(Message::BadBlocksWritten {
-                drive,
-                range,
-                ticket,
-            }),
-            Action::LostWritten {
-                lun,
-                part,
-                element,
-                range,
-                epoch,
-                ticket,
-            } => self.say(Message::LostWritten {
-                lun,
-                part,
-                element,
-                range,
-                epoch,
-                ticket,
-            }),
-            Action::WantRegions { lun, part, group } => {
-                self.say(Message::WantRegions { lun, part, group });
-            }
+            Action::Report(report) => self.say(Message::Report(report)),
             Action::Settled {
                 lun,
                 mirrors_differ,
@@ -126,62 +98,8 @@ impl World {
                 };
                 self.settled.push((lun, detached));
             }
-            of_pass @ (Action::ScrubFound { .. }
-            | Action::SyncReached { .. }
-            | Action::SyncUnreadable { .. }
-            | Action::SyncEnded { .. }) => self.say_of_pass(&of_pass),
             Action::Change(_) => self.fail("nobody sends config changes".to_owned()),
             Action::Impostor { .. } => self.fail("nobody else answers".to_owned()),
-        }
-    }
-
-    fn say_of_pass(&mut self, action: &Action) {
-        match *action {
-            Action::ScrubFound {
-                lun,
-                part,
-                pass,
-                found,
-            } => self.say(Message::ScrubFound {
-                lun,
-                part,
-                pass,
-                found,
-            }),
-            Action::SyncReached {
-                lun,
-                part,
-                pass,
-                lba,
-            } => self.say(Message::SyncReached {
-                lun,
-                part,
-                pass,
-                lba,
-            }),
-            Action::SyncUnreadable {
-                lun,
-                part,
-                pass,
-                lacking,
-            } => self.say(Message::SyncUnreadable {
-                lun,
-                part,
-                pass,
-                lacking,
-            }),
-            Action::SyncEnded {
-                lun,
-                part,
-                pass,
-                complete,
-            } => self.say(Message::SyncEnded {
-                lun,
-                part,
-                pass,
-                complete,
-            }),
-            _ => unreachable!("{action:?} is not of a pass"),
         }
     }
 

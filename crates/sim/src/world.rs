@@ -18,7 +18,7 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, Lacking, MendTicket, ScrubFinding, Target};
+use shelf::target::{Action, BufferPlan, Io, Report, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -30,53 +30,8 @@ const TICK: Micros = 1_500;
 /// What a worker says to the administration.
 #[derive(Clone, Copy, Debug)]
 pub enum Message {
-    /// Writes wait for the bits of a group of regions.
-    WantRegions {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The first region.
-        group: raid::regions::RegionIndex,
-    },
-    /// Sectors that were bad have been written.
-    BadBlocksWritten {
-        /// The drive.
-        drive: shelf::admin::DriveSlot,
-        /// What was written.
-        range: raid::bad_blocks::BadRange,
-        /// The write that waits for them to be off the list.
-        ticket: Option<MendTicket>,
-    },
-    /// Lost sectors have been written.
-    LostWritten {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The element.
-        element: u8,
-        /// Its sectors.
-        range: raid::bad_blocks::BadRange,
-        /// The epoch of the redo log in which that was.
-        epoch: u64,
-        /// The write that waits for them to be off the list.
-        ticket: MendTicket,
-    },
-    /// A member failed an I/O.
-    MemberError {
-        /// The LUN.
-        lun: LunNumber,
-        /// What failed.
-        io: Io,
-    },
-    /// A member does not answer an I/O.
-    MemberHangs {
-        /// The LUN.
-        lun: LunNumber,
-        /// What was abandoned.
-        io: Io,
-    },
+    /// What the target has met.
+    Report(Report),
     /// A drive is slow to answer, or well again.
     DriveSuspect {
         /// The drive.
@@ -88,50 +43,6 @@ pub enum Message {
     Tick {
         /// Since the shelf started.
         uptime: Duration,
-    },
-    /// A scrub has found members that do not agree.
-    ScrubFound {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// What it has found.
-        found: ScrubFinding,
-    },
-    /// A pass has come so far.
-    SyncReached {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// How far.
-        lba: u64,
-    },
-    /// A pass has ended.
-    SyncUnreadable {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// Who lacks what.
-        lacking: Lacking,
-    },
-    /// A pass has come to its end.
-    SyncEnded {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// Whether it did everything.
-        complete: bool,
     },
 }
 

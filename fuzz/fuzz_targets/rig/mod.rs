@@ -4,7 +4,7 @@ use aoe::{ATA_FRAME_BYTES, MacAddress, Shelf};
 use raid::{Geometry, Level};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{LunView, MemberView, PartView};
-use shelf::target::{BufferPlan, 
+use shelf::target::{Report, BufferPlan, 
     Action, BUFFER_SECTORS, Body, ChangeDecision, Io, Operation, PortIndex, PortView, Reply, Target,
 };
 use std::sync::Arc;
@@ -230,16 +230,14 @@ impl Rig {
                     self.target.change_done(&change, self.decision, &mut answer);
                     self.absorb(answer);
                 }
-                Action::MemberError { io, .. } => {
+                Action::Report(Report::MemberError { io, .. }) => {
                     if io.operation != Operation::Read && !self.failed.contains(&io.member) {
                         self.failed.push(io.member);
                     }
                 }
                 Action::Settled { lun: number, .. } => assert_eq!(number, lun()),
-                Action::WantRegions { .. }
-                | Action::SyncReached { .. }
-                | Action::ScrubFound { .. }
-                | Action::SyncEnded { .. } => panic!("{action:?} of a LUN without passes"),
+                Action::Report(Report::WantRegions { .. })
+                | Action::Report(Report::Pass { .. }) => panic!("{action:?} of a LUN without passes"),
             }
         }
     }

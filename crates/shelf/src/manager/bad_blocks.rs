@@ -73,7 +73,7 @@ impl Manager {
 
     /// The data path has written sectors of a drive that were bad: they are good again. The write that
     /// waits for that is told when the log says so durably, or whether others hold what was written.
-    pub fn bad_blocks_written(
+    pub(super) fn bad_blocks_written(
         &mut self,
         drive: DriveSlot,
         range: &BadRange,

@@ -25,7 +25,7 @@ impl Manager {
     /// # Errors
     /// No such LUN or member, the survivors failed to record it (then the member is kept), or the
     /// workers did not take the view.
-    pub fn member_failed(
+    pub(super) fn member_failed(
         &mut self,
         number: LunNumber,
         part: u8,
@@ -45,7 +45,7 @@ impl Manager {
     ///
     /// # Errors
     /// As [`Manager::member_failed`].
-    pub fn member_not_written(
+    pub(super) fn member_not_written(
         &mut self,
         number: LunNumber,
         part: u8,

@@ -182,7 +182,7 @@ impl Manager {
 
     /// The data path has written lost sectors of an element while the redo log was in this epoch, and all of
     /// it is at home: they are lost no more. The write that waits for that is told.
-    pub fn lost_written(
+    pub(super) fn lost_written(
         &mut self,
         number: LunNumber,
         part: u8,

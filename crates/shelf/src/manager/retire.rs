@@ -52,7 +52,7 @@ impl Wear {
 impl Manager {
     /// The data path could not read a range of a member's drive, and took what the others hold, if they
     /// hold it. Sectors that are known to be bad do not count again.
-    pub fn member_not_read(
+    pub(super) fn member_not_read(
         &mut self,
         number: LunNumber,
         part: u8,
@@ -77,7 +77,7 @@ impl Manager {
 
     /// A member could not write anew what it could not read; `range` is of its drive. Everybody was
     /// answered.
-    pub fn member_not_repaired(
+    pub(super) fn member_not_repaired(
         &mut self,
         number: LunNumber,
         part: u8,

@@ -122,7 +122,13 @@ impl Manager {
     }
 
     /// What the pass of a scrub found to differ so far.
-    pub fn scrub_found(&mut self, number: LunNumber, part: u8, pass: u64, found: &ScrubFinding) {
+    pub(super) fn scrub_found(
+        &mut self,
+        number: LunNumber,
+        part: u8,
+        pass: u64,
+        found: &ScrubFinding,
+    ) {
         if let Some(raid) = self.raids.get_mut(&PartId { lun: number, part })
             && raid.sync_pass == pass
             && raid.sync_start().is_none()

@@ -55,7 +55,7 @@ impl Manager {
     ///
     /// # Errors
     /// As [`Manager::member_failed`].
-    pub fn member_hangs(
+    pub(super) fn member_hangs(
         &mut self,
         number: LunNumber,
         part: u8,

@@ -17,7 +17,7 @@ use raid::md::Resync;
 
 impl Manager {
     /// Everything before `lba` is done.
-    pub fn sync_reached(&mut self, number: LunNumber, part: u8, pass: u64, lba: u64) {
+    pub(super) fn sync_reached(&mut self, number: LunNumber, part: u8, pass: u64, lba: u64) {
         let id = PartId { lun: number, part };
         let Some(rounds) = &mut self.rounds(id) else {
             return;
@@ -59,7 +59,13 @@ impl Manager {
     /// A pass has met a sector that nobody can give: notes it as bad on those that were to get it, which
     /// hold something else there, and lets the step end. When it cannot be noted the pass is over, and
     /// whoever was being rebuilt does not count as such.
-    pub fn sync_unreadable(&mut self, number: LunNumber, part: u8, pass: u64, lacking: &Lacking) {
+    pub(super) fn sync_unreadable(
+        &mut self,
+        number: LunNumber,
+        part: u8,
+        pass: u64,
+        lacking: &Lacking,
+    ) {
         let id = PartId { lun: number, part };
         let is_present = |raid: &Raid| raid.is_live && raid.sync_pass == pass;
         if !self.raids.get(&id).is_some_and(is_present) {
@@ -120,7 +126,7 @@ impl Manager {
     /// A pass has come to its end. If it was complete the mirrors agree and the members that were
     /// rebuilt hold everything, so that reads may use all of them; else the LUN stays as it is until it
     /// goes online the next time.
-    pub fn sync_ended(&mut self, number: LunNumber, part: u8, pass: u64, complete: bool) {
+    pub(super) fn sync_ended(&mut self, number: LunNumber, part: u8, pass: u64, complete: bool) {
         let id = PartId { lun: number, part };
         let Some(raid) = self
             .raids

@@ -12,6 +12,7 @@ use aoe::{
 };
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
+use std::fmt;
 use std::sync::Arc;
 
 /// Index of a port in the order of [`super::Target::new`].
@@ -85,6 +86,31 @@ pub struct Io {
     pub purpose: Purpose,
     /// For a read: how many copies failed before.
     pub attempt: u8,
+}
+
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operation = match self.operation {
+            Operation::Read => "read",
+            Operation::Write => "write",
+            Operation::Flush => "flush",
+        };
+        let Self {
+            sector, sectors, ..
+        } = self;
+        write!(f, "{operation} of {sectors} sectors at sector {sector}")
+    }
+}
+
+impl Io {
+    /// Its sectors on its drive.
+    #[must_use]
+    pub fn range(&self) -> BadRange {
+        BadRange {
+            sector: self.sector,
+            sectors: u64::from(self.sectors),
+        }
+    }
 }
 
 /// A write that is not answered before sectors that it has written are off the list of bad ones. Handed back
@@ -277,15 +303,9 @@ pub struct Lacking {
     pub twins: u64,
 }
 
-/// What the target asks for.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Do an I/O and report it to [`super::Target::complete`].
-    Io(Io),
-    /// Send a frame and report it to [`super::Target::sent`] if it answers a command.
-    Reply(Reply),
-    /// Change what is recorded of a LUN and report to [`super::Target::change_done`].
-    Change(Change),
+/// What the administration is to hear of: [`crate::manager::Manager::hear`].
+#[derive(Clone, Copy, Debug)]
+pub enum Report {
     /// A member failed an I/O. For a redundant LUN a new view must be attached in answer: the
     /// command that met the failure waits for it.
     MemberError {
@@ -295,21 +315,12 @@ pub enum Action {
         io: Io,
     },
     /// A member has not answered an I/O for so long that it is taken to hang. Answered as
-    /// [`Action::MemberError`].
+    /// [`Report::MemberError`].
     MemberHangs {
         /// The LUN.
         lun: LunNumber,
         /// The I/O that was abandoned.
         io: Io,
-    },
-    /// Another station answers for the address of a LUN.
-    Impostor {
-        /// The LUN.
-        lun: LunNumber,
-        /// The port that it was heard on.
-        port: PortIndex,
-        /// Its address.
-        mac: MacAddress,
     },
     /// Writes wait for regions of a part whose bits are not durable: the administration is to make them so,
     /// and to report to [`super::Target::regions_ready`].
@@ -348,52 +359,57 @@ pub enum Action {
         /// The write that waits.
         ticket: MendTicket,
     },
-    /// Everything before `lba` of a part is synchronised: a place to go on from after a restart.
-    SyncReached {
+    /// A pass over the members of a part has met something.
+    Pass {
         /// The LUN.
         lun: LunNumber,
         /// The part.
         part: u8,
         /// The pass.
         pass: u64,
-        /// The place, in sectors of the part.
-        lba: u64,
+        /// What it has met.
+        event: PassEvent,
     },
+}
+
+/// What a pass over members has met.
+#[derive(Clone, Copy, Debug)]
+pub enum PassEvent {
+    /// Everything before this sector of the part is synchronised: a place to go on from after a restart.
+    Reached(u64),
     /// A scrub has found members that do not agree.
-    ScrubFound {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// What it has found.
-        found: ScrubFinding,
-    },
+    Found(ScrubFinding),
     /// A resynchronisation has met a sector that nobody can give. Devices that were to get it hold
     /// something else there: the administration is to note that durably, and to attach a view that
     /// counts the report in [`crate::plane::SyncView::noted`], or that ends the pass. The step waits for
     /// it.
-    SyncUnreadable {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
-        /// Who lacks what.
-        lacking: Lacking,
-    },
-    /// A pass has come to the end of its part.
-    SyncEnded {
-        /// The LUN.
-        lun: LunNumber,
-        /// The part.
-        part: u8,
-        /// The pass.
-        pass: u64,
+    Unreadable(Lacking),
+    /// It has come to the end of its part.
+    Ended {
         /// Whether every range was read and written; if not, its members are not in sync.
         complete: bool,
+    },
+}
+
+/// What the target asks for.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Do an I/O and report it to [`super::Target::complete`].
+    Io(Io),
+    /// Send a frame and report it to [`super::Target::sent`] if it answers a command.
+    Reply(Reply),
+    /// Change what is recorded of a LUN and report to [`super::Target::change_done`].
+    Change(Change),
+    /// Tell the administration.
+    Report(Report),
+    /// Another station answers for the address of a LUN.
+    Impostor {
+        /// The LUN.
+        lun: LunNumber,
+        /// The port that it was heard on.
+        port: PortIndex,
+        /// Its address.
+        mac: MacAddress,
     },
     /// The last attach or detach of a LUN has taken effect.
     Settled {

@@ -12,7 +12,7 @@
 //!   members, so they agree.
 
 use super::run::{for_each_segment, is_any_lost, range_of};
-use super::{Action, Io, IoOwner, Kind, MendTicket, State, Target};
+use super::{Action, Io, IoOwner, Kind, MendTicket, Report, State, Target};
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use raid::bad_blocks::BadRange;
@@ -44,11 +44,11 @@ impl Target {
         if let Some(range) = self.bad_sectors.mended(io) {
             let drive = io.drive;
             let ticket = self.take_ticket(io);
-            out.push(Action::BadSectorsWritten {
+            out.push(Action::Report(Report::BadSectorsWritten {
                 drive,
                 range,
                 ticket,
-            });
+            }));
         }
     }
 
@@ -120,14 +120,14 @@ impl Target {
             let (element, range) = (segment.mirrors.first, range_of(&segment));
             if lost::is_any_lost(&own.lost, element, &range) {
                 command.mends += 1;
-                out.push(Action::LostWritten {
+                out.push(Action::Report(Report::LostWritten {
                     lun,
                     part,
                     element,
                     range,
                     epoch: own.log.map_or(0, |log| log.parameters.epoch()),
                     ticket,
-                });
+                }));
             }
             true
         });

@@ -5,7 +5,7 @@
 //! mirrors may differ) waits for the view that it attaches after it has given up the member, durably.
 
 use super::run::{for_each_segment, is_in_sync, is_last_copy, is_on_any, next_copy};
-use super::{Action, Io, IoOwner, Kind, Operation, State, Target, sync};
+use super::{Action, Io, IoOwner, Kind, Operation, Report, State, Target, sync};
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::patience::Stage;
@@ -72,9 +72,9 @@ impl Target {
     ) {
         match fault {
             Fault::Late => {}
-            Fault::Hangs => out.push(Action::MemberHangs { lun, io: *io }),
+            Fault::Hangs => out.push(Action::Report(Report::MemberHangs { lun, io: *io })),
             Fault::Error => {
-                out.push(Action::MemberError { lun, io: *io });
+                out.push(Action::Report(Report::MemberError { lun, io: *io }));
                 if io.operation == Operation::Read {
                     self.counters.drive_read_errors += 1;
                 } else {

@@ -11,7 +11,7 @@
 //! * a group is asked for once until the answer comes;
 //! * a write costs one look at a byte; tables are made when a view is attached.
 
-use super::{Action, Command, Kind, Lun, State, Target};
+use super::{Action, Command, Kind, Lun, Report, State, Target};
 use crate::ids::LunNumber;
 use crate::order::CommandIndex;
 use crate::plane::{LunView, RegionsView};
@@ -128,10 +128,12 @@ impl Target {
             if !table.touch(region) {
                 is_ready = false;
                 let group = if is_online { table.ask(region) } else { None };
-                out.extend(group.map(|group| Action::WantRegions {
-                    lun: number,
-                    part,
-                    group,
+                out.extend(group.map(|group| {
+                    Action::Report(Report::WantRegions {
+                        lun: number,
+                        part,
+                        group,
+                    })
                 }));
             }
         });

@@ -16,7 +16,7 @@
 //!
 //! Invariants:
 //! * a scrub repairs nothing of a part that lacks a member, or whose members may differ anyway;
-//! * what [`Action::SyncReached`] reports is behind every step that is not done;
+//! * what [`PassEvent::Reached`] reports is behind every step that is not done;
 //! * a pass ends complete only if every step read its range and wrote it wherever it was to go, under
 //!   one view (a step whose view changed in between reads again), or what it could not read is noted as
 //!   bad there, before anybody writes it;
@@ -26,8 +26,8 @@ use super::pace::{Allowance, STEPS_IDLE};
 use super::run::{for_each_segment, is_in_sync, pick_copy, plan_read, push_io, push_twin};
 use super::stripe::{PieceKind, Wish};
 use super::{
-    Action, BufferIndex, Command, Kind, Lacking, Memory, Operation, REPLANS_MAX, ScrubFinding,
-    Span, State, Target,
+    Action, BufferIndex, Command, Kind, Lacking, Memory, Operation, PassEvent, REPLANS_MAX, Report,
+    ScrubFinding, Span, State, Target,
 };
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{CommandIndex, Range};
@@ -669,12 +669,12 @@ impl Target {
             return 0;
         }
         job.reports += 1;
-        out.push(Action::SyncUnreadable {
+        out.push(Action::Report(Report::Pass {
             lun,
             part: job.part,
             pass,
-            lacking: *lacking,
-        });
+            event: PassEvent::Unreadable(*lacking),
+        }));
         job.reports
     }
 
@@ -785,12 +785,12 @@ impl Target {
         job.found.mismatched_sectors += found.mismatched_sectors;
         job.found.repaired_sectors += found.repaired_sectors;
         job.found.wrong = found.wrong;
-        out.push(Action::ScrubFound {
+        out.push(Action::Report(Report::Pass {
             lun,
             part: job.part,
             pass,
-            found: job.found,
-        });
+            event: PassEvent::Found(job.found),
+        }));
     }
 
     /// A step is over.
@@ -837,21 +837,20 @@ fn report(lun: &mut super::Lun, out: &mut Vec<Action>) {
         let is_early = has_twin && planted::is(Bug::TwinTakenTooEarly) && low > job.total / 2;
         if is_early { job.total } else { low }
     };
-    if low >= job.total {
+    let event = if low >= job.total {
         job.ended = true;
-        out.push(Action::SyncEnded {
-            lun,
-            part,
-            pass,
-            complete: !job.incomplete,
-        });
+        let complete = !job.incomplete;
+        PassEvent::Ended { complete }
     } else if !job.incomplete && low >= job.checkpoint + job.checkpoint_interval() {
         job.checkpoint = low;
-        out.push(Action::SyncReached {
-            lun,
-            part,
-            pass,
-            lba: low,
-        });
-    }
+        PassEvent::Reached(low)
+    } else {
+        return;
+    };
+    out.push(Action::Report(Report::Pass {
+        lun,
+        part,
+        pass,
+        event,
+    }));
 }

@@ -1,6 +1,6 @@
 //! Members that fail.
 
-use super::super::{Action, Operation};
+use super::super::{Action, Operation, Report};
 use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::LunView;
 use raid::Level;
@@ -13,7 +13,7 @@ fn without(member: usize) -> LunView {
 
 fn member_errors(rig: &Rig) -> Vec<u8> {
     let member = |event: &Action| match event {
-        Action::MemberError { io, .. } => Some(io.member),
+        Action::Report(Report::MemberError { io, .. }) => Some(io.member),
         _ => None,
     };
     rig.events.iter().filter_map(member).collect()

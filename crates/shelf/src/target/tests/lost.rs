@@ -1,6 +1,6 @@
 //! Lost sectors: kept from clients until they are written, and no trouble to anybody else.
 
-use super::super::{Action, MendTicket};
+use super::super::{Action, MendTicket, Report};
 use super::rig::{Rig, outcome, view, write};
 use crate::plane::LunView;
 use raid::Level;
@@ -38,12 +38,12 @@ fn reads(rig: &mut Rig, lba: u64, count: u8) -> bool {
 fn found(rig: &mut Rig) -> Vec<(u8, BadRange, MendTicket)> {
     let mut found = Vec::new();
     rig.events.retain(|event| match event {
-        Action::LostWritten {
+        Action::Report(Report::LostWritten {
             element,
             range,
             ticket,
             ..
-        } => {
+        }) => {
             found.push((*element, *range, *ticket));
             false
         }

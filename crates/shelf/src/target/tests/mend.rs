@@ -1,6 +1,6 @@
 //! Writes of sectors that are on the list of bad ones: answered when they are off it.
 
-use super::super::Action;
+use super::super::{Action, Report};
 use super::rig::{Rig, outcome, view, write};
 use crate::plane::LunView;
 use raid::Level;
@@ -113,7 +113,7 @@ fn a_round_that_waits_keeps_its_place_in_the_log() {
         rig.deliver(0, &write(lba, &[8; 512]));
         rig.drain();
         rig.events
-            .retain(|event| matches!(event, Action::BadSectorsWritten { .. }));
+            .retain(|event| matches!(event, Action::Report(Report::BadSectorsWritten { .. })));
     }
     assert!(
         rig.target.commands_in_flight() > 1,
@@ -131,7 +131,9 @@ fn with_unwritable(view: &LunView) -> Rig {
     rig.deliver(0, &write(0, &[7; 1024]));
     rig.drain();
     let mut events = rig.events.iter();
-    assert!(events.any(|event| matches!(event, Action::MemberError { io, .. } if io.member == 0)));
+    assert!(events.any(
+        |event| matches!(event, Action::Report(Report::MemberError { io, .. }) if io.member == 0)
+    ));
     rig
 }
 

@@ -1,6 +1,6 @@
 //! Parts with parity: what is read is what was written, whatever is lost, and parity matches.
 
-use super::super::{Action, Io, IoOwner, Operation};
+use super::super::{Action, Io, IoOwner, Operation, PassEvent, Report};
 use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
@@ -166,7 +166,7 @@ fn a_write_that_a_member_fails_is_answered_when_that_is_recorded() {
         let is_concerned = rig
             .events
             .iter()
-            .any(|event| matches!(event, Action::MemberError { .. }));
+            .any(|event| matches!(event, Action::Report(Report::MemberError { .. })));
         assert_eq!(replies.is_empty(), is_concerned, "drive {lost}");
         rig.sent.clear();
         rig.attach(without(healthy, &[usize::from(lost)]));
@@ -367,7 +367,11 @@ fn run_pass(rig: &mut Rig) {
 
 fn ended(rig: &Rig) -> Vec<(u64, bool)> {
     let end = |event: &Action| match event {
-        Action::SyncEnded { pass, complete, .. } => Some((*pass, *complete)),
+        Action::Report(Report::Pass {
+            pass,
+            event: PassEvent::Ended { complete },
+            ..
+        }) => Some((*pass, *complete)),
         _ => None,
     };
     rig.events.iter().filter_map(end).collect()
@@ -566,7 +570,7 @@ proptest! {
             if number % 4 == 3 || rig.target.commands_in_flight() > 20 {
                 rig.drain();
                 let members: Vec<usize> = rig.events.drain(..).filter_map(|event| match event {
-                    Action::MemberError { io, .. } if io.operation == Operation::Write => Some(io.member.into()),
+                    Action::Report(Report::MemberError { io, .. }) if io.operation == Operation::Write => Some(io.member.into()),
                     _ => None,
                 }).collect();
                 failed.extend(members);
@@ -578,7 +582,7 @@ proptest! {
         for _ in 0..3 {
             rig.drain();
             for event in rig.events.drain(..).collect::<Vec<_>>() {
-                if let Action::MemberError { io, .. } = event && io.operation == Operation::Write {
+                if let Action::Report(Report::MemberError { io, .. }) = event && io.operation == Operation::Write {
                     failed.push(usize::from(io.member));
                 }
             }

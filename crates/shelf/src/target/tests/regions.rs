@@ -1,6 +1,6 @@
 //! Writes and the bits of their regions.
 
-use super::super::{Action, Io, IoOwner, Operation};
+use super::super::{Action, Io, IoOwner, Operation, PassEvent, Report};
 use super::rig::{Rig, ata, lun, outcome, view, write};
 use crate::plane::{LunView, RegionsView, SyncView};
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ fn with_regions(level: Level, members: u8, ready: &[u32]) -> LunView {
 /// The groups that were asked for.
 fn wanted(rig: &Rig) -> Vec<u32> {
     let group = |event: &Action| match event {
-        Action::WantRegions { group, .. } => Some(group.0),
+        Action::Report(Report::WantRegions { group, .. }) => Some(group.0),
         _ => None,
     };
     rig.events.iter().filter_map(group).collect()
@@ -211,11 +211,13 @@ fn a_pass_goes_over_the_regions_that_it_concerns() {
             }
             rig.drain();
         }
-        assert!(
-            rig.events
-                .iter()
-                .any(|event| matches!(event, Action::SyncEnded { complete: true, .. }))
-        );
+        assert!(rig.events.iter().any(|event| matches!(
+            event,
+            Action::Report(Report::Pass {
+                event: PassEvent::Ended { complete: true },
+                ..
+            })
+        )));
         let geometry = wanted.parts[0].geometry;
         for lba in 0..geometry.capacity_sectors() {
             let segment = geometry.segments(lba, 1).next().unwrap();

@@ -2,7 +2,7 @@
 
 use super::super::{
     Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Memory, Operation, Payload, PortIndex,
-    PortView, Reply, Span, Target, Work, compute_in,
+    PortView, Reply, Report, Span, Target, Work, compute_in,
 };
 use crate::access::Access;
 use crate::admin::{DriveSlot, LunNumber};
@@ -295,7 +295,7 @@ impl Rig {
     /// be taken from their list.
     pub(super) fn settle_bad(&mut self, kept: &[u16]) {
         for event in std::mem::take(&mut self.events) {
-            let Action::BadSectorsWritten { drive, ticket, .. } = event else {
+            let Action::Report(Report::BadSectorsWritten { drive, ticket, .. }) = event else {
                 self.events.push(event);
                 continue;
             };

@@ -1,6 +1,6 @@
 //! Scrubs: what differs is counted and named, and nothing is written but what could not be read.
 
-use super::super::Action;
+use super::super::{Action, PassEvent, Report};
 use super::rig::{Rig, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use raid::Level;
@@ -38,7 +38,10 @@ fn run(rig: &mut Rig) -> bool {
         rig.drain();
     }
     let end = rig.events.iter().find_map(|event| match event {
-        Action::SyncEnded { complete, .. } => Some(*complete),
+        Action::Report(Report::Pass {
+            event: PassEvent::Ended { complete },
+            ..
+        }) => Some(*complete),
         _ => None,
     });
     assert_eq!(rig.target.commands_in_flight(), 0);
@@ -50,7 +53,11 @@ fn found(rig: &Rig) -> (u64, Vec<(u8, u64)>) {
     let mut count = 0;
     let mut named = Vec::new();
     for event in &rig.events {
-        if let Action::ScrubFound { found, .. } = event {
+        if let Action::Report(Report::Pass {
+            event: PassEvent::Found(found),
+            ..
+        }) = event
+        {
             count = found.mismatched_sectors;
             named.extend(found.wrong);
         }
@@ -187,7 +194,10 @@ fn run_again(rig: &mut Rig, level: Level, members: u8) -> u64 {
 fn repaired(rig: &Rig) -> u64 {
     let mut events = rig.events.iter().rev();
     let last = events.find_map(|event| match event {
-        Action::ScrubFound { found, .. } => Some(found.repaired_sectors),
+        Action::Report(Report::Pass {
+            event: PassEvent::Found(found),
+            ..
+        }) => Some(found.repaired_sectors),
         _ => None,
     });
     last.unwrap_or(0)

@@ -1,6 +1,6 @@
 //! Drives that are slow, or do not answer at all.
 
-use super::super::{Action, Operation};
+use super::super::{Action, Operation, Report};
 use super::rig::{Rig, ata, outcome, view, write};
 use crate::admin::DriveSlot;
 use crate::patience::Stage;
@@ -21,12 +21,12 @@ fn without(level: Level, members: u8, member: u16) -> LunView {
 }
 
 fn hangs(rig: &Rig) -> usize {
-    let hangs = |event: &&Action| matches!(event, Action::MemberHangs { .. });
+    let hangs = |event: &&Action| matches!(event, Action::Report(Report::MemberHangs { .. }));
     rig.events.iter().filter(hangs).count()
 }
 
 fn errors(rig: &Rig) -> usize {
-    let errors = |event: &&Action| matches!(event, Action::MemberError { .. });
+    let errors = |event: &&Action| matches!(event, Action::Report(Report::MemberError { .. }));
     rig.events.iter().filter(errors).count()
 }
 

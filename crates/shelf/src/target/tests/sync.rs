@@ -1,6 +1,6 @@
 //! Passes over the mirrors.
 
-use super::super::{Action, Operation};
+use super::super::{Action, Operation, PassEvent, Report};
 use super::rig::{Rig, ata, outcome, view, write};
 use crate::plane::{LunView, SyncKind, SyncView};
 use proptest::prelude::*;
@@ -53,7 +53,11 @@ fn run(rig: &mut Rig) {
 
 fn ended(rig: &Rig) -> Vec<(u64, bool)> {
     let end = |event: &Action| match event {
-        Action::SyncEnded { pass, complete, .. } => Some((*pass, *complete)),
+        Action::Report(Report::Pass {
+            pass,
+            event: PassEvent::Ended { complete },
+            ..
+        }) => Some((*pass, *complete)),
         _ => None,
     };
     rig.events.iter().filter_map(end).collect()
@@ -167,7 +171,7 @@ fn a_member_that_fails_under_a_pass_is_dealt_with_like_any_other() {
     assert!(
         rig.events
             .iter()
-            .any(|event| matches!(event, Action::MemberError { .. }))
+            .any(|event| matches!(event, Action::Report(Report::MemberError { .. })))
     );
     let mut without = unsynced(Level::Raid1, 3, 6, 0);
     without.parts[0].members[1] = None;

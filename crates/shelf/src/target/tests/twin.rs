@@ -1,6 +1,6 @@
 //! Devices that are to take the place of members that still work, and sectors that nobody can give.
 
-use super::super::{Action, Operation, Purpose};
+use super::super::{Action, Operation, PassEvent, Purpose, Report};
 use super::rig::{Rig, ata, outcome, view, write};
 use crate::ids::DriveSlot;
 use crate::plane::{LunView, SyncKind, SyncView};
@@ -67,7 +67,11 @@ fn run(rig: &mut Rig) {
 
 fn ended(rig: &Rig) -> Vec<(u64, bool)> {
     let end = |event: &Action| match event {
-        Action::SyncEnded { pass, complete, .. } => Some((*pass, *complete)),
+        Action::Report(Report::Pass {
+            pass,
+            event: PassEvent::Ended { complete },
+            ..
+        }) => Some((*pass, *complete)),
         _ => None,
     };
     rig.events.iter().filter_map(end).collect()
@@ -76,9 +80,10 @@ fn ended(rig: &Rig) -> Vec<(u64, bool)> {
 /// Sectors that were reported, with who lacks them.
 fn reports(rig: &Rig) -> Vec<(u64, u64, u64)> {
     let report = |event: &Action| match event {
-        Action::SyncUnreadable { lacking, .. } => {
-            Some((lacking.member_sector, lacking.elements, lacking.twins))
-        }
+        Action::Report(Report::Pass {
+            event: PassEvent::Unreadable(lacking),
+            ..
+        }) => Some((lacking.member_sector, lacking.elements, lacking.twins)),
         _ => None,
     };
     rig.events.iter().filter_map(report).collect()
@@ -160,7 +165,7 @@ fn a_write_waits_until_a_twin_that_failed_is_dropped() {
         }
         rig.drain();
         let is_of_twin = |event: &Action| match event {
-            Action::MemberError { io, .. } => io.purpose == Purpose::Twin,
+            Action::Report(Report::MemberError { io, .. }) => io.purpose == Purpose::Twin,
             _ => false,
         };
         assert!(rig.events.iter().any(is_of_twin), "{level}");
