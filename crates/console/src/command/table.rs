@@ -196,7 +196,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         usage: "readonly [on | off] [LUN ...]",
         summary: "list which LUNs refuse to be written, or change that",
-        examples: &["readonly", "readonly on 0"],
+        examples: &["readonly", "readonly on 0", "readonly 0-3 off"],
         options: "",
         operands_min: 0,
         operands_max: ANY_NUMBER,

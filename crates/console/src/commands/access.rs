@@ -51,7 +51,7 @@ pub(super) fn mask(report: &mut Report, admin: &mut dyn Admin, words: &[String])
         return report.fail(Problem::NoLun, &masks);
     }
     match mask_change(&masks) {
-        Ok(change) => each(report, &luns, |lun| admin.change_access(lun, &change)),
+        Ok(change) => change_all(report, admin, &luns, &change),
         Err(problem) => report.fail(problem, &luns),
     }
 }
@@ -73,9 +73,7 @@ fn mask_change(words: &[String]) -> Result<AccessChange, Problem> {
 
 /// Empties mask lists: the LUNs answer everybody.
 pub(super) fn clear_masks(report: &mut Report, admin: &mut dyn Admin, luns: &[String]) {
-    each(report, luns, |lun| {
-        admin.change_access(lun, &AccessChange::ClearMasks)
-    });
+    change_all(report, admin, luns, &AccessChange::ClearMasks);
 }
 
 fn mask_row(report: &mut Report, lun: &LunStatus) {
@@ -117,8 +115,7 @@ pub(super) fn reservations(
     if luns.is_empty() {
         return report.fail(Problem::Usage(RESERVATIONS_USAGE), &[]);
     }
-    let clear = AccessChange::ClearReservations;
-    each(report, luns, |lun| admin.change_access(lun, &clear));
+    change_all(report, admin, luns, &AccessChange::ClearReservations);
 }
 
 /// LUN, type, owner and registrant with its addresses; one of several keys in a line of its own.
@@ -183,9 +180,7 @@ pub(super) fn change_vlan(
     vlan: Option<VlanId>,
     luns: &[String],
 ) {
-    each(report, luns, |lun| {
-        admin.change_access(lun, &AccessChange::Vlan(vlan))
-    });
+    change_all(report, admin, luns, &AccessChange::Vlan(vlan));
 }
 
 /// Lists VLANs; 0 is none.
@@ -207,8 +202,10 @@ pub(super) fn vlans(report: &mut Report, admin: &mut dyn Admin, luns: &[String])
 
 /// Lists which LUNs are not written, or changes that.
 pub(super) fn readonly(report: &mut Report, admin: &mut dyn Admin, words: &[String]) {
-    let (word, luns) = match words.split_first() {
-        Some((word, luns)) if word == "on" || word == "off" => (word.as_str(), luns),
+    // As with masks, the LUNs may come first or last.
+    let (word, luns) = match words {
+        [word, luns @ ..] if is_switch(word) => (word.as_str(), luns),
+        [luns @ .., word] if is_switch(word) => (word.as_str(), luns),
         _ => {
             return rows(
                 report,
@@ -232,7 +229,11 @@ pub(super) fn readonly(report: &mut Report, admin: &mut dyn Admin, words: &[Stri
         return report.fail(Problem::Usage(READONLY_USAGE), &[]);
     }
     let change = AccessChange::ReadOnly(word == "on");
-    each(report, luns, |lun| admin.change_access(lun, &change));
+    change_all(report, admin, luns, &change);
+}
+
+fn is_switch(word: &str) -> bool {
+    word == "on" || word == "off"
 }
 
 /// Shows the config string of a LUN, or sets it.
@@ -273,6 +274,19 @@ fn show_confstr(report: &mut Report, admin: &dyn Admin, word: &str) -> Result<()
 fn set_confstr(admin: &mut dyn Admin, word: &str, string: &[u8]) -> Result<(), Problem> {
     let lun: LunNumber = parse_lun(word)?;
     Ok(admin.set_config_string(lun, string)?)
+}
+
+/// Changes the rules of all LUNs that are named, if each of them is there: what was meant as something else
+/// than a LUN must not open some of them to everybody.
+fn change_all(report: &mut Report, admin: &mut dyn Admin, words: &[String], change: &AccessChange) {
+    let luns = admin.luns();
+    for (index, word) in words.iter().enumerate() {
+        if let Err(problem) = named(&luns, word) {
+            let others = [&words[..index], &words[index + 1..]].concat();
+            return report.fail(problem, &others);
+        }
+    }
+    each(report, words, |lun| admin.change_access(lun, change));
 }
 
 /// Rows of the LUNs that are named; without names of those for which there is something to tell.

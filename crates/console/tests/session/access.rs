@@ -35,6 +35,33 @@ fn masks_are_listed_added_and_taken_away() {
 }
 
 #[test]
+fn a_word_that_is_no_lun_changes_none_of_them() {
+    let mut bench = Bench::with_luns();
+    bench.silent("mask 0-1 +001004012e81");
+    let before = bench.good("mask");
+    let text = "error: LUN must be an integer between 0 and 254 inclusive\nskipping: 0 1\n";
+    assert_eq!(bench.bad("rmmask 0 001004012e81 1"), text);
+    assert_eq!(bench.bad("mask clear 0 x 1"), text);
+    assert_eq!(
+        bench.bad("mask 0 1 9 +001004012e82"),
+        "error: LUN 9 does not exist\nskipping: 0 1\n"
+    );
+    assert_eq!(bench.good("mask"), before);
+    assert_eq!(bench.bad("readonly on 0 x 1"), text);
+    assert_eq!(bench.bad("setvlan 7 0 x 1"), text);
+    assert_eq!(
+        bench.good("readonly 0 1"),
+        "0           off\n1           off\n"
+    );
+    bench.silent("readonly 0-1 on");
+    bench.silent("readonly 1 off");
+    assert_eq!(
+        bench.good("readonly 0 1"),
+        "0            on\n1           off\n"
+    );
+}
+
+#[test]
 fn wrong_masks_change_nothing() {
     let mut bench = Bench::with_luns();
     assert_eq!(
