@@ -90,17 +90,26 @@ impl ReservationKind {
     }
 }
 
-/// A Keyed Reserve/Release request.
+/// What a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyedCommand<'a> {
     /// Tell keys and owner.
     Status,
+    /// Change something.
+    Change(KeyedChange<&'a [MacAddress]>),
+    /// A code that nobody defined, or an argument that the frame does not hold.
+    Malformed,
+}
+
+/// What is to be changed; stations as a list of some kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyedChange<Macs> {
     /// Register stations under a key; under none, unregister them.
     Register {
         /// The key.
         key: Key,
         /// The stations.
-        macs: &'a [MacAddress],
+        macs: Macs,
     },
     /// Reserve for a key; for none, release.
     Set {
@@ -127,8 +136,47 @@ pub enum KeyedCommand<'a> {
     },
     /// Forget all keys.
     Reset,
-    /// A code that nobody defined, or an argument that the frame does not hold.
-    Malformed,
+}
+
+impl<Macs> KeyedChange<Macs> {
+    /// Its RCmd.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Register { .. } => 1,
+            Self::Set { .. } => 2,
+            Self::Rename { .. } | Self::Preempt { .. } => 3,
+            Self::Reset => 4,
+        }
+    }
+
+    /// The same with a list of another kind.
+    pub fn map<Others>(self, list: impl FnOnce(Macs) -> Others) -> KeyedChange<Others> {
+        match self {
+            Self::Register { key, macs } => KeyedChange::Register {
+                key,
+                macs: list(macs),
+            },
+            Self::Set { kind, key } => KeyedChange::Set { kind, key },
+            Self::Rename {
+                target,
+                replacement,
+            } => KeyedChange::Rename {
+                target,
+                replacement,
+            },
+            Self::Preempt {
+                kind,
+                target,
+                replacement,
+            } => KeyedChange::Preempt {
+                kind,
+                target,
+                replacement,
+            },
+            Self::Reset => KeyedChange::Reset,
+        }
+    }
 }
 
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
@@ -183,49 +231,49 @@ const _: () = assert!(size_of::<KeyedStatus>() == 20 && KEYED_FRAME_BYTES == 44)
 impl<'a> KeyedCommand<'a> {
     /// Decodes an argument of at least one byte.
     pub(crate) fn parse(argument: &'a [u8]) -> Self {
-        let parsed = match argument.first() {
-            Some(0) => Some(Self::Status),
-            Some(1) => Self::parse_register(argument),
-            Some(2) => Self::parse_set(argument),
-            Some(3) => Self::parse_replace(argument),
-            Some(4) => Some(Self::Reset),
+        let change = match argument.first() {
+            Some(0) => return Self::Status,
+            Some(1) => parse_register(argument),
+            Some(2) => parse_set(argument),
+            Some(3) => parse_replace(argument),
+            Some(4) => Some(KeyedChange::Reset),
             _ => None,
         };
-        parsed.unwrap_or(Self::Malformed)
+        change.map_or(Self::Malformed, Self::Change)
     }
+}
 
-    fn parse_register(argument: &'a [u8]) -> Option<Self> {
-        let (fixed, rest) = RawRegister::ref_from_prefix(argument).ok()?;
-        let key = Key(fixed.key.get());
-        let macs = entries(rest, fixed.count)?;
-        Some(Self::Register { key, macs })
-    }
+fn parse_register(argument: &[u8]) -> Option<KeyedChange<&[MacAddress]>> {
+    let (fixed, rest) = RawRegister::ref_from_prefix(argument).ok()?;
+    let key = Key(fixed.key.get());
+    let macs = entries(rest, fixed.count)?;
+    Some(KeyedChange::Register { key, macs })
+}
 
-    fn parse_set(argument: &'a [u8]) -> Option<Self> {
-        let (fixed, _) = RawSet::ref_from_prefix(argument).ok()?;
-        let kind = ReservationKind::from_code(fixed.kind)?;
-        let key = Key(fixed.key.get());
-        Some(Self::Set { kind, key })
-    }
+fn parse_set<Macs>(argument: &[u8]) -> Option<KeyedChange<Macs>> {
+    let (fixed, _) = RawSet::ref_from_prefix(argument).ok()?;
+    let kind = ReservationKind::from_code(fixed.kind)?;
+    let key = Key(fixed.key.get());
+    Some(KeyedChange::Set { kind, key })
+}
 
-    fn parse_replace(argument: &'a [u8]) -> Option<Self> {
-        let (fixed, _) = RawReplace::ref_from_prefix(argument).ok()?;
-        let kind = ReservationKind::from_code(fixed.of.kind)?;
-        let target = Key(fixed.of.key.get());
-        let replacement = Key(fixed.replacement.get());
-        Some(if fixed.of.flags & FLAG_NO_PREEMPT == 0 {
-            Self::Preempt {
-                kind,
-                target,
-                replacement,
-            }
-        } else {
-            Self::Rename {
-                target,
-                replacement,
-            }
-        })
-    }
+fn parse_replace<Macs>(argument: &[u8]) -> Option<KeyedChange<Macs>> {
+    let (fixed, _) = RawReplace::ref_from_prefix(argument).ok()?;
+    let kind = ReservationKind::from_code(fixed.of.kind)?;
+    let target = Key(fixed.of.key.get());
+    let replacement = Key(fixed.replacement.get());
+    Some(if fixed.of.flags & FLAG_NO_PREEMPT == 0 {
+        KeyedChange::Preempt {
+            kind,
+            target,
+            replacement,
+        }
+    } else {
+        KeyedChange::Rename {
+            target,
+            replacement,
+        }
+    })
 }
 
 /// The first `count` entries of a list, if that many are there (conformance rows 53, 62, 130).

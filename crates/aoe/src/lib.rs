@@ -34,7 +34,7 @@ pub mod vlan;
 pub use ata::{ATA_FRAME_BYTES, AtaRegisters};
 pub use config::{CONFIG_FRAME_BYTES, CONFIG_STRING_BYTES_MAX, ConfigArgument, ConfigCommand};
 pub use header::{ErrorCode, HEADER_BYTES, Header, Shelf, Slot, Tag};
-pub use keyed::{Key, KeyedCommand, KeyedStatus, ReservationKind};
+pub use keyed::{Key, KeyedChange, KeyedCommand, KeyedStatus, ReservationKind};
 pub use mac::{MacAddress, ParseMacError};
 pub use mask::{MaskArgument, MaskCommand, MaskDirective, MaskError};
 pub use request::{Frame, Request, RequestError};

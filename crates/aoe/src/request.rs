@@ -228,7 +228,7 @@ const _: () = assert!(HEADER_BYTES < CONFIG_FRAME_BYTES && CONFIG_FRAME_BYTES < 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MacAddress, Shelf, Slot, Tag};
+    use crate::{KeyedChange, MacAddress, Shelf, Slot, Tag};
     use std::vec::Vec;
     use zerocopy::IntoBytes;
 
@@ -431,7 +431,7 @@ mod tests {
         let parsed = |argument: &[u8]| {
             let bytes = frame(4, argument);
             match parse(&bytes).unwrap().request {
-                Request::Keyed(KeyedCommand::Register { key, macs }) => {
+                Request::Keyed(KeyedCommand::Change(KeyedChange::Register { key, macs })) => {
                     std::format!("register {:x} {macs:?}", key.0)
                 }
                 Request::Keyed(other) => std::format!("{other:?}"),
@@ -503,7 +503,7 @@ mod tests {
                     Request::Config { string, .. } => string.map_or(0, <[u8]>::len),
                     Request::Mask { directives, .. } => 4 + 8 * directives.map_or(0, <[_]>::len),
                     Request::Reserve { macs, .. } => 2 + 6 * macs.map_or(0, <[_]>::len),
-                    Request::Keyed(KeyedCommand::Register { macs, .. }) => 12 + 6 * macs.len(),
+                    Request::Keyed(KeyedCommand::Change(KeyedChange::Register { macs, .. })) => 12 + 6 * macs.len(),
                     Request::Keyed(_) | Request::Other(_) => 0,
                 };
                 proptest::prop_assert!(used <= held, "{used} of {held}");

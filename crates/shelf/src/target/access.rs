@@ -80,35 +80,15 @@ impl Target {
         out: &mut Vec<Action>,
     ) {
         self.counters.access_requests += 1;
-        let wish = match command {
-            KeyedCommand::Status => return self.reply_keyed(asked, None, None, out),
-            KeyedCommand::Malformed => {
-                return self.reply_keyed(asked, None, Some(ErrorCode::BadArgument), out);
+        match command {
+            KeyedCommand::Status => self.reply_keyed(asked, None, None, out),
+            KeyedCommand::Change(change) => {
+                Self::ask_for(asked, Wish::Keyed(change.map(Box::from)), out);
             }
-            KeyedCommand::Register { key, macs } => KeyedWish::Register {
-                key,
-                macs: macs.into(),
-            },
-            KeyedCommand::Set { kind, key } => KeyedWish::Set { kind, key },
-            KeyedCommand::Rename {
-                target,
-                replacement,
-            } => KeyedWish::Rename {
-                target,
-                replacement,
-            },
-            KeyedCommand::Preempt {
-                kind,
-                target,
-                replacement,
-            } => KeyedWish::Preempt {
-                kind,
-                target,
-                replacement,
-            },
-            KeyedCommand::Reset => KeyedWish::Reset,
-        };
-        Self::ask_for(asked, Wish::Keyed(wish), out);
+            KeyedCommand::Malformed => {
+                self.reply_keyed(asked, None, Some(ErrorCode::BadArgument), out);
+            }
+        }
     }
 
     /// Answers a change that was decided.
@@ -283,13 +263,7 @@ impl Target {
         let count = self.fitting(asked, list, aoe::keyed::KEYED_FRAME_BYTES);
         let header = self.header_with(asked, error);
         let argument = KeyedStatus {
-            command: match wish {
-                None => 0,
-                Some(KeyedWish::Register { .. }) => 1,
-                Some(KeyedWish::Set { .. }) => 2,
-                Some(KeyedWish::Rename { .. } | KeyedWish::Preempt { .. }) => 3,
-                Some(KeyedWish::Reset) => 4,
-            },
+            command: wish.map_or(0, KeyedWish::code),
             keys: U16::new(u16::from(count)),
             ..*asked.view.access.keyed()
         };

@@ -7,8 +7,7 @@ use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::vlan::TAG_BYTES;
 use aoe::{
-    ConfigCommand, FRAME_BYTES_MIN, Header, Key, MacAddress, MaskDirective, MaskError,
-    ReservationKind,
+    ConfigCommand, FRAME_BYTES_MIN, Header, KeyedChange, MacAddress, MaskDirective, MaskError,
 };
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
@@ -222,42 +221,8 @@ pub enum Wish {
     Keyed(KeyedWish),
 }
 
-/// As [`aoe::KeyedCommand`], those that change something.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum KeyedWish {
-    /// Register stations under a key; under none, unregister them.
-    Register {
-        /// The key.
-        key: Key,
-        /// The stations.
-        macs: Box<[MacAddress]>,
-    },
-    /// Reserve for a key; for none, release.
-    Set {
-        /// Who may do what.
-        kind: ReservationKind,
-        /// The key.
-        key: Key,
-    },
-    /// Give a key another name.
-    Rename {
-        /// As it is.
-        target: Key,
-        /// As it shall be.
-        replacement: Key,
-    },
-    /// Unregister a key and take its place.
-    Preempt {
-        /// Who may do what from then on.
-        kind: ReservationKind,
-        /// The key that goes.
-        target: Key,
-        /// The key that takes its place.
-        replacement: Key,
-    },
-    /// Forget all keys.
-    Reset,
-}
+/// Keys, or the reservation by key, to be changed.
+pub type KeyedWish = KeyedChange<Box<[MacAddress]>>;
 
 /// How the administration decided a [`Change`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
