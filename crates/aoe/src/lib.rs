@@ -39,7 +39,10 @@ pub use mac::{MacAddress, ParseMacError};
 pub use mask::{MaskArgument, MaskCommand, MaskDirective, MaskError};
 pub use request::{Frame, Request, RequestError};
 pub use reserve::{ReserveArgument, ReserveCommand};
-pub use size::{FRAME_BYTES_MIN, SECTOR_BYTES, advertised_sector_count, sectors_per_frame};
+pub use size::{
+    ETHERNET_HEADER_BYTES, FRAME_BYTES_MIN, SECTOR_BYTES, advertised_sector_count,
+    sectors_per_frame,
+};
 pub use vlan::VlanId;
 
 /// EtherType of ATA over Ethernet, registered with the IEEE.

@@ -434,6 +434,7 @@ mod tests {
                 Request::Keyed(KeyedCommand::Change(KeyedChange::Register { key, macs })) => {
                     std::format!("register {:x} {macs:?}", key.0)
                 }
+                Request::Keyed(KeyedCommand::Change(change)) => std::format!("{change:?}"),
                 Request::Keyed(other) => std::format!("{other:?}"),
                 other => panic!("{other:?}"),
             }

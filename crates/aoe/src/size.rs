@@ -3,6 +3,9 @@
 /// The AoE sector: always 512 bytes.
 pub const SECTOR_BYTES: usize = 512;
 
+/// Length of addresses and EtherType. An MTU does not count them.
+pub const ETHERNET_HEADER_BYTES: usize = 14;
+
 /// Shortest frame handed to the wire, without FCS. Shorter ones are padded with zeros, because
 /// veth, tap and bridges do not pad and aoetools drop shorter replies (conformance row 19).
 pub const FRAME_BYTES_MIN: usize = 60;

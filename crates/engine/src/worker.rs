@@ -279,18 +279,24 @@ impl Worker {
         }
         busy |= received;
         busy |= self.stopping.is_none() && self.target.sync_step(&mut self.actions);
-        busy |= self.work_on_stripes(received);
-        self.carry_out();
-        self.executor.kick()?;
-        busy |= self.complete();
-        busy |= self.work_on_stripes(true);
-        self.carry_out();
+        busy |= self.advance(received)?;
         if busy || self.port_is_full {
             self.flush_ports();
         }
         self.say();
         // Replies that were sent may have let slices go on.
         Ok(busy || self.target.has_stripe_work())
+    }
+
+    /// Goes on with what was begun; whether anything happened.
+    fn advance(&mut self, received: bool) -> io::Result<bool> {
+        let mut busy = self.work_on_stripes(received);
+        self.carry_out();
+        self.executor.kick()?;
+        busy |= self.complete();
+        busy |= self.work_on_stripes(true);
+        self.carry_out();
+        Ok(busy)
     }
 
     /// Lets parts with parity go on, if there is anything to do for them.

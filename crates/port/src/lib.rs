@@ -38,7 +38,7 @@ pub use packet::PacketPort;
 pub use raw::RawSocket;
 pub use xdp::XdpPort;
 
-use aoe::MacAddress;
+use aoe::{ETHERNET_HEADER_BYTES, MacAddress};
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -48,9 +48,6 @@ pub const ETHERTYPE_AOE: u16 = 0x88a2;
 
 /// EtherType of the Coraid Ethernet console.
 pub const ETHERTYPE_CEC: u16 = 0xbcbc;
-
-/// Length of an untagged Ethernet header in bytes.
-pub const ETHERNET_HEADER_BYTES: usize = 14;
 
 /// What a port is; all but the MTU fixed when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

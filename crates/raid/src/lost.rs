@@ -15,7 +15,8 @@ use crate::bad_blocks::BadRange;
 use crate::parity::Role;
 use serde::{Deserialize, Serialize};
 
-/// Most ranges that are added to a list: as many as the longest record has room for.
+/// Most ranges that are added to a list: half of what the longest record has room for, because a write in
+/// the middle of a range makes two of it.
 pub const LOST_MAX: usize = 256;
 
 /// A run of sectors of an element, counted from its data offset. It is not empty.

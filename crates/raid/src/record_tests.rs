@@ -302,7 +302,7 @@ fn longest() -> Record {
                 sector: 1 << 48,
                 sectors: 1 << 10,
             };
-            LOST_MAX
+            2 * LOST_MAX
         ],
         access: AccessRecord {
             masks: stations(STATIONS_MAX),

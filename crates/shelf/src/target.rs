@@ -290,6 +290,13 @@ impl Target {
         &self.counters
     }
 
+    /// Whether a LUN is answered for.
+    #[must_use]
+    pub fn serves(&self, number: LunNumber) -> bool {
+        let lun = &self.luns[usize::from(number.get())];
+        lun.as_ref().is_some_and(|lun| lun.view.online)
+    }
+
     /// How many commands are admitted and not answered and sent.
     #[must_use]
     pub fn commands_in_flight(&self) -> usize {

@@ -28,7 +28,7 @@ impl Worker {
             match message {
                 ToWorker::Attach(view) => {
                     // What came before is not answered by a LUN that was not there yet.
-                    if view.online {
+                    if view.online && !self.target.serves(view.lun) {
                         self.receive_queued();
                     }
                     self.target.attach(view, &mut self.actions);

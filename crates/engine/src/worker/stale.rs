@@ -32,13 +32,15 @@ impl Worker {
         }
     }
 
-    /// Takes what is in the ports, as in a turn.
+    /// Takes what is in the ports, and goes on with it as in turns: it may be more than there are commands.
     pub(super) fn receive_queued(&mut self) {
         for index in 0..self.ports.len() {
             for _ in 0..QUEUED_MAX / RECEIVE_BUDGET {
-                if !self.receive(index) {
+                // A ring that is broken is met by the next turn, too.
+                if !self.receive(index) || self.advance(true).is_err() {
                     break;
                 }
+                self.flush_ports();
             }
         }
     }

@@ -173,9 +173,7 @@ impl Rounds<'_> {
         let resync = self.present_resync();
         self.superblocks(resync)
     }
-}
 
-impl Rounds<'_> {
     /// Takes sectors of a drive from its bad-block log, but for those that stay there for others. Whether
     /// what they hold can be read after a restart.
     pub(super) fn remove_bad_blocks(

@@ -12,8 +12,8 @@ use crate::access::AccessList;
 use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::{
-    AtaRegisters, ErrorCode, Header, KeyedCommand, KeyedStatus, MacAddress, MaskArgument,
-    MaskCommand, MaskDirective, ReserveArgument, ReserveCommand,
+    AtaRegisters, ETHERNET_HEADER_BYTES, ErrorCode, Header, KeyedCommand, KeyedStatus, MacAddress,
+    MaskArgument, MaskCommand, MaskDirective, ReserveArgument, ReserveCommand,
 };
 use ata::Outcome;
 use std::sync::Arc;
@@ -281,6 +281,3 @@ impl Target {
         header
     }
 }
-
-/// What a frame is longer than the MTU says.
-const ETHERNET_HEADER_BYTES: usize = 14;
