@@ -302,20 +302,29 @@ impl Port for PausingPort {
     }
 }
 
-#[test]
-fn row_109_what_arrived_while_the_worker_was_paused_is_not_done() {
-    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+/// A worker with one port, and its other end; told to, it is paused for so long.
+fn pausing(pause: Duration) -> (Workers, MemoryPort, impl Fn()) {
+    let (ours, client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
     let pauses = Arc::new(AtomicBool::new(false));
     let port = PausingPort {
         port: ours,
         pauses: Arc::clone(&pauses),
-        pause: Duration::from_millis(1500),
+        pause,
     };
     let workers = start(vec![Box::new(port)]);
-    pauses.store(true, Ordering::SeqCst);
-    while pauses.load(Ordering::SeqCst) {
-        thread::yield_now();
-    }
+    let begin = move || {
+        pauses.store(true, Ordering::SeqCst);
+        while pauses.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+    };
+    (workers, client, begin)
+}
+
+#[test]
+fn row_109_what_arrived_while_the_worker_was_paused_is_not_done() {
+    let (workers, mut client, begin_pause) = pausing(Duration::from_millis(1500));
+    begin_pause();
     for _ in 0..3 {
         send(&mut client, &frame(PORT, 1, &[0; 8]));
     }
@@ -331,20 +340,10 @@ fn row_109_what_arrived_while_the_worker_was_paused_is_not_done() {
 
 #[test]
 fn what_arrived_before_a_lun_was_online_is_not_done() {
-    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
-    let pauses = Arc::new(AtomicBool::new(false));
-    let port = PausingPort {
-        port: ours,
-        pauses: Arc::clone(&pauses),
-        pause: Duration::from_millis(300),
-    };
-    let mut workers = start(vec![Box::new(port)]);
+    let (mut workers, mut client, begin_pause) = pausing(Duration::from_millis(300));
     workers.detach(lun()).unwrap();
     // The worker looks at its messages first: both are there when it goes on.
-    pauses.store(true, Ordering::SeqCst);
-    while pauses.load(Ordering::SeqCst) {
-        thread::yield_now();
-    }
+    begin_pause();
     send(&mut client, &frame(PORT, 1, &[0; 8]));
     workers.attach(mirror()).unwrap();
     let (stale, unserved) = (

@@ -38,8 +38,8 @@ pub use packet::PacketPort;
 pub use raw::RawSocket;
 pub use xdp::XdpPort;
 
-use aoe::{ETHERNET_HEADER_BYTES, MacAddress};
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
+use aoe::{ETHERNET_HEADER_BYTES, MacAddress};
 use std::fmt;
 use std::os::fd::BorrowedFd;
 

@@ -301,15 +301,7 @@ fn what_was_cut_short_is_completed_before_the_lun_is_served_again() {
 
 #[test]
 fn members_that_an_administrator_went_on_without_are_rebuilt_when_they_come_back() {
-    let (world, manager) = online(true);
-    let view = world.view(0).unwrap();
-    log(&world, &view, Kind::Intent, &[0, 1, 2, 3]);
-    world.image(1).write(768, &[NEW; 512]);
-    drop(manager);
-    world.image(0).is_present = false;
-    let poor = world.fork();
-    let mut manager = poor.start();
-    manager.online(number(0)).unwrap();
+    let (poor, mut manager) = torn();
     manager.shutdown();
     drop(manager);
     poor.image(0).is_present = true;

@@ -22,14 +22,20 @@ fn views() -> Vec<LunView> {
     ]
 }
 
+/// A write of two sectors is done, of which the second one is on the list.
+fn with_bad_written(view: LunView) -> Rig {
+    let mut rig = Rig::new([view]);
+    rig.note_bad(0, &[(3, 2)]);
+    rig.deliver(0, &write(2, &[7; 1024]));
+    rig.drain();
+    rig
+}
+
 #[test]
 fn a_write_of_a_bad_sector_is_answered_when_it_is_off_the_list() {
     for view in views() {
         let level = view.parts[0].geometry.level();
-        let mut rig = Rig::new([view]);
-        rig.note_bad(0, &[(3, 2)]);
-        rig.deliver(0, &write(2, &[7; 1024]));
-        rig.drain();
+        let mut rig = with_bad_written(view);
         assert!(
             rig.sent.is_empty(),
             "{level}: nothing says yet that it is good"
@@ -53,10 +59,7 @@ fn a_write_of_a_bad_sector_is_answered_when_it_is_off_the_list() {
 fn a_sector_that_stays_on_the_list_is_a_write_fault() {
     for view in views() {
         let level = view.parts[0].geometry.level();
-        let mut rig = Rig::new([view]);
-        rig.note_bad(0, &[(3, 2)]);
-        rig.deliver(0, &write(2, &[7; 1024]));
-        rig.drain();
+        let mut rig = with_bad_written(view);
         rig.settle_bad(&[0]);
         rig.drain();
         let (_, reply) = rig.sent.pop().unwrap();
@@ -69,10 +72,7 @@ fn a_sector_that_stays_on_the_list_is_a_write_fault() {
 fn nobody_waits_for_who_waits_and_an_old_answer_answers_nothing() {
     for view in views() {
         let level = view.parts[0].geometry.level();
-        let mut rig = Rig::new([view.clone()]);
-        rig.note_bad(0, &[(3, 2)]);
-        rig.deliver(0, &write(2, &[7; 1024]));
-        rig.drain();
+        let mut rig = with_bad_written(view.clone());
         let is_settled = |rig: &Rig| {
             let mut events = rig.events.iter();
             events.any(|event| matches!(event, Action::Settled { .. }))
