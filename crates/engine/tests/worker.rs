@@ -71,6 +71,7 @@ fn start(ports: Vec<Box<dyn Port>>) -> Workers {
     })
     .unwrap();
     let options = WorkerOptions {
+        paces: Vec::new(),
         index: 0,
         core: None,
         spin: Duration::from_micros(50),
