@@ -8,7 +8,7 @@
 //! - The socket sees AoE frames from the wire only, never those that this machine sends.
 //! - Frames for other stations are dropped and counted.
 //! - A VLAN tag, which the kernel takes off, is put back: an answer without it would cross from one VLAN
-//!   into another. Frames of a VLAN that this machine has an interface for arrive at that interface only.
+//!   into another.
 //! - Malformed transmit slots do not stop the ring (`PACKET_LOSS`).
 //!
 //! Interfaces that hand socket buffers straight to a receiver on the same machine (veth, tap) give
@@ -32,6 +32,9 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+
+/// `ETH_P_ALL`: the only kind of packet socket that is told of VLAN tags.
+const ETHERTYPE_ALL: u16 = 0x0003;
 
 /// Frames that the receive ring holds at least: the windows of 16 initiators, and some more (conformance
 /// row 111).
@@ -93,7 +96,8 @@ impl PacketPort {
         let shape = shape(interface.mtu_bytes);
         let rings = PacketRings::map(&socket, shape).map_err(fail("map the packet rings"))?;
         allow_whole_ring_in_flight(name, &socket, &shape);
-        ring::bind_packet(&socket, interface.index, ETHERTYPE_AOE)
+        ring::accept_ethertype(&socket, ETHERTYPE_AOE).map_err(fail("filter frames"))?;
+        ring::bind_packet(&socket, interface.index, ETHERTYPE_ALL)
             .map_err(fail("bind a packet socket"))?;
         Ok(Self {
             facts: PortFacts {

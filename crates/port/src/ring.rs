@@ -154,30 +154,40 @@ pub(crate) fn bind_packet(
 /// one, and those of a VLAN. The kernel has taken the tag off by the time that a socket for one
 /// EtherType sees a frame, and marks it as another host's if the VLAN is not one of its own.
 pub(crate) fn refuse_other_hosts_frames(socket: &impl AsFd) -> io::Result<()> {
+    let other_host = u32::from(libc::PACKET_OTHERHOST);
+    filter_frames(socket, libc::SKF_AD_PKTTYPE, other_host, (0, u32::MAX))
+}
+
+/// Makes a packet socket for all EtherTypes refuse all but one, whether it stands in the frame or behind a
+/// VLAN tag. A socket for that EtherType alone would not be told the tag.
+pub(crate) fn accept_ethertype(socket: &impl AsFd, ethertype: u16) -> io::Result<()> {
+    let wanted = u32::from(ethertype);
+    filter_frames(socket, libc::SKF_AD_PROTOCOL, wanted, (u32::MAX, 0))
+}
+
+/// Lets pass so many bytes of frames of which the kernel says `value`, and so many of the others.
+fn filter_frames(
+    socket: &impl AsFd,
+    field: libc::c_int,
+    value: u32,
+    (bytes_if_equal, bytes_if_not): (u32, u32),
+) -> io::Result<()> {
     // A negative offset is how a filter asks for what is not in the frame.
-    let packet_type = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
+    let field = (libc::SKF_AD_OFF + field).cast_unsigned();
     let step = |code: u32, jt, jf, k| libc::sock_filter {
         code: u16::try_from(code).unwrap_or_default(),
         jt,
         jf,
         k,
     };
-    let other_host = u32::from(libc::PACKET_OTHERHOST);
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
     let mut steps = [
-        step(
-            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-            0,
-            0,
-            packet_type,
-        ),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            0,
-            other_host,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(load, 0, 0, field),
+        step(compare, 1, 0, value),
+        step(end, 0, 0, bytes_if_not),
+        step(end, 0, 0, bytes_if_equal),
     ];
     // The kernel copies the steps during the call, so the pointer in here may end with it.
     let program = libc::sock_fprog {
