@@ -1,7 +1,8 @@
 //! The addresses under which one port is several stations.
 //!
-//! A Linux initiator has a window of 64 commands for each address of a target (facts of its driver, `aoe_maxout`).
-//! A port that answers under several addresses is taken for as many paths, and gets as many windows.
+//! A Linux initiator has a window of 64 commands for each address of a target (facts of its driver,
+//! `aoe_maxout`). A port that answers under several addresses is taken for as many paths, and gets as many
+//! windows.
 //!
 //! Invariants:
 //! * the first address is the interface's own; the others differ from it in the first byte alone, are locally

@@ -67,8 +67,8 @@ pub struct WorkerOptions {
     pub commands: u16,
     /// How long drives may take.
     pub limits: Limits,
-    /// Interfaces whose replies are paced, and to how many Mbit/s for each station; the others send as fast as
-    /// they can.
+    /// Interfaces whose replies are paced, and to how many Mbit/s for each station; the others send as fast
+    /// as they can.
     pub paces: Vec<(String, u64)>,
 }
 
@@ -183,13 +183,15 @@ impl Worker {
         wake: Wake,
     ) -> Result<Self, String> {
         let views: Vec<PortView> = ports.iter().map(|port| view_of(port.facts())).collect();
-        let pace = |port: &dyn Port| {
+        let pace = |facts: &PortFacts| {
             let mut paces = options.paces.iter();
-            let own = paces.find(|(interface, _)| *interface == port.facts().interface);
+            let own = paces.find(|(interface, _)| *interface == facts.interface);
             own.map_or(0, |(_, mbit_per_second)| *mbit_per_second)
         };
-        let waiting = |port: &Box<dyn Port>| Waiting::new(options.commands, pace(&**port));
-        let waiting = ports.iter().map(waiting).collect();
+        let paces = ports.iter().map(|port| pace(port.facts()));
+        let waiting = paces
+            .map(|pace| Waiting::new(options.commands, pace))
+            .collect();
         let plan = BufferPlan {
             commands: options.commands,
             pages: PAGES,

@@ -105,8 +105,7 @@ fn wait_for_count(wires: &mut [Wire; 2], count: u8) -> Result<()> {
     }
 }
 
-/// A port that nobody reaches any more does not hold up the other one. Conformance row 124, as far as it is
-/// the shelf's.
+/// A port that nobody reaches any more does not hold up the other one.
 #[test]
 fn a_lun_is_served_by_one_port_while_the_other_is_down() -> Result<()> {
     for mode in MODES {

@@ -1,15 +1,15 @@
 //! How fast frames go to each initiator.
 //!
-//! A shelf at 10 or 100 Gbit/s answers a window of 64 reads with half a megabyte at once. A switch that has to
-//! squeeze that into a port of 1 Gbit/s drops what its buffer does not hold, and neither end hears of it: the
-//! initiator waits for its retransmission. With a rate the shelf spreads the replies itself.
+//! A shelf at 10 or 100 Gbit/s answers a window of 64 reads with half a megabyte at once. A switch that has
+//! to squeeze that into a port of 1 Gbit/s drops what its buffer does not hold, and neither end hears of it:
+//! the initiator waits for its retransmission. With a rate the shelf spreads the replies itself.
 //!
 //! Invariants:
-//! * frames to one station leave in the order in which they were asked for, and over any time not faster than the
-//!   rate, but for [`BURST_BYTES`];
+//! * frames to one station leave in the order in which they were asked for, and over any time not faster than
+//!   the rate, but for [`BURST_BYTES`];
 //! * a station that was silent for long enough has its whole burst again;
-//! * memory is fixed: [`STATIONS`] at a time. A station that finds no place takes that of one whose frames have all
-//!   left, if there is one near; else it shares a place, and both are together as fast as one.
+//! * memory is fixed: [`STATIONS`] at a time. A station that finds no place takes that of one whose frames
+//!   have all left, if there is one near; else it shares a place, and both are together as fast as one.
 
 use aoe::MacAddress;
 

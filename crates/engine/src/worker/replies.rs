@@ -1,7 +1,7 @@
 //! Replies on their way into the ports.
 //!
-//! * A port without room holds up its own replies only. When it has room again, what belongs to no command (config,
-//!   IDENTIFY, lists) leaves before data: initiators wait longest for it.
+//! * A port without room holds up its own replies only. When it has room again, what belongs to no command
+//!   (config, IDENTIFY, lists) leaves before data: initiators wait longest for it.
 //! * With a pace, data for a station waits until its line has room; what belongs to no command does not.
 //! * Bounded: what belongs to a command by the number of commands, the rest is dropped beyond that, since
 //!   initiators ask again.
@@ -195,7 +195,8 @@ impl Worker {
         is_due.then(|| paced.pop()).flatten().map(|due| due.0.reply)
     }
 
-    /// Some reply waits for its time: the worker does not sleep meanwhile, since it may be a few microseconds.
+    /// Some reply waits for its time: the worker does not sleep meanwhile, since it may be a few
+    /// microseconds.
     pub(super) fn is_pacing(&self) -> bool {
         self.waiting.iter().any(|port| !port.paced.is_empty())
     }

@@ -396,10 +396,11 @@ impl Target {
         }
     }
 
-    /// A command slot for a LUN, and the generation of its view. The last eighth of them is kept: half of it for
-    /// LUNs that hold less than that, so that one whose drives stall cannot take them all (conformance row 121);
-    /// the other half also for stations that hold little, so that one that sends beyond every window does not
-    /// shut out those that have just begun, whose first commands cost most when they are lost.
+    /// A command slot for a LUN, and the generation of its view. The last eighth of them is kept: half of it
+    /// for LUNs that hold less than that, so that one whose drives stall cannot take them all (conformance
+    /// row 121); the other half also for stations that hold little, so that one that sends beyond every
+    /// window does not shut out those that have just begun, whose first commands cost most when they are
+    /// lost.
     fn take_slot(&mut self, view: &LunView, from: MacAddress) -> Option<(CommandIndex, u32)> {
         let kept = self.commands.len() / 8;
         let free = self.free.len();
@@ -420,8 +421,8 @@ impl Target {
         lun.map_or(0, |lun| lun.commands as usize)
     }
 
-    /// Whether a station holds fewer than so many commands, of all LUNs. Looks at every slot: only for when they
-    /// are short.
+    /// Whether a station holds fewer than so many commands, of all LUNs. Looks at every slot: only for when
+    /// they are short.
     #[cold]
     fn has_little(&self, station: MacAddress, limit: usize) -> bool {
         let source = aoe::header::SOURCE_OFFSET;
