@@ -425,7 +425,7 @@ impl Worker {
     }
 
     /// Follows the MTU and the link of interfaces: Sector Counts change with the MTU, and initiators are told
-    /// of both, by all ports (conformance rows 30, 120). One that has lost a path hears of those that are left.
+    /// of both, by all ports (conformance rows 30, 120). One that lost a path hears of those that are left.
     fn follow_interfaces(&mut self) {
         if Instant::now() < self.interface_check {
             return;
