@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
+#[cfg(test)]
+mod allocations;
 mod lap;
 mod luns;
 
