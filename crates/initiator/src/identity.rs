@@ -186,6 +186,7 @@ mod tests {
             model: "Ledge raid10",
             solid_state: true,
             wwn: None,
+            trims: false,
         };
         let query = IdentityQuery::new(ROUTE, Tag(77));
         let identity = receive(&query, &answer(&query, &spec.build())).unwrap();

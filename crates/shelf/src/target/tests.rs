@@ -14,4 +14,5 @@ mod rounds;
 mod scrub;
 mod slow;
 mod sync;
+mod trim;
 mod twin;
