@@ -130,6 +130,8 @@ pub struct Executor {
     /// Reads of memory drives into buffers that the kernel is filling elsewhere.
     deferred: VecDeque<(IoTicket, Io)>,
     done: VecDeque<Finished>,
+    /// Drives that turned out not to do zeroes as was thought.
+    fallbacks: VecDeque<DriveSlot>,
 }
 
 impl fmt::Debug for Executor {
@@ -196,6 +198,7 @@ impl Executor {
             committing: 0,
             deferred: VecDeque::with_capacity(IN_FLIGHT_MAX),
             done: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
+            fallbacks: VecDeque::new(),
         })
     }
 
@@ -483,6 +486,12 @@ impl Executor {
     pub fn kick(&mut self) -> io::Result<()> {
         self.start_waiting();
         self.ring.submit()
+    }
+
+    /// A drive whose way to zeroes was found not to work, and what is done with it instead; each is told once.
+    pub fn next_fallback(&mut self) -> Option<(DriveSlot, Zeroing)> {
+        let slot = self.fallbacks.pop_front()?;
+        self.entry(slot).map(|entry| (slot, entry.drive.zeroing()))
     }
 
     /// Gives back one finished I/O.

@@ -355,6 +355,10 @@ impl Worker {
             self.target.complete(&io, ok, &mut self.actions);
             self.carry_out();
         }
+        while let Some((drive, zeroing)) = self.executor.next_fallback() {
+            self.unsaid
+                .push_back(FromWorker::ZeroingChanged { drive, zeroing });
+        }
         any
     }
 

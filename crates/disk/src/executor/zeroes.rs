@@ -73,8 +73,11 @@ impl Executor {
                 -result,
                 libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EREMOTEIO | libc::ESPIPE
             );
-            if is_missing && let Some(entry) = self.entry(io.drive) {
-                entry.drive.give_up_zeroing(way);
+            if is_missing
+                && let Some(entry) = self.entry(io.drive)
+                && entry.drive.give_up_zeroing(way)
+            {
+                self.fallbacks.push_back(io.drive);
             }
             self.start_again(Job {
                 zeroing: Some(next),

@@ -85,7 +85,15 @@ fn what_the_file_system_cannot_do_is_written() {
     zero_and_check(&drive, &file);
     assert_eq!(drive.zeroing(), Zeroing::Deallocate);
     let drive = full(&file, Zeroing::ZeroRange);
-    zero_and_check(&drive, &file);
+    let mut executor = executor(&drive);
+    for sector in [0, 8] {
+        executor.submit(IoTicket::NONE, zeroes(sector, 8));
+    }
+    assert!(wait(&mut executor, 2).iter().all(is_done));
+    let told = (DriveSlot(0), Zeroing::Write);
+    assert_eq!(executor.next_fallback(), Some(told));
+    assert_eq!(executor.next_fallback(), None);
+    zero_and_check(&full(&file, Zeroing::ZeroRange), &file);
     assert_eq!(drive.zeroing(), Zeroing::Write, "it is known from then on");
 }
 
