@@ -13,8 +13,8 @@ pub const ENTRIES_PER_BLOCK: usize = 64;
 /// Bytes of an entry.
 pub const ENTRY_BYTES: usize = 8;
 
-/// Most blocks of a command (word 105): what a frame carries at the smallest MTU that is served, so that it is
-/// the same on every port. A command concerns 4 GiB at most.
+/// Most blocks of a command (word 105): what a frame carries at the smallest MTU that is served, so that it
+/// is the same on every port. A command concerns 4 GiB at most.
 pub const BLOCKS_MAX: u8 = 2;
 
 /// Most entries of a command.

@@ -488,7 +488,8 @@ impl Executor {
         self.ring.submit()
     }
 
-    /// A drive whose way to zeroes was found not to work, and what is done with it instead; each is told once.
+    /// A drive whose way to zeroes was found not to work, and what is done with it instead; each is told
+    /// once.
     pub fn next_fallback(&mut self) -> Option<(DriveSlot, Zeroing)> {
         let slot = self.fallbacks.pop_front()?;
         self.entry(slot).map(|entry| (slot, entry.drive.zeroing()))

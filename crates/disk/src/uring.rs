@@ -119,8 +119,8 @@ impl Ring {
                 iov_len: bytes.len(),
             }
         });
-        // SAFETY: the regions are the allocations of `memory` and `zeroes`, which `Ring` owns, never moves, and
-        // frees only after all I/O is done (`Drop`).
+        // SAFETY: the regions are the allocations of `memory` and `zeroes`, which `Ring` owns, never moves,
+        // and frees only after all I/O is done (`Drop`).
         unsafe { ring.submitter().register_buffers(&regions) }?;
         Ok(Self {
             ring,

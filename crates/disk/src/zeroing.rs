@@ -1,8 +1,8 @@
 //! How a drive is made to hold zeroes.
 //!
 //! Deallocation frees space, and the kernel guarantees that what was deallocated in this way reads as zeroes:
-//! holes of a file, and WRITE ZEROES of a device. A plain discard guarantees nothing, and is not used. A drive
-//! that cannot deallocate is zeroed by the kernel, and one that cannot do that either is written.
+//! holes of a file, and WRITE ZEROES of a device. A plain discard guarantees nothing, and is not used. A
+//! drive that cannot deallocate is zeroed by the kernel, and one that cannot do that either is written.
 //!
 //! Invariant: a drive only ever goes from one way to the next, so that each is tried once.
 

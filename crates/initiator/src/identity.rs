@@ -19,8 +19,8 @@ pub struct Identity {
     pub serial: String,
     /// Firmware revision, without the padding.
     pub firmware: String,
-    /// Most blocks of ranges that a TRIM may bring; 0 where there is none, or what is trimmed does not read as
-    /// zeroes.
+    /// Most blocks of ranges that a TRIM may bring; 0 where there is none, or what is trimmed does not read
+    /// as zeroes.
     pub trim_blocks_max: u16,
 }
 

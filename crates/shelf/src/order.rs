@@ -7,8 +7,8 @@
 //! How: the address space is cut into blocks of [`BLOCK_SECTORS`]; a command covers one or two
 //! neighbouring blocks and stands in the list of each, in arrival order. It may run when no earlier
 //! command in its lists conflicts with it; `blockers` counts those, once per shared list.
-//! A few commands are *wide*: they write any number of ranges of any length ([`wide`]). They stand in no list;
-//! everybody looks at each of them, and counts it once.
+//! A few commands are *wide*: they write any number of ranges of any length ([`wide`]). They stand in no
+//! list; everybody looks at each of them, and counts it once.
 //!
 //! Invariants:
 //! * a command is in the lists of exactly its blocks from [`Order::enter`] to [`Order::leave`];

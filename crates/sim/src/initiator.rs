@@ -1,5 +1,5 @@
-//! Initiators: each keeps some reads, writes and TRIMs on the wire, and sends again what gets no answer, as the
-//! Linux driver does: with the same tag, after a time that follows the round trips.
+//! Initiators: each keeps some reads, writes and TRIMs on the wire, and sends again what gets no answer, as
+//! the Linux driver does: with the same tag, after a time that follows the round trips.
 
 use crate::content::{self, SECTOR};
 use crate::random::Random;

@@ -5,8 +5,8 @@
 //! value whose write was closed before this one was sent; a read that returns a value drops the others in
 //! the same way. What is dropped may never be seen again by a command that was sent later.
 //!
-//! What was never written has a value, too: whatever is read there first. A TRIM is a write whose sectors do not
-//! tell which: zeroes may be those of any TRIM, and of what was never written.
+//! What was never written has a value, too: whatever is read there first. A TRIM is a write whose sectors do
+//! not tell which: zeroes may be those of any TRIM, and of what was never written.
 //!
 //! While mirrors are not known to agree and a disk goes, comes, or cannot read, a value that was only ever
 //! read, and never acknowledged, may give way to the other one: that is more faults at once than

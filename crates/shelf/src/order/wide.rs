@@ -80,7 +80,8 @@ impl Order {
     /// `None` when there is no room for it.
     ///
     /// # Panics
-    /// If the command is entered already, or its extents are not in order and apart: both would lose the order.
+    /// If the command is entered already, or its extents are not in order and apart: both would lose the
+    /// order.
     pub fn enter_wide(
         &mut self,
         command: CommandIndex,

@@ -43,8 +43,8 @@ impl Target {
     /// Takes one frame. `head` is the frame, or at least its first [`aoe::request::PARSED_BYTES_MAX`] bytes;
     /// `frame_bytes` the length of all of it.
     ///
-    /// When the frame was an admitted write or TRIM, returns where its data are to go, and [`Self::filled`] must
-    /// then be told, before the actions are carried out.
+    /// When the frame was an admitted write or TRIM, returns where its data are to go, and [`Self::filled`]
+    /// must then be told, before the actions are carried out.
     pub fn receive(
         &mut self,
         port: PortIndex,

@@ -1,22 +1,22 @@
 //! TRIM (conformance row 103): sectors that read as zeroes from then on, and that drives may deallocate.
 //!
 //! A TRIM is a sequence of writes of zeroes. It takes a command slot, and stands in the order with all of its
-//! ranges at once ([`crate::order`]), from its arrival until it is answered. What it asks for is put in order,
-//! and worked on in steps of at most [`STEP_SECTORS`], one after the other; the range of the command is that of
-//! its step. A step is planned, waits, fails and is planned anew as a write is. Drives are asked with
-//! [`Operation::WriteZeroes`], once for each run of sectors on a device.
+//! ranges at once ([`crate::order`]), from its arrival until it is answered. What it asks for is put in
+//! order, and worked on in steps of at most [`STEP_SECTORS`], one after the other; the range of the command
+//! is that of its step. A step is planned, waits, fails and is planned anew as a write is. Drives are asked
+//! with [`Operation::WriteZeroes`], once for each run of sectors on a device.
 //!
 //! Invariants:
 //! * it is answered with success only when each sector that it asks for is zero, durably, on every present
 //!   member and twin;
 //! * one that asks for a sector beyond the end changes nothing;
-//! * a crash leaves each sector as it was or zero, and members that do not agree only in regions whose bits are
-//!   durable;
+//! * a crash leaves each sector as it was or zero, and members that do not agree only in regions whose bits
+//!   are durable;
 //! * it has the I/O of one step in flight, so that others are not held up;
 //! * one that is cut between two steps, because its LUN goes offline, is not answered.
 //!
-//! LUNs with parity have none: whole stripes of zeroes would be cheap, but the rest of each range would have to
-//! be written through the redo log.
+//! LUNs with parity have none: whole stripes of zeroes would be cheap, but the rest of each range would have
+//! to be written through the redo log.
 
 use super::run::{for_each_segment, is_in_sync};
 use super::{
@@ -48,7 +48,8 @@ pub fn can_trim(geometry: &Geometry) -> bool {
 }
 
 impl Target {
-    /// Takes a slot for a TRIM whose ranges have come with it. They are looked at when they are in its buffer.
+    /// Takes a slot for a TRIM whose ranges have come with it. They are looked at when they are in its
+    /// buffer.
     pub(super) fn admit_trim(
         &mut self,
         asked: Asked<'_>,
@@ -79,8 +80,8 @@ impl Target {
         Some(index)
     }
 
-    /// The ranges of a TRIM are in its buffer: it is refused, or takes its place in the order. One that is the
-    /// same as one that is not answered is that one, sent again.
+    /// The ranges of a TRIM are in its buffer: it is refused, or takes its place in the order. One that is
+    /// the same as one that is not answered is that one, sent again.
     pub(super) fn begin_trim(
         &mut self,
         index: CommandIndex,
