@@ -6,12 +6,10 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use aoe::{ConfigCommand, MacAddress, SECTOR_BYTES};
 use ata::opcode;
-use ata::trim::{Entry, FEATURE};
-use std::os::unix::fs::MetadataExt;
 use support::shelf::check_log;
 use support::wire::{Ata, Frame, Wire};
 use support::{ANY, E10, LIMIT, MODES, SILENCE, file_disks, memory_disks, with_lun};
-use testbed::{Ledge, PairNetwork};
+use testbed::PairNetwork;
 
 /// The first advertisement of LUN 0 that comes.
 fn advertisement(wire: &mut Wire) -> Result<Frame> {
@@ -286,147 +284,6 @@ fn identify(wire: &mut Wire, to: MacAddress) -> Result<u64> {
         "words 60 and 100 differ"
     );
     Ok(sectors)
-}
-
-/// A TRIM of these ranges.
-fn trim_frame(wire: &mut Wire, to: MacAddress, ranges: &[(u64, u16)]) -> Vec<u8> {
-    let entries = ranges.iter().map(|&(lba, sectors)| Entry { lba, sectors });
-    let mut data: Vec<u8> = entries.flat_map(Entry::encode).collect();
-    data.resize(SECTOR_BYTES, 0);
-    let ata = Ata {
-        opcode: opcode::DATA_SET_MANAGEMENT,
-        lba: 0,
-        count: 1,
-    };
-    let mut frame = wire.ata_frame(to, E10, ata, &data);
-    frame[25] = FEATURE;
-    frame
-}
-
-/// Blocks of 512 bytes that the files of the first disks take.
-fn blocks(ledge: &Ledge<'_>, disks: u8) -> Result<Vec<u64>> {
-    let blocks = |slot| Ok(std::fs::metadata(ledge.disk_path(slot))?.blocks());
-    (0..disks).map(blocks).collect()
-}
-
-/// The first sectors of the LUN, byte for byte.
-fn check_content(wire: &mut Wire, to: MacAddress, expected: &[u8]) -> Result<()> {
-    for (lba, data) in (0..).step_by(16).zip(expected.chunks(16 * SECTOR_BYTES)) {
-        ensure!(
-            wire.read(to, E10, lba, 16)? == data,
-            "sectors from {lba} on"
-        );
-    }
-    Ok(())
-}
-
-/// Files with O_DIRECT: what is trimmed are holes, also after the shelf was killed and after it was stopped;
-/// it is told by IDENTIFY; a level with parity has none.
-#[test]
-fn row_103_what_is_trimmed_reads_as_zeroes_and_is_deallocated() -> Result<()> {
-    for make in ["raid1 1.0-1", "raid10 1.0-3", "raid0 1.0-3", "jbod 1.0"] {
-        let network = PairNetwork::new(9000)?;
-        let mut wire = Wire::open(&network)?;
-        let mut ledge = Ledge::start(&network.target, file_disks("packet"))?;
-        ledge.console_ok(&format!("make 0 {make}"))?;
-        ledge.console_ok("online 0")?;
-        let mut to = wire.discover(E10)?;
-        let identity = identity_words(&mut wire, to)?;
-        ensure!(
-            [69, 105, 169].map(|at| identity[at]) == [0x4020, 2, 1],
-            "{make}"
-        );
-        let mut expected: Vec<u8> = (0..2048 * SECTOR_BYTES)
-            .map(|at| (at / 512) as u8 | 1)
-            .collect();
-        for (lba, data) in (0..).step_by(16).zip(expected.chunks(16 * SECTOR_BYTES)) {
-            wire.write(to, E10, lba, data)?;
-        }
-        let full = blocks(&ledge, 4)?;
-        let ranges = [(8, 1024), (1029, 1), (2047, 1), (1500, 300)];
-        let request = trim_frame(&mut wire, to, &ranges);
-        wire.ask(&request)?.ata_success()?;
-        for (lba, sectors) in ranges {
-            let start = lba as usize * SECTOR_BYTES;
-            expected[start..start + usize::from(sectors) * SECTOR_BYTES].fill(0);
-        }
-        let sparse = blocks(&ledge, 4)?;
-        let freed: u64 = full
-            .iter()
-            .zip(&sparse)
-            .map(|(full, left)| full - left)
-            .sum();
-        let copies = if make.starts_with("raid1") { 2 } else { 1 };
-        // Of ranges that begin or end within blocks of the file system these stay.
-        ensure!(
-            freed >= copies * 1200,
-            "{make}: {freed} sectors are free of {full:?}"
-        );
-        check_content(&mut wire, to, &expected)?;
-        for is_killed in [true, false] {
-            if is_killed {
-                ledge.kill()?;
-            } else {
-                ledge.stop()?;
-            }
-            ledge.start_again()?;
-            to = wire.discover(E10)?;
-            check_content(&mut wire, to, &expected)?;
-        }
-        let beyond = trim_frame(&mut wire, to, &[(0, 8), (1 << 40, 1)]);
-        let registers = wire.ask(&beyond)?.registers()?;
-        ensure!((registers.command_status, registers.feature_error) == (0x41, 0x10));
-        check_content(&mut wire, to, &expected)?;
-        ensure!(
-            ledge.log().contains("what is trimmed is deallocated"),
-            "{}",
-            ledge.log()
-        );
-        check_log(&ledge.log())?;
-    }
-    Ok(())
-}
-
-/// Memory is zeroed, too; with parity it is refused and not offered.
-#[test]
-fn row_103_memory_disks_and_parity() -> Result<()> {
-    let network = PairNetwork::new(9000)?;
-    let mut wire = Wire::open(&network)?;
-    let ledge = with_lun(&network, memory_disks("packet"))?;
-    let to = wire.discover(E10)?;
-    wire.write(to, E10, 0, &[7; 16 * SECTOR_BYTES])?;
-    let request = trim_frame(&mut wire, to, &[(1, 14)]);
-    wire.ask(&request)?.ata_success()?;
-    let data = wire.read(to, E10, 0, 16)?;
-    for (lba, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-        let byte = if (1..15).contains(&lba) { 0 } else { 7 };
-        ensure!(sector.iter().all(|own| *own == byte), "sector {lba}");
-    }
-    ledge.console_ok("offline 0")?;
-    ledge.console_ok("remove -f 0")?;
-    ledge.console_ok("make 0 raid5 1.0-2")?;
-    ledge.console_ok("online 0")?;
-    let to = wire.discover(E10)?;
-    let identity = identity_words(&mut wire, to)?;
-    ensure!([69, 105, 169].map(|at| identity[at]) == [0; 3]);
-    let request = trim_frame(&mut wire, to, &[(0, 8)]);
-    let registers = wire.ask(&request)?.registers()?;
-    ensure!((registers.command_status, registers.feature_error) == (0x41, 0x04));
-    check_log(&ledge.log())
-}
-
-/// The words of IDENTIFY.
-fn identity_words(wire: &mut Wire, to: MacAddress) -> Result<Vec<u16>> {
-    let ata = Ata {
-        opcode: opcode::IDENTIFY,
-        lba: 0,
-        count: 1,
-    };
-    let request = wire.ata_frame(to, E10, ata, &[]);
-    let answer = wire.ask(&request)?;
-    answer.ata_success()?;
-    let words = answer.0[36..].as_chunks::<2>().0.iter();
-    Ok(words.map(|word| u16::from_le_bytes(*word)).collect())
 }
 
 /// Commands that must fail, and must not do anything.
