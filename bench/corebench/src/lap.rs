@@ -222,7 +222,8 @@ impl Bench {
             let command = admitted.command;
             let buffer = self.executor.buffer_mut(BufferIndex::of_command(command));
             buffer[..payload].copy_from_slice(&frame[ATA_FRAME_BYTES..bytes]);
-            self.target.filled(command, &mut self.executor);
+            let (memory, out) = (&mut self.executor, &mut self.actions);
+            self.target.filled(command, memory, out);
         }
         self.carry_out();
     }

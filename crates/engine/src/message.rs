@@ -2,6 +2,7 @@
 
 use aoe::Shelf;
 use crossbeam::channel::Sender;
+use disk::Zeroing;
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
@@ -79,6 +80,13 @@ pub enum FromWorker {
         drive: DriveSlot,
         /// Whether it is slow.
         is_suspect: bool,
+    },
+    /// A drive turned out not to be made to hold zeroes as was thought.
+    ZeroingChanged {
+        /// The drive.
+        drive: DriveSlot,
+        /// How it is done from now on.
+        zeroing: Zeroing,
     },
     /// The MTU or the link of an interface changed.
     InterfaceChanged {

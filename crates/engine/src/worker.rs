@@ -335,10 +335,10 @@ impl Worker {
         let frames = ports[index].receive(RECEIVE_BUDGET, &mut |frame| {
             let frame_bytes = frame.len_bytes();
             if let Some(payload) = target.receive(number, frame.first, frame_bytes, actions) {
-                // A write: its payload must be in its buffer before its actions are carried out.
+                // A write or TRIM: its payload must be in its buffer before its actions are carried out.
                 let buffer = BufferIndex::of_command(payload.command);
                 frame.copy_to(payload.offset, executor.buffer_mut(buffer));
-                target.filled(payload.command, executor);
+                target.filled(payload.command, executor, actions);
             }
         });
         self.carry_out();
@@ -360,6 +360,10 @@ impl Worker {
             let (io, ok) = (over.io, over.ending == Ending::Done);
             self.target.complete(&io, ok, &mut self.actions);
             self.carry_out();
+        }
+        while let Some((drive, zeroing)) = self.executor.next_fallback() {
+            self.unsaid
+                .push_back(FromWorker::ZeroingChanged { drive, zeroing });
         }
         any
     }

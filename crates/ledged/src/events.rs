@@ -40,6 +40,9 @@ pub(crate) fn run(
                 administration.lock().want_regions(lun, part, &groups);
             }
             FromWorker::Report(report) => hear(&report, administration, &mut read_errors),
+            FromWorker::ZeroingChanged { drive, zeroing } => {
+                tracing::warn!("slot {drive}: from now on {zeroing}");
+            }
             FromWorker::InterfaceChanged {
                 interface,
                 mtu_bytes,

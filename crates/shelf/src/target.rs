@@ -6,6 +6,7 @@
 //! [`Target::complete`] collects the I/Os and answers; [`Target::sent`] frees the slot.
 //!
 //! Invariants:
+//! * what holds of a write holds of each step of a TRIM;
 //! * a write is answered with success only after every present member of each mirror set that it
 //!   touches completed it durably;
 //! * a write that a member failed is answered with success only after the administration has recorded
@@ -39,6 +40,7 @@ mod reply;
 mod run;
 mod stripe;
 mod sync;
+mod trim;
 
 #[cfg(test)]
 mod tests;
@@ -54,12 +56,14 @@ pub use memory::{
     Work, compute_in,
 };
 use reply::Asked;
+pub use trim::can_trim;
 
 use crate::bad_sectors::BadSectors;
 use crate::ids::{DriveSlot, LunNumber};
-use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
+use crate::order::{BLOCK_SECTORS, CommandIndex, Extent, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;
+use ata::trim::ENTRIES_MAX;
 use raid::stripe::SectorMask;
 use std::sync::Arc;
 
@@ -100,9 +104,18 @@ enum State {
 enum Kind {
     Read,
     Write,
+    /// Writes zeroes; what is being done of it is its range.
+    Trim,
     Flush,
     /// A step of a pass over the mirrors: read, then write.
     Sync(sync::Phase),
+}
+
+impl Kind {
+    /// Whether it changes what an initiator reads.
+    const fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::Trim)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -248,6 +261,8 @@ pub struct Target {
     stripes: stripe::Stripes,
     /// Steps of scrubs whose copies are to be compared.
     compares: Vec<CommandIndex>,
+    /// What a TRIM asks for, while it is decoded.
+    extents: Vec<Extent>,
     /// Drives that are slow to answer: reads go elsewhere while they can.
     suspects: Vec<DriveSlot>,
     /// Sectors that are not to be read.
@@ -277,6 +292,7 @@ impl Target {
             counters: Counters::default(),
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
+            extents: Vec::with_capacity(ENTRIES_MAX),
             suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
             bad_sectors: BadSectors::default(),
             mend_stamp: 0,

@@ -49,6 +49,9 @@ pub enum Operation {
     Read,
     /// Write from the buffer; complete only when durable.
     Write,
+    /// Write zeroes, and let the drive deallocate the sectors if it reads them as zeroes then; complete only
+    /// when durable. Of no buffer, and longer than one.
+    WriteZeroes,
     /// Make everything written before durable.
     Flush,
 }
@@ -102,11 +105,20 @@ pub struct Io {
     pub attempt: u8,
 }
 
+impl Operation {
+    /// Whether it changes sectors.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::WriteZeroes)
+    }
+}
+
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operation = match self.operation {
             Operation::Read => "read",
             Operation::Write => "write",
+            Operation::WriteZeroes => "write of zeroes",
             Operation::Flush => "flush",
         };
         let Self {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
 
-/// The data of an admitted write, in the frame that it came in.
+/// The data of an admitted write or TRIM, in the frame that it came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Payload {
     /// The command whose buffer must be filled with it.
@@ -43,8 +43,8 @@ impl Target {
     /// Takes one frame. `head` is the frame, or at least its first [`aoe::request::PARSED_BYTES_MAX`] bytes;
     /// `frame_bytes` the length of all of it.
     ///
-    /// When the frame was an admitted write, returns where its data are to go, and [`Self::filled`] must
-    /// then be told, before the actions are carried out.
+    /// When the frame was an admitted write or TRIM, returns where its data are to go, and [`Self::filled`]
+    /// must then be told, before the actions are carried out.
     pub fn receive(
         &mut self,
         port: PortIndex,
@@ -252,17 +252,23 @@ impl Target {
                 let fit = self.check(asked, lba, count, None);
                 self.admit_if(fit, asked, registers, (Kind::Read, lba, count), out);
             }
-            ata::Command::Write { .. } if arrival.is_wildcard => {
+            ata::Command::Write { .. } | ata::Command::Trim { .. } if arrival.is_wildcard => {
                 // One frame must not hit every LUN (row 16).
                 self.counters.wildcard_writes += 1;
             }
-            ata::Command::Write { .. } if asked.view.access.is_read_only => {
+            ata::Command::Write { .. } | ata::Command::Trim { .. }
+                if asked.view.access.is_read_only =>
+            {
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out); // row 96
             }
             ata::Command::Write { lba, count } => {
                 let held = arrival.data_bytes / SECTOR_BYTES;
                 let fit = self.check(asked, lba, count, Some(held));
                 return self.admit_if(fit, asked, registers, (Kind::Write, lba, count), out);
+            }
+            ata::Command::Trim { blocks } => {
+                let held = (blocks, arrival.data_bytes);
+                return self.admit_trim(asked, registers, held, out);
             }
         }
         None
@@ -312,7 +318,7 @@ impl Target {
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
-            Kind::Flush | Kind::Sync(_) => self.counters.flushes += 1,
+            Kind::Flush | Kind::Trim | Kind::Sync(_) => self.counters.flushes += 1,
         }
         let lun = asked.view.lun;
         self.commands[usize::from(index)] = Command {
@@ -358,12 +364,15 @@ impl Target {
     /// The payload of a write is in its buffer. If an earlier write that is not answered is the same, byte
     /// for byte, this one is that write, sent again: it is not done again, which would be late, and the
     /// answer goes to where it came from last (conformance rows 104 and 105).
-    pub fn filled(&mut self, index: CommandIndex, memory: &mut impl Memory) {
+    pub fn filled(&mut self, index: CommandIndex, memory: &mut impl Memory, out: &mut Vec<Action>) {
         let command = &self.commands[usize::from(index)];
+        if command.kind == Kind::Trim {
+            return self.begin_trim(index, memory, out);
+        }
         if !command.may_repeat {
             return;
         }
-        let (lun, head, port, sectors) = (command.lun, command.head, command.port, command.sectors);
+        let (head, port, sectors) = (command.head, command.port, command.sectors);
         let payload = |command| Span {
             buffer: BufferIndex::of_command(command),
             start_sector: 0,
@@ -389,9 +398,15 @@ impl Target {
         (first.head, first.port) = (head, port);
         // Nothing can be behind it yet.
         self.order.leave(index, &mut |_| {});
-        self.commands[usize::from(index)].state = State::Free;
+        self.release(index);
+    }
+
+    /// Frees the slot of a command that was not begun, and stands in no order.
+    pub(super) fn release(&mut self, index: CommandIndex) {
+        let command = &mut self.commands[usize::from(index)];
+        command.state = State::Free;
         self.free.push(index);
-        if let Some(lun) = &mut self.luns[usize::from(lun.get())] {
+        if let Some(lun) = &mut self.luns[usize::from(command.lun.get())] {
             lun.commands -= 1;
         }
     }
@@ -401,7 +416,11 @@ impl Target {
     /// row 121); the other half also for stations that hold little, so that one that sends beyond every
     /// window does not shut out those that have just begun, whose first commands cost most when they are
     /// lost.
-    fn take_slot(&mut self, view: &LunView, from: MacAddress) -> Option<(CommandIndex, u32)> {
+    pub(super) fn take_slot(
+        &mut self,
+        view: &LunView,
+        from: MacAddress,
+    ) -> Option<(CommandIndex, u32)> {
         let kept = self.commands.len() / 8;
         let free = self.free.len();
         let is_fair = free > kept
@@ -492,7 +511,7 @@ fn answering(frame: &Frame<'_>, view: &LunView) -> Header {
     header
 }
 
-fn head_bytes(header: &Header, registers: &AtaRegisters) -> [u8; ATA_FRAME_BYTES] {
+pub(super) fn head_bytes(header: &Header, registers: &AtaRegisters) -> [u8; ATA_FRAME_BYTES] {
     let mut head = [0; ATA_FRAME_BYTES];
     let (first, second) = head.split_at_mut(aoe::HEADER_BYTES);
     first.copy_from_slice(header.as_bytes());

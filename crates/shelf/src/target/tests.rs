@@ -15,4 +15,5 @@ mod rounds;
 mod scrub;
 mod slow;
 mod sync;
+mod trim;
 mod twin;

@@ -22,11 +22,6 @@ const TABLE: &str = "crates/aoe/COMPLIANCE.md";
 /// Rows that no test shows, and why.
 const EXCEPTIONS: &[(u16, &str)] = &[
     (
-        103,
-        "no TRIM: a range that a level with parity, or a drive without discard, is to read as zeroes would \
-         have to be written; the command is aborted, and IDENTIFY does not offer it (words 69, 105, 169)",
-    ),
-    (
         123,
         "no test against the Linux driver yet; the simulator loses, doubles and delays frames between \
          initiators of its own and the shelf",

@@ -124,6 +124,7 @@ impl<'a> Bench<'a> {
         match io.operation {
             Operation::Read => image.read(io.sector, bytes),
             Operation::Write => image.write(io.sector, bytes),
+            Operation::WriteZeroes => unreachable!("nobody trims"),
             Operation::Flush => {}
         }
         if let IoOwner::Group(_) = io.owner {

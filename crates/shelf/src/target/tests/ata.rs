@@ -172,7 +172,7 @@ fn rows_97_98_99_flush_power_mode_and_unknown_opcodes() {
     let reply = rig.ask_one(&ata(0xe5, 0, 0, 0, &[]));
     assert_eq!((reply[26], outcome(&reply)), (0xff, (0x40, 0)));
     for opcode in [0x99, 0x25, 0xc8, 0xb0, 0x06, 0x00, 0xef] {
-        // SMART comes without its signature here, and there is no TRIM (row 103).
+        // SMART comes without its signature here, and DATA SET MANAGEMENT without the bit of TRIM.
         let reply = rig.ask_one(&ata(opcode, 0, 0, 1, &[]));
         assert_eq!(
             (reply[14], reply.len(), outcome(&reply)),
