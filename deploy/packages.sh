@@ -13,7 +13,7 @@ build="build-essential clang libclang1 m4 pkg-config libelf-dev zlib1g-dev linux
 run="iproute2 procps util-linux"
 # To test: peers (vblade, aoetools, mdadm), ext4, and a virtual machine with Debian's kernel, which
 # apt downloads; python3 is for bench/compare.py.
-test="$run aoetools bash busybox-static cpio dpkg e2fsprogs gzip kmod libc-bin mdadm mount python3 \
+test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip kmod libc-bin mdadm mount python3 \
 qemu-system-x86 vblade"
 
 case "${1:-}" in

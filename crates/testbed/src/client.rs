@@ -77,6 +77,16 @@ impl Client {
         }
     }
 
+    /// The device's name.
+    pub(crate) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The device's file.
+    pub(crate) fn device_path(&self) -> String {
+        format!("/dev/etherd/{}", self.device)
+    }
+
     /// The machine itself.
     pub fn vm(&mut self) -> &mut Vm {
         &mut self.vm

@@ -24,6 +24,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("depmod", "kmod"),
     ("dpkg-deb", "dpkg"),
     ("e2fsck", "e2fsprogs"),
+    ("fio", "fio"),
     ("gzip", "gzip"),
     ("ip", "iproute2"),
     ("ldd", "libc-bin"),
@@ -32,6 +33,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("modprobe", "kmod"),
     ("nsenter", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("resize2fs", "e2fsprogs"),
     ("vblade", "vblade"),
 ];
 

@@ -20,9 +20,9 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Log};
-use crate::guest::{self, GuestImage};
+use crate::guest;
 use crate::initramfs::Role;
-use crate::network::{TAP, VmNetwork};
+use crate::network::{GuestEnd, VmNetwork};
 use crate::process::{CommandOutput, to_text};
 use crate::requirements;
 
@@ -47,6 +47,8 @@ pub struct VmOptions {
     pub processors: u8,
     /// Memory in MiB; files in the guest's `/run` and `/tmp` live there too.
     pub memory_mib: u32,
+    /// Whether the guest has `fio`, which with its libraries needs 100 MiB of the memory.
+    pub fio: bool,
     /// Time until the guest must answer. Emulated boots take 3 to 20 s on an idle machine.
     pub boot_timeout: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for VmOptions {
         Self {
             processors: 1,
             memory_mib: 512,
+            fio: false,
             boot_timeout: Duration::from_secs(180),
         }
     }
@@ -74,7 +77,7 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Boots an AoE client on the network's tap and waits until it takes commands.
+    /// Boots an AoE client with an interface on each path of the network, `eth0` on the first, and waits until it takes commands.
     ///
     /// # Errors
     /// A package is missing, the guest cannot be built, or it does not come up in time.
@@ -82,7 +85,9 @@ impl Vm {
         let qemu = requirements::program(EMULATOR)?;
         let mut command = network.client.command(qemu);
         let mtu = network.mtu;
-        attach_network(&mut command, mtu);
+        for (number, end) in network.guest_ends().enumerate() {
+            attach_network(&mut command, number, end, mtu);
+        }
         let role = Role::Client.name();
         let parameters = format!("loglevel=5 guest.role={role} guest.mtu={mtu}");
         Self::start(command, &parameters, options)
@@ -118,7 +123,17 @@ impl Vm {
         let console_listener = listen(&console_path)?;
         let commands_listener = listen(&commands_path)?;
 
-        attach_machine(&mut command, options, &image, parameters);
+        let initramfs = if options.fio {
+            &image.initramfs_with_fio
+        } else {
+            &image.initramfs
+        };
+        attach_machine(
+            &mut command,
+            options,
+            (&image.kernel, initramfs),
+            parameters,
+        );
         attach_serial_lines(&mut command, &console_path, &commands_path);
         let mut emulator = Daemon::start("the emulator", command)?;
         let deadline = Instant::now() + options.boot_timeout;
@@ -274,11 +289,11 @@ fn accept(listener: &UnixListener, emulator: &mut Daemon, deadline: Instant) -> 
     }
 }
 
-/// Processor, memory, kernel.
+/// Processor, memory, kernel with its initramfs.
 fn attach_machine(
     command: &mut Command,
     options: &VmOptions,
-    image: &GuestImage,
+    (kernel, initramfs): (&Path, &Path),
     parameters: &str,
 ) {
     command.args([
@@ -293,9 +308,9 @@ fn attach_machine(
     command.arg("-m").arg(options.memory_mib.to_string());
     command
         .arg("-kernel")
-        .arg(&image.kernel)
+        .arg(kernel)
         .arg("-initrd")
-        .arg(&image.initramfs);
+        .arg(initramfs);
     command.arg("-append").arg(format!(
         "console=ttyS0 panic=-1 mitigations=off {parameters}"
     ));
@@ -310,12 +325,13 @@ fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
     }
 }
 
-fn attach_network(command: &mut Command, mtu: u16) {
-    command
-        .arg("-netdev")
-        .arg(format!("tap,id=net0,ifname={TAP},script=no,downscript=no"));
+fn attach_network(command: &mut Command, number: usize, end: GuestEnd, mtu: u16) {
+    let GuestEnd { tap, address } = end;
+    command.arg("-netdev").arg(format!(
+        "tap,id=net{number},ifname={tap},script=no,downscript=no"
+    ));
     command.arg("-device").arg(format!(
-        "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,host_mtu={mtu},mrg_rxbuf=on,romfile="
+        "virtio-net-pci,netdev=net{number},mac={address},host_mtu={mtu},mrg_rxbuf=on,romfile="
     ));
 }
 
