@@ -11,17 +11,20 @@
 //!  └──────────────────┘                  └────────────────────────────────────────────────┘
 //! ```
 //!
-//! - [`netns`]: namespaces, veth pairs, bridges and taps; [`network`]: the two topologies, with a
-//!   virtual machine ([`network::VmNetwork`]) and without one ([`network::PairNetwork`]).
+//! - [`netns`]: namespaces, veth pairs, bridges and taps; [`network`]: the topologies, with a virtual
+//!   machine ([`network::VmNetwork`]) and without one ([`network::PairNetwork`]); [`relay`]: a wire in
+//!   the bridge's place that loses, repeats and delays frames.
 //! - [`guest`]: a Debian kernel and an initramfs with Debian's own AoE and ext4 tools, cached.
 //! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
-//!   output and exit status; [`client`]: what an AoE client does, said in one call each.
+//!   output and exit status; [`client`]: what an AoE client does, said in one call each; [`load`]: fio
+//!   on its device, verified; [`driver`]: what its kernel says of the wire.
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
 //!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick.
 //!
-//! - [`faulty`]: disks that are slow, hang, fail or vanish on command.
+//! - [`faulty`]: disks that are slow, hang, fail or vanish on command; [`scheduling`]: how long a program
+//!   was kept from running.
 //!
 //! **Invariants**
 //! - Every wait has a time limit, and its error quotes the last lines of whatever was waited for.
@@ -46,6 +49,7 @@ pub mod paths;
 pub mod process;
 pub mod relay;
 pub mod requirements;
+pub mod scheduling;
 pub mod transcript;
 pub mod vblade;
 pub mod vm;

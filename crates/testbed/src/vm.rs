@@ -77,7 +77,8 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Boots an AoE client with an interface on each path of the network, `eth0` on the first, and waits until it takes commands.
+    /// Boots an AoE client with an interface on each path of the network, `eth0` on the first, and waits
+    /// until it takes commands.
     ///
     /// # Errors
     /// A package is missing, the guest cannot be built, or it does not come up in time.

@@ -1,7 +1,7 @@
 //! When each ATA request passed a wire on its way to the target, and when its answer did: what tells
 //! whether the target or the initiator was slow. Questions for targets are counted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use aoe::header::FLAG_RESPONSE;
@@ -15,6 +15,9 @@ const COMMAND_ATA: u8 = 0;
 
 /// Command code of Query Config.
 const COMMAND_CONFIG: u8 = 1;
+
+/// Where a Query Config answer tells how many sectors a frame may have.
+const SECTOR_COUNT_AT: usize = 28;
 
 /// One request on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,7 @@ pub struct Ledger {
     passages: HashMap<u32, Passage>,
     config_requests: u64,
     advertisements: u64,
+    sector_counts: BTreeSet<u8>,
 }
 
 impl Ledger {
@@ -57,6 +61,9 @@ impl Ledger {
             let is_broadcast = header.destination == MacAddress::BROADCAST;
             self.config_requests += u64::from(!is_response);
             self.advertisements += u64::from(is_response && is_broadcast);
+            if is_response && let Some(&count) = frame.get(SECTOR_COUNT_AT) {
+                self.sector_counts.insert(count);
+            }
         }
         if header.command != COMMAND_ATA || is_response != (direction == Direction::ToClient) {
             return;
@@ -92,6 +99,12 @@ impl Ledger {
     #[must_use]
     pub fn advertisements(&self) -> u64 {
         self.advertisements
+    }
+
+    /// The Sector Counts that Query Config answers told.
+    #[must_use]
+    pub fn sector_counts(&self) -> &BTreeSet<u8> {
+        &self.sector_counts
     }
 
     /// Number of ATA requests.
@@ -161,5 +174,10 @@ mod tests {
         answer.destination = MacAddress::BROADCAST;
         ledger.note(Direction::ToClient, answer.as_bytes(), Instant::now());
         assert_eq!((ledger.config_requests(), ledger.advertisements()), (1, 1));
+        assert!(ledger.sector_counts().is_empty());
+        let mut answer = answer.as_bytes().to_vec();
+        answer.extend([0, 0, 0, 0, 16]);
+        ledger.note(Direction::ToClient, &answer, Instant::now());
+        assert_eq!(ledger.sector_counts(), &BTreeSet::from([16]));
     }
 }

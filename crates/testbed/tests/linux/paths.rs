@@ -35,6 +35,11 @@ pub(crate) fn two_paths(lun: &str, cuts: &[(usize, Cut)], faults: &[Faults; 2]) 
         .wait_for_rounds(1, PATIENCE)
         .with_context(|| ledge.log())?;
     check_both(&client.driver_state()?)?;
+    for relay in &network.relays {
+        let ledger = relay.ledger();
+        let told = ledger.sector_counts();
+        ensure!(told.iter().eq(&[16]), "Sector Counts {told:?}");
+    }
     for &(path, cut) in cuts {
         cut_and_mend(&network, &ledge, &mut client, path, cut)?;
     }
@@ -46,8 +51,7 @@ pub(crate) fn two_paths(lun: &str, cuts: &[(usize, Cut)], faults: &[Faults; 2]) 
     check_both(&client.driver_state()?)
 }
 
-/// Frames of the LUN go by both ports. That both tell the same Sector Count is what the payload of 8192
-/// bytes says: it is the smallest of all paths.
+/// Frames of the LUN go by both ports.
 fn check_both(state: &DriverState) -> Result<()> {
     ensure!(state.paths.len() == 2, "{state:?}");
     let used = |path: &testbed::driver::DriverPath| path.reads > USED && path.writes > USED;

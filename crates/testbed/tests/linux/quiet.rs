@@ -1,16 +1,18 @@
 //! A wire without faults: the driver sends nothing again for which the shelf is to blame.
 //!
 //! The driver sends a command again when it has waited for more than twice the average and eight times the
-//! deviation. Here the driver runs in an emulated processor beside others, and may be late itself. So the
-//! relay notes when each request and its answer passed, and each retransmission is judged by that: it is
-//! the shelf's when the shelf had the request for half of the time that the driver had waited, or longer.
+//! deviation. Here the driver runs in an emulated processor beside others, and may be late itself; and the
+//! shelf may have to wait for a processor. So the relay notes when each request and its answer passed, and
+//! each retransmission is judged by that: it is the shelf's when the shelf had the request for half of the
+//! time that the driver had waited, or longer, and was not kept from running meanwhile.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use testbed::driver::DriverMessage;
 use testbed::relay::Ledger;
-use testbed::{Direction, Faults, Load, VmNetwork, lock_vm, transcript};
+use testbed::scheduling::{RunDelays, Sampler, Watched};
+use testbed::{Direction, Faults, Ledge, Load, VmNetwork, lock_vm, transcript};
 
 use super::{JOB_MIB, MTU, PATIENCE, check_end, client, note_tallies, shelf};
 
@@ -21,9 +23,10 @@ const JIFFY: Duration = Duration::from_millis(4);
 pub(crate) fn quiet(lun: &str, seconds: u32) -> Result<()> {
     let _lock = lock_vm()?;
     let network = VmNetwork::relayed(MTU, &[Faults::NONE])?;
-    let ledge = shelf(&network, lun)?;
+    let mut ledge = shelf(&network, lun)?;
     let mut client = client(&network)?;
     let relay = &network.relays[0];
+    let sampler = Sampler::start(watched(&mut ledge)?);
     client.start_load(Load {
         seconds,
         job_mib: JOB_MIB,
@@ -40,10 +43,13 @@ pub(crate) fn quiet(lun: &str, seconds: u32) -> Result<()> {
             "frames were lost: {tally:?}"
         );
     }
-    let ledger = relay.ledger();
+    let (ledger, delays) = (relay.ledger(), sampler.stop());
     note_latencies(&ledger);
     let messages = client.driver_messages()?;
-    let blamed: Vec<String> = messages.iter().filter_map(|m| blame(m, &ledger)).collect();
+    let blamed: Vec<String> = messages
+        .iter()
+        .filter_map(|m| blame(m, &ledger, &delays))
+        .collect();
     ensure!(
         blamed.is_empty(),
         "{} of {} messages are the shelf's:\n{}\n{}",
@@ -70,19 +76,38 @@ fn note_latencies(ledger: &Ledger) {
     ));
 }
 
+/// Everything between the relay's two looks at a command: the shelf, and the relay itself.
+fn watched(ledge: &mut Ledge<'_>) -> Result<Vec<Watched>> {
+    let ledged = ledge.daemon().context("ledged runs")?.id();
+    let watched = |process, thread| Watched { process, thread };
+    Ok(vec![
+        watched(ledged, None),
+        watched(std::process::id(), Some("relay")),
+    ])
+}
+
 /// What the shelf has to do with a message, if it has.
-fn blame(message: &DriverMessage, ledger: &Ledger) -> Option<String> {
+fn blame(message: &DriverMessage, ledger: &Ledger, delays: &RunDelays) -> Option<String> {
     let DriverMessage::Retransmit { old, new, .. } = *message else {
         // An answer that came after its command was sent again: judged with that.
         return None;
     };
     let waited = JIFFY * u32::try_from(message.waited_jiffies()?).ok()?;
-    let now = ledger
+    let again = ledger
         .passage(new)
         .map_or_else(Instant::now, |again| again.asked);
-    // What has never left the client waited there.
-    let held = ledger.passage(old)?.held(now);
-    let text = format!("{old:08x} sent again after {waited:?}, the shelf had it for {held:?}");
+    let Some(passage) = ledger.passage(old) else {
+        transcript::note(&format!(
+            "{old:08x} sent again after {waited:?}: it had never left"
+        ));
+        return None;
+    };
+    let held = passage.held(again);
+    let kept = delays.between(passage.asked, passage.asked + held);
+    let text = format!(
+        "{old:08x} sent again after {waited:?}; the shelf had it for {held:?}, of which others had the \
+         processor for {kept:?}"
+    );
     transcript::note(&text);
-    (held * 2 >= waited).then_some(text)
+    (held.saturating_sub(kept) * 2 >= waited).then_some(text)
 }

@@ -36,16 +36,6 @@ const EXCEPTIONS: &[(u16, &str)] = &[
         "policy: a LUN that is gone, or lacks too many members, is silent, as one that is offline; a host gives \
          up after its own time, and goes on when the LUN is back",
     ),
-    (
-        123,
-        "no test against the Linux driver yet; the simulator loses, doubles and delays frames between \
-         initiators of its own and the shelf",
-    ),
-    (124, "no test against the Linux driver with two ports yet"),
-    (
-        126,
-        "no test against the Linux driver yet; that a LUN that has grown is advertised is row 114",
-    ),
     (128, "no test that boots through iPXE yet"),
 ];
 
