@@ -150,11 +150,6 @@ impl Relay {
         self.shared.state().ledger.clone()
     }
 
-    /// Forgets when requests and answers passed.
-    pub fn clear_ledger(&self) {
-        self.shared.state().ledger = Ledger::default();
-    }
-
     /// Ends the thread.
     ///
     /// # Errors

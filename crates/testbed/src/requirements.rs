@@ -20,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("aoeping", "aoetools"),
     ("bash", "bash"),
     ("busybox", "busybox-static"),
+    ("chrt", "util-linux"),
     ("cpio", "cpio"),
     ("depmod", "kmod"),
     ("dpkg-deb", "dpkg"),

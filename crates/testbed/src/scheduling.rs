@@ -1,5 +1,5 @@
 //! How long threads of a program were ready to run while the machine ran others: what a slow answer is
-//! judged with on a machine that has other things to do.
+//! judged with on a machine that has other things to do. And how they come before the others.
 //!
 //! The kernel adds up, for each thread, the time that it waited on a run queue (`schedstat`). A
 //! [`Sampler`] notes the sums all the time, so that what falls into a short interval can be told
@@ -8,10 +8,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::paths::base_name;
+use crate::process::run_ok;
+use crate::requirements::program;
 
 /// Time between two samples.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -23,6 +30,42 @@ pub struct Watched {
     pub process: u32,
     /// Only threads with this name; all when there is none.
     pub thread: Option<&'static str>,
+}
+
+impl Watched {
+    /// The threads that there are, as directories in `/proc`.
+    fn tasks(&self) -> Vec<PathBuf> {
+        let is_meant = |task: &PathBuf| {
+            let name = self.thread;
+            name.is_none_or(|name| {
+                fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+            })
+        };
+        // A thread or process that ends meanwhile waits for nothing any more.
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process));
+        let paths = tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|task| task.path());
+        paths.filter(is_meant).collect()
+    }
+
+    /// Lets these threads, and those that they start from now on, run before all that have no real-time
+    /// priority. A lower nice value would not do: the kernel compares those within a session only.
+    ///
+    /// # Errors
+    /// There are none, or not root.
+    pub fn prefer(&self) -> Result<()> {
+        let tasks = self.tasks();
+        ensure!(!tasks.is_empty(), "no threads of {self:?}");
+        for task in tasks {
+            let mut command = Command::new(program("chrt")?);
+            command.args(["--fifo", "--pid", "1", &base_name(&task)]);
+            run_ok(command)?;
+        }
+        Ok(())
+    }
 }
 
 /// Notes how long threads have waited for a processor.
@@ -103,24 +146,13 @@ struct Sums {
 
 impl Sums {
     fn update(&mut self, watched: &[Watched]) -> Duration {
-        for Watched { process, thread } in watched {
-            // A thread or process that ends meanwhile waits for nothing any more.
-            let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        for task in watched.iter().flat_map(Watched::tasks) {
+            let Ok(text) = fs::read_to_string(task.join("schedstat")) else {
                 continue;
             };
-            for task in tasks.flatten().map(|entry| entry.path()) {
-                if let Some(name) = thread
-                    && fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() != *name)
-                {
-                    continue;
-                }
-                let Ok(text) = fs::read_to_string(task.join("schedstat")) else {
-                    continue;
-                };
-                let waited = waited(&text);
-                let last = self.last.insert(task, waited).unwrap_or_default();
-                self.total += waited.saturating_sub(last);
-            }
+            let waited = waited(&text);
+            let last = self.last.insert(task, waited).unwrap_or_default();
+            self.total += waited.saturating_sub(last);
         }
         self.total
     }

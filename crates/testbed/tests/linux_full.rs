@@ -27,13 +27,25 @@ fn no_byte_is_wrong_when_a_paritys_wire_loses_repeats_and_delays_frames() -> Res
 #[test]
 fn io_waits_while_the_shelf_restarts_under_load() -> Result<()> {
     let ends = [End::Stop, End::Kill, End::Kill, End::Stop];
-    linux::restart::restart(MIRROR, &ends)
+    linux::restart::restart(MIRROR, &ends, &[Faults::NONE])
 }
 
 /// Conformance row 125.
 #[test]
 fn io_waits_while_a_shelf_with_parity_dies_under_load() -> Result<()> {
-    linux::restart::restart(PARITY, &[End::Kill, End::Stop, End::Kill])
+    let ends = [End::Kill, End::Stop, End::Kill];
+    linux::restart::restart(PARITY, &ends, &[Faults::NONE])
+}
+
+/// Conformance rows 123 and 125.
+#[test]
+fn a_shelf_with_parity_dies_again_and_again_behind_two_bad_wires() -> Result<()> {
+    let ends = [End::Kill, End::Kill, End::Stop, End::Kill, End::Kill];
+    linux::restart::restart(
+        PARITY,
+        &ends,
+        &[Faults::one_in(200, 5), Faults::one_in(100, 6)],
+    )
 }
 
 /// Conformance row 124.
@@ -46,12 +58,6 @@ fn io_goes_on_when_one_of_two_paths_is_cut() -> Result<()> {
         (1, Cut::Silence),
     ];
     linux::paths::two_paths(MIRROR, &cuts, &[Faults::NONE; 2])
-}
-
-/// Conformance rows 114 and 126.
-#[test]
-fn a_lun_grows_under_a_mounted_file_system_and_while_it_is_closed() -> Result<()> {
-    linux::growth::growth()
 }
 
 #[test]

@@ -16,6 +16,6 @@ fn a_lun_grows_under_a_mounted_file_system_and_while_it_is_closed() -> Result<()
 /// Conformance rows 123 and 124.
 #[test]
 fn io_goes_on_when_one_of_two_paths_that_lose_frames_is_cut() -> Result<()> {
-    let faults = [11, 12].map(|seed| Faults::one_in(1000, seed));
+    let faults = [11, 12].map(|seed| Faults::one_in(300, seed));
     linux::paths::two_paths("raid10 1.0-3", &[(1, Cut::Silence)], &faults)
 }

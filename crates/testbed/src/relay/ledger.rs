@@ -113,13 +113,10 @@ impl Ledger {
         self.passages.len()
     }
 
-    /// How long the target took for each request that it answered, the shortest first.
-    #[must_use]
-    pub fn latencies(&self) -> Vec<Duration> {
-        let took = |passage: &Passage| Some(passage.answered? - passage.asked);
-        let mut latencies: Vec<Duration> = self.passages.values().filter_map(took).collect();
-        latencies.sort_unstable();
-        latencies
+    /// The requests that were answered, in no order, each with how long the target took.
+    pub fn answered(&self) -> impl Iterator<Item = (Duration, Passage)> {
+        let took = |passage: &Passage| Some((passage.answered? - passage.asked, *passage));
+        self.passages.values().filter_map(took)
     }
 }
 
@@ -143,12 +140,13 @@ mod tests {
         let asked = request(0, 7);
         let answer = asked.reply(MacAddress([2; 6]), Shelf(1), Slot(0));
         ledger.note(Direction::ToTarget, asked.as_bytes(), at(0));
-        assert_eq!(ledger.latencies(), []);
+        assert_eq!(ledger.answered().count(), 0);
         assert_eq!(ledger.passage(7).unwrap().held(at(9)).as_millis(), 9);
         ledger.note(Direction::ToTarget, asked.as_bytes(), at(1));
         ledger.note(Direction::ToClient, answer.as_bytes(), at(5));
         ledger.note(Direction::ToClient, answer.as_bytes(), at(6));
-        assert_eq!(ledger.latencies(), [Duration::from_millis(5)]);
+        let held: Vec<Duration> = ledger.answered().map(|(held, _)| held).collect();
+        assert_eq!(held, [Duration::from_millis(5)]);
         assert_eq!(ledger.passage(7).unwrap().held(at(9)).as_millis(), 5);
         assert_eq!(ledger.passage(8), None);
     }

@@ -11,7 +11,10 @@ pub(crate) mod restart;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use testbed::{Client, Ledge, LedgeOptions, LoadReport, Vm, VmNetwork, VmOptions, transcript};
+use testbed::{
+    Client, Direction, Faults, Ledge, LedgeOptions, LoadReport, Vm, VmNetwork, VmOptions,
+    transcript,
+};
 
 pub(crate) const MTU: u16 = 9000;
 pub(crate) const DEVICE: &str = "e1.0";
@@ -77,14 +80,16 @@ pub(crate) fn check_end(client: &mut Client, report: LoadReport) -> Result<()> {
     Ok(())
 }
 
-/// Prints what the relays have done.
-pub(crate) fn note_tallies(network: &VmNetwork) {
-    for (path, relay) in network.relays.iter().enumerate() {
-        for direction in [testbed::Direction::ToTarget, testbed::Direction::ToClient] {
-            transcript::note(&format!(
-                "path {path} {direction:?}: {:?}",
-                relay.tally(direction)
-            ));
+/// Prints what the relays have done, and checks that they did what `faults` say.
+pub(crate) fn check_wires(network: &VmNetwork, faults: &[Faults]) -> Result<()> {
+    for (path, (relay, &faults)) in network.relays.iter().zip(faults).enumerate() {
+        for direction in [Direction::ToTarget, Direction::ToClient] {
+            let tally = relay.tally(direction);
+            transcript::note(&format!("path {path} {direction:?}: {tally:?}"));
+            let kinds = [tally.dropped, tally.duplicated, tally.delayed];
+            let as_told = |&count: &u64| (count > 0) == (faults != Faults::NONE);
+            ensure!(kinds.iter().all(as_told), "{faults:?}: {tally:?}");
         }
     }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use testbed::driver::DriverState;
 use testbed::{Client, Direction, Faults, Ledge, Load, Relay, VmNetwork, lock_vm, transcript};
 
-use super::{JOB_MIB, MTU, PATIENCE, RECOVERY, check_end, client, note_tallies, shelf};
+use super::{JOB_MIB, MTU, PATIENCE, RECOVERY, check_end, check_wires, client, shelf};
 
 /// How a path ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) fn two_paths(lun: &str, cuts: &[(usize, Cut)], faults: &[Faults; 2]) 
     client.end_load()?;
     let report = client.finish_load(PATIENCE).with_context(|| ledge.log())?;
     client.driver_messages()?;
-    note_tallies(&network);
+    check_wires(&network, faults)?;
     check_end(&mut client, report)?;
     check_both(&client.driver_state()?)
 }

@@ -2,7 +2,7 @@
 //!
 //! The driver sends a command again when it has waited for more than twice the average and eight times the
 //! deviation. Here the driver runs in an emulated processor beside others, and may be late itself; and the
-//! shelf may have to wait for a processor. So the relay notes when each request and its answer passed, and
+//! shelf may have to wait for a processor, though it comes first. So the relay notes when each request and its answer passed, and
 //! each retransmission is judged by that: it is the shelf's when the shelf had the request for half of the
 //! time that the driver had waited, or longer, and was not kept from running meanwhile.
 
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use testbed::driver::DriverMessage;
-use testbed::relay::Ledger;
+use testbed::relay::{Ledger, Passage};
 use testbed::scheduling::{RunDelays, Sampler, Watched};
 use testbed::{Direction, Faults, Ledge, Load, VmNetwork, lock_vm, transcript};
 
-use super::{JOB_MIB, MTU, PATIENCE, check_end, client, note_tallies, shelf};
+use super::{JOB_MIB, MTU, PATIENCE, check_end, check_wires, client, shelf};
 
 /// A tick of the driver's clock: Debian's kernels have 250 in a second.
 const JIFFY: Duration = Duration::from_millis(4);
@@ -26,13 +26,15 @@ pub(crate) fn quiet(lun: &str, seconds: u32) -> Result<()> {
     let mut ledge = shelf(&network, lun)?;
     let mut client = client(&network)?;
     let relay = &network.relays[0];
-    let sampler = Sampler::start(watched(&mut ledge)?);
+    let watched = watched(&mut ledge)?;
+    watched.iter().try_for_each(Watched::prefer)?;
+    let sampler = Sampler::start(watched);
     client.start_load(Load {
         seconds,
         job_mib: JOB_MIB,
     })?;
     let report = client.finish_load(PATIENCE).with_context(|| ledge.log())?;
-    note_tallies(&network);
+    check_wires(&network, &[Faults::NONE])?;
     check_end(&mut client, report)?;
     let state = client.driver_state()?;
     ensure!(state.paths.iter().all(|path| path.taint == 0), "{state:?}");
@@ -44,7 +46,7 @@ pub(crate) fn quiet(lun: &str, seconds: u32) -> Result<()> {
         );
     }
     let (ledger, delays) = (relay.ledger(), sampler.stop());
-    note_latencies(&ledger);
+    note_latencies(&ledger, &delays);
     let messages = client.driver_messages()?;
     let blamed: Vec<String> = messages
         .iter()
@@ -62,18 +64,27 @@ pub(crate) fn quiet(lun: &str, seconds: u32) -> Result<()> {
 }
 
 /// Prints how long the shelf took.
-fn note_latencies(ledger: &Ledger) {
-    let latencies = ledger.latencies();
-    let at = |part: usize| latencies.get(latencies.len() * part / 1000);
+fn note_latencies(ledger: &Ledger, delays: &RunDelays) {
+    let mut answered: Vec<(Duration, Passage)> = ledger.answered().collect();
+    answered.sort_unstable_by_key(|(held, _)| *held);
+    let at = |part: usize| {
+        let index = answered.len() * part / 1000;
+        answered.get(index).map(|(held, _)| *held)
+    };
     transcript::note(&format!(
-        "the shelf answered {} of {} requests; median {:?}, 99 % {:?}, 99.9 % {:?}, slowest {:?}",
-        latencies.len(),
+        "the shelf answered {} of {} requests; median {:?}, 99 % {:?}, 99.9 % {:?}",
+        answered.len(),
         ledger.requests(),
         at(500),
         at(990),
         at(999),
-        latencies.last()
     ));
+    for (held, passage) in answered.iter().rev().take(3) {
+        let kept = delays.between(passage.asked, passage.asked + *held);
+        transcript::note(&format!(
+            "slow: {held:?}; others had the processor for {kept:?}"
+        ));
+    }
 }
 
 /// Everything between the relay's two looks at a command: the shelf, and the relay itself.
@@ -103,7 +114,9 @@ fn blame(message: &DriverMessage, ledger: &Ledger, delays: &RunDelays) -> Option
         return None;
     };
     let held = passage.held(again);
-    let kept = delays.between(passage.asked, passage.asked + held);
+    let kept = delays
+        .between(passage.asked, passage.asked + held)
+        .min(held);
     let text = format!(
         "{old:08x} sent again after {waited:?}; the shelf had it for {held:?}, of which others had the \
          processor for {kept:?}"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use testbed::{Faults, Load, VmNetwork, lock_vm};
 
-use super::{JOB_MIB, MTU, PATIENCE, RECOVERY, check_end, client, note_tallies, shelf};
+use super::{JOB_MIB, MTU, PATIENCE, RECOVERY, check_end, check_wires, client, shelf};
 
 /// How a shelf ends.
 #[derive(Debug, Clone, Copy)]
@@ -21,9 +21,9 @@ pub(crate) enum End {
 const AWAY: Duration = Duration::from_secs(3);
 
 /// The client's I/O waits and goes on by itself, each time.
-pub(crate) fn restart(lun: &str, ends: &[End]) -> Result<()> {
+pub(crate) fn restart(lun: &str, ends: &[End], faults: &[Faults]) -> Result<()> {
     let _lock = lock_vm()?;
-    let network = VmNetwork::relayed(MTU, &[Faults::NONE])?;
+    let network = VmNetwork::relayed(MTU, faults)?;
     let mut ledge = shelf(&network, lun)?;
     let mut client = client(&network)?;
     // It ends when it is told to.
@@ -55,7 +55,7 @@ pub(crate) fn restart(lun: &str, ends: &[End]) -> Result<()> {
     client.end_load()?;
     let report = client.finish_load(PATIENCE).with_context(|| ledge.log())?;
     client.driver_messages()?;
-    note_tallies(&network);
+    check_wires(&network, faults)?;
     check_end(&mut client, report)?;
     ledge.stop()
 }
