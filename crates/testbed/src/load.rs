@@ -187,12 +187,15 @@ impl Client {
             "not everything was verified: {report:?}"
         );
         transcript::note(&format!("{report:?}"));
-        self.verify_last_round(report.rounds)?;
+        self.verify_load(report.rounds)?;
         Ok(report)
     }
 
-    /// Reads everything that the last round has written once more, without writing.
-    fn verify_last_round(&mut self, round: u32) -> Result<()> {
+    /// Reads everything that the last round has written once more, without writing. `round` is its number.
+    ///
+    /// # Errors
+    /// A command fails or a byte is wrong; quotes what fio says.
+    pub fn verify_load(&mut self, round: u32) -> Result<()> {
         let device = self.device_path();
         self.shell(&format!(
             "fio --verify_only=1 --randseed={round} --filename={device} --output-format=terse /run/load.job \

@@ -68,7 +68,7 @@ pub struct Tally {
     pub delayed: u64,
     /// Frames lost on purpose.
     pub dropped: u64,
-    /// Frames that came in while the wire swallowed everything.
+    /// Frames that came in, or that were due, while the wire swallowed everything.
     pub swallowed: u64,
     /// Frames that could not be sent, because the far interface was down or full.
     pub unsendable: u64,
@@ -282,7 +282,11 @@ impl Carrier {
                 break;
             }
             let Waiting { direction, frame } = entry.remove();
-            self.forward(direction, &frame)?;
+            if self.shared.swallows.load(Ordering::Relaxed) {
+                self.count(direction, |tally| tally.swallowed += 1);
+            } else {
+                self.forward(direction, &frame)?;
+            }
         }
         Ok(())
     }

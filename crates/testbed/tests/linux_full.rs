@@ -69,3 +69,8 @@ fn nothing_is_sent_again_because_of_a_shelf_with_mirrors() -> Result<()> {
 fn nothing_is_sent_again_because_of_a_shelf_with_parity() -> Result<()> {
     linux::quiet::quiet(PARITY, 30)
 }
+
+#[test]
+fn a_wrong_byte_is_found() -> Result<()> {
+    linux::quiet::wrong_byte()
+}

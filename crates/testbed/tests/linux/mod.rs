@@ -8,7 +8,7 @@ pub(crate) mod paths;
 pub(crate) mod quiet;
 pub(crate) mod restart;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use testbed::{
@@ -52,9 +52,11 @@ pub(crate) fn client(network: &VmNetwork) -> Result<Client> {
     let mut client = Client::new(Vm::boot(network, &options)?, DEVICE);
     client.keep_driver_messages()?;
     let interfaces = ["eth0", "eth0,eth1"][network.target_interfaces().len() - 1];
+    let deadline = Instant::now() + RECOVERY;
     let mut device = client.discover(RECOVERY)?;
     while device.interfaces != interfaces {
-        // The second path answers when it has been asked, and neither question nor answer was lost.
+        // The second path is there when neither a question nor its answer was lost.
+        ensure!(Instant::now() < deadline, "{interfaces}: {device:?}");
         device = client.discover(RECOVERY)?;
     }
     ensure!(device.payload_bytes == 8192, "{device:?}");

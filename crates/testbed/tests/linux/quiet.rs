@@ -2,10 +2,13 @@
 //!
 //! The driver sends a command again when it has waited for more than twice the average and eight times the
 //! deviation. Here the driver runs in an emulated processor beside others, and may be late itself; and the
-//! shelf may have to wait for a processor, though it comes first. So the relay notes when each request and its answer passed, and
-//! each retransmission is judged by that: it is the shelf's when the shelf had the request for half of the
-//! time that the driver had waited, or longer, and was not kept from running meanwhile.
+//! shelf may have to wait for a processor, though it comes first. So the relay notes when each request and
+//! its answer passed, and each retransmission is judged by that: it is the shelf's when the shelf had the
+//! request for half of the time that the driver had waited, or longer, and was not kept from running
+//! meanwhile.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +21,10 @@ use super::{JOB_MIB, MTU, PATIENCE, check_end, check_wires, client, shelf};
 
 /// A tick of the driver's clock: Debian's kernels have 250 in a second.
 const JIFFY: Duration = Duration::from_millis(4);
+
+/// A place on a disk that a round writes: behind what the shelf keeps for itself, before the half of what
+/// the four jobs write.
+const WITHIN: u64 = 12 << 20;
 
 /// Nothing is sent again because of the shelf, no path is distrusted, and nothing stays outstanding.
 pub(crate) fn quiet(lun: &str, seconds: u32) -> Result<()> {
@@ -123,4 +130,29 @@ fn blame(message: &DriverMessage, ledger: &Ledger, delays: &RunDelays) -> Option
     );
     transcript::note(&text);
     (held.saturating_sub(kept) * 2 >= waited).then_some(text)
+}
+
+/// The load itself can fail: one byte that is changed behind the shelf's back is found.
+pub(crate) fn wrong_byte() -> Result<()> {
+    let _lock = lock_vm()?;
+    let network = VmNetwork::relayed(MTU, &[Faults::NONE])?;
+    let ledge = shelf(&network, "raid0 1.0-1")?;
+    let mut client = client(&network)?;
+    client.start_load(Load {
+        seconds: 0,
+        job_mib: JOB_MIB,
+    })?;
+    let report = client.finish_load(PATIENCE).with_context(|| ledge.log())?;
+    let disk = ledge.disk_path(0);
+    let disk = File::options().read(true).write(true).open(disk)?;
+    let mut byte = [0];
+    disk.read_exact_at(&mut byte, WITHIN)?;
+    disk.write_all_at(&[!byte[0]], WITHIN)?;
+    let error = client
+        .verify_load(report.rounds)
+        .err()
+        .context("a wrong byte was not found")?
+        .to_string();
+    ensure!(error.contains("verify"), "{error}");
+    Ok(())
 }
