@@ -94,10 +94,7 @@ fn cpu_seconds() -> f64 {
 
 impl Bench {
     pub(crate) fn new(disks: u16, disk_bytes: u64) -> Result<Self> {
-        let port = PortView {
-            mac: MAC,
-            mtu_bytes: 9000,
-        };
+        let port = PortView::single(MAC, 9000);
         let drives = luns::drives(disks, disk_bytes)?;
         Ok(Self {
             target: Target::new(&[port], PLAN),

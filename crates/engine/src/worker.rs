@@ -5,17 +5,19 @@ mod patience;
 mod replies;
 mod stale;
 
+use replies::Waiting;
+
 use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Ending, Executor};
-use port::Port;
+use port::{Port, PortFacts};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
 use shelf::plane::{Detached, Impostor};
-use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
+use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Target};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -65,6 +67,9 @@ pub struct WorkerOptions {
     pub commands: u16,
     /// How long drives may take.
     pub limits: Limits,
+    /// Interfaces whose replies are paced, and to how many Mbit/s for each station; the others send as fast
+    /// as they can.
+    pub paces: Vec<(String, u64)>,
 }
 
 /// The channels that a worker speaks into.
@@ -86,8 +91,8 @@ pub struct Worker {
     wake: Wake,
     /// What the target asked for and is not carried out yet; empty between stages.
     actions: Vec<Action>,
-    /// For each port the replies that found no room in it, in order.
-    unsent: Box<[VecDeque<Reply>]>,
+    /// For each port the replies that wait for room in it, or for their time.
+    waiting: Box<[Waiting]>,
     /// For each port how often it reported an error since its last frame.
     errors_in_row: Box<[u32]>,
     /// When to ask ports for their MTU again.
@@ -177,15 +182,16 @@ impl Worker {
         outbox: Outbox,
         wake: Wake,
     ) -> Result<Self, String> {
-        let views: Vec<PortView> = ports
-            .iter()
-            .map(|port| PortView {
-                mac: port.facts().mac,
-                mtu_bytes: port.facts().mtu_bytes,
-            })
+        let views: Vec<PortView> = ports.iter().map(|port| view_of(port.facts())).collect();
+        let pace = |facts: &PortFacts| {
+            let mut paces = options.paces.iter();
+            let own = paces.find(|(interface, _)| *interface == facts.interface);
+            own.map_or(0, |(_, mbit_per_second)| *mbit_per_second)
+        };
+        let paces = ports.iter().map(|port| pace(port.facts()));
+        let waiting = paces
+            .map(|pace| Waiting::new(options.commands, pace))
             .collect();
-        let queue = || VecDeque::with_capacity(usize::from(options.commands));
-        let unsent = views.iter().map(|_| queue()).collect();
         let plan = BufferPlan {
             commands: options.commands,
             pages: PAGES,
@@ -203,7 +209,7 @@ impl Worker {
             outbox,
             wake,
             actions: Vec::with_capacity(8 * usize::from(options.commands)),
-            unsent,
+            waiting,
             errors_in_row: vec![0; views.len()].into(),
             port_is_full: false,
             mtu_check: Instant::now() + MTU_INTERVAL,
@@ -270,7 +276,7 @@ impl Worker {
         self.target.set_now(now_ns);
         self.discard_after_pause(now_ns);
         let mut busy = self.listen();
-        busy |= self.send_unsent();
+        busy |= self.send_waiting();
         busy |= self.complete();
         busy |= self.lose_patience();
         let mut received = false;
@@ -285,7 +291,7 @@ impl Worker {
         }
         self.say();
         // Replies that were sent may have let slices go on.
-        Ok(busy || self.target.has_stripe_work())
+        Ok(busy || self.target.has_stripe_work() || self.is_pacing())
     }
 
     /// Goes on with what was begun; whether anything happened.
@@ -430,10 +436,9 @@ impl Worker {
             if port.refresh_mtu() {
                 any = true;
                 let facts = port.facts();
-                let (mac, mtu_bytes) = (facts.mac, facts.mtu_bytes);
+                let mtu_bytes = facts.mtu_bytes;
                 tracing::info!(interface = %facts.interface, mtu = mtu_bytes, "MTU changed");
-                self.target
-                    .set_port(PortIndex(index), PortView { mac, mtu_bytes });
+                self.target.set_port(PortIndex(index), view_of(facts));
                 let interface = facts.interface.clone();
                 self.unsaid.push_back(FromWorker::MtuChanged {
                     interface,
@@ -482,6 +487,15 @@ const fn core_event() -> epoll::Event {
     epoll::Event {
         flags: epoll::EventFlags::empty(),
         data: epoll::EventData::new_u64(0),
+    }
+}
+
+/// A port as the target sees it.
+fn view_of(facts: &PortFacts) -> PortView {
+    PortView {
+        stations: facts.stations,
+        mtu_bytes: facts.mtu_bytes,
+        announces: facts.queue_index == 0,
     }
 }
 

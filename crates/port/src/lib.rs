@@ -11,7 +11,8 @@
 //! - A received frame is borrowed: its memory goes back to the kernel when the sink returns.
 //! - A payload is copied once, into memory that the kernel reads; the caller may reuse its buffer.
 //! - When the process ends, however it ends, the interface is as it was before: the XDP program is
-//!   held by a BPF link whose only reference is a file descriptor of ours.
+//!   held by a BPF link whose only reference is a file descriptor of ours, and so are the addresses beside
+//!   its own. But for one thing: receive VLAN offload stays off where a program had to see tags.
 //! - `unsafe` code lives in `ring.rs` alone.
 //!
 //! Not here: what the bytes mean, retransmission, addressing, access control.
@@ -33,13 +34,13 @@ pub use error::{OpenError, TransmitError};
 pub use frame::ReceivedFrame;
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
-pub use open::{MTU_BYTES_MIN, open};
+pub use open::{MTU_BYTES_MIN, open, open_as};
 pub use packet::PacketPort;
 pub use raw::RawSocket;
 pub use xdp::XdpPort;
 
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
-use aoe::{ETHERNET_HEADER_BYTES, MacAddress};
+use aoe::{ETHERNET_HEADER_BYTES, StationAddresses};
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
@@ -56,8 +57,8 @@ pub struct PortFacts {
     pub interface: String,
     /// Which receive queue of the interface this port drains, counted from 0.
     pub queue_index: u32,
-    /// The interface's own station address.
-    pub mac: MacAddress,
+    /// The interface's own station address, and those that it was given beside it.
+    pub stations: StationAddresses,
     /// The MTU that the port serves: bytes after the Ethernet header.
     pub mtu_bytes: usize,
     /// How frames travel between the kernel and this process.
@@ -117,8 +118,8 @@ pub struct PortCounters {
     pub fill_ring_empty: u64,
     /// Received frames that we dropped because they were cut short or in too many pieces.
     pub rx_invalid: u64,
-    /// Received frames that we dropped because they are for another station, or of a VLAN that this
-    /// port does not serve. Mode packet only, which serves no tagged frames.
+    /// Received frames that we dropped because they are for another station. Mode packet only: in the other
+    /// modes whoever receives them looks at that.
     pub rx_other_host: u64,
     /// AoE frames that the XDP program left to the kernel because their queue had no socket. Of the
     /// whole interface.

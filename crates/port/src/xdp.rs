@@ -18,7 +18,7 @@ use crate::{
 };
 use aoe::vlan::TAG_BYTES;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Which step of opening an interface with XDP failed.
@@ -89,6 +89,8 @@ pub struct XdpPort {
     rings: XskRings,
     steering: Arc<Steering>,
     counted: PortCounters,
+    /// Keeps the interface's filter open for the other addresses of the port.
+    _membership: Option<Arc<OwnedFd>>,
 }
 
 impl XdpPort {
@@ -136,7 +138,7 @@ impl XdpPort {
             facts: PortFacts {
                 interface: interface.name.clone(),
                 queue_index,
-                mac: interface.mac,
+                stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
                 mode,
                 reason: reason.to_owned(),
@@ -144,6 +146,7 @@ impl XdpPort {
             rings,
             steering: Arc::clone(steering),
             counted: PortCounters::default(),
+            _membership: interface.membership.clone(),
         })
     }
 

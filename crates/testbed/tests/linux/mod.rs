@@ -51,12 +51,13 @@ pub(crate) fn client(network: &VmNetwork) -> Result<Client> {
     };
     let mut client = Client::new(Vm::boot(network, &options)?, DEVICE);
     client.keep_driver_messages()?;
-    let interfaces = ["eth0", "eth0,eth1"][network.target_interfaces().len() - 1];
+    let paths = network.target_interfaces().len();
     let deadline = Instant::now() + RECOVERY;
     let mut device = client.discover(RECOVERY)?;
-    while device.interfaces != interfaces {
-        // The second path is there when neither a question nor its answer was lost.
-        ensure!(Instant::now() < deadline, "{interfaces}: {device:?}");
+    // They are listed in the order in which they answered. The second is there when neither a question nor
+    // its answer was lost.
+    while device.interfaces.split(',').count() < paths {
+        ensure!(Instant::now() < deadline, "not {paths} paths: {device:?}");
         device = client.discover(RECOVERY)?;
     }
     ensure!(device.payload_bytes == 8192, "{device:?}");
