@@ -29,9 +29,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ldd", "libc-bin"),
     ("mdadm", "mdadm"),
     ("mke2fs", "e2fsprogs"),
+    ("mcopy", "mtools"),
     ("modprobe", "kmod"),
+    ("nmap", "nmap"),
     ("nsenter", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("syslinux", "syslinux"),
+    ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("vblade", "vblade"),
 ];
 
