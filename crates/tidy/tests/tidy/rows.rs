@@ -46,7 +46,6 @@ const EXCEPTIONS: &[(u16, &str)] = &[
         126,
         "no test against the Linux driver yet; that a LUN that has grown is advertised is row 114",
     ),
-    (128, "no test that boots through iPXE yet"),
 ];
 
 /// Who names a row.
