@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use crate::daemon::{Daemon, Log};
 use crate::guest::{self, GuestImage};
 use crate::initramfs::Role;
-use crate::network::{TAP, VmNetwork};
+use crate::network::{FIRST_GUEST, GuestEnd, VmNetwork};
 use crate::process::{CommandOutput, to_text};
 use crate::requirements;
 
@@ -83,10 +83,18 @@ impl Vm {
     /// # Errors
     /// A package is missing, the guest cannot be built, or it does not come up in time.
     pub fn boot(network: &VmNetwork, options: &VmOptions) -> Result<Self> {
+        Self::boot_at(network, FIRST_GUEST, options)
+    }
+
+    /// As [`Vm::boot`], at another end of the network.
+    ///
+    /// # Errors
+    /// As [`Vm::boot`].
+    pub fn boot_at(network: &VmNetwork, end: GuestEnd, options: &VmOptions) -> Result<Self> {
         let qemu = requirements::program(EMULATOR)?;
         let mut command = network.client.command(qemu);
         let mtu = network.mtu;
-        attach_network(&mut command, mtu);
+        attach_network(&mut command, end, mtu);
         Self::start(command, &client_parameters(mtu), options)
     }
 
@@ -125,7 +133,7 @@ impl Vm {
         let text = format!("#!ipxe\nifopen net0\nsanboot aoe:{device} || reboot\n");
         fs::write(&script, text).context("script for iPXE")?;
         let mut command = network.client.command(requirements::program(EMULATOR)?);
-        attach_network(&mut command, network.mtu);
+        attach_network(&mut command, FIRST_GUEST, network.mtu);
         attach_machine(&mut command, options);
         // What firmware and loaders say goes to the serial line, too.
         command.args(["-machine", "graphics=off"]);
@@ -344,12 +352,13 @@ fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
     }
 }
 
-fn attach_network(command: &mut Command, mtu: u16) {
+fn attach_network(command: &mut Command, end: GuestEnd, mtu: u16) {
+    let GuestEnd { tap, address } = end;
     command
         .arg("-netdev")
-        .arg(format!("tap,id=net0,ifname={TAP},script=no,downscript=no"));
+        .arg(format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
     command.arg("-device").arg(format!(
-        "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,host_mtu={mtu},mrg_rxbuf=on,romfile="
+        "virtio-net-pci,netdev=net0,mac={address},host_mtu={mtu},mrg_rxbuf=on,romfile="
     ));
 }
 
