@@ -60,7 +60,7 @@ name_disks() {
 
 role=$(parameter role)
 case $role in
-client) load_modules virtio_pci virtio_net ext4 aoe ;;
+client) load_modules virtio_pci virtio_net ext4 md_mod raid1 aoe ;;
 storage)
     load_modules virtio_pci virtio_scsi sd_mod md_mod raid0 raid1 raid10 raid456
     name_disks "$(parameter disks)"

@@ -35,7 +35,10 @@ const TOOLS: &[&str] = &[
 
 /// Modules that each role of a guest needs beside what these depend on; inserted in this order.
 const MODULES: &[(Role, &[&str])] = &[
-    (Role::Client, &["virtio_pci", "virtio_net", "ext4", "aoe"]),
+    (
+        Role::Client,
+        &["virtio_pci", "virtio_net", "ext4", "md_mod", "raid1", "aoe"],
+    ),
     (
         Role::Storage,
         &[
@@ -54,7 +57,7 @@ const MODULES: &[(Role, &[&str])] = &[
 /// What a guest is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// An AoE client.
+    /// An AoE client, which may mirror its LUNs.
     Client,
     /// A host of disks with Linux md.
     Storage,

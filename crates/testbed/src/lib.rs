@@ -18,6 +18,7 @@
 //! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
 //!   output and exit status; [`client`]: what an AoE client does, said in one call each; [`load`]: fio
 //!   on its device, verified; [`driver`]: what its kernel says of the wire.
+//! - [`boot_image`]: a disk image with that guest on it, for machines that start from a LUN.
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
@@ -33,6 +34,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boot_image;
 pub mod client;
 pub mod daemon;
 pub mod driver;

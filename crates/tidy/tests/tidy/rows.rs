@@ -20,14 +20,11 @@ const LIST: &str = include_str!("rows.txt");
 const TABLE: &str = "crates/aoe/COMPLIANCE.md";
 
 /// Rows that no test shows, and why.
-const EXCEPTIONS: &[(u16, &str)] = &[
-    (
-        103,
-        "no TRIM: a range that a level with parity, or a drive without discard, is to read as zeroes would \
+const EXCEPTIONS: &[(u16, &str)] = &[(
+    103,
+    "no TRIM: a range that a level with parity, or a drive without discard, is to read as zeroes would \
          have to be written; the command is aborted, and IDENTIFY does not offer it (words 69, 105, 169)",
-    ),
-    (128, "no test that boots through iPXE yet"),
-];
+)];
 
 /// Who names a row.
 #[derive(Default)]
