@@ -80,12 +80,14 @@ pub enum FromWorker {
         /// Whether it is slow.
         is_suspect: bool,
     },
-    /// The MTU of an interface changed.
-    MtuChanged {
+    /// The MTU or the link of an interface changed.
+    InterfaceChanged {
         /// Its name.
         interface: String,
-        /// What it serves now.
+        /// The MTU that it serves now.
         mtu_bytes: usize,
+        /// Whether it has a link now.
+        has_link: bool,
     },
     /// The worker cannot go on; the text says why.
     Broken(String),

@@ -39,8 +39,8 @@ const PORT_RETRY: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
-/// How often ports are asked for their MTU.
-const MTU_INTERVAL: Duration = Duration::from_secs(1);
+/// How often ports are asked for their MTU and link.
+const INTERFACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Turns between two looks at the clock while the worker is busy.
 const TURNS_PER_LOOK: u32 = 1 << 12;
@@ -95,8 +95,8 @@ pub struct Worker {
     waiting: Box<[Waiting]>,
     /// For each port how often it reported an error since its last frame.
     errors_in_row: Box<[u32]>,
-    /// When to ask ports for their MTU again.
-    mtu_check: Instant,
+    /// When to ask ports for their MTU and link again.
+    interface_check: Instant,
     turns: u32,
     /// When the worker started; its clock for stripes.
     started: Instant,
@@ -212,7 +212,7 @@ impl Worker {
             waiting,
             errors_in_row: vec![0; views.len()].into(),
             port_is_full: false,
-            mtu_check: Instant::now() + MTU_INTERVAL,
+            interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
             started: Instant::now(),
             unsaid: VecDeque::new(),
@@ -269,7 +269,7 @@ impl Worker {
     fn turn(&mut self) -> io::Result<bool> {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TURNS_PER_LOOK) {
-            self.follow_mtu();
+            self.follow_interfaces();
         }
         let now_ns = self.now_ns();
         self.patience.set_now(now_ns);
@@ -421,29 +421,29 @@ impl Worker {
         }
         self.wake.clear();
         self.executor.woke();
-        self.follow_mtu();
+        self.follow_interfaces();
     }
 
-    /// Follows a change of an interface's MTU: Sector Counts change with it, and initiators are told
-    /// (conformance rows 30, 120).
-    fn follow_mtu(&mut self) {
-        if Instant::now() < self.mtu_check {
+    /// Follows the MTU and the link of interfaces: Sector Counts change with the MTU, and initiators are told
+    /// of both, by all ports (conformance rows 30, 120). One that lost a path hears of those that are left.
+    fn follow_interfaces(&mut self) {
+        if Instant::now() < self.interface_check {
             return;
         }
-        self.mtu_check = Instant::now() + MTU_INTERVAL;
+        self.interface_check = Instant::now() + INTERFACE_INTERVAL;
         let mut any = false;
         for (index, port) in (0u8..).zip(&mut self.ports) {
-            if port.refresh_mtu() {
+            if port.refresh() {
                 any = true;
                 let facts = port.facts();
-                let mtu_bytes = facts.mtu_bytes;
-                tracing::info!(interface = %facts.interface, mtu = mtu_bytes, "MTU changed");
                 self.target.set_port(PortIndex(index), view_of(facts));
-                let interface = facts.interface.clone();
-                self.unsaid.push_back(FromWorker::MtuChanged {
-                    interface,
-                    mtu_bytes,
-                });
+                if facts.queue_index == 0 {
+                    self.unsaid.push_back(FromWorker::InterfaceChanged {
+                        interface: facts.interface.clone(),
+                        mtu_bytes: facts.mtu_bytes,
+                        has_link: facts.has_link,
+                    });
+                }
             }
         }
         if any {

@@ -352,8 +352,8 @@ impl Port for PausingPort {
         self.port.flush()
     }
 
-    fn refresh_mtu(&mut self) -> bool {
-        self.port.refresh_mtu()
+    fn refresh(&mut self) -> bool {
+        self.port.refresh()
     }
 
     fn take_error(&mut self) {

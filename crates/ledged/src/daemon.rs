@@ -151,6 +151,7 @@ fn open_ports(config: &Config) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
                         interface: first.interface.clone(),
                         mac: first.stations.first(),
                         mtu_bytes: first.mtu_bytes,
+                        has_link: first.has_link,
                         mode: first.mode.to_string(),
                     });
                 }

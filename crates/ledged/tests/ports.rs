@@ -114,18 +114,32 @@ fn a_lun_is_served_by_one_port_while_the_other_is_down() -> Result<()> {
         let mut first = Wire::open(&network)?;
         let mut second = Wire::open_on(&network, SECOND_CLIENT)?;
         let stations = [first.discover(E10)?, second.discover(E10)?];
+        second.drain()?;
         network.target.set_link("eth1", false)?;
+        // Hosts hear at once of the path that is left, and of the other one when it is back.
+        advertised(&mut second).context(mode)?;
+        let health = ledge.console_ok("health")?;
+        ensure!(health.contains("port eth1 has no link"), "{mode}: {health}");
         for round in 0..20u8 {
             let data = vec![round; 8192];
             second.write(stations[1], E10, 64, &data)?;
             ensure!(second.read(stations[1], E10, 64, 16)? == data, "{mode}");
         }
+        first.drain()?;
         network.target.set_link("eth1", true)?;
+        advertised(&mut first).context(mode)?;
         ensure!(first.discover(E10)? == stations[0], "{mode}");
         let read = first.read(stations[0], E10, 64, 16)?;
         ensure!(read == vec![19; 8192], "{mode}: not what was written last");
         check_log(&ledge.log())?;
     }
+    Ok(())
+}
+
+/// Waits for an answer that nobody asked for.
+fn advertised(wire: &mut Wire) -> Result<()> {
+    let frame = wire.receive(LIMIT)?.context("no advertisement")?;
+    ensure!(frame.header()?.tag.get() == 0, "{}", frame.describe());
     Ok(())
 }
 

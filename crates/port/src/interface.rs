@@ -23,6 +23,7 @@ pub(crate) struct Interface {
     /// What lets frames to the addresses beside its own through its filter, while it is open.
     pub(crate) membership: Option<Arc<OwnedFd>>,
     pub(crate) mtu_bytes: usize,
+    pub(crate) has_link: bool,
     pub(crate) rx_queue_count: u32,
 }
 
@@ -66,6 +67,9 @@ impl Interface {
             });
         }
         let mtu_bytes = request.mtu_bytes(&socket).map_err(fail("read the MTU"))?;
+        let has_link = request
+            .has_link(&socket)
+            .map_err(fail("read the interface flags"))?;
         let rx_queue_count =
             rx_queue_count(&request, &socket).map_err(fail("read the queue count"))?;
         Ok(Self {
@@ -74,6 +78,7 @@ impl Interface {
             stations: StationAddresses::single(MacAddress(mac)),
             membership: None,
             mtu_bytes,
+            has_link,
             rx_queue_count,
         })
     }
@@ -127,8 +132,8 @@ pub(crate) fn leave_vlan_tags(name: &str) {
     }
 }
 
-/// The MTU of an interface now, in bytes.
-pub(crate) fn mtu_bytes(name: &str) -> io::Result<usize> {
+/// The MTU of an interface now, in bytes, and whether it has a link.
+pub(crate) fn mtu_and_link(name: &str) -> io::Result<(usize, bool)> {
     let socket = socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
@@ -136,7 +141,7 @@ pub(crate) fn mtu_bytes(name: &str) -> io::Result<usize> {
         None,
     )?;
     let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
-    request.mtu_bytes(&socket)
+    Ok((request.mtu_bytes(&socket)?, request.has_link(&socket)?))
 }
 
 /// Receive queues of the interface. Drivers that cannot say so have one.

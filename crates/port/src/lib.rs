@@ -50,7 +50,7 @@ pub const ETHERTYPE_AOE: u16 = 0x88a2;
 /// EtherType of the Coraid Ethernet console.
 pub const ETHERTYPE_CEC: u16 = 0xbcbc;
 
-/// What a port is; all but the MTU fixed when it was opened.
+/// What a port is; all but MTU and link fixed when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFacts {
     /// Name of the network interface, such as `eth1`.
@@ -61,6 +61,8 @@ pub struct PortFacts {
     pub stations: StationAddresses,
     /// The MTU that the port serves: bytes after the Ethernet header.
     pub mtu_bytes: usize,
+    /// Whether something is at the other end of the wire.
+    pub has_link: bool,
     /// How frames travel between the kernel and this process.
     pub mode: Mode,
     /// Why this mode and not a faster one, for the log.
@@ -68,16 +70,16 @@ pub struct PortFacts {
 }
 
 impl PortFacts {
-    /// Takes the interface's MTU of now, as far as frames of `frame_bytes_max` allow; whether it
-    /// changed.
-    fn refresh_mtu(&mut self, frame_bytes_max: usize) -> bool {
-        // An interface that is gone has no MTU; nothing changes until the port is opened anew.
-        let Ok(mtu_bytes) = interface::mtu_bytes(&self.interface) else {
+    /// Takes the interface's MTU of now, as far as frames of `frame_bytes_max` allow, and whether it has a
+    /// link; whether something changed.
+    fn refresh(&mut self, frame_bytes_max: usize) -> bool {
+        // An interface that is gone has neither; nothing changes until the port is opened anew.
+        let Ok((mtu_bytes, has_link)) = interface::mtu_and_link(&self.interface) else {
             return false;
         };
         let served = mtu_bytes.min(frame_bytes_max - ETHERNET_HEADER_BYTES - TAG_BYTES);
-        let changed = served != self.mtu_bytes;
-        self.mtu_bytes = served;
+        let changed = (served, has_link) != (self.mtu_bytes, self.has_link);
+        (self.mtu_bytes, self.has_link) = (served, has_link);
         changed
     }
 
@@ -192,9 +194,9 @@ pub trait Port: Send + fmt::Debug {
     /// any of it.
     fn flush(&mut self) -> bool;
 
-    /// Asks for the interface's MTU again and returns whether [`PortFacts::mtu_bytes`] changed. A port
-    /// whose buffers were made for a smaller MTU keeps to that.
-    fn refresh_mtu(&mut self) -> bool;
+    /// Asks for the interface's MTU and link again and returns whether [`PortFacts::mtu_bytes`] or
+    /// [`PortFacts::has_link`] changed. A port whose buffers were made for a smaller MTU keeps to that.
+    fn refresh(&mut self) -> bool;
 
     /// Takes a pending error of the port's socket, such as "network is down", which would end every
     /// poll until somebody takes it.

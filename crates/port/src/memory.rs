@@ -88,6 +88,7 @@ pub fn memory_pair(
             queue_index: 0,
             stations: StationAddresses::single(mac),
             mtu_bytes,
+            has_link: true,
             mode: Mode::Memory,
             reason: "in memory".to_owned(),
         },
@@ -163,7 +164,7 @@ impl Port for MemoryPort {
         false
     }
 
-    fn refresh_mtu(&mut self) -> bool {
+    fn refresh(&mut self) -> bool {
         false
     }
 

@@ -105,6 +105,7 @@ impl PacketPort {
                 queue_index: 0,
                 stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
+                has_link: interface.has_link,
                 mode: Mode::Packet,
                 reason: reason.to_owned(),
             },
@@ -229,8 +230,8 @@ impl Port for PacketPort {
         true
     }
 
-    fn refresh_mtu(&mut self) -> bool {
-        self.facts.refresh_mtu(self.shape.tx_frame_bytes_max())
+    fn refresh(&mut self) -> bool {
+        self.facts.refresh(self.shape.tx_frame_bytes_max())
     }
 
     fn take_error(&mut self) {

@@ -283,6 +283,15 @@ impl<'a> InterfaceRequest<'a> {
         Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
     }
 
+    /// Whether the interface is switched on and has a link.
+    pub(crate) fn has_link(&self, socket: &OwnedFd) -> io::Result<bool> {
+        let request = self.ask(socket, libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS fills this member of the union.
+        let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+        let both = libc::IFF_UP | libc::IFF_RUNNING;
+        Ok(flags & both == both)
+    }
+
     /// Bytes that fit a frame after its Ethernet header.
     pub(crate) fn mtu_bytes(&self, socket: &OwnedFd) -> io::Result<usize> {
         let request = self.ask(socket, libc::SIOCGIFMTU)?;

@@ -140,6 +140,7 @@ impl XdpPort {
                 queue_index,
                 stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
+                has_link: interface.has_link,
                 mode,
                 reason: reason.to_owned(),
             },
@@ -191,8 +192,8 @@ impl Port for XdpPort {
         self.rings.unsent() > 0
     }
 
-    fn refresh_mtu(&mut self) -> bool {
-        self.facts.refresh_mtu(XSK_FRAME_BYTES_MAX)
+    fn refresh(&mut self) -> bool {
+        self.facts.refresh(XSK_FRAME_BYTES_MAX)
     }
 
     fn take_error(&mut self) {
