@@ -433,8 +433,10 @@ fn check_kinds(decoded: &[Decoded]) -> Result<()> {
     }
     let is_probe = |d: &Decoded| !d.is_response && d.command == 1;
     ensure!(decoded.iter().any(is_probe), "no probe");
-    // Opcodes and how they ended, with a tag and without; tshark finds the opcode in the request.
+    // Opcodes and how they ended, with a tag and without. tshark finds the opcode in the request, but not in
+    // one that is redirected.
     for (opcode, status, vlan) in [
+        ("", "0x40", None),
         ("0xec", "0x40", None),
         ("0x20", "0x40", None),
         ("0x24", "0x40", None),

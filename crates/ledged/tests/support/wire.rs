@@ -40,12 +40,7 @@ pub(crate) struct Ata {
 impl Wire {
     /// Opens the socket in the client's namespace.
     pub(crate) fn open(network: &PairNetwork) -> Result<Self> {
-        Self::open_on(network, CLIENT_INTERFACE)
-    }
-
-    /// As [`Wire::open`], on another interface.
-    pub(crate) fn open_on(network: &PairNetwork, interface: &str) -> Result<Self> {
-        let open = || Ok(RawSocket::open(interface, ETHERTYPE)?);
+        let open = || Ok(RawSocket::open(CLIENT_INTERFACE, ETHERTYPE)?);
         Ok(Self {
             socket: network.client.enter(open)?,
             tag: 0x8000_0000,
