@@ -4,6 +4,7 @@
 mod support;
 
 use anyhow::{Context, Result, ensure};
+use aoe::ata::COMMAND_ATA;
 use aoe::keyed::COMMAND_KEYED;
 use aoe::mask::{COMMAND_MASK, COMMAND_MASK_VENDOR};
 use aoe::request::COMMAND_REDIRECT;
@@ -56,22 +57,16 @@ impl Talk<'_> {
     fn ata(&mut self, ata: Ata, payload: &[u8], status: u8) -> Result<()> {
         let request = self.wire.ata_frame(self.to, E10, ata, payload);
         let answer = self.ask(&request, None)?;
-        let found = answer.registers()?.command_status;
-        ensure!(
-            found == status,
-            "status {found:#04x}: {}",
-            answer.describe()
-        );
-        Ok(())
+        check_status(&answer, status)
     }
 
-    /// SMART with a subcommand and the address of a log.
-    fn smart(&mut self, feature: u8, log: u8) -> Result<()> {
+    /// SMART with a subcommand and the address of a log, which must end with this status.
+    fn smart(&mut self, feature: u8, log: u8, status: u8) -> Result<()> {
         let mut registers = AtaRegisters::extended(opcode::SMART, false, 0xc2_4f00, 1);
         registers.feature_error = feature;
         registers.lba[0] = log;
-        let answer = self.command(0, registers.as_bytes(), None)?;
-        answer.ata_success()
+        let answer = self.command(COMMAND_ATA, registers.as_bytes(), None)?;
+        check_status(&answer, status)
     }
 
     /// A config command with its string.
@@ -85,6 +80,16 @@ impl Talk<'_> {
         self.ask(&request, error)?;
         Ok(())
     }
+}
+
+fn check_status(answer: &Frame, status: u8) -> Result<()> {
+    let found = answer.registers()?.command_status;
+    ensure!(
+        found == status,
+        "status {found:#04x}: {}",
+        answer.describe()
+    );
+    Ok(())
 }
 
 /// All config commands, and both of their errors; changes are advertised.
@@ -122,9 +127,10 @@ fn provoke_ata(talk: &mut Talk<'_>) -> Result<()> {
     talk.ata(ata(opcode::FLUSH_EXT, 0, 0), &[], done)?;
     talk.ata(ata(opcode::CHECK_POWER_MODE, 0, 0), &[], done)?;
     for (feature, log) in [(0xd0, 0), (0xd1, 0), (0xd5, 0), (0xd8, 0), (0xda, 0)] {
-        talk.smart(feature, log)?;
+        talk.smart(feature, log, done)?;
     }
     let failed = 0x41;
+    talk.smart(0xd9, 0, failed)?;
     talk.ata(ata(opcode::READ_EXT, (1 << 48) - 1, 1), &[], failed)?;
     talk.ata(ata(0x99, 0, 0), &[], failed)
 }
@@ -154,7 +160,7 @@ fn provoke_access(talk: &mut Talk<'_>) -> Result<()> {
     talk.command(COMMAND_RESERVE, &[&[2, 1], other].concat(), None)?;
     talk.command(COMMAND_RESERVE, &[&[1, 1], me].concat(), reserved)?;
     let registers = AtaRegisters::extended(opcode::READ_EXT, false, 0, 1);
-    talk.command(0, registers.as_bytes(), reserved)?;
+    talk.command(COMMAND_ATA, registers.as_bytes(), reserved)?;
     talk.command(COMMAND_RESERVE, &[9, 0], bad)?;
     let eight = [&[2, 8], me, &other.repeat(7)[..]].concat();
     talk.command(COMMAND_RESERVE, &eight, None)?;
@@ -427,8 +433,10 @@ fn check_kinds(decoded: &[Decoded]) -> Result<()> {
     }
     let is_probe = |d: &Decoded| !d.is_response && d.command == 1;
     ensure!(decoded.iter().any(is_probe), "no probe");
-    // Opcodes and how they ended, with a tag and without; tshark finds the opcode in the request.
+    // Opcodes and how they ended, with a tag and without. tshark finds the opcode in the request, but not in
+    // one that is redirected.
     for (opcode, status, vlan) in [
+        ("", "0x40", None),
         ("0xec", "0x40", None),
         ("0x20", "0x40", None),
         ("0x24", "0x40", None),
@@ -439,6 +447,7 @@ fn check_kinds(decoded: &[Decoded]) -> Result<()> {
         ("0xe5", "0x40", None),
         ("0xb0", "0x40", None),
         ("0x24", "0x41", None),
+        ("0xb0", "0x41", None),
         ("0x99", "0x41", None),
         ("0xec", "0x40", Some(VLAN)),
         ("0x24", "0x40", Some(VLAN)),

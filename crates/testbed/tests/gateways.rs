@@ -10,7 +10,9 @@ use anyhow::{Context, Result, ensure};
 use lun::Lun;
 use testbed::linux_md::{ARRAY, attribute, mismatched_sectors, reported, wait_idle};
 use testbed::network::{BRIDGE, FIRST_GUEST, GuestEnd};
-use testbed::{Client, Ledge, LedgeOptions, Vm, VmNetwork, VmOptions, lock_vm, transcript};
+use testbed::{
+    Client, Ledge, LedgeOptions, Namespace, Vm, VmNetwork, VmOptions, lock_vm, transcript,
+};
 
 /// A LUN of each shelf: the driver's name for it, and its address.
 const LUNS: [(&str, (u16, u8)); 2] = [("e1.0", (1, 0)), ("e2.0", (2, 0))];
@@ -41,18 +43,14 @@ fn a_mirror_of_two_shelves_outlives_a_shelf_and_a_gateway() -> Result<()> {
     let network = VmNetwork::new(9000)?;
     let other_target = network.add_target("uplink2")?;
     network.add_guest(SECOND_GUEST)?;
-    let mut shelves = [
-        shelf(Ledge::start(&network.target, options(1))?, "raid1 1.0-1")?,
-        shelf(Ledge::start(&other_target, options(2))?, "raid5 2.0-2")?,
-    ];
-
+    let mut shelves = shelves(&network, &other_target)?;
     let mut first = gateway(&network, FIRST_GUEST)?;
     create(&mut first)?;
     first.make_file_system()?;
     first.mount()?;
     let before = lose_shelf(&mut first, &mut shelves, 1, "first")?;
     compare(&network, &mut first)?;
-    assemble(&mut first)?;
+    assemble(&mut first, 0)?;
     first.mount()?;
     first.verify_files("first", &before)?;
 
@@ -76,6 +74,49 @@ fn a_mirror_of_two_shelves_outlives_a_shelf_and_a_gateway() -> Result<()> {
         shelf.stop()?;
     }
     Ok(())
+}
+
+/// The half that was away is back before the second gateway looks: it is older than the other, and is not
+/// believed.
+#[test]
+fn a_gateway_that_takes_over_does_not_believe_a_shelf_that_was_away() -> Result<()> {
+    let _lock = lock_vm()?;
+    let network = VmNetwork::new(9000)?;
+    let other_target = network.add_target("uplink2")?;
+    network.add_guest(SECOND_GUEST)?;
+    let mut shelves = shelves(&network, &other_target)?;
+
+    let mut first = gateway(&network, FIRST_GUEST)?;
+    create(&mut first)?;
+    first.make_file_system()?;
+    first.mount()?;
+    // The half that is named first is the one that is lost: no rule of order helps.
+    kill_under_writes(&mut first, &mut shelves[0], "first")?;
+    let files = first.acknowledged()?;
+    transcript::note("power cut of the first gateway");
+    drop(first);
+    shelves[0].start_again()?;
+
+    let mut second = gateway(&network, SECOND_GUEST)?;
+    assemble(&mut second, 1)?;
+    second.mount()?;
+    second.verify_files("first", &files)?;
+    take_back(&mut second, 0)?;
+    second.unmount()?;
+    second.check_file_system()?;
+    second.mount()?;
+    second.verify_files("first", &files)?;
+    second.unmount()?;
+    check_kernel_log(&mut second)?;
+    compare(&network, &mut second)
+}
+
+/// A LUN of each shelf, of different levels.
+fn shelves<'a>(network: &'a VmNetwork, other_target: &'a Namespace) -> Result<[Ledge<'a>; 2]> {
+    Ok([
+        shelf(Ledge::start(&network.target, options(1))?, "raid1 1.0-1")?,
+        shelf(Ledge::start(other_target, options(2))?, "raid5 2.0-2")?,
+    ])
 }
 
 /// Disks that outlive the daemon.
@@ -133,12 +174,13 @@ fn create(client: &mut Client) -> Result<()> {
     wait_idle(client.vm())
 }
 
-fn assemble(client: &mut Client) -> Result<()> {
+/// Assembles the mirror of both halves, of which md is to leave out so many.
+fn assemble(client: &mut Client, left_out: u32) -> Result<()> {
     mdadm(
         client,
         &format!("--assemble --config=none {ARRAY} {}", nodes()),
     )?;
-    check_degraded(client, 0)
+    check_degraded(client, left_out)
 }
 
 fn check_degraded(client: &mut Client, wanted: u32) -> Result<()> {
@@ -159,24 +201,14 @@ fn lose_shelf(
     lost: usize,
     directory: &str,
 ) -> Result<String> {
-    let (device, _) = LUNS[lost];
-    client.start_writers(directory)?;
-    client.wait_for_acknowledged(15, RECOVERY)?;
-    shelves[lost].kill()?;
-    let count = client.acknowledged()?.lines().count();
-    let count = client.wait_for_acknowledged(count + 40, RECOVERY)?;
-    transcript::note(&format!("writes go on: {count} files acknowledged"));
-    check_degraded(client, 1)?;
-
+    let count = kill_under_writes(client, &mut shelves[lost], directory)?;
     shelves[lost].start_again()?;
     // What md holds open the driver does not look at again.
-    mdadm(client, &format!("{ARRAY} --remove /dev/etherd/{device}"))?;
-    client.discover_device(device, RECOVERY)?;
-    check_bitmap(client, LUNS[1 - lost].0)?;
-    let told = mdadm(client, &format!("{ARRAY} --re-add /dev/etherd/{device}"))?;
-    ensure!(told.contains("re-added"), "not by its bitmap: {told}");
-    wait_idle(client.vm())?;
-    check_degraded(client, 0)?;
+    mdadm(
+        client,
+        &format!("{ARRAY} --remove /dev/etherd/{}", LUNS[lost].0),
+    )?;
+    take_back(client, lost)?;
     let log = || shelves.iter().map(Ledge::log).collect::<String>();
     client
         .wait_for_acknowledged(count + 20, RECOVERY)
@@ -189,6 +221,30 @@ fn lose_shelf(
     client.unmount()?;
     check_kernel_log(client)?;
     Ok(files)
+}
+
+/// Kills a shelf while writes to a directory go on, until they go on without it. Returns how many files
+/// have been acknowledged.
+fn kill_under_writes(client: &mut Client, shelf: &mut Ledge<'_>, directory: &str) -> Result<usize> {
+    client.start_writers(directory)?;
+    client.wait_for_acknowledged(15, RECOVERY)?;
+    shelf.kill()?;
+    let count = client.acknowledged()?.lines().count();
+    let count = client.wait_for_acknowledged(count + 40, RECOVERY)?;
+    transcript::note(&format!("writes go on: {count} files acknowledged"));
+    check_degraded(client, 1)?;
+    Ok(count)
+}
+
+/// Has md take the half of a shelf back into the mirror.
+fn take_back(client: &mut Client, lost: usize) -> Result<()> {
+    let (device, _) = LUNS[lost];
+    client.discover_device(device, RECOVERY)?;
+    check_bitmap(client, LUNS[1 - lost].0)?;
+    let told = mdadm(client, &format!("{ARRAY} --re-add /dev/etherd/{device}"))?;
+    ensure!(told.contains("re-added"), "not by its bitmap: {told}");
+    wait_idle(client.vm())?;
+    check_degraded(client, 0)
 }
 
 /// What the other shelf has missed, as the bitmap on this one says, is something and not everything.
@@ -224,7 +280,7 @@ fn check_kernel_log(client: &mut Client) -> Result<()> {
 
 /// The second gateway assembles what the first left and replays its journal.
 fn take_over(client: &mut Client) -> Result<()> {
-    assemble(client)?;
+    assemble(client, 0)?;
     client.mount()?;
     let log = client.shell("dmesg | grep EXT4-fs")?;
     ensure!(

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use testbed::Namespace;
 
 /// Commands on the wire at a time.
-const DEPTH: usize = 16;
+pub(crate) const DEPTH: usize = 16;
 
 /// Sectors of a command: what a shelf advertises at MTU 9000.
 const SECTORS: u8 = 16;
@@ -27,14 +27,14 @@ const ASK_MAX: usize = 80;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Frames taken at once.
-const RECEIVE_BUDGET: usize = 64;
+pub(crate) const RECEIVE_BUDGET: usize = 64;
 
 /// The way to one LUN.
 #[derive(Debug)]
 pub(crate) struct Lun {
-    port: Box<dyn Port>,
+    pub(crate) port: Box<dyn Port>,
     route: Route,
-    sectors: u64,
+    pub(crate) sectors: u64,
     started: Instant,
     transmission: u32,
 }
@@ -81,11 +81,6 @@ impl Lun {
         })
     }
 
-    /// Bytes of the LUN.
-    pub(crate) const fn len_bytes(&self) -> u64 {
-        self.sectors * SECTOR_BYTES as u64
-    }
-
     /// Writes whole sectors from the start of the LUN; all are acknowledged.
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<()> {
         self.transfer(Operation::Write, 0, &mut data.to_vec())
@@ -106,9 +101,7 @@ impl Lun {
             data.len(),
             self.sectors
         );
-        // Tags go on where those of the last call ended: late answers mean nothing here.
-        self.transmission += 1 << 12;
-        let mut commands = Commands::new(self.route, self.window());
+        let mut commands = self.begin();
         // The first sector of each command on the wire, and where its data lie.
         let mut extents = [(0, 0); DEPTH];
         let mut next = 0;
@@ -176,17 +169,21 @@ impl Lun {
         Ok(())
     }
 
-    fn window(&self) -> WindowSpec {
-        WindowSpec {
+    /// A window of commands. Tags go on where those of the last one ended: late answers mean nothing here.
+    pub(crate) fn begin(&mut self) -> Commands {
+        self.transmission += 1 << 12;
+        let spec = WindowSpec {
             depth: DEPTH,
             lba48: true,
             retransmission: Retransmission::Adaptive,
             deadline_ns: u64::try_from(DEADLINE.as_nanos()).unwrap_or(u64::MAX),
             first_transmission: self.transmission,
-        }
+        };
+        Commands::new(self.route, spec)
     }
 
-    fn now_ns(&self) -> u64 {
+    /// The time of the commands.
+    pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
