@@ -242,8 +242,14 @@ impl Target {
             }
             ata::Command::Smart(smart) => self.reply_smart(asked, registers, smart, out),
             ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
-            ata::Command::Unsupported(_) => {
-                self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
+            ata::Command::Unsupported(code) => {
+                // aoeping tells what became of a SMART command only if the answer has a page (row 127).
+                let body = if code == ata::opcode::SMART {
+                    Body::Page(&ata::smart::EMPTY_PAGE)
+                } else {
+                    Body::Empty
+                };
+                self.reply_ata(asked, registers, Outcome::Aborted, body, out);
             }
             ata::Command::Flush => {
                 self.admit(asked, registers, Kind::Flush, (0, 0), out);

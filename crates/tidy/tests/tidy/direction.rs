@@ -38,7 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("corebench", &["aoe", "raid", "shelf", "disk"]),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
-    ("testbed", &[]),
+    ("testbed", &["aoe", "port"]),
     ("tidy", &[]),
 ];
 

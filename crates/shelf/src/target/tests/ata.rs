@@ -174,9 +174,10 @@ fn rows_97_98_99_flush_power_mode_and_unknown_opcodes() {
     for opcode in [0x99, 0x25, 0xc8, 0xb0, 0x06, 0x00, 0xef] {
         // SMART comes without its signature here, and DATA SET MANAGEMENT without the bit of TRIM.
         let reply = rig.ask_one(&ata(opcode, 0, 0, 1, &[]));
+        let length = if opcode == 0xb0 { 548 } else { 60 };
         assert_eq!(
             (reply[14], reply.len(), outcome(&reply)),
-            (0x18, 60, (0x41, 0x04))
+            (0x18, length, (0x41, 0x04))
         );
     }
 }
@@ -207,7 +208,10 @@ fn row_102_smart_tells_whether_a_lun_is_well() {
     }
     assert_eq!(rig.ask_one(&asked(0xd0, 0))[36], 0x10);
     for (feature, log) in [(0xd2, 0), (0xd4, 0), (0xd5, 9), (0xd6, 0), (0xd9, 0)] {
-        assert_eq!(outcome(&rig.ask_one(&asked(feature, log))), (0x41, 0x04));
+        // aoeping says that it was aborted only if there is a page (row 127).
+        let reply = rig.ask_one(&asked(feature, log));
+        assert_eq!((outcome(&reply), reply.len()), ((0x41, 0x04), 548));
+        assert!(reply[36..].iter().all(|byte| *byte == 0));
     }
     let mut degraded = view(0, Level::Raid1, 2);
     degraded.parts[0].members[1] = None;
