@@ -40,11 +40,13 @@ pub(crate) fn run(
                 administration.lock().want_regions(lun, part, &groups);
             }
             FromWorker::Report(report) => hear(&report, administration, &mut read_errors),
-            FromWorker::MtuChanged {
+            FromWorker::InterfaceChanged {
                 interface,
                 mtu_bytes,
+                has_link,
             } => {
-                administration.lock().mtu_changed(&interface, mtu_bytes);
+                let mut manager = administration.lock();
+                manager.interface_changed(&interface, mtu_bytes, has_link);
             }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");

@@ -53,7 +53,7 @@ impl Lun {
             .next()
             .context("no port")?;
         let (shelf, slot) = (Shelf(shelf), Slot(slot));
-        let source = port.facts().mac;
+        let source = port.facts().stations.first();
         let mut discovery = Discovery::new(shelf, slot, Tag(1));
         let request = discovery.request(source);
         let destination = ask(port.as_mut(), &request, &mut |frame| {

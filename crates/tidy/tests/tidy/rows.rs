@@ -27,16 +27,6 @@ const EXCEPTIONS: &[(u16, &str)] = &[
          have to be written; the command is aborted, and IDENTIFY does not offer it (words 69, 105, 169)",
     ),
     (
-        111,
-        "measured by hand with `aoeload` only: the figure depends on the machine; rows 110, 112 and 121 bound \
-         what may be lost",
-    ),
-    (
-        116,
-        "policy: a LUN that is gone, or lacks too many members, is silent, as one that is offline; a host gives \
-         up after its own time, and goes on when the LUN is back",
-    ),
-    (
         123,
         "no test against the Linux driver yet; the simulator loses, doubles and delays frames between \
          initiators of its own and the shelf",
