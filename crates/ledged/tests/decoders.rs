@@ -14,7 +14,7 @@ use ata::opcode;
 use support::capture::{Capture, Record};
 use support::shelf::check_log;
 use support::wire::{Ata, Frame, Wire};
-use support::{E10, LIMIT, memory_disks, with_lun};
+use support::{E10, LIMIT, MODES, memory_disks, with_lun};
 use testbed::network::CLIENT_INTERFACE;
 use testbed::process::run;
 use testbed::requirements::program;
@@ -225,12 +225,12 @@ fn provoke_tagged(talk: &mut Talk<'_>, ledge: &Ledge<'_>, capture: &Capture) -> 
 }
 
 /// Everything that a shelf sends, as it was on the wire, in the order of arrival.
-fn provoke_everything() -> Result<(MacAddress, Record)> {
+fn provoke_everything(mode: &str) -> Result<(MacAddress, Record)> {
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
     let capture = Capture::start(&network, CLIENT_INTERFACE)?;
     // A probe for others with its address, and an advertisement.
-    let ledge = with_lun(&network, memory_disks("auto"))?;
+    let ledge = with_lun(&network, memory_disks(mode))?;
     let to = wire.discover(E10)?;
     let wire = &mut wire;
     let mut talk = Talk { wire, to };
@@ -358,11 +358,19 @@ fn is_complaint(printed: &str) -> bool {
 
 #[test]
 fn tshark_and_tcpdump_decode_every_kind_of_frame() -> Result<()> {
-    let (from, record) = provoke_everything()?;
+    for mode in MODES {
+        let (from, record) = provoke_everything(mode)?;
+        judge(from, &record).context(mode)?;
+    }
+    Ok(())
+}
+
+/// Both decoders read all that a station has sent.
+fn judge(from: MacAddress, record: &Record) -> Result<()> {
     let mut frames = record.frames()?;
     frames.retain(|frame| frame[6..12] == from.0);
 
-    let decoded = tshark(from, &record)?;
+    let decoded = tshark(from, record)?;
     ensure!(decoded.len() == frames.len(), "tshark: {}", decoded.len());
     check_kinds(&decoded)?;
     for (frame, found) in frames.iter().zip(&decoded) {
