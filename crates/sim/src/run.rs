@@ -107,7 +107,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let has_streams = !options.keeps_members && level.parity_count() > 0 && streams.chance(350);
     let streams = has_streams.then_some(streams);
     let mut trims = Random::new(seed ^ TRIMS);
-    let has_trims = !options.keeps_members && level.parity_count() == 0 && trims.chance(500);
+    let has_trims = !options.keeps_members && level.parity_count() == 0 && trims.chance(250);
     let trims = has_trims.then_some(trims);
     let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
     // Spares: too small, as large as members, and larger. Who replaces members that work finds one that fits.
