@@ -66,6 +66,7 @@ test: packages-test fmt lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory sim-planted
 	$(MAKE) --no-print-directory demo CI=1
+	bench/instructions.py $(TARGET_DIR)/release
 
 # Linux md and the shelf about each other's arrays, with the kernels of Debian 12 and 13. Images of up to
 # 4 GB, made and removed by the hundred: best in memory.

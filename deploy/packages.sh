@@ -12,9 +12,9 @@ build="build-essential clang libclang1 m4 pkg-config libelf-dev zlib1g-dev linux
 # To run the demonstration: namespaces and sysctl.
 run="iproute2 procps util-linux"
 # To test: peers (vblade, aoetools, mdadm), ext4, and a virtual machine with Debian's kernel, which
-# apt downloads; python3 is for bench/compare.py.
+# apt downloads; python3 is for the programs in bench/, valgrind for bench/instructions.py.
 test="$run aoetools bash busybox-static cpio dpkg e2fsprogs gzip kmod libc-bin mdadm mount python3 \
-qemu-system-x86 vblade"
+qemu-system-x86 valgrind vblade"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;

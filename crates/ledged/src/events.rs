@@ -43,11 +43,13 @@ pub(crate) fn run(
             FromWorker::ZeroingChanged { drive, zeroing } => {
                 tracing::warn!("slot {drive}: from now on {zeroing}");
             }
-            FromWorker::MtuChanged {
+            FromWorker::InterfaceChanged {
                 interface,
                 mtu_bytes,
+                has_link,
             } => {
-                administration.lock().mtu_changed(&interface, mtu_bytes);
+                let mut manager = administration.lock();
+                manager.interface_changed(&interface, mtu_bytes, has_link);
             }
             FromWorker::Broken(reason) => {
                 tracing::error!("{reason}; the shelf cannot serve and ends");

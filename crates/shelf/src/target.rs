@@ -17,6 +17,8 @@
 //! * no sector is written before the bit of its region is durable in the write-intent bitmap;
 //! * every admitted command is answered exactly once, but those that waited for the administration when
 //!   their LUN went offline: it is as if they had not come, and the initiator sends them again;
+//! * a LUN that has failed answers with a fault, at once, what no member is left for; one that is offline, or
+//!   was removed, is silent, and initiators wait for it as long as they do (conformance rows 115, 116);
 //! * a station that the mask list does not name gets no answer; one that a reservation shuts out has nothing
 //!   done for it any more once the reservation is answered;
 //! * bounded memory: nothing is allocated for a frame after [`Target::new`], but what a change of a config

@@ -52,7 +52,7 @@ const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
 const STREAMS: u64 = 0x0073_7472_6561_6d73;
 
 /// Tells the random source of TRIMs from the others.
-const TRIMS: u64 = 0x0000_7472_696d_7300;
+const TRIMS: u64 = 0x7472_696d_0000_0000;
 
 /// Chunks of LUNs that get streams: the smallest.
 const STREAM_CHUNK_KIB: u32 = 16;

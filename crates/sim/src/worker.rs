@@ -32,10 +32,7 @@ const DATA_SECTOR_MIN: u64 = 256;
 
 /// A target with one port at MTU 9000.
 pub(crate) fn new_target(plan: BufferPlan) -> Target {
-    let port = PortView {
-        mac: TARGET_MAC,
-        mtu_bytes: 9000,
-    };
+    let port = PortView::single(TARGET_MAC, 9000);
     Target::new(&[port], plan)
 }
 

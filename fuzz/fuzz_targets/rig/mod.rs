@@ -74,10 +74,7 @@ impl Rig {
             identify: Box::new([0x5a; 512]),
             config_string: b"fuzz".to_vec(),
         };
-        let port = PortView {
-            mac: PORT_MAC,
-            mtu_bytes: 9000,
-        };
+        let port = PortView::single(PORT_MAC, 9000);
         let drive_sectors = usize::try_from(DATA_SECTORS + 2 * DATA_OFFSET_SECTORS).expect("small");
         let mut rig = Self {
             target: Target::new(

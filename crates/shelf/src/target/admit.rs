@@ -64,8 +64,8 @@ impl Target {
             }
         };
         let header = &frame.header;
-        let own = self.ports[usize::from(port.0)].mac;
-        if header.destination != own && header.destination != MacAddress::BROADCAST {
+        let own = &self.ports[usize::from(port.0)].stations;
+        if !own.contains(header.destination) && header.destination != MacAddress::BROADCAST {
             self.counters.not_ours += 1;
             return None;
         }
@@ -208,7 +208,7 @@ impl Target {
             }
         };
         if answers {
-            self.reply_config(asked, command, None, out);
+            self.tell_config(asked, command, out);
         } else {
             self.counters.config_silent += 1;
         }
@@ -314,7 +314,7 @@ impl Target {
         (lba, count): (u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let (index, epoch) = self.take_slot(asked.view)?;
+        let (index, epoch) = self.take_slot(asked.view, asked.header.source)?;
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
@@ -412,18 +412,47 @@ impl Target {
         }
     }
 
-    /// A command slot for a LUN, and the generation of its view. The last eighth of them is for LUNs that
-    /// hold less than that, so that one whose drives stall cannot take them all (conformance row 121).
-    pub(super) fn take_slot(&mut self, view: &LunView) -> Option<(CommandIndex, u32)> {
-        let reserve = self.commands.len() / 8;
+    /// A command slot for a LUN, and the generation of its view. The last eighth of them is kept: half of it
+    /// for LUNs that hold less than that, so that one whose drives stall cannot take them all (conformance
+    /// row 121); the other half also for stations that hold little, so that one that sends beyond every
+    /// window does not shut out those that have just begun, whose first commands cost most when they are
+    /// lost.
+    pub(super) fn take_slot(
+        &mut self,
+        view: &LunView,
+        from: MacAddress,
+    ) -> Option<(CommandIndex, u32)> {
+        let kept = self.commands.len() / 8;
+        let free = self.free.len();
+        let is_fair = free > kept
+            || self.commands_of(view.lun) < kept / 2
+            || (free > kept / 2 && self.has_little(from, kept / 8));
+        let index = if is_fair { self.free.pop() } else { None };
         let lun = self.luns[usize::from(view.lun.get())].as_mut()?;
-        let fair = self.free.len() > reserve || (lun.commands as usize) < reserve;
-        let index = if fair { self.free.pop() } else { None };
         match index {
             Some(_) => lun.commands += 1,
             None => self.counters.no_buffer += 1,
         }
         index.map(|index| (index, lun.epoch))
+    }
+
+    fn commands_of(&self, lun: LunNumber) -> usize {
+        let lun = self.luns[usize::from(lun.get())].as_ref();
+        lun.map_or(0, |lun| lun.commands as usize)
+    }
+
+    /// Whether a station holds fewer than so many commands, of all LUNs. Looks at every slot: only for when
+    /// they are short.
+    #[cold]
+    fn has_little(&self, station: MacAddress, limit: usize) -> bool {
+        let source = aoe::header::SOURCE_OFFSET;
+        let is_own = |command: &&Command| {
+            command.state != State::Free
+                && !matches!(command.kind, Kind::Sync(_))
+                && command.head[source..].starts_with(&station.0)
+        };
+        let own = self.commands.iter().filter(is_own).take(limit);
+        own.count() < limit
     }
 
     pub(super) fn reply_ata(
@@ -472,6 +501,8 @@ impl Target {
 /// address that was asked. That is the LUN's own, but for a message that was redirected.
 fn answering(frame: &Frame<'_>, view: &LunView) -> Header {
     let mut header = frame.inner.unwrap_or(frame.header);
+    // The station that was asked, of those that the port has, is the one that sent it on.
+    header.destination = frame.header.destination;
     if header.shelf.get() == Shelf::ANY.0 {
         header.shelf = U16::new(view.shelf.0);
     }

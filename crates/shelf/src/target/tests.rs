@@ -8,6 +8,7 @@ mod fuzz;
 mod lost;
 mod mend;
 mod parity;
+mod ports;
 mod regions;
 mod rig;
 mod rounds;

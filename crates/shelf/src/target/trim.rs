@@ -66,7 +66,7 @@ impl Target {
             self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
             return None;
         }
-        let (index, epoch) = self.take_slot(asked.view)?;
+        let (index, epoch) = self.take_slot(asked.view, asked.header.source)?;
         self.commands[usize::from(index)] = Command {
             state: State::Waiting,
             kind: Kind::Trim,

@@ -60,7 +60,7 @@ impl Client {
         let ports = network.client.enter(open)?;
         let mut port = ports.into_iter().next().context("no port")?;
         let (shelf, slot) = (Shelf(1), Slot(lun));
-        let source = port.facts().mac;
+        let source = port.facts().stations.first();
         let mut discovery = Discovery::new(shelf, slot, Tag(1));
         let request = discovery.request(source);
         let destination = ask(port.as_mut(), &request, &mut |frame| {

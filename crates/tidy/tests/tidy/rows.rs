@@ -22,16 +22,6 @@ const TABLE: &str = "crates/aoe/COMPLIANCE.md";
 /// Rows that no test shows, and why.
 const EXCEPTIONS: &[(u16, &str)] = &[
     (
-        111,
-        "measured by hand with `aoeload` only: the figure depends on the machine; rows 110, 112 and 121 bound \
-         what may be lost",
-    ),
-    (
-        116,
-        "policy: a LUN that is gone, or lacks too many members, is silent, as one that is offline; a host gives \
-         up after its own time, and goes on when the LUN is back",
-    ),
-    (
         123,
         "no test against the Linux driver yet; the simulator loses, doubles and delays frames between \
          initiators of its own and the shelf",

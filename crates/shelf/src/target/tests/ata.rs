@@ -114,10 +114,7 @@ fn rows_83_91_93_the_opcode_alone_gives_the_direction() {
 
 #[test]
 fn rows_84_85_86_sector_counts() {
-    let port = PortView {
-        mac: PORT_MAC,
-        mtu_bytes: 1500,
-    };
+    let port = PortView::single(PORT_MAC, 1500);
     let mut rig = Rig::with_ports(&[port], [view(0, Level::Jbod, 1)]);
     assert_eq!(outcome(&rig.read(0, 2)), (0x40, 0));
     for count in [0, 3, 16, 255] {
@@ -233,14 +230,8 @@ fn rows_63_65_67_other_commands_are_refused_by_code_1() {
 #[test]
 fn rows_8_and_10_to_17_addressing() {
     let ports = [
-        PortView {
-            mac: PORT_MAC,
-            mtu_bytes: 9000,
-        },
-        PortView {
-            mac: MacAddress([2; 6]),
-            mtu_bytes: 1500,
-        },
+        PortView::single(PORT_MAC, 9000),
+        PortView::single(MacAddress([2; 6]), 1500),
     ];
     let mut rig = Rig::with_ports(&ports, [view(0, Level::Jbod, 1), view(7, Level::Jbod, 1)]);
     let asked = |shelf, slot, destination| {
@@ -323,10 +314,7 @@ fn again(request: &[u8], tag: u32, source: MacAddress) -> Vec<u8> {
 #[test]
 fn rows_104_and_105_a_write_sent_again_is_done_once_and_answered_to_the_newest() {
     for (level, members) in [(Level::Raid1, 2), (Level::Raid5, 3)] {
-        let ports = [PORT_MAC, MacAddress([2; 6])].map(|mac| PortView {
-            mac,
-            mtu_bytes: 9000,
-        });
+        let ports = [PORT_MAC, MacAddress([2; 6])].map(|mac| PortView::single(mac, 9000));
         let mut rig = Rig::with_ports(&ports, [view(0, level, members)]);
         let first = write(8, &pattern(1, 16));
         let other = MacAddress([2, 0, 0, 0, 0, 0x99]);
@@ -475,10 +463,7 @@ fn row_94_a_write_that_may_be_asynchronous_is_answered_when_it_is_durable_all_th
 
 #[test]
 fn rows_107_108_reads_through_another_port_see_what_was_written_before() {
-    let port = |mac| PortView {
-        mac,
-        mtu_bytes: 9000,
-    };
+    let port = |mac| PortView::single(mac, 9000);
     let other = MacAddress([2; 6]);
     let mut rig = Rig::with_ports(&[port(PORT_MAC), port(other)], [view(0, Level::Raid1, 2)]);
     let mut read = ata(0x24, 0x40, 0, 16, &[]);

@@ -134,17 +134,18 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
 impl Rig {
     /// One port at MTU 9000 with the given LUNs attached, and eight drives.
     pub(super) fn new(views: impl IntoIterator<Item = LunView>) -> Self {
-        Self::with_ports(
-            &[PortView {
-                mac: PORT_MAC,
-                mtu_bytes: 9000,
-            }],
-            views,
-        )
+        Self::with_ports(&[PortView::single(PORT_MAC, 9000)], views)
     }
 
     pub(super) fn with_ports(ports: &[PortView], views: impl IntoIterator<Item = LunView>) -> Self {
-        let commands = 32;
+        Self::with(ports, 32, views)
+    }
+
+    pub(super) fn with_commands(commands: u16, views: impl IntoIterator<Item = LunView>) -> Self {
+        Self::with(&[PortView::single(PORT_MAC, 9000)], commands, views)
+    }
+
+    fn with(ports: &[PortView], commands: u16, views: impl IntoIterator<Item = LunView>) -> Self {
         let plan = BufferPlan {
             commands,
             pages: 48,

@@ -419,10 +419,7 @@ impl Large {
             pages: 0,
             records: 0,
         };
-        let port = PortView {
-            mac: PORT_MAC,
-            mtu_bytes: 9000,
-        };
+        let port = PortView::single(PORT_MAC, 9000);
         let mut target = Target::new(&[port], plan);
         target.attach(Arc::new(wanted), &mut Vec::new());
         Self {
