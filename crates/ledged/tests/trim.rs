@@ -45,8 +45,8 @@ fn check_content(wire: &mut Wire, to: MacAddress, expected: &[u8]) -> Result<()>
     Ok(())
 }
 
-/// Fills the first sectors of the LUN, trims some, and checks that they are zero, no others, and that they are
-/// holes of the files, of which there are so many copies. Gives what the LUN holds then.
+/// Fills the first sectors of the LUN, trims some, and checks that they are zero, no others, and that they
+/// are holes of the files, of which there are so many copies. Gives what the LUN holds then.
 fn fill_and_trim(
     wire: &mut Wire,
     to: MacAddress,
