@@ -13,8 +13,9 @@ use zerocopy::{FromBytes, IntoBytes};
 const SECTORS_MAX: u64 = 16;
 /// Most sectors of a range that is trimmed: several chunks.
 const TRIM_SECTORS_MAX: u64 = 300;
-/// Of a thousand commands of an initiator that trims, so many are that.
-const TRIMS: u64 = 150;
+/// Of a thousand commands of an initiator that trims, so many are that. More of them would make good all bad
+/// sectors before anything else meets them.
+const TRIMS: u64 = 60;
 /// Of a thousand commands of an initiator with a stream, so many are of it.
 const STREAM: u64 = 800;
 /// Commands that an initiator has on the wire.

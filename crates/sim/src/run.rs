@@ -52,7 +52,7 @@ const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
 const STREAMS: u64 = 0x0073_7472_6561_6d73;
 
 /// Tells the random source of TRIMs from the others.
-const TRIMS: u64 = 0x0000_7472_696d_7300;
+const TRIMS: u64 = 0x7472_696d_0000_0000;
 
 /// Chunks of LUNs that get streams: the smallest.
 const STREAM_CHUNK_KIB: u32 = 16;
@@ -107,7 +107,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let has_streams = !options.keeps_members && level.parity_count() > 0 && streams.chance(350);
     let streams = has_streams.then_some(streams);
     let mut trims = Random::new(seed ^ TRIMS);
-    let has_trims = !options.keeps_members && level.parity_count() == 0 && trims.chance(500);
+    let has_trims = !options.keeps_members && level.parity_count() == 0 && trims.chance(250);
     let trims = has_trims.then_some(trims);
     let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
     // Spares: too small, as large as members, and larger. Who replaces members that work finds one that fits.

@@ -324,7 +324,8 @@ impl Target {
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
-            Kind::Flush | Kind::Trim | Kind::Sync(_) => self.counters.flushes += 1,
+            Kind::Flush => self.counters.flushes += 1,
+            Kind::Trim | Kind::Sync(_) => unreachable!("they have ways of their own"),
         }
         let lun = asked.view.lun;
         self.commands[usize::from(index)] = Command {
