@@ -17,4 +17,5 @@ pub mod manager;
 pub mod order;
 pub mod patience;
 pub mod plane;
+pub mod statistics;
 pub mod target;

@@ -8,6 +8,7 @@ use crate::access::Rights;
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, PartView};
+use crate::statistics::Who;
 use aoe::{
     ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Frame, Header, MacAddress, Request,
     RequestError, SECTOR_BYTES, Shelf, Slot, sectors_per_frame,
@@ -60,6 +61,7 @@ impl Target {
                     self.hear_response(port, head, out);
                 }
                 self.count_refused(error);
+                self.statistics.refused(port, head, error);
                 return None;
             }
         };
@@ -67,6 +69,7 @@ impl Target {
         let own = self.ports[usize::from(port.0)].mac;
         if header.destination != own && header.destination != MacAddress::BROADCAST {
             self.counters.not_ours += 1;
+            self.statistics.frames(port).not_ours += 1;
             return None;
         }
         self.counters.redirected += u64::from(frame.inner.is_some());
@@ -82,7 +85,7 @@ impl Target {
                 continue;
             };
             served = true;
-            let Some(rights) = self.admitted(&view, &frame) else {
+            let Some(rights) = self.admitted(port, &view, &frame) else {
                 continue;
             };
             let arrival = Arrival {
@@ -96,20 +99,32 @@ impl Target {
             write = write.or(self.dispatch(asked, &frame.request, arrival, out));
         }
         self.counters.no_lun += u64::from(!served);
+        if served {
+            self.statistics.frames(port).to_luns += 1;
+        } else {
+            self.statistics.frames(port).no_lun += 1;
+        }
         let offset = frame.data_offset;
         write.map(|command| Payload { command, offset })
     }
 
     /// What the sender of a frame may do, if the LUN answers it at all (conformance rows 54, 119). For a
     /// message that was redirected its own sender counts, once the one who sent it on is admitted.
-    fn admitted(&mut self, view: &LunView, frame: &Frame<'_>) -> Option<Rights> {
+    fn admitted(&mut self, port: PortIndex, view: &LunView, frame: &Frame<'_>) -> Option<Rights> {
+        let who = Who {
+            port,
+            lun: view.lun,
+            mac: frame.header.source,
+        };
         if !view.access.is_of_vlan(frame.vlan) {
             self.counters.wrong_vlan += 1;
+            self.statistics.count(who, |tally| tally.wrong_vlan += 1);
             return None;
         }
         let rights = view.access.rights(frame.header.source);
         if !rights.is_admitted {
             self.counters.masked += 1;
+            self.statistics.count(who, |tally| tally.masked += 1);
             return None;
         }
         let of_inner = frame.inner.map(|inner| view.access.rights(inner.source));
@@ -155,7 +170,11 @@ impl Target {
             } => self.mask(asked, command, directives, out),
             Request::Reserve { command, macs } => self.reserve(asked, command, macs, out),
             Request::Keyed(command) => self.keyed(asked, command, out),
-            Request::Other(_) => self.reply_error(asked, ErrorCode::UnrecognizedCommand, out),
+            Request::Other(_) => {
+                self.statistics
+                    .count(asked.who(), |tally| tally.unknown_commands += 1);
+                self.reply_error(asked, ErrorCode::UnrecognizedCommand, out);
+            }
         }
         None
     }
@@ -179,6 +198,8 @@ impl Target {
         out: &mut Vec<Action>,
     ) {
         self.counters.configs += 1;
+        self.statistics
+            .count(asked.who(), |tally| tally.configs += 1);
         let present = asked.view.config_string.as_slice();
         let replacement = match command {
             ConfigCommand::TestAndReplace => replacement,
@@ -231,18 +252,29 @@ impl Target {
         };
         if !is_allowed {
             self.counters.reserved += 1;
+            self.statistics
+                .count(asked.who(), |tally| tally.reserved += 1);
             self.reply_error(asked, ErrorCode::TargetReserved, out);
             return None;
         }
         match command {
             ata::Command::Identify => {
                 self.counters.identifies += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.identifies += 1);
                 let body = Body::Identify(Arc::clone(asked.view));
                 self.reply_ata(asked, registers, Outcome::Success, body, out);
             }
-            ata::Command::Smart(smart) => self.reply_smart(asked, registers, smart, out),
-            ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
+            ata::Command::Smart(smart) => {
+                self.count_other_ata(asked);
+                self.reply_smart(asked, registers, smart, out);
+            }
+            ata::Command::CheckPowerMode => {
+                self.count_other_ata(asked);
+                self.reply_power_mode(asked, registers, out);
+            }
             ata::Command::Unsupported(_) => {
+                self.count_other_ata(asked);
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
             }
             ata::Command::Flush => {
@@ -255,8 +287,11 @@ impl Target {
             ata::Command::Write { .. } if arrival.is_wildcard => {
                 // One frame must not hit every LUN (row 16).
                 self.counters.wildcard_writes += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.wildcard_writes += 1);
             }
             ata::Command::Write { .. } if asked.view.access.is_read_only => {
+                self.count_refused_ata(asked);
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out); // row 96
             }
             ata::Command::Write { lba, count } => {
@@ -294,6 +329,7 @@ impl Target {
         if fit == Outcome::Success {
             self.admit(asked, registers, kind, (lba, count), out)
         } else {
+            self.count_refused_ata(asked);
             self.reply_ata(asked, registers, fit, Body::Empty, out);
             None
         }
@@ -308,7 +344,7 @@ impl Target {
         (lba, count): (u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let (index, epoch) = self.take_slot(asked.view)?;
+        let (index, epoch) = self.take_slot(asked)?;
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
@@ -350,6 +386,8 @@ impl Target {
             self.run_ready(out);
         } else {
             self.counters.overlaps += 1;
+            self.statistics
+                .count(asked.who(), |tally| tally.overlaps += 1);
             self.commands[usize::from(index)].may_repeat = writes;
         }
         Some(index)
@@ -384,7 +422,7 @@ impl Target {
         let Some(original) = original else {
             return;
         };
-        self.counters.duplicates += 1;
+        self.count_duplicate(index, original);
         let first = &mut self.commands[usize::from(original)];
         (first.head, first.port) = (head, port);
         // Nothing can be behind it yet.
@@ -398,14 +436,18 @@ impl Target {
 
     /// A command slot for a LUN, and the generation of its view. The last eighth of them is for LUNs that
     /// hold less than that, so that one whose drives stall cannot take them all (conformance row 121).
-    fn take_slot(&mut self, view: &LunView) -> Option<(CommandIndex, u32)> {
+    fn take_slot(&mut self, asked: Asked<'_>) -> Option<(CommandIndex, u32)> {
         let reserve = self.commands.len() / 8;
-        let lun = self.luns[usize::from(view.lun.get())].as_mut()?;
+        let lun = self.luns[usize::from(asked.view.lun.get())].as_mut()?;
         let fair = self.free.len() > reserve || (lun.commands as usize) < reserve;
         let index = if fair { self.free.pop() } else { None };
         match index {
             Some(_) => lun.commands += 1,
-            None => self.counters.no_buffer += 1,
+            None => {
+                self.counters.no_buffer += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.no_buffer += 1);
+            }
         }
         index.map(|index| (index, lun.epoch))
     }
@@ -418,7 +460,9 @@ impl Target {
         body: Body,
         out: &mut Vec<Action>,
     ) {
-        self.counters.ata_errors += u64::from(outcome != Outcome::Success);
+        if outcome != Outcome::Success {
+            self.count_ata_error(asked.who());
+        }
         let registers = registers.response(outcome.status(), outcome.error());
         self.push_ata_reply(asked, &registers, body, None, out);
     }

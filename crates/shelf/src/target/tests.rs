@@ -13,5 +13,6 @@ mod rig;
 mod rounds;
 mod scrub;
 mod slow;
+mod statistics;
 mod sync;
 mod twin;
