@@ -13,6 +13,7 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod message;
+mod ports;
 mod wake;
 mod worker;
 mod workers;

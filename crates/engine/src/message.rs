@@ -8,6 +8,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
+use shelf::statistics::{LunStatistics, PortTally, Rates, StationPage};
 use shelf::target::{Change, ChangeDecision, Counters, MendTicket, Report};
 use std::ops::Range;
 use std::sync::Arc;
@@ -59,6 +60,13 @@ pub enum ToWorker {
     BadSectorsSettled(MendTicket, bool),
     /// Tell your counters.
     Report(Sender<WorkerReport>),
+    /// Tell what was counted of a LUN, with its rates over so many seconds: its histograms are what a worker
+    /// copies most of in one turn, in some microseconds.
+    LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
+    /// Tell what a drive did in so many seconds.
+    DriveRates(DriveSlot, u64, Sender<Rates>),
+    /// Tell some of the initiators, from a place on.
+    Stations(usize, Sender<StationPage>),
     /// End, after what is in flight.
     Stop,
 }
@@ -113,6 +121,8 @@ pub struct WorkerReport {
     pub patience: PatienceCounters,
     /// Its ports.
     pub ports: Vec<(PortFacts, PortCounters)>,
+    /// What the target counts of each of them.
+    pub port_tallies: Vec<PortTally>,
     /// Passes over mirrors that are running.
     pub passes: Vec<RunningPass>,
     /// Commands admitted and not answered.
@@ -147,7 +157,7 @@ impl WorkerReport {
     }
 }
 
-fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
+pub(crate) fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
     vec![
         ("rx_frames", counters.rx_frames),
         ("rx_bytes", counters.rx_bytes),

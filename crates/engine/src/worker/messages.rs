@@ -80,6 +80,17 @@ impl Worker {
                         .bad_sectors_settled(ticket, ok, &mut self.actions);
                 }
                 ToWorker::Report(sender) => drop(sender.try_send(self.report())),
+                // Nobody listens when the administration has given up waiting.
+                ToWorker::LunStatistics(lun, seconds, answer) => {
+                    let statistics = self.target.lun_statistics(lun, seconds).map(Box::new);
+                    let _ = answer.try_send(statistics);
+                }
+                ToWorker::DriveRates(drive, seconds, answer) => {
+                    let _ = answer.try_send(self.patience.rates(drive, seconds));
+                }
+                ToWorker::Stations(from, answer) => {
+                    let _ = answer.try_send(self.target.station_page(from));
+                }
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
             }
             self.carry_out();
@@ -165,7 +176,7 @@ impl Worker {
         running.collect()
     }
 
-    fn report(&self) -> WorkerReport {
+    fn report(&mut self) -> WorkerReport {
         WorkerReport {
             target: *self.target.counters(),
             engine: self.counted,
@@ -175,6 +186,7 @@ impl Worker {
                 .iter()
                 .map(|port| (port.facts().clone(), port.counters()))
                 .collect(),
+            port_tallies: self.target.port_tallies(),
             passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),
             ios_in_flight: self.executor.in_flight(),
