@@ -18,6 +18,6 @@ mod wake;
 mod worker;
 mod workers;
 
-pub use message::{EngineCounters, FromWorker, ToWorker, WorkerReport};
+pub use message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 pub use worker::{Worker, WorkerOptions, spawn};
 pub use workers::{WorkerHandle, Workers};

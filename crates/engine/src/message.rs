@@ -58,17 +58,25 @@ pub enum ToWorker {
     BadBlocks(DriveSlot, Arc<[BadRange]>),
     /// Sectors that a write has written are off the list of bad ones, durably; or they stay on it.
     BadSectorsSettled(MendTicket, bool),
-    /// Tell your counters.
-    Report(Sender<WorkerReport>),
-    /// Tell what was counted of a LUN, with its rates over so many seconds: its histograms are what a worker
-    /// copies most of in one turn, in some microseconds.
-    LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
-    /// Tell what a drive did in so many seconds.
-    DriveRates(DriveSlot, u64, Sender<Rates>),
-    /// Tell some of the initiators, from a place on.
-    Stations(usize, Sender<StationPage>),
+    /// Tell what was measured.
+    Ask(Question),
     /// End, after what is in flight.
     Stop,
+}
+
+/// What was measured, a little at a time, so that no answer keeps a worker from its ports. Where there is nobody
+/// to answer to any more, the administration has given up waiting.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The sums.
+    Report(Sender<WorkerReport>),
+    /// What was counted of a LUN, with its rates over so many seconds: its histograms are the most that is
+    /// copied in one turn, 40 KiB.
+    LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
+    /// What a drive did in so many seconds.
+    DriveRates(DriveSlot, u64, Sender<Rates>),
+    /// Some of the initiators, from a place on.
+    Stations(usize, Sender<StationPage>),
 }
 
 /// Events of a worker, for the administration. Settled changes have a channel of their own, so that

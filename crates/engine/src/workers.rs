@@ -1,6 +1,6 @@
 //! All workers as the administration sees them.
 
-use crate::message::{FromWorker, ToWorker, WorkerReport};
+use crate::message::{FromWorker, Question, ToWorker, WorkerReport};
 use crate::ports;
 use crate::wake::Wake;
 use aoe::{MacAddress, Shelf};
@@ -108,7 +108,7 @@ impl Workers {
     /// The counters of every worker that answers.
     #[must_use]
     pub fn reports(&self) -> Vec<WorkerReport> {
-        self.ask(ToWorker::Report)
+        self.ask(|sender| ToWorker::Ask(Question::Report(sender)))
     }
 
     /// Stops every worker after what is in flight, and waits for them.
@@ -159,10 +159,12 @@ impl WorkerHandle {
 
     /// The initiators that it knows, page by page, so that it is never long away from its ports.
     fn initiators(&self) -> Option<Initiators> {
-        let ports = self.ask(ToWorker::Report)?.ports;
+        let ports = self
+            .ask(|sender| ToWorker::Ask(Question::Report(sender)))?
+            .ports;
         let (mut initiators, mut next) = (Initiators::default(), Some(0));
         while let Some(from) = next {
-            let page = self.ask(|sender| ToWorker::Stations(from, sender))?;
+            let page = self.ask(|sender| ToWorker::Ask(Question::Stations(from, sender)))?;
             let with_port = |statistics: StationStatistics| {
                 let port = ports.get(usize::from(statistics.port.0));
                 let interface = port.map(|(facts, _)| facts.interface.clone());
@@ -191,7 +193,8 @@ impl Workers {
 
 impl Observe for Workers {
     fn lun_statistics(&self, lun: LunNumber, seconds: u64) -> Option<LunStatistics> {
-        let answers = self.ask(|sender| ToWorker::LunStatistics(lun, seconds, sender));
+        let answers =
+            self.ask(|sender| ToWorker::Ask(Question::LunStatistics(lun, seconds, sender)));
         let all = answers.into_iter().flatten();
         all.reduce(|mut sum, other| {
             sum.add(&other);
@@ -202,7 +205,8 @@ impl Observe for Workers {
 
     fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
         let mut sum = Rates::default();
-        for rates in self.ask(|sender| ToWorker::DriveRates(drive, seconds, sender)) {
+        for rates in self.ask(|sender| ToWorker::Ask(Question::DriveRates(drive, seconds, sender)))
+        {
             sum.add(&rates);
         }
         sum

@@ -14,7 +14,7 @@ use std::time::Duration;
 const MS: u64 = 1_000_000;
 
 fn lun(number: u8) -> LunNumber {
-    LunNumber::new(number).unwrap()
+    LunNumber::new(number).expect("a LUN number")
 }
 
 /// 3 s of reads, of 8 KiB and 300 us each on average, the slowest 41 ms; no writes.
