@@ -64,8 +64,8 @@ pub enum ToWorker {
     Stop,
 }
 
-/// What was measured, a little at a time, so that no answer keeps a worker from its ports. Where there is nobody
-/// to answer to any more, the administration has given up waiting.
+/// What was measured, a little at a time, so that no answer keeps a worker from its ports. Where there is
+/// nobody to answer to any more, the administration has given up waiting.
 #[derive(Clone, Debug)]
 pub enum Question {
     /// The sums.

@@ -203,8 +203,8 @@ fn each_event_is_told_of_its_lun_its_port_and_its_initiator() -> Result<()> {
     Ok(())
 }
 
-/// Every frame that the ring handed over is in one counter of the shelf, every request in one of its kind, and
-/// LUNs and initiators come to the same as the port.
+/// Every frame that the ring handed over is in one counter of the shelf, every request in one of its kind,
+/// and LUNs and initiators come to the same as the port.
 fn check_sums(ledge: &Ledge) -> Result<()> {
     let port = row(ledge, "ifstat -a -j", "name", TARGET_INTERFACE)?;
     let counters = &port["counters"];
