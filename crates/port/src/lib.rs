@@ -19,8 +19,10 @@
 mod error;
 mod frame;
 mod interface;
+mod link;
 mod memory;
 mod mode;
+mod netlink;
 mod open;
 mod packet;
 mod patience;
@@ -31,6 +33,7 @@ mod xdp;
 
 pub use error::{OpenError, TransmitError};
 pub use frame::ReceivedFrame;
+pub use link::{Link, link};
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
 pub use open::{MTU_BYTES_MIN, open};

@@ -14,6 +14,7 @@ mod bad_sectors;
 pub mod ids;
 mod latency;
 pub mod manager;
+pub mod observe;
 pub mod order;
 pub mod patience;
 pub mod plane;

@@ -6,8 +6,8 @@
 //! Invariants:
 //! * each frame of a port is counted in exactly one field of its [`FrameTally`] but the first, which is
 //!   their sum; each request to a LUN in exactly one of the first fields of a [`Tally`]
-//!   ([`Tally::requests`]), a command once it is answered or given up; a frame to several LUNs is a request to
-//!   each of them;
+//!   ([`Tally::requests`]), a command once it is answered or given up; a frame to several LUNs is a request
+//!   to each of them;
 //! * what a station did is also in the sums of its port and of its LUNs, whether the station is still known
 //!   or made room for another;
 //! * all that is noted was answered in the present second;

@@ -3,15 +3,15 @@
 //! Only an initiator knows what it sends again. What can be told here:
 //! * a transfer with the address, command, place, length *and tag* of one that came in the last three seconds
 //!   was sent again, or copied on the way: iPXE, 9front and WinAoE keep the tag;
-//! * Linux takes a new tag. A *write* that comes while the same, byte for byte, is in flight is counted by the
-//!   target. One that was answered before is not: programs write the same place again and again;
+//! * Linux takes a new tag. A *write* that comes while the same, byte for byte, is in flight is counted by
+//!   the target. One that was answered before is not: programs write the same place again and again;
 //! * a *read* of the same place and length from the same station within three seconds is a suspect. It is
-//!   let go when the place is read a third time (a program reads it in a loop), and a station's suspects among
-//!   each 128 reads are let go together when they are more than sixteen (a program reads everything twice, as
-//!   file system checks and mounts do: nobody would work with a network that loses so much).
+//!   let go when the place is read a third time (a program reads it in a loop), and a station's suspects
+//!   among each 128 reads are let go together when they are more than sixteen (a program reads everything
+//!   twice, as file system checks and mounts do: nobody would work with a network that loses so much).
 //!
-//! At high rates one transfer in two, four, eight … is looked at, always the same ones, and what is found counts
-//! as many: so the table remembers a second or two whatever the rate, and costs little.
+//! At high rates one transfer in two, four, eight … is looked at, always the same ones, and what is found
+//! counts as many: so the table remembers a second or two whatever the rate, and costs little.
 //!
 //! So the estimate errs low: also what comes from another interface of the same host and the
 //! second loss of one command. A request that was lost on its way here leaves no trace at all.
@@ -23,7 +23,7 @@ use crate::ids::LunNumber;
 /// Entries of the table.
 const ENTRIES_LOG2: u32 = 14;
 
-/// Transfers that are looked at in a second, so that most are not pushed out of the table by others within one.
+/// Transfers that are looked at in a second: few enough that most stay in the table for one.
 const LOOKS_PER_SECOND: u32 = 1 << 13;
 
 /// At most one transfer in so many is looked at, as a power of two.
@@ -124,7 +124,7 @@ impl Repeats {
         let (Ok(index), Ok(key)) = (usize::try_from(index), u32::try_from(key)) else {
             unreachable!("both were cut to size")
         };
-        // Wraps after seven weeks: a stale entry is then taken for one of the last seconds, for three seconds.
+        // Wraps after seven weeks: what is stale then seems fresh, for three seconds.
         let now_ms = u32::try_from((now_ns / 1_000_000) & u64::from(u32::MAX)).unwrap_or(0);
         let entry = &mut self.entries[index];
         let is_known = entry.key == key && now_ms.wrapping_sub(entry.seen_ms) <= REMEMBERED_MS;

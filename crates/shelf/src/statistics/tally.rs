@@ -80,7 +80,8 @@ counters! {
         wildcard_writes,
         /// Dropped because all command buffers were taken: silence.
         no_buffer,
-        /// Writes that came again, the same byte for byte, while they were in flight: those are answered instead.
+        /// Writes that came again, the same byte for byte, while they were in flight: those are answered
+        /// instead.
         duplicates,
         /// Commands that were given up because their LUN went offline: silence.
         commands_dropped,

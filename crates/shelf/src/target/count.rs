@@ -53,8 +53,8 @@ impl Target {
         }
     }
 
-    /// A write is the same as one before it that is not answered: it was sent again. The one before it will not
-    /// be answered.
+    /// A write is the same as one before it that is not answered: it was sent again. The one before it will
+    /// not be answered.
     pub(super) fn count_duplicate(&mut self, index: CommandIndex, original: CommandIndex) {
         self.counters.duplicates += 1;
         let [again, first] = [index, original].map(|index| self.commands[usize::from(index)].who());
