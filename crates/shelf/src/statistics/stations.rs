@@ -22,7 +22,7 @@ const SETS: usize = 1 << SETS_LOG2;
 const WAYS: usize = 16;
 
 /// Stations of one page: what a worker copies in one turn, in some microseconds.
-const PAGE: usize = 32;
+const PAGE: usize = 16;
 
 /// Marks a place that is taken, beside the 48 bits of an address.
 const TAKEN: u64 = 1 << 48;
