@@ -56,9 +56,10 @@ SIM_LEVEL ?=
 sim:
 	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL))
 
-# The core with known bugs built in: the simulator has to find each of them.
+# The core with known bugs built in: the simulator has to find each of them, the fuzzer's corpus some.
 sim-planted:
 	$(CARGO) test --locked -p sim --features planted --test planted
+	$(CARGO) test --locked -p fuzzing --features planted --test planted
 
 # The binaries first: integration tests start them.
 test: packages-test fmt lint

@@ -4,11 +4,12 @@ use raid::planted::{Bug, plant};
 use std::panic::catch_unwind;
 use std::path::Path;
 
-/// Bugs that need neither a power cut nor a second look at the disks.
-const BUGS: [Bug; 3] = [
+/// Bugs that need no power cut to do harm.
+const BUGS: [Bug; 4] = [
+    Bug::AckBeforeDurable,
+    Bug::StepsOutOfOrder,
     Bug::OverlapIgnored,
     Bug::ReadErrorIsFinal,
-    Bug::RebuildingMemberRead,
 ];
 
 #[test]
@@ -23,10 +24,9 @@ fn the_corpus_finds_planted_bugs() {
         let found = inputs
             .iter()
             .filter(|data| catch_unwind(|| fuzzing::shelf::run(data)).is_err());
-        let count = found.count();
+        let is_found = found.count() > 0;
         plant(None);
-        eprintln!("{bug:?}: {count}");
-        count > 0
+        is_found
     };
     let missed: Vec<Bug> = BUGS.into_iter().filter(|bug| !is_found(bug)).collect();
     assert!(

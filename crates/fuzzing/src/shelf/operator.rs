@@ -62,6 +62,12 @@ fn drive(number: u8) -> DriveSlot {
 
 /// What the world is to know before a command is carried out.
 pub(super) fn prepare(order: &Order, world: &mut World) {
+    if matches!(
+        order.what,
+        What::Fail { .. } | What::Unfail { .. } | What::Replace { .. }
+    ) {
+        world.handled.insert(order.lun % LUNS);
+    }
     if let What::Vlan(is_in) = order.what {
         let of = |rules: &&mut Rules| rules.number == order.lun % LUNS;
         if let Some(rules) = world.rules.iter_mut().find(of) {

@@ -118,7 +118,8 @@ impl Oracle {
         }
     }
 
-    /// An answer leaves: what it answers, of what looks the same that of the least rank, and whether that is sure.
+    /// An answer leaves: what it answers, of what looks the same that of the least rank, and whether that is
+    /// sure.
     pub(super) fn answered(
         &mut self,
         (port, station, tag): Key,

@@ -14,6 +14,8 @@ pub(super) struct Sent<'a> {
     pub(super) answers_command: bool,
     /// It waited for room in the port; rules may have changed meanwhile.
     pub(super) was_kept: bool,
+    /// Whether an error of a LUN can have no reason.
+    pub(super) sound: &'a dyn Fn(u8) -> bool,
 }
 
 fn word(bytes: &[u8]) -> u16 {
@@ -129,6 +131,12 @@ pub(super) fn check(sent: &Sent<'_>, shelf: u16, rules: &[Rules], oracle: &mut O
         let of = (ask.lun, ask.order(), ask.expected);
         let (range, opcode) = (ask.range(), ask.registers[3]);
         check_registers(ask, said.argument);
+        let is_fault = matches!(
+            (said.argument[3], said.argument[1]),
+            (0x41, 0x40) | (0x61, 0x04)
+        );
+        let is_without_reason = is_fault && is_sure && (sent.sound)(ask.lun);
+        assert!(!is_without_reason, "LUN {} gives a fault", ask.lun);
         check_data(&said, of, (opcode, range), is_sure, oracle);
     }
 }

@@ -10,7 +10,7 @@ use super::request::Seen;
 use super::rules::{Expected, Rules};
 use aoe::MacAddress;
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::plane::{Detached, LunView};
+use shelf::plane::{Detached, LunView, PartView};
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Change, Io, IoOwner, Memory, Operation, Payload,
     PortIndex, PortView, Purpose, Reply, Report, Span, Target, Work, compute_in,
@@ -111,6 +111,10 @@ pub(super) struct World {
     mtu_bytes: [usize; PORTS.len()],
     kept: [VecDeque<Reply>; PORTS.len()],
     places: BTreeSet<Place>,
+    /// Drives that have failed in some way.
+    faulty: BTreeSet<DriveSlot>,
+    /// LUNs of which the administrator has failed or replaced members.
+    pub(super) handled: BTreeSet<u8>,
     in_flight: Vec<Flight>,
     arena: Vec<u8>,
     now_ns: u64,
@@ -136,6 +140,8 @@ impl World {
             mtu_bytes: PORTS.map(|port| port.mtu_bytes),
             kept: Default::default(),
             places: BTreeSet::new(),
+            faulty: BTreeSet::new(),
+            handled: BTreeSet::new(),
             in_flight: Vec::new(),
             arena: vec![0xee; PLAN.total_sectors() * SECTOR],
             now_ns: 0,
@@ -468,6 +474,7 @@ impl World {
             shared => frame.extend_from_slice(shared.shared()),
         }
         let port = usize::from(reply.port.0);
+        let mut oracle = std::mem::take(&mut self.oracle);
         let sent = Sent {
             port: reply.port.0,
             own: PORTS[port].mac,
@@ -475,8 +482,10 @@ impl World {
             frame: &frame,
             answers_command: reply.command.is_some(),
             was_kept,
+            sound: &|lun| self.is_sound(lun),
         };
-        reply::check(&sent, SHELF, &self.rules, &mut self.oracle);
+        reply::check(&sent, SHELF, &self.rules, &mut oracle);
+        self.oracle = oracle;
         if let Some(command) = reply.command {
             self.answers += 1;
             self.target.sent(command);
@@ -486,6 +495,13 @@ impl World {
     /// Drives and ports do something.
     pub(super) fn act_on(&mut self, step: &Step) {
         let drives = self.drives.len();
+        if let Step::Fail { drive, .. } | Step::Break { drive, .. } | Step::Spoil { drive, .. } =
+            *step
+        {
+            let slot = usize::from(drive) % drives;
+            self.faulty
+                .insert(DriveSlot(u16::try_from(slot).unwrap_or(0)));
+        }
         let disk = |drive: u8| usize::from(drive) % drives;
         let port_of = |port: u8| usize::from(port) % PORTS.len();
         match *step {
@@ -531,6 +547,24 @@ impl World {
             }
             _ => unreachable!("nothing that drives and ports do: {step:?}"),
         }
+    }
+
+    /// Whether no fault of drives is a reason for an error of a LUN: it is redundant, and one has failed at
+    /// most, ever.
+    fn is_sound(&self, lun: u8) -> bool {
+        let views = &mut self.views.iter();
+        let Some((_, view)) = views.find(|(number, _)| number.get() == lun) else {
+            return false;
+        };
+        let is_synced = |part: &PartView| {
+            part.geometry.level().is_redundant() && !part.mirrors_unsynced && part.sync.is_none()
+        };
+        let of = self.places.iter().filter(|place| place.lun == view.lun);
+        let drives: BTreeSet<_> = of.map(|place| place.drive).collect();
+        let is_untouched = !self.handled.contains(&lun);
+        is_untouched
+            && view.parts.iter().all(is_synced)
+            && drives.intersection(&self.faulty).count() <= 1
     }
 
     /// A port serves another MTU from now on.
