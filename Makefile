@@ -4,13 +4,14 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build demo demo-needs-root test test-md check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench
+.PHONY: help build demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
 	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
+	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors (as root; about 30 minutes)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   aoeload against ledged and vblade, interleaved'
@@ -67,6 +68,7 @@ test: packages-test fmt lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory sim-planted
 	$(MAKE) --no-print-directory demo CI=1
+	bench/instructions.py $(TARGET_DIR)/release
 
 # Linux md and the shelf about each other's arrays, with the kernels of Debian 12 and 13. Images of up to
 # 4 GB, made and removed by the hundred: best in memory.
@@ -75,6 +77,17 @@ test-md: packages-test
 	$(CARGO) build --locked --workspace --bins
 	for series in 6.1 6.12; do \
 		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test md_short --test md_full -- --nocapture --test-threads=1 || exit 1; \
+	done
+
+# What Linux makes of a shelf, or of two, in stories of minutes, with the kernels of Debian 12 and 13: its
+# aoe driver on bad wires and with a shelf that comes and goes, and gateways. Disks in memory: what is slow
+# is to be the wire.
+test-vm: export TMPDIR ?= /dev/shm
+test-vm: packages-test
+	$(CARGO) build --locked --workspace --bins
+	for series in 6.1 6.12; do \
+		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways \
+			-- --nocapture --test-threads=1 || exit 1; \
 	done
 
 deny:

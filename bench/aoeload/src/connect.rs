@@ -54,7 +54,7 @@ impl Connection {
         clock: Clock,
         address: TargetAddress,
     ) -> Result<Self> {
-        let source = first_port(&ports)?.facts().mac;
+        let source = first_port(&ports)?.facts().stations.first();
         let mut discovery = Discovery::new(address.shelf, address.slot, fresh_tag());
         let request = discovery.request(source);
         let target = ask(&mut ports, &clock, &request, &mut |frame| {
@@ -126,7 +126,7 @@ pub(crate) fn discover_all(
     clock: &Clock,
     wait_ns: u64,
 ) -> Result<Vec<Target>> {
-    let source = first_port(ports)?.facts().mac;
+    let source = first_port(ports)?.facts().stations.first();
     let mut discovery = Discovery::new(Shelf::ANY, Slot::ANY, fresh_tag());
     let request = discovery.request(source);
     // Twice, because a broadcast may be lost like any other frame.

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
+#[cfg(test)]
+mod allocations;
 mod lap;
 mod luns;
 
@@ -39,6 +41,56 @@ struct Arguments {
     /// Does one case only, for a profiler to look at.
     #[arg(long)]
     only: Option<Case>,
+    /// Serves the requests of one lap on a LUN of its own and ends: `bench/instructions.py` counts what that
+    /// takes.
+    #[arg(long, conflicts_with = "only")]
+    count: Option<Counted>,
+}
+
+/// A level, and requests of 8 KiB.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Counted {
+    /// raid0 over four.
+    Raid0Read,
+    Raid0Write,
+    /// raid10 over four.
+    Raid10Read,
+    Raid10Write,
+    /// raid5 over five, whole stripes.
+    Raid5Write,
+    /// raid6 over ten, whole stripes.
+    Raid6Write,
+}
+
+impl Counted {
+    fn shape(self) -> Shape {
+        let (level, members) = match self {
+            Self::Raid0Read | Self::Raid0Write => (Level::Raid0, 4),
+            Self::Raid10Read | Self::Raid10Write => (Level::Raid10, 4),
+            Self::Raid5Write => (Level::Raid5, 5),
+            Self::Raid6Write => (Level::Raid6, 10),
+        };
+        Shape {
+            level,
+            members,
+            lost: 0,
+            is_protected: true,
+        }
+    }
+
+    fn load(self) -> Load {
+        match self {
+            Self::Raid0Read | Self::Raid10Read => Load {
+                is_random: true,
+                ..STREAM_READ
+            },
+            Self::Raid0Write | Self::Raid10Write => Load {
+                is_random: true,
+                ..STREAM_WRITE
+            },
+            Self::Raid5Write | Self::Raid6Write => STREAM_WRITE,
+        }
+    }
 }
 
 /// A case that may be done alone.
@@ -131,6 +183,11 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;
+    if let Some(case) = arguments.count {
+        let (place, view) = luns::view(0, case.shape(), disk_bytes)?;
+        bench.attach(view);
+        return bench.serve(&place, case.load(), arguments.requests);
+    }
     let mut place = |number, level, lost, is_protected| {
         let shape = Shape {
             level,

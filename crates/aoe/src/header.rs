@@ -78,6 +78,11 @@ pub enum ErrorCode {
     TargetReserved = 6,
 }
 
+/// Where the sender's address lies in a frame.
+pub const SOURCE_OFFSET: usize = 6;
+
+const _: () = assert!(core::mem::offset_of!(Header, source) == SOURCE_OFFSET);
+
 /// The common header as it lies on the wire.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

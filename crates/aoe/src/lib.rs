@@ -3,7 +3,7 @@
 //! One file per format: [`mac`] (addresses of stations), [`header`] (the 24 bytes that open every
 //! frame), [`vlan`] (tags), [`ata`] (command 0), [`config`] (command 1), [`mask`] (command 2),
 //! [`reserve`] (command 3), [`keyed`] (command 4), [`request`] (what a target makes of a received
-//! frame) and [`size`] (how large frames may be).
+//! frame), [`size`] (how large frames may be) and [`station`] (several addresses of one port).
 //!
 //! Invariants:
 //! * parsing never panics and never reads outside the bytes given, whatever they hold;
@@ -29,6 +29,7 @@ pub mod mask;
 pub mod request;
 pub mod reserve;
 pub mod size;
+pub mod station;
 pub mod vlan;
 
 pub use ata::{ATA_FRAME_BYTES, AtaRegisters};
@@ -43,6 +44,7 @@ pub use size::{
     ETHERNET_HEADER_BYTES, FRAME_BYTES_MIN, SECTOR_BYTES, advertised_sector_count,
     sectors_per_frame,
 };
+pub use station::{ADDRESSES_MAX, StationAddresses};
 pub use vlan::VlanId;
 
 /// EtherType of ATA over Ethernet, registered with the IEEE.

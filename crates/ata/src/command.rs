@@ -1,6 +1,6 @@
 //! Decoding of a command from the registers of a request.
 
-use crate::{Smart, opcode};
+use crate::{Smart, opcode, trim};
 
 /// What the registers ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +18,12 @@ pub enum Command {
         lba: u64,
         /// Sectors.
         count: u8,
+    },
+    /// Deallocate ranges, so that they read as zeroes: DATA SET MANAGEMENT with the TRIM bit. A count that is
+    /// not acceptable is left to the target to refuse.
+    Trim {
+        /// Blocks of [`trim::Entry`] that come with it.
+        blocks: u8,
     },
     /// Make everything acknowledged durable.
     Flush,
@@ -52,7 +58,9 @@ impl Command {
         match self {
             Self::Identify | Self::CheckPowerMode | Self::Smart(_) => Effect::Tells,
             Self::Read { .. } => Effect::Reads,
-            Self::Write { .. } | Self::Flush | Self::Unsupported(_) => Effect::Changes,
+            Self::Write { .. } | Self::Trim { .. } | Self::Flush | Self::Unsupported(_) => {
+                Effect::Changes
+            }
         }
     }
 
@@ -68,6 +76,8 @@ impl Command {
             opcode::READ_EXT => Self::Read { lba: lba48, count },
             opcode::WRITE => Self::Write { lba: lba28, count },
             opcode::WRITE_EXT => Self::Write { lba: lba48, count },
+            // Other bits of the feature would make it another command.
+            opcode::DATA_SET_MANAGEMENT if feature == trim::FEATURE => Self::Trim { blocks: count },
             opcode::FLUSH | opcode::FLUSH_EXT => Self::Flush,
             opcode::CHECK_POWER_MODE => Self::CheckPowerMode,
             opcode::IDENTIFY => Self::Identify,
@@ -109,6 +119,12 @@ mod tests {
             let command = Command::decode(code, 0xd0, [0, 0x4f, 0xc2, 0, 0, 0], 1);
             let known = !matches!(command, Command::Unsupported(_));
             assert_eq!(known, served.contains(&code), "{code:#04x}");
+        }
+        for feature in 0..=255 {
+            let command = Command::decode(0x06, feature, [0; 6], 1);
+            let is_trim = command == Command::Trim { blocks: 1 };
+            assert_eq!(is_trim, feature == 1);
+            assert_eq!(!is_trim, command == Command::Unsupported(0x06));
         }
         let unknown = Command::decode(0xb0, 0xd9, [0, 0x4f, 0xc2, 0, 0, 0], 1);
         assert_eq!(unknown, Command::Unsupported(0xb0));

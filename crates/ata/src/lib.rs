@@ -1,7 +1,8 @@
 //! The ATA device that a LUN is: which commands it knows, what it answers.
 //!
 //! [`command`] decodes registers into a [`Command`], [`status`] names outcomes, [`identify`] builds
-//! the answer to IDENTIFY DEVICE, [`smart`] tells of the health.
+//! the answer to IDENTIFY DEVICE, [`smart`] tells of the health, [`trim`] is about ranges that are to be
+//! deallocated.
 //!
 //! Invariants:
 //! * direction and address size follow from the opcode, never from the AFlags;
@@ -18,6 +19,7 @@ pub mod command;
 pub mod identify;
 pub mod smart;
 pub mod status;
+pub mod trim;
 
 pub use command::{Command, Effect};
 pub use identify::IdentifySpec;
@@ -26,6 +28,8 @@ pub use status::Outcome;
 
 /// Opcodes of the commands that are served or sent (ATA8-ACS).
 pub mod opcode {
+    /// DATA SET MANAGEMENT.
+    pub const DATA_SET_MANAGEMENT: u8 = 0x06;
     /// READ SECTORS, 28-bit.
     pub const READ: u8 = 0x20;
     /// READ SECTORS EXT, 48-bit.

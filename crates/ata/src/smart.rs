@@ -1,8 +1,9 @@
 //! SMART (opcode 0xB0): what is told of the health of a LUN (conformance row 102).
 //!
 //! The attributes of disks mean nothing for a LUN, so there are none. What counts is the status: a LUN that
-//! lacks redundancy it was made with is one that may fail. Every subcommand that succeeds is answered with a
-//! page of 512 bytes, also those that have nothing to tell: aoeping waits for it.
+//! lacks redundancy it was made with is one that may fail. Every subcommand is answered with a page of 512
+//! bytes, also those that have nothing to tell, and those that are aborted: aoeping ends without a word when
+//! there is none.
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +45,8 @@ static THRESHOLDS: Page = page(&[(0, 0x10)], true);
 static DIRECTORY: Page = page(&[(0, 1), (2, 1), (12, 1)], false);
 static ERRORS: Page = page(&[(0, 1)], true);
 static SELF_TESTS: Page = page(&[(0, 1)], true);
-static NOTHING: Page = [0; 512];
+/// The data of an answer that has nothing to tell.
+pub static EMPTY_PAGE: Page = [0; 512];
 
 impl Smart {
     /// Decodes the registers; `None` for what is not supported.
@@ -74,7 +76,7 @@ impl Smart {
             Self::ReadLog(Log::Directory) => &DIRECTORY,
             Self::ReadLog(Log::SummaryError) => &ERRORS,
             Self::ReadLog(Log::SelfTest) => &SELF_TESTS,
-            Self::Enable | Self::ReturnStatus => &NOTHING,
+            Self::Enable | Self::ReturnStatus => &EMPTY_PAGE,
         }
     }
 

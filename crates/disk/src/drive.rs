@@ -3,6 +3,7 @@
 use crate::SECTOR_BYTES;
 use crate::ram::RamDisk;
 use crate::spec::DriveSpec;
+use crate::zeroing::{self, Way, Zeroing};
 use rustix::fs::{AtFlags, FileType, FlockOperation, OFlags, StatxFlags};
 use shelf::patience::DriveKind;
 use std::fmt;
@@ -97,6 +98,7 @@ pub struct Drive {
     note: Option<String>,
     kind: DriveKind,
     writes_durably: bool,
+    zeroing: Way,
 }
 
 impl fmt::Debug for Drive {
@@ -128,6 +130,7 @@ impl Drive {
                     note: Some("volatile memory: its contents end with ledged".to_owned()),
                     kind: DriveKind::SolidState,
                     writes_durably: true,
+                    zeroing: Way::new(Zeroing::Deallocate),
                 })
             }
         }
@@ -135,7 +138,7 @@ impl Drive {
 
     /// A drive that is any file: a pipe answers when the test wants it to.
     #[cfg(test)]
-    pub(crate) fn of_file(file: File, size_sectors: u64) -> Self {
+    pub(crate) fn of_file(file: File, size_sectors: u64, zeroing: Zeroing) -> Self {
         Self {
             path: "test".to_owned(),
             medium: Medium::File(file),
@@ -144,6 +147,7 @@ impl Drive {
             note: None,
             kind: DriveKind::Rotating,
             writes_durably: true,
+            zeroing: Way::new(zeroing),
         }
     }
 
@@ -182,6 +186,17 @@ impl Drive {
     #[must_use]
     pub const fn kind(&self) -> DriveKind {
         self.kind
+    }
+
+    /// How it is made to hold zeroes. It may turn out later that this does not work: then it is another way.
+    #[must_use]
+    pub fn zeroing(&self) -> Zeroing {
+        self.zeroing.get()
+    }
+
+    /// This way does not work. Whether that is news.
+    pub(crate) fn give_up_zeroing(&self, way: Zeroing) -> bool {
+        self.zeroing.give_up(way)
     }
 
     /// Whether its contents end with the process.
@@ -232,8 +247,14 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
     } else {
         "file".to_owned()
     };
+    let zeroing = if block {
+        zeroing::of_device(queue_fact(path, "write_zeroes_max_bytes").as_deref())
+    } else {
+        zeroing::of_file(&file, size_bytes)
+    };
     Ok(Drive {
         path: path.display().to_string(),
+        zeroing: Way::new(zeroing),
         medium: Medium::File(file),
         size_sectors: size_bytes / SECTOR_BYTES as u64,
         model,

@@ -6,18 +6,22 @@
 //!
 //! Invariants:
 //! * every submitted `Io` is given back exactly once;
-//! * writes of drives for which durability costs a flush go through a [`GroupCommit`];
+//! * writes of drives for which durability costs a flush go through a [`GroupCommit`], and zeroes always
+//!   do ([`zeroes`]);
 //! * a write is given back as done only when all its bytes are durable;
 //! * a short or interrupted transfer is done again from its start, a few times, before it fails;
 //! * an I/O that was [abandoned](Executor::abandon) is told once more when the kernel is done with it;
 //!   until then its buffer lies elsewhere.
 
 use crate::SECTOR_BYTES;
+mod zeroes;
+
 use crate::buffers::Place;
 use crate::commit::GroupCommit;
 use crate::drive::{Drive, Medium};
 use crate::page::PAGE_BYTES;
 use crate::uring::{Range, Ring, Transfer};
+use crate::zeroing::Zeroing;
 use shelf::admin::DriveSlot;
 use shelf::patience::IoTicket;
 use shelf::target::{
@@ -40,6 +44,9 @@ const QUEUE_ENTRIES: u32 = 1024;
 
 /// I/Os handed to the kernel at a time; the completion queue holds them all.
 const IN_FLIGHT_MAX: usize = 2048;
+
+/// Of these, how many are expected to be zeroes for one drive.
+const ZEROES_IN_FLIGHT: usize = 64;
 
 /// How often a short transfer is tried.
 const ATTEMPTS_MAX: u8 = 8;
@@ -66,6 +73,10 @@ struct Job {
     io: Io,
     attempts: u8,
     is_abandoned: bool,
+    /// For zeroes: the way that is tried, if that is not the way of the drive yet.
+    zeroing: Option<Zeroing>,
+    /// How many sectors of zeroes have been written.
+    zeroed: u32,
 }
 
 /// What is in the kernel's hands under a token.
@@ -102,8 +113,9 @@ pub struct Finished {
 struct Entry {
     drive: Arc<Drive>,
     home: Home,
-    /// Without one, each write is durable by itself (FUA, or no volatile cache).
-    group: Option<GroupCommit>,
+    group: GroupCommit,
+    /// Writes go through the group, too: they are not durable by themselves (FUA, or no volatile cache).
+    is_grouped: bool,
 }
 
 /// The drives of a worker and the buffers of its commands.
@@ -118,6 +130,8 @@ pub struct Executor {
     /// Reads of memory drives into buffers that the kernel is filling elsewhere.
     deferred: VecDeque<(IoTicket, Io)>,
     done: VecDeque<Finished>,
+    /// Drives that turned out not to do zeroes as was thought.
+    fallbacks: VecDeque<DriveSlot>,
 }
 
 impl fmt::Debug for Executor {
@@ -154,11 +168,17 @@ impl Executor {
                     Home::File(index)
                 }
             };
-            let group = (!drive.writes_durably()).then(|| GroupCommit::new(IN_FLIGHT_MAX));
+            let is_grouped = !drive.writes_durably();
+            let ios = if is_grouped {
+                IN_FLIGHT_MAX
+            } else {
+                ZEROES_IN_FLIGHT
+            };
             table[index] = Some(Entry {
                 drive: Arc::clone(drive),
                 home,
-                group,
+                group: GroupCommit::new(ios),
+                is_grouped,
             });
         }
         if files.is_empty() {
@@ -178,6 +198,7 @@ impl Executor {
             committing: 0,
             deferred: VecDeque::with_capacity(IN_FLIGHT_MAX),
             done: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
+            fallbacks: VecDeque::new(),
         })
     }
 
@@ -266,6 +287,8 @@ impl Executor {
                 io,
                 attempts: 0,
                 is_abandoned: false,
+                zeroing: None,
+                zeroed: 0,
             })),
         }
     }
@@ -338,8 +361,9 @@ impl Executor {
             let Pending::Io(Job { io, .. }) = other else {
                 return false;
             };
+            let is_transfer = transfer(io, false).is_some();
             let overlaps = io.offset_sectors < end && start < io.offset_sectors + io.sectors;
-            *at == place && overlaps
+            is_transfer && *at == place && overlaps
         });
         assert!(!is_used, "{span:?} is in use by the kernel");
     }
@@ -347,8 +371,7 @@ impl Executor {
     /// It waits for a flush: its buffer is free.
     fn abandon_landed(&mut self, ticket: IoTicket) -> bool {
         for entry in self.drives.iter_mut().flatten() {
-            let group = entry.group.as_mut();
-            if let Some(io) = group.and_then(|group| group.forget(ticket)) {
+            if let Some(io) = entry.group.forget(ticket) {
                 self.committing -= 1;
                 self.finish(ticket, io, Ending::Unwanted);
                 return true;
@@ -384,6 +407,7 @@ impl Executor {
         match io.operation {
             Operation::Read => ram.read(io.sector, &mut self.ring.buffer_mut(io.buffer)[range]),
             Operation::Write => ram.write(io.sector, &self.ring.buffer(io.buffer)[range]),
+            Operation::WriteZeroes => ram.zero(io.sector, range.len()),
             Operation::Flush => {}
         }
         true
@@ -400,13 +424,20 @@ impl Executor {
         };
         let Some(Entry {
             home: Home::File(file),
-            group,
+            drive,
+            is_grouped,
             ..
         }) = self.entry(drive)
         else {
             unreachable!("only file I/O is started")
         };
-        let (file, is_grouped) = (*file, group.is_some());
+        let (file, is_grouped) = (*file, *is_grouped);
+        let mut pending = pending;
+        if let Pending::Io(job) = &mut pending
+            && job.io.operation == Operation::WriteZeroes
+        {
+            job.zeroing = job.zeroing.max(Some(drive.zeroing()));
+        }
         let user_data = u64::from(token);
         // A flush is of no buffer, but that does no harm.
         let buffer = match &pending {
@@ -415,6 +446,7 @@ impl Executor {
         };
         let place = self.ring.place(buffer);
         let pushed = match &pending {
+            Pending::Io(job) if job.zeroing.is_some() => self.push_zeroes(job, file, user_data),
             Pending::Io(Job { io, .. }) => match transfer(io, is_grouped) {
                 Some(transfer) => self.ring.push(transfer, &range(io, file), user_data),
                 None => self.ring.push_flush(file, user_data),
@@ -440,7 +472,7 @@ impl Executor {
 
     /// Flushes a drive if writes have landed on it and no flush is under way.
     fn commit(&mut self, drive: DriveSlot) {
-        let group = self.entry(drive).and_then(|entry| entry.group.as_mut());
+        let group = self.entry(drive).map(|entry| &mut entry.group);
         if let Some(group) = group.filter(|group| group.wants_flush()) {
             group.flush_begins();
             self.start_or_wait(Pending::Commit(drive));
@@ -454,6 +486,13 @@ impl Executor {
     pub fn kick(&mut self) -> io::Result<()> {
         self.start_waiting();
         self.ring.submit()
+    }
+
+    /// A drive whose way to zeroes was found not to work, and what is done with it instead; each is told
+    /// once.
+    pub fn next_fallback(&mut self) -> Option<(DriveSlot, Zeroing)> {
+        let slot = self.fallbacks.pop_front()?;
+        self.entry(slot).map(|entry| (slot, entry.drive.zeroing()))
     }
 
     /// Gives back one finished I/O.
@@ -519,28 +558,38 @@ impl Executor {
         if job.is_abandoned {
             return over(Ending::Unwanted);
         }
+        if io.operation == Operation::WriteZeroes {
+            return self.zeroes_landed(job, result);
+        }
         let expected = i32::try_from(io.sectors as usize * SECTOR_BYTES).unwrap_or(i32::MAX);
         if result == expected {
-            let group = self.entry(io.drive).and_then(|entry| entry.group.as_mut());
-            let Some(group) = group.filter(|_| io.operation == Operation::Write) else {
-                return over(Ending::Done);
+            let is_write = io.operation == Operation::Write;
+            return match self.entry(io.drive) {
+                Some(entry) if is_write && entry.is_grouped => {
+                    entry.group.landed(ticket, io);
+                    self.committing += 1;
+                    None
+                }
+                _ => over(Ending::Done),
             };
-            group.landed(ticket, io);
-            self.committing += 1;
-            return None;
         }
         let again = result >= 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
         if again && job.attempts + 1 < ATTEMPTS_MAX {
-            let pending = Pending::Io(Job {
+            self.start_again(Job {
                 attempts: job.attempts + 1,
                 ..job
             });
-            if !self.start(pending) {
-                self.waiting.push_front(pending);
-            }
             return None;
         }
         over(Ending::Failed)
+    }
+
+    /// Goes on with an I/O before those that wait.
+    fn start_again(&mut self, job: Job) {
+        let pending = Pending::Io(job);
+        if !self.start(pending) {
+            self.waiting.push_front(pending);
+        }
     }
 
     /// A group commit is over: gives back what it covered.
@@ -549,8 +598,8 @@ impl Executor {
             .drives
             .get_mut(usize::from(drive.0))
             .and_then(Option::as_mut);
-        let Some(group) = slot.and_then(|entry| entry.group.as_mut()) else {
-            unreachable!("a commit of a drive that has none")
+        let Some(group) = slot.map(|entry| &mut entry.group) else {
+            unreachable!("a commit of no drive")
         };
         let ending = if ok { Ending::Done } else { Ending::Failed };
         for (ticket, io) in group.flush_ended() {
@@ -569,13 +618,13 @@ impl Memory for Executor {
     }
 }
 
-/// How an I/O is done. With group commit a write need not be durable by itself.
+/// How an I/O on a buffer is done. With group commit a write need not be durable by itself.
 fn transfer(io: &Io, is_grouped: bool) -> Option<Transfer> {
     match io.operation {
         Operation::Read => Some(Transfer::Read),
         Operation::Write if is_grouped => Some(Transfer::Write),
         Operation::Write => Some(Transfer::WriteDurable),
-        Operation::Flush => None,
+        Operation::WriteZeroes | Operation::Flush => None,
     }
 }
 
@@ -596,363 +645,4 @@ fn range(io: &Io, file: u32) -> Range {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::DriveSpec;
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use shelf::target::{IoOwner, Purpose};
-    use std::io::{Read, Write};
-
-    fn io(operation: Operation, command: u16, drive: u16, sector: u64, sectors: u32) -> Io {
-        Io {
-            owner: IoOwner::Command(command),
-            buffer: BufferIndex(command),
-            operation,
-            drive: DriveSlot(drive),
-            sector,
-            sectors,
-            offset_sectors: 0,
-            part: 0,
-            member: 0,
-            purpose: Purpose::Member,
-            attempt: 0,
-        }
-    }
-
-    fn plan(commands: u16) -> BufferPlan {
-        BufferPlan {
-            commands,
-            pages: 0,
-            records: 0,
-        }
-    }
-
-    fn wait(executor: &mut Executor, count: usize) -> Vec<Finished> {
-        let mut results = Vec::new();
-        while results.len() < count {
-            executor.kick().unwrap();
-            while let Some(result) = executor.next_result() {
-                results.push(result);
-            }
-        }
-        results
-    }
-
-    fn is_done(result: &Finished) -> bool {
-        result.ending == Ending::Done
-    }
-
-    fn drives() -> (tempfile::NamedTempFile, Vec<(DriveSlot, Arc<Drive>)>) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(64 << 20).unwrap();
-        let path = DriveSpec::Path(file.path().into());
-        let ram = DriveSpec::Ram {
-            size_bytes: 64 << 20,
-        };
-        let open = |spec: &DriveSpec| Arc::new(Drive::open(spec).unwrap());
-        (
-            file,
-            vec![(DriveSlot(0), open(&path)), (DriveSlot(3), open(&ram))],
-        )
-    }
-
-    #[test]
-    fn files_and_memory_give_back_what_was_written() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(64)).unwrap();
-        for drive in [0, 3] {
-            for command in 0..32u16 {
-                executor
-                    .buffer_mut(BufferIndex(command))
-                    .fill(command.to_le_bytes()[0] + 1);
-                executor.submit(
-                    IoTicket::NONE,
-                    io(
-                        Operation::Write,
-                        command,
-                        drive,
-                        u64::from(command) * 16,
-                        16,
-                    ),
-                );
-            }
-            assert!(wait(&mut executor, 32).iter().all(is_done));
-            executor.submit(IoTicket::NONE, io(Operation::Flush, 0, drive, 0, 0));
-            assert!(is_done(&wait(&mut executor, 1)[0]));
-            for command in 32..64u16 {
-                executor.submit(
-                    IoTicket::NONE,
-                    io(
-                        Operation::Read,
-                        command,
-                        drive,
-                        u64::from(command - 32) * 16,
-                        16,
-                    ),
-                );
-            }
-            assert!(wait(&mut executor, 32).iter().all(is_done));
-            for command in 32..64u16 {
-                let expected = (command - 32).to_le_bytes()[0] + 1;
-                assert!(
-                    executor.buffer(BufferIndex(command))[..8192]
-                        .iter()
-                        .all(|byte| *byte == expected)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn more_io_than_the_ring_holds_waits_and_is_all_done() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(16)).unwrap();
-        for number in 0..5000u64 {
-            executor.submit(IoTicket::NONE, io(Operation::Write, 0, 0, number % 1000, 1));
-        }
-        let results = wait(&mut executor, 5000);
-        assert_eq!(results.len(), 5000);
-        assert!(results.iter().all(is_done));
-        assert_eq!(executor.in_flight(), 0);
-    }
-
-    #[test]
-    fn what_lies_beyond_a_drive_or_on_no_drive_fails() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(4)).unwrap();
-        executor.submit(IoTicket::NONE, io(Operation::Read, 0, 7, 0, 1));
-        executor.submit(IoTicket::NONE, io(Operation::Read, 1, 3, 1 << 40, 1));
-        executor.submit(IoTicket::NONE, io(Operation::Read, 2, 0, 1 << 30, 1));
-        assert!(
-            wait(&mut executor, 3)
-                .iter()
-                .all(|result| result.ending == Ending::Failed)
-        );
-    }
-
-    #[test]
-    fn one_command_may_read_from_files_and_memory() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(4)).unwrap();
-        let second = Io {
-            offset_sectors: 8,
-            ..io(Operation::Read, 0, 3, 0, 8)
-        };
-        executor.buffer_mut(BufferIndex(1)).fill(7);
-        executor.submit(IoTicket::NONE, io(Operation::Write, 1, 3, 0, 8));
-        executor.submit(IoTicket::NONE, io(Operation::Read, 0, 0, 0, 8));
-        executor.submit(IoTicket::NONE, second);
-        assert!(wait(&mut executor, 3).iter().all(is_done));
-        assert!(
-            executor.buffer(BufferIndex(0))[..4096]
-                .iter()
-                .all(|byte| *byte == 0)
-        );
-        assert!(
-            executor.buffer(BufferIndex(0))[4096..8192]
-                .iter()
-                .all(|byte| *byte == 7)
-        );
-    }
-
-    /// A read of two RAIDs: one gives its part from memory while the kernel still reads the other one's.
-    #[test]
-    fn a_part_of_a_buffer_is_computed_while_another_is_being_filled() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(4)).unwrap();
-        executor.buffer_mut(BufferIndex(1)).fill(7);
-        executor.submit(IoTicket::NONE, io(Operation::Read, 0, 0, 0, 8));
-        executor.kick().unwrap();
-        let span = |buffer, start_sector| Span {
-            buffer: BufferIndex(buffer),
-            start_sector,
-            sectors: 8,
-        };
-        let copy = |executor: &mut Executor, start_sector| {
-            executor.compute(&[span(1, 0)], &[span(0, start_sector)], &mut |read, out| {
-                out[0].copy_from_slice(read[0]);
-            });
-        };
-        copy(&mut executor, 8);
-        let overlapping = std::panic::AssertUnwindSafe(|| copy(&mut executor, 7));
-        assert!(std::panic::catch_unwind(overlapping).is_err());
-        assert!(wait(&mut executor, 1).iter().all(is_done));
-        let buffer = executor.buffer(BufferIndex(0));
-        assert!(buffer[..4096].iter().all(|byte| *byte == 0));
-        assert!(buffer[4096..8192].iter().all(|byte| *byte == 7));
-    }
-
-    #[test]
-    fn results_end_a_wait_for_the_poll_descriptor() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(4)).unwrap();
-        for sector in 0..50 {
-            executor.submit(IoTicket::NONE, io(Operation::Write, 0, 0, sector * 64, 16));
-            executor.kick().unwrap();
-            let mut results = 0;
-            while results == 0 {
-                let mut fds = [PollFd::from_borrowed_fd(executor.poll_fd(), PollFlags::IN)];
-                let timeout = Timespec {
-                    tv_sec: 10,
-                    tv_nsec: 0,
-                };
-                assert_eq!(poll(&mut fds, Some(&timeout)).unwrap(), 1, "nobody woke us");
-                executor.woke();
-                executor.kick().unwrap();
-                results += std::iter::from_fn(|| executor.next_result()).count();
-            }
-        }
-    }
-
-    /// A drive that answers reads when something is written to the other end of a pipe, and writes when
-    /// there is room in it.
-    fn pipe() -> (std::fs::File, Arc<Drive>, std::fs::File) {
-        let (out, into) = std::io::pipe().unwrap();
-        let into = std::fs::File::from(std::os::fd::OwnedFd::from(into));
-        let out = std::fs::File::from(std::os::fd::OwnedFd::from(out));
-        let reads = Arc::new(Drive::of_file(out.try_clone().unwrap(), 1 << 20));
-        (into, reads, out)
-    }
-
-    fn turn(executor: &mut Executor) -> Vec<Finished> {
-        executor.kick().unwrap();
-        std::iter::from_fn(|| executor.next_result()).collect()
-    }
-
-    #[test]
-    fn a_read_that_is_not_waited_for_never_reaches_the_buffer() {
-        let (mut into, drive, _out) = pipe();
-        let mut executor = Executor::new(&[(DriveSlot(0), drive)], plan(2)).unwrap();
-        let read = io(Operation::Read, 0, 0, 0, 8);
-        executor.buffer_mut(BufferIndex(0)).fill(1);
-        executor.submit(IoTicket(5), read);
-        assert_eq!(turn(&mut executor), []);
-        assert!(executor.abandon(IoTicket(5)));
-        assert!(!executor.abandon(IoTicket(5)), "once");
-        assert!(
-            executor.buffer(BufferIndex(0))[8 * 512..]
-                .iter()
-                .all(|byte| *byte == 1)
-        );
-        executor.buffer_mut(BufferIndex(0)).fill(2);
-        into.write_all(&[9; 8 * 512]).unwrap();
-        let results = wait(&mut executor, 1);
-        let unwanted = Finished {
-            ticket: IoTicket(5),
-            io: read,
-            ending: Ending::Unwanted,
-        };
-        assert_eq!(results, [unwanted]);
-        assert!(
-            executor
-                .buffer(BufferIndex(0))
-                .iter()
-                .all(|byte| *byte == 2)
-        );
-        assert_eq!(executor.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_write_that_is_not_waited_for_lands_as_it_was() {
-        let (mut into, _, mut out) = pipe();
-        // What a pipe holds.
-        into.write_all(&vec![0; 1 << 16]).unwrap();
-        let drive = Arc::new(Drive::of_file(into, 1 << 20));
-        let mut executor = Executor::new(&[(DriveSlot(0), drive)], plan(2)).unwrap();
-        executor.buffer_mut(BufferIndex(1)).fill(1);
-        executor.submit(IoTicket(5), io(Operation::Write, 1, 0, 0, 8));
-        assert_eq!(turn(&mut executor), []);
-        assert!(executor.abandon(IoTicket(5)));
-        assert!(
-            executor
-                .buffer(BufferIndex(1))
-                .iter()
-                .all(|byte| *byte == 1)
-        );
-        executor.buffer_mut(BufferIndex(1)).fill(2);
-        out.read_exact(&mut vec![0; 1 << 16]).unwrap();
-        assert_eq!(wait(&mut executor, 1)[0].ending, Ending::Unwanted);
-        let mut landed = [0; 8 * 512];
-        out.read_exact(&mut landed).unwrap();
-        assert!(landed.iter().all(|byte| *byte == 1));
-    }
-
-    #[test]
-    fn other_reads_of_the_buffer_arrive_in_its_new_place() {
-        let (mut first_into, first, _out) = pipe();
-        let (mut second_into, second, _out) = pipe();
-        let ram = Arc::new(
-            Drive::open(&DriveSpec::Ram {
-                size_bytes: 1 << 20,
-            })
-            .unwrap(),
-        );
-        let drives = [
-            (DriveSlot(0), first),
-            (DriveSlot(1), second),
-            (DriveSlot(2), ram),
-        ];
-        let mut executor = Executor::new(&drives, plan(2)).unwrap();
-        executor.buffer_mut(BufferIndex(1)).fill(7);
-        executor.submit(IoTicket(9), io(Operation::Write, 1, 2, 0, 8));
-        assert_eq!(wait(&mut executor, 1)[0].ending, Ending::Done);
-        for (drive, offset_sectors) in [(0, 0), (1, 8), (2, 16)] {
-            let read = Io {
-                offset_sectors,
-                ..io(Operation::Read, 0, drive, 0, 8)
-            };
-            executor.submit(IoTicket(drive), read);
-        }
-        assert_eq!(turn(&mut executor), [], "memory waits for the kernel");
-        assert!(executor.abandon(IoTicket(0)));
-        assert_eq!(wait(&mut executor, 1)[0].ticket, IoTicket(2));
-        second_into.write_all(&[5; 8 * 512]).unwrap();
-        assert_eq!(wait(&mut executor, 1)[0].ticket, IoTicket(1));
-        let buffer = executor.buffer(BufferIndex(0));
-        assert!(buffer[8 * 512..16 * 512].iter().all(|byte| *byte == 5));
-        assert!(buffer[16 * 512..].iter().all(|byte| *byte == 7));
-        first_into.write_all(&[9; 8 * 512]).unwrap();
-        assert_eq!(wait(&mut executor, 1)[0].ending, Ending::Unwanted);
-        assert!(
-            executor.buffer(BufferIndex(0))[..16 * 512]
-                .iter()
-                .all(|byte| *byte != 9)
-        );
-    }
-
-    #[test]
-    fn without_a_spare_buffer_an_io_is_waited_for() {
-        let (mut into, drive, _out) = pipe();
-        let mut executor = Executor::new(&[(DriveSlot(0), drive)], plan(1)).unwrap();
-        for ticket in 0..2 {
-            executor.submit(IoTicket(ticket), io(Operation::Read, 0, 0, 0, 1));
-            assert_eq!(turn(&mut executor), []);
-            assert_eq!(executor.abandon(IoTicket(ticket)), ticket == 0);
-        }
-        into.write_all(&[9; 1024]).unwrap();
-        let results = wait(&mut executor, 2);
-        for over in results {
-            let is_abandoned = over.ticket == IoTicket(0);
-            assert_eq!(over.ending == Ending::Unwanted, is_abandoned);
-        }
-        // It is there again.
-        executor.submit(IoTicket(2), io(Operation::Read, 0, 0, 0, 1));
-        assert_eq!(turn(&mut executor), []);
-        assert!(executor.abandon(IoTicket(2)));
-        into.write_all(&[9; 512]).unwrap();
-        wait(&mut executor, 1);
-    }
-
-    #[test]
-    fn dropping_with_io_in_flight_waits_for_it() {
-        let (_file, drives) = drives();
-        let mut executor = Executor::new(&drives, plan(64)).unwrap();
-        for command in 0..64 {
-            executor.submit(
-                IoTicket::NONE,
-                io(Operation::Read, command, 0, u64::from(command), 16),
-            );
-        }
-        executor.kick().unwrap();
-    }
-}
+mod tests;

@@ -24,11 +24,13 @@ mod ram;
 pub mod signature;
 mod spec;
 mod uring;
+mod zeroing;
 
 pub use drive::{Drive, OpenError};
 pub use executor::{Ending, Executor, ExecutorError, Finished};
 pub use metadata::MetadataHandle;
 pub use spec::{DriveSpec, ParseSizeError};
+pub use zeroing::Zeroing;
 
 /// The unit of addresses and lengths.
 pub const SECTOR_BYTES: usize = 512;

@@ -43,6 +43,18 @@ impl RamDisk {
         });
     }
 
+    /// Zeroes sectors from `sector` on, and gives back what it can of their memory. The range must lie inside
+    /// the drive.
+    pub(crate) fn zero(&self, sector: u64, bytes: usize) {
+        self.for_each_run(sector, bytes, |region, place, run| {
+            let is_whole = run.len() == region.bytes().len();
+            match Pages::new_zeroed(run.len() / PAGE_BYTES).filter(|_| is_whole) {
+                Some(fresh) => *region = fresh,
+                None => region.bytes_mut()[place..place + run.len()].fill(0),
+            }
+        });
+    }
+
     fn for_each_run(
         &self,
         sector: u64,

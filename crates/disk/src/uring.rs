@@ -28,6 +28,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// Kernel threads for I/O that cannot be done without blocking.
 const BLOCKING_MAX: u32 = 256;
 
+/// Most zeroes that are written at a time.
+pub(crate) const ZEROES_SECTORS: u32 = 512;
+const ZEROES_BYTES: usize = ZEROES_SECTORS as usize * SECTOR_BYTES;
+
+/// The registered region of the buffers, and that of zeroes.
+const BUFFERS: u16 = 0;
+const ZEROES: u16 = 1;
+
 /// What the kernel is asked to do with a range of a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Transfer {
@@ -62,6 +70,8 @@ pub(crate) struct QueueFull;
 pub(crate) struct Ring {
     ring: IoUring,
     memory: Pages,
+    /// What zeroes are written from; nobody ever writes it.
+    zeroes: Pages,
     buffers: Buffers,
     total: usize,
     /// Signalled by the kernel when completions are due. Polling the ring itself would not do: with
@@ -84,8 +94,11 @@ impl Ring {
     pub(crate) fn new(entries: u32, plan: BufferPlan, files: &[RawFd]) -> io::Result<Self> {
         let buffers = Buffers::new(plan);
         let pages = (buffers.total_sectors() * SECTOR_BYTES).div_ceil(PAGE_BYTES);
-        let mut memory =
-            Pages::new_zeroed(pages).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let zeroed = |pages| {
+            Pages::new_zeroed(pages).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+        };
+        let mut memory = zeroed(pages)?;
+        let mut zeroes = zeroed(ZEROES_BYTES / PAGE_BYTES)?;
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -99,17 +112,20 @@ impl Ring {
             .register_iowq_max_workers(&mut [BLOCKING_MAX, 0])?;
         let due = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         ring.submitter().register_eventfd(due.as_raw_fd())?;
-        let bytes = memory.bytes_mut();
-        let region = [libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
-        }];
-        // SAFETY: the region is the allocation of `memory`, which `Ring` owns, never moves, and frees
-        // only after all I/O is done (`Drop`).
-        unsafe { ring.submitter().register_buffers(&region) }?;
+        let regions = [&mut memory, &mut zeroes].map(|pages| {
+            let bytes = pages.bytes_mut();
+            libc::iovec {
+                iov_base: bytes.as_mut_ptr().cast(),
+                iov_len: bytes.len(),
+            }
+        });
+        // SAFETY: the regions are the allocations of `memory` and `zeroes`, which `Ring` owns, never moves,
+        // and frees only after all I/O is done (`Drop`).
+        unsafe { ring.submitter().register_buffers(&regions) }?;
         Ok(Self {
             ring,
             memory,
+            zeroes,
             buffers,
             total: 0,
             due,
@@ -255,12 +271,12 @@ impl Ring {
         };
         let file = types::Fixed(range.file);
         let entry = match transfer {
-            Transfer::Read => opcode::ReadFixed::new(file, place, bytes, 0)
+            Transfer::Read => opcode::ReadFixed::new(file, place, bytes, BUFFERS)
                 .offset(range.file_offset_bytes)
                 .build(),
             Transfer::Write | Transfer::WriteDurable => {
                 let durable = transfer == Transfer::WriteDurable;
-                opcode::WriteFixed::new(file, place, bytes, 0)
+                opcode::WriteFixed::new(file, place, bytes, BUFFERS)
                     .offset(range.file_offset_bytes)
                     .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
                     .build()
@@ -279,6 +295,42 @@ impl Ring {
     pub(crate) fn push_flush(&mut self, file: u32, user_data: u64) -> Result<(), QueueFull> {
         let entry = opcode::Fsync::new(types::Fixed(file))
             .flags(types::FsyncFlags::DATASYNC)
+            .build();
+        self.push_entry(&entry.user_data(user_data))
+    }
+
+    /// Queues a `fallocate` of a range of a file.
+    pub(crate) fn push_fallocate(
+        &mut self,
+        file: u32,
+        (offset_bytes, bytes): (u64, u64),
+        mode: i32,
+        user_data: u64,
+    ) -> Result<(), QueueFull> {
+        let entry = opcode::Fallocate::new(types::Fixed(file), bytes)
+            .offset(offset_bytes)
+            .mode(mode)
+            .build();
+        self.push_entry(&entry.user_data(user_data))
+    }
+
+    /// Queues a write of zeroes, at most [`ZEROES_SECTORS`]; not durable by itself.
+    ///
+    /// # Panics
+    /// If it is longer.
+    pub(crate) fn push_zeroes(
+        &mut self,
+        file: u32,
+        offset_bytes: u64,
+        bytes: usize,
+        user_data: u64,
+    ) -> Result<(), QueueFull> {
+        let source = self.zeroes.bytes()[..bytes].as_ptr();
+        let Ok(bytes) = u32::try_from(bytes) else {
+            unreachable!("zeroes are few")
+        };
+        let entry = opcode::WriteFixed::new(types::Fixed(file), source, bytes, ZEROES)
+            .offset(offset_bytes)
             .build();
         self.push_entry(&entry.user_data(user_data))
     }
@@ -354,8 +406,10 @@ impl Drop for Ring {
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(_) => {
                     // The ring is broken: better leak the buffers than free them under the kernel.
-                    if let Some(empty) = Pages::new_zeroed(0) {
-                        std::mem::forget(std::mem::replace(&mut self.memory, empty));
+                    for pages in [&mut self.memory, &mut self.zeroes] {
+                        if let Some(empty) = Pages::new_zeroed(0) {
+                            std::mem::forget(std::mem::replace(pages, empty));
+                        }
                     }
                     return;
                 }

@@ -2,6 +2,7 @@
 
 use aoe::Shelf;
 use crossbeam::channel::Sender;
+use disk::Zeroing;
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
@@ -80,12 +81,21 @@ pub enum FromWorker {
         /// Whether it is slow.
         is_suspect: bool,
     },
-    /// The MTU of an interface changed.
-    MtuChanged {
+    /// A drive turned out not to be made to hold zeroes as was thought.
+    ZeroingChanged {
+        /// The drive.
+        drive: DriveSlot,
+        /// How it is done from now on.
+        zeroing: Zeroing,
+    },
+    /// The MTU or the link of an interface changed.
+    InterfaceChanged {
         /// Its name.
         interface: String,
-        /// What it serves now.
+        /// The MTU that it serves now.
         mtu_bytes: usize,
+        /// Whether it has a link now.
+        has_link: bool,
     },
     /// The worker cannot go on; the text says why.
     Broken(String),
@@ -96,6 +106,8 @@ pub enum FromWorker {
 pub struct EngineCounters {
     /// Replies that had to wait because their port had no room.
     pub transmit_waits: u64,
+    /// Replies that had to wait because their station is sent to no faster (`pace_mbit_per_second`).
+    pub paced_replies: u64,
     /// Replies given up because their port takes nothing.
     pub replies_dropped: u64,
     /// Config changes given up because too many were waiting for a decision.
@@ -132,6 +144,7 @@ impl WorkerReport {
         target.push(("ios_in_flight", self.ios_in_flight as u64));
         target.extend(self.patience.rows());
         target.push(("transmit_waits", self.engine.transmit_waits));
+        target.push(("paced_replies", self.engine.paced_replies));
         target.push(("replies_dropped", self.engine.replies_dropped));
         target.push(("configs_dropped", self.engine.configs_dropped));
         target.push(("stale_frames", self.engine.stale_frames));

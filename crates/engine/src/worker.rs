@@ -5,17 +5,19 @@ mod patience;
 mod replies;
 mod stale;
 
+use replies::Waiting;
+
 use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Ending, Executor};
-use port::Port;
+use port::{Port, PortFacts};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
 use shelf::plane::{Detached, Impostor};
-use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Reply, Target};
+use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Target};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -37,8 +39,8 @@ const PORT_RETRY: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
-/// How often ports are asked for their MTU.
-const MTU_INTERVAL: Duration = Duration::from_secs(1);
+/// How often ports are asked for their MTU and link.
+const INTERFACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Turns between two looks at the clock while the worker is busy.
 const TURNS_PER_LOOK: u32 = 1 << 12;
@@ -65,6 +67,9 @@ pub struct WorkerOptions {
     pub commands: u16,
     /// How long drives may take.
     pub limits: Limits,
+    /// Interfaces whose replies are paced, and to how many Mbit/s for each station; the others send as fast
+    /// as they can.
+    pub paces: Vec<(String, u64)>,
 }
 
 /// The channels that a worker speaks into.
@@ -86,12 +91,12 @@ pub struct Worker {
     wake: Wake,
     /// What the target asked for and is not carried out yet; empty between stages.
     actions: Vec<Action>,
-    /// For each port the replies that found no room in it, in order.
-    unsent: Box<[VecDeque<Reply>]>,
+    /// For each port the replies that wait for room in it, or for their time.
+    waiting: Box<[Waiting]>,
     /// For each port how often it reported an error since its last frame.
     errors_in_row: Box<[u32]>,
-    /// When to ask ports for their MTU again.
-    mtu_check: Instant,
+    /// When to ask ports for their MTU and link again.
+    interface_check: Instant,
     turns: u32,
     /// When the worker started; its clock for stripes.
     started: Instant,
@@ -177,15 +182,16 @@ impl Worker {
         outbox: Outbox,
         wake: Wake,
     ) -> Result<Self, String> {
-        let views: Vec<PortView> = ports
-            .iter()
-            .map(|port| PortView {
-                mac: port.facts().mac,
-                mtu_bytes: port.facts().mtu_bytes,
-            })
+        let views: Vec<PortView> = ports.iter().map(|port| view_of(port.facts())).collect();
+        let pace = |facts: &PortFacts| {
+            let mut paces = options.paces.iter();
+            let own = paces.find(|(interface, _)| *interface == facts.interface);
+            own.map_or(0, |(_, mbit_per_second)| *mbit_per_second)
+        };
+        let paces = ports.iter().map(|port| pace(port.facts()));
+        let waiting = paces
+            .map(|pace| Waiting::new(options.commands, pace))
             .collect();
-        let queue = || VecDeque::with_capacity(usize::from(options.commands));
-        let unsent = views.iter().map(|_| queue()).collect();
         let plan = BufferPlan {
             commands: options.commands,
             pages: PAGES,
@@ -203,10 +209,10 @@ impl Worker {
             outbox,
             wake,
             actions: Vec::with_capacity(8 * usize::from(options.commands)),
-            unsent,
+            waiting,
             errors_in_row: vec![0; views.len()].into(),
             port_is_full: false,
-            mtu_check: Instant::now() + MTU_INTERVAL,
+            interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
             started: Instant::now(),
             unsaid: VecDeque::new(),
@@ -263,14 +269,14 @@ impl Worker {
     fn turn(&mut self) -> io::Result<bool> {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TURNS_PER_LOOK) {
-            self.follow_mtu();
+            self.follow_interfaces();
         }
         let now_ns = self.now_ns();
         self.patience.set_now(now_ns);
         self.target.set_now(now_ns);
         self.discard_after_pause(now_ns);
         let mut busy = self.listen();
-        busy |= self.send_unsent();
+        busy |= self.send_waiting();
         busy |= self.complete();
         busy |= self.lose_patience();
         let mut received = false;
@@ -285,7 +291,7 @@ impl Worker {
         }
         self.say();
         // Replies that were sent may have let slices go on.
-        Ok(busy || self.target.has_stripe_work())
+        Ok(busy || self.target.has_stripe_work() || self.is_pacing())
     }
 
     /// Goes on with what was begun; whether anything happened.
@@ -329,10 +335,10 @@ impl Worker {
         let frames = ports[index].receive(RECEIVE_BUDGET, &mut |frame| {
             let frame_bytes = frame.len_bytes();
             if let Some(payload) = target.receive(number, frame.first, frame_bytes, actions) {
-                // A write: its payload must be in its buffer before its actions are carried out.
+                // A write or TRIM: its payload must be in its buffer before its actions are carried out.
                 let buffer = BufferIndex::of_command(payload.command);
                 frame.copy_to(payload.offset, executor.buffer_mut(buffer));
-                target.filled(payload.command, executor);
+                target.filled(payload.command, executor, actions);
             }
         });
         self.carry_out();
@@ -354,6 +360,10 @@ impl Worker {
             let (io, ok) = (over.io, over.ending == Ending::Done);
             self.target.complete(&io, ok, &mut self.actions);
             self.carry_out();
+        }
+        while let Some((drive, zeroing)) = self.executor.next_fallback() {
+            self.unsaid
+                .push_back(FromWorker::ZeroingChanged { drive, zeroing });
         }
         any
     }
@@ -415,30 +425,29 @@ impl Worker {
         }
         self.wake.clear();
         self.executor.woke();
-        self.follow_mtu();
+        self.follow_interfaces();
     }
 
-    /// Follows a change of an interface's MTU: Sector Counts change with it, and initiators are told
-    /// (conformance rows 30, 120).
-    fn follow_mtu(&mut self) {
-        if Instant::now() < self.mtu_check {
+    /// Follows the MTU and the link of interfaces: Sector Counts change with the MTU, and initiators are told
+    /// of both, by all ports (conformance rows 30, 120). One that lost a path hears of those that are left.
+    fn follow_interfaces(&mut self) {
+        if Instant::now() < self.interface_check {
             return;
         }
-        self.mtu_check = Instant::now() + MTU_INTERVAL;
+        self.interface_check = Instant::now() + INTERFACE_INTERVAL;
         let mut any = false;
         for (index, port) in (0u8..).zip(&mut self.ports) {
-            if port.refresh_mtu() {
+            if port.refresh() {
                 any = true;
                 let facts = port.facts();
-                let (mac, mtu_bytes) = (facts.mac, facts.mtu_bytes);
-                tracing::info!(interface = %facts.interface, mtu = mtu_bytes, "MTU changed");
-                self.target
-                    .set_port(PortIndex(index), PortView { mac, mtu_bytes });
-                let interface = facts.interface.clone();
-                self.unsaid.push_back(FromWorker::MtuChanged {
-                    interface,
-                    mtu_bytes,
-                });
+                self.target.set_port(PortIndex(index), view_of(facts));
+                if facts.queue_index == 0 {
+                    self.unsaid.push_back(FromWorker::InterfaceChanged {
+                        interface: facts.interface.clone(),
+                        mtu_bytes: facts.mtu_bytes,
+                        has_link: facts.has_link,
+                    });
+                }
             }
         }
         if any {
@@ -482,6 +491,15 @@ const fn core_event() -> epoll::Event {
     epoll::Event {
         flags: epoll::EventFlags::empty(),
         data: epoll::EventData::new_u64(0),
+    }
+}
+
+/// A port as the target sees it.
+fn view_of(facts: &PortFacts) -> PortView {
+    PortView {
+        stations: facts.stations,
+        mtu_bytes: facts.mtu_bytes,
+        announces: facts.queue_index == 0,
     }
 }
 

@@ -66,11 +66,16 @@ fn mirror() -> Arc<LunView> {
 }
 
 fn start(ports: Vec<Box<dyn Port>>) -> Workers {
+    start_paced(ports, Vec::new())
+}
+
+fn start_paced(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>) -> Workers {
     let ram = Drive::open(&DriveSpec::Ram {
         size_bytes: 1 << 20,
     })
     .unwrap();
     let options = WorkerOptions {
+        paces,
         index: 0,
         core: None,
         spin: Duration::from_micros(50),
@@ -138,6 +143,68 @@ fn a_port_without_room_does_not_hold_up_the_others() {
             "what waited leaves when there is room"
         );
     }
+    workers.stop();
+}
+
+/// A read of one sector, which drive 0 gives.
+fn read_frame(lba: u64) -> Vec<u8> {
+    frame(
+        PORT,
+        0,
+        AtaRegisters::extended(0x24, false, lba, 1).as_bytes(),
+    )
+}
+
+/// Command and LBA of the next answer.
+fn next_answer(port: &mut MemoryPort) -> (u8, u8) {
+    let end = Instant::now() + LIMIT;
+    let mut answer = None;
+    while answer.is_none() {
+        assert!(Instant::now() < end, "no answer");
+        port.receive(1, &mut |frame| {
+            answer = Some((frame.first[19], frame.first[28]));
+        });
+    }
+    answer.unwrap()
+}
+
+#[test]
+fn a_config_answer_does_not_wait_behind_data_for_room() {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
+    let workers = start(vec![Box::new(ours)]);
+    // Four answers fill the wire, four more wait.
+    for lba in 0..8 {
+        send(&mut client, &read_frame(lba));
+    }
+    while counter(&workers, "transmit_waits") < 4 {
+        thread::yield_now();
+    }
+    send(&mut client, &frame(PORT, 1, &[0; 8]));
+    while counter(&workers, "transmit_waits") < 5 {
+        thread::yield_now();
+    }
+    let commands: Vec<u8> = (0..9).map(|_| next_answer(&mut client).0).collect();
+    assert_eq!(commands, [0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    workers.stop();
+}
+
+#[test]
+fn paced_data_leaves_in_order() {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
+    let workers = start_paced(vec![Box::new(ours)], vec![("memory0".to_owned(), 10)]);
+    // More than a burst, each answer 512 bytes and what is before them.
+    let mut next = 0;
+    for _ in 0..30 {
+        for _ in 0..8 {
+            send(&mut client, &read_frame(next % 256));
+            next += 1;
+        }
+        for back in (1..=8).rev() {
+            let (command, lba) = next_answer(&mut client);
+            assert_eq!((command, u64::from(lba)), (0, (next - back) % 256));
+        }
+    }
+    assert!(counter(&workers, "paced_replies") > 0);
     workers.stop();
 }
 
@@ -285,8 +352,8 @@ impl Port for PausingPort {
         self.port.flush()
     }
 
-    fn refresh_mtu(&mut self) -> bool {
-        self.port.refresh_mtu()
+    fn refresh(&mut self) -> bool {
+        self.port.refresh()
     }
 
     fn take_error(&mut self) {

@@ -19,6 +19,9 @@ pub struct Identity {
     pub serial: String,
     /// Firmware revision, without the padding.
     pub firmware: String,
+    /// Most blocks of ranges that a TRIM may bring; 0 where there is none, or what is trimmed does not read
+    /// as zeroes.
+    pub trim_blocks_max: u16,
 }
 
 /// Why an answer to IDENTIFY is of no use.
@@ -48,6 +51,10 @@ const WORD_83_LBA48: u16 = 0x0400;
 const WORD_83_VALID_MASK: u16 = 0xc000;
 const WORD_83_VALID: u16 = 0x4000;
 
+/// Word 169: TRIM. Word 69: what was trimmed reads the same every time, and as zeroes.
+const WORD_169_TRIM: u16 = 0x0001;
+const WORD_69_ZEROES: u16 = 0x4020;
+
 impl Identity {
     /// Decodes the 512 bytes.
     #[must_use]
@@ -58,7 +65,9 @@ impl Identity {
         };
         let features = word(83);
         let lba48 = features & WORD_83_VALID_MASK == WORD_83_VALID && features & WORD_83_LBA48 != 0;
+        let trims = word(169) & WORD_169_TRIM != 0 && word(69) & WORD_69_ZEROES == WORD_69_ZEROES;
         Self {
+            trim_blocks_max: if trims { word(105) } else { 0 },
             sectors: if lba48 { number(100, 4) } else { number(60, 2) },
             lba48,
             model: text(&data[54..94]),
@@ -186,6 +195,7 @@ mod tests {
             model: "Ledge raid10",
             solid_state: true,
             wwn: None,
+            trims: true,
         };
         let query = IdentityQuery::new(ROUTE, Tag(77));
         let identity = receive(&query, &answer(&query, &spec.build())).unwrap();
@@ -197,6 +207,7 @@ mod tests {
                 model: "Ledge raid10".to_owned(),
                 serial: "LG0001".to_owned(),
                 firmware: "0.1.0".to_owned(),
+                trim_blocks_max: 2,
             })
         );
     }
@@ -208,6 +219,7 @@ mod tests {
         data[200..204].copy_from_slice(&[0xff; 4]);
         let identity = Identity::parse(&data);
         assert_eq!((identity.sectors, identity.lba48), (0x0123_4567, false));
+        assert_eq!(identity.trim_blocks_max, 0);
     }
 
     #[test]

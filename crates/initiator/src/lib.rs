@@ -3,6 +3,7 @@
 //!
 //! * [`discovery`] asks who is there and collects the answers ([`Target`]);
 //! * [`identity`] asks one target what it is ([`Identity`]);
+//! * [`trim`] has it deallocate ranges ([`TrimQuery`]);
 //! * [`commands`] is the window of outstanding reads and writes ([`Commands`]), with [`rto`] as its
 //!   idea of when an answer is overdue;
 //! * [`stamp`] writes and examines self-describing sectors; [`model`] knows which of them may be on
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod model;
 pub mod rto;
 pub mod stamp;
+pub mod trim;
 mod wire;
 
 pub use check::{CheckCounters, Checker, Mismatch, MismatchKind};
@@ -37,3 +39,4 @@ pub use identity::{Identity, IdentityError, IdentityQuery};
 pub use model::{Generation, GenerationModel};
 pub use rto::{Retransmission, RoundTrip};
 pub use stamp::{RunId, SectorFault, Stamp};
+pub use trim::TrimQuery;

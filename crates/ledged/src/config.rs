@@ -3,7 +3,7 @@
 //! Every complaint names the file, the line, the key and what to do. Unknown keys are refused: a
 //! mistyped key must not silently mean its default.
 
-use aoe::Shelf;
+use aoe::{ADDRESSES_MAX, Shelf};
 use disk::DriveSpec;
 use port::RequestedMode;
 use serde::Deserialize;
@@ -44,6 +44,10 @@ pub(crate) struct PortConfig {
     pub(crate) mode: RequestedMode,
     /// Whether the Ethernet console answers here.
     pub(crate) cec: bool,
+    /// Station addresses that it answers from, its own among them.
+    pub(crate) addresses: u8,
+    /// Most that is sent to each initiator; 0 for as much as can be.
+    pub(crate) pace_mbit_per_second: u64,
 }
 
 /// A `[[disk]]`.
@@ -98,6 +102,8 @@ struct RawPort {
     mode: Option<Spanned<String>>,
     #[serde(default)]
     cec: bool,
+    addresses: Option<Spanned<i64>>,
+    pace_mbit_per_second: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +125,9 @@ const DEFAULT_DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a disk may take, in seconds: longer than it takes to call it slow, shorter than initiators
 /// are told that there is no hope.
 const DISK_TIMEOUTS: std::ops::RangeInclusive<u64> = 2..=30;
+
+/// Rates that ports of initiators have, in Mbit/s.
+const PACES_MBIT_PER_SECOND: std::ops::RangeInclusive<u64> = 10..=400_000;
 
 /// Reads and checks a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
@@ -309,6 +318,8 @@ impl Source<'_> {
                 interface,
                 mode,
                 cec: port.cec,
+                addresses: self.check_addresses(port.addresses.as_ref())?,
+                pace_mbit_per_second: self.check_pace(port.pace_mbit_per_second.as_ref())?,
             });
         }
         if ports.is_empty() {
@@ -317,6 +328,33 @@ impl Source<'_> {
             return Err(self.refuse(&end, reason));
         }
         Ok(ports)
+    }
+
+    fn check_addresses(&self, addresses: Option<&Spanned<i64>>) -> Result<u8, ConfigError> {
+        let Some(addresses) = addresses else {
+            return Ok(1);
+        };
+        let given = *addresses.get_ref();
+        let valid = u8::try_from(given).ok();
+        let valid = valid.filter(|count| (1..=ADDRESSES_MAX).contains(count));
+        valid.ok_or_else(|| {
+            let reason = format!("addresses = {given}: must be 1 to {ADDRESSES_MAX}");
+            self.refuse(&addresses.span(), reason)
+        })
+    }
+
+    fn check_pace(&self, pace: Option<&Spanned<i64>>) -> Result<u64, ConfigError> {
+        let Some(pace) = pace else {
+            return Ok(0);
+        };
+        let given = *pace.get_ref();
+        let valid = u64::try_from(given).ok();
+        let valid = valid.filter(|mbit| *mbit == 0 || PACES_MBIT_PER_SECOND.contains(mbit));
+        valid.ok_or_else(|| {
+            let reason =
+                format!("pace_mbit_per_second = {given}: must be 10 to 400000, or 0 for no limit");
+            self.refuse(&pace.span(), reason)
+        })
     }
 
     fn check_disks(&self, raw: &[Spanned<RawDisk>]) -> Result<Vec<DiskConfig>, ConfigError> {
@@ -387,12 +425,15 @@ mod tests {
         let config = check(
             "shelf = 1\nstate_dir = \"/s\"\ncontrol_socket = \"/c\"\nworkers = 1\ncores = [0]\n\
              [[port]]\ninterface = \"eth1\"\nmode = \"packet\"\ncec = true\n\
+             addresses = 4\npace_mbit_per_second = 1000\n\
              [[disk]]\nslot = 1\npath = \"ram:1M\"\n[[disk]]\nslot = 0\npath = \"/dev/sda\"\n",
         )
         .unwrap();
         assert_eq!(config.shelf, Some(Shelf(1)));
         assert_eq!(config.core, Some(0));
         assert!(config.ports[0].cec);
+        assert_eq!(config.ports[0].addresses, 4);
+        assert_eq!(config.ports[0].pace_mbit_per_second, 1000);
         assert_eq!(config.disks[0].slot, DriveSlot(0));
         assert_eq!(
             config.disks[1].spec,
@@ -409,6 +450,25 @@ mod tests {
         assert_eq!(config.control_socket, Path::new("/run/ledge/control.sock"));
         assert_eq!(config.ports[0].mode, RequestedMode::Auto);
         assert!(!config.ports[0].cec);
+        assert_eq!(config.ports[0].addresses, 1);
+        assert_eq!(config.ports[0].pace_mbit_per_second, 0);
+    }
+
+    #[test]
+    fn keys_of_a_port_have_limits() {
+        let refused = |line: &str| check(&format!("{PORT}{line}\n")).unwrap_err();
+        for (line, reason) in [
+            ("addresses = 0", "addresses = 0: must be 1 to 16"),
+            ("addresses = 17", "addresses = 17: must be 1 to 16"),
+            ("addresses = \"two\"", "addresses: invalid type"),
+            ("pace_mbit_per_second = 5", "must be 10 to 400000, or 0"),
+            ("pace_mbit_per_second = -1", "must be 10 to 400000, or 0"),
+        ] {
+            let error = refused(line);
+            assert!(error.contains(reason), "{line}: {error}");
+        }
+        let unlimited = check(&format!("{PORT}pace_mbit_per_second = 0\n")).unwrap();
+        assert_eq!(unlimited.ports[0].pace_mbit_per_second, 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Starting and ending the shelf.
 
 use crate::administration::Administration;
-use crate::config::Config;
+use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::store::StateDir;
 use crate::threads::spawn;
@@ -19,8 +19,9 @@ use uuid::Uuid;
 /// initiator, short enough to leave the core to others when there is none.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// Commands that the worker holds at a time: 16 initiators with a full window each.
-const COMMANDS: u16 = 1024;
+/// Commands that the worker holds at a time: 16 initiators with a full window each (conformance row 111), and
+/// those that are kept for LUNs and stations with few.
+const COMMANDS: u16 = 1280;
 
 /// How often the administration is told the time: a spare takes the place of a failed member within it.
 const TICK: Duration = Duration::from_secs(1);
@@ -41,8 +42,10 @@ impl Daemon {
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
         let (ports, statuses) = open_ports(config)?;
+        let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
         let options = WorkerOptions {
             index: 0,
+            paces: config.ports.iter().map(pace).collect(),
             core: config.core,
             spin: SPIN,
             commands: COMMANDS,
@@ -141,13 +144,14 @@ fn open_ports(config: &Config) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
     for port in &config.ports {
-        match port::open(&port.interface, port.mode) {
+        match port::open_as(&port.interface, port.mode, port.addresses) {
             Ok(queues) => {
                 if let Some(first) = queues.first().map(|queue| queue.facts()) {
                     statuses.push(PortStatus {
                         interface: first.interface.clone(),
-                        mac: first.mac,
+                        mac: first.stations.first(),
                         mtu_bytes: first.mtu_bytes,
+                        has_link: first.has_link,
                         mode: first.mode.to_string(),
                     });
                 }

@@ -89,6 +89,7 @@ fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>, deadline: Duration) -> shelf::
     if let Some(note) = &note {
         tracing::info!("slot {} ({}): {note}", disk.slot, drive.path());
     }
+    tracing::info!("slot {} ({}): {}", disk.slot, drive.path(), drive.zeroing());
     let handle = MetadataHandle::with_deadline(Arc::clone(drive), deadline);
     shelf::manager::Drive {
         slot: disk.slot,

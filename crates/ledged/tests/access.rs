@@ -97,7 +97,7 @@ fn next(port: &mut dyn Port, limit: Duration) -> Option<Vec<u8>> {
 /// The initiator's end is an AF_XDP port, too: a packet socket would not see the tag.
 #[test]
 fn row_119_a_lun_of_a_vlan_on_the_wire() -> Result<()> {
-    for mode in ["native", "generic"] {
+    for mode in ["native", "generic", "packet"] {
         let network = PairNetwork::new(9000)?;
         let mut wire = Wire::open(&network)?;
         let ledge = with_lun(&network, memory_disks(mode))?;

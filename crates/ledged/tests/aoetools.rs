@@ -65,6 +65,71 @@ fn aoeping_finds_the_lun_and_reads_its_identity() -> Result<()> {
     Ok(())
 }
 
+/// What `aoeping -S` prints of the registers of an answer.
+fn register<'a>(output: &'a str, name: &str) -> Result<&'a str> {
+    let of_name = |line: &'a str| line.trim_start().strip_prefix(name)?.strip_prefix(": ");
+    let value = output.lines().find_map(of_name);
+    value.with_context(|| format!("no {name} in {output}"))
+}
+
+/// Conformance rows 102 and 127.
+#[test]
+fn aoeping_asks_for_the_health() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let ledge = shelf(&network, "auto")?;
+    for (command, log, has_data) in [
+        ("read_data", "0x00", true),
+        ("read_log:0", "0x00", true),
+        ("read_log:1", "0x01", true),
+        ("read_log:6", "0x06", true),
+        ("enable", "0x00", false),
+        ("return_status", "0x00", false),
+    ] {
+        let output = clean(&network, "aoeping", &format!("-S {command} -s 10 1 0 eth0"))?;
+        ensure!(
+            register(&output, "Status")? == "0x40",
+            "{command}: {output}"
+        );
+        ensure!(
+            register(&output, "Features")? == "0x00",
+            "{command}: {output}"
+        );
+        ensure!(register(&output, "LBA Low")? == log, "{command}: {output}");
+        ensure!(
+            register(&output, "LBA Mid")? == "0x4f",
+            "{command}: {output}"
+        );
+        ensure!(
+            register(&output, "LBA High")? == "0xc2",
+            "{command}: {output}"
+        );
+        ensure!(
+            output.contains("SMART data:") == has_data,
+            "{command}: {output}"
+        );
+        // Nothing but a title and six registers, and a title and 32 rows of bytes.
+        let lines = if has_data { 7 + 1 + 32 } else { 7 };
+        ensure!(output.lines().count() == lines, "{command}: {output}");
+    }
+    // A host does not switch off what others look at, and there is nothing to test or to keep.
+    for command in ["disable", "offline_immediate:0", "read_log:9"] {
+        let output = tool(&network, "aoeping", &format!("-S {command} -s 10 1 0 eth0"))?;
+        ensure!(output.status == 1, "{command}: {output:?}");
+        let told = output.output.trim_end();
+        ensure!(
+            told == "SMART command aborted on target.",
+            "{command}: {told}"
+        );
+    }
+    // The status is that of the LUN.
+    ledge.console_ok("fail 0.0.1")?;
+    let output = clean(&network, "aoeping", "-S return_status -s 10 1 0 eth0")?;
+    ensure!(register(&output, "Status")? == "0x40", "{output}");
+    ensure!(register(&output, "LBA Mid")? == "0xf4", "{output}");
+    ensure!(register(&output, "LBA High")? == "0x2c", "{output}");
+    Ok(())
+}
+
 /// Conformance row 127.
 #[test]
 fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {

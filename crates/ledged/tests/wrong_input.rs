@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use support::LIMIT;
-use support::shelf::{PORT, Setup, check_log, disk, refusal};
+use support::shelf::{Loop, PORT, Setup, check_log, disk, refusal};
 use testbed::process::run_ok;
 use testbed::{Daemon, paths};
 
@@ -211,30 +211,6 @@ fn a_disk_that_somebody_else_holds_is_down() -> Result<()> {
     let holder = other.start()?;
     check_unusable(&setup, &held, "down", "in use")?;
     holder.terminate(LIMIT)
-}
-
-/// A loop device, detached at the end.
-struct Loop(String);
-
-impl Loop {
-    fn attach(file: &Path, read_only: bool) -> Result<Self> {
-        let mut command = Command::new("losetup");
-        command.args(["--find", "--show"]);
-        if read_only {
-            command.arg("--read-only");
-        }
-        command.arg(file);
-        Ok(Self(run_ok(command)?.trim().to_owned()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let mut detach = Command::new("losetup");
-        detach.args(["--detach", &self.0]);
-        // It fails when the set-up failed, which the test has told.
-        drop(run_ok(detach));
-    }
 }
 
 #[test]

@@ -28,6 +28,14 @@ pub enum OpenError {
         /// The kernel's `ARPHRD_` number.
         hardware_type: u16,
     },
+    /// So many addresses cannot be.
+    #[error("{interface}: {addresses} addresses: must be 1 to {max}", max = aoe::ADDRESSES_MAX)]
+    Addresses {
+        /// The interface.
+        interface: String,
+        /// How many were asked for.
+        addresses: u8,
+    },
     /// The MTU leaves no room for two sectors.
     #[error(
         "{interface}: MTU {mtu_bytes} is too small, two sectors need {mtu_bytes_min}; \

@@ -5,10 +5,11 @@
 
 use crate::OpenError;
 use crate::ring::{self, InterfaceRequest};
-use aoe::MacAddress;
+use aoe::{MacAddress, StationAddresses};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// `ARPHRD_ETHER`: the hardware type of Ethernet interfaces.
 const HARDWARE_TYPE_ETHERNET: u16 = libc::ARPHRD_ETHER;
@@ -18,8 +19,11 @@ const HARDWARE_TYPE_ETHERNET: u16 = libc::ARPHRD_ETHER;
 pub(crate) struct Interface {
     pub(crate) name: String,
     pub(crate) index: u32,
-    pub(crate) mac: MacAddress,
+    pub(crate) stations: StationAddresses,
+    /// What lets frames to the addresses beside its own through its filter, while it is open.
+    pub(crate) membership: Option<Arc<OwnedFd>>,
     pub(crate) mtu_bytes: usize,
+    pub(crate) has_link: bool,
     pub(crate) rx_queue_count: u32,
 }
 
@@ -63,20 +67,73 @@ impl Interface {
             });
         }
         let mtu_bytes = request.mtu_bytes(&socket).map_err(fail("read the MTU"))?;
+        let has_link = request
+            .has_link(&socket)
+            .map_err(fail("read the interface flags"))?;
         let rx_queue_count =
             rx_queue_count(&request, &socket).map_err(fail("read the queue count"))?;
         Ok(Self {
             name: name.to_owned(),
             index,
-            mac: MacAddress(mac),
+            stations: StationAddresses::single(MacAddress(mac)),
+            membership: None,
             mtu_bytes,
+            has_link,
             rx_queue_count,
         })
     }
 }
 
-/// The MTU of an interface now, in bytes.
-pub(crate) fn mtu_bytes(name: &str) -> io::Result<usize> {
+impl Interface {
+    /// Gives the interface so many addresses. A network card without a filter that has room for them receives
+    /// every frame on the wire from now on (promiscuous mode, which the kernel turns on by itself).
+    pub(crate) fn answer_as(&mut self, addresses: u8) -> Result<(), OpenError> {
+        let own = self.stations.first();
+        let Some(stations) = StationAddresses::several(own, addresses) else {
+            return Err(OpenError::Addresses {
+                interface: self.name.clone(),
+                addresses,
+            });
+        };
+        self.stations = stations;
+        if addresses > 1 {
+            let socket = packet_socket(&self.name)?;
+            for mac in stations.iter().skip(1) {
+                ring::add_unicast(&socket, self.index, mac.0).map_err(|error| {
+                    OpenError::from_call(&self.name, "add a station address", error)
+                })?;
+            }
+            self.membership = Some(Arc::new(socket));
+        }
+        Ok(())
+    }
+}
+
+/// Makes an interface leave VLAN tags in received frames, where an XDP program is to see them. It stays so
+/// when we end; the kernel takes them off instead, for whoever wants that.
+pub(crate) fn leave_vlan_tags(name: &str) {
+    let flags = SocketFlags::CLOEXEC;
+    let left = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)
+        .map_err(io::Error::from)
+        .and_then(|socket| {
+            let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
+            request.leave_vlan_tags(&socket)
+        });
+    match left {
+        Ok(true) => tracing::info!(interface = name, "receive VLAN offload turned off"),
+        Ok(false) => {}
+        // Such drivers have no offloads.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(error) => tracing::warn!(
+            interface = name,
+            "receive VLAN offload cannot be turned off: LUNs that are bound to a VLAN are not reached \
+             through this port unless it is off: {error}"
+        ),
+    }
+}
+
+/// The MTU of an interface now, in bytes, and whether it has a link.
+pub(crate) fn mtu_and_link(name: &str) -> io::Result<(usize, bool)> {
     let socket = socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
@@ -84,7 +141,7 @@ pub(crate) fn mtu_bytes(name: &str) -> io::Result<usize> {
         None,
     )?;
     let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
-    request.mtu_bytes(&socket)
+    Ok((request.mtu_bytes(&socket)?, request.has_link(&socket)?))
 }
 
 /// Receive queues of the interface. Drivers that cannot say so have one.

@@ -11,7 +11,8 @@
 //! - A received frame is borrowed: its memory goes back to the kernel when the sink returns.
 //! - A payload is copied once, into memory that the kernel reads; the caller may reuse its buffer.
 //! - When the process ends, however it ends, the interface is as it was before: the XDP program is
-//!   held by a BPF link whose only reference is a file descriptor of ours.
+//!   held by a BPF link whose only reference is a file descriptor of ours, and so are the addresses beside
+//!   its own. But for one thing: receive VLAN offload stays off where a program had to see tags.
 //! - `unsafe` code lives in `ring.rs` alone.
 //!
 //! Not here: what the bytes mean, retransmission, addressing, access control.
@@ -33,13 +34,13 @@ pub use error::{OpenError, TransmitError};
 pub use frame::ReceivedFrame;
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
-pub use open::{MTU_BYTES_MIN, open};
+pub use open::{MTU_BYTES_MIN, open, open_as};
 pub use packet::PacketPort;
 pub use raw::RawSocket;
 pub use xdp::XdpPort;
 
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
-use aoe::{ETHERNET_HEADER_BYTES, MacAddress};
+use aoe::{ETHERNET_HEADER_BYTES, StationAddresses};
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
@@ -49,17 +50,19 @@ pub const ETHERTYPE_AOE: u16 = 0x88a2;
 /// EtherType of the Coraid Ethernet console.
 pub const ETHERTYPE_CEC: u16 = 0xbcbc;
 
-/// What a port is; all but the MTU fixed when it was opened.
+/// What a port is; all but MTU and link fixed when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFacts {
     /// Name of the network interface, such as `eth1`.
     pub interface: String,
     /// Which receive queue of the interface this port drains, counted from 0.
     pub queue_index: u32,
-    /// The interface's own station address.
-    pub mac: MacAddress,
+    /// The interface's own station address, and those that it was given beside it.
+    pub stations: StationAddresses,
     /// The MTU that the port serves: bytes after the Ethernet header.
     pub mtu_bytes: usize,
+    /// Whether something is at the other end of the wire.
+    pub has_link: bool,
     /// How frames travel between the kernel and this process.
     pub mode: Mode,
     /// Why this mode and not a faster one, for the log.
@@ -67,16 +70,16 @@ pub struct PortFacts {
 }
 
 impl PortFacts {
-    /// Takes the interface's MTU of now, as far as frames of `frame_bytes_max` allow; whether it
-    /// changed.
-    fn refresh_mtu(&mut self, frame_bytes_max: usize) -> bool {
-        // An interface that is gone has no MTU; nothing changes until the port is opened anew.
-        let Ok(mtu_bytes) = interface::mtu_bytes(&self.interface) else {
+    /// Takes the interface's MTU of now, as far as frames of `frame_bytes_max` allow, and whether it has a
+    /// link; whether something changed.
+    fn refresh(&mut self, frame_bytes_max: usize) -> bool {
+        // An interface that is gone has neither; nothing changes until the port is opened anew.
+        let Ok((mtu_bytes, has_link)) = interface::mtu_and_link(&self.interface) else {
             return false;
         };
         let served = mtu_bytes.min(frame_bytes_max - ETHERNET_HEADER_BYTES - TAG_BYTES);
-        let changed = served != self.mtu_bytes;
-        self.mtu_bytes = served;
+        let changed = (served, has_link) != (self.mtu_bytes, self.has_link);
+        (self.mtu_bytes, self.has_link) = (served, has_link);
         changed
     }
 
@@ -117,8 +120,8 @@ pub struct PortCounters {
     pub fill_ring_empty: u64,
     /// Received frames that we dropped because they were cut short or in too many pieces.
     pub rx_invalid: u64,
-    /// Received frames that we dropped because they are for another station, or of a VLAN that this
-    /// port does not serve. Mode packet only, which serves no tagged frames.
+    /// Received frames that we dropped because they are for another station. Mode packet only: in the other
+    /// modes whoever receives them looks at that.
     pub rx_other_host: u64,
     /// AoE frames that the XDP program left to the kernel because their queue had no socket. Of the
     /// whole interface.
@@ -191,9 +194,9 @@ pub trait Port: Send + fmt::Debug {
     /// any of it.
     fn flush(&mut self) -> bool;
 
-    /// Asks for the interface's MTU again and returns whether [`PortFacts::mtu_bytes`] changed. A port
-    /// whose buffers were made for a smaller MTU keeps to that.
-    fn refresh_mtu(&mut self) -> bool;
+    /// Asks for the interface's MTU and link again and returns whether [`PortFacts::mtu_bytes`] or
+    /// [`PortFacts::has_link`] changed. A port whose buffers were made for a smaller MTU keeps to that.
+    fn refresh(&mut self) -> bool;
 
     /// Takes a pending error of the port's socket, such as "network is down", which would end every
     /// poll until somebody takes it.

@@ -9,8 +9,8 @@
 
 use crate::frame::ReceivedFrame;
 use crate::{Mode, Port, PortCounters, PortFacts, TransmitError};
-use aoe::MacAddress;
 use aoe::vlan::TAG_BYTES;
+use aoe::{MacAddress, StationAddresses};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
 use std::io;
@@ -86,8 +86,9 @@ pub fn memory_pair(
         facts: PortFacts {
             interface: interface.to_owned(),
             queue_index: 0,
-            mac,
+            stations: StationAddresses::single(mac),
             mtu_bytes,
+            has_link: true,
             mode: Mode::Memory,
             reason: "in memory".to_owned(),
         },
@@ -163,7 +164,7 @@ impl Port for MemoryPort {
         false
     }
 
-    fn refresh_mtu(&mut self) -> bool {
+    fn refresh(&mut self) -> bool {
         false
     }
 

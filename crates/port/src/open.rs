@@ -1,6 +1,6 @@
 //! Opening an interface: which mode, and why.
 
-use crate::interface::Interface;
+use crate::interface::{Interface, leave_vlan_tags};
 use crate::packet::PacketPort;
 use crate::steer::Hook;
 use crate::xdp::{XdpError, XdpPort};
@@ -21,7 +21,20 @@ pub const MTU_BYTES_MIN: usize = 36 + 2 * 512;
 /// privileges are missing, or when a mode other than `auto` does not work here. `auto` falls back
 /// as far as `packet`.
 pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, OpenError> {
-    let found = Interface::find(interface)?;
+    open_as(interface, mode, 1)
+}
+
+/// As [`open`], under so many addresses: the interface's own and others made from it.
+///
+/// # Errors
+/// As [`open`], and when that number is not from 1 to [`aoe::ADDRESSES_MAX`], or the kernel refuses an
+/// address.
+pub fn open_as(
+    interface: &str,
+    mode: RequestedMode,
+    addresses: u8,
+) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    let mut found = Interface::find(interface)?;
     if found.mtu_bytes < MTU_BYTES_MIN {
         return Err(OpenError::MtuTooSmall {
             interface: found.name,
@@ -29,6 +42,7 @@ pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, 
             mtu_bytes_min: MTU_BYTES_MIN,
         });
     }
+    found.answer_as(addresses)?;
     let ports = match mode {
         RequestedMode::Auto => open_best(&found)?,
         RequestedMode::Zerocopy => open_xdp(&found, mode, Hook::Native, Some(false))?,
@@ -38,11 +52,15 @@ pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, 
     };
     if let Some(port) = ports.first() {
         let facts = port.facts();
+        if facts.mode != Mode::Packet {
+            leave_vlan_tags(interface);
+        }
         info!(
             interface,
             mode = %facts.mode,
             queues = ports.len(),
             mtu = facts.mtu_bytes,
+            addresses,
             "port open: {}",
             facts.reason
         );

@@ -6,9 +6,9 @@
 //! Invariants:
 //! - Slots are used strictly in turn, in both rings.
 //! - The socket sees AoE frames from the wire only, never those that this machine sends.
-//! - Frames for other stations and frames of a VLAN are dropped and counted: the kernel takes the
-//!   tag off, and an answer without it would cross from one VLAN into another. So LUNs that are bound
-//!   to a VLAN are not served in this mode. Priority tags (VLAN 0) do not matter.
+//! - Frames for other stations are dropped and counted.
+//! - A VLAN tag, which the kernel takes off, is put back: an answer without it would cross from one VLAN
+//!   into another.
 //! - Malformed transmit slots do not stop the ring (`PACKET_LOSS`).
 //!
 //! Interfaces that hand socket buffers straight to a receiver on the same machine (veth, tap) give
@@ -23,6 +23,7 @@ use crate::{
     ETHERNET_HEADER_BYTES, ETHERTYPE_AOE, Mode, OpenError, Port, PortCounters, PortFacts,
     TransmitError,
 };
+use aoe::MacAddress;
 use aoe::vlan::TAG_BYTES;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
@@ -30,9 +31,14 @@ use rustix::net::{SendFlags, send};
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-/// Frames that the receive ring holds at least.
-const RX_SLOTS_MIN: usize = 1024;
+/// `ETH_P_ALL`: the only kind of packet socket that is told of VLAN tags.
+const ETHERTYPE_ALL: u16 = 0x0003;
+
+/// Frames that the receive ring holds at least: the windows of 16 initiators, and some more (conformance
+/// row 111).
+const RX_SLOTS_MIN: usize = 1280;
 
 /// Frames that the transmit ring holds at least: twice `netdev_max_backlog`, see above.
 const TX_SLOTS_MIN: usize = 2048;
@@ -62,6 +68,8 @@ pub struct PacketPort {
     /// Frames put into the transmit ring since the kernel last took all of them.
     tx_queued: bool,
     counted: PortCounters,
+    /// Keeps the interface's filter open for the other addresses of the port.
+    _membership: Option<Arc<OwnedFd>>,
     /// Drops so far; the kernel forgets its own count whenever it is asked.
     rx_ring_full: Cell<u64>,
 }
@@ -88,14 +96,16 @@ impl PacketPort {
         let shape = shape(interface.mtu_bytes);
         let rings = PacketRings::map(&socket, shape).map_err(fail("map the packet rings"))?;
         allow_whole_ring_in_flight(name, &socket, &shape);
-        ring::bind_packet(&socket, interface.index, ETHERTYPE_AOE)
+        ring::accept_ethertype(&socket, ETHERTYPE_AOE).map_err(fail("filter frames"))?;
+        ring::bind_packet(&socket, interface.index, ETHERTYPE_ALL)
             .map_err(fail("bind a packet socket"))?;
         Ok(Self {
             facts: PortFacts {
                 interface: name.to_owned(),
                 queue_index: 0,
-                mac: interface.mac,
+                stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
+                has_link: interface.has_link,
                 mode: Mode::Packet,
                 reason: reason.to_owned(),
             },
@@ -106,6 +116,7 @@ impl PacketPort {
             tx_next: 0,
             tx_queued: false,
             counted: PortCounters::default(),
+            _membership: interface.membership.clone(),
             rx_ring_full: Cell::new(0),
         })
     }
@@ -116,8 +127,14 @@ impl PacketPort {
         let Some(slot) = self.rings.received(index) else {
             return (false, false);
         };
-        let (other_host, complete) = (slot.other_host, slot.complete);
-        if other_host {
+        let complete = slot.complete;
+        // Not what the kernel says of it: to it the other addresses of the port are strangers', and so
+        // are the VLANs.
+        let is_ours = !slot.bytes.first_chunk().is_some_and(|&destination| {
+            let destination = MacAddress(destination);
+            !destination.is_multicast() && !self.facts.stations.contains(destination)
+        });
+        if !is_ours {
             self.counted.rx_other_host += 1;
         } else if complete {
             self.counted.rx_frames += 1;
@@ -129,7 +146,7 @@ impl PacketPort {
         } else {
             self.counted.rx_invalid += 1;
         }
-        (true, !other_host && complete)
+        (true, is_ours && complete)
     }
 }
 
@@ -213,8 +230,8 @@ impl Port for PacketPort {
         true
     }
 
-    fn refresh_mtu(&mut self) -> bool {
-        self.facts.refresh_mtu(self.shape.tx_frame_bytes_max())
+    fn refresh(&mut self) -> bool {
+        self.facts.refresh(self.shape.tx_frame_bytes_max())
     }
 
     fn take_error(&mut self) {
@@ -254,7 +271,7 @@ mod tests {
     fn rings_hold_a_thousand_frames_at_every_mtu() {
         for mtu in [1060, 1500, 4132, 8228, 9000, 16384, 65535] {
             let shape = shape(mtu);
-            assert!(shape.rx_slots() >= 1024, "MTU {mtu}");
+            assert!(shape.rx_slots() >= 1280, "MTU {mtu}");
             assert!(shape.tx_slots() >= 1024, "MTU {mtu}");
             assert!(
                 shape.tx_frame_bytes_max() >= mtu + ETHERNET_HEADER_BYTES + TAG_BYTES,

@@ -44,7 +44,7 @@ impl RawSocket {
             .map_err(|error| OpenError::from_call(interface, "bind a packet socket", error))?;
         Ok(Self {
             socket,
-            mac: found.mac,
+            mac: found.stations.first(),
             mtu_bytes: found.mtu_bytes,
         })
     }

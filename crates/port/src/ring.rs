@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use crate::frame::ReceivedFrame;
+use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::net::sockopt::set_socket_send_buffer_size_force;
 use std::io;
@@ -33,8 +34,8 @@ use xsk_rs::config::{
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
 pub(crate) use libc::{
-    PACKET_IGNORE_OUTGOING, PACKET_LOSS, PACKET_QDISC_BYPASS, PACKET_RX_RING, PACKET_TX_RING,
-    PACKET_VERSION,
+    PACKET_IGNORE_OUTGOING, PACKET_LOSS, PACKET_QDISC_BYPASS, PACKET_RESERVE, PACKET_RX_RING,
+    PACKET_TX_RING, PACKET_VERSION,
 };
 
 /// The kernel's verdict on a system call that returns a negative number on failure.
@@ -98,6 +99,25 @@ pub(crate) fn set_packet_option<T: Copy>(
     set_option(socket, libc::SOL_PACKET, name, value)
 }
 
+/// Lets frames for a station address through the filter of an interface, until the socket is closed.
+pub(crate) fn add_unicast(
+    socket: &impl AsFd,
+    interface_index: u32,
+    mac: [u8; 6],
+) -> io::Result<()> {
+    let mut request = libc::packet_mreq {
+        mr_ifindex: interface_index.try_into().map_err(io::Error::other)?,
+        mr_type: u16::try_from(PACKET_MR_UNICAST).map_err(io::Error::other)?,
+        mr_alen: 6,
+        mr_address: [0; 8],
+    };
+    request.mr_address[..6].copy_from_slice(&mac);
+    set_packet_option(socket, libc::PACKET_ADD_MEMBERSHIP, &request)
+}
+
+/// `PACKET_MR_UNICAST` of the kernel, which the C library does not name.
+const PACKET_MR_UNICAST: libc::c_int = 3;
+
 /// Reads an AF_PACKET socket's statistics, which resets them.
 pub(crate) fn take_packet_statistics(socket: &impl AsFd) -> io::Result<libc::tpacket_stats> {
     get_option(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS)
@@ -134,30 +154,40 @@ pub(crate) fn bind_packet(
 /// one, and those of a VLAN. The kernel has taken the tag off by the time that a socket for one
 /// EtherType sees a frame, and marks it as another host's if the VLAN is not one of its own.
 pub(crate) fn refuse_other_hosts_frames(socket: &impl AsFd) -> io::Result<()> {
+    let other_host = u32::from(libc::PACKET_OTHERHOST);
+    filter_frames(socket, libc::SKF_AD_PKTTYPE, other_host, (0, u32::MAX))
+}
+
+/// Makes a packet socket for all EtherTypes refuse all but one, whether it stands in the frame or behind a
+/// VLAN tag. A socket for that EtherType alone would not be told the tag.
+pub(crate) fn accept_ethertype(socket: &impl AsFd, ethertype: u16) -> io::Result<()> {
+    let wanted = u32::from(ethertype);
+    filter_frames(socket, libc::SKF_AD_PROTOCOL, wanted, (u32::MAX, 0))
+}
+
+/// Lets pass so many bytes of frames of which the kernel says `value`, and so many of the others.
+fn filter_frames(
+    socket: &impl AsFd,
+    field: libc::c_int,
+    value: u32,
+    (bytes_if_equal, bytes_if_not): (u32, u32),
+) -> io::Result<()> {
     // A negative offset is how a filter asks for what is not in the frame.
-    let packet_type = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
+    let field = (libc::SKF_AD_OFF + field).cast_unsigned();
     let step = |code: u32, jt, jf, k| libc::sock_filter {
         code: u16::try_from(code).unwrap_or_default(),
         jt,
         jf,
         k,
     };
-    let other_host = u32::from(libc::PACKET_OTHERHOST);
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
     let mut steps = [
-        step(
-            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-            0,
-            0,
-            packet_type,
-        ),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            0,
-            other_host,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(load, 0, 0, field),
+        step(compare, 1, 0, value),
+        step(end, 0, 0, bytes_if_not),
+        step(end, 0, 0, bytes_if_equal),
     ];
     // The kernel copies the steps during the call, so the pointer in here may end with it.
     let program = libc::sock_fprog {
@@ -171,6 +201,13 @@ pub(crate) fn refuse_other_hosts_frames(socket: &impl AsFd) -> io::Result<()> {
 
 /// `ETHTOOL_GCHANNELS`: how many queues an interface has.
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// `ETHTOOL_GFLAGS` and `ETHTOOL_SFLAGS`: get and set offloads, as bits.
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_SFLAGS: u32 = 0x26;
+
+/// The network card takes VLAN tags off.
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
 /// `struct ethtool_channels` of the kernel.
 #[repr(C)]
@@ -246,6 +283,15 @@ impl<'a> InterfaceRequest<'a> {
         Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
     }
 
+    /// Whether the interface is switched on and has a link.
+    pub(crate) fn has_link(&self, socket: &OwnedFd) -> io::Result<bool> {
+        let request = self.ask(socket, libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS fills this member of the union.
+        let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+        let both = libc::IFF_UP | libc::IFF_RUNNING;
+        Ok(flags & both == both)
+    }
+
     /// Bytes that fit a frame after its Ethernet header.
     pub(crate) fn mtu_bytes(&self, socket: &OwnedFd) -> io::Result<usize> {
         let request = self.ask(socket, libc::SIOCGIFMTU)?;
@@ -271,6 +317,32 @@ impl<'a> InterfaceRequest<'a> {
         checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
         Ok(channels)
     }
+
+    /// Makes the interface leave VLAN tags in received frames; whether it took them off before. EOPNOTSUPP
+    /// where the driver cannot be told.
+    pub(crate) fn leave_vlan_tags(&self, socket: &OwnedFd) -> io::Result<bool> {
+        let flags = self.ethtool_value(socket, ETHTOOL_GFLAGS, 0)?;
+        let strips = flags & ETH_FLAG_RXVLAN != 0;
+        if strips {
+            self.ethtool_value(socket, ETHTOOL_SFLAGS, flags & !ETH_FLAG_RXVLAN)?;
+        }
+        Ok(strips)
+    }
+
+    /// An ethtool command that takes and gives one number.
+    fn ethtool_value(&self, socket: &OwnedFd, command: u32, data: u32) -> io::Result<u32> {
+        let mut value = [command, data];
+        let mut request = libc::ifreq {
+            ifr_name: self.kernel_name,
+            ifr_ifru: libc::__c_anonymous_ifr_ifru {
+                ifru_data: (&raw mut value).cast(),
+            },
+        };
+        // SAFETY: the request carries a pointer to a `struct ethtool_value`, which is two such numbers and
+        // which the kernel reads and writes for these commands; both outlive the call.
+        checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
+        Ok(value[1])
+    }
 }
 
 // --- AF_PACKET rings -----------------------------------------------------------------------------
@@ -278,9 +350,6 @@ impl<'a> InterfaceRequest<'a> {
 /// Where the bytes of a frame to be sent start in a slot: after the header, without the address
 /// that follows it in received slots.
 const TX_DATA_OFFSET: usize = libc::TPACKET2_HDRLEN - size_of::<libc::sockaddr_ll>();
-
-/// Where the sender's address lies in a received slot.
-const RX_ADDRESS_OFFSET: usize = TX_DATA_OFFSET;
 
 /// Shape of a pair of mapped TPACKET_V2 rings. Receive blocks lie before transmit blocks; slots of
 /// one size fill each block from its start and never cross into the next.
@@ -324,6 +393,26 @@ impl PacketRingShape {
     }
 }
 
+/// Room that the kernel is asked to leave before each received frame.
+const TAG_BYTES_RESERVED: u32 = 4;
+
+const _: () = assert!(TAG_BYTES_RESERVED as usize == TAG_BYTES);
+
+/// The VLAN tag that the kernel took off a frame, as it was in it.
+fn vlan_tag(header: &libc::tpacket2_hdr) -> Option<[u8; TAG_BYTES]> {
+    if header.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let has_kind = header.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+    let kind = if has_kind {
+        header.tp_vlan_tpid
+    } else {
+        ETHERTYPE_VLAN
+    };
+    let ([k0, k1], [t0, t1]) = (kind.to_be_bytes(), header.tp_vlan_tci.to_be_bytes());
+    Some([k0, k1, t0, t1])
+}
+
 /// A received frame in its slot.
 #[derive(Debug)]
 pub(crate) struct ReceivedSlot<'a> {
@@ -331,8 +420,6 @@ pub(crate) struct ReceivedSlot<'a> {
     pub(crate) bytes: &'a [u8],
     /// Whether those are all bytes of the frame.
     pub(crate) complete: bool,
-    /// Whether the kernel found that the frame is for another station or another VLAN.
-    pub(crate) other_host: bool,
 }
 
 /// The mapped receive and transmit ring of one AF_PACKET socket.
@@ -353,6 +440,8 @@ impl PacketRings {
             shape.slot_bytes >= libc::TPACKET2_HDRLEN && shape.slot_bytes <= shape.block_bytes,
             "no room for a header in {shape:?}"
         );
+        // Room before each frame, for the tag that the kernel tells beside it.
+        set_packet_option(socket, PACKET_RESERVE, &TAG_BYTES_RESERVED)?;
         set_packet_option(socket, PACKET_RX_RING, &shape.request(shape.rx_blocks)?)?;
         set_packet_option(socket, PACKET_TX_RING, &shape.request(shape.tx_blocks)?)?;
         let len_bytes = (shape.rx_blocks + shape.tx_blocks) * shape.block_bytes;
@@ -405,8 +494,8 @@ impl PacketRings {
         unsafe { AtomicU32::from_ptr(slot.as_ptr().cast()) }
     }
 
-    /// The frame in a receive slot, if the kernel has put one there.
-    pub(crate) fn received(&self, index: usize) -> Option<ReceivedSlot<'_>> {
+    /// The frame in a receive slot, if the kernel has put one there; with its VLAN tag, if it has one.
+    pub(crate) fn received(&mut self, index: usize) -> Option<ReceivedSlot<'_>> {
         let slot = self.rx_slot(index);
         let status = self.status(slot).load(Ordering::Acquire);
         if status & libc::TP_STATUS_USER == 0 {
@@ -415,21 +504,27 @@ impl PacketRings {
         // SAFETY: the status says that the slot is ours; it starts with this header.
         let header = unsafe { slot.cast::<libc::tpacket2_hdr>().read() };
         let start = usize::from(header.tp_mac).min(self.shape.slot_bytes);
-        // SAFETY: the address lies inside the slot, whose size is at least that of both headers.
-        let address = unsafe { slot.add(RX_ADDRESS_OFFSET) };
-        // SAFETY: the slot is ours, and the kernel has put this address there.
-        let sender = unsafe { address.cast::<libc::sockaddr_ll>().read() };
         let snapped = usize::try_from(header.tp_snaplen).unwrap_or(usize::MAX);
         let len = snapped.min(self.shape.slot_bytes - start);
-        // SAFETY: `start` is at most the slot's length.
-        let data = unsafe { slot.add(start) };
+        let complete = usize::try_from(header.tp_len) == Ok(len);
+        let tag = vlan_tag(&header);
+        let room = if tag.is_some() { TAG_BYTES } else { 0 };
+        // The kernel leaves so much room; without it the frame cannot be told as it was sent.
+        let has_room = start >= libc::TPACKET2_HDRLEN + room && len >= TAG_OFFSET;
+        let room = if has_room { room } else { 0 };
+        // SAFETY: `start` is at most the slot's length, and `room` at most `start`.
+        let data = unsafe { slot.add(start - room) };
         // SAFETY: `start + len` ends inside the slot, which stays ours until `give_back`, which
-        // needs `&mut self` and so ends this borrow.
-        let bytes = unsafe { std::slice::from_raw_parts(data.as_ptr(), len) };
+        // needs `&mut self` and so ends this borrow. What lies before `start` is room that the kernel
+        // leaves: the slot's header and the sender's address end before it.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(data.as_ptr(), room + len) };
+        if let Some(tag) = tag.filter(|_| has_room) {
+            bytes.copy_within(room..room + TAG_OFFSET, 0);
+            bytes[TAG_OFFSET..TAG_OFFSET + TAG_BYTES].copy_from_slice(&tag);
+        }
         Some(ReceivedSlot {
             bytes,
-            complete: usize::try_from(header.tp_len) == Ok(len),
-            other_host: sender.sll_pkttype == libc::PACKET_OTHERHOST,
+            complete: complete && (has_room || tag.is_none()),
         })
     }
 
@@ -528,7 +623,7 @@ const RX_CHUNKS: u32 = 4096;
 const TX_CHUNKS: u32 = 2048;
 
 /// Entries of the receive ring: half the chunks, so that a burst rests in the fill ring.
-const RX_RING_ENTRIES: u32 = 2048;
+const RX_RING_ENTRIES: u32 = 4096;
 
 /// Descriptors taken from a ring at a time.
 const BATCH: usize = 64;

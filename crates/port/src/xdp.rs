@@ -18,7 +18,7 @@ use crate::{
 };
 use aoe::vlan::TAG_BYTES;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Which step of opening an interface with XDP failed.
@@ -89,6 +89,8 @@ pub struct XdpPort {
     rings: XskRings,
     steering: Arc<Steering>,
     counted: PortCounters,
+    /// Keeps the interface's filter open for the other addresses of the port.
+    _membership: Option<Arc<OwnedFd>>,
 }
 
 impl XdpPort {
@@ -136,14 +138,16 @@ impl XdpPort {
             facts: PortFacts {
                 interface: interface.name.clone(),
                 queue_index,
-                mac: interface.mac,
+                stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
+                has_link: interface.has_link,
                 mode,
                 reason: reason.to_owned(),
             },
             rings,
             steering: Arc::clone(steering),
             counted: PortCounters::default(),
+            _membership: interface.membership.clone(),
         })
     }
 
@@ -188,8 +192,8 @@ impl Port for XdpPort {
         self.rings.unsent() > 0
     }
 
-    fn refresh_mtu(&mut self) -> bool {
-        self.facts.refresh_mtu(XSK_FRAME_BYTES_MAX)
+    fn refresh(&mut self) -> bool {
+        self.facts.refresh(XSK_FRAME_BYTES_MAX)
     }
 
     fn take_error(&mut self) {

@@ -5,6 +5,7 @@
 
 mod net;
 
+use aoe::MacAddress;
 use net::{
     FAR, NEAR, Net, echo, ethernet_frame, frame, inside, ip, next_frame, say, send_back, take,
     waiting_frames,
@@ -173,7 +174,7 @@ fn other_protocols_reach_the_kernel_while_the_port_is_open() {
 
 /// Conformance row 119. Mode packet serves no VLANs: the kernel has taken the tag off.
 #[test]
-fn row_119_tagged_frames_are_received_with_their_tag_but_not_in_mode_packet() {
+fn row_119_tagged_frames_are_received_with_their_tag() {
     for mode in modes() {
         let net = Net::new(1500);
         let mut port = net.open_one(mode);
@@ -190,15 +191,40 @@ fn row_119_tagged_frames_are_received_with_their_tag_but_not_in_mode_packet() {
         // The last frame proves that those before it have been looked at.
         let last = frame(200, 2);
         peer.send(&last).unwrap();
-        if mode == RequestedMode::Packet {
-            assert_eq!(take(&mut *port, 2, 8), [untagged.clone(), last.clone()]);
-            assert_eq!(port.counters().rx_other_host, 1);
-            assert_eq!(waiting_frames(&mut kernel), [untagged, last]);
+        let received = take(&mut *port, 3, 8);
+        let expected = [tagged([0, 5]), tagged([0x60, 0]), last.clone()];
+        assert_eq!(received, expected, "{mode}");
+        let kept_from_kernel = if mode == RequestedMode::Packet {
+            vec![untagged, last]
         } else {
-            let received = take(&mut *port, 3, 8);
-            assert_eq!(received, [tagged([0, 5]), tagged([0x60, 0]), last]);
-            assert_eq!(port.counters().passed_to_kernel, 0);
-            assert_eq!(waiting_frames(&mut kernel), Vec::<Vec<u8>>::new());
+            Vec::new()
+        };
+        assert_eq!(waiting_frames(&mut kernel), kept_from_kernel, "{mode}");
+    }
+}
+
+/// The tag lies before the frame in its slot: it must not touch the one before.
+#[test]
+fn row_119_tags_in_every_slot_of_a_ring_leave_the_frames_whole() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut port = net.open_one(mode);
+        let mut peer = net.peer();
+        for round in 0..40 {
+            let frames: Vec<Vec<u8>> = (0..64)
+                .map(|number| {
+                    let len = if number % 3 == 0 { 8228 } else { 60 + number };
+                    let mut bytes = frame(len, round * 64 + number);
+                    if number % 2 == 0 {
+                        bytes.splice(12..12, [0x81, 0x00, 0x20, 7]);
+                    }
+                    bytes
+                })
+                .collect();
+            for bytes in &frames {
+                peer.send(bytes).unwrap();
+            }
+            assert!(take(&mut *port, 64, 16) == frames, "{mode}, round {round}");
         }
     }
 }
@@ -207,7 +233,7 @@ fn row_119_tagged_frames_are_received_with_their_tag_but_not_in_mode_packet() {
 /// as to a card that puts it in, and takes it off what comes.
 #[test]
 fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
-    for mode in modes().filter(|mode| *mode != RequestedMode::Packet) {
+    for mode in modes() {
         let net = Net::new(9000);
         let mut port = net.open_one(mode);
         let Some(mut peer) = net.vlan_peer(5) else {
@@ -227,6 +253,58 @@ fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
             port.counters().rx_other_host + port.counters().tx_too_long,
             0
         );
+    }
+}
+
+/// Frames to each address of the port come in, also through the filter of the interface, and the addresses go
+/// when the port is closed.
+#[test]
+fn a_port_hears_all_its_addresses_and_nobody_elses() {
+    for mode in modes() {
+        let net = Net::new(9000);
+        let mut ports = inside(&net.near, || port::open_as(NEAR, mode, 3)).unwrap();
+        let port = &mut *ports[0];
+        let addresses: Vec<MacAddress> = port.facts().stations.iter().collect();
+        assert_eq!(addresses.len(), 3);
+        let mut peer = net.peer();
+        let to = |mac: MacAddress, seed| {
+            let mut bytes = frame(8228, seed);
+            bytes[..6].copy_from_slice(&mac.0);
+            bytes
+        };
+        let sent: Vec<Vec<u8>> = (0..)
+            .zip(&addresses)
+            .map(|(seed, &mac)| to(mac, seed))
+            .collect();
+        for bytes in &sent {
+            peer.send(bytes).unwrap();
+        }
+        assert!(take(port, 3, 8) == sent, "{mode}");
+        for (bytes, &mac) in sent.iter().zip(&addresses) {
+            let mut answer = bytes.clone();
+            answer[..6].fill(0xff);
+            answer[6..12].copy_from_slice(&mac.0);
+            send_back(port, &answer);
+            assert!(next_frame(&mut peer) == answer, "{mode}");
+        }
+        // veth has no filter: what it is asked for beside its own address makes it promiscuous.
+        let is_open =
+            || !ip(&format!("-n {} -d link show {NEAR}", net.near)).contains("promiscuity 0");
+        assert!(is_open(), "{mode}");
+        drop(ports);
+        assert!(!is_open(), "{mode}: the addresses stayed");
+    }
+}
+
+#[test]
+fn a_port_has_one_to_sixteen_addresses() {
+    let net = Net::new(1500);
+    for addresses in [0, 17] {
+        let error = inside(&net.near, || {
+            port::open_as(NEAR, RequestedMode::Auto, addresses)
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("must be 1 to 16"), "{error}");
     }
 }
 

@@ -28,6 +28,10 @@ pub enum Bug {
     PassEndsEarly,
     /// Steps of a pass do not wait for writes of the same range, nor these for them.
     StepsOutOfOrder,
+    /// A TRIM goes to the first mirror only.
+    TrimOfOneMirror,
+    /// A TRIM is answered when its first step is done.
+    TrimEndsEarly,
     /// Overlapping commands do not wait for each other.
     OverlapIgnored,
     /// Reads use all mirrors although they are not known to agree.
@@ -70,7 +74,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::AckBeforeMended,
@@ -81,6 +85,8 @@ impl Bug {
         Self::ResyncFromWrongMirror,
         Self::PassEndsEarly,
         Self::StepsOutOfOrder,
+        Self::TrimOfOneMirror,
+        Self::TrimEndsEarly,
         Self::OverlapIgnored,
         Self::UnsyncedReadsBalanced,
         Self::UnsyncedWritesToOneMirror,

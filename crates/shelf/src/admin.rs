@@ -378,6 +378,8 @@ pub struct PortStatus {
     pub mac: MacAddress,
     /// MTU in bytes.
     pub mtu_bytes: usize,
+    /// Whether something is at the other end of the wire.
+    pub has_link: bool,
     /// How frames are exchanged with the kernel: `native`, `generic`, `packet` ….
     pub mode: String,
 }

@@ -32,8 +32,7 @@ impl BadSectors {
     /// What a write covers, if some of it is bad.
     #[must_use]
     pub(crate) fn mended(&self, io: &Io) -> Option<BadRange> {
-        self.touched(io)
-            .filter(|_| io.operation == Operation::Write)
+        self.touched(io).filter(|_| io.operation.is_write())
     }
 
     /// Whether all sectors of a range of a drive are bad.

@@ -15,6 +15,7 @@ pub mod ids;
 mod latency;
 pub mod manager;
 pub mod order;
+pub mod pacing;
 pub mod patience;
 pub mod plane;
 pub mod target;

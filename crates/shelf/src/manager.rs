@@ -285,15 +285,28 @@ impl Manager {
         self.watch_impostors();
     }
 
-    /// A port serves another MTU now.
-    pub fn mtu_changed(&mut self, interface: &str, mtu_bytes: usize) {
-        for port in self
-            .ports
-            .iter_mut()
-            .filter(|port| port.interface == interface)
-        {
-            port.mtu_bytes = mtu_bytes;
+    /// The MTU or the link of a port is another now.
+    pub fn interface_changed(&mut self, interface: &str, mtu_bytes: usize, has_link: bool) {
+        let mut ports = self.ports.iter_mut();
+        let Some(port) = ports.find(|port| port.interface == interface) else {
+            return;
+        };
+        if port.mtu_bytes != mtu_bytes {
+            let notice = format!(
+                "port {interface} has MTU {mtu_bytes}, was {}",
+                port.mtu_bytes
+            );
+            self.notices.push(notice);
         }
+        if port.has_link != has_link {
+            let notice = if has_link {
+                format!("port {interface} has a link again")
+            } else {
+                format!("WARNING: port {interface} has no link")
+            };
+            self.notices.push(notice);
+        }
+        (port.mtu_bytes, port.has_link) = (mtu_bytes, has_link);
     }
 
     /// `<shelf>.<slot>`, as administrators name a drive.

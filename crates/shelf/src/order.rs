@@ -7,6 +7,8 @@
 //! How: the address space is cut into blocks of [`BLOCK_SECTORS`]; a command covers one or two
 //! neighbouring blocks and stands in the list of each, in arrival order. It may run when no earlier
 //! command in its lists conflicts with it; `blockers` counts those, once per shared list.
+//! A few commands are *wide*: they write any number of ranges of any length ([`wide`]). They stand in no
+//! list; everybody looks at each of them, and counts it once.
 //!
 //! Invariants:
 //! * a command is in the lists of exactly its blocks from [`Order::enter`] to [`Order::leave`];
@@ -15,7 +17,12 @@
 //! * `enter` counts, and `leave` takes back, the very same pairs, because a list keeps its order;
 //! * no allocation after [`Order::new`].
 
+mod wide;
+
+pub use wide::{Extent, WIDE_MAX};
+
 use crate::ids::LunNumber;
+use wide::Wide;
 
 /// Sectors of a block; no command is longer, so that it covers at most two.
 pub const BLOCK_SECTORS: u64 = 32;
@@ -55,6 +62,8 @@ impl Range {
 struct Entry {
     range: Option<Range>,
     blockers: u16,
+    /// Counts those that have entered.
+    arrival: u64,
     /// The next command in the list of the even block and of the odd block.
     next: [CommandIndex; 2],
 }
@@ -64,6 +73,11 @@ struct Entry {
 pub struct Order {
     entries: Box<[Entry]>,
     heads: Box<[CommandIndex]>,
+    /// In arrival order.
+    wide: Vec<Wide>,
+    /// Room for more of them.
+    spare: Vec<Wide>,
+    arrivals: u64,
 }
 
 impl Order {
@@ -73,12 +87,16 @@ impl Order {
         let empty = Entry {
             range: None,
             blockers: 0,
+            arrival: 0,
             next: [NONE; 2],
         };
         let lists = usize::from(commands).next_power_of_two().max(1) * 4;
         Self {
             entries: vec![empty; usize::from(commands)].into(),
             heads: vec![NONE; lists].into(),
+            wide: Vec::with_capacity(WIDE_MAX),
+            spare: (0..WIDE_MAX).map(|_| Wide::empty()).collect(),
+            arrivals: 0,
         }
     }
 
@@ -113,14 +131,16 @@ impl Order {
             self.entries[slot].range.is_none(),
             "command {command} entered twice"
         );
-        let mut blockers = 0u16;
+        let mut blockers = self.wide_before(&range);
         for block in range.blocks() {
             let list = self.list(range.lun, block);
             blockers += self.append(list, command, &range);
         }
+        self.arrivals += 1;
         let entry = &mut self.entries[slot];
         entry.range = Some(range);
         entry.blockers = blockers;
+        entry.arrival = self.arrivals;
         blockers == 0
     }
 
@@ -175,7 +195,11 @@ impl Order {
     /// # Panics
     /// If the command was not entered.
     pub fn leave(&mut self, command: CommandIndex, ready: &mut dyn FnMut(CommandIndex)) {
+        if self.leave_wide(command, ready) {
+            return;
+        }
         let range = self.range(command);
+        self.unblock_wide(command, &range, ready);
         for block in range.blocks() {
             let list = self.list(range.lun, block);
             let after = self.unlink(list, command);
@@ -221,95 +245,4 @@ impl Order {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn lun(number: u8) -> LunNumber {
-        LunNumber::new(number).unwrap()
-    }
-
-    fn range(lba: u64, sectors: u64, writes: bool) -> Range {
-        Range {
-            lun: lun(0),
-            lba,
-            sectors,
-            writes,
-        }
-    }
-
-    #[test]
-    fn row_106_overlapping_writes_run_in_arrival_order() {
-        let mut order = Order::new(8);
-        assert!(order.enter(3, range(24, 16, true)));
-        assert!(!order.enter(1, range(30, 4, true)));
-        assert!(!order.enter(2, range(33, 1, true)));
-        let mut ready = Vec::new();
-        order.leave(3, &mut |command| ready.push(command));
-        assert_eq!(ready, [1]);
-        order.leave(1, &mut |command| ready.push(command));
-        assert_eq!(ready, [1, 2]);
-    }
-
-    #[test]
-    fn reads_do_not_wait_for_reads_nor_for_other_luns() {
-        let mut order = Order::new(8);
-        assert!(order.enter(0, range(0, 16, false)));
-        assert!(order.enter(1, range(0, 16, false)));
-        assert!(order.enter(
-            2,
-            Range {
-                lun: lun(1),
-                ..range(0, 16, true)
-            }
-        ));
-        assert!(!order.enter(3, range(8, 1, true)));
-    }
-
-    /// The specification: a command may run when no earlier unfinished one conflicts with it.
-    #[derive(Default)]
-    struct Model(Vec<(CommandIndex, Range)>);
-
-    impl Model {
-        fn may_run(&self, command: CommandIndex) -> bool {
-            let place = self.0.iter().position(|(c, _)| *c == command).unwrap();
-            let own = self.0[place].1;
-            self.0[..place]
-                .iter()
-                .all(|(_, earlier)| !earlier.conflicts(&own))
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn commands_run_exactly_when_no_earlier_conflict_is_left(
-            steps in prop::collection::vec(
-                (0u8..2, 0u64..200, 1u64..=BLOCK_SECTORS, any::<bool>(), any::<prop::sample::Index>()),
-                1..200)
-        ) {
-            let mut order = Order::new(16);
-            let mut model = Model::default();
-            let mut running = std::collections::BTreeSet::new();
-            for (number, lba, sectors, writes, pick) in steps {
-                let free = (0..16).find(|c| model.0.iter().all(|(used, _)| used != c));
-                if let Some(command) = free {
-                    let range = Range { lun: lun(number), lba, sectors, writes };
-                    model.0.push((command, range));
-                    if order.enter(command, range) {
-                        running.insert(command);
-                    }
-                }
-                if free.is_none() || pick.index(3) == 0 {
-                    let running_now: Vec<_> = running.iter().copied().collect();
-                    let command = running_now[pick.index(running_now.len())];
-                    running.remove(&command);
-                    order.leave(command, &mut |ready| { assert!(running.insert(ready)); });
-                    model.0.retain(|(c, _)| *c != command);
-                }
-                for (command, _) in &model.0 {
-                    prop_assert_eq!(running.contains(command), model.may_run(*command));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -47,7 +47,7 @@ const HEDGES_AT_ONCE: u32 = 64;
 
 /// Whether a write that may land some time overlaps another.
 const fn is_overwritten(landing: &Io, io: &Io) -> bool {
-    matches!(landing.operation, Operation::Write)
+    landing.operation.is_write()
         && landing.sector < io.sector + io.sectors as u64
         && io.sector < landing.sector + landing.sectors as u64
 }
@@ -397,7 +397,7 @@ impl Patience {
         let Some(Some(drive)) = drive else {
             return false;
         };
-        if drive.abandoned == 0 || io.operation != Operation::Write {
+        if drive.abandoned == 0 || !io.operation.is_write() {
             return false;
         }
         #[cfg(feature = "planted")]

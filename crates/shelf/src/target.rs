@@ -6,6 +6,7 @@
 //! [`Target::complete`] collects the I/Os and answers; [`Target::sent`] frees the slot.
 //!
 //! Invariants:
+//! * what holds of a write holds of each step of a TRIM;
 //! * a write is answered with success only after every present member of each mirror set that it
 //!   touches completed it durably;
 //! * a write that a member failed is answered with success only after the administration has recorded
@@ -16,6 +17,8 @@
 //! * no sector is written before the bit of its region is durable in the write-intent bitmap;
 //! * every admitted command is answered exactly once, but those that waited for the administration when
 //!   their LUN went offline: it is as if they had not come, and the initiator sends them again;
+//! * a LUN that has failed answers with a fault, at once, what no member is left for; one that is offline, or
+//!   was removed, is silent, and initiators wait for it as long as they do (conformance rows 115, 116);
 //! * a station that the mask list does not name gets no answer; one that a reservation shuts out has nothing
 //!   done for it any more once the reservation is answered;
 //! * bounded memory: nothing is allocated for a frame after [`Target::new`], but what a change of a config
@@ -37,6 +40,7 @@ mod reply;
 mod run;
 mod stripe;
 mod sync;
+mod trim;
 
 #[cfg(test)]
 mod tests;
@@ -52,12 +56,14 @@ pub use memory::{
     Work, compute_in,
 };
 use reply::Asked;
+pub use trim::can_trim;
 
 use crate::bad_sectors::BadSectors;
 use crate::ids::{DriveSlot, LunNumber};
-use crate::order::{BLOCK_SECTORS, CommandIndex, Order};
+use crate::order::{BLOCK_SECTORS, CommandIndex, Extent, Order};
 use crate::plane::LunView;
 use aoe::ATA_FRAME_BYTES;
+use ata::trim::ENTRIES_MAX;
 use raid::stripe::SectorMask;
 use std::sync::Arc;
 
@@ -98,9 +104,18 @@ enum State {
 enum Kind {
     Read,
     Write,
+    /// Writes zeroes; what is being done of it is its range.
+    Trim,
     Flush,
     /// A step of a pass over the mirrors: read, then write.
     Sync(sync::Phase),
+}
+
+impl Kind {
+    /// Whether it changes what an initiator reads.
+    const fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::Trim)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -246,6 +261,8 @@ pub struct Target {
     stripes: stripe::Stripes,
     /// Steps of scrubs whose copies are to be compared.
     compares: Vec<CommandIndex>,
+    /// What a TRIM asks for, while it is decoded.
+    extents: Vec<Extent>,
     /// Drives that are slow to answer: reads go elsewhere while they can.
     suspects: Vec<DriveSlot>,
     /// Sectors that are not to be read.
@@ -275,6 +292,7 @@ impl Target {
             counters: Counters::default(),
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
+            extents: Vec::with_capacity(ENTRIES_MAX),
             suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
             bad_sectors: BadSectors::default(),
             mend_stamp: 0,

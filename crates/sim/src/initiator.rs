@@ -1,16 +1,21 @@
-//! Initiators: each keeps some reads and writes on the wire, and sends again what gets no answer, as the
-//! Linux driver does: with the same tag, after a time that follows the round trips.
+//! Initiators: each keeps some reads, writes and TRIMs on the wire, and sends again what gets no answer, as
+//! the Linux driver does: with the same tag, after a time that follows the round trips.
 
 use crate::content::{self, SECTOR};
 use crate::random::Random;
 use crate::switch::Micros;
 use crate::world::{Event, World};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
-use ata::opcode;
+use ata::{opcode, trim};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Most sectors of a command.
 const SECTORS_MAX: u64 = 16;
+/// Most sectors of a range that is trimmed: several chunks.
+const TRIM_SECTORS_MAX: u64 = 300;
+/// Of a thousand commands of an initiator that trims, so many are that. More of them would make good all bad
+/// sectors before anything else meets them.
+const TRIMS: u64 = 60;
 /// Of a thousand commands of an initiator with a stream, so many are of it.
 const STREAM: u64 = 800;
 /// Commands that an initiator has on the wire.
@@ -18,13 +23,32 @@ const WINDOW: usize = 8;
 /// Bounds of the time after which a command is sent again.
 const TIMEOUT: (Micros, Micros) = (4_000, 2_000_000);
 
+/// First sector, sectors.
+type Range = (u64, u32);
+
+/// What an initiator does.
+#[derive(Clone, Debug)]
+enum Wish {
+    Read(Range),
+    Write(Range),
+    Trim(Vec<Range>),
+}
+
+impl Wish {
+    fn ranges(&self) -> &[Range] {
+        match self {
+            Self::Read(range) | Self::Write(range) => std::slice::from_ref(range),
+            Self::Trim(ranges) => ranges,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Command {
     tag: u32,
-    /// That of a write; 0 for a read.
+    /// That of a write or TRIM; 0 for a read.
     value: u64,
-    lba: u64,
-    sectors: u32,
+    wish: Wish,
     sent_at: Micros,
     sends: u32,
 }
@@ -38,6 +62,8 @@ pub struct Workload {
     pub writes: u64,
     /// Longest pause between two commands.
     pub pause: Micros,
+    /// Ranges are trimmed, too; what is chosen for that hangs on nothing else.
+    pub trims: Option<Random>,
     /// A run of sectors, first and length, that is also written from its start to its end, again and again.
     pub stream: Option<(u64, u64)>,
 }
@@ -166,11 +192,11 @@ impl World {
             return;
         };
         if let Some((lba, sectors)) = initiator.wanted.pop() {
-            self.begin(number, slot, lba, sectors, false);
+            self.begin(number, slot, Wish::Read((lba, sectors)));
             self.at(1, Event::Think { initiator: number });
         } else if initiator.is_working {
-            let (lba, sectors, writes) = self.choose(number);
-            self.begin(number, slot, lba, sectors, writes);
+            let wish = self.choose(number);
+            self.begin(number, slot, wish);
             let pause = self.initiators[number].workload.pause;
             let delay = self.random.between(0..=pause);
             self.at(delay, Event::Think { initiator: number });
@@ -179,7 +205,10 @@ impl World {
 
     /// What to do next. Mostly not a write to what another write is about: what comes of that is less
     /// certain.
-    fn choose(&mut self, number: usize) -> (u64, u32, bool) {
+    fn choose(&mut self, number: usize) -> Wish {
+        if let Some(ranges) = self.choose_trim(number) {
+            return Wish::Trim(ranges);
+        }
         let workload = self.initiators[number].workload.clone();
         if let Some((start, length)) = workload.stream
             && self.random.chance(STREAM)
@@ -188,7 +217,7 @@ impl World {
             let done = *streamed % length;
             let sectors = SECTORS_MAX.min(length - done);
             *streamed = done + sectors;
-            return (start + done, u32::try_from(sectors).unwrap_or(1), true);
+            return Wish::Write((start + done, u32::try_from(sectors).unwrap_or(1)));
         }
         let writes = self.random.chance(workload.writes);
         let mut choice = choose_range(&mut self.random, &workload);
@@ -199,14 +228,39 @@ impl World {
             }
             choice = choose_range(&mut self.random, &workload);
         }
-        (choice.0, choice.1, writes)
+        if writes {
+            Wish::Write(choice)
+        } else {
+            Wish::Read(choice)
+        }
     }
 
-    fn begin(&mut self, number: usize, slot: usize, lba: u64, sectors: u32, writes: bool) {
-        let value = if writes {
-            self.oracle.begin_write(lba, sectors, self.now)
-        } else {
-            0
+    /// Ranges to trim, if that is what is to be done. They may overlap.
+    fn choose_trim(&mut self, number: usize) -> Option<Vec<Range>> {
+        let workload = &mut self.initiators[number].workload;
+        let random = workload.trims.as_mut()?;
+        if !random.chance(TRIMS) {
+            return None;
+        }
+        let mut ranges = Vec::new();
+        for _ in 0..random.between(1..=4) {
+            let (start, length) = random.pick(&workload.zones);
+            let offset = random.below(length);
+            let longest = random.pick(&[8, TRIM_SECTORS_MAX]).min(length - offset);
+            let sectors = u32::try_from(random.between(1..=longest)).unwrap_or(1);
+            let range = (start + offset, sectors);
+            if !self.oracle.has_open_write(range.0, range.1) || random.chance(150) {
+                ranges.push(range);
+            }
+        }
+        (!ranges.is_empty()).then_some(ranges)
+    }
+
+    fn begin(&mut self, number: usize, slot: usize, wish: Wish) {
+        let value = match &wish {
+            Wish::Read(_) => 0,
+            Wish::Write((lba, sectors)) => self.oracle.begin_write(*lba, *sectors, self.now),
+            Wish::Trim(ranges) => self.oracle.begin_trim(ranges, self.now),
         };
         let initiator = &mut self.initiators[number];
         let tag = initiator.next_tag;
@@ -214,8 +268,7 @@ impl World {
         initiator.window[slot] = Some(Command {
             tag,
             value,
-            lba,
-            sectors,
+            wish,
             sent_at: self.now,
             sends: 0,
         });
@@ -286,13 +339,18 @@ impl World {
         if has_failed {
             self.refused(number, &command, registers.command_status);
         } else if command.value != 0 {
-            self.counts.writes += 1;
+            match &command.wish {
+                Wish::Trim(_) => self.counts.trims += 1,
+                _ => self.counts.writes += 1,
+            }
             let oldest = self.oldest_read();
             self.oracle.acknowledge(command.value, self.now, oldest);
-            self.expect_written(command.lba, command.sectors);
+            for (lba, sectors) in command.wish.ranges() {
+                self.expect_written(*lba, *sectors);
+            }
             self.note(|| format!("acknowledged {command:?}"));
-        } else {
-            self.check_read(&command, data);
+        } else if let Wish::Read(range) = command.wish {
+            self.check_read(&command, range, data);
         }
     }
 
@@ -311,15 +369,18 @@ impl World {
     }
 
     fn is_error_right(&self, command: &Command) -> bool {
-        let range = (command.lba, command.sectors);
         let is_write = command.value != 0;
-        self.oracle.is_error_right(range, is_write, command.sent_at)
+        let is_right = |range: &Range| {
+            self.oracle
+                .is_error_right(*range, is_write, command.sent_at)
+        };
+        command.wish.ranges().iter().any(is_right)
     }
 
-    fn check_read(&mut self, command: &Command, data: &[u8]) {
+    fn check_read(&mut self, command: &Command, (first, count): Range, data: &[u8]) {
         self.counts.reads += 1;
         let sectors = data.as_chunks::<SECTOR>().0;
-        if sectors.len() < command.sectors as usize {
+        if sectors.len() < count as usize {
             self.fail(format!(
                 "{} sectors in answer to {command:?}",
                 sectors.len()
@@ -328,7 +389,7 @@ impl World {
         }
         let is_steady = self.is_synced() || !self.has_unreadable();
         let is_final = is_steady && command.sent_at > self.changed_at;
-        for (lba, sector) in (command.lba..).zip(&sectors[..command.sectors as usize]) {
+        for (lba, sector) in (first..).zip(&sectors[..count as usize]) {
             let content = content::read(lba, sector);
             if let Some(captured) = &mut self.captured {
                 captured.push((lba, content));
@@ -369,12 +430,6 @@ fn choose_range(random: &mut Random, workload: &Workload) -> (u64, u32) {
 }
 
 fn request(source: MacAddress, command: &Command) -> Vec<u8> {
-    let writes = command.value != 0;
-    let code = if writes {
-        opcode::WRITE_EXT
-    } else {
-        opcode::READ_EXT
-    };
     let header = Header::request(
         crate::worker::TARGET_MAC,
         source,
@@ -383,14 +438,37 @@ fn request(source: MacAddress, command: &Command) -> Vec<u8> {
         aoe::ata::COMMAND_ATA,
         Tag(command.tag),
     );
-    let count = u8::try_from(command.sectors).expect("a command is short");
-    let registers = AtaRegisters::extended(code, writes, command.lba, count);
-    let mut frame = Vec::with_capacity(ATA_FRAME_BYTES + SECTOR * command.sectors as usize);
+    let count = |sectors: u32| u8::try_from(sectors).expect("a command is short");
+    let (registers, data) = match &command.wish {
+        Wish::Read((lba, sectors)) => {
+            let code = opcode::READ_EXT;
+            let registers = AtaRegisters::extended(code, false, *lba, count(*sectors));
+            (registers, Vec::new())
+        }
+        Wish::Write((lba, sectors)) => {
+            let code = opcode::WRITE_EXT;
+            let registers = AtaRegisters::extended(code, true, *lba, count(*sectors));
+            let mut data = vec![0; SECTOR * *sectors as usize];
+            content::fill(*lba, command.value, &mut data);
+            (registers, data)
+        }
+        Wish::Trim(ranges) => {
+            let registers = AtaRegisters {
+                feature_error: trim::FEATURE,
+                ..AtaRegisters::extended(opcode::DATA_SET_MANAGEMENT, true, 0, 1)
+            };
+            let entry = |&(lba, sectors): &Range| {
+                let sectors = u16::try_from(sectors).expect("a range is short");
+                trim::Entry { lba, sectors }.encode()
+            };
+            let mut data: Vec<u8> = ranges.iter().flat_map(entry).collect();
+            data.resize(SECTOR, 0);
+            (registers, data)
+        }
+    };
+    let mut frame = Vec::with_capacity(ATA_FRAME_BYTES + data.len());
     frame.extend_from_slice(header.as_bytes());
     frame.extend_from_slice(registers.as_bytes());
-    if writes {
-        frame.resize(ATA_FRAME_BYTES + SECTOR * command.sectors as usize, 0);
-        content::fill(command.lba, command.value, &mut frame[ATA_FRAME_BYTES..]);
-    }
+    frame.extend_from_slice(&data);
     frame
 }

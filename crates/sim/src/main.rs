@@ -122,6 +122,7 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
                 "runs": sum.runs,
                 "power_cuts": counts.power_cuts,
                 "acknowledged_writes": counts.writes,
+                "acknowledged_trims": counts.trims,
                 "checked_reads": counts.reads,
                 "faults": counts.faults,
                 "errors_that_were_right": counts.errors,
@@ -152,10 +153,11 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
         println!("replay: make sim SEED={}", report.seed);
     }
     println!(
-        "{} runs, {} power cuts, {} writes acknowledged, {} reads checked, {} faults, {} events in {:.1} s",
+        "{} runs, {} power cuts, {} writes and {} TRIMs acknowledged, {} reads checked, {} faults, {} events in {:.1} s",
         sum.runs,
         counts.power_cuts,
         counts.writes,
+        counts.trims,
         counts.reads,
         counts.faults,
         counts.events,

@@ -5,21 +5,27 @@
 //! value whose write was closed before this one was sent; a read that returns a value drops the others in
 //! the same way. What is dropped may never be seen again by a command that was sent later.
 //!
-//! What was never written has a value, too: whatever is read there first.
+//! What was never written has a value, too: whatever is read there first. A TRIM is a write whose sectors do
+//! not tell which: zeroes may be those of any TRIM, and of what was never written.
 //!
 //! While mirrors are not known to agree and a disk goes, comes, or cannot read, a value that was only ever
 //! read, and never acknowledged, may give way to the other one: that is more faults at once than
 //! redundancy is for. Acknowledged values never may.
 
-use crate::content::Content;
+use crate::content::{self, Content, SECTOR};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// Number of the value that was there before anybody wrote.
 const INITIAL: u64 = 0;
 
+/// The hash of a sector of zeroes.
+static HASH_OF_ZEROES: LazyLock<u64> = LazyLock::new(|| content::hash(&[0; SECTOR]));
+
 #[derive(Clone, Debug)]
 struct Candidate {
     value: u64,
+    is_zeroes: bool,
     /// When its write could not happen any more.
     closed_at: Option<u64>,
     dropped: Option<Dropped>,
@@ -54,6 +60,7 @@ impl Sector {
         Self {
             candidates: vec![Candidate {
                 value: INITIAL,
+                is_zeroes: false,
                 closed_at: Some(0),
                 dropped: None,
             }],
@@ -65,12 +72,55 @@ impl Sector {
             is_beside_torn: false,
         }
     }
+
+    /// Whether zeroes may be those of a TRIM.
+    fn are_zeroes_right(&self, sent_at: u64) -> bool {
+        let mut trims = self.candidates.iter().filter(|c| c.is_zeroes);
+        trims.any(|candidate| candidate.is_right(sent_at))
+    }
+
+    /// Zeroes were read: whose they are is not known.
+    fn see_zeroes(&mut self, sent_at: u64, now: u64, is_final: bool) {
+        let is_initial = self.initial_hash.is_none_or(|hash| hash == *HASH_OF_ZEROES);
+        let is_zero = |c: &Candidate| c.is_zeroes || (c.value == INITIAL && is_initial);
+        let is_current = |c: &Candidate| is_zero(c) && c.dropped.is_none();
+        if is_final && self.candidates.iter().any(is_current) {
+            self.drop_others(sent_at, now, is_zero);
+        }
+    }
+
+    /// Something else was read: what was there before that is out.
+    fn drop_others(&mut self, sent_at: u64, now: u64, is_it: impl Fn(&Candidate) -> bool) {
+        for candidate in &mut self.candidates {
+            let before = candidate.closed_at.is_some_and(|closed| closed < sent_at);
+            if before && !is_it(candidate) {
+                candidate.dropped.get_or_insert(Dropped {
+                    at: now,
+                    by_read: true,
+                });
+            }
+        }
+    }
+}
+
+impl Candidate {
+    /// Whether a command that was sent then may see it.
+    fn is_right(&self, sent_at: u64) -> bool {
+        self.dropped.is_none_or(|dropped| dropped.at > sent_at)
+    }
+}
+
+/// The sectors of ranges, some of them perhaps more than once.
+fn all_of(ranges: &[(u64, u32)]) -> impl Iterator<Item = u64> + '_ {
+    ranges
+        .iter()
+        .flat_map(|(lba, sectors)| *lba..lba + u64::from(*sectors))
 }
 
 #[derive(Clone, Debug)]
 struct Write {
-    lba: u64,
-    sectors: u32,
+    /// First sector, sectors.
+    ranges: Vec<(u64, u32)>,
     sent_at: u64,
     /// Copies of its frame under way to the target.
     copies: u32,
@@ -97,9 +147,17 @@ pub struct Oracle {
 impl Oracle {
     /// A write is sent for the first time. Gives its value.
     pub fn begin_write(&mut self, lba: u64, sectors: u32, now: u64) -> u64 {
+        self.begin(&[(lba, sectors)], false, now)
+    }
+
+    /// A TRIM is sent for the first time. Gives its value.
+    pub fn begin_trim(&mut self, ranges: &[(u64, u32)], now: u64) -> u64 {
+        self.begin(ranges, true, now)
+    }
+
+    fn begin(&mut self, ranges: &[(u64, u32)], is_zeroes: bool, now: u64) -> u64 {
         self.writes.push(Write {
-            lba,
-            sectors,
+            ranges: ranges.to_vec(),
             sent_at: now,
             copies: 0,
             arrivals: 0,
@@ -108,9 +166,10 @@ impl Oracle {
             is_closed: false,
         });
         let value = self.writes.len() as u64;
-        for lba in lba..lba + u64::from(sectors) {
+        for lba in all_of(ranges) {
             self.sector(lba).candidates.push(Candidate {
                 value,
+                is_zeroes,
                 closed_at: None,
                 dropped: None,
             });
@@ -137,13 +196,9 @@ impl Oracle {
     /// A write was answered with success. `oldest_read` is when the oldest read that has no answer was
     /// sent.
     pub fn acknowledge(&mut self, value: u64, now: u64, oldest_read: u64) {
-        let Write {
-            lba,
-            sectors,
-            sent_at,
-            ..
-        } = *self.write(value);
-        for lba in lba..lba + u64::from(sectors) {
+        let write = self.write(value);
+        let (ranges, sent_at) = (write.ranges.clone(), write.sent_at);
+        for lba in all_of(&ranges) {
             let sector = self.sector(lba);
             if sector.is_torn || sector.is_beside_torn {
                 (sector.is_torn, sector.is_beside_torn) = (false, false);
@@ -223,7 +278,11 @@ impl Oracle {
                 ));
             }
         };
-        let allowed = |c: &&Candidate| c.value == value && c.dropped.is_none_or(|d| d.at > sent_at);
+        if content == Content::Initial(*HASH_OF_ZEROES) && sector.are_zeroes_right(sent_at) {
+            sector.see_zeroes(sent_at, now, is_final);
+            return Ok(());
+        }
+        let allowed = |c: &&Candidate| c.value == value && c.is_right(sent_at);
         let Some(found) = sector.candidates.iter().find(allowed) else {
             return Err(format!(
                 "LBA {lba}: value {value} was read; right are {:?}",
@@ -242,15 +301,7 @@ impl Oracle {
             }
         }
         if is_current && is_final {
-            for candidate in &mut sector.candidates {
-                let before = candidate.closed_at.is_some_and(|closed| closed < sent_at);
-                if candidate.value != value && before {
-                    candidate.dropped.get_or_insert(Dropped {
-                        at: now,
-                        by_read: true,
-                    });
-                }
-            }
+            sector.drop_others(sent_at, now, |candidate| candidate.value == value);
         }
         Ok(())
     }
@@ -281,7 +332,7 @@ impl Oracle {
         let repeated = self.repeated.iter().flat_map(|value| {
             let index = usize::try_from(value - 1).expect("values are counted in memory");
             let write = &self.writes[index];
-            write.lba..write.lba + u64::from(write.sectors)
+            all_of(&write.ranges)
         });
         open.map(|(lba, _)| *lba).chain(repeated).collect()
     }
@@ -345,8 +396,7 @@ impl Oracle {
             return;
         }
         write.is_closed = true;
-        let (lba, sectors) = (write.lba, write.sectors);
-        for lba in lba..lba + u64::from(sectors) {
+        for lba in all_of(&write.ranges.clone()) {
             for candidate in &mut self.sector(lba).candidates {
                 if candidate.value == value {
                     candidate.closed_at = Some(now);

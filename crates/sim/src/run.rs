@@ -51,6 +51,9 @@ const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
 /// Tells the random source of streams from the others.
 const STREAMS: u64 = 0x0073_7472_6561_6d73;
 
+/// Tells the random source of TRIMs from the others.
+const TRIMS: u64 = 0x7472_696d_0000_0000;
+
 /// Chunks of LUNs that get streams: the smallest.
 const STREAM_CHUNK_KIB: u32 = 16;
 
@@ -66,7 +69,7 @@ pub struct Options {
     pub faults: Option<Vec<FaultClass>>,
     /// So many of the last events are kept as text.
     pub trace_lines: usize,
-    /// Nobody replaces members that work.
+    /// Nobody replaces members that work, and nobody trims.
     pub keeps_members: bool,
 }
 
@@ -103,6 +106,9 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let mut streams = Random::new(seed ^ STREAMS);
     let has_streams = !options.keeps_members && level.parity_count() > 0 && streams.chance(350);
     let streams = has_streams.then_some(streams);
+    let mut trims = Random::new(seed ^ TRIMS);
+    let has_trims = !options.keeps_members && level.parity_count() == 0 && trims.chance(250);
+    let trims = has_trims.then_some(trims);
     let disk_sectors = random.pick(&[2048, 2048, 6200, 3000, 4800]);
     // Spares: too small, as large as members, and larger. Who replaces members that work finds one that fits.
     let mut further =
@@ -124,7 +130,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let world = Shared::new(World::new(&spec, random.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let start = (level, members, has_operator);
-        let mut life = Life::begin(&world, start, streams, options, random);
+        let mut life = Life::begin(&world, start, (streams, trims), options, random);
         life.operator = has_operator.then(|| Operator::new(other, members));
         life.live();
     }));
@@ -180,7 +186,7 @@ impl Life {
     fn begin(
         world: &Shared,
         (level, members, has_operator): (Level, usize, bool),
-        mut streams: Option<Random>,
+        (mut streams, mut trims): (Option<Random>, Option<Random>),
         options: &Options,
         mut random: Random,
     ) -> Self {
@@ -223,10 +229,12 @@ impl Life {
                 } else {
                     random.pick(&[20, 300, 3000])
                 },
+                trims: None,
                 stream: None,
             };
             let initiator = |number| {
                 let mut workload = workload.clone();
+                workload.trims = trims.as_mut().map(|random| Random::new(random.next()));
                 workload.stream = streams.as_mut().map(|random| stream(&geometry, random));
                 Initiator::new(number, workload)
             };

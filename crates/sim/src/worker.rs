@@ -32,10 +32,7 @@ const DATA_SECTOR_MIN: u64 = 256;
 
 /// A target with one port at MTU 9000.
 pub(crate) fn new_target(plan: BufferPlan) -> Target {
-    let port = PortView {
-        mac: TARGET_MAC,
-        mtu_bytes: 9000,
-    };
+    let port = PortView::single(TARGET_MAC, 9000);
     Target::new(&[port], plan)
 }
 
@@ -63,7 +60,7 @@ impl World {
                     bytes: &mut self.arena,
                     plan: self.plan,
                 };
-                target.filled(command, &mut arena);
+                target.filled(command, &mut arena, &mut self.actions);
             }
             self.carry_out();
             self.turn();
@@ -181,12 +178,17 @@ impl World {
             return;
         }
         let id = self.next_id();
-        let mut flight = self.new_flight(disk, io.operation == Operation::Write);
+        let is_write = io.operation.is_write();
+        let mut flight = self.new_flight(disk, is_write);
         flight.io = Some(io);
         flight.ticket = self.patience.begin(&io);
         self.plan_look();
-        if io.operation == Operation::Write {
-            let data = self.arena[self.plan.bytes_of(&span(&io))].to_vec();
+        if is_write {
+            let data = if io.operation == Operation::WriteZeroes {
+                vec![0; io.sectors as usize * SECTOR]
+            } else {
+                self.arena[self.plan.bytes_of(&span(&io))].to_vec()
+            };
             self.note(|| format!("write {id} disk {disk} sector {}+{}", io.sector, io.sectors));
             let is_cached = !self.is_by_hand && self.random.chance(300);
             self.disks[disk].begin_write(id, io.sector, data, is_cached);
@@ -292,7 +294,7 @@ impl World {
     pub(crate) fn start(&mut self, id: u64, mut flight: InFlight) {
         let slowness = self.disks[flight.disk].slowness;
         // A write of metadata has no I/O of the target.
-        let is_write = flight.io.is_none_or(|io| io.operation == Operation::Write);
+        let is_write = flight.io.is_none_or(|io| io.operation.is_write());
         let latency = latency(&mut self.random) * slowness + self.hang(&mut flight, is_write);
         self.in_flight.insert(id, flight);
         self.at(latency, Event::IoDone { id });
@@ -316,18 +318,23 @@ impl World {
         self.patience.end(flight.ticket);
         if flight.is_abandoned {
             self.note(|| format!("abandoned {id} lands: {}", !fails));
-            if io.operation == Operation::Write {
+            if io.operation.is_write() {
                 self.end_write(id, &flight, fails);
             }
             return;
         }
-        let range = self.plan.bytes_of(&span(&io));
         let disk = &mut self.disks[flight.disk];
         let ok = match io.operation {
             Operation::Flush => !fails,
-            Operation::Read => !fails && disk.read(io.sector, &mut self.arena[range]),
-            Operation::Write => {
-                if disk.pending_data(id) != Some(&self.arena[range]) {
+            Operation::Read => {
+                let range = self.plan.bytes_of(&span(&io));
+                !fails && disk.read(io.sector, &mut self.arena[range])
+            }
+            Operation::Write | Operation::WriteZeroes => {
+                let is_of_buffer = io.operation == Operation::Write;
+                if is_of_buffer
+                    && disk.pending_data(id) != Some(&self.arena[self.plan.bytes_of(&span(&io))])
+                {
                     self.fail(format!("a buffer changed while it was written: {io:?}"));
                 }
                 let unreadable = self.disks[flight.disk].unreadable().len();

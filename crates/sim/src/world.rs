@@ -135,6 +135,8 @@ pub struct Counts {
     pub power_cuts: u64,
     /// Writes that were acknowledged.
     pub writes: u64,
+    /// TRIMs that were.
+    pub trims: u64,
     /// Reads that were checked.
     pub reads: u64,
     /// Faults other than power cuts.
@@ -151,6 +153,7 @@ impl Counts {
         self.events += other.events;
         self.power_cuts += other.power_cuts;
         self.writes += other.writes;
+        self.trims += other.trims;
         self.reads += other.reads;
         self.faults += other.faults;
         self.abandoned += other.abandoned;

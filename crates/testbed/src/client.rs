@@ -65,6 +65,7 @@ fn parse_line(line: &str) -> Result<AoeDevice> {
 pub struct Client {
     pub(crate) vm: Vm,
     device: String,
+    node: String,
 }
 
 impl Client {
@@ -74,7 +75,27 @@ impl Client {
         Self {
             vm,
             device: device.to_owned(),
+            node: format!("/dev/etherd/{device}"),
         }
+    }
+
+    /// Has the file system on another block device, which is made of LUNs.
+    #[must_use]
+    pub fn with_node(self, node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            ..self
+        }
+    }
+
+    /// The device's name.
+    pub(crate) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The device's file.
+    pub(crate) fn device_path(&self) -> String {
+        format!("/dev/etherd/{}", self.device)
     }
 
     /// The machine itself.
@@ -97,15 +118,21 @@ impl Client {
     /// # Errors
     /// It is not up within `timeout`; quotes the last list.
     pub fn discover(&mut self, timeout: Duration) -> Result<AoeDevice> {
+        self.discover_device(&self.device.clone(), timeout)
+    }
+
+    /// As [`Client::discover`], for another device.
+    ///
+    /// # Errors
+    /// As [`Client::discover`].
+    pub fn discover_device(&mut self, name: &str, timeout: Duration) -> Result<AoeDevice> {
         let deadline = Instant::now() + timeout;
         self.shell("aoe-discover")?;
         loop {
             // With nothing to list, aoe-stat's status is that of its last grep: 1.
             let listed = self.vm.run("aoe-stat", STEP_TIMEOUT)?;
             let devices = parse_aoe_stat(&listed.output)?;
-            let found = devices
-                .into_iter()
-                .find(|device| device.name == self.device);
+            let found = devices.into_iter().find(|device| device.name == name);
             match found {
                 Some(device) if device.state == "up" => {
                     transcript::record("client#", "aoe-stat", &listed.output);
@@ -113,7 +140,6 @@ impl Client {
                 }
                 _ if Instant::now() >= deadline => {
                     let kernel_log = self.vm.run("dmesg | tail -n 20", STEP_TIMEOUT)?.output;
-                    let name = &self.device;
                     bail!(
                         "{name} did not come up; aoe-stat: {:?}\n{kernel_log}",
                         listed.output
@@ -130,8 +156,7 @@ impl Client {
     /// # Errors
     /// mkfs fails.
     pub fn make_file_system(&mut self) -> Result<()> {
-        let command = format!("mkfs.ext4 -F /dev/etherd/{}", self.device);
-        self.shell(&command)?;
+        self.shell(&format!("mkfs.ext4 -F {}", self.node))?;
         Ok(())
     }
 
@@ -140,10 +165,10 @@ impl Client {
     /// # Errors
     /// mount fails.
     pub fn mount(&mut self) -> Result<()> {
-        let device = &self.device;
-        let command =
-            format!("mkdir -p {MOUNT_POINT} && mount -t ext4 /dev/etherd/{device} {MOUNT_POINT}");
-        self.shell(&command)?;
+        let node = &self.node;
+        self.shell(&format!(
+            "mkdir -p {MOUNT_POINT} && mount -t ext4 {node} {MOUNT_POINT}"
+        ))?;
         Ok(())
     }
 
@@ -163,7 +188,7 @@ impl Client {
     /// # Errors
     /// e2fsck finds anything wrong.
     pub fn check_file_system(&mut self) -> Result<()> {
-        self.shell(&format!("e2fsck -fn /dev/etherd/{}", self.device))?;
+        self.shell(&format!("e2fsck -fn {}", self.node))?;
         Ok(())
     }
 

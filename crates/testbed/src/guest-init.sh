@@ -22,10 +22,14 @@ parameter() {
 
 load_modules() {
     while read -r module; do
-        # The client's driver looks for devices as soon as it is loaded: the interface comes first.
+        # The client's driver looks for devices as soon as it is loaded: the interfaces come first.
         case $module in */aoe.ko)
-            ip link set lo up && ip link set eth0 mtu "$(parameter mtu)" up ||
-                give_up "cannot bring up eth0"
+            ip link set lo up
+            for interface in $(ls /sys/class/net | grep ^eth); do
+                ip link set "$interface" mtu "$(parameter mtu)" up ||
+                    give_up "cannot bring up $interface"
+            done
+            [ -e /sys/class/net/eth0 ] || give_up "there is no eth0"
             ;;
         esac
         # Modules for CPU features that the emulated CPU lacks refuse to load; that is no loss.
@@ -56,7 +60,7 @@ name_disks() {
 
 role=$(parameter role)
 case $role in
-client) load_modules virtio_pci virtio_net ext4 aoe ;;
+client) load_modules virtio_pci virtio_net ext4 md_mod raid1 aoe ;;
 storage)
     load_modules virtio_pci virtio_scsi sd_mod md_mod raid0 raid1 raid10 raid456
     name_disks "$(parameter disks)"

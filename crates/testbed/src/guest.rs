@@ -22,6 +22,8 @@ pub struct GuestImage {
     pub kernel: PathBuf,
     /// The initramfs.
     pub initramfs: PathBuf,
+    /// The same with `fio` and its many libraries, which most guests can do without.
+    pub initramfs_with_fio: PathBuf,
 }
 
 /// The guest image, from the cache or built now. The first build downloads Debian's kernel package.
@@ -50,9 +52,11 @@ fn build_if_changed(directory: &Path, package: &Path) -> Result<GuestImage> {
     let image = GuestImage {
         kernel: directory.join("vmlinuz"),
         initramfs: directory.join("initramfs.gz"),
+        initramfs_with_fio: directory.join("initramfs-fio"),
     };
     let files = initramfs::host_files()?;
-    let manifest = initramfs::manifest(package, &files)?;
+    let fio_files = initramfs::fio_files(&files)?;
+    let manifest = initramfs::manifest(package, &[files.clone(), fio_files.clone()].concat())?;
     let manifest_path = directory.join("manifest");
     if fs::read_to_string(&manifest_path).is_ok_and(|built| built == manifest) {
         return Ok(image);
@@ -68,6 +72,12 @@ fn build_if_changed(directory: &Path, package: &Path) -> Result<GuestImage> {
     let kernel = fetch::unpack(package, staging.path())?;
     fs::copy(kernel.image(), &image.kernel).context("copying the kernel image")?;
     initramfs::build(&kernel, &files, staging.path(), &image.initramfs)?;
+    initramfs::add(
+        &fio_files,
+        staging.path(),
+        &image.initramfs,
+        &image.initramfs_with_fio,
+    )?;
     fs::write(&manifest_path, manifest).context("the guest's manifest")?;
     Ok(image)
 }

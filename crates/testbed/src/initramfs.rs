@@ -30,11 +30,15 @@ const TOOLS: &[&str] = &[
     "e2fsck",
     "mdadm",
     "mke2fs",
+    "resize2fs",
 ];
 
 /// Modules that each role of a guest needs beside what these depend on; inserted in this order.
 const MODULES: &[(Role, &[&str])] = &[
-    (Role::Client, &["virtio_pci", "virtio_net", "ext4", "aoe"]),
+    (
+        Role::Client,
+        &["virtio_pci", "virtio_net", "ext4", "md_mod", "raid1", "aoe"],
+    ),
     (
         Role::Storage,
         &[
@@ -53,7 +57,7 @@ const MODULES: &[(Role, &[&str])] = &[
 /// What a guest is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// An AoE client.
+    /// An AoE client, which may mirror its LUNs.
     Client,
     /// A host of disks with Linux md.
     Storage,
@@ -88,14 +92,29 @@ pub(crate) fn host_files() -> Result<Vec<Copied>> {
         PathBuf::from("/etc/mke2fs.conf"),
     ));
     for (source, _) in files.clone() {
-        for library in libraries(&source)? {
-            let copied = (library.clone(), library);
-            if !files.contains(&copied) {
-                files.push(copied);
-            }
-        }
+        add_libraries(&source, &mut files)?;
     }
     Ok(files)
+}
+
+/// `fio` and those of its libraries that are not among `present`.
+pub(crate) fn fio_files(present: &[Copied]) -> Result<Vec<Copied>> {
+    let fio = program("fio")?;
+    let mut files = vec![(fio.clone(), PathBuf::from("/usr/sbin/fio"))];
+    add_libraries(&fio, &mut files)?;
+    files.retain(|file| !present.contains(file));
+    Ok(files)
+}
+
+/// The libraries of a program, each in the place that it has here.
+fn add_libraries(source: &Path, files: &mut Vec<Copied>) -> Result<()> {
+    for library in libraries(source)? {
+        let copied = (library.clone(), library);
+        if !files.contains(&copied) {
+            files.push(copied);
+        }
+    }
+    Ok(())
 }
 
 /// The libraries and the loader of a dynamic program; none for scripts and static programs.
@@ -178,7 +197,26 @@ pub(crate) fn build(
     let init = root.join("init");
     fs::write(&init, INIT)?;
     set_executable(&init)?;
-    archive(&root, target)
+    archive(&root, "gzip -1", target)
+}
+
+/// Makes `target` of the image `base` and an archive of further files; the kernel unpacks one after the
+/// other. These are not compressed: to load more is quicker than to unpack in an emulated processor.
+pub(crate) fn add(files: &[Copied], staging: &Path, base: &Path, target: &Path) -> Result<()> {
+    let root = staging.join("further");
+    for (source, place) in files {
+        copy(source, &inside(&root, place)?)?;
+    }
+    let further = staging.join("further.cpio");
+    archive(&root, "cat", &further)?;
+    let partial = target.with_extension("partial");
+    let mut image = File::create(&partial).with_context(|| partial.display().to_string())?;
+    // A plain archive may stand before a compressed one; what follows that would have to be aligned.
+    for part in [further.as_path(), base] {
+        let mut part = File::open(part).with_context(|| part.display().to_string())?;
+        std::io::copy(&mut part, &mut image).context("joining the guest's archives")?;
+    }
+    fs::rename(&partial, target).with_context(|| target.display().to_string())
 }
 
 /// The place below the new root.
@@ -251,14 +289,15 @@ fn decompressed(path: &Path, kernel: &UnpackedKernel, root: &Path) -> Result<Str
     Ok(format!("/{}", relative.with_extension("").display()))
 }
 
-/// Packs the tree as a compressed cpio archive, the form the kernel unpacks.
-fn archive(root: &Path, target: &Path) -> Result<()> {
+/// Packs the tree as a cpio archive, the form the kernel unpacks, through `compress`.
+fn archive(root: &Path, compress: &str, target: &Path) -> Result<()> {
     let partial = target.with_extension("partial");
     let output = File::create(&partial).with_context(|| partial.display().to_string())?;
-    let script = "set -e; find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -1";
+    let script =
+        format!("set -e; find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | {compress}");
     let mut command = Command::new("sh");
     command
-        .args(["-c", script])
+        .args(["-c", &script])
         .current_dir(root)
         .stdout(output)
         .stdin(Stdio::null());

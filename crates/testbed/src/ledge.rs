@@ -32,6 +32,8 @@ pub struct LedgeOptions {
     pub mode: String,
     /// Whether the Ethernet console answers on the interfaces.
     pub cec: bool,
+    /// Further lines of each `[[port]]`.
+    pub port_lines: String,
     /// Number of disks, in slots from 0.
     pub disks: u8,
     /// Size of each disk, a sparse file, in bytes.
@@ -50,6 +52,7 @@ impl Default for LedgeOptions {
             interfaces: vec![TARGET_INTERFACE.to_owned()],
             mode: "auto".to_owned(),
             cec: true,
+            port_lines: String::new(),
             disks: 16,
             disk_bytes: 256 << 20,
             memory_disks: false,
@@ -229,6 +232,7 @@ fn config(options: &LedgeOptions, directory: &Path) -> String {
         let (mode, cec) = (&options.mode, options.cec);
         text +=
             &format!("\n[[port]]\ninterface = \"{interface}\"\nmode = \"{mode}\"\ncec = {cec}\n");
+        text += &options.port_lines;
     }
     for slot in 0..options.disks {
         let path = if options.memory_disks {

@@ -11,17 +11,21 @@
 //!  └──────────────────┘                  └────────────────────────────────────────────────┘
 //! ```
 //!
-//! - [`netns`]: namespaces, veth pairs, bridges and taps; [`network`]: the two topologies, with a
-//!   virtual machine ([`network::VmNetwork`]) and without one ([`network::PairNetwork`]).
+//! - [`netns`]: namespaces, veth pairs, bridges and taps; [`network`]: the topologies, with a virtual
+//!   machine ([`network::VmNetwork`]) and without one ([`network::PairNetwork`]); [`relay`]: a wire in
+//!   the bridge's place that loses, repeats and delays frames.
 //! - [`guest`]: a Debian kernel and an initramfs with Debian's own AoE and ext4 tools, cached.
 //! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
-//!   output and exit status; [`client`]: what an AoE client does, said in one call each.
+//!   output and exit status; [`client`]: what an AoE client does, said in one call each; [`load`]: fio
+//!   on its device, verified; [`driver`]: what its kernel says of the wire.
+//! - [`boot_image`]: a disk image with that guest on it, for machines that start from a LUN.
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
 //!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick.
 //!
-//! - [`faulty`]: disks that are slow, hang, fail or vanish on command.
+//! - [`faulty`]: disks that are slow, hang, fail or vanish on command; [`scheduling`]: how long a program
+//!   was kept from running.
 //!
 //! **Invariants**
 //! - Every wait has a time limit, and its error quotes the last lines of whatever was waited for.
@@ -30,19 +34,24 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boot_image;
 pub mod client;
 pub mod daemon;
+pub mod driver;
 pub mod faulty;
 mod fetch;
 pub mod guest;
 mod initramfs;
 pub mod ledge;
 pub mod linux_md;
+pub mod load;
 pub mod netns;
 pub mod network;
 pub mod paths;
 pub mod process;
+pub mod relay;
 pub mod requirements;
+pub mod scheduling;
 pub mod transcript;
 pub mod vblade;
 pub mod vm;
@@ -53,8 +62,10 @@ pub use daemon::Daemon;
 pub use faulty::{Behaviour, FaultyDisks};
 pub use ledge::{Ledge, LedgeOptions};
 pub use linux_md::LinuxMd;
+pub use load::{Load, LoadReport};
 pub use netns::Namespace;
 pub use network::{PairNetwork, VmNetwork};
 pub use paths::lock_vm;
 pub use process::CommandOutput;
+pub use relay::{Direction, Faults, Relay};
 pub use vm::{Vm, VmOptions};

@@ -165,9 +165,7 @@ impl LinuxMd {
     /// # Errors
     /// The guest does not answer.
     pub fn attribute(&mut self, name: &str) -> Result<String> {
-        let command = format!("cat {SYSFS}/{name} 2>/dev/null");
-        let output = self.vm.run(&command, STEP_TIMEOUT)?.output;
-        Ok(output.trim().to_owned())
+        attribute(&mut self.vm, name)
     }
 
     /// Waits until md neither resynchronises nor rebuilds nor checks; levels without redundancy
@@ -176,19 +174,7 @@ impl LinuxMd {
     /// # Errors
     /// It is still at it after four minutes.
     pub fn wait_idle(&mut self) -> Result<()> {
-        let deadline = Instant::now() + SYNC_TIMEOUT;
-        let mut idle_looks = 0;
-        while idle_looks < IDLE_LOOKS {
-            let action = self.attribute("sync_action")?;
-            idle_looks = match action.as_str() {
-                "" => return Ok(()),
-                "idle" => idle_looks + 1,
-                _ => 0,
-            };
-            ensure!(Instant::now() < deadline, "md does not end its {action}");
-            thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
+        wait_idle(&mut self.vm)
     }
 
     /// Lets md compare all copies and parity, and gives the sectors that it counts as different.
@@ -197,21 +183,7 @@ impl LinuxMd {
     /// # Errors
     /// The check does not begin or does not end, or a resync is still due.
     pub fn mismatched_sectors(&mut self) -> Result<Option<u64>> {
-        self.wait_idle()?;
-        if self.attribute("sync_action")?.is_empty() {
-            return Ok(None);
-        }
-        let resync_start = self.attribute("resync_start")?;
-        ensure!(
-            resync_start == "none",
-            "md has yet to resync from {resync_start}"
-        );
-        self.shell(&format!("echo check > {SYSFS}/sync_action"))?;
-        self.wait_idle()?;
-        let last = self.attribute("last_sync_action")?;
-        ensure!(last == "check", "md's last action is {last}, not a check");
-        let count = self.attribute("mismatch_cnt")?;
-        Ok(Some(count.parse().context(count)?))
+        mismatched_sectors(&mut self.vm)
     }
 
     /// Copies the whole running array to an image on this machine, which the next call overwrites.
@@ -247,6 +219,59 @@ impl LinuxMd {
     pub fn kernel_log(&mut self) -> Result<String> {
         self.vm.run_ok("dmesg", STEP_TIMEOUT)
     }
+}
+
+/// An attribute of the array that runs in a machine, such as `degraded`; empty for levels without it.
+///
+/// # Errors
+/// The guest does not answer.
+pub fn attribute(vm: &mut Vm, name: &str) -> Result<String> {
+    let command = format!("cat {SYSFS}/{name} 2>/dev/null");
+    let output = vm.run(&command, STEP_TIMEOUT)?.output;
+    Ok(output.trim().to_owned())
+}
+
+/// Waits until md neither resynchronises nor rebuilds nor checks; levels without redundancy never do.
+///
+/// # Errors
+/// It is still at it after four minutes.
+pub fn wait_idle(vm: &mut Vm) -> Result<()> {
+    let deadline = Instant::now() + SYNC_TIMEOUT;
+    let mut idle_looks = 0;
+    while idle_looks < IDLE_LOOKS {
+        let action = attribute(vm, "sync_action")?;
+        idle_looks = match action.as_str() {
+            "" => return Ok(()),
+            "idle" => idle_looks + 1,
+            _ => 0,
+        };
+        ensure!(Instant::now() < deadline, "md does not end its {action}");
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Lets md compare all copies and parity, and gives the sectors that it counts as different. `None` for a
+/// level that has nothing to compare.
+///
+/// # Errors
+/// The check does not begin or does not end, or a resync is still due.
+pub fn mismatched_sectors(vm: &mut Vm) -> Result<Option<u64>> {
+    wait_idle(vm)?;
+    if attribute(vm, "sync_action")?.is_empty() {
+        return Ok(None);
+    }
+    let resync_start = attribute(vm, "resync_start")?;
+    ensure!(
+        resync_start == "none",
+        "md has yet to resync from {resync_start}"
+    );
+    vm.run_ok(&format!("echo check > {SYSFS}/sync_action"), STEP_TIMEOUT)?;
+    wait_idle(vm)?;
+    let last = attribute(vm, "last_sync_action")?;
+    ensure!(last == "check", "md's last action is {last}, not a check");
+    let count = attribute(vm, "mismatch_cnt")?;
+    Ok(Some(count.parse().context(count)?))
 }
 
 /// The names of disks in the guest.

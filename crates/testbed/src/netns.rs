@@ -118,6 +118,15 @@ impl Namespace {
         Ok(())
     }
 
+    /// Gives an interface a station address.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn set_address(&self, interface: &str, address: &str) -> Result<()> {
+        self.ip(&["link", "set", interface, "address", address])?;
+        Ok(())
+    }
+
     /// Adds a tap. It has no carrier until a program opens it.
     ///
     /// # Errors

@@ -20,18 +20,27 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("aoeping", "aoetools"),
     ("bash", "bash"),
     ("busybox", "busybox-static"),
+    ("chrt", "util-linux"),
     ("cpio", "cpio"),
     ("depmod", "kmod"),
     ("dpkg-deb", "dpkg"),
     ("e2fsck", "e2fsprogs"),
+    ("fio", "fio"),
     ("gzip", "gzip"),
     ("ip", "iproute2"),
     ("ldd", "libc-bin"),
     ("mdadm", "mdadm"),
     ("mke2fs", "e2fsprogs"),
+    ("mcopy", "mtools"),
+    ("mformat", "mtools"),
     ("modprobe", "kmod"),
+    ("nmap", "nmap"),
     ("nsenter", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("resize2fs", "e2fsprogs"),
+    ("syslinux", "syslinux"),
+    ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("vblade", "vblade"),
 ];
 
@@ -58,6 +67,18 @@ pub fn program(name: &str) -> Result<PathBuf> {
         Some((_, package)) => bail!("{name} is missing; install it: apt-get install -y {package}"),
         None => bail!("{name} is missing from PATH"),
     }
+}
+
+/// iPXE, as a kernel that loaders and emulators can start.
+///
+/// # Errors
+/// It is not on this machine.
+pub fn ipxe() -> Result<PathBuf> {
+    let path = PathBuf::from("/usr/lib/ipxe/ipxe.lkrn");
+    if !path.is_file() {
+        bail!("iPXE is missing; install it: apt-get install -y ipxe");
+    }
+    Ok(path)
 }
 
 /// Checks that this process may make network namespaces and taps.

@@ -9,6 +9,7 @@
 //!   is dropped.
 //! - Every error quotes the last lines of the guest's console.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -20,9 +21,9 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Log};
-use crate::guest::{self, GuestImage};
+use crate::guest;
 use crate::initramfs::Role;
-use crate::network::{TAP, VmNetwork};
+use crate::network::{FIRST_GUEST, GuestEnd, VmNetwork};
 use crate::process::{CommandOutput, to_text};
 use crate::requirements;
 
@@ -31,6 +32,9 @@ const ANSWER: u8 = 1;
 
 /// The longest pause between looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
+
+/// What every guest's kernel is told.
+const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 mitigations=off";
 
 const EMULATOR: &str = "qemu-system-x86_64";
 
@@ -47,6 +51,8 @@ pub struct VmOptions {
     pub processors: u8,
     /// Memory in MiB; files in the guest's `/run` and `/tmp` live there too.
     pub memory_mib: u32,
+    /// Whether the guest has `fio`, which with its libraries needs 100 MiB of the memory.
+    pub fio: bool,
     /// Time until the guest must answer. Emulated boots take 3 to 20 s on an idle machine.
     pub boot_timeout: Duration,
 }
@@ -56,6 +62,7 @@ impl Default for VmOptions {
         Self {
             processors: 1,
             memory_mib: 512,
+            fio: false,
             boot_timeout: Duration::from_secs(180),
         }
     }
@@ -74,18 +81,31 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Boots an AoE client on the network's tap and waits until it takes commands.
+    /// Boots an AoE client with an interface on each path of the network, `eth0` on the first, and waits
+    /// until it takes commands.
     ///
     /// # Errors
     /// A package is missing, the guest cannot be built, or it does not come up in time.
     pub fn boot(network: &VmNetwork, options: &VmOptions) -> Result<Self> {
+        Self::boot_on(network, network.guest_ends(), options)
+    }
+
+    /// As [`Vm::boot`], at another end of the network.
+    ///
+    /// # Errors
+    /// As [`Vm::boot`].
+    pub fn boot_at(network: &VmNetwork, end: GuestEnd, options: &VmOptions) -> Result<Self> {
+        Self::boot_on(network, &[end], options)
+    }
+
+    fn boot_on(network: &VmNetwork, ends: &[GuestEnd], options: &VmOptions) -> Result<Self> {
         let qemu = requirements::program(EMULATOR)?;
         let mut command = network.client.command(qemu);
         let mtu = network.mtu;
-        attach_network(&mut command, mtu);
-        let role = Role::Client.name();
-        let parameters = format!("loglevel=5 guest.role={role} guest.mtu={mtu}");
-        Self::start(command, &parameters, options)
+        for (number, &end) in ends.iter().enumerate() {
+            attach_network(&mut command, number, end, mtu);
+        }
+        Self::start(command, &client_parameters(mtu), options)
     }
 
     /// Boots a host of disks with Linux md and without a network. Each path is a disk image, raw;
@@ -105,20 +125,53 @@ impl Vm {
         let role = Role::Storage.name();
         // What hangs is worth a trace of its stack on the console.
         let parameters = format!(
-            "loglevel=7 sysctl.kernel.hung_task_timeout_secs=30 guest.role={role} guest.disks={count}"
+            "{KERNEL_PARAMETERS} loglevel=7 sysctl.kernel.hung_task_timeout_secs=30 guest.role={role} guest.disks={count}"
         );
         Self::start(command, &parameters, options)
     }
 
+    /// Boots a machine without a disk from a LUN, e.g. `e1.0`: iPXE takes the LUN for a disk, and what is on
+    /// it decides what runs ([`crate::boot_image`] has the guest on it).
+    ///
+    /// # Errors
+    /// As [`Vm::boot`]; iPXE is missing; or the guest on the LUN does not come up in time.
+    pub fn boot_from_lun(network: &VmNetwork, device: &str, options: &VmOptions) -> Result<Self> {
+        requirements::check_vm()?;
+        let directory = tempfile::tempdir().context("directory for the script")?;
+        let script = directory.path().join("boot.ipxe");
+        // Without a LUN there is nothing to wait for: the emulator ends instead of starting again.
+        let text = format!("#!ipxe\nifopen net0\nsanboot aoe:{device} || reboot\n");
+        fs::write(&script, text).context("script for iPXE")?;
+        let mut command = network.client.command(requirements::program(EMULATOR)?);
+        attach_network(&mut command, 0, FIRST_GUEST, network.mtu);
+        attach_machine(&mut command, options);
+        // What firmware and loaders say goes to the serial line, too.
+        command.args(["-machine", "graphics=off"]);
+        command.arg("-kernel").arg(requirements::ipxe()?);
+        command.arg("-initrd").arg(&script);
+        Self::start_emulator(command, options)
+    }
+
     fn start(mut command: Command, parameters: &str, options: &VmOptions) -> Result<Self> {
         let image = guest::prepare()?;
+        attach_machine(&mut command, options);
+        let initramfs = if options.fio {
+            &image.initramfs_with_fio
+        } else {
+            &image.initramfs
+        };
+        attach_guest(&mut command, (&image.kernel, initramfs), parameters);
+        Self::start_emulator(command, options)
+    }
+
+    /// Starts a machine and waits until the guest in it takes commands.
+    fn start_emulator(mut command: Command, options: &VmOptions) -> Result<Self> {
         let sockets = tempfile::tempdir().context("directory for the serial lines")?;
         let console_path = sockets.path().join("console");
         let commands_path = sockets.path().join("commands");
         let console_listener = listen(&console_path)?;
         let commands_listener = listen(&commands_path)?;
 
-        attach_machine(&mut command, options, &image, parameters);
         attach_serial_lines(&mut command, &console_path, &commands_path);
         let mut emulator = Daemon::start("the emulator", command)?;
         let deadline = Instant::now() + options.boot_timeout;
@@ -205,6 +258,13 @@ impl Vm {
     }
 }
 
+/// What the kernel of an AoE client is told, however it is started.
+#[must_use]
+pub fn client_parameters(mtu: u16) -> String {
+    let role = Role::Client.name();
+    format!("{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.mtu={mtu}")
+}
+
 fn is_timeout(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -274,13 +334,8 @@ fn accept(listener: &UnixListener, emulator: &mut Daemon, deadline: Instant) -> 
     }
 }
 
-/// Processor, memory, kernel.
-fn attach_machine(
-    command: &mut Command,
-    options: &VmOptions,
-    image: &GuestImage,
-    parameters: &str,
-) {
+/// Processor and memory.
+fn attach_machine(command: &mut Command, options: &VmOptions) {
     command.args([
         "-nodefaults",
         "-no-user-config",
@@ -291,14 +346,16 @@ fn attach_machine(
     command.args(["-machine", "pc", "-accel", "tcg", "-cpu", "Nehalem"]);
     command.arg("-smp").arg(options.processors.to_string());
     command.arg("-m").arg(options.memory_mib.to_string());
+}
+
+/// Kernel and initramfs.
+fn attach_guest(command: &mut Command, (kernel, initramfs): (&Path, &Path), parameters: &str) {
     command
         .arg("-kernel")
-        .arg(&image.kernel)
+        .arg(kernel)
         .arg("-initrd")
-        .arg(&image.initramfs);
-    command.arg("-append").arg(format!(
-        "console=ttyS0 panic=-1 mitigations=off {parameters}"
-    ));
+        .arg(initramfs);
+    command.arg("-append").arg(parameters);
 }
 
 fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
@@ -310,12 +367,13 @@ fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
     }
 }
 
-fn attach_network(command: &mut Command, mtu: u16) {
-    command
-        .arg("-netdev")
-        .arg(format!("tap,id=net0,ifname={TAP},script=no,downscript=no"));
+fn attach_network(command: &mut Command, number: usize, end: GuestEnd, mtu: u16) {
+    let GuestEnd { tap, address } = end;
+    command.arg("-netdev").arg(format!(
+        "tap,id=net{number},ifname={tap},script=no,downscript=no"
+    ));
     command.arg("-device").arg(format!(
-        "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,host_mtu={mtu},mrg_rxbuf=on,romfile="
+        "virtio-net-pci,netdev=net{number},mac={address},host_mtu={mtu},mrg_rxbuf=on,romfile="
     ));
 }
 

@@ -103,8 +103,9 @@ impl Client {
     /// # Errors
     /// A writer has failed, or they do not end.
     pub fn stop_writers(&mut self) -> Result<String> {
+        // A pattern would be expanded first, and ls fails for a writer that ends before ls looks at it.
         let command = "touch /run/writer.stop; \
-                       while ls /run/writer.running.* >/dev/null 2>&1; do sleep 0.1; done";
+                       while ls /run | grep -q '^writer\\.running\\.'; do sleep 0.1; done";
         self.vm.run_ok(command, STEP_TIMEOUT)?;
         self.acknowledged()
     }

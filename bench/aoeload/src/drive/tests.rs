@@ -117,6 +117,7 @@ impl FakeTarget {
                     model: "In memory",
                     solid_state: true,
                     wwn: None,
+                    trims: false,
                 };
                 (Outcome::Success, spec.build().to_vec())
             }
@@ -346,6 +347,7 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
         model: "In memory",
         solid_state: true,
         wwn: None,
+        trims: false,
     };
     Connection {
         ports: vec![port],

@@ -5,10 +5,10 @@ use super::when::remaining;
 use crate::names::drive_name;
 use crate::record::Record;
 use crate::report::Report;
-use aoe::Shelf;
+use aoe::{Shelf, advertised_sector_count};
 use shelf::admin::{
-    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, READ_ERRORS_LIMIT,
-    ScrubStatus,
+    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, PortStatus,
+    READ_ERRORS_LIMIT, ScrubStatus,
 };
 
 /// Tells every problem, or `ok`.
@@ -63,8 +63,40 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
         }
     }
     of_spares(admin, shelf, &mut tell);
+    of_ports(&admin.ports(), &mut tell);
     if !any {
         report.line("ok");
+    }
+}
+
+/// Ports without a link, and those whose small MTU makes the frames of all ports small.
+fn of_ports(ports: &[PortStatus], tell: &mut Tell) {
+    for port in ports.iter().filter(|port| !port.has_link) {
+        let subject = format!("port {}", port.interface);
+        let problem = "has no link".to_owned();
+        tell(
+            subject,
+            problem,
+            "look at the cable and the switch".to_owned(),
+        );
+    }
+    let count = |port: &PortStatus| advertised_sector_count(port.mtu_bytes);
+    let most = ports.iter().max_by_key(|port| count(port));
+    for port in ports {
+        if let Some(most) = most.filter(|most| count(port) < count(most)) {
+            tell(
+                format!("port {}", port.interface),
+                format!(
+                    "has MTU {}, {} has {}: on all ports {} sectors go into a frame, not {}",
+                    port.mtu_bytes,
+                    most.interface,
+                    most.mtu_bytes,
+                    count(port),
+                    count(most),
+                ),
+                format!("ip link set {} mtu {}", port.interface, most.mtu_bytes),
+            );
+        }
     }
 }
 

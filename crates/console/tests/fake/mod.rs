@@ -48,6 +48,7 @@ impl FakeShelf {
             interface: "eth1".to_owned(),
             mac: MacAddress([0x00, 0x10, 0x04, 0x01, 0x2e, 0x81]),
             mtu_bytes: 9000,
+            has_link: true,
             mode: "native".to_owned(),
         };
         Self {

@@ -189,6 +189,28 @@ spare 1.9 is bad: it does not answer; rmspare 1.9, and replace the drive
 }
 
 #[test]
+fn health_tells_of_ports_without_a_link_or_with_a_smaller_mtu() {
+    let mut bench = protected();
+    let mut second = bench.shelf.ports[0].clone();
+    second.interface = "eth2".to_owned();
+    second.mtu_bytes = 1500;
+    bench.shelf.ports[0].has_link = false;
+    bench.shelf.ports.push(second);
+    assert_eq!(
+        bench.good("health"),
+        "\
+port eth1 has no link; look at the cable and the switch
+port eth2 has MTU 1500, eth1 has 9000: on all ports 2 sectors go into a frame, not 16; \
+ip link set eth2 mtu 9000
+"
+    );
+    // The same frames fit.
+    bench.shelf.ports[0].has_link = true;
+    bench.shelf.ports[1].mtu_bytes = 8500;
+    assert_eq!(bench.good("health"), "ok\n");
+}
+
+#[test]
 fn health_tells_what_scrubs_found_and_what_a_failure_would_cost() {
     let mut bench = protected();
     bench.silent("fail 0.0.1");

@@ -88,7 +88,7 @@ impl Worker {
             .stopping
             .is_some_and(|deadline| Instant::now() >= deadline)
         {
-            self.drop_unsent();
+            self.drop_waiting();
         }
         any
     }

@@ -1,23 +1,150 @@
-//! Replies on their way into the ports. A port without room holds up its own replies only.
+//! Replies on their way into the ports.
+//!
+//! * A port without room holds up its own replies only. When it has room again, what belongs to no command
+//!   (config, IDENTIFY, lists) leaves before data: initiators wait longest for it.
+//! * With a pace, data for a station waits until its line has room; what belongs to no command does not.
+//! * Bounded: what belongs to a command by the number of commands, the rest is dropped beyond that, since
+//!   initiators ask again.
 
 use super::Worker;
 use port::TransmitError;
+use shelf::pacing::Pacer;
 use shelf::target::{Body, Reply};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+
+/// What waits for one port.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Found no room, and belongs to no command.
+    ahead: VecDeque<Reply>,
+    /// Found no room.
+    bulk: VecDeque<Reply>,
+    /// How fast each station is sent to, if that has a limit.
+    pacer: Option<Pacer>,
+    /// Waits for its time; the earliest on top.
+    paced: BinaryHeap<Reverse<Paced>>,
+    /// How many were paced: replies of one time leave in order.
+    paced_count: u64,
+    replies_max: usize,
+}
+
+/// A reply that waits for its time.
+#[derive(Debug)]
+struct Paced {
+    departure_ns: u64,
+    number: u64,
+    reply: Reply,
+}
+
+impl Paced {
+    const fn key(&self) -> (u64, u64) {
+        (self.departure_ns, self.number)
+    }
+}
+
+impl PartialEq for Paced {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Paced {}
+
+impl PartialOrd for Paced {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Paced {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Waiting {
+    /// Room for the replies of all commands; `mbit_per_second` to each station, 0 for as fast as can be.
+    pub(super) fn new(commands: u16, mbit_per_second: u64) -> Self {
+        let replies_max = usize::from(commands);
+        let is_paced = mbit_per_second > 0;
+        Self {
+            ahead: VecDeque::with_capacity(replies_max),
+            bulk: VecDeque::with_capacity(replies_max),
+            pacer: is_paced.then(|| Pacer::new(mbit_per_second)),
+            paced: BinaryHeap::with_capacity(if is_paced { replies_max } else { 0 }),
+            paced_count: 0,
+            replies_max,
+        }
+    }
+
+    /// Nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ahead.is_empty() && self.bulk.is_empty() && self.paced.is_empty()
+    }
+
+    /// The next that found no room.
+    fn pop(&mut self) -> Option<Reply> {
+        self.ahead.pop_front().or_else(|| self.bulk.pop_front())
+    }
+
+    fn push_front(&mut self, reply: Reply) {
+        if reply.command.is_none() {
+            self.ahead.push_front(reply);
+        } else {
+            self.bulk.push_front(reply);
+        }
+    }
+
+    /// When the reply may leave, if not now.
+    fn later(&mut self, reply: &Reply, frame_bytes: usize, now_ns: u64) -> Option<u64> {
+        let station = reply.destination();
+        let departure_ns = self
+            .pacer
+            .as_mut()?
+            .departure_ns(station, frame_bytes, now_ns);
+        (reply.command.is_some() && departure_ns > now_ns).then_some(departure_ns)
+    }
+}
 
 impl Worker {
     pub(super) fn reply(&mut self, mut reply: Reply) {
         let port = usize::from(reply.port.0);
-        if self.unsent[port].is_empty() && self.transmit(&reply) {
+        let now_ns = self.last_turn_ns;
+        let waiting = &mut self.waiting[port];
+        if let Some(departure_ns) = waiting.later(&reply, reply.frame_bytes(), now_ns) {
+            self.counted.paced_replies += 1;
+            self.target.keep(&mut reply, &mut self.executor);
+            let waiting = &mut self.waiting[port];
+            waiting.paced_count += 1;
+            waiting.paced.push(Reverse(Paced {
+                departure_ns,
+                number: waiting.paced_count,
+                reply,
+            }));
             return;
         }
-        // A reply to a command is bounded by the command slots; others the initiator asks for again.
-        if reply.command.is_none() && self.unsent[port].len() >= self.unsent[port].capacity() {
-            self.counted.replies_dropped += 1;
+        self.send_or_keep(reply);
+    }
+
+    /// Sends it, or lets it wait until its port has room.
+    fn send_or_keep(&mut self, mut reply: Reply) {
+        let waiting = &self.waiting[usize::from(reply.port.0)];
+        let is_ahead = reply.command.is_none();
+        let is_first = waiting.ahead.is_empty() && (is_ahead || waiting.bulk.is_empty());
+        if is_first && self.transmit(&reply) {
             return;
         }
         self.counted.transmit_waits += 1;
         self.target.keep(&mut reply, &mut self.executor);
-        self.unsent[port].push_back(reply);
+        let waiting = &mut self.waiting[usize::from(reply.port.0)];
+        if !is_ahead {
+            waiting.bulk.push_back(reply);
+        } else if waiting.ahead.len() < waiting.replies_max {
+            waiting.ahead.push_back(reply);
+        } else {
+            self.counted.replies_dropped += 1;
+        }
     }
 
     /// Hands a reply to its port; false when there is no room now.
@@ -43,29 +170,51 @@ impl Worker {
         }
     }
 
-    /// Tries again what found no room; whether anything left.
-    pub(super) fn send_unsent(&mut self) -> bool {
+    /// Sends what was waiting for room, or for its time; whether anything left.
+    pub(super) fn send_waiting(&mut self) -> bool {
         let mut any = false;
-        for port in 0..self.unsent.len() {
-            while let Some(reply) = self.unsent[port].pop_front() {
+        for port in 0..self.waiting.len() {
+            while let Some(reply) = self.waiting[port].pop() {
                 if !self.transmit(&reply) {
-                    self.unsent[port].push_front(reply);
+                    self.waiting[port].push_front(reply);
                     break;
                 }
+                any = true;
+            }
+            while let Some(reply) = self.pop_due(port) {
+                self.send_or_keep(reply);
                 any = true;
             }
         }
         any
     }
 
+    fn pop_due(&mut self, port: usize) -> Option<Reply> {
+        let paced = &mut self.waiting[port].paced;
+        let is_due = paced.peek()?.0.departure_ns <= self.last_turn_ns;
+        is_due.then(|| paced.pop()).flatten().map(|due| due.0.reply)
+    }
+
+    /// Some reply waits for its time: the worker does not sleep meanwhile, since it may be a few
+    /// microseconds.
+    pub(super) fn is_pacing(&self) -> bool {
+        self.waiting.iter().any(|port| !port.paced.is_empty())
+    }
+
     pub(super) fn all_sent(&self) -> bool {
-        self.unsent.iter().all(std::collections::VecDeque::is_empty)
+        self.waiting.iter().all(Waiting::is_empty)
     }
 
     /// The worker ends: what a port does not take is lost, and the initiator asks again.
-    pub(super) fn drop_unsent(&mut self) {
-        for port in 0..self.unsent.len() {
-            while let Some(reply) = self.unsent[port].pop_front() {
+    pub(super) fn drop_waiting(&mut self) {
+        for port in 0..self.waiting.len() {
+            loop {
+                let waiting = &mut self.waiting[port];
+                let next = waiting.pop();
+                let Some(reply) = next.or_else(|| waiting.paced.pop().map(|paced| paced.0.reply))
+                else {
+                    break;
+                };
                 self.counted.replies_dropped += 1;
                 self.sent(&reply);
             }

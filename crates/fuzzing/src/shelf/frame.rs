@@ -1,7 +1,7 @@
 //! Frames that are nearly right.
 
 use super::scene::{IN_VLAN, STATIONS, VLAN};
-use super::world::{PORTS, SHELF};
+use super::world::{SHELF, STATIONS as PORT_STATIONS};
 use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use arbitrary::{Arbitrary, Unstructured};
 use shelf::admin::LunNumber;
@@ -263,7 +263,7 @@ impl Frames {
         let view = LunNumber::new(slot.0).and_then(|lun| views.get(&lun));
         let (command, argument) = self.argument(&step.request, view);
         self.next_tag += 1;
-        let own = PORTS[usize::from(step.port) % PORTS.len()].mac;
+        let own = PORT_STATIONS[usize::from(step.port) % PORT_STATIONS.len()];
         let to = match to {
             To::Lun(_) | To::Any { .. } => own,
             To::OtherStation(other) => MacAddress([2, 0, 0, 0, 0, other]),
@@ -321,7 +321,7 @@ impl Frames {
     pub(super) fn read_back(&mut self, lun: u8, lba: u64) -> Vec<u8> {
         self.next_tag += 1;
         let (shelf, tag) = (Shelf(SHELF), Tag(self.next_tag));
-        let header = Header::request(PORTS[0].mac, STATIONS[0], shelf, Slot(lun), 0, tag);
+        let header = Header::request(PORT_STATIONS[0], STATIONS[0], shelf, Slot(lun), 0, tag);
         let registers = AtaRegisters::extended(0x24, false, lba, 1);
         [header.as_bytes(), registers.as_bytes()].concat()
     }

@@ -2,7 +2,7 @@
 
 use super::disk::{Content, Disk, SECTOR};
 use super::plane::Shared;
-use super::world::{PORTS, SHELF, World};
+use super::world::{SHELF, STATIONS as PORT_STATIONS, World};
 use aoe::{Header, Key, MacAddress, ReservationKind, Shelf, Slot, Tag, VlanId};
 use raid::Level;
 use shelf::admin::{AccessChange, Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
@@ -126,7 +126,7 @@ fn reserve(manager: &mut Manager) {
     let change = |number, station: usize, wish| Change {
         port: PortIndex(0),
         request: Header::request(
-            PORTS[0].mac,
+            PORT_STATIONS[0],
             STATIONS[station],
             Shelf(SHELF),
             Slot(number),

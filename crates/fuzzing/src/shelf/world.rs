@@ -30,18 +30,16 @@ const PLAN: BufferPlan = BufferPlan {
 
 /// The ports: jumbo frames, ordinary ones, and something between.
 pub(super) const PORTS: [PortView; 3] = [
-    PortView {
-        mac: MacAddress([2, 0, 0, 0, 0, 1]),
-        mtu_bytes: 9000,
-    },
-    PortView {
-        mac: MacAddress([2, 0, 0, 0, 0, 2]),
-        mtu_bytes: 1500,
-    },
-    PortView {
-        mac: MacAddress([2, 0, 0, 0, 0, 3]),
-        mtu_bytes: 4200,
-    },
+    PortView::single(STATIONS[0], 9000),
+    PortView::single(STATIONS[1], 1500),
+    PortView::single(STATIONS[2], 4200),
+];
+
+/// Their addresses.
+pub(super) const STATIONS: [MacAddress; 3] = [
+    MacAddress([2, 0, 0, 0, 0, 1]),
+    MacAddress([2, 0, 0, 0, 0, 2]),
+    MacAddress([2, 0, 0, 0, 0, 3]),
 ];
 
 /// Replies without a command that wait for a port, as in the engine.
@@ -68,10 +66,10 @@ impl Flight {
     /// what a drive could not read: the same.
     fn overlaps(&self, other: &Self) -> bool {
         let (one, two) = (&self.io, &other.io);
-        let is_write = |io: &Io| io.operation == Operation::Write;
         let start = one.sector.max(two.sector);
         let end = one.range().end().min(two.range().end());
-        if one.drive != two.drive || !is_write(one) || !is_write(two) || start >= end {
+        let are_writes = one.operation.is_write() && two.operation.is_write();
+        if one.drive != two.drive || !are_writes || start >= end {
             return false;
         }
         let part = |flight: &Self| {
@@ -169,10 +167,10 @@ impl World {
 
     /// A frame arrives.
     pub(super) fn deliver(&mut self, port: u8, frame: &[u8]) {
-        let view = PORTS[usize::from(port)];
+        let own = STATIONS[usize::from(port)];
         let mtu_bytes = self.mtu_bytes[usize::from(port)];
         let order = self.oracle.next_order();
-        let seen = Seen::read(frame, view.mac);
+        let seen = Seen::read(frame, own);
         let mut asked = Vec::new();
         let mut due_before = 0;
         if let Some(seen) = &seen {
@@ -264,7 +262,7 @@ impl World {
         let bytes = payload.len().min(buffer.len());
         buffer[..bytes].copy_from_slice(&payload[..bytes]);
         let mut arena = Arena(&mut self.arena);
-        self.target.filled(command, &mut arena);
+        self.target.filled(command, &mut arena, &mut self.actions);
     }
 
     /// What a frame begins at once goes to the drives of those LUNs that had to look at it.
@@ -301,7 +299,7 @@ impl World {
                 }
             }
             Action::Impostor { mac, .. } => {
-                assert!(PORTS.iter().all(|port| port.mac != mac) && !mac.is_multicast());
+                assert!(!STATIONS.contains(&mac) && !mac.is_multicast());
             }
             Action::Settled {
                 lun,
@@ -334,6 +332,8 @@ impl World {
         );
         let data = if io.operation == Operation::Write {
             self.arena[PLAN.bytes_of(&span(&io))].to_vec()
+        } else if io.operation == Operation::WriteZeroes {
+            vec![0; io.sectors as usize * SECTOR]
         } else {
             // What a read leaves as it was must not be taken for what it gave.
             if io.operation == Operation::Read {
@@ -357,18 +357,19 @@ impl World {
         }
         let index = usize::from(pick) % self.in_flight.len();
         let Flight { io, data } = self.in_flight.remove(index);
-        let range = PLAN.bytes_of(&span(&io));
         let disk = &mut self.drives[usize::from(io.drive.0)];
         let ok = match io.operation {
             Operation::Flush => !disk.is_broken,
             Operation::Read => {
                 let is_failing = disk.failing_reads > 0;
                 disk.failing_reads = disk.failing_reads.saturating_sub(1);
-                !is_failing && disk.read(io.sector, &mut self.arena[range])
+                !is_failing && disk.read(io.sector, &mut self.arena[PLAN.bytes_of(&span(&io))])
             }
-            Operation::Write => {
+            Operation::Write | Operation::WriteZeroes => {
+                let is_same = || data == self.arena[PLAN.bytes_of(&span(&io))];
+                let has_buffer = io.operation == Operation::Write;
                 assert!(
-                    data == self.arena[range],
+                    !has_buffer || is_same(),
                     "a buffer changed while it was written: {io:?}"
                 );
                 let fails = disk.is_broken || disk.failing_writes > 0;
@@ -477,7 +478,7 @@ impl World {
         let mut oracle = std::mem::take(&mut self.oracle);
         let sent = Sent {
             port: reply.port.0,
-            own: PORTS[port].mac,
+            own: STATIONS[port],
             mtu_bytes: self.mtu_bytes[port],
             frame: &frame,
             answers_command: reply.command.is_some(),
@@ -570,10 +571,7 @@ impl World {
     /// A port serves another MTU from now on.
     fn set_mtu(&mut self, port: usize, mtu_bytes: usize) {
         self.mtu_bytes[port] = mtu_bytes;
-        let view = PortView {
-            mtu_bytes,
-            ..PORTS[port]
-        };
+        let view = PortView::single(STATIONS[port], mtu_bytes);
         let index = PortIndex(u8::try_from(port).unwrap_or(0));
         self.target.set_port(index, view);
         self.target.advertise_all(&mut self.actions);
@@ -584,7 +582,7 @@ impl World {
     pub(super) fn check_end(&self) {
         assert_eq!(self.target.commands_in_flight(), 0);
         let counters = self.target.counters();
-        let admitted = counters.reads + counters.writes + counters.flushes;
+        let admitted = counters.reads + counters.writes + counters.flushes + counters.trims;
         let ended = self.answers + counters.commands_dropped + counters.duplicates;
         assert_eq!(ended, admitted, "{counters:?}");
     }

@@ -1,6 +1,7 @@
 //! What the tests of the daemon share: a shelf with its wire, the wire's other end, and small tools.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod capture;
 pub(crate) mod shelf;
 pub(crate) mod wire;
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use testbed::process::{CommandOutput, run};
+use testbed::process::{CommandOutput, run, run_ok};
 use testbed::{Daemon, Namespace, PairNetwork, paths};
 
 /// `[[port]]` of the interface that every [`Setup`] has.
@@ -113,6 +113,31 @@ impl Setup {
         let error = output.output.trim_end().to_owned();
         ensure!(error.starts_with("error: "), "{line}: {error}");
         Ok(error)
+    }
+}
+
+/// A loop device, detached at the end.
+#[derive(Debug)]
+pub(crate) struct Loop(pub(crate) String);
+
+impl Loop {
+    pub(crate) fn attach(file: &Path, read_only: bool) -> Result<Self> {
+        let mut command = Command::new("losetup");
+        command.args(["--find", "--show"]);
+        if read_only {
+            command.arg("--read-only");
+        }
+        command.arg(file);
+        Ok(Self(run_ok(command)?.trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let mut detach = Command::new("losetup");
+        detach.args(["--detach", &self.0]);
+        // It fails when the set-up failed, which the test has told.
+        drop(run_ok(detach));
     }
 }
 

@@ -40,7 +40,12 @@ pub(crate) struct Ata {
 impl Wire {
     /// Opens the socket in the client's namespace.
     pub(crate) fn open(network: &PairNetwork) -> Result<Self> {
-        let open = || Ok(RawSocket::open(CLIENT_INTERFACE, ETHERTYPE)?);
+        Self::open_on(network, CLIENT_INTERFACE)
+    }
+
+    /// As [`Wire::open`], on another interface of the client.
+    pub(crate) fn open_on(network: &PairNetwork, interface: &str) -> Result<Self> {
+        let open = || Ok(RawSocket::open(interface, ETHERTYPE)?);
         Ok(Self {
             socket: network.client.enter(open)?,
             tag: 0x8000_0000,

@@ -14,6 +14,7 @@ use crate::admin::{
     ElementState, ElementStatus, LunNumber, LunStatus, PartId, PartStatus, RaidState, ScrubStatus,
 };
 use crate::plane::{LunView, PartView, SyncKind};
+use crate::target::can_trim;
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
 use raid::record::{FurtherRaid, Record};
@@ -166,6 +167,7 @@ impl<'a> Lun<'a> {
             model: &format!("Ledge {}", self.first.geometry.level()),
             solid_state: false,
             wwn: self.first.set_uuid.map(wwn),
+            trims: live().all(|raid| can_trim(&raid.geometry)),
         };
         let holder = self.pass_holder();
         let part = |raid: &Raid| PartView {

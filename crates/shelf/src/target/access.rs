@@ -146,9 +146,9 @@ impl Target {
             Kind::Sync(_) => None,
             _ if !rights.is_admitted => Some(ShutOut::Masked),
             Kind::Read if !rights.may_read => Some(ShutOut::Reserved),
-            Kind::Write | Kind::Flush if !rights.may_write => Some(ShutOut::Reserved),
-            Kind::Write if view.access.is_read_only => Some(ShutOut::ReadOnly),
-            Kind::Read | Kind::Write | Kind::Flush => None,
+            Kind::Write | Kind::Trim | Kind::Flush if !rights.may_write => Some(ShutOut::Reserved),
+            Kind::Write | Kind::Trim if view.access.is_read_only => Some(ShutOut::ReadOnly),
+            Kind::Read | Kind::Write | Kind::Trim | Kind::Flush => None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::plane::LunView;
 use aoe::vlan::TAG_BYTES;
 use aoe::{
     ConfigCommand, FRAME_BYTES_MIN, Header, KeyedChange, MacAddress, MaskDirective, MaskError,
+    SECTOR_BYTES, StationAddresses,
 };
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionIndex;
@@ -21,10 +22,24 @@ pub struct PortIndex(pub u8);
 /// A port as the target needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PortView {
-    /// Address that replies come from.
-    pub mac: MacAddress,
+    /// Addresses that replies come from.
+    pub stations: StationAddresses,
     /// MTU: it bounds the Sector Count.
     pub mtu_bytes: usize,
+    /// Frames that nobody asked for leave by it. Of several queues of an interface one has that task.
+    pub announces: bool,
+}
+
+impl PortView {
+    /// A port that is the only queue of its interface, with one address.
+    #[must_use]
+    pub const fn single(mac: MacAddress, mtu_bytes: usize) -> Self {
+        Self {
+            stations: StationAddresses::single(mac),
+            mtu_bytes,
+            announces: true,
+        }
+    }
 }
 
 /// What to do with a drive.
@@ -34,6 +49,9 @@ pub enum Operation {
     Read,
     /// Write from the buffer; complete only when durable.
     Write,
+    /// Write zeroes, and let the drive deallocate the sectors if it reads them as zeroes then; complete only
+    /// when durable. Of no buffer, and longer than one.
+    WriteZeroes,
     /// Make everything written before durable.
     Flush,
 }
@@ -87,11 +105,20 @@ pub struct Io {
     pub attempt: u8,
 }
 
+impl Operation {
+    /// Whether it changes sectors.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::WriteZeroes)
+    }
+}
+
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operation = match self.operation {
             Operation::Read => "read",
             Operation::Write => "write",
+            Operation::WriteZeroes => "write of zeroes",
             Operation::Flush => "flush",
         };
         let Self {
@@ -180,6 +207,25 @@ pub struct Reply {
     /// The command that this answers. Its buffer, and what the body names, are free after
     /// [`super::Target::sent`]. A reply that cannot be sent at once goes through [`super::Target::keep`].
     pub command: Option<CommandIndex>,
+}
+
+impl Reply {
+    /// Whom it goes to.
+    #[must_use]
+    pub const fn destination(&self) -> MacAddress {
+        let [a, b, c, d, e, f, ..] = self.head;
+        MacAddress([a, b, c, d, e, f])
+    }
+
+    /// Bytes of the frame before padding.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        let body_bytes = match &self.body {
+            Body::Data(span) => span.sectors as usize * SECTOR_BYTES,
+            shared => shared.shared().len(),
+        };
+        self.head_bytes + body_bytes
+    }
 }
 
 /// A request that changes what is recorded of a LUN: decided and stored by the administration,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
 
-/// The data of an admitted write, in the frame that it came in.
+/// The data of an admitted write or TRIM, in the frame that it came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Payload {
     /// The command whose buffer must be filled with it.
@@ -43,8 +43,8 @@ impl Target {
     /// Takes one frame. `head` is the frame, or at least its first [`aoe::request::PARSED_BYTES_MAX`] bytes;
     /// `frame_bytes` the length of all of it.
     ///
-    /// When the frame was an admitted write, returns where its data are to go, and [`Self::filled`] must
-    /// then be told, before the actions are carried out.
+    /// When the frame was an admitted write or TRIM, returns where its data are to go, and [`Self::filled`]
+    /// must then be told, before the actions are carried out.
     pub fn receive(
         &mut self,
         port: PortIndex,
@@ -64,8 +64,8 @@ impl Target {
             }
         };
         let header = &frame.header;
-        let own = self.ports[usize::from(port.0)].mac;
-        if header.destination != own && header.destination != MacAddress::BROADCAST {
+        let own = &self.ports[usize::from(port.0)].stations;
+        if !own.contains(header.destination) && header.destination != MacAddress::BROADCAST {
             self.counters.not_ours += 1;
             return None;
         }
@@ -208,7 +208,7 @@ impl Target {
             }
         };
         if answers {
-            self.reply_config(asked, command, None, out);
+            self.tell_config(asked, command, out);
         } else {
             self.counters.config_silent += 1;
         }
@@ -242,8 +242,14 @@ impl Target {
             }
             ata::Command::Smart(smart) => self.reply_smart(asked, registers, smart, out),
             ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
-            ata::Command::Unsupported(_) => {
-                self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
+            ata::Command::Unsupported(code) => {
+                // aoeping tells what became of a SMART command only if the answer has a page (row 127).
+                let body = if code == ata::opcode::SMART {
+                    Body::Page(&ata::smart::EMPTY_PAGE)
+                } else {
+                    Body::Empty
+                };
+                self.reply_ata(asked, registers, Outcome::Aborted, body, out);
             }
             ata::Command::Flush => {
                 self.admit(asked, registers, Kind::Flush, (0, 0), out);
@@ -252,17 +258,23 @@ impl Target {
                 let fit = self.check(asked, lba, count, None);
                 self.admit_if(fit, asked, registers, (Kind::Read, lba, count), out);
             }
-            ata::Command::Write { .. } if arrival.is_wildcard => {
+            ata::Command::Write { .. } | ata::Command::Trim { .. } if arrival.is_wildcard => {
                 // One frame must not hit every LUN (row 16).
                 self.counters.wildcard_writes += 1;
             }
-            ata::Command::Write { .. } if asked.view.access.is_read_only => {
+            ata::Command::Write { .. } | ata::Command::Trim { .. }
+                if asked.view.access.is_read_only =>
+            {
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out); // row 96
             }
             ata::Command::Write { lba, count } => {
                 let held = arrival.data_bytes / SECTOR_BYTES;
                 let fit = self.check(asked, lba, count, Some(held));
                 return self.admit_if(fit, asked, registers, (Kind::Write, lba, count), out);
+            }
+            ata::Command::Trim { blocks } => {
+                let held = (blocks, arrival.data_bytes);
+                return self.admit_trim(asked, registers, held, out);
             }
         }
         None
@@ -308,11 +320,12 @@ impl Target {
         (lba, count): (u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let (index, epoch) = self.take_slot(asked.view)?;
+        let (index, epoch) = self.take_slot(asked.view, asked.header.source)?;
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
-            Kind::Flush | Kind::Sync(_) => self.counters.flushes += 1,
+            Kind::Flush => self.counters.flushes += 1,
+            Kind::Trim | Kind::Sync(_) => unreachable!("they have ways of their own"),
         }
         let lun = asked.view.lun;
         self.commands[usize::from(index)] = Command {
@@ -358,12 +371,15 @@ impl Target {
     /// The payload of a write is in its buffer. If an earlier write that is not answered is the same, byte
     /// for byte, this one is that write, sent again: it is not done again, which would be late, and the
     /// answer goes to where it came from last (conformance rows 104 and 105).
-    pub fn filled(&mut self, index: CommandIndex, memory: &mut impl Memory) {
+    pub fn filled(&mut self, index: CommandIndex, memory: &mut impl Memory, out: &mut Vec<Action>) {
         let command = &self.commands[usize::from(index)];
+        if command.kind == Kind::Trim {
+            return self.begin_trim(index, memory, out);
+        }
         if !command.may_repeat {
             return;
         }
-        let (lun, head, port, sectors) = (command.lun, command.head, command.port, command.sectors);
+        let (head, port, sectors) = (command.head, command.port, command.sectors);
         let payload = |command| Span {
             buffer: BufferIndex::of_command(command),
             start_sector: 0,
@@ -389,25 +405,60 @@ impl Target {
         (first.head, first.port) = (head, port);
         // Nothing can be behind it yet.
         self.order.leave(index, &mut |_| {});
-        self.commands[usize::from(index)].state = State::Free;
+        self.release(index);
+    }
+
+    /// Frees the slot of a command that was not begun, and stands in no order.
+    pub(super) fn release(&mut self, index: CommandIndex) {
+        let command = &mut self.commands[usize::from(index)];
+        command.state = State::Free;
         self.free.push(index);
-        if let Some(lun) = &mut self.luns[usize::from(lun.get())] {
+        if let Some(lun) = &mut self.luns[usize::from(command.lun.get())] {
             lun.commands -= 1;
         }
     }
 
-    /// A command slot for a LUN, and the generation of its view. The last eighth of them is for LUNs that
-    /// hold less than that, so that one whose drives stall cannot take them all (conformance row 121).
-    fn take_slot(&mut self, view: &LunView) -> Option<(CommandIndex, u32)> {
-        let reserve = self.commands.len() / 8;
+    /// A command slot for a LUN, and the generation of its view. The last eighth of them is kept: half of it
+    /// for LUNs that hold less than that, so that one whose drives stall cannot take them all (conformance
+    /// row 121); the other half also for stations that hold little, so that one that sends beyond every
+    /// window does not shut out those that have just begun, whose first commands cost most when they are
+    /// lost.
+    pub(super) fn take_slot(
+        &mut self,
+        view: &LunView,
+        from: MacAddress,
+    ) -> Option<(CommandIndex, u32)> {
+        let kept = self.commands.len() / 8;
+        let free = self.free.len();
+        let is_fair = free > kept
+            || self.commands_of(view.lun) < kept / 2
+            || (free > kept / 2 && self.has_little(from, kept / 8));
+        let index = if is_fair { self.free.pop() } else { None };
         let lun = self.luns[usize::from(view.lun.get())].as_mut()?;
-        let fair = self.free.len() > reserve || (lun.commands as usize) < reserve;
-        let index = if fair { self.free.pop() } else { None };
         match index {
             Some(_) => lun.commands += 1,
             None => self.counters.no_buffer += 1,
         }
         index.map(|index| (index, lun.epoch))
+    }
+
+    fn commands_of(&self, lun: LunNumber) -> usize {
+        let lun = self.luns[usize::from(lun.get())].as_ref();
+        lun.map_or(0, |lun| lun.commands as usize)
+    }
+
+    /// Whether a station holds fewer than so many commands, of all LUNs. Looks at every slot: only for when
+    /// they are short.
+    #[cold]
+    fn has_little(&self, station: MacAddress, limit: usize) -> bool {
+        let source = aoe::header::SOURCE_OFFSET;
+        let is_own = |command: &&Command| {
+            command.state != State::Free
+                && !matches!(command.kind, Kind::Sync(_))
+                && command.head[source..].starts_with(&station.0)
+        };
+        let own = self.commands.iter().filter(is_own).take(limit);
+        own.count() < limit
     }
 
     pub(super) fn reply_ata(
@@ -456,6 +507,8 @@ impl Target {
 /// address that was asked. That is the LUN's own, but for a message that was redirected.
 fn answering(frame: &Frame<'_>, view: &LunView) -> Header {
     let mut header = frame.inner.unwrap_or(frame.header);
+    // The station that was asked, of those that the port has, is the one that sent it on.
+    header.destination = frame.header.destination;
     if header.shelf.get() == Shelf::ANY.0 {
         header.shelf = U16::new(view.shelf.0);
     }
@@ -465,7 +518,7 @@ fn answering(frame: &Frame<'_>, view: &LunView) -> Header {
     header
 }
 
-fn head_bytes(header: &Header, registers: &AtaRegisters) -> [u8; ATA_FRAME_BYTES] {
+pub(super) fn head_bytes(header: &Header, registers: &AtaRegisters) -> [u8; ATA_FRAME_BYTES] {
     let mut head = [0; ATA_FRAME_BYTES];
     let (first, second) = head.split_at_mut(aoe::HEADER_BYTES);
     first.copy_from_slice(header.as_bytes());

@@ -51,6 +51,10 @@ pub struct Counters {
     pub writes: u64,
     /// Bytes of writes that succeeded.
     pub write_bytes: u64,
+    /// TRIM commands admitted.
+    pub trims: u64,
+    /// Bytes of those that succeeded.
+    pub trimmed_bytes: u64,
     /// Flush commands admitted.
     pub flushes: u64,
     /// Commands that had to wait for an earlier one that overlaps.
@@ -115,6 +119,8 @@ impl Counters {
             ("read_bytes", self.read_bytes),
             ("writes", self.writes),
             ("write_bytes", self.write_bytes),
+            ("trims", self.trims),
+            ("trimmed_bytes", self.trimmed_bytes),
             ("flushes", self.flushes),
             ("overlaps", self.overlaps),
             ("duplicates", self.duplicates),

@@ -44,9 +44,19 @@ impl Target {
             string_bytes: U16::new(0),
         };
         for (port, view) in (0..).map(PortIndex).zip(&self.ports) {
+            if !view.announces {
+                continue;
+            }
             let (everybody, code) = (MacAddress::BROADCAST, aoe::config::COMMAND_CONFIG);
             let slot = Slot(lun.get());
-            let header = Header::request(everybody, view.mac, shelf, slot, code, PROBE_TAG);
+            let header = Header::request(
+                everybody,
+                view.stations.first(),
+                shelf,
+                slot,
+                code,
+                PROBE_TAG,
+            );
             let mut head = [0; REPLY_HEAD_BYTES];
             head[..HEADER_BYTES].copy_from_slice(header.as_bytes());
             head[HEADER_BYTES..CONFIG_FRAME_BYTES].copy_from_slice(argument.as_bytes());
@@ -74,7 +84,7 @@ impl Target {
         let Some(lun) = LunNumber::new(header.slot) else {
             return;
         };
-        if self.ports.iter().any(|own| own.mac == mac) || mac.is_multicast() {
+        if self.ports.iter().any(|own| own.stations.contains(mac)) || mac.is_multicast() {
             return;
         }
         let index = usize::from(lun.get());

@@ -12,7 +12,7 @@
 //!   members, so they agree.
 
 use super::run::{for_each_segment, is_any_lost, range_of};
-use super::{Action, Io, IoOwner, Kind, MendTicket, Report, State, Target};
+use super::{Action, Io, IoOwner, MendTicket, Report, State, Target};
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use raid::bad_blocks::BadRange;
@@ -60,7 +60,10 @@ impl Target {
         let (mends, stamp) = match owner {
             IoOwner::Command(index) => {
                 let command = &mut self.commands[usize::from(index)];
-                (command.kind == Kind::Write).then_some((&mut command.mends, command.mend_stamp))
+                command
+                    .kind
+                    .is_write()
+                    .then_some((&mut command.mends, command.mend_stamp))
             }
             IoOwner::Slice(index) => self.stripes.mends_of(index),
             IoOwner::Group(_) => None,
@@ -72,7 +75,7 @@ impl Target {
     /// Whether a write is done but for sectors that are on the list of bad ones; if so, it waits.
     pub(super) fn awaits_mend(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
         let command = &mut self.commands[usize::from(index)];
-        let is_done = command.kind == Kind::Write && !command.failed && !command.unmapped;
+        let is_done = command.kind.is_write() && !command.failed && !command.unmapped;
         if !is_done || command.is_cut {
             return false;
         }

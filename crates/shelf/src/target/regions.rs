@@ -11,7 +11,7 @@
 //! * a group is asked for once until the answer comes;
 //! * a write costs one look at a byte; tables are made when a view is attached.
 
-use super::{Action, Command, Kind, Lun, Report, State, Target};
+use super::{Action, Command, Lun, Report, State, Target};
 use crate::ids::LunNumber;
 use crate::order::CommandIndex;
 use crate::plane::{LunView, RegionsView};
@@ -115,7 +115,7 @@ impl Target {
         out: &mut Vec<Action>,
     ) -> bool {
         let command = &mut self.commands[usize::from(index)];
-        if command.kind != Kind::Write {
+        if !command.kind.is_write() {
             return true;
         }
         let number = command.lun;
@@ -256,7 +256,7 @@ impl Target {
         }
         for command in &self.commands {
             let is_under_way = !matches!(command.state, State::Free | State::Replying);
-            if command.lun == number && command.kind == Kind::Write && is_under_way {
+            if command.lun == number && command.kind.is_write() && is_under_way {
                 for_each_part(lun, command, |_, table, region| {
                     table.touch(region);
                 });

@@ -27,8 +27,15 @@ pub(super) struct Asked<'a> {
 }
 
 impl Target {
+    /// The header of an answer: from the station that was asked (row 7).
     pub(super) fn reply_header(&self, asked: Asked<'_>) -> Header {
-        let mac = self.ports[usize::from(asked.port.0)].mac;
+        let stations = &self.ports[usize::from(asked.port.0)].stations;
+        let asked_one = asked.header.destination;
+        let mac = if stations.contains(asked_one) {
+            asked_one
+        } else {
+            stations.first()
+        };
         let shelf = Shelf(asked.header.shelf.get());
         asked.header.reply(mac, shelf, Slot(asked.header.slot))
     }
@@ -81,6 +88,31 @@ impl Target {
         Self::push_reply(asked, [header.as_bytes(), &[]], Body::Empty, None, out);
     }
 
+    /// Tells the configuration. Whoever asks everybody gets an answer from each station that the port is:
+    /// so a Linux initiator finds all of them.
+    pub(super) fn tell_config(
+        &mut self,
+        asked: Asked<'_>,
+        command: ConfigCommand,
+        out: &mut Vec<Action>,
+    ) {
+        if asked.header.destination != MacAddress::BROADCAST {
+            return self.reply_config(asked, command, None, out);
+        }
+        let stations = self.ports[usize::from(asked.port.0)].stations;
+        for station in stations.iter() {
+            let header = Header {
+                destination: station,
+                ..*asked.header
+            };
+            let asked = Asked {
+                header: &header,
+                ..asked
+            };
+            self.reply_config(asked, command, None, out);
+        }
+    }
+
     pub(super) fn reply_config(
         &mut self,
         asked: Asked<'_>,
@@ -103,18 +135,25 @@ impl Target {
         command: ConfigCommand,
         out: &mut Vec<Action>,
     ) {
-        let Asked { port, view, .. } = asked;
+        let view = asked.view;
         let string_bytes = u16::try_from(view.config_string.len()).unwrap_or(0);
         let argument = ConfigArgument {
             buffer_count: U16::new(BUFFER_COUNT),
             firmware: U16::new(FIRMWARE_VERSION),
-            sector_count: advertised_sector_count(self.ports[usize::from(port.0)].mtu_bytes),
+            sector_count: self.sector_count(),
             version_command: (VERSION << 4) | command.nibble(),
             string_bytes: U16::new(string_bytes),
         };
         let parts = [header.as_bytes(), argument.as_bytes()];
         let body = Body::ConfigString(Arc::clone(view));
         Self::push_reply(asked, parts, body, None, out);
+    }
+
+    /// The Sector Count: that of the port with the smallest MTU, since an initiator that reaches a LUN by
+    /// several ports has one size for all of them (row 29).
+    fn sector_count(&self) -> u8 {
+        let mtus_bytes = self.ports.iter().map(|port| port.mtu_bytes);
+        mtus_bytes.min().map_or(0, advertised_sector_count)
     }
 
     /// Broadcasts the advertisements of all online LUNs.
@@ -136,24 +175,31 @@ impl Target {
         if !view.online {
             return;
         }
-        let slot = Slot(view.lun.get());
-        for index in 0..self.ports.len() {
-            let Ok(port) = u8::try_from(index).map(PortIndex) else {
-                return;
-            };
-            let everybody = view.access.masked_to().next().is_none();
-            let broadcast = everybody.then_some(MacAddress::BROADCAST);
-            for station in broadcast.into_iter().chain(view.access.masked_to()) {
-                let code = aoe::config::COMMAND_CONFIG;
-                let header = Header::request(station, station, view.shelf, slot, code, Tag(0));
-                let asked = Asked {
-                    port,
-                    header: &header,
-                    view: &view,
-                };
-                let header = self.reply_header(asked);
-                self.push_config(asked, &header, ConfigCommand::Read, out);
+        for (index, port) in (0..).map(PortIndex).zip(&self.ports) {
+            if port.announces {
+                for station in port.stations.iter() {
+                    self.advertise_from(&view, (index, station), out);
+                }
             }
+        }
+    }
+
+    fn advertise_from(
+        &self,
+        view: &Arc<LunView>,
+        (port, station): (PortIndex, MacAddress),
+        out: &mut Vec<Action>,
+    ) {
+        let everybody = view.access.masked_to().next().is_none();
+        let broadcast = everybody.then_some(MacAddress::BROADCAST);
+        for listener in broadcast.into_iter().chain(view.access.masked_to()) {
+            let (slot, code) = (Slot(view.lun.get()), aoe::config::COMMAND_CONFIG);
+            // As if the listener had asked this station.
+            let header = Header::request(station, listener, view.shelf, slot, code, Tag(0));
+            let header = &header;
+            let asked = Asked { port, header, view };
+            let header = self.reply_header(asked);
+            self.push_config(asked, &header, ConfigCommand::Read, out);
         }
     }
 }

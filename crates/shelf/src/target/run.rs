@@ -2,6 +2,7 @@
 
 use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
+use super::trim::{bytes_of, plan_zeroes};
 use super::{
     Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, Purpose, REPLANS_MAX,
     Reply, Span, State, Target, sync,
@@ -94,6 +95,7 @@ impl Target {
                     plan_write(index, lba, sectors, &view, out)
                 }
             }
+            Kind::Trim => plan_zeroes(index, lba, sectors, &view, out),
             Kind::Sync(phase) => {
                 let wanted = (lba, sectors);
                 sync::plan(index, phase, wanted, lost, &view, &self.suspects, out)
@@ -367,7 +369,7 @@ impl Target {
     pub(super) fn finish(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         #[cfg(feature = "planted")]
-        if planted::is(Bug::AckBeforeFailureRecorded) && command.kind == Kind::Write {
+        if planted::is(Bug::AckBeforeFailureRecorded) && command.kind.is_write() {
             command.failed &= command.unmapped;
         }
         if let Kind::Sync(phase) = command.kind {
@@ -407,7 +409,7 @@ impl Target {
         }
         // What was cut was not written at all, or is in the redo log.
         let is_undone = command.failed && !command.is_cut;
-        lun.mirrors_differ |= redundant && command.kind == Kind::Write && is_undone;
+        lun.mirrors_differ |= redundant && command.kind.is_write() && is_undone;
         // Others could take over, but nobody decides about that any more: as if it had not come, so that
         // the initiator asks again when the LUN is back.
         let is_cut = command.is_cut || (command.failed && !command.unmapped);
@@ -418,9 +420,21 @@ impl Target {
             self.run_ready(out);
             return;
         }
+        let is_done = !command.failed && !command.unmapped;
+        if command.kind == Kind::Trim && is_done && self.next_trim_step(index, out) {
+            return;
+        }
+        self.end_command(index, out);
+    }
+
+    /// Answers a command, and lets those go on that have waited for it.
+    fn end_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let number = self.commands[usize::from(index)].lun;
+        let Some(lun) = &mut self.luns[usize::from(number.get())] else {
+            unreachable!("a LUN is kept while it has commands")
+        };
         lun.commands -= 1;
         let view = Arc::clone(&lun.view);
-        let number = command.lun;
         self.uncount(index);
         self.answer(index, &view, out);
         if self.commands[usize::from(index)].is_ordered {
@@ -434,12 +448,15 @@ impl Target {
     fn answer(&mut self, index: CommandIndex, view: &Arc<LunView>, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         command.state = State::Replying;
-        self.pace.answered(command.since_ns);
+        if command.kind != Kind::Trim {
+            // A TRIM is long by itself, and says nothing of how busy drives are.
+            self.pace.answered(command.since_ns);
+        }
         let bytes = u64::from(command.sectors) * SECTOR_BYTES as u64;
         let failed = command.failed || command.unmapped;
         let (outcome, body) = match (command.kind, failed) {
             (Kind::Read, true) => (Outcome::Unreadable, Body::Empty),
-            (Kind::Write | Kind::Flush, true) => (Outcome::WriteFault, Body::Empty),
+            (Kind::Write | Kind::Trim | Kind::Flush, true) => (Outcome::WriteFault, Body::Empty),
             (Kind::Read, false) => {
                 self.counters.read_bytes += bytes;
                 let own = Span {
@@ -452,6 +469,10 @@ impl Target {
             }
             (Kind::Write, false) => {
                 self.counters.write_bytes += bytes;
+                (Outcome::Success, Body::Empty)
+            }
+            (Kind::Trim, false) => {
+                self.counters.trimmed_bytes += bytes_of(self.order.extents(index));
                 (Outcome::Success, Body::Empty)
             }
             (Kind::Flush, false) => (Outcome::Success, Body::Empty),
@@ -478,7 +499,7 @@ impl Target {
         let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
             return;
         };
-        if command.kind == Kind::Write {
+        if command.kind.is_write() {
             let (before, view, state) = (out.len(), Arc::clone(&lun.view), command.state);
             self.answer(index, &view, out);
             self.commands[usize::from(index)].state = state;

@@ -40,6 +40,7 @@ impl<'a> Recovery<'a> {
             zones: Vec::new(),
             writes: 0,
             pause: 0,
+            trims: None,
             stream: None,
         };
         world.initiators = vec![Initiator::new(0, workload)];

@@ -88,7 +88,7 @@ impl<'a> Bench<'a> {
             bytes: &mut self.arena,
             plan: PLAN,
         };
-        self.target.filled(command, &mut arena);
+        self.target.filled(command, &mut arena, &mut actions);
         self.carry_out(actions)
     }
 
@@ -119,6 +119,7 @@ impl<'a> Bench<'a> {
         let disk = usize::from(io.drive.0);
         match io.operation {
             Operation::Flush => {}
+            Operation::WriteZeroes => unreachable!("nobody trims"),
             Operation::Write => {
                 for (sector, bytes) in (io.sector..).zip(data.as_chunks::<SECTOR>().0) {
                     self.durable.insert((disk, sector), *bytes);

@@ -9,6 +9,8 @@ pub(crate) mod joined;
 pub(crate) mod judge;
 pub(crate) mod level;
 pub(crate) mod linux_made;
+#[path = "../lun/mod.rs"]
+pub(crate) mod lun;
 pub(crate) mod members;
 pub(crate) mod recovered;
 pub(crate) mod shelf_made;

@@ -45,10 +45,7 @@ impl Memory for Arena<'_> {
 
 impl<'a> Bench<'a> {
     fn new(images: &'a Images, view: &Arc<LunView>) -> Self {
-        let port = PortView {
-            mac: PORT_MAC,
-            mtu_bytes: 9000,
-        };
+        let port = PortView::single(PORT_MAC, 9000);
         let mut bench = Self {
             target: Target::new(&[port], PLAN),
             shelf: view.shelf,
@@ -127,6 +124,7 @@ impl<'a> Bench<'a> {
         match io.operation {
             Operation::Read => image.read(io.sector, bytes),
             Operation::Write => image.write(io.sector, bytes),
+            Operation::WriteZeroes => unreachable!("nobody trims"),
             Operation::Flush => {}
         }
         if let IoOwner::Group(_) = io.owner {

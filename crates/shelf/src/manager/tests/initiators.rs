@@ -44,10 +44,7 @@ impl Bench {
     }
 
     fn serve(world: World, manager: Manager) -> Self {
-        let port = PortView {
-            mac: PORT_MAC,
-            mtu_bytes: 9000,
-        };
+        let port = PortView::single(PORT_MAC, 9000);
         let plan = BufferPlan {
             commands: 8,
             pages: 8,

@@ -469,10 +469,7 @@ fn row_119_a_priority_is_no_vlan() {
 
 #[test]
 fn lists_that_do_not_fit_a_frame_are_told_as_far_as_they_do() {
-    let port = PortView {
-        mac: PORT_MAC,
-        mtu_bytes: 1500,
-    };
+    let port = PortView::single(PORT_MAC, 1500);
     let stations: Vec<_> = (0..255)
         .map(|last| MacAddress([4, 0, 0, 0, 0, last]))
         .collect();

@@ -142,6 +142,8 @@ fn without_redundancy_a_failure_is_answered_at_once() {
     );
 }
 
+/// Conformance row 116: a LUN that has failed answers at once with a fault, so that hosts need not wait for
+/// what does not come; one that was removed is silent, as one that is offline (row 115).
 #[test]
 fn a_set_without_any_member_faults_at_once_and_touches_nothing() {
     let mut gone = without(2);

@@ -6,6 +6,7 @@ use super::super::{
 };
 use crate::access::Access;
 use crate::admin::{DriveSlot, LunNumber};
+use crate::order::CommandIndex;
 use crate::patience::Stage;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
@@ -49,12 +50,26 @@ pub(super) struct Rig {
 }
 
 /// The buffers.
-struct Arena {
+pub(super) struct Arena {
     bytes: Vec<u8>,
     plan: BufferPlan,
 }
 
 impl Arena {
+    pub(super) fn new(plan: BufferPlan) -> Self {
+        Self {
+            bytes: vec![0xee; plan.total_sectors() * 512],
+            plan,
+        }
+    }
+
+    /// Puts what came with a command into its buffer.
+    pub(super) fn fill(&mut self, command: CommandIndex, payload: &[u8]) {
+        let buffer = self.buffer(BufferIndex::of_command(command));
+        let bytes = payload.len().min(buffer.len());
+        buffer[..bytes].copy_from_slice(&payload[..bytes]);
+    }
+
     fn buffer(&mut self, buffer: BufferIndex) -> &mut [u8] {
         let sectors = self.plan.sectors_of(buffer);
         &mut self.bytes[sectors.start * 512..sectors.end * 512]
@@ -119,17 +134,18 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
 impl Rig {
     /// One port at MTU 9000 with the given LUNs attached, and eight drives.
     pub(super) fn new(views: impl IntoIterator<Item = LunView>) -> Self {
-        Self::with_ports(
-            &[PortView {
-                mac: PORT_MAC,
-                mtu_bytes: 9000,
-            }],
-            views,
-        )
+        Self::with_ports(&[PortView::single(PORT_MAC, 9000)], views)
     }
 
     pub(super) fn with_ports(ports: &[PortView], views: impl IntoIterator<Item = LunView>) -> Self {
-        let commands = 32;
+        Self::with(ports, 32, views)
+    }
+
+    pub(super) fn with_commands(commands: u16, views: impl IntoIterator<Item = LunView>) -> Self {
+        Self::with(&[PortView::single(PORT_MAC, 9000)], commands, views)
+    }
+
+    fn with(ports: &[PortView], commands: u16, views: impl IntoIterator<Item = LunView>) -> Self {
         let plan = BufferPlan {
             commands,
             pages: 48,
@@ -137,10 +153,7 @@ impl Rig {
         };
         let mut rig = Self {
             target: Target::new(ports, plan),
-            memory: Arena {
-                bytes: vec![0xee; plan.total_sectors() * 512],
-                plan,
-            },
+            memory: Arena::new(plan),
             now_ns: 0,
             drives: vec![vec![0; DRIVE_SECTORS * 512]; 8],
             pending: Vec::new(),
@@ -180,11 +193,8 @@ impl Rig {
             .target
             .receive(PortIndex(port), frame, frame.len(), &mut actions);
         if let Some(Payload { command, offset }) = admitted {
-            let payload = &frame[offset.min(frame.len())..];
-            let buffer = self.memory.buffer(BufferIndex::of_command(command));
-            let bytes = payload.len().min(buffer.len());
-            buffer[..bytes].copy_from_slice(&payload[..bytes]);
-            self.target.filled(command, &mut self.memory);
+            self.memory.fill(command, &frame[offset.min(frame.len())..]);
+            self.target.filled(command, &mut self.memory, &mut actions);
         }
         self.absorb(actions);
     }
@@ -260,8 +270,14 @@ impl Rig {
             Operation::Read if self.bad_sectors.range(bad.clone()).next().is_some() => false,
             Operation::Read if self.broken_reads.contains(&io.drive.0) => false,
             Operation::Read if self.target.reads_bad_sector(&io) => false,
-            Operation::Write if self.bad_writes.range(bad).next().is_some() => false,
-            Operation::Write | Operation::Flush if self.broken_writes.contains(&io.drive.0) => {
+            Operation::Write | Operation::WriteZeroes
+                if self.bad_writes.range(bad.clone()).next().is_some() =>
+            {
+                false
+            }
+            Operation::Write | Operation::WriteZeroes | Operation::Flush
+                if self.broken_writes.contains(&io.drive.0) =>
+            {
                 false
             }
             Operation::Read => {
@@ -272,6 +288,10 @@ impl Rig {
             Operation::Write => {
                 self.drives[drive][place..place + bytes]
                     .copy_from_slice(&buffer[offset..offset + bytes]);
+                true
+            }
+            Operation::WriteZeroes => {
+                self.drives[drive][place..place + bytes].fill(0);
                 true
             }
             Operation::Flush => true,
