@@ -77,6 +77,10 @@ pub enum Verb {
     Confstr,
     /// Limits the rate of passes.
     Ratelimit,
+    /// Tells how much LUNs and drives read and write.
+    Iostats,
+    /// Lists the initiators.
+    Initiators,
     /// Lists the counters of the data path.
     Aoestats,
     /// Tells the version.
@@ -122,6 +126,8 @@ pub struct Options {
     pub clean: bool,
     /// `-r`.
     pub replacement: bool,
+    /// `-d`.
+    pub drives: bool,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -233,6 +239,7 @@ impl Command {
             'f' => options.force = true,
             'r' => options.replacement = true,
             'c' => options.clean = true,
+            'd' => options.drives = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
         }

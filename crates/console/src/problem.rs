@@ -35,6 +35,8 @@ pub(crate) enum Problem {
     WrongMask(String),
     #[error("vlanid must be in the range 1 to 4094")]
     InvalidVlan(String),
+    #[error("seconds must be an integer between 1 and 32 inclusive")]
+    InvalidSeconds(String),
     #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
     InvalidChunk(String),
     #[error(
@@ -86,6 +88,7 @@ impl Problem {
             Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
+            Self::InvalidSeconds(_) => "invalid_seconds",
             Self::Level(_) => "unknown_level",
             Self::LunChanged(_) => "lun_changed",
             Self::ShelfChanged => "shelf_changed",
@@ -112,6 +115,7 @@ impl Problem {
             | Self::InvalidVlan(word)
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)
+            | Self::InvalidSeconds(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::LunChanged(lun) => Some(lun.to_string()),

@@ -3,11 +3,18 @@
 //! Sizes are in bytes, MAC addresses twelve lower-case hex digits. Fields are never removed or
 //! renamed within one schema version; new ones may be added.
 
+pub(crate) mod statistics;
+
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState};
+use shelf::observe::LinkStatus;
+use shelf::statistics::Rates;
+use statistics::{
+    ForgottenRecord, InitiatorRecord, LatencyRecord, Layers, LinkRecord, RatesRecord,
+};
 
 /// One element of `data`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -20,7 +27,29 @@ pub(crate) enum Record {
         mac: String,
         mtu_bytes: usize,
         mode: String,
+        /// `null` when the kernel does not say.
+        link: Option<LinkRecord>,
+        /// By layer, when they were asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        counters: Option<Layers>,
     },
+    LunRates {
+        lun: u8,
+        #[serde(flatten)]
+        rates: RatesRecord,
+        /// Since the start; `null` before the LUN was served.
+        read_latency: Option<LatencyRecord>,
+        write_latency: Option<LatencyRecord>,
+    },
+    DriveRates {
+        #[serde(flatten)]
+        element: Option<ElementName>,
+        drive: String,
+        #[serde(flatten)]
+        rates: RatesRecord,
+    },
+    Initiator(InitiatorRecord),
+    ForgottenInitiators(ForgottenRecord),
     Pass {
         lun: u8,
         part: u8,
@@ -127,6 +156,12 @@ pub(crate) enum Record {
     },
     Counter {
         group: String,
+        /// The LUN that it was counted for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lun: Option<u8>,
+        /// The port that it was counted for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
         name: &'static str,
         value: u64,
     },
@@ -172,7 +207,7 @@ pub(crate) struct DriveRecord {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-struct ElementName {
+pub(crate) struct ElementName {
     lun: u8,
     part: u8,
     member: u8,
@@ -329,12 +364,27 @@ impl ElementRecord {
 }
 
 impl Record {
-    pub(crate) fn port(port: &PortStatus) -> Self {
+    pub(crate) fn port(
+        port: &PortStatus,
+        link: Option<LinkStatus>,
+        counters: Option<Layers>,
+    ) -> Self {
         Self::Port {
             name: port.interface.clone(),
             mac: port.mac.to_string(),
             mtu_bytes: port.mtu_bytes,
             mode: port.mode.clone(),
+            link: link.map(LinkRecord::from),
+            counters,
+        }
+    }
+
+    /// The rates of a drive, and the element that it is looked at for.
+    pub(crate) fn drive_rates(element: Option<ElementId>, drive: String, rates: &Rates) -> Self {
+        Self::DriveRates {
+            element: element.map(ElementName::new),
+            drive,
+            rates: rates.into(),
         }
     }
 }

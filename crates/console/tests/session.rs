@@ -6,6 +6,8 @@ mod access;
 mod fake;
 #[path = "session/protection.rs"]
 mod protection;
+#[path = "session/statistics.rs"]
+mod statistics;
 
 use console::protocol::{PromptKind, Request};
 use console::{Next, Reply, Session, SessionOptions};
@@ -513,13 +515,13 @@ fn ifstat_and_release() {
     assert_eq!(
         bench.good("ifstat"),
         "\
-NAME            ADDR           MTU MODE
-eth1            001004012e81  9000 native
+NAME            ADDR           LINK (Mbps)   MTU MODE
+eth1            001004012e81             -  9000 native
 "
     );
     assert_eq!(bench.good("ifstat -j"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"name\":\"eth1\",\"mac\":\"001004012e81\",\
-         \"mtu_bytes\":9000,\"mode\":\"native\"}]}\n"
+         \"mtu_bytes\":9000,\"mode\":\"native\",\"link\":null}]}\n"
     });
     bench.shelf.ports.clear();
     assert_eq!(bench.good("ifstat"), "");
@@ -638,7 +640,7 @@ fn commands_that_are_not_there_are_told_apart() {
         bench.bad("lsit -l"),
         "error: unknown command lsit; did you mean list?\n"
     );
-    for name in ["locate", "erase", "/setsize", "iostats"] {
+    for name in ["locate", "erase", "/setsize", "sysstat"] {
         let name_shown = name.trim_start_matches('/');
         let output = format!("error: {name_shown} is not available in this version\n");
         assert_eq!(bench.bad(&format!("{name} 1.0")), output);

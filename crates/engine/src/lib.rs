@@ -13,10 +13,11 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod message;
+mod ports;
 mod wake;
 mod worker;
 mod workers;
 
-pub use message::{EngineCounters, FromWorker, ToWorker, WorkerReport};
+pub use message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 pub use worker::{Worker, WorkerOptions, spawn};
 pub use workers::{WorkerHandle, Workers};

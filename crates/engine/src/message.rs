@@ -9,6 +9,7 @@ use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
+use shelf::statistics::{LunStatistics, PortTally, Rates, StationPage};
 use shelf::target::{Change, ChangeDecision, Counters, MendTicket, Report};
 use std::ops::Range;
 use std::sync::Arc;
@@ -58,10 +59,25 @@ pub enum ToWorker {
     BadBlocks(DriveSlot, Arc<[BadRange]>),
     /// Sectors that a write has written are off the list of bad ones, durably; or they stay on it.
     BadSectorsSettled(MendTicket, bool),
-    /// Tell your counters.
-    Report(Sender<WorkerReport>),
+    /// Tell what was measured.
+    Ask(Question),
     /// End, after what is in flight.
     Stop,
+}
+
+/// What was measured, a little at a time, so that no answer keeps a worker from its ports. Where there is
+/// nobody to answer to any more, the administration has given up waiting.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The sums.
+    Report(Sender<WorkerReport>),
+    /// What was counted of a LUN, with its rates over so many seconds: its histograms are the most that is
+    /// copied in one turn, 40 KiB.
+    LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
+    /// What a drive did in so many seconds.
+    DriveRates(DriveSlot, u64, Sender<Rates>),
+    /// Some of the initiators, from a place on.
+    Stations(usize, Sender<StationPage>),
 }
 
 /// Events of a worker, for the administration. Settled changes have a channel of their own, so that
@@ -125,6 +141,8 @@ pub struct WorkerReport {
     pub patience: PatienceCounters,
     /// Its ports.
     pub ports: Vec<(PortFacts, PortCounters)>,
+    /// What the target counts of each of them.
+    pub port_tallies: Vec<PortTally>,
     /// Passes over mirrors that are running.
     pub passes: Vec<RunningPass>,
     /// Commands admitted and not answered.
@@ -160,7 +178,7 @@ impl WorkerReport {
     }
 }
 
-fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
+pub(crate) fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
     vec![
         ("rx_frames", counters.rx_frames),
         ("rx_bytes", counters.rx_bytes),

@@ -271,9 +271,7 @@ impl Worker {
         if self.turns.is_multiple_of(TURNS_PER_LOOK) {
             self.follow_interfaces();
         }
-        let now_ns = self.now_ns();
-        self.patience.set_now(now_ns);
-        self.target.set_now(now_ns);
+        let now_ns = self.tell_time();
         self.discard_after_pause(now_ns);
         let mut busy = self.listen();
         busy |= self.send_waiting();
@@ -299,6 +297,10 @@ impl Worker {
         let mut busy = self.work_on_stripes(received);
         self.carry_out();
         self.executor.kick()?;
+        if self.executor.has_results() {
+            // Else what ends in the turn in which it came would seem to take no time.
+            self.tell_time();
+        }
         busy |= self.complete();
         busy |= self.work_on_stripes(true);
         self.carry_out();
@@ -313,6 +315,14 @@ impl Worker {
         let now_ns = self.now_ns();
         self.target
             .stripe_step(now_ns, received, &mut self.executor, &mut self.actions)
+    }
+
+    /// Tells those who want to know what time it is.
+    fn tell_time(&mut self) -> u64 {
+        let now_ns = self.now_ns();
+        self.patience.set_now(now_ns);
+        self.target.set_now(now_ns);
+        now_ns
     }
 
     /// Nanoseconds since it started.

@@ -1,15 +1,20 @@
 //! All workers as the administration sees them.
 
-use crate::message::{FromWorker, ToWorker, WorkerReport};
+use crate::message::{FromWorker, Question, ToWorker, WorkerReport};
+use crate::ports;
 use crate::wake::Wake;
-use aoe::Shelf;
+use aoe::{MacAddress, Shelf};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::observe::{Initiator, Initiators, Observe, PortStatistics};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
+use shelf::statistics::{ForgottenStations, LunStatistics, Rates, StationStatistics};
 use shelf::target::{Change, ChangeDecision, MendTicket};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -103,13 +108,7 @@ impl Workers {
     /// The counters of every worker that answers.
     #[must_use]
     pub fn reports(&self) -> Vec<WorkerReport> {
-        let workers = self.lock();
-        let ask = |worker: &WorkerHandle| {
-            let (sender, receiver) = bounded(1);
-            worker.say(ToWorker::Report(sender)).ok()?;
-            receiver.recv_timeout(REPORT_TIMEOUT).ok()
-        };
-        workers.iter().filter_map(ask).collect()
+        self.ask(|sender| ToWorker::Ask(Question::Report(sender)))
     }
 
     /// Stops every worker after what is in flight, and waits for them.
@@ -147,6 +146,94 @@ impl Workers {
             detached.is_log_pending |= own.is_log_pending;
         }
         Ok(detached)
+    }
+}
+
+impl WorkerHandle {
+    /// Asks; `None` when there is no answer in time.
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ToWorker) -> Option<T> {
+        let (sender, receiver) = bounded(1);
+        self.say(question(sender)).ok()?;
+        receiver.recv_timeout(REPORT_TIMEOUT).ok()
+    }
+
+    /// The initiators that it knows, page by page, so that it is never long away from its ports.
+    fn initiators(&self) -> Option<Initiators> {
+        let ports = self
+            .ask(|sender| ToWorker::Ask(Question::Report(sender)))?
+            .ports;
+        let (mut initiators, mut next) = (Initiators::default(), Some(0));
+        while let Some(from) = next {
+            let page = self.ask(|sender| ToWorker::Ask(Question::Stations(from, sender)))?;
+            let with_port = |statistics: StationStatistics| {
+                let port = ports.get(usize::from(statistics.port.0));
+                let interface = port.map(|(facts, _)| facts.interface.clone());
+                Initiator {
+                    interface: interface.unwrap_or_default(),
+                    statistics,
+                }
+            };
+            initiators
+                .known
+                .extend(page.stations.into_iter().map(with_port));
+            (next, initiators.forgotten) = (page.next, page.forgotten);
+        }
+        Some(initiators)
+    }
+}
+
+impl Workers {
+    /// Asks every worker; whoever does not answer in time is left out.
+    fn ask<T>(&self, question: impl Fn(Sender<T>) -> ToWorker) -> Vec<T> {
+        let workers = self.lock();
+        let answers = workers.iter().map(|worker| worker.ask(&question));
+        answers.flatten().collect()
+    }
+}
+
+impl Observe for Workers {
+    fn lun_statistics(&self, lun: LunNumber, seconds: u64) -> Option<LunStatistics> {
+        let answers =
+            self.ask(|sender| ToWorker::Ask(Question::LunStatistics(lun, seconds, sender)));
+        let all = answers.into_iter().flatten();
+        all.reduce(|mut sum, other| {
+            sum.add(&other);
+            sum
+        })
+        .map(|sum| *sum)
+    }
+
+    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
+        let mut sum = Rates::default();
+        for rates in self.ask(|sender| ToWorker::Ask(Question::DriveRates(drive, seconds, sender)))
+        {
+            sum.add(&rates);
+        }
+        sum
+    }
+
+    fn port_statistics(&self) -> Vec<PortStatistics> {
+        ports::statistics(&self.reports())
+    }
+
+    fn initiators(&self) -> Initiators {
+        let mut known: BTreeMap<MacAddress, Initiator> = BTreeMap::new();
+        let mut forgotten = ForgottenStations::default();
+        for initiators in self.lock().iter().filter_map(WorkerHandle::initiators) {
+            forgotten.add(&initiators.forgotten);
+            for initiator in initiators.known {
+                match known.entry(initiator.statistics.mac) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(initiator);
+                    }
+                    Entry::Occupied(mut entry) => entry.get_mut().add(initiator),
+                }
+            }
+        }
+        Initiators {
+            known: known.into_values().collect(),
+            forgotten,
+        }
     }
 }
 
@@ -258,13 +345,10 @@ impl DataPlane for Workers {
     fn find_impostors(&mut self, shelf: Shelf, luns: &[LunNumber]) -> Vec<Impostor> {
         self.probe(shelf, luns);
         std::thread::sleep(PROBE_WAIT);
-        let workers = self.lock();
-        let ask = |worker: &WorkerHandle| {
-            let (sender, receiver) = bounded(1);
-            worker.say(ToWorker::Impostors(sender)).ok()?;
-            receiver.recv_timeout(REPORT_TIMEOUT).ok()
-        };
-        workers.iter().filter_map(ask).flatten().collect()
+        self.ask(ToWorker::Impostors)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn passes(&self) -> Vec<RunningPass> {

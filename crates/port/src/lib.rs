@@ -20,8 +20,10 @@
 mod error;
 mod frame;
 mod interface;
+mod link;
 mod memory;
 mod mode;
+mod netlink;
 mod open;
 mod packet;
 mod patience;
@@ -32,6 +34,7 @@ mod xdp;
 
 pub use error::{OpenError, TransmitError};
 pub use frame::ReceivedFrame;
+pub use link::{Link, link};
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
 pub use open::{MTU_BYTES_MIN, open, open_as};

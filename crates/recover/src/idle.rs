@@ -5,6 +5,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::ShelfStore;
+use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::MendTicket;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 
 /// No workers.
 pub(crate) struct NoPlane;
+
+impl Observe for NoPlane {}
 
 impl DataPlane for NoPlane {
     fn attach(&mut self, _: Arc<LunView>) -> Result<(), String> {

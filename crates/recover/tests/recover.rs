@@ -11,6 +11,7 @@ use raid::md::{Resync, Superblock};
 use raid::regions::RegionSet;
 use shelf::admin::{Admin, DriveSlot, LunNumber, MakeRequest, MemberChoice};
 use shelf::manager::{Manager, Parts, ShelfStore};
+use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::target::MendTicket;
@@ -33,6 +34,8 @@ struct Images {
 }
 
 struct Plane(Arc<Mutex<Option<Arc<LunView>>>>);
+
+impl Observe for Plane {}
 
 impl DataPlane for Plane {
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {

@@ -5,6 +5,7 @@
 //! returns, or it has not happened.
 
 pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
+use crate::observe::Observe;
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{Key, MacAddress, ReservationKind, Shelf, VlanId};
@@ -630,7 +631,7 @@ pub enum AdminError {
 }
 
 /// The shelf, as its administrators see it.
-pub trait Admin {
+pub trait Admin: Observe {
     /// The shelf number, if it is set.
     fn shelf(&self) -> Option<Shelf>;
 

@@ -51,10 +51,19 @@ impl Latencies {
 
     /// As [`Latencies::p99_ns`], with so many at least.
     pub(crate) fn p99_of(&self, samples_min: u32) -> Option<u64> {
+        self.quantile(samples_min, self.total / 100)
+    }
+
+    /// What half did not exceed; `None` for none.
+    pub(crate) fn p50_ns(&self) -> Option<u64> {
+        self.quantile(1, self.total / 2)
+    }
+
+    /// What all but so many did not exceed, if there are so many samples at least.
+    fn quantile(&self, samples_min: u32, mut above: u32) -> Option<u64> {
         if self.total < samples_min {
             return None;
         }
-        let mut above = self.total / 100;
         for (bucket, count) in self.counts.iter().enumerate().rev() {
             match above.checked_sub(*count) {
                 Some(left) => above = left,

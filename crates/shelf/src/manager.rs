@@ -27,7 +27,9 @@ use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
     ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
 };
+use crate::observe::{Initiators, Observe, PortStatistics};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
+use crate::statistics::{LunStatistics, Rates};
 use ::raid::bad_blocks::BadRange;
 use aoe::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -313,6 +315,24 @@ impl Manager {
     fn drive_name(&self, slot: DriveSlot) -> String {
         self.shelf
             .map_or_else(|| format!("?.{slot}"), |shelf| format!("{shelf}.{slot}"))
+    }
+}
+
+impl Observe for Manager {
+    fn lun_statistics(&self, lun: LunNumber, seconds: u64) -> Option<LunStatistics> {
+        self.plane.lun_statistics(lun, seconds)
+    }
+
+    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
+        self.plane.drive_rates(drive, seconds)
+    }
+
+    fn port_statistics(&self) -> Vec<PortStatistics> {
+        self.plane.port_statistics()
+    }
+
+    fn initiators(&self) -> Initiators {
+        self.plane.initiators()
     }
 }
 

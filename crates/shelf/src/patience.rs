@@ -23,7 +23,9 @@
 
 use crate::ids::DriveSlot;
 use crate::latency::Latencies;
+use crate::statistics::{Rates, Window};
 use crate::target::{Io, Operation};
+use aoe::SECTOR_BYTES;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 
@@ -192,6 +194,8 @@ struct Watched {
     is_hung: bool,
     is_suspect: bool,
     last_suspect_ns: u64,
+    /// What it did in the last seconds.
+    window: Window,
 }
 
 /// Reads after which the estimate is made anew.
@@ -211,13 +215,19 @@ impl Watched {
             is_hung: false,
             is_suspect: false,
             last_suspect_ns: 0,
+            window: Window::new(),
         }
     }
 
-    fn answered(&mut self, latency_ns: u64, now_ns: u64, operation: Operation) {
+    fn answered(&mut self, latency_ns: u64, now_ns: u64, io: &Io) {
         self.last_answer_ns = now_ns;
         self.is_hung = false;
-        if operation != Operation::Read {
+        if io.operation != Operation::Flush {
+            let is_write = io.operation == Operation::Write;
+            let bytes = u64::from(io.sectors) * SECTOR_BYTES as u64;
+            self.window.record(now_ns, is_write, bytes, latency_ns);
+        }
+        if io.operation != Operation::Read {
             return;
         }
         self.latencies.record(latency_ns);
@@ -365,7 +375,7 @@ impl Patience {
         let now_ns = self.now_ns;
         if let Some(Some(drive)) = self.drives.get_mut(usize::from(io.drive.0)) {
             drive.abandoned -= u32::from(is_abandoned);
-            drive.answered(now_ns.saturating_sub(since_ns), now_ns, io.operation);
+            drive.answered(now_ns.saturating_sub(since_ns), now_ns, &io);
         }
     }
 
@@ -521,6 +531,17 @@ impl Patience {
             abandoned_ios: drive.abandoned,
             oldest_ns: oldest.map_or(0, |entry| self.now_ns.saturating_sub(entry.since_ns)),
         }
+    }
+
+    /// What a drive did in the last whole seconds, as many as
+    /// [`crate::statistics::WINDOW_SECONDS_MAX`]; nothing of one that is not watched. All I/O that ended
+    /// counts, also that which failed or was abandoned.
+    #[must_use]
+    pub fn rates(&self, slot: DriveSlot, seconds: u64) -> Rates {
+        let Some(Some(drive)) = self.drives.get(usize::from(slot.0)) else {
+            return Rates::default();
+        };
+        drive.window.rates(self.now_ns, seconds)
     }
 
     /// How many I/Os were abandoned that may still land on a drive.

@@ -6,6 +6,7 @@
 
 use crate::access::Access;
 use crate::ids::{DriveSlot, LunNumber};
+use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
 use aoe::{MacAddress, Shelf};
@@ -198,7 +199,7 @@ pub struct RunningPass {
 }
 
 /// The workers, as the administration sees them.
-pub trait DataPlane: Send {
+pub trait DataPlane: Observe + Send {
     /// Makes every worker use `view` for its LUN from now on. When this returns, no worker uses an
     /// older view of it, and what was admitted under an older view has been answered or planned anew.
     ///

@@ -29,6 +29,7 @@
 mod access;
 mod action;
 mod admit;
+mod count;
 mod counters;
 mod impostor;
 mod memory;
@@ -62,6 +63,7 @@ use crate::bad_sectors::BadSectors;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Extent, Order};
 use crate::plane::LunView;
+use crate::statistics::{LunStatistics, PortTally, StationPage, Statistics};
 use aoe::ATA_FRAME_BYTES;
 use ata::trim::ENTRIES_MAX;
 use raid::stripe::SectorMask;
@@ -258,6 +260,8 @@ pub struct Target {
     /// Commands that may run now; empty between calls.
     ready: Vec<CommandIndex>,
     counters: Counters,
+    /// The same by port, LUN and initiator.
+    statistics: Statistics,
     stripes: stripe::Stripes,
     /// Steps of scrubs whose copies are to be compared.
     compares: Vec<CommandIndex>,
@@ -290,6 +294,7 @@ impl Target {
             order: Order::new(commands),
             ready: Vec::with_capacity(usize::from(commands)),
             counters: Counters::default(),
+            statistics: Statistics::new(ports.len()),
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
             extents: Vec::with_capacity(ENTRIES_MAX),
@@ -306,6 +311,25 @@ impl Target {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What came in on each port.
+    #[must_use]
+    pub fn port_tallies(&mut self) -> Vec<PortTally> {
+        self.statistics.ports()
+    }
+
+    /// What was counted of a LUN that is or was attached, with its rates over the last whole seconds, as
+    /// many as [`crate::statistics::WINDOW_SECONDS_MAX`].
+    #[must_use]
+    pub fn lun_statistics(&mut self, lun: LunNumber, seconds: u64) -> Option<LunStatistics> {
+        self.statistics.lun(lun, seconds)
+    }
+
+    /// A few of the initiators that are known: from place 0 on, then from where the page says.
+    #[must_use]
+    pub fn station_page(&mut self, from: usize) -> StationPage {
+        self.statistics.station_page(from)
     }
 
     /// Whether a LUN is answered for.
@@ -330,6 +354,7 @@ impl Target {
     /// for an offline view when no command of the LUN is left.
     pub fn attach(&mut self, view: Arc<LunView>, out: &mut Vec<Action>) {
         let number = view.lun;
+        self.statistics.attach(&view);
         let slot = &mut self.luns[usize::from(number.get())];
         match slot {
             None => {

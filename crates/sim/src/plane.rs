@@ -11,6 +11,7 @@ use raid::md::Superblock;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::{Drive, Manager, NoDrive, Parts, ShelfStore};
+use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
 use shelf::plane::{
     CounterGroup, DataPlane, Detached, DriveError, Impostor, LunView, MetadataDrive, RateLimit,
@@ -162,6 +163,8 @@ impl SimPlane {
         found.ok_or_else(|| format!("a drive of LUN {lun} does not answer"))
     }
 }
+
+impl Observe for SimPlane {}
 
 impl DataPlane for SimPlane {
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {

@@ -233,10 +233,12 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Ifstat,
         name: "ifstat",
         aliases: &[],
-        usage: "ifstat [-j]",
-        summary: "list network ports",
-        examples: &["ifstat"],
-        options: "",
+        usage: "ifstat [-a] [-j]",
+        summary: "list network ports; link: Mbps of now / the most, - where the driver does not tell; \
+                  -a with what each layer counted: nic (the interface, also what is not AoE), ring \
+                  (between kernel and shelf), shelf (frames, and why they were dropped), requests",
+        examples: &["ifstat", "ifstat -a"],
+        options: "a",
         operands_min: 0,
         operands_max: 0,
     },
@@ -371,11 +373,38 @@ pub const COMMANDS: &[Command] = &[
         operands_max: 3,
     },
     Command {
+        verb: Verb::Iostats,
+        name: "iostats",
+        aliases: &[],
+        usage: "iostats [-d] [-l] [-s secs] [LUN ...]",
+        summary: "what LUNs read and write in a second, and how long that takes on average and at most, \
+                  over the last 3 seconds; -l with their members; -d drives only; -s over 1 to 32 seconds",
+        examples: &["iostats", "iostats -l 0", "iostats -s 10 0-3", "iostats -d"],
+        options: "dls:",
+        operands_min: 0,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Initiators,
+        name: "initiators",
+        aliases: &[],
+        usage: "initiators [-l] [-j] [LUN ...]",
+        summary: "list the hosts that asked for something, by MAC address; rates are those of the last second; \
+                  refused: by mask, VLAN or reservation; resent: what was sent again, an estimate: the \
+                  same tag, a write that is the same while it is in flight, a read that comes twice in 3 \
+                  seconds but not three times, if few do; -l with every counter",
+        examples: &["initiators", "initiators -l 0"],
+        options: "l",
+        operands_min: 0,
+        operands_max: ANY_NUMBER,
+    },
+    Command {
         verb: Verb::Aoestats,
         name: "aoestats",
         aliases: &[],
         usage: "aoestats [-a] [-j]",
-        summary: "counters of the data path since the start; -a with those that are zero",
+        summary: "counters of the data path since the start, then by LUN and by port; -a with those that \
+                  are zero; retransmissions is an estimate: help initiators",
         examples: &["aoestats", "aoestats -a"],
         options: "a",
         operands_min: 0,
@@ -449,7 +478,6 @@ pub const NOT_AVAILABLE: &[&str] = &[
     "extract",
     "disktest",
     // System, network, log.
-    "iostats",
     "cecon",
     "cecoff",
     "cecenable",

@@ -12,6 +12,7 @@ mod restore;
 mod scrub;
 mod shelf_number;
 mod spares;
+mod statistics;
 mod system;
 mod when;
 
@@ -93,7 +94,7 @@ pub(crate) fn run(
             return remove::remove(way, name, admin, options.force, operands);
         }
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
-        Verb::Ifstat => system::ifstat(&mut report, admin),
+        Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
         Verb::When => when::when(&mut report, admin),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
@@ -116,7 +117,9 @@ pub(crate) fn run(
         Verb::Readonly => access::readonly(&mut report, admin, operands),
         Verb::Confstr => access::confstr(&mut report, admin, options, operands),
         Verb::Ratelimit => ratelimit::ratelimit(&mut report, admin, options.long, operands),
-        Verb::Aoestats => system::aoestats(&mut report, admin, options.long),
+        Verb::Aoestats => statistics::aoestats(&mut report, admin, options.long),
+        Verb::Iostats => statistics::iostats(&mut report, admin, options, operands),
+        Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         Verb::Exit => {}

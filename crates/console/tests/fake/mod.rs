@@ -9,6 +9,9 @@ use shelf::admin::{
     MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
     ScrubRepair, ScrubStatus, SpareStatus,
 };
+use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::statistics::{LunStatistics, Rates};
+use std::collections::BTreeMap;
 
 /// Size of a 4 TB drive.
 const DRIVE_BYTES: u64 = 4_000_787_030_016;
@@ -28,6 +31,10 @@ pub(crate) struct FakeShelf {
     pub(crate) spares: Vec<SpareStatus>,
     pub(crate) arrays: Vec<ArrayStatus>,
     pub(crate) elsewhere: Vec<ElsewhereStatus>,
+    pub(crate) lun_statistics: BTreeMap<LunNumber, LunStatistics>,
+    pub(crate) drive_rates: BTreeMap<DriveSlot, Rates>,
+    pub(crate) port_statistics: Vec<PortStatistics>,
+    pub(crate) initiators: Initiators,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -61,6 +68,10 @@ impl FakeShelf {
             spares: Vec::new(),
             arrays: Vec::new(),
             elsewhere: Vec::new(),
+            lun_statistics: BTreeMap::new(),
+            drive_rates: BTreeMap::new(),
+            port_statistics: Vec::new(),
+            initiators: Initiators::default(),
             ejected: Vec::new(),
             made: 0,
         }
@@ -194,6 +205,24 @@ fn check_count(level: Level, given: usize) -> Result<u64, AdminError> {
         Level::Raid10 if !given.is_multiple_of(2) => wrong("an even number of drives"),
         Level::Raid10 | Level::Raid1 => Ok(given as u64 / 2),
         _ => Ok(given as u64),
+    }
+}
+
+impl Observe for FakeShelf {
+    fn lun_statistics(&self, lun: LunNumber, _: u64) -> Option<LunStatistics> {
+        self.lun_statistics.get(&lun).cloned()
+    }
+
+    fn drive_rates(&self, drive: DriveSlot, _: u64) -> Rates {
+        self.drive_rates.get(&drive).copied().unwrap_or_default()
+    }
+
+    fn port_statistics(&self) -> Vec<PortStatistics> {
+        self.port_statistics.clone()
+    }
+
+    fn initiators(&self) -> Initiators {
+        self.initiators.clone()
     }
 }
 

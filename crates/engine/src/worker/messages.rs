@@ -1,7 +1,7 @@
 //! What a worker hears and says.
 
 use super::Worker;
-use crate::message::{FromWorker, ToWorker, WorkerReport};
+use crate::message::{FromWorker, Question, ToWorker, WorkerReport};
 use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
 use shelf::admin::LunNumber;
@@ -79,7 +79,7 @@ impl Worker {
                     self.target
                         .bad_sectors_settled(ticket, ok, &mut self.actions);
                 }
-                ToWorker::Report(sender) => drop(sender.try_send(self.report())),
+                ToWorker::Ask(question) => self.answer(question),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
             }
             self.carry_out();
@@ -91,6 +91,23 @@ impl Worker {
             self.drop_waiting();
         }
         any
+    }
+
+    /// Tells what was measured.
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Report(answer) => drop(answer.try_send(self.report())),
+            Question::LunStatistics(lun, seconds, answer) => {
+                let statistics = self.target.lun_statistics(lun, seconds);
+                drop(answer.try_send(statistics.map(Box::new)));
+            }
+            Question::DriveRates(drive, seconds, answer) => {
+                let _ = answer.try_send(self.patience.rates(drive, seconds));
+            }
+            Question::Stations(from, answer) => {
+                drop(answer.try_send(self.target.station_page(from)));
+            }
+        }
     }
 
     /// Another station answers for a LUN of ours.
@@ -165,7 +182,7 @@ impl Worker {
         running.collect()
     }
 
-    fn report(&self) -> WorkerReport {
+    fn report(&mut self) -> WorkerReport {
         WorkerReport {
             target: *self.target.counters(),
             engine: self.counted,
@@ -175,6 +192,7 @@ impl Worker {
                 .iter()
                 .map(|port| (port.facts().clone(), port.counters()))
                 .collect(),
+            port_tallies: self.target.port_tallies(),
             passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),
             ios_in_flight: self.executor.in_flight(),

@@ -60,6 +60,31 @@ fn a_read_is_late_after_the_floor_of_its_kind_and_then_after_thrice_the_usual() 
 }
 
 #[test]
+fn what_a_drive_did_in_the_last_seconds_is_known() {
+    let mut patience = watch(DriveKind::Rotating);
+    for (begin_ms, operation) in [
+        (100, Operation::Read),
+        (200, Operation::Flush),
+        (1300, Operation::Read),
+        (1400, Operation::Write),
+    ] {
+        patience.set_now(begin_ms * MS);
+        let ticket = patience.begin(&io(operation));
+        patience.set_now((begin_ms + 5) * MS);
+        patience.end(ticket);
+    }
+    patience.set_now(2500 * MS);
+    let rates = patience.rates(DRIVE, 1);
+    assert_eq!((rates.reads.ops, rates.writes.ops), (1, 1));
+    assert_eq!(
+        (rates.reads.bytes, rates.writes.latency_max_ns),
+        (512, 5 * MS)
+    );
+    assert_eq!(patience.rates(DRIVE, 32).reads.ops, 2);
+    assert_eq!(patience.rates(DriveSlot(0), 32), Rates::default());
+}
+
+#[test]
 fn a_stage_is_told_once_if_there_is_no_other_way_and_each_has_its_time() {
     let mut patience = watch(DriveKind::Rotating);
     let ticket = patience.begin(&io(Operation::Read));

@@ -40,7 +40,7 @@ impl Target {
         directives: Option<&[MaskDirective]>,
         out: &mut Vec<Action>,
     ) {
-        self.counters.access_requests += 1;
+        self.count_access_request(asked);
         match (command, directives) {
             (MaskCommand::Read, _) => self.reply_masks(asked, command, None, out),
             (MaskCommand::Edit, Some(directives)) => {
@@ -58,7 +58,7 @@ impl Target {
         macs: Option<&[MacAddress]>,
         out: &mut Vec<Action>,
     ) {
-        self.counters.access_requests += 1;
+        self.count_access_request(asked);
         match (command, macs) {
             (ReserveCommand::Read, _) => self.reply_reserve(asked, command, None, out),
             (ReserveCommand::Set | ReserveCommand::ForceSet, Some(macs)) => {
@@ -79,7 +79,7 @@ impl Target {
         command: KeyedCommand<'_>,
         out: &mut Vec<Action>,
     ) {
-        self.counters.access_requests += 1;
+        self.count_access_request(asked);
         match command {
             KeyedCommand::Status => self.reply_keyed(asked, None, None, out),
             KeyedCommand::Change(change) => {
@@ -167,19 +167,27 @@ impl Target {
             return false;
         };
         let (view, head, port) = (Arc::clone(&lun.view), command.head, command.port);
-        self.drop_command(index, out);
+        self.counters.commands_dropped += 1;
+        self.release_command(index, out);
         let Ok((header, registers)) = Header::ref_from_prefix(&head) else {
             return true;
         };
         let view = &view;
         let asked = Asked { port, header, view };
         match why {
-            ShutOut::Masked => self.counters.masked += 1,
+            ShutOut::Masked => {
+                self.counters.masked += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.masked += 1);
+            }
             ShutOut::Reserved => {
                 self.counters.reserved += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.reserved += 1);
                 self.reply_error(asked, ErrorCode::TargetReserved, out);
             }
             ShutOut::ReadOnly => {
+                self.count_refused_ata(asked);
                 if let Ok((registers, _)) = AtaRegisters::ref_from_prefix(registers) {
                     self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
                 }
@@ -217,7 +225,7 @@ impl Target {
         let (error, count, told) = match decision {
             Some(ChangeDecision::BadDirective { error, index }) => (error as u8, index, 0),
             Some(ChangeDecision::BadArgument) => {
-                self.counters.aoe_errors += 1;
+                self.count_aoe_error(asked);
                 header.set_error(ErrorCode::BadArgument);
                 (0, 0, 0)
             }
@@ -275,7 +283,7 @@ impl Target {
     fn header_with(&mut self, asked: Asked<'_>, error: Option<ErrorCode>) -> Header {
         let mut header = self.reply_header(asked);
         if let Some(code) = error {
-            self.counters.aoe_errors += 1;
+            self.count_aoe_error(asked);
             header.set_error(code);
         }
         header

@@ -8,6 +8,7 @@ use crate::access::Rights;
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Range};
 use crate::plane::{LunView, PartView};
+use crate::statistics::Who;
 use aoe::{
     ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Frame, Header, MacAddress, Request,
     RequestError, SECTOR_BYTES, Shelf, Slot, sectors_per_frame,
@@ -60,6 +61,7 @@ impl Target {
                     self.hear_response(port, head, out);
                 }
                 self.count_refused(error);
+                self.statistics.refused(port, head, error);
                 return None;
             }
         };
@@ -67,6 +69,7 @@ impl Target {
         let own = &self.ports[usize::from(port.0)].stations;
         if !own.contains(header.destination) && header.destination != MacAddress::BROADCAST {
             self.counters.not_ours += 1;
+            self.statistics.frames(port).not_ours += 1;
             return None;
         }
         self.counters.redirected += u64::from(frame.inner.is_some());
@@ -82,7 +85,7 @@ impl Target {
                 continue;
             };
             served = true;
-            let Some(rights) = self.admitted(&view, &frame) else {
+            let Some(rights) = self.admitted(port, &view, &frame) else {
                 continue;
             };
             let arrival = Arrival {
@@ -96,20 +99,32 @@ impl Target {
             write = write.or(self.dispatch(asked, &frame.request, arrival, out));
         }
         self.counters.no_lun += u64::from(!served);
+        if served {
+            self.statistics.frames(port).to_luns += 1;
+        } else {
+            self.statistics.frames(port).no_lun += 1;
+        }
         let offset = frame.data_offset;
         write.map(|command| Payload { command, offset })
     }
 
     /// What the sender of a frame may do, if the LUN answers it at all (conformance rows 54, 119). For a
     /// message that was redirected its own sender counts, once the one who sent it on is admitted.
-    fn admitted(&mut self, view: &LunView, frame: &Frame<'_>) -> Option<Rights> {
+    fn admitted(&mut self, port: PortIndex, view: &LunView, frame: &Frame<'_>) -> Option<Rights> {
+        let who = Who {
+            port,
+            lun: view.lun,
+            mac: frame.header.source,
+        };
         if !view.access.is_of_vlan(frame.vlan) {
             self.counters.wrong_vlan += 1;
+            self.statistics.count(who, |tally| tally.wrong_vlan += 1);
             return None;
         }
         let rights = view.access.rights(frame.header.source);
         if !rights.is_admitted {
             self.counters.masked += 1;
+            self.statistics.count(who, |tally| tally.masked += 1);
             return None;
         }
         let of_inner = frame.inner.map(|inner| view.access.rights(inner.source));
@@ -155,7 +170,11 @@ impl Target {
             } => self.mask(asked, command, directives, out),
             Request::Reserve { command, macs } => self.reserve(asked, command, macs, out),
             Request::Keyed(command) => self.keyed(asked, command, out),
-            Request::Other(_) => self.reply_error(asked, ErrorCode::UnrecognizedCommand, out),
+            Request::Other(_) => {
+                self.statistics
+                    .count(asked.who(), |tally| tally.unknown_commands += 1);
+                self.reply_error(asked, ErrorCode::UnrecognizedCommand, out);
+            }
         }
         None
     }
@@ -179,6 +198,8 @@ impl Target {
         out: &mut Vec<Action>,
     ) {
         self.counters.configs += 1;
+        self.statistics
+            .count(asked.who(), |tally| tally.configs += 1);
         let present = asked.view.config_string.as_slice();
         let replacement = match command {
             ConfigCommand::TestAndReplace => replacement,
@@ -231,18 +252,29 @@ impl Target {
         };
         if !is_allowed {
             self.counters.reserved += 1;
+            self.statistics
+                .count(asked.who(), |tally| tally.reserved += 1);
             self.reply_error(asked, ErrorCode::TargetReserved, out);
             return None;
         }
         match command {
             ata::Command::Identify => {
                 self.counters.identifies += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.identifies += 1);
                 let body = Body::Identify(Arc::clone(asked.view));
                 self.reply_ata(asked, registers, Outcome::Success, body, out);
             }
-            ata::Command::Smart(smart) => self.reply_smart(asked, registers, smart, out),
-            ata::Command::CheckPowerMode => self.reply_power_mode(asked, registers, out),
+            ata::Command::Smart(smart) => {
+                self.count_other_ata(asked);
+                self.reply_smart(asked, registers, smart, out);
+            }
+            ata::Command::CheckPowerMode => {
+                self.count_other_ata(asked);
+                self.reply_power_mode(asked, registers, out);
+            }
             ata::Command::Unsupported(code) => {
+                self.count_other_ata(asked);
                 // aoeping tells what became of a SMART command only if the answer has a page (row 127).
                 let body = if code == ata::opcode::SMART {
                     Body::Page(&ata::smart::EMPTY_PAGE)
@@ -261,10 +293,13 @@ impl Target {
             ata::Command::Write { .. } | ata::Command::Trim { .. } if arrival.is_wildcard => {
                 // One frame must not hit every LUN (row 16).
                 self.counters.wildcard_writes += 1;
+                self.statistics
+                    .count(asked.who(), |tally| tally.wildcard_writes += 1);
             }
             ata::Command::Write { .. } | ata::Command::Trim { .. }
                 if asked.view.access.is_read_only =>
             {
+                self.count_refused_ata(asked);
                 self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out); // row 96
             }
             ata::Command::Write { lba, count } => {
@@ -306,6 +341,7 @@ impl Target {
         if fit == Outcome::Success {
             self.admit(asked, registers, kind, (lba, count), out)
         } else {
+            self.count_refused_ata(asked);
             self.reply_ata(asked, registers, fit, Body::Empty, out);
             None
         }
@@ -320,7 +356,7 @@ impl Target {
         (lba, count): (u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
-        let (index, epoch) = self.take_slot(asked.view, asked.header.source)?;
+        let (index, epoch) = self.take_slot(asked)?;
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
@@ -363,6 +399,8 @@ impl Target {
             self.run_ready(out);
         } else {
             self.counters.overlaps += 1;
+            self.statistics
+                .count(asked.who(), |tally| tally.overlaps += 1);
             self.commands[usize::from(index)].may_repeat = writes;
         }
         Some(index)
@@ -400,7 +438,7 @@ impl Target {
         let Some(original) = original else {
             return;
         };
-        self.counters.duplicates += 1;
+        self.count_duplicate(index, original);
         let first = &mut self.commands[usize::from(original)];
         (first.head, first.port) = (head, port);
         // Nothing can be behind it yet.
@@ -423,23 +461,22 @@ impl Target {
     /// row 121); the other half also for stations that hold little, so that one that sends beyond every
     /// window does not shut out those that have just begun, whose first commands cost most when they are
     /// lost.
-    pub(super) fn take_slot(
-        &mut self,
-        view: &LunView,
-        from: MacAddress,
-    ) -> Option<(CommandIndex, u32)> {
+    pub(super) fn take_slot(&mut self, asked: Asked<'_>) -> Option<(CommandIndex, u32)> {
         let kept = self.commands.len() / 8;
         let free = self.free.len();
+        let number = asked.view.lun;
         let is_fair = free > kept
-            || self.commands_of(view.lun) < kept / 2
-            || (free > kept / 2 && self.has_little(from, kept / 8));
+            || self.commands_of(number) < kept / 2
+            || (free > kept / 2 && self.has_little(asked.header.source, kept / 8));
         let index = if is_fair { self.free.pop() } else { None };
-        let lun = self.luns[usize::from(view.lun.get())].as_mut()?;
-        match index {
-            Some(_) => lun.commands += 1,
-            None => self.counters.no_buffer += 1,
+        if index.is_none() {
+            self.count_no_buffer(asked);
         }
-        index.map(|index| (index, lun.epoch))
+        let lun = self.luns[usize::from(number.get())].as_mut()?;
+        index.map(|index| {
+            lun.commands += 1;
+            (index, lun.epoch)
+        })
     }
 
     fn commands_of(&self, lun: LunNumber) -> usize {
@@ -469,7 +506,9 @@ impl Target {
         body: Body,
         out: &mut Vec<Action>,
     ) {
-        self.counters.ata_errors += u64::from(outcome != Outcome::Success);
+        if outcome != Outcome::Success {
+            self.count_ata_error(asked.who());
+        }
         let registers = registers.response(outcome.status(), outcome.error());
         self.push_ata_reply(asked, &registers, body, None, out);
     }

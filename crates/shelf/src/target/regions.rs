@@ -153,7 +153,12 @@ impl Target {
     /// waited for what the administration decides about a member.
     #[cold]
     pub(super) fn drop_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        self.counters.commands_dropped += 1;
+        self.count_dropped(index);
+        self.release_command(index, out);
+    }
+
+    /// A command ends without an answer of its own.
+    pub(super) fn release_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let is_ordered = command.is_ordered;

@@ -6,6 +6,7 @@ use super::{
 use crate::ids::LunNumber;
 use crate::order::CommandIndex;
 use crate::plane::LunView;
+use crate::statistics::Who;
 use aoe::vlan::{TAG_BYTES, TAG_OFFSET};
 use aoe::{
     AtaRegisters, ConfigArgument, ConfigCommand, ErrorCode, Header, MacAddress, Shelf, Slot, Tag,
@@ -24,6 +25,17 @@ pub(super) struct Asked<'a> {
     pub(super) header: &'a Header,
     /// The LUN that it means, or one of them.
     pub(super) view: &'a Arc<LunView>,
+}
+
+impl Asked<'_> {
+    /// Whom to count it for.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            port: self.port,
+            lun: self.view.lun,
+            mac: self.header.source,
+        }
+    }
 }
 
 impl Target {
@@ -82,7 +94,7 @@ impl Target {
 
     /// A refusal of a command without an argument of its own: header, E, zeros (row 63).
     pub(super) fn reply_error(&mut self, asked: Asked<'_>, code: ErrorCode, out: &mut Vec<Action>) {
-        self.counters.aoe_errors += 1;
+        self.count_aoe_error(asked);
         let mut header = self.reply_header(asked);
         header.set_error(code);
         Self::push_reply(asked, [header.as_bytes(), &[]], Body::Empty, None, out);
@@ -122,7 +134,7 @@ impl Target {
     ) {
         let mut header = self.reply_header(asked);
         if let Some(code) = error {
-            self.counters.aoe_errors += 1;
+            self.count_aoe_error(asked);
             header.set_error(code);
         }
         self.push_config(asked, &header, command, out);

@@ -478,7 +478,8 @@ impl Target {
             (Kind::Flush, false) => (Outcome::Success, Body::Empty),
             (Kind::Sync(_), _) => unreachable!("a step has nobody to answer"),
         };
-        self.counters.ata_errors += u64::from(outcome != Outcome::Success);
+        self.count_answered(index, outcome == Outcome::Success);
+        let command = &self.commands[usize::from(index)];
         let head = command.head;
         let port = command.port;
         let Ok((header, rest)) = Header::ref_from_prefix(&head) else {

@@ -412,7 +412,8 @@ impl Target {
     }
 
     /// Tells the time, of any clock that does not go back.
-    pub const fn set_now(&mut self, now_ns: u64) {
+    pub fn set_now(&mut self, now_ns: u64) {
+        self.statistics.set_now(now_ns);
         self.pace.set_now(now_ns);
     }
 

@@ -14,6 +14,7 @@ mod rig;
 mod rounds;
 mod scrub;
 mod slow;
+mod statistics;
 mod sync;
 mod trim;
 mod twin;

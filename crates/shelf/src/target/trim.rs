@@ -63,10 +63,11 @@ impl Target {
         let is_offered = asked.view.parts.iter().all(|part| can_trim(&part.geometry));
         let wanted = usize::from(blocks);
         if !is_offered || wanted == 0 || wanted > fits || held < wanted {
+            self.count_refused_ata(asked);
             self.reply_ata(asked, registers, Outcome::Aborted, Body::Empty, out);
             return None;
         }
-        let (index, epoch) = self.take_slot(asked.view, asked.header.source)?;
+        let (index, epoch) = self.take_slot(asked)?;
         self.commands[usize::from(index)] = Command {
             state: State::Waiting,
             kind: Kind::Trim,
@@ -104,16 +105,18 @@ impl Target {
         let asked = Asked { port, header, view };
         if !self.decode_extents(index, registers.count, view.capacity_sectors, memory) {
             self.release(index);
+            self.count_refused_ata(asked);
             self.reply_ata(asked, registers, Outcome::OutOfRange, Body::Empty, out);
             return;
         }
         let Some(first) = next_step(&self.extents, 0) else {
             self.release(index);
+            self.statistics.count(asked.who(), |tally| tally.trims += 1);
             self.reply_ata(asked, registers, Outcome::Success, Body::Empty, out);
             return;
         };
         if let Some(original) = self.order.find_wide(number, &self.extents, |_| true) {
-            self.counters.duplicates += 1;
+            self.count_duplicate(index, original);
             let original = &mut self.commands[usize::from(original)];
             (original.head, original.port) = (head, port);
             self.release(index);
@@ -121,7 +124,7 @@ impl Target {
         }
         let Some(may_run) = self.order.enter_wide(index, number, &self.extents) else {
             // The initiator asks again.
-            self.counters.no_buffer += 1;
+            self.count_no_buffer(asked);
             self.release(index);
             return;
         };

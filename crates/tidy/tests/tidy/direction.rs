@@ -48,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "bitflags",
     "crc32c",
+    "hdrhistogram",
     "serde",
     "serde_json",
     "thiserror",

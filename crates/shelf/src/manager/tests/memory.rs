@@ -2,6 +2,7 @@
 
 use crate::admin::{DriveSlot, LunNumber};
 use crate::manager::ShelfStore;
+use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::plane::{
     DataPlane, Detached, DriveError, Impostor, LunView, MemberView, MetadataDrive, PartView,
@@ -350,6 +351,8 @@ impl CheckingPlane {
         }
     }
 }
+
+impl Observe for CheckingPlane {}
 
 impl DataPlane for CheckingPlane {
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {

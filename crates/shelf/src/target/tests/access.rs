@@ -2,6 +2,7 @@
 
 use super::super::{Action, Change, ChangeDecision, PortView, Wish};
 use super::rig::{CLIENT_MAC, PORT_MAC, Rig, ata, frame, header, lun, outcome, view, write};
+use super::statistics::assert_sums_agree;
 use crate::access::Access;
 use crate::plane::LunView;
 use aoe::{MacAddress, MaskDirective, MaskError};
@@ -218,6 +219,7 @@ fn row_60_what_a_reservation_refuses() {
         );
     }
     assert_eq!(rig.target.counters().reserved, 7);
+    assert_sums_agree(&mut rig, 1);
     for opcode in [0xec, 0xe5] {
         assert_eq!(outcome(&rig.ask_one(&ata(opcode, 0, 0, 1, &[]))).0, 0x40);
     }
@@ -408,6 +410,7 @@ fn row_119_a_lun_of_a_vlan_answers_with_its_tag_and_nobody_else() {
         assert!(rig.ask(&request).is_empty());
     }
     assert_eq!(rig.target.counters().wrong_vlan, 3);
+    assert_sums_agree(&mut rig, 1);
     let data: Vec<u8> = (0..16 * 512_u32).map(|i| i.to_le_bytes()[0]).collect();
     let reply = rig.ask_one(&tagged(0xe123, &write(8, &data)));
     assert_eq!(

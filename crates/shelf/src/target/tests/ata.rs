@@ -380,6 +380,7 @@ fn rows_110_and_112_too_many_requests_are_dropped_and_service_goes_on() {
     let admitted = u64::from(rig.commands) * 7 / 8;
     assert_eq!(rig.target.counters().no_buffer, 10_000 - admitted);
     rig.drain();
+    super::statistics::assert_sums_agree(&mut rig, 1);
     assert_eq!(rig.sent.len() as u64, admitted);
     assert_eq!(rig.target.commands_in_flight(), 0);
     let last = 10_000 - u32::try_from(admitted).unwrap();

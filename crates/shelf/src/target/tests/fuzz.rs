@@ -2,6 +2,7 @@
 //! command answered exactly once, and what is read is what was written last.
 
 use super::rig::{Rig, ata, frame, header, outcome, view};
+use super::statistics::assert_sums_agree;
 use crate::plane::LunView;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -80,6 +81,7 @@ proptest! {
         prop_assert_eq!(rig.target.commands_in_flight(), 0);
         let counters = *rig.target.counters();
         prop_assert!(rig.sent.len() as u64 <= counters.frames);
+        assert_sums_agree(&mut rig, 1);
         for (_, frame) in &rig.sent {
             check_reply(frame);
         }
