@@ -7,6 +7,7 @@ use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::manager::{Drive, Manager, Parts, ShelfStore};
+use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
 use shelf::plane::{
     CounterGroup, DataPlane, Detached, DriveError, Impostor, LunView, MetadataDrive, RateLimit,
@@ -117,6 +118,8 @@ impl MemoryPlane {
         of(world).expect("a change of a view settles")
     }
 }
+
+impl Observe for MemoryPlane {}
 
 impl DataPlane for MemoryPlane {
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
