@@ -38,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("corebench", &["aoe", "raid", "shelf", "disk"]),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
+    ("fuzzing", &["aoe", "raid", "cec", "shelf", "console"]),
     ("testbed", &["aoe", "port"]),
     ("tidy", &[]),
 ];

@@ -91,7 +91,10 @@ fn is_generated(path: &Path, name: &str) -> bool {
             .rsplit('/')
             .next()
             .is_some_and(|last| last.starts_with('.'));
-    let fuzzer = matches!(name, "fuzz/corpus" | "fuzz/artifacts" | "fuzz/coverage");
+    let fuzzer = matches!(
+        name,
+        "fuzz/corpus" | "fuzz/work" | "fuzz/artifacts" | "fuzz/coverage"
+    );
     hidden || fuzzer || name == "target" || path.join("CACHEDIR.TAG").exists()
 }
 
