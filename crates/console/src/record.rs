@@ -25,6 +25,8 @@ pub(crate) enum Record {
     Port {
         name: String,
         mac: String,
+        /// All that it answers from, `mac` first.
+        addresses: Vec<String>,
         mtu_bytes: usize,
         mode: String,
         /// `null` when the kernel does not say.
@@ -371,7 +373,8 @@ impl Record {
     ) -> Self {
         Self::Port {
             name: port.interface.clone(),
-            mac: port.mac.to_string(),
+            mac: port.stations.first().to_string(),
+            addresses: port.stations.iter().map(|mac| mac.to_string()).collect(),
             mtu_bytes: port.mtu_bytes,
             mode: port.mode.clone(),
             link: link.map(LinkRecord::from),

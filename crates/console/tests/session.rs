@@ -521,8 +521,18 @@ eth1            001004012e81             -  9000 native
     );
     assert_eq!(bench.good("ifstat -j"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"name\":\"eth1\",\"mac\":\"001004012e81\",\
-         \"mtu_bytes\":9000,\"mode\":\"native\",\"link\":null}]}\n"
+         \"addresses\":[\"001004012e81\"],\"mtu_bytes\":9000,\"mode\":\"native\",\"link\":null}]}\n"
     });
+    let first = bench.shelf.ports[0].stations.first();
+    bench.shelf.ports[0].stations = aoe::StationAddresses::several(first, 2).unwrap();
+    assert_eq!(
+        bench.good("ifstat"),
+        "\
+NAME            ADDR           LINK (Mbps)   MTU MODE
+eth1            001004012e81             -  9000 native
+eth1            061004012e81             -  9000 native
+"
+    );
     bench.shelf.ports.clear();
     assert_eq!(bench.good("ifstat"), "");
     assert_eq!(bench.good("release"), "ledge 9.8.7\n");

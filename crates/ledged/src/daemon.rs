@@ -149,7 +149,7 @@ fn open_ports(config: &Config) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
                 if let Some(first) = queues.first().map(|queue| queue.facts()) {
                     statuses.push(PortStatus {
                         interface: first.interface.clone(),
-                        mac: first.stations.first(),
+                        stations: first.stations,
                         mtu_bytes: first.mtu_bytes,
                         has_link: first.has_link,
                         mode: first.mode.to_string(),

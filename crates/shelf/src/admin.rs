@@ -8,7 +8,7 @@ pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 use crate::observe::Observe;
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
-use aoe::{Key, MacAddress, ReservationKind, Shelf, VlanId};
+use aoe::{Key, MacAddress, ReservationKind, Shelf, StationAddresses, VlanId};
 use raid::Level;
 pub use raid::record::ScrubRepair;
 use std::fmt;
@@ -375,8 +375,8 @@ pub enum ScrubAction {
 pub struct PortStatus {
     /// Interface name.
     pub interface: String,
-    /// Its address.
-    pub mac: MacAddress,
+    /// The addresses that it answers from.
+    pub stations: StationAddresses,
     /// MTU in bytes.
     pub mtu_bytes: usize,
     /// Whether something is at the other end of the wire.

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::record::Record;
 use crate::record::statistics::{Counts, Layers};
 use crate::report::Report;
+use aoe::MacAddress;
 use shelf::admin::{Admin, DriveSlot, ElementId, LunNumber, LunStatus, PortStatus};
 use shelf::observe::{Initiator, LinkStatus, PortStatistics};
 use shelf::statistics::{Delay, Latency, LunStatistics, Rates, Sums, WINDOW_SECONDS_MAX};
@@ -165,7 +166,11 @@ pub(super) fn ifstat(report: &mut Report, admin: &dyn Admin, all: bool) {
         let known = |of: &&PortStatistics| of.interface == port.interface;
         let of = statistics.iter().find(known);
         let link = of.and_then(|of| of.link);
-        let mut lines = vec![port_line(port, link)];
+        let mut lines: Vec<String> = port
+            .stations
+            .iter()
+            .map(|mac| port_line(port, mac, link))
+            .collect();
         let layers = of.filter(|_| all).map(|of| of.layers.as_slice());
         for layer in layers.unwrap_or_default() {
             let line = |(name, value): &(&str, u64)| {
@@ -185,8 +190,9 @@ pub(super) fn ifstat(report: &mut Report, admin: &dyn Admin, all: bool) {
     }
 }
 
-fn port_line(port: &PortStatus, link: Option<LinkStatus>) -> String {
-    let mac = port.mac.to_string();
+/// A port under one of its addresses.
+fn port_line(port: &PortStatus, mac: MacAddress, link: Option<LinkStatus>) -> String {
+    let mac = mac.to_string();
     let speed =
         |mbps: Option<u32>| mbps.map_or_else(|| UNKNOWN.to_owned(), |mbps| mbps.to_string());
     let link = match link {

@@ -1,6 +1,6 @@
 //! A shelf that exists in memory only: the rules of [`Admin`] without disks, for tests of consoles.
 
-use aoe::{MacAddress, Shelf};
+use aoe::{MacAddress, Shelf, StationAddresses};
 use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
@@ -53,7 +53,7 @@ impl FakeShelf {
         };
         let port = PortStatus {
             interface: "eth1".to_owned(),
-            mac: MacAddress([0x00, 0x10, 0x04, 0x01, 0x2e, 0x81]),
+            stations: StationAddresses::single(MacAddress([0x00, 0x10, 0x04, 0x01, 0x2e, 0x81])),
             mtu_bytes: 9000,
             has_link: true,
             mode: "native".to_owned(),

@@ -171,7 +171,7 @@ fn ifstat_tells_the_link_and_with_a_every_layer() {
     assert_eq!(
         bench.good("ifstat -a -j"),
         "{\"schema\":1,\"ok\":true,\"data\":[{\"name\":\"eth1\",\"mac\":\"001004012e81\",\
-         \"mtu_bytes\":9000,\"mode\":\"native\",\"link\":{\"up\":false,\"speed_mbps\":null,\
+         \"addresses\":[\"001004012e81\"],\"mtu_bytes\":9000,\"mode\":\"native\",\"link\":{\"up\":false,\"speed_mbps\":null,\
          \"max_mbps\":25000},\"counters\":{\"nic\":{\"rx_packets\":120,\"rx_missed_errors\":0},\
          \"shelf\":{\"frames\":12}}}]}\n"
     );
