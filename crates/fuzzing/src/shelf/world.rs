@@ -111,8 +111,8 @@ pub(super) struct World {
     places: BTreeSet<Place>,
     /// Drives that have failed in some way.
     faulty: BTreeSet<DriveSlot>,
-    /// LUNs that may give faults for other reasons than their drives: the administrator has failed or replaced
-    /// members, or they were not whole.
+    /// LUNs that may give faults for other reasons than their drives: the administrator has failed or
+    /// replaced members, or they were not whole.
     pub(super) excused: BTreeSet<u8>,
     in_flight: Vec<Flight>,
     arena: Vec<u8>,
