@@ -97,8 +97,8 @@ enum Request {
     },
     Power,
     Manage {
-        feature: u8,
-        count: u8,
+        feature: Seldom<u8>,
+        count: Seldom<u8>,
         ranges: Vec<(Lba, u16)>,
     },
     Ata {
@@ -428,9 +428,10 @@ impl Frames {
                 count,
                 ref ranges,
             } => {
-                let mut registers = none(0x06, count % 4).0;
-                registers.feature_error = feature % 4;
-                (registers, range_entries(ranges, view))
+                let data = range_entries(ranges, view);
+                let mut registers = none(0x06, length(count, data.len() / 512)).0;
+                registers.feature_error = feature.0.unwrap_or(1);
+                (registers, data)
             }
             Request::Ata {
                 opcode,

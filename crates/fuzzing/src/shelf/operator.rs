@@ -66,7 +66,7 @@ pub(super) fn prepare(order: &Order, world: &mut World) {
         order.what,
         What::Fail { .. } | What::Unfail { .. } | What::Replace { .. }
     ) {
-        world.handled.insert(order.lun % LUNS);
+        world.excused.insert(order.lun % LUNS);
     }
     if let What::Vlan(is_in) = order.what {
         let of = |rules: &&mut Rules| rules.number == order.lun % LUNS;

@@ -111,8 +111,9 @@ pub(super) struct World {
     places: BTreeSet<Place>,
     /// Drives that have failed in some way.
     faulty: BTreeSet<DriveSlot>,
-    /// LUNs of which the administrator has failed or replaced members.
-    pub(super) handled: BTreeSet<u8>,
+    /// LUNs that may give faults for other reasons than their drives: the administrator has failed or
+    /// replaced members, or they were not whole.
+    pub(super) excused: BTreeSet<u8>,
     in_flight: Vec<Flight>,
     arena: Vec<u8>,
     now_ns: u64,
@@ -139,7 +140,7 @@ impl World {
             kept: Default::default(),
             places: BTreeSet::new(),
             faulty: BTreeSet::new(),
-            handled: BTreeSet::new(),
+            excused: BTreeSet::new(),
             in_flight: Vec::new(),
             arena: vec![0xee; PLAN.total_sectors() * SECTOR],
             now_ns: 0,
@@ -161,6 +162,12 @@ impl World {
                     log: (log.sector, log.sector + log.sectors),
                 });
             }
+        }
+        let is_new = !self.views.contains_key(&view.lun);
+        let mut parts = view.parts.iter();
+        if parts.any(|part| part.mirrors_unsynced || (is_new && !part.is_whole())) {
+            // Who was away from the beginning is not seen, and what does not agree yet makes nothing good.
+            self.excused.insert(view.lun.get());
         }
         self.views.insert(view.lun, Arc::clone(view));
     }
@@ -562,7 +569,7 @@ impl World {
         };
         let of = self.places.iter().filter(|place| place.lun == view.lun);
         let drives: BTreeSet<_> = of.map(|place| place.drive).collect();
-        let is_untouched = !self.handled.contains(&lun);
+        let is_untouched = !self.excused.contains(&lun);
         is_untouched
             && view.parts.iter().all(is_synced)
             && drives.intersection(&self.faulty).count() <= 1

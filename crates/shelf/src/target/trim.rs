@@ -116,6 +116,7 @@ impl Target {
             return;
         };
         if let Some(original) = self.order.find_wide(number, &self.extents, |_| true) {
+            self.counters.trims += 1;
             self.count_duplicate(index, original);
             let original = &mut self.commands[usize::from(original)];
             (original.head, original.port) = (head, port);
