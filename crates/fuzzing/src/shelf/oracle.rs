@@ -4,6 +4,9 @@
 //!   each request is answered once at most by each LUN that had to look at it when it came.
 //! * What is read of a sector is what was written last before the read came: by the last write that was
 //!   answered with success, or by one after that which was not. Before the first one it is zeros.
+//! * A write that is the same as one that is not answered yet may be that one, sent again: then it counts where
+//!   that one stands (conformance row 104), although others may have come between. To whoever sent them all
+//!   three were under way at a time.
 
 use super::disk::SECTOR;
 use super::request::Seen;
@@ -27,6 +30,8 @@ struct Version {
     print: Print,
     /// The write was answered with success.
     is_acknowledged: bool,
+    /// The first of those that were the same and not answered when it came.
+    repeats: Option<Order>,
 }
 
 /// A request, as one LUN meets it.
@@ -150,10 +155,15 @@ impl Oracle {
     /// A write is admitted.
     pub(super) fn write(&mut self, lun: u8, order: Order, lba: u64, data: &[u8]) {
         for (lba, data) in (lba..).zip(data.chunks(SECTOR)) {
-            self.sectors.entry((lun, lba)).or_default().push(Version {
+            let versions = self.sectors.entry((lun, lba)).or_default();
+            let print = print(data);
+            let is_same = |version: &&Version| version.print == print && !version.is_acknowledged;
+            let repeats = versions.iter().find(is_same).map(|version| version.order);
+            versions.push(Version {
                 order,
-                print: print(data),
+                print,
                 is_acknowledged: false,
+                repeats,
             });
         }
     }
@@ -167,6 +177,7 @@ impl Oracle {
                     order,
                     print: zeros,
                     is_acknowledged: false,
+                    repeats: None,
                 });
             }
         }
@@ -176,7 +187,12 @@ impl Oracle {
     pub(super) fn acknowledge(&mut self, lun: u8, order: Order, lba: u64, sectors: u64) {
         for lba in lba..lba + sectors {
             let versions = self.sectors.entry((lun, lba)).or_default();
-            for version in versions.iter_mut().filter(|version| version.order == order) {
+            let own = versions.iter().find(|version| version.order == order);
+            let counts = own.and_then(|version| version.repeats).unwrap_or(order);
+            for version in versions
+                .iter_mut()
+                .filter(|version| version.order == counts)
+            {
                 version.is_acknowledged = true;
             }
         }
