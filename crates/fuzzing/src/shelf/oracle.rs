@@ -4,9 +4,9 @@
 //!   each request is answered once at most by each LUN that had to look at it when it came.
 //! * What is read of a sector is what was written last before the read came: by the last write that was
 //!   answered with success, or by one after that which was not. Before the first one it is zeros.
-//! * A write that is the same as one that is not answered yet may be that one, sent again: then it counts where
-//!   that one stands (conformance row 104), although others may have come between. To whoever sent them all
-//!   three were under way at a time.
+//! * A write that is the same as one that is not answered yet may be that one, sent again: then it counts
+//!   where that one stands (conformance row 104), although others may have come between. To whoever sent them
+//!   all three were under way at a time.
 
 use super::disk::SECTOR;
 use super::request::Seen;
