@@ -13,7 +13,8 @@ while :; do
         cat /run/load.messages "/run/load.$round" >>/run/load.failed
         break
     }
-    echo $round >/run/load.rounds
+    # In one step: it is looked at at any time.
+    echo $round >/run/load.rounds.new && mv /run/load.rounds.new /run/load.rounds
     if [ -e /run/load.stop ] || [ "$(date +%s)" -ge "$end" ]; then break; fi
 done
 rm /run/load.running
