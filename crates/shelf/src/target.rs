@@ -145,8 +145,12 @@ struct Command {
     awaits_view: bool,
     /// Copies on slow drives were passed over.
     passed_over: bool,
-    /// What copies on slow drives hold was asked for anew, because the others could not give it.
-    is_desperate: bool,
+    /// Sectors of a read that all copies were asked for anew, because none could give them.
+    asked_again: u32,
+    /// Sectors that another read has written anew on a copy since they were asked for.
+    mended: u32,
+    /// How often copies were asked anew.
+    rounds: u8,
     /// It counts among those that run under a view: while it has I/O of its own.
     is_counted: bool,
     /// It stands in the order.
@@ -206,7 +210,9 @@ impl Command {
             repair: None,
             awaits_view: false,
             passed_over: false,
-            is_desperate: false,
+            asked_again: 0,
+            mended: 0,
+            rounds: 0,
             is_counted: false,
             is_ordered: false,
             may_repeat: false,

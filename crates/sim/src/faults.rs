@@ -193,6 +193,8 @@ pub struct Faults {
     hanging: BTreeMap<usize, (Micros, bool)>,
     /// Disks of which the next write sticks, and for how long.
     sticking: BTreeMap<usize, Micros>,
+    /// Disks of which a write has stuck: until when.
+    stuck: BTreeMap<usize, Micros>,
     /// Disks that the last view, or one before since they were in sync, did without.
     was_out: BTreeSet<usize>,
     /// Sectors of the LUN of which a copy became unreadable, with the element and its sector.
@@ -302,7 +304,9 @@ impl World {
     pub(crate) fn members_change(&mut self) {
         for disk in 0..self.disks.len() {
             let state = &self.disks[disk];
-            let is_well = !state.is_gone && !state.fails_next_write;
+            // One that took the place of its member while a write of it stuck, which nobody can know yet, is
+            // about to be given up.
+            let is_well = !state.is_gone && !state.fails_next_write && !self.is_stuck(disk);
             if !self.members.contains(&Some((disk, true))) {
                 self.faults.was_out.insert(disk);
                 // One that took the place of another before it was filled holds too little.
@@ -313,6 +317,14 @@ impl World {
                 self.faults.lost.remove(&disk);
             }
         }
+        // With one that is lost in the place of one that was not, too few copies of something may be left.
+        self.excuse_spoiled();
+    }
+
+    /// Whether a write of a disk sticks, or is going to.
+    fn is_stuck(&self, disk: usize) -> bool {
+        let until = self.faults.stuck.get(&disk);
+        self.faults.sticking.contains_key(&disk) || until.is_some_and(|until| self.now < *until)
     }
 
     /// Whether the LUN could do without the disk of an element, which is lost then.
@@ -336,6 +348,11 @@ impl World {
     pub(crate) fn lose(&mut self, disk: usize) {
         self.faults.lost.insert(disk);
         self.redundancy_changes();
+        self.excuse_spoiled();
+    }
+
+    /// Tells the oracle of which sectors with a copy that became unreadable too few are left.
+    fn excuse_spoiled(&mut self) {
         for lba in self.faults.spoiled.clone().into_keys() {
             self.excuse_if_beyond(lba);
         }
@@ -399,6 +416,9 @@ impl World {
         let stuck = is_write
             .then(|| self.faults.sticking.remove(&flight.disk))
             .flatten();
+        if let Some(micros) = stuck {
+            self.faults.stuck.insert(flight.disk, self.now + micros);
+        }
         let hangs = self.faults.hanging.get(&flight.disk);
         let hangs = hangs.filter(|(until, _)| self.now < *until);
         let Some((until, fails)) = hangs else {
@@ -610,6 +630,7 @@ impl World {
             }
         }
         self.faults.sticking.clear();
+        self.faults.stuck.clear();
         if !self.faults.hanging.is_empty() {
             self.faults.hanging.clear();
             self.redundancy_changes();

@@ -146,7 +146,7 @@ impl Target {
         let command = &self.commands[usize::from(index)];
         let is_plain_read = matches!(command.kind, Kind::Read | Kind::Sync(sync::Phase::Read));
         // What was asked for anew has been everywhere else.
-        if !is_plain_read || command.is_desperate || command.state != State::Running {
+        if !is_plain_read || command.is_asked_again(io) || command.state != State::Running {
             return false;
         }
         if part.geometry.parity_count() > 0 {

@@ -4,11 +4,11 @@ use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
 use super::trim::{bytes_of, plan_zeroes};
 use super::{
-    Action, Asked, Body, BufferIndex, Io, IoOwner, Kind, Memory, Operation, Purpose, REPLANS_MAX,
-    Reply, Span, State, Target, sync,
+    Action, Asked, Body, BufferIndex, Command, Io, IoOwner, Kind, Memory, Operation, Purpose,
+    REPLANS_MAX, Reply, Span, State, Target, sync,
 };
 use crate::ids::DriveSlot;
-use crate::order::CommandIndex;
+use crate::order::{BLOCK_SECTORS, CommandIndex};
 use crate::plane::{LunView, MemberView, PartView};
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
 use ata::Outcome;
@@ -24,6 +24,10 @@ use zerocopy::FromBytes;
 /// Reads of a mirrored range go to one member per so many sectors (1 MiB), so that a sequential
 /// stream stays sequential on a disk and two streams use both.
 const READ_BALANCE_SECTORS: u64 = 2048;
+
+/// How often a read asks all copies anew before it is answered with an error. A drive that takes repairs, and
+/// cannot read them, is not to keep it busy for ever.
+const ROUNDS_MAX: u8 = 8;
 
 /// What became of a read that failed.
 enum Remedy {
@@ -69,7 +73,7 @@ impl Target {
         command.has_told_lost = false;
         command.awaits_view = false;
         command.passed_over = !self.suspects.is_empty();
-        command.is_desperate = false;
+        (command.asked_again, command.mended, command.rounds) = (0, 0, 0);
         command.is_counted = true;
         lun.running += 1;
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
@@ -228,6 +232,9 @@ impl Target {
         };
         let is_repair = io.operation == Operation::Write
             && self.commands[usize::from(index)].kind == Kind::Read;
+        if is_repair && fault.is_none() {
+            self.tell_other_reads(index, io);
+        }
         let ok = match fault {
             None => true,
             Some(fault) if is_repair => self.repair_failed(io, fault, out),
@@ -269,6 +276,29 @@ impl Target {
             ..repair
         }));
         true
+    }
+
+    /// A copy was written anew: reads that found it bad before may ask it once more.
+    #[cold]
+    fn tell_other_reads(&mut self, index: CommandIndex, io: &Io) {
+        let repairing = &self.commands[usize::from(index)];
+        let lun = repairing.lun;
+        let start = repairing.lba + u64::from(io.offset_sectors);
+        let end = start + u64::from(io.sectors);
+        let is_other_read = |(place, command): &(usize, &mut Command)| {
+            *place != usize::from(index)
+                && (command.state, command.kind) == (State::Running, Kind::Read)
+                && command.lun == lun
+        };
+        for (_, command) in self.commands.iter_mut().enumerate().filter(is_other_read) {
+            let first = start.max(command.lba);
+            let sectors = end
+                .min(command.lba + u64::from(command.sectors))
+                .saturating_sub(first);
+            // What has nothing in common has no bits.
+            let offset = u32::try_from(first - command.lba).unwrap_or(u32::MAX);
+            command.mended |= sector_bits(offset, u32::try_from(sectors).unwrap_or(0));
+        }
     }
 
     /// A repair failed: the administration decides about the member; the read is answered all the same.
@@ -313,7 +343,7 @@ impl Target {
         if planted::is(Bug::ReadErrorIsFinal) {
             return Remedy::None;
         }
-        let view = Arc::clone(&lun.view);
+        let (view, lun_epoch) = (Arc::clone(&lun.view), lun.epoch);
         let lba = command.lba + u64::from(io.offset_sectors);
         if view.parts[usize::from(io.part)].geometry.parity_count() > 0 {
             self.read_around(index, io, lba, fault, &view);
@@ -327,11 +357,13 @@ impl Target {
             }
             return Remedy::AnotherCopy;
         }
-        // Copies that were passed over because they are slow may be all that is left.
-        let may_ask = command.kind == Kind::Read && command.passed_over;
-        if may_ask && !std::mem::replace(&mut command.is_desperate, true) {
+        if command.begins_round(io, lun_epoch) {
             let base = (&[][..], io.offset_sectors);
             if plan_read(index, lba, io.sectors, base, &view, out) {
+                if fault == Fault::Error {
+                    let command = &mut self.commands[usize::from(index)];
+                    command.repair = Some(*io);
+                }
                 return Remedy::AnotherCopy;
             }
         }
@@ -543,6 +575,41 @@ impl Target {
         self.given_back(given.slice);
     }
 }
+
+impl Command {
+    /// No copy gave what an I/O was to read: whether all of them are asked once more. They are if it could be
+    /// otherwise now: some were passed over because they are slow, another view has other copies, or another
+    /// read has written one anew meanwhile.
+    fn begins_round(&mut self, io: &Io, lun_epoch: u32) -> bool {
+        let sectors = sector_bits(io.offset_sectors, io.sectors);
+        let is_first = self.asked_again & sectors == 0;
+        let has_others = self.passed_over || self.epoch != lun_epoch;
+        let is_mended = self.mended & sectors != 0 && self.rounds < ROUNDS_MAX;
+        if self.kind != Kind::Read || !(is_mended || is_first && has_others) {
+            return false;
+        }
+        self.asked_again |= sectors;
+        self.mended &= !sectors;
+        self.rounds += 1;
+        true
+    }
+
+    /// Whether an I/O reads what was asked for anew.
+    pub(super) fn is_asked_again(&self, io: &Io) -> bool {
+        self.asked_again & sector_bits(io.offset_sectors, io.sectors) != 0
+    }
+}
+
+/// A bit for each sector of a command.
+fn sector_bits(offset: u32, sectors: u32) -> u32 {
+    let up_to = |end: u32| 1_u32.checked_shl(end).unwrap_or(0).wrapping_sub(1);
+    up_to(offset.saturating_add(sectors)) & !up_to(offset)
+}
+
+const _: () = assert!(
+    BLOCK_SECTORS <= u32::BITS as u64,
+    "a command has a bit for each sector"
+);
 
 const _: () = assert!(HEADER_BYTES + size_of::<AtaRegisters>() == ATA_FRAME_BYTES);
 

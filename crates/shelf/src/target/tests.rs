@@ -1,6 +1,7 @@
 //! The target against drives in memory: conformance rows, order, failures, and any bytes at all.
 
 mod access;
+mod again;
 mod ata;
 mod config;
 mod failure;
