@@ -118,8 +118,7 @@ fn a_lun_is_served_by_one_port_while_the_other_is_down() -> Result<()> {
         network.target.set_link("eth1", false)?;
         // Hosts hear at once of the path that is left, and of the other one when it is back.
         advertised(&mut second).context(mode)?;
-        let health = ledge.console_ok("health")?;
-        ensure!(health.contains("port eth1 has no link"), "{mode}: {health}");
+        wait_for_health(&ledge, "port eth1 has no link").context(mode)?;
         for round in 0..20u8 {
             let data = vec![round; 8192];
             second.write(stations[1], E10, 64, &data)?;
@@ -134,6 +133,19 @@ fn a_lun_is_served_by_one_port_while_the_other_is_down() -> Result<()> {
         check_log(&ledge.log())?;
     }
     Ok(())
+}
+
+/// Waits until the console tells of a problem: it hears of it after the initiators.
+fn wait_for_health(ledge: &Ledge<'_>, problem: &str) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let health = ledge.console_ok("health")?;
+        if health.contains(problem) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "health tells: {health}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Waits for an answer that nobody asked for.
