@@ -272,7 +272,7 @@ fn repeated_answers_are_counted_and_harmless() {
 #[test]
 fn failures_and_answers_of_a_wrong_length_are_errors() {
     for fault in [Fault::Fail, Fault::Lengthen] {
-        let (report, summary) = load(fault, "--op mixed --verify --seconds 0.1");
+        let (report, summary) = load(fault, "--op mixed --verify --seconds 0.5");
         assert!(!report.ok, "{fault:?}: {report}");
         assert!(summary.counters.failed > 0);
         assert_eq!(summary.check.unwrap().faults(), 0, "{:?}", summary.samples);

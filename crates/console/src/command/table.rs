@@ -391,8 +391,8 @@ pub const COMMANDS: &[Command] = &[
         usage: "initiators [-l] [-j] [LUN ...]",
         summary: "list the hosts that asked for something, by MAC address; rates are those of the last second; \
                   refused: by mask, VLAN or reservation; resent: what was sent again, an estimate: the \
-                  same tag, a write that is the same while it is in flight, a read that comes twice in 3 \
-                  seconds but not three times, if few do; -l with every counter",
+                  same tag, a write that is the same while it is in flight, a read that comes twice in \
+                  a fifth of a second but not three times, if few do; -l with every counter",
         examples: &["initiators", "initiators -l 0"],
         options: "l",
         operands_min: 0,
