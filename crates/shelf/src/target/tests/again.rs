@@ -6,8 +6,8 @@ use crate::admin::DriveSlot;
 use raid::Level;
 
 /// A mirror of which drive 0 cannot read what two reads want, the second of them from drive 1 by now: the
-/// first one is repairing drive 0. A seed of the simulator told the story: drive 1 was pulled meanwhile, and the
-/// second read was answered with an error.
+/// first one is repairing drive 0. A seed of the simulator told the story: drive 1 was pulled
+/// meanwhile, and the second read was answered with an error.
 fn with_a_repair_and_a_read(second: &[u8]) -> Rig {
     let mut rig = Rig::new([view(0, Level::Raid1, 2)]);
     rig.write(0, &[7; 8192]);
