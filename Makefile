@@ -57,9 +57,11 @@ SIM_LEVEL ?=
 sim:
 	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL))
 
-# The core with known bugs built in: the simulator has to find each of them, the fuzzer's corpus some.
+# The core with known bugs built in: the simulator has to find each of them, but for one that a test of the
+# data path finds, and the fuzzer's corpus some.
 sim-planted:
 	$(CARGO) test --locked -p sim --features planted --test planted
+	$(CARGO) test --locked -p shelf --features planted --lib the_planted_bug_is_found
 	$(CARGO) test --locked -p fuzzing --features planted --test planted
 
 # The binaries first: integration tests start them.

@@ -6,6 +6,7 @@
 
 use crate::disk::{Delivery, SimDisk};
 use crate::random::Random;
+use crate::run::Stress;
 use crate::switch::Micros;
 use crate::world::{InFlight, World};
 use raid::Geometry;
@@ -185,6 +186,8 @@ const SILENT: u64 = 4;
 #[derive(Clone, Default, Debug)]
 pub struct Faults {
     enabled: BTreeSet<FaultClass>,
+    /// What happens more often than it would.
+    pub(crate) stress: Option<Stress>,
     /// By the count of events, ascending.
     scheduled: VecDeque<(u64, Fault)>,
     /// Disks that are not good any more, or may not be.
@@ -240,6 +243,7 @@ impl Faults {
     pub fn schedule(&mut self, random: &mut Random, from: u64, zones: &[(u64, u64)], disks: usize) {
         self.scheduled.clear();
         let mut chosen = Vec::new();
+        let is_sticking = self.stress == Some(Stress::StuckWrites);
         for class in self.enabled.clone() {
             if !random.chance(350) {
                 continue;
@@ -259,7 +263,7 @@ impl Faults {
                     FaultClass::WriteError => Fault::WriteError { disk },
                     FaultClass::Pull => Fault::Pull { disk },
                     FaultClass::Slow => Fault::Slow { disk, factor },
-                    FaultClass::Hang if random.chance(400) => Fault::Stick {
+                    FaultClass::Hang if random.chance(400) || is_sticking => Fault::Stick {
                         disk,
                         micros: stick_length(random),
                     },
@@ -636,7 +640,9 @@ impl World {
             self.redundancy_changes();
         }
         let mut absent = None;
-        if self.faults.has(FaultClass::Absent) && self.random.chance(150) {
+        let is_tearing = self.faults.stress == Some(Stress::TornStripes);
+        let chance = if is_tearing { 600 } else { 150 };
+        if self.faults.has(FaultClass::Absent) && self.random.chance(chance) {
             let disk = self.random.index(self.disks.len());
             if self.can_lose(disk) || self.faults.lost.contains(&disk) {
                 self.lose(disk);

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         faults: arguments.faults.clone(),
         trace_lines: 0,
         keeps_members: false,
+        stress: None,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();

@@ -71,6 +71,17 @@ pub struct Options {
     pub trace_lines: usize,
     /// Nobody replaces members that work, and nobody trims.
     pub keeps_members: bool,
+    /// What happens more often than it would.
+    pub stress: Option<Stress>,
+}
+
+/// What is seldom of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stress {
+    /// Disks that hang do so with single writes, and lives are slow enough for what comes of that.
+    StuckWrites,
+    /// Whole stripes are being overwritten when the power goes, and a disk is away afterwards.
+    TornStripes,
 }
 
 /// How a run went.
@@ -104,7 +115,8 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let mut other = Random::new(seed ^ OPERATOR);
     let has_operator = !options.keeps_members && level.is_redundant() && other.chance(400);
     let mut streams = Random::new(seed ^ STREAMS);
-    let has_streams = !options.keeps_members && level.parity_count() > 0 && streams.chance(350);
+    let are_streams_due = streams.chance(350) || options.stress == Some(Stress::TornStripes);
+    let has_streams = !options.keeps_members && level.parity_count() > 0 && are_streams_due;
     let streams = has_streams.then_some(streams);
     let mut trims = Random::new(seed ^ TRIMS);
     let has_trims = !options.keeps_members && level.parity_count() == 0 && trims.chance(250);
@@ -218,7 +230,8 @@ impl Life {
             .collect();
         let initiators = random.pick(&[1, 1, 2, 3]);
         // With fast clients no life is so long that a disk is given up for hanging.
-        let is_slow = classes.contains(&FaultClass::Hang) && random.chance(400);
+        let is_slow = classes.contains(&FaultClass::Hang)
+            && (random.chance(400) || options.stress == Some(Stress::StuckWrites));
         {
             let mut world = world.lock();
             let workload = Workload {
@@ -240,6 +253,7 @@ impl Life {
             };
             world.initiators = (0..initiators).map(initiator).collect();
             world.faults = Faults::new(classes.iter().copied(), geometry);
+            world.faults.stress = options.stress;
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }

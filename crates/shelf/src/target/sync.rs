@@ -50,6 +50,8 @@ const SKIPS_MAX: usize = 1024;
 const CHECKPOINTS: u64 = 64;
 /// Checkpoints are not closer than this: 64 MiB.
 const CHECKPOINT_SECTORS_MIN: u64 = 131_072;
+/// But a pass over little has so many, too.
+const CHECKPOINTS_MIN: u64 = 8;
 
 /// Nor farther: 2 GiB, about ten seconds of a rebuild.
 const CHECKPOINT_SECTORS_MAX: u64 = 4_194_304;
@@ -172,7 +174,8 @@ impl Job {
     }
 
     fn checkpoint_interval(&self) -> u64 {
-        (self.total / CHECKPOINTS).clamp(CHECKPOINT_SECTORS_MIN, CHECKPOINT_SECTORS_MAX)
+        let least = CHECKPOINT_SECTORS_MIN.min(self.total / CHECKPOINTS_MIN);
+        (self.total / CHECKPOINTS).clamp(least, CHECKPOINT_SECTORS_MAX)
     }
 
     /// Moves on behind what the pass does not concern.

@@ -55,6 +55,19 @@ fn a_write_of_a_bad_sector_is_answered_when_it_is_off_the_list() {
     }
 }
 
+/// The simulator meets this one once in thousands of lives: it takes a cut of the power between the answer and
+/// the list. Here it is met each time.
+#[cfg(feature = "planted")]
+#[test]
+fn the_planted_bug_is_found() {
+    use raid::planted::{Bug, plant};
+    plant(Some(Bug::AckBeforeMended));
+    let found =
+        std::panic::catch_unwind(a_write_of_a_bad_sector_is_answered_when_it_is_off_the_list);
+    plant(None);
+    assert!(found.is_err());
+}
+
 #[test]
 fn a_sector_that_stays_on_the_list_is_a_write_fault() {
     for view in views() {
