@@ -55,8 +55,8 @@ fn a_write_of_a_bad_sector_is_answered_when_it_is_off_the_list() {
     }
 }
 
-/// The simulator meets this one once in thousands of lives: it takes a cut of the power between the answer and
-/// the list. Here it is met each time.
+/// The simulator meets this one once in thousands of lives: it takes a cut of the power between the answer
+/// and the list. Here it is met each time.
 #[cfg(feature = "planted")]
 #[test]
 fn the_planted_bug_is_found() {
