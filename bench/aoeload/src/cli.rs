@@ -105,6 +105,10 @@ pub(crate) struct LoadArgs {
     /// Seconds without an answer after which a command counts as lost
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = parse_seconds)]
     pub(crate) deadline: f64,
+    /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
+    /// 10GbE in any case
+    #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
+    pub(crate) line_rate: Option<f64>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -176,6 +180,10 @@ pub(crate) struct SearchArgs {
     /// Stop when the result is known to so many percent
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_rate)]
     pub(crate) resolution: f64,
+    /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
+    /// 10GbE in any case
+    #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
+    pub(crate) line_rate: Option<f64>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -297,13 +305,14 @@ mod tests {
     #[test]
     fn the_documented_command_line_parses() {
         let line = "aoeload --interface veth0 --target 1.0 --op mixed --size 8192 --depth 32 \
-                    --rate 1000 --seconds 5 --sequential --verify --json --backend xdp";
+                    --rate 1000 --seconds 5 --sequential --verify --json --backend xdp --line-rate 25000";
         let Ok(Request::Load(load)) = Request::parse(line.split_whitespace()) else {
             panic!("it asks for a load");
         };
         assert_eq!(load.target.to_string(), "1.0");
         assert_eq!(load.shape.size, Some(8192));
         assert_eq!(load.path.backend, Backend::Xdp);
+        assert_eq!(load.line_rate, Some(25_000.0));
         for (line, json) in [
             ("aoeload discover --interface veth0", false),
             ("aoeload discover --interface veth0 --json", true),
@@ -332,6 +341,7 @@ mod tests {
             "aoeload --interface veth0 --target 1.0 --rate 0",
             "aoeload --interface veth0 --target 1.0 --seconds NaN",
             "aoeload --interface veth0 --target 1.0 --size 8Q",
+            "aoeload --interface veth0 --target 1.0 --line-rate 0",
         ] {
             let result = Request::parse(line.split_whitespace());
             assert_eq!(result.unwrap_err().exit_code(), 2, "{line}");

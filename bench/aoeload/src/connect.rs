@@ -39,13 +39,21 @@ pub(crate) struct Connection {
     pub(crate) route: Route,
     pub(crate) target: Target,
     pub(crate) identity: Identity,
+    /// Speed of the interface in Mb/s, if its driver tells.
+    pub(crate) speed_mbit: Option<u32>,
 }
 
 impl Connection {
     pub(crate) fn open(path: &PathArgs, address: TargetAddress) -> Result<Self> {
         let ports = open_ports(path)?;
-        Self::establish(ports, Clock::start(), address)
-            .with_context(|| format!("target {address} on {}", path.interface))
+        let link = port::link(&path.interface)
+            .with_context(|| format!("cannot ask for the link of {}", path.interface))?;
+        let connection = Self::establish(ports, Clock::start(), address)
+            .with_context(|| format!("target {address} on {}", path.interface))?;
+        Ok(Self {
+            speed_mbit: link.speed_mbps,
+            ..connection
+        })
     }
 
     /// Finds the target through open ports.
@@ -84,6 +92,7 @@ impl Connection {
             route,
             target,
             identity,
+            speed_mbit: None,
         })
     }
 

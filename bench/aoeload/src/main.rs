@@ -5,7 +5,7 @@
 //!   it is; [`plan`] turns both into what will be done, or refuses it;
 //! * [`workload`] chooses operations and blocks; [`verify`] stamps what is written and checks what
 //!   is read; [`load`] keeps the window full; [`drive`] is the loop around it;
-//! * [`report`] turns the counts into text or JSON.
+//! * [`report`] turns the counts into text or JSON, with [`line_rate`] beside each throughput.
 //!
 //! One thread does everything. It polls without sleeping while a load runs, and allocates nothing
 //! for a command.
@@ -15,6 +15,7 @@ mod cli;
 mod connect;
 mod discover;
 mod drive;
+mod line_rate;
 mod load;
 mod plan;
 mod report;

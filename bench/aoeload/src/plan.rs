@@ -63,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) deadline_ns: u64,
     pub(crate) seed: u64,
     pub(crate) run: RunId,
+    /// Speed of a wire to compare with, if not that of the interface.
+    pub(crate) line_rate_mbit: Option<f64>,
     /// Whether there is a bar on the terminal while the load runs.
     pub(crate) progress: bool,
 }
@@ -81,6 +83,8 @@ impl Plan {
             verify: args.verify,
             retransmission,
             deadline_ns: nanoseconds(args.deadline),
+            line_rate_mbit: args.line_rate,
+            progress: !args.json,
             ..Self::with_shape(&args.shape, connection)?
         };
         plan.check_limits()?;
@@ -110,6 +114,7 @@ impl Plan {
             deadline_ns: DEADLINE_NS_DEFAULT,
             seed: shape.seed.unwrap_or_else(fresh_number),
             run: RunId(fresh_number()),
+            line_rate_mbit: None,
             progress: true,
         })
     }

@@ -1,9 +1,10 @@
 //! The result of a load, as text or as one JSON object.
 
 use crate::connect::{Connection, first_port};
+use crate::line_rate::{self, Line, LineShare, Traffic};
 use crate::load::Summary;
 use crate::plan::Plan;
-use crate::tally::KindTally;
+use crate::tally::{KindTally, Tally};
 use initiator::CheckCounters;
 use serde::Serialize;
 use std::fmt;
@@ -25,10 +26,8 @@ pub(crate) struct Report {
     seed: u64,
     /// How long was measured.
     seconds: f64,
-    read: Option<KindReport>,
-    write: Option<KindReport>,
-    iops: f64,
-    mb_per_s: f64,
+    #[serde(flatten)]
+    figures: Figures,
     retransmissions: u64,
     lost: u64,
     errors: u64,
@@ -52,12 +51,24 @@ struct LunReport {
     firmware: String,
 }
 
+/// How much was done, and how fast.
+#[derive(Debug, Serialize)]
+struct Figures {
+    read: Option<KindReport>,
+    write: Option<KindReport>,
+    iops: f64,
+    mb_per_s: f64,
+    /// What reads and writes together are on the wire.
+    line_rate: Vec<LineShare>,
+}
+
 /// The commands of one kind.
 #[derive(Debug, Serialize)]
 struct KindReport {
     commands: u64,
     iops: f64,
     mb_per_s: f64,
+    line_rate: Vec<LineShare>,
     latency_us: LatencyReport,
 }
 
@@ -89,15 +100,8 @@ struct VerifyReport {
 
 impl Report {
     pub(crate) fn new(connection: &Connection, plan: &Plan, summary: &Summary) -> Self {
-        let tally = &summary.tally;
-        let seconds = tally.end_ns.saturating_sub(tally.begin_ns) as f64 / 1e9;
         let size_bytes = plan.size_bytes();
-        let kind = |tally: &KindTally| KindReport::new(tally, seconds, size_bytes);
-        let (read, write) = (kind(&tally.reads), kind(&tally.writes));
-        let sum = |value: fn(&KindReport) -> f64| {
-            read.as_ref().map_or(0.0, value) + write.as_ref().map_or(0.0, value)
-        };
-        let (iops, mb_per_s) = (sum(|kind| kind.iops), sum(|kind| kind.mb_per_s));
+        let lines = line_rate::lines(connection, plan);
         let facts = first_port(&connection.ports).ok().map(|port| port.facts());
         let identity = &connection.identity;
         let counters = &summary.counters;
@@ -122,11 +126,8 @@ impl Report {
             depth: plan.depth,
             rate: plan.rate,
             seed: plan.seed,
-            seconds,
-            read,
-            write,
-            iops,
-            mb_per_s,
+            seconds: summary.tally.seconds(),
+            figures: Figures::new(&summary.tally, size_bytes, &lines),
             retransmissions: counters.retransmissions,
             lost: counters.lost,
             errors: counters.failed,
@@ -141,7 +142,34 @@ impl Report {
 
     /// Commands per second, reads and writes together.
     pub(crate) const fn iops(&self) -> f64 {
-        self.iops
+        self.figures.iops
+    }
+}
+
+impl Figures {
+    fn new(tally: &Tally, size_bytes: usize, lines: &[Line]) -> Self {
+        let per_s = |kind: &KindTally| {
+            let seconds = tally.seconds();
+            if seconds > 0.0 {
+                kind.done as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        let (reads, writes) = (per_s(&tally.reads), per_s(&tally.writes));
+        let traffic = |reads, writes| Traffic {
+            size_bytes,
+            reads,
+            writes,
+        };
+        let iops = reads + writes;
+        Self {
+            read: KindReport::new(&tally.reads, traffic(reads, 0.0), lines),
+            write: KindReport::new(&tally.writes, traffic(0.0, writes), lines),
+            iops,
+            mb_per_s: iops * size_bytes as f64 / 1e6,
+            line_rate: traffic(reads, writes).on(lines),
+        }
     }
 }
 
@@ -157,21 +185,18 @@ fn is_ok(summary: &Summary) -> bool {
 
 impl KindReport {
     /// `None` when there was no command of this kind.
-    fn new(tally: &KindTally, seconds: f64, size_bytes: usize) -> Option<Self> {
+    fn new(tally: &KindTally, traffic: Traffic, lines: &[Line]) -> Option<Self> {
         if tally.latency.is_empty() && tally.done == 0 {
             return None;
         }
-        let iops = if seconds > 0.0 {
-            tally.done as f64 / seconds
-        } else {
-            0.0
-        };
+        let iops = traffic.reads + traffic.writes;
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         let at = |quantile: f64| us(tally.latency.value_at_quantile(quantile));
         Some(Self {
             commands: tally.done,
             iops,
-            mb_per_s: iops * size_bytes as f64 / 1e6,
+            mb_per_s: iops * traffic.size_bytes as f64 / 1e6,
+            line_rate: traffic.on(lines),
             latency_us: LatencyReport {
                 min: us(tally.latency.min()),
                 mean: tally.latency.mean() / 1e3,
@@ -218,11 +243,7 @@ impl fmt::Display for Report {
             write!(f, ", {rate} commands/s asked for")?;
         }
         writeln!(f, ", {:.2} s, seed {}", self.seconds, self.seed)?;
-        for (name, kind) in [("read", &self.read), ("write", &self.write)] {
-            if let Some(kind) = kind {
-                kind.line(f, name)?;
-            }
-        }
+        self.figures.lines(f)?;
         write!(
             f,
             "retransmissions {}, lost {}, errors {}, duplicates {}, unexpected {}",
@@ -242,6 +263,20 @@ impl fmt::Display for Report {
     }
 }
 
+impl Figures {
+    fn lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, kind) in [("read", &self.read), ("write", &self.write)] {
+            if let Some(kind) = kind {
+                kind.line(f, name)?;
+            }
+        }
+        for share in line_rate::distinct(&self.line_rate) {
+            writeln!(f, "{share}")?;
+        }
+        Ok(())
+    }
+}
+
 impl KindReport {
     fn line(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         let LatencyReport {
@@ -254,8 +289,11 @@ impl KindReport {
         } = self.latency_us;
         writeln!(
             f,
-            "{name:<5} {:>9.0} IOPS {:>8.1} MB/s   latency us: p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p999:.1}  max {max:.1}",
-            self.iops, self.mb_per_s
+            "{name:<5} {:>9.0} IOPS {:>8.1} MB/s ({})   latency us: \
+             p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p999:.1}  max {max:.1}",
+            self.iops,
+            self.mb_per_s,
+            line_rate::short(&self.line_rate)
         )
     }
 }

@@ -8,6 +8,7 @@
 use crate::cli::SearchArgs;
 use crate::connect::Connection;
 use crate::drive;
+use crate::line_rate::{self, LineShare, Traffic};
 use crate::load::Summary;
 use crate::plan::{Plan, nanoseconds};
 use crate::report::Report;
@@ -28,6 +29,7 @@ struct SearchReport {
     /// The highest rate that passed, in commands per second; 0 if none did.
     rate: f64,
     mb_per_s: f64,
+    line_rate: Vec<LineShare>,
     /// Every trial, in order.
     trials: Vec<Trial>,
     /// The last trial that passed.
@@ -50,6 +52,7 @@ pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
         warmup_ns: nanoseconds(args.warmup),
         measure_ns: nanoseconds(args.seconds),
         deadline_ns: DEADLINE_NS,
+        line_rate_mbit: args.line_rate,
         progress: false,
         ..Plan::with_shape(&args.shape, &connection)?
     };
@@ -60,8 +63,10 @@ pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
         crate::print(&serde_json::to_string(&report)?)?;
     } else {
         crate::print(&format!(
-            "highest rate without loss: {:.0} commands/s, {:.1} MB/s",
-            report.rate, report.mb_per_s
+            "highest rate without loss: {:.0} commands/s, {:.1} MB/s, {}",
+            report.rate,
+            report.mb_per_s,
+            line_rate::short(&report.line_rate)
         ))?;
         if let Some(best) = &report.best {
             crate::print(&best.to_string())?;
@@ -82,6 +87,7 @@ fn bisect(
     let mut report = SearchReport {
         rate: 0.0,
         mb_per_s: 0.0,
+        line_rate: Vec::new(),
         trials: Vec::new(),
         best: None,
     };
@@ -110,6 +116,13 @@ fn bisect(
         report.trials.push(trial);
         rate = next_rate(report.rate, high);
     }
+    let reads = report.rate * f64::from(plan.read_percent) / 100.0;
+    let traffic = Traffic {
+        size_bytes: plan.size_bytes(),
+        reads,
+        writes: report.rate - reads,
+    };
+    report.line_rate = traffic.on(&line_rate::lines(connection, plan));
     Ok(report)
 }
 

@@ -64,6 +64,11 @@ impl Tally {
         kind.done += u64::from(window.contains(&now_ns));
     }
 
+    /// How long was measured.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.end_ns.saturating_sub(self.begin_ns) as f64 / 1e9
+    }
+
     /// Commands done inside the time of measurement.
     pub(crate) fn done_count(&self) -> u64 {
         self.reads.done + self.writes.done

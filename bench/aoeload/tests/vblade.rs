@@ -217,6 +217,11 @@ fn every_verified_load_is_right_at_both_mtus_and_with_both_back_ends() {
                     "{options}: {report}"
                 );
                 assert_eq!(report["verify"]["faults"], 0, "{options}: {report}");
+                // A veth tells a speed of 10 Gb/s.
+                let lines = &report["line_rate"];
+                assert_eq!(lines[0]["of"], "10GbE", "{report}");
+                assert_eq!(lines[1]["of"], "interface", "{report}");
+                assert_eq!(lines[1]["mbit_per_s"], 10_000.0, "{report}");
                 let packet = report["mode"] == "packet";
                 assert_eq!(packet, backend == "packet", "{options}: {report}");
                 if !shape.contains("--size") {

@@ -313,7 +313,34 @@ fn an_open_loop_starts_what_is_due_and_counts_the_rest() {
 fn unverified_reads_look_at_no_data() {
     let (report, summary) = load(Fault::Damage, "--op read --seconds 0.1");
     assert!(report.ok && summary.check.is_none());
-    assert_eq!(report.to_string().lines().count(), 4);
+    let text = report.to_string();
+    assert_eq!(text.lines().count(), 5);
+    assert!(text.contains("% of 10GbE)"), "{text}");
+    assert!(
+        text.contains("10GbE carries 151478 such frames/s each way"),
+        "{text}"
+    );
+}
+
+#[test]
+fn line_rates_are_part_of_the_result_and_of_every_figure_in_it() {
+    let (report, _) = load(Fault::None, "--op mixed --seconds 0.1 --line-rate 1000");
+    let value = serde_json::to_value(&report).unwrap();
+    for figure in [&value, &value["read"], &value["write"]] {
+        let shares = figure["line_rate"].as_array().unwrap();
+        let names: Vec<_> = shares.iter().map(|share| share["of"].as_str()).collect();
+        assert_eq!(names, [Some("10GbE"), Some("--line-rate")]);
+        for share in shares {
+            let carried = share["frames_per_s_max"].as_f64().unwrap();
+            let percent = figure["iops"].as_f64().unwrap() / carried * 100.0;
+            let busier = share["percent"].as_f64().unwrap();
+            assert!(
+                busier > 0.0 && busier <= percent * 1.02,
+                "{percent}: {share}"
+            );
+        }
+    }
+    assert!(value["iops"].is_f64() && value["mb_per_s"].is_f64());
 }
 
 #[test]
@@ -368,6 +395,7 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
             config_string: Vec::new(),
         },
         identity: initiator::Identity::parse(&data.build()),
+        speed_mbit: None,
     }
 }
 
