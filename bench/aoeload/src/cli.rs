@@ -109,7 +109,7 @@ pub(crate) struct LoadArgs {
     /// 10GbE in any case
     #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
     pub(crate) line_rate: Option<f64>,
-    /// Print one JSON object
+    /// Print one JSON object, with what happened second by second in it, and no progress bar
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -155,7 +155,7 @@ impl Progress {
 }
 
 /// What the bar looks like.
-const TEMPLATE: &str = "{bar:30} {msg}";
+const TEMPLATE: &str = "{bar:30} {percent:>3} % {msg}";
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@
 
 use crate::connect::Connection;
 use crate::plan::Plan;
+use crate::series::{Row, Series};
 use crate::tally::Tally;
 use crate::verify::Verify;
 use crate::workload::{Random, Workload};
@@ -65,6 +66,7 @@ pub(crate) struct Load {
     workload: Workload,
     verify: Verify,
     tally: Tally,
+    series: Series,
     stage: Stage,
     in_flight: Vec<InFlight>,
     data: Vec<u8>,
@@ -91,6 +93,7 @@ impl Load {
         let mut tally = Tally::new()?;
         tally.begin_ns = now_ns + plan.warmup_ns;
         tally.end_ns = tally.begin_ns + plan.measure_ns;
+        let series = Series::new(plan.size_bytes(), tally.begin_ns, plan.measure_ns)?;
         let mut random = Random::new(plan.run.0);
         let words =
             (0..depth * plan.size_bytes() / 8).flat_map(|_| random.next_u64().to_le_bytes());
@@ -100,6 +103,7 @@ impl Load {
             workload: Workload::new(plan),
             verify: Verify::new(plan),
             tally,
+            series,
             stage: Stage::Measure,
             in_flight: vec![InFlight::default(); depth],
             data: words.collect(),
@@ -114,6 +118,7 @@ impl Load {
     /// Ends measuring at `now_ns`, or reading back, ahead of time.
     pub(crate) fn stop(&mut self, now_ns: u64) {
         self.tally.end_ns = self.tally.end_ns.min(now_ns);
+        self.series.stop(now_ns);
         self.stage = Stage::Drain;
     }
 
@@ -268,6 +273,10 @@ impl Load {
             if self.unsent.is_some_and(|frame| frame.id == id) {
                 self.unsent = None;
             }
+            match &expired {
+                Expired::Again(_) => self.series.sent_again(now_ns),
+                Expired::Lost(_) => self.series.lost(now_ns),
+            }
             match expired {
                 Expired::Again(frame) if self.unsent.is_none() => {
                     self.transmit(port, frame)?;
@@ -301,6 +310,7 @@ impl Load {
         }
         if command.measured {
             self.tally.done(finished.operation, command.due_ns, now_ns);
+            self.series.done(command.due_ns, now_ns);
         }
         if let (Operation::Read, Some(frame)) = (finished.operation, frame) {
             let (block, sectors) = (command.block, finished.sectors);
@@ -357,6 +367,7 @@ impl Load {
             counters: *self.commands.counters(),
             check: self.verify.counters().copied(),
             tally: self.tally,
+            series: self.series.into_rows(),
             samples: self.samples,
             interrupted,
         }
@@ -367,6 +378,7 @@ impl Load {
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) tally: Tally,
+    pub(crate) series: Vec<Row>,
     /// Of all commands, those of the warm-up and of reading back included.
     pub(crate) counters: Counters,
     /// What verification found, if it was asked for.

@@ -5,7 +5,8 @@
 //!   it is; [`plan`] turns both into what will be done, or refuses it;
 //! * [`workload`] chooses operations and blocks; [`verify`] stamps what is written and checks what
 //!   is read; [`load`] keeps the window full; [`drive`] is the loop around it;
-//! * [`report`] turns the counts into text or JSON, with [`line_rate`] beside each throughput.
+//! * [`report`] turns the counts into text or JSON, with [`line_rate`] beside each throughput;
+//!   [`tally`] and [`series`] are the counts.
 //!
 //! One thread does everything. It polls without sleeping while a load runs, and allocates nothing
 //! for a command.
@@ -20,6 +21,7 @@ mod load;
 mod plan;
 mod report;
 mod search;
+mod series;
 mod tally;
 mod verify;
 mod workload;

@@ -4,6 +4,7 @@ use crate::connect::{Connection, first_port};
 use crate::line_rate::{self, Line, LineShare, Traffic};
 use crate::load::Summary;
 use crate::plan::Plan;
+use crate::series::Row;
 use crate::tally::{KindTally, Tally};
 use initiator::CheckCounters;
 use serde::Serialize;
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     seconds: f64,
     #[serde(flatten)]
     figures: Figures,
+    /// Second by second, reads and writes together.
+    series: Vec<Row>,
     retransmissions: u64,
     lost: u64,
     errors: u64,
@@ -128,6 +131,7 @@ impl Report {
             seed: plan.seed,
             seconds: summary.tally.seconds(),
             figures: Figures::new(&summary.tally, size_bytes, &lines),
+            series: summary.series.clone(),
             retransmissions: counters.retransmissions,
             lost: counters.lost,
             errors: counters.failed,

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use initiator::Operation;
 
 /// Latencies above an hour count as an hour.
-const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+pub(crate) const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Digits of a latency that are kept.
 const LATENCY_DIGITS: u8 = 3;
 

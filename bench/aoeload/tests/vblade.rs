@@ -299,6 +299,41 @@ fn a_target_that_comes_back_loses_nothing_and_one_that_does_not_is_told() {
     assert!(text(&output.stderr).contains("no answer"));
 }
 
+/// `script` gives a program a terminal of its own.
+#[test]
+fn a_bar_is_shown_on_a_terminal_alone_and_never_beside_json() {
+    const BAR: &str = " IOPS, ";
+    let bench = Bench::serving(9000);
+    let options = "--interface c0 --target 1.0 --seconds 1.5";
+    let on_terminal = |options: &str| {
+        let line = format!("{} {options}", env!("CARGO_BIN_EXE_aoeload"));
+        let output = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", bench.namespace('c')))
+            .args([
+                "script",
+                "--quiet",
+                "--return",
+                "--command",
+                &line,
+                "/dev/null",
+            ])
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .output()
+            .expect(INSTALL);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let shown = on_terminal(options);
+    assert!(shown.contains(BAR) && shown.contains("read "), "{shown:?}");
+    let json = on_terminal(&format!("{options} --json"));
+    let value: Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {json:?}"));
+    assert_eq!(value["series"].as_array().unwrap().len(), 2, "{value}");
+    let output = bench.aoeload(options);
+    assert_eq!(text(&output.stderr), "");
+    assert!(!text(&output.stdout).contains(BAR));
+}
+
 #[test]
 fn search_tries_rates_and_reports_one_that_passed() {
     let bench = Bench::serving(9000);
