@@ -3,6 +3,7 @@
 use aoe::{Shelf, Slot};
 use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 const ABOUT: &str = "Reads and writes against any ATA-over-Ethernet target: IOPS, throughput, \
@@ -105,6 +106,10 @@ pub(crate) struct LoadArgs {
     /// Seconds without an answer after which a command counts as lost
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = parse_seconds)]
     pub(crate) deadline: f64,
+    /// Write latencies to a file, an interval for every second, in the HdrHistogram log format
+    /// (nanoseconds; mixed loads have tags read and write beside the sum)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) histogram: Option<PathBuf>,
     /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
     /// 10GbE in any case
     #[arg(long, value_name = "MBIT", value_parser = parse_rate)]

@@ -1,6 +1,7 @@
 //! The loop: receive, send, flush; now and then look for overdue commands and show progress.
 
 use crate::connect::{Clock, Connection, RECEIVE_BUDGET};
+use crate::histogram::HistogramLog;
 use crate::load::{Load, Summary};
 use crate::plan::Plan;
 use anyhow::{Context, Result};
@@ -17,8 +18,13 @@ const DRAIN_TURNS_MAX: usize = 128;
 const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
 
 /// Runs a load to its end, or until `stop` is set.
-pub(crate) fn run(connection: &mut Connection, plan: &Plan, stop: &AtomicBool) -> Result<Summary> {
-    let mut load = Load::new(plan, connection, connection.clock.now_ns())?;
+pub(crate) fn run(
+    connection: &mut Connection,
+    plan: &Plan,
+    log: Option<HistogramLog>,
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    let mut load = Load::new(plan, connection, log, connection.clock.now_ns())?;
     let progress = Progress::new(plan, connection.clock.now_ns());
     let mut driver = Driver {
         clock: connection.clock,
@@ -27,6 +33,7 @@ pub(crate) fn run(connection: &mut Connection, plan: &Plan, stop: &AtomicBool) -
         progress,
     };
     driver.stage(&mut load)?;
+    load.end_measuring(driver.clock.now_ns())?;
     if load.has_written() && !stop.load(Ordering::Relaxed) {
         driver.progress.read_back();
         load.read_back();

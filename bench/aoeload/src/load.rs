@@ -10,6 +10,7 @@
 //! * a frame that the port could not take is the next one to be sent.
 
 use crate::connect::Connection;
+use crate::histogram::HistogramLog;
 use crate::plan::Plan;
 use crate::series::{Row, Series};
 use crate::tally::Tally;
@@ -67,6 +68,7 @@ pub(crate) struct Load {
     verify: Verify,
     tally: Tally,
     series: Series,
+    log: Option<HistogramLog>,
     stage: Stage,
     in_flight: Vec<InFlight>,
     data: Vec<u8>,
@@ -81,7 +83,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// A load that starts at `now_ns`.
-    pub(crate) fn new(plan: &Plan, connection: &Connection, now_ns: u64) -> Result<Self> {
+    pub(crate) fn new(
+        plan: &Plan,
+        connection: &Connection,
+        mut log: Option<HistogramLog>,
+        now_ns: u64,
+    ) -> Result<Self> {
         let depth = usize::from(plan.depth);
         let spec = WindowSpec {
             depth,
@@ -93,6 +100,9 @@ impl Load {
         let mut tally = Tally::new()?;
         tally.begin_ns = now_ns + plan.warmup_ns;
         tally.end_ns = tally.begin_ns + plan.measure_ns;
+        if let Some(log) = &mut log {
+            log.begin(tally.begin_ns);
+        }
         let series = Series::new(plan.size_bytes(), tally.begin_ns, plan.measure_ns)?;
         let mut random = Random::new(plan.run.0);
         let words =
@@ -104,6 +114,7 @@ impl Load {
             verify: Verify::new(plan),
             tally,
             series,
+            log,
             stage: Stage::Measure,
             in_flight: vec![InFlight::default(); depth],
             data: words.collect(),
@@ -120,6 +131,11 @@ impl Load {
         self.tally.end_ns = self.tally.end_ns.min(now_ns);
         self.series.stop(now_ns);
         self.stage = Stage::Drain;
+    }
+
+    /// Ends the logs of what was measured. Called when that stage is over.
+    pub(crate) fn end_measuring(&mut self, now_ns: u64) -> Result<()> {
+        self.log.as_mut().map_or(Ok(()), |log| log.end(now_ns))
     }
 
     /// Moves on to reading back what was written. Called when the stage before it is over.
@@ -264,6 +280,9 @@ impl Load {
 
     /// Sends again what is overdue, and gives up what is lost. To be called about every millisecond.
     pub(crate) fn expire(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
+        if let Some(log) = self.log.as_mut().filter(|_| self.stage == Stage::Measure) {
+            log.advance(now_ns);
+        }
         while let Some(expired) = self.commands.next_expired(now_ns) {
             let id = match &expired {
                 Expired::Again(frame) => frame.id,
@@ -309,8 +328,12 @@ impl Load {
             });
         }
         if command.measured {
-            self.tally.done(finished.operation, command.due_ns, now_ns);
-            self.series.done(command.due_ns, now_ns);
+            let (operation, due_ns) = (finished.operation, command.due_ns);
+            let latency_ns = self.tally.done(operation, due_ns, now_ns);
+            self.series.done(due_ns, now_ns);
+            if let (Some(latency_ns), Some(log)) = (latency_ns, &mut self.log) {
+                log.record(operation, latency_ns);
+            }
         }
         if let (Operation::Read, Some(frame)) = (finished.operation, frame) {
             let (block, sectors) = (command.block, finished.sectors);
@@ -368,6 +391,7 @@ impl Load {
             check: self.verify.counters().copied(),
             tally: self.tally,
             series: self.series.into_rows(),
+            log: self.log,
             samples: self.samples,
             interrupted,
         }
@@ -379,6 +403,8 @@ impl Load {
 pub(crate) struct Summary {
     pub(crate) tally: Tally,
     pub(crate) series: Vec<Row>,
+    /// To be finished.
+    pub(crate) log: Option<HistogramLog>,
     /// Of all commands, those of the warm-up and of reading back included.
     pub(crate) counters: Counters,
     /// What verification found, if it was asked for.

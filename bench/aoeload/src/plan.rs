@@ -139,6 +139,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether there are reads and writes.
+    pub(crate) const fn is_mixed(&self) -> bool {
+        matches!(self.operation, OperationArg::Mixed)
+    }
+
     /// The name of the operation, as on the command line.
     pub(crate) const fn operation_name(&self) -> &'static str {
         match self.operation {

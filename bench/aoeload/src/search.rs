@@ -81,7 +81,7 @@ fn bisect(
     resolution: f64,
     stop: &AtomicBool,
 ) -> Result<SearchReport> {
-    let ceiling = drive::run(connection, plan, stop)?;
+    let ceiling = drive::run(connection, plan, None, stop)?;
     let closed_rate = Report::new(connection, plan, &ceiling).iops();
     crate::complain(&format!("closed loop: {closed_rate:.0} commands/s"));
     let mut report = SearchReport {
@@ -103,7 +103,7 @@ fn bisect(
             retransmission: Retransmission::Never,
             ..*plan
         };
-        let summary = drive::run(connection, &trial_plan, stop)?;
+        let summary = drive::run(connection, &trial_plan, None, stop)?;
         let trial = Trial::new(rate, &summary);
         crate::complain(&trial.line());
         if trial.passed {

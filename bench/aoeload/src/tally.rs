@@ -32,11 +32,17 @@ pub(crate) struct Tally {
     pub(crate) end_ns: u64,
 }
 
+/// An empty histogram of latencies in nanoseconds.
+pub(crate) fn new_latency_histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS).context("cannot make a histogram")
+}
+
 impl KindTally {
     fn new() -> Result<Self> {
-        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
-            .context("cannot make a histogram")?;
-        Ok(Self { latency, done: 0 })
+        Ok(Self {
+            latency: new_latency_histogram()?,
+            done: 0,
+        })
     }
 }
 
@@ -50,18 +56,19 @@ impl Tally {
         })
     }
 
-    /// A command that was due at `due_ns` was done at `now_ns`.
-    pub(crate) fn done(&mut self, operation: Operation, due_ns: u64, now_ns: u64) {
+    /// A command that was due at `due_ns` was done at `now_ns`. Returns its latency, if that counts.
+    pub(crate) fn done(&mut self, operation: Operation, due_ns: u64, now_ns: u64) -> Option<u64> {
         let window = self.begin_ns..self.end_ns;
         let kind = match operation {
             Operation::Read => &mut self.reads,
             Operation::Write => &mut self.writes,
         };
-        if window.contains(&due_ns) {
-            kind.latency
-                .saturating_record(now_ns.saturating_sub(due_ns).max(1));
-        }
         kind.done += u64::from(window.contains(&now_ns));
+        let latency_ns = window
+            .contains(&due_ns)
+            .then(|| now_ns.saturating_sub(due_ns).max(1))?;
+        kind.latency.saturating_record(latency_ns);
+        Some(latency_ns)
     }
 
     /// How long was measured.
