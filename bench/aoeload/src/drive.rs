@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often overdue commands are looked for.
 const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
-/// How many batches are taken before overdue commands are looked for: more than a window holds.
-const DRAIN_TURNS_MAX: usize = 128;
+/// How many batches more than all windows hold are taken before overdue commands are looked for.
+const DRAIN_TURNS_MORE: usize = 64;
 /// How often progress is shown.
 const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(
         driver.stage(&mut load)?;
     }
     driver.progress.bar.finish_and_clear();
-    Ok(load.into_summary(stop.load(Ordering::Relaxed)))
+    load.into_summary(stop.load(Ordering::Relaxed))
 }
 
 struct Driver<'a> {
@@ -55,6 +55,7 @@ impl Driver<'_> {
     fn stage(&mut self, load: &mut Load) -> Result<()> {
         let mut next_expire_ns = 0;
         let mut stopped = false;
+        let drain_turns = load.depth() / RECEIVE_BUDGET + DRAIN_TURNS_MORE;
         loop {
             let now_ns = self.clock.now_ns();
             if load.is_over(now_ns) {
@@ -63,7 +64,7 @@ impl Driver<'_> {
             let expire = now_ns >= next_expire_ns;
             let mut received = self.receive(load);
             // Whatever has come by now counts before anything is overdue: it may be us who slept.
-            for _ in 0..DRAIN_TURNS_MAX {
+            for _ in 0..drain_turns {
                 if !expire || received == 0 {
                     break;
                 }

@@ -4,8 +4,9 @@
 //! * [`cli`] is the command line; [`connect`] opens the interface, finds the target and asks what
 //!   it is; [`plan`] turns both into what will be done, or refuses it;
 //! * [`workload`] chooses operations and blocks; [`verify`] stamps what is written and checks what
-//!   is read; [`load`] keeps the window full; [`drive`] is the loop around it;
-//! * [`tally`] and [`series`] are the counts, and [`histogram`] writes latencies to a file;
+//!   is read; [`window`] keeps the window of one target full, [`load`] those of all; [`drive`] is the
+//!   loop around it;
+//! * [`tally`], [`series`] and [`record`] are the counts, and [`histogram`] writes latencies to a file;
 //! * [`report`] turns the counts into text or JSON, with [`line_rate`] beside each throughput.
 //!
 //! One thread does everything but writing that file. It polls without sleeping while a load runs, and
@@ -20,11 +21,13 @@ mod histogram;
 mod line_rate;
 mod load;
 mod plan;
+mod record;
 mod report;
 mod search;
 mod series;
 mod tally;
 mod verify;
+mod window;
 mod workload;
 
 use anyhow::{Context, Result};
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
 
 /// Runs one load and prints what it found; `Ok(false)` when something was wrong.
 fn run_load(args: &LoadArgs) -> Result<bool> {
-    let mut connection = Connection::open(&args.path, args.target)?;
+    let mut connection = Connection::open(&args.path, &args.target)?;
     let plan = Plan::new(args, &connection)?;
     for line in plan.warnings(&connection) {
         complain(&line);
@@ -84,7 +87,7 @@ fn run_load(args: &LoadArgs) -> Result<bool> {
     } else {
         print(&report.to_string())?;
     }
-    for line in &summary.samples {
+    for line in &summary.total.samples {
         complain(line);
     }
     if let Some(log) = summary.log {

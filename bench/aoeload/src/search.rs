@@ -47,7 +47,7 @@ struct Trial {
 
 /// Searches and prints the result; `Ok(false)` when no rate passed.
 pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
-    let mut connection = Connection::open(&args.path, args.target)?;
+    let mut connection = Connection::open(&args.path, &args.target)?;
     let plan = Plan {
         warmup_ns: nanoseconds(args.warmup),
         measure_ns: nanoseconds(args.seconds),
@@ -101,7 +101,7 @@ fn bisect(
         let trial_plan = Plan {
             rate: Some(rate),
             retransmission: Retransmission::Never,
-            ..*plan
+            ..plan.clone()
         };
         let summary = drive::run(connection, &trial_plan, None, stop)?;
         let trial = Trial::new(rate, &summary);
@@ -142,18 +142,19 @@ fn next_rate(low: f64, high: f64) -> f64 {
 
 impl Trial {
     fn new(rate: f64, summary: &Summary) -> Self {
-        let counters = &summary.counters;
+        let counters = &summary.total.counters;
+        let overdue = summary.total.overdue;
         let passed = counters.lost == 0
             && counters.failed == 0
-            && summary.overdue == 0
+            && overdue == 0
             && !summary.interrupted
-            && counters.done > 0;
+            && summary.targets.iter().all(|part| part.counters.done > 0);
         Self {
             rate,
             passed,
             lost: counters.lost,
             errors: counters.failed,
-            overdue: summary.overdue,
+            overdue,
         }
     }
 

@@ -71,6 +71,20 @@ impl Tally {
         Some(latency_ns)
     }
 
+    /// Adds what another target's load counted in the same time.
+    pub(crate) fn add(&mut self, other: &Self) -> Result<()> {
+        for (sum, part) in [
+            (&mut self.reads, &other.reads),
+            (&mut self.writes, &other.writes),
+        ] {
+            sum.done += part.done;
+            sum.latency
+                .add(&part.latency)
+                .context("cannot add histograms")?;
+        }
+        Ok(())
+    }
+
     /// How long was measured.
     pub(crate) fn seconds(&self) -> f64 {
         self.end_ns.saturating_sub(self.begin_ns) as f64 / 1e9
