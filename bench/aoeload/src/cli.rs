@@ -3,6 +3,7 @@
 use aoe::{Shelf, Slot};
 use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 const ABOUT: &str = "Reads and writes against any ATA-over-Ethernet target: IOPS, throughput, \
@@ -80,13 +81,14 @@ pub(crate) enum Backend {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) path: PathArgs,
-    /// Shelf and slot of the target, such as 1.0 or e1.0
-    #[arg(long, value_name = "S.L")]
-    pub(crate) target: TargetAddress,
+    /// Shelf and slot of the target, such as 1.0 or e1.0. Given several times: each target has a window
+    /// and a random stream of its own, and the same part of the rate
+    #[arg(long, value_name = "S.L", required = true)]
+    pub(crate) target: Vec<TargetAddress>,
     #[command(flatten)]
     pub(crate) shape: ShapeArgs,
-    /// Commands per second, whether the target keeps up or not; latency then counts from the time
-    /// at which a command was due. Without it, a new command follows each answer
+    /// Commands per second, all targets together, whether they keep up or not; latency then counts from
+    /// the time at which a command was due. Without it, a new command follows each answer
     #[arg(long, value_name = "IOPS", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// How long to measure
@@ -105,7 +107,15 @@ pub(crate) struct LoadArgs {
     /// Seconds without an answer after which a command counts as lost
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = parse_seconds)]
     pub(crate) deadline: f64,
-    /// Print one JSON object
+    /// Write latencies to a file, an interval for every second, in the HdrHistogram log format
+    /// (nanoseconds; mixed loads have tags read and write beside the sum)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) histogram: Option<PathBuf>,
+    /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
+    /// 10GbE in any case
+    #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
+    pub(crate) line_rate: Option<f64>,
+    /// Print one JSON object, with what happened second by second in it, and no progress bar
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -119,10 +129,10 @@ pub(crate) struct ShapeArgs {
     /// Percentage of reads of --op mixed
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) mix: u8,
-    /// Bytes per command, a multiple of 512; by default the most that the target takes
+    /// Bytes per command, a multiple of 512; by default the most that every target takes
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) size: Option<u64>,
-    /// Commands outstanding; by default the target's Buffer Count, at most 64
+    /// Commands outstanding to each target; by default its Buffer Count, at most 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) depth: Option<u16>,
     /// Blocks in random order (default)
@@ -131,7 +141,7 @@ pub(crate) struct ShapeArgs {
     /// Blocks one after the other
     #[arg(long)]
     pub(crate) sequential: bool,
-    /// Use only so much of the LUN, from its start
+    /// Use only so much of each LUN, from its start
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) range: Option<u64>,
     /// Makes the choice of operations and blocks repeatable
@@ -162,9 +172,10 @@ pub(crate) struct DiscoverArgs {
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) path: PathArgs,
-    /// Shelf and slot of the target, such as 1.0 or e1.0
-    #[arg(long, value_name = "S.L")]
-    pub(crate) target: TargetAddress,
+    /// Shelf and slot of the target, such as 1.0 or e1.0. Given several times: each target has a window
+    /// and a random stream of its own, and the same part of the rate
+    #[arg(long, value_name = "S.L", required = true)]
+    pub(crate) target: Vec<TargetAddress>,
     #[command(flatten)]
     pub(crate) shape: ShapeArgs,
     /// How long each trial measures
@@ -176,6 +187,10 @@ pub(crate) struct SearchArgs {
     /// Stop when the result is known to so many percent
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_rate)]
     pub(crate) resolution: f64,
+    /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
+    /// 10GbE in any case
+    #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
+    pub(crate) line_rate: Option<f64>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -297,13 +312,14 @@ mod tests {
     #[test]
     fn the_documented_command_line_parses() {
         let line = "aoeload --interface veth0 --target 1.0 --op mixed --size 8192 --depth 32 \
-                    --rate 1000 --seconds 5 --sequential --verify --json --backend xdp";
+                    --rate 1000 --seconds 5 --sequential --verify --json --backend xdp --line-rate 25000";
         let Ok(Request::Load(load)) = Request::parse(line.split_whitespace()) else {
             panic!("it asks for a load");
         };
-        assert_eq!(load.target.to_string(), "1.0");
+        assert_eq!(load.target, ["1.0".parse().unwrap()]);
         assert_eq!(load.shape.size, Some(8192));
         assert_eq!(load.path.backend, Backend::Xdp);
+        assert_eq!(load.line_rate, Some(25_000.0));
         for (line, json) in [
             ("aoeload discover --interface veth0", false),
             ("aoeload discover --interface veth0 --json", true),
@@ -314,6 +330,20 @@ mod tests {
                 panic!("it asks for a search");
             };
             assert_eq!(discover.json, json);
+        }
+    }
+
+    #[test]
+    fn several_targets_are_taken_in_their_order() {
+        for start in ["aoeload", "aoeload search"] {
+            let line = format!("{start} --interface veth0 --target 1.1 --target e1.0");
+            let target = match Request::parse(line.split_whitespace()).unwrap() {
+                Request::Load(load) => load.target,
+                Request::Command(Command::Search(search)) => search.target,
+                other => panic!("{other:?}"),
+            };
+            let names: Vec<String> = target.iter().map(ToString::to_string).collect();
+            assert_eq!(names, ["1.1", "1.0"]);
         }
     }
 
@@ -332,6 +362,7 @@ mod tests {
             "aoeload --interface veth0 --target 1.0 --rate 0",
             "aoeload --interface veth0 --target 1.0 --seconds NaN",
             "aoeload --interface veth0 --target 1.0 --size 8Q",
+            "aoeload --interface veth0 --target 1.0 --line-rate 0",
         ] {
             let result = Request::parse(line.split_whitespace());
             assert_eq!(result.unwrap_err().exit_code(), 2, "{line}");

@@ -31,62 +31,15 @@ impl Clock {
     }
 }
 
-/// An open interface and what is known of the target behind it.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) ports: Vec<Box<dyn Port>>,
-    pub(crate) clock: Clock,
+/// A target, and the way to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
     pub(crate) route: Route,
     pub(crate) target: Target,
     pub(crate) identity: Identity,
 }
 
-impl Connection {
-    pub(crate) fn open(path: &PathArgs, address: TargetAddress) -> Result<Self> {
-        let ports = open_ports(path)?;
-        Self::establish(ports, Clock::start(), address)
-            .with_context(|| format!("target {address} on {}", path.interface))
-    }
-
-    /// Finds the target through open ports.
-    pub(crate) fn establish(
-        mut ports: Vec<Box<dyn Port>>,
-        clock: Clock,
-        address: TargetAddress,
-    ) -> Result<Self> {
-        let source = first_port(&ports)?.facts().stations.first();
-        let mut discovery = Discovery::new(address.shelf, address.slot, fresh_tag());
-        let request = discovery.request(source);
-        let target = ask(&mut ports, &clock, &request, &mut |frame| {
-            discovery.receive(frame);
-            discovery.targets().first().cloned()
-        })?
-        .ok_or_else(|| {
-            anyhow!("no answer to Query Config: `aoeload discover` lists who answers")
-        })?;
-        let Some(&destination) = target.macs.first() else {
-            bail!("an answer without sender");
-        };
-        let route = Route {
-            source,
-            destination,
-            shelf: address.shelf,
-            slot: address.slot,
-        };
-        let query = IdentityQuery::new(route, fresh_tag());
-        let identity = ask(&mut ports, &clock, &query.request(), &mut |frame| {
-            query.receive(frame)
-        })?
-        .ok_or_else(|| anyhow!("no answer to IDENTIFY, though it answers Query Config"))??;
-        Ok(Self {
-            ports,
-            clock,
-            route,
-            target,
-            identity,
-        })
-    }
-
+impl Endpoint {
     /// The address of the target.
     pub(crate) fn address(&self) -> TargetAddress {
         TargetAddress {
@@ -94,6 +47,82 @@ impl Connection {
             slot: self.target.slot,
         }
     }
+}
+
+/// An open interface and what is known of the targets behind it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) ports: Vec<Box<dyn Port>>,
+    pub(crate) clock: Clock,
+    /// In the order of the command line.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Speed of the interface in Mb/s, if its driver tells.
+    pub(crate) speed_mbit: Option<u32>,
+}
+
+impl Connection {
+    pub(crate) fn open(path: &PathArgs, addresses: &[TargetAddress]) -> Result<Self> {
+        let ports = open_ports(path)?;
+        let link = port::link(&path.interface)
+            .with_context(|| format!("cannot ask for the link of {}", path.interface))?;
+        let connection = Self::establish(ports, Clock::start(), addresses)
+            .with_context(|| format!("on {}", path.interface))?;
+        Ok(Self {
+            speed_mbit: link.speed_mbps,
+            ..connection
+        })
+    }
+
+    /// Finds the targets through open ports.
+    pub(crate) fn establish(
+        mut ports: Vec<Box<dyn Port>>,
+        clock: Clock,
+        addresses: &[TargetAddress],
+    ) -> Result<Self> {
+        let endpoints = addresses
+            .iter()
+            .map(|&address| {
+                find(&mut ports, &clock, address).with_context(|| format!("target {address}"))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            ports,
+            clock,
+            endpoints,
+            speed_mbit: None,
+        })
+    }
+}
+
+/// Finds a target and asks it what it is.
+fn find(ports: &mut [Box<dyn Port>], clock: &Clock, address: TargetAddress) -> Result<Endpoint> {
+    let source = first_port(ports)?.facts().stations.first();
+    let mut discovery = Discovery::new(address.shelf, address.slot, fresh_tag());
+    let request = discovery.request(source);
+    let target = ask(ports, clock, &request, &mut |frame| {
+        discovery.receive(frame);
+        discovery.targets().first().cloned()
+    })?
+    .ok_or_else(|| anyhow!("no answer to Query Config: `aoeload discover` lists who answers"))?;
+    let Some(&destination) = target.macs.first() else {
+        bail!("an answer without sender");
+    };
+    let route = Route {
+        source,
+        destination,
+        shelf: address.shelf,
+        slot: address.slot,
+    };
+    let query = IdentityQuery::new(route, fresh_tag());
+    let identity = ask(ports, clock, &query.request(), &mut |frame| {
+        query.receive(frame)
+    })?
+    .ok_or_else(|| anyhow!("no answer to IDENTIFY, though it answers Query Config"))??;
+    Ok(Endpoint {
+        route,
+        target,
+        identity,
+    })
 }
 
 /// Opens the interface with the back end that was asked for, and no other.

@@ -1,6 +1,7 @@
 //! The loop: receive, send, flush; now and then look for overdue commands and show progress.
 
 use crate::connect::{Clock, Connection, RECEIVE_BUDGET};
+use crate::histogram::HistogramLog;
 use crate::load::{Load, Summary};
 use crate::plan::Plan;
 use anyhow::{Context, Result};
@@ -11,14 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often overdue commands are looked for.
 const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
-/// How many batches are taken before overdue commands are looked for: more than a window holds.
-const DRAIN_TURNS_MAX: usize = 128;
+/// How many batches more than all windows hold are taken before overdue commands are looked for.
+const DRAIN_TURNS_MORE: usize = 64;
 /// How often progress is shown.
 const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
 
 /// Runs a load to its end, or until `stop` is set.
-pub(crate) fn run(connection: &mut Connection, plan: &Plan, stop: &AtomicBool) -> Result<Summary> {
-    let mut load = Load::new(plan, connection, connection.clock.now_ns())?;
+pub(crate) fn run(
+    connection: &mut Connection,
+    plan: &Plan,
+    log: Option<HistogramLog>,
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    let mut load = Load::new(plan, connection, log, connection.clock.now_ns())?;
     let progress = Progress::new(plan, connection.clock.now_ns());
     let mut driver = Driver {
         clock: connection.clock,
@@ -27,13 +33,14 @@ pub(crate) fn run(connection: &mut Connection, plan: &Plan, stop: &AtomicBool) -
         progress,
     };
     driver.stage(&mut load)?;
+    load.end_measuring(driver.clock.now_ns())?;
     if load.has_written() && !stop.load(Ordering::Relaxed) {
         driver.progress.read_back();
         load.read_back();
         driver.stage(&mut load)?;
     }
     driver.progress.bar.finish_and_clear();
-    Ok(load.into_summary(stop.load(Ordering::Relaxed)))
+    load.into_summary(stop.load(Ordering::Relaxed))
 }
 
 struct Driver<'a> {
@@ -48,6 +55,7 @@ impl Driver<'_> {
     fn stage(&mut self, load: &mut Load) -> Result<()> {
         let mut next_expire_ns = 0;
         let mut stopped = false;
+        let drain_turns = load.depth() / RECEIVE_BUDGET + DRAIN_TURNS_MORE;
         loop {
             let now_ns = self.clock.now_ns();
             if load.is_over(now_ns) {
@@ -56,7 +64,7 @@ impl Driver<'_> {
             let expire = now_ns >= next_expire_ns;
             let mut received = self.receive(load);
             // Whatever has come by now counts before anything is overdue: it may be us who slept.
-            for _ in 0..DRAIN_TURNS_MAX {
+            for _ in 0..drain_turns {
                 if !expire || received == 0 {
                     break;
                 }
@@ -155,7 +163,7 @@ impl Progress {
 }
 
 /// What the bar looks like.
-const TEMPLATE: &str = "{bar:30} {msg}";
+const TEMPLATE: &str = "{bar:30} {percent:>3} % {msg}";
 
 #[cfg(test)]
 mod tests;

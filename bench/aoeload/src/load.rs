@@ -1,371 +1,183 @@
-//! A load in progress: what is on the wire, what comes next, what has been counted.
+//! A load in progress: the windows of all its targets behind one port.
 //!
 //! Stages, in this order: *measure* (warm-up included), then *read back* if writes are verified.
-//! Each stage ends when nothing more is to be started and nothing is outstanding; a command without
-//! an answer ends by its deadline, so every stage does.
+//! Each stage ends when no target has anything more to start and nothing is outstanding; a command
+//! without an answer ends by its deadline, so every stage does.
 //!
 //! Invariants:
-//! * nothing is allocated for a command: data lie in one buffer per place in the window, which
-//!   stays as it is until the command ends, so a retransmission sends the same bytes;
-//! * a frame that the port could not take is the next one to be sent.
+//! * every target has a window of its own, so one that is slow holds up no other;
+//! * when the port is full, the target that had to wait is the next to send; otherwise each in its turn;
+//! * nothing is allocated for a command.
 
 use crate::connect::Connection;
+use crate::histogram::HistogramLog;
 use crate::plan::Plan;
+use crate::record::Record;
+use crate::series::{Row, Series};
 use crate::tally::Tally;
-use crate::verify::Verify;
-use crate::workload::{Random, Workload};
-use anyhow::Result;
-use initiator::{
-    CheckCounters, CommandError, CommandFrame, Commands, Counters, Event, Expired, Finished,
-    Generation, Operation, WindowSpec,
-};
-use port::{Port, ReceivedFrame, TransmitError};
-
-/// How many errors are told one by one.
-const SAMPLES_MAX: usize = 10;
-/// How many other blocks are tried when one may not be written now.
-const BLOCK_TRIES: usize = 16;
-
-/// Which part of the time of measurement is added to it for starting commands that were due before
-/// its end: enough for a late turn of the loop, too little to hide a target that does not keep up.
-const GRACE_DIVISOR: u64 = 100;
-
-/// What is being done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    Measure,
-    /// Reading back; the next block to look at.
-    ReadBack(u64),
-    /// Only waiting for answers.
-    Drain,
-}
-
-/// What must be remembered of a command until it ends.
-#[derive(Clone, Copy, Default, Debug)]
-struct InFlight {
-    block: u64,
-    /// When it was due: the time of its start, or that of the schedule.
-    due_ns: u64,
-    floor: Generation,
-    measured: bool,
-}
-
-/// A command that is to be started.
-struct Next {
-    operation: Operation,
-    block: u64,
-    due_ns: u64,
-}
+use crate::window::Window;
+use anyhow::{Context, Result};
+use aoe::Header;
+use initiator::{CheckCounters, Counters};
+use port::{Port, ReceivedFrame};
+use zerocopy::FromBytes;
 
 /// A load in progress.
 #[derive(Debug)]
 pub(crate) struct Load {
-    plan: Plan,
-    commands: Commands,
-    workload: Workload,
-    verify: Verify,
-    tally: Tally,
-    stage: Stage,
-    in_flight: Vec<InFlight>,
-    data: Vec<u8>,
-    unsent: Option<CommandFrame>,
-    /// Time of the first command of the schedule, and how many of it have been started.
-    schedule_ns: u64,
-    scheduled: u64,
-    samples: Vec<String>,
-    /// Commands lost since the last answer.
-    lost_in_a_row: usize,
+    /// One for each target, in the order of the command line.
+    windows: Vec<Window>,
+    /// Shelf and slot, and which window is theirs; sorted.
+    addresses: Vec<((u16, u8), usize)>,
+    record: Record,
+    /// Which window sends first.
+    turn: usize,
+    measuring: bool,
 }
 
 impl Load {
     /// A load that starts at `now_ns`.
-    pub(crate) fn new(plan: &Plan, connection: &Connection, now_ns: u64) -> Result<Self> {
-        let depth = usize::from(plan.depth);
-        let spec = WindowSpec {
-            depth,
-            lba48: connection.identity.lba48,
-            retransmission: plan.retransmission,
-            deadline_ns: plan.deadline_ns,
-            first_transmission: plan.run.0 as u32,
-        };
-        let mut tally = Tally::new()?;
-        tally.begin_ns = now_ns + plan.warmup_ns;
-        tally.end_ns = tally.begin_ns + plan.measure_ns;
-        let mut random = Random::new(plan.run.0);
-        let words =
-            (0..depth * plan.size_bytes() / 8).flat_map(|_| random.next_u64().to_le_bytes());
+    pub(crate) fn new(
+        plan: &Plan,
+        connection: &Connection,
+        log: Option<HistogramLog>,
+        now_ns: u64,
+    ) -> Result<Self> {
+        let windows: Vec<Window> = (0..plan.targets.len())
+            .zip(&connection.endpoints)
+            .map(|(index, endpoint)| Window::new(plan, index, endpoint, now_ns))
+            .collect::<Result<_>>()?;
+        let mut addresses: Vec<_> = (0..windows.len())
+            .zip(&connection.endpoints)
+            .map(|(index, endpoint)| ((endpoint.route.shelf.0, endpoint.route.slot.0), index))
+            .collect();
+        addresses.sort_unstable();
+        let begin_ns = now_ns + plan.warmup_ns;
+        let series = Series::new(plan.size_bytes(), begin_ns, plan.measure_ns)?;
         Ok(Self {
-            plan: *plan,
-            commands: Commands::new(connection.route, spec),
-            workload: Workload::new(plan),
-            verify: Verify::new(plan),
-            tally,
-            stage: Stage::Measure,
-            in_flight: vec![InFlight::default(); depth],
-            data: words.collect(),
-            unsent: None,
-            schedule_ns: now_ns,
-            scheduled: 0,
-            samples: Vec::with_capacity(SAMPLES_MAX),
-            lost_in_a_row: 0,
+            windows,
+            addresses,
+            record: Record::new(series, log, begin_ns),
+            turn: 0,
+            measuring: true,
         })
     }
 
     /// Ends measuring at `now_ns`, or reading back, ahead of time.
     pub(crate) fn stop(&mut self, now_ns: u64) {
-        self.tally.end_ns = self.tally.end_ns.min(now_ns);
-        self.stage = Stage::Drain;
+        self.record.stop(now_ns);
+        for window in &mut self.windows {
+            window.stop(now_ns);
+        }
+    }
+
+    /// Ends what is recorded of measuring. Called when that stage is over.
+    pub(crate) fn end_measuring(&mut self, now_ns: u64) -> Result<()> {
+        self.measuring = false;
+        self.record.end(now_ns)
     }
 
     /// Moves on to reading back what was written. Called when the stage before it is over.
     pub(crate) fn read_back(&mut self) {
-        self.stage = Stage::ReadBack(0);
+        self.windows.iter_mut().for_each(Window::read_back);
     }
 
     /// Whether the stage has come to its end.
     pub(crate) fn is_over(&self, now_ns: u64) -> bool {
-        if self.commands.outstanding() > 0 {
-            return false;
-        }
-        match self.stage {
-            Stage::Measure => {
-                now_ns >= self.tally.end_ns && !self.is_due(self.due_ns(now_ns), now_ns)
-            }
-            Stage::ReadBack(block) => self.verify.next_touched(block).is_none(),
-            Stage::Drain => true,
-        }
+        self.windows.iter().all(|window| window.is_over(now_ns))
     }
 
-    /// Takes in a received frame.
+    /// How many commands may be outstanding.
+    pub(crate) fn depth(&self) -> usize {
+        self.windows.iter().map(Window::depth).sum()
+    }
+
+    /// Takes in a received frame. What is of none of the targets is counted with the first one.
     pub(crate) fn receive(&mut self, frame: &ReceivedFrame<'_>, now_ns: u64) {
-        if let Event::Finished(finished) = self.commands.receive(frame, now_ns) {
-            self.finish(&finished, Some(frame), now_ns);
+        let header = Header::ref_from_prefix(frame.first).ok();
+        let found = header.and_then(|(header, _)| {
+            let key = (header.shelf.get(), header.slot);
+            let place = self.addresses.binary_search_by_key(&key, |entry| entry.0);
+            place.ok().map(|place| self.addresses[place].1)
+        });
+        if let Some(window) = self.windows.get_mut(found.unwrap_or(0)) {
+            window.receive(frame, now_ns, &mut self.record);
         }
     }
 
-    /// Fills the window, as far as commands are due and the port has room.
+    /// Fills the windows, as far as commands are due and the port has room.
     pub(crate) fn send(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
-        if let Some(frame) = self.unsent.take()
-            && !self.transmit(port, frame)?
-        {
-            return Ok(());
-        }
-        while self.commands.outstanding() < self.commands.depth() {
-            let Some(next) = self.next(now_ns) else {
-                break;
-            };
-            let Some(frame) = self.start(&next, now_ns) else {
-                break;
-            };
-            if !self.transmit(port, frame)? {
-                break;
+        let count = self.windows.len();
+        for _ in 0..count {
+            if !self.windows[self.turn].send(port, now_ns)? {
+                return Ok(());
             }
+            self.turn = (self.turn + 1) % count;
         }
+        self.turn = (self.turn + 1) % count;
         Ok(())
-    }
-
-    /// What is due now, if anything.
-    fn next(&mut self, now_ns: u64) -> Option<Next> {
-        if let Stage::ReadBack(from) = self.stage {
-            let block = self.verify.next_touched(from)?;
-            self.stage = Stage::ReadBack(block + 1);
-            return Some(Next {
-                operation: Operation::Read,
-                block,
-                due_ns: now_ns,
-            });
-        }
-        let due_ns = self.due_ns(now_ns);
-        let due = self.stage == Stage::Measure && self.is_due(due_ns, now_ns);
-        due.then(|| Next {
-            operation: self.workload.operation(),
-            block: self.workload.block(),
-            due_ns,
-        })
-    }
-
-    /// When the next command is due: according to the schedule, or now.
-    fn due_ns(&self, now_ns: u64) -> u64 {
-        self.plan.rate.map_or(now_ns, |rate| {
-            self.schedule_ns + (self.scheduled as f64 * 1e9 / rate) as u64
-        })
-    }
-
-    /// Whether a command may be started now that is due at `due_ns`. Those of a schedule that ends
-    /// get a little longer: what fell due with the last turn of the loop is not late.
-    fn is_due(&self, due_ns: u64, now_ns: u64) -> bool {
-        let end_ns = self.tally.end_ns;
-        due_ns <= now_ns
-            && due_ns < end_ns
-            && now_ns < end_ns + self.plan.measure_ns / GRACE_DIVISOR
-    }
-
-    /// Starts a command. `None` when it is a write and none of the blocks tried may be written now:
-    /// writes on the wire that overlap have no order.
-    fn start(&mut self, next: &Next, now_ns: u64) -> Option<CommandFrame> {
-        let sectors = self.plan.sectors;
-        let mut block = next.block;
-        let data_bytes = self.plan.size_bytes();
-        let floor = match next.operation {
-            Operation::Read => self.verify.begin_read(block),
-            Operation::Write => Generation::default(),
-        };
-        let id = self.commands.next_id()?;
-        if next.operation == Operation::Write {
-            let start = id.index() * data_bytes;
-            let data = &mut self.data[start..start + data_bytes];
-            // Two writes of one block with the same bytes are one that was sent again, to a target that looks
-            // for that, and have one answer.
-            let number = self.scheduled.to_le_bytes();
-            data[..number.len()].copy_from_slice(&number);
-            let mut tries = 0;
-            while !self.verify.begin_write(block, sectors, data) {
-                tries += 1;
-                if tries == BLOCK_TRIES {
-                    return None;
-                }
-                block = self.workload.block();
-            }
-        }
-        self.in_flight[id.index()] = InFlight {
-            block,
-            due_ns: next.due_ns,
-            floor,
-            measured: self.stage == Stage::Measure,
-        };
-        self.scheduled += 1;
-        let lba = block * u64::from(sectors);
-        self.commands.start(next.operation, lba, sectors, now_ns)
-    }
-
-    /// Gives a frame to the port; keeps it for later if there is no room now.
-    fn transmit(&mut self, port: &mut dyn Port, frame: CommandFrame) -> Result<bool> {
-        let data = match frame.operation {
-            Operation::Read => &[][..],
-            Operation::Write => {
-                let start = frame.id.index() * self.plan.size_bytes();
-                &self.data[start..start + self.plan.size_bytes()]
-            }
-        };
-        match port.transmit(&frame.header, data) {
-            Ok(()) => Ok(true),
-            Err(TransmitError::Full) => {
-                self.unsent = Some(frame);
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Sends again what is overdue, and gives up what is lost. To be called about every millisecond.
     pub(crate) fn expire(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
-        while let Some(expired) = self.commands.next_expired(now_ns) {
-            let id = match &expired {
-                Expired::Again(frame) => frame.id,
-                Expired::Lost(finished) => finished.id,
-            };
-            // What waits for room has been overtaken: sent now, it would mean another command.
-            if self.unsent.is_some_and(|frame| frame.id == id) {
-                self.unsent = None;
-            }
-            match expired {
-                Expired::Again(frame) if self.unsent.is_none() => {
-                    self.transmit(port, frame)?;
-                }
-                // No room for this one either: its next timeout repeats it.
-                Expired::Again(_) => {}
-                Expired::Lost(finished) => self.finish(&finished, None, now_ns),
-            }
+        if self.measuring {
+            self.record.advance(now_ns);
+        }
+        for window in &mut self.windows {
+            window.expire(port, now_ns, &mut self.record)?;
         }
         Ok(())
     }
 
-    fn finish(&mut self, finished: &Finished, frame: Option<&ReceivedFrame<'_>>, now_ns: u64) {
-        let command = self.in_flight[finished.id.index()];
-        let done = finished.result.is_ok();
-        self.note_loss(finished.result == Err(CommandError::Lost));
-        if finished.operation == Operation::Write {
-            self.verify.end_write(command.block, done);
-        }
-        if let Err(error) = finished.result {
-            let what = match finished.operation {
-                Operation::Read => "read",
-                Operation::Write => "write",
-            };
-            return self.sample(|| {
-                format!(
-                    "{what} of {} sectors at LBA {}: {error}",
-                    finished.sectors, finished.lba
-                )
-            });
-        }
-        if command.measured {
-            self.tally.done(finished.operation, command.due_ns, now_ns);
-        }
-        if let (Operation::Read, Some(frame)) = (finished.operation, frame) {
-            let (block, sectors) = (command.block, finished.sectors);
-            let checked = self.verify.end_read(block, sectors, command.floor, frame);
-            if let Err(mismatch) = checked {
-                self.sample(|| format!("wrong data: {mismatch}"));
-            }
-        }
-    }
-
-    /// Gives up reading back from a target that is gone: each block would take a deadline.
-    fn note_loss(&mut self, lost: bool) {
-        if !lost {
-            self.lost_in_a_row = 0;
-            return;
-        }
-        self.lost_in_a_row += 1;
-        let gone = self.lost_in_a_row >= self.commands.depth();
-        if gone && matches!(self.stage, Stage::ReadBack(_)) {
-            self.stage = Stage::Drain;
-            self.sample(|| "the target is gone: not everything was read back".to_owned());
-        }
-    }
-
-    #[cold]
-    fn sample(&mut self, line: impl FnOnce() -> String) {
-        if self.samples.len() < SAMPLES_MAX {
-            self.samples.push(line());
-        }
-    }
-
-    /// Commands of the schedule that were due before the end of measuring and never started.
-    fn overdue_count(&self) -> u64 {
-        let due = self.plan.rate.map_or(0.0, |rate| {
-            self.tally.end_ns.saturating_sub(self.schedule_ns) as f64 * rate / 1e9
-        });
-        (due as u64).saturating_sub(self.scheduled)
-    }
-
     /// What has been done so far inside the time of measurement.
     pub(crate) fn done_count(&self) -> u64 {
-        self.tally.done_count()
+        self.windows.iter().map(Window::done_count).sum()
     }
 
     /// Whether there is anything to read back.
     pub(crate) fn has_written(&self) -> bool {
-        self.verify.next_touched(0).is_some()
+        self.windows.iter().any(Window::has_written)
     }
 
     /// What came out of it.
-    pub(crate) fn into_summary(self, interrupted: bool) -> Summary {
-        Summary {
-            overdue: self.overdue_count(),
-            counters: *self.commands.counters(),
-            check: self.verify.counters().copied(),
-            tally: self.tally,
-            samples: self.samples,
-            interrupted,
+    pub(crate) fn into_summary(self, interrupted: bool) -> Result<Summary> {
+        let (series, log) = self.record.into_parts();
+        let windows = self.windows.into_iter();
+        let mut targets: Vec<_> = windows.map(Window::into_outcome).collect();
+        if targets.len() > 1 {
+            for ((shelf, slot), index) in self.addresses {
+                for line in &mut targets[index].samples {
+                    *line = format!("e{shelf}.{slot}: {line}");
+                }
+            }
         }
+        Ok(Summary {
+            total: Outcome::total(&targets)?,
+            targets,
+            series,
+            log,
+            interrupted,
+        })
     }
 }
 
 /// What came out of a load.
 #[derive(Debug)]
 pub(crate) struct Summary {
+    /// Of all targets together.
+    pub(crate) total: Outcome,
+    /// Of each, in the order of the command line.
+    pub(crate) targets: Vec<Outcome>,
+    pub(crate) series: Vec<Row>,
+    /// To be finished.
+    pub(crate) log: Option<HistogramLog>,
+    /// Whether the load was stopped before its end.
+    pub(crate) interrupted: bool,
+}
+
+/// What came out of a window, or of all.
+#[derive(Debug)]
+pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Of all commands, those of the warm-up and of reading back included.
     pub(crate) counters: Counters,
@@ -375,6 +187,74 @@ pub(crate) struct Summary {
     pub(crate) overdue: u64,
     /// The first errors, one line each.
     pub(crate) samples: Vec<String>,
-    /// Whether the load was stopped before its end.
-    pub(crate) interrupted: bool,
+}
+
+impl Outcome {
+    fn total(parts: &[Self]) -> Result<Self> {
+        let mut tally = Tally::new()?;
+        let first = parts.first().context("a load has a target")?;
+        (tally.begin_ns, tally.end_ns) = (first.tally.begin_ns, first.tally.end_ns);
+        let mut total = Self {
+            tally,
+            counters: Counters::default(),
+            check: None,
+            overdue: 0,
+            samples: Vec::new(),
+        };
+        for part in parts {
+            total.tally.add(&part.tally)?;
+            add_counters(&mut total.counters, &part.counters);
+            if let Some(check) = &part.check {
+                add_check(total.check.get_or_insert_default(), check);
+            }
+            total.overdue += part.overdue;
+            total.samples.extend_from_slice(&part.samples);
+        }
+        Ok(total)
+    }
+}
+
+fn add_counters(sum: &mut Counters, part: &Counters) {
+    // Named one by one, so that a counter that is new is not forgotten.
+    let Counters {
+        started,
+        done,
+        failed,
+        lost,
+        retransmissions,
+        superseded,
+        duplicates,
+        unexpected,
+        foreign,
+    } = sum;
+    *started += part.started;
+    *done += part.done;
+    *failed += part.failed;
+    *lost += part.lost;
+    *retransmissions += part.retransmissions;
+    *superseded += part.superseded;
+    *duplicates += part.duplicates;
+    *unexpected += part.unexpected;
+    *foreign += part.foreign;
+}
+
+fn add_check(sum: &mut CheckCounters, part: &CheckCounters) {
+    let CheckCounters {
+        sectors,
+        unknown,
+        wrong_lba,
+        stale,
+        unissued,
+        foreign,
+        corrupt,
+        torn_reads,
+    } = sum;
+    *sectors += part.sectors;
+    *unknown += part.unknown;
+    *wrong_lba += part.wrong_lba;
+    *stale += part.stale;
+    *unissued += part.unissued;
+    *foreign += part.foreign;
+    *corrupt += part.corrupt;
+    *torn_reads += part.torn_reads;
 }

@@ -4,28 +4,36 @@
 //! * [`cli`] is the command line; [`connect`] opens the interface, finds the target and asks what
 //!   it is; [`plan`] turns both into what will be done, or refuses it;
 //! * [`workload`] chooses operations and blocks; [`verify`] stamps what is written and checks what
-//!   is read; [`load`] keeps the window full; [`drive`] is the loop around it;
-//! * [`report`] turns the counts into text or JSON.
+//!   is read; [`window`] keeps the window of one target full, [`load`] those of all; [`drive`] is the
+//!   loop around it;
+//! * [`tally`], [`series`] and [`record`] are the counts, and [`histogram`] writes latencies to a file;
+//! * [`report`] turns the counts into text or JSON, with [`line_rate`] beside each throughput.
 //!
-//! One thread does everything. It polls without sleeping while a load runs, and allocates nothing
-//! for a command.
+//! One thread does everything but writing that file. It polls without sleeping while a load runs, and
+//! allocates nothing for a command.
 #![forbid(unsafe_code)]
 
 mod cli;
 mod connect;
 mod discover;
 mod drive;
+mod histogram;
+mod line_rate;
 mod load;
 mod plan;
+mod record;
 mod report;
 mod search;
+mod series;
 mod tally;
 mod verify;
+mod window;
 mod workload;
 
 use anyhow::{Context, Result};
 use cli::{Command, LoadArgs, Request};
 use connect::Connection;
+use histogram::HistogramLog;
 use plan::{Plan, UsageError};
 use std::io::Write;
 use std::process::ExitCode;
@@ -59,21 +67,31 @@ fn main() -> ExitCode {
 
 /// Runs one load and prints what it found; `Ok(false)` when something was wrong.
 fn run_load(args: &LoadArgs) -> Result<bool> {
-    let mut connection = Connection::open(&args.path, args.target)?;
+    let mut connection = Connection::open(&args.path, &args.target)?;
     let plan = Plan::new(args, &connection)?;
     for line in plan.warnings(&connection) {
         complain(&line);
     }
     let stop = stop_on_signals()?;
-    let summary = drive::run(&mut connection, &plan, &stop)?;
+    let log = match &args.histogram {
+        Some(path) => {
+            let now_ns = connection.clock.now_ns();
+            Some(HistogramLog::create(path, plan.is_mixed(), now_ns)?)
+        }
+        None => None,
+    };
+    let summary = drive::run(&mut connection, &plan, log, &stop)?;
     let report = report::Report::new(&connection, &plan, &summary);
     if args.json {
         print(&serde_json::to_string(&report)?)?;
     } else {
         print(&report.to_string())?;
     }
-    for line in &summary.samples {
+    for line in &summary.total.samples {
         complain(line);
+    }
+    if let Some(log) = summary.log {
+        log.finish()?;
     }
     Ok(report.ok)
 }

@@ -1,8 +1,9 @@
 //! What will be done: the command line, with what the target and the interface allow.
 
+use crate::cli::TargetAddress;
 use crate::cli::{LoadArgs, OperationArg, RetransmitArg, ShapeArgs};
-use crate::connect::{Connection, first_port, fresh_number};
-use anyhow::Result;
+use crate::connect::{Connection, Endpoint, first_port, fresh_number};
+use anyhow::{Context, Result};
 use aoe::{SECTOR_BYTES, sectors_per_frame};
 use initiator::{GenerationModel, Retransmission, RunId};
 
@@ -38,12 +39,14 @@ pub(crate) enum UsageError {
         limit: u64,
         limit_bytes: u64,
     },
+    #[error("--target {address} is there twice: writes of two windows to one LUN have no order")]
+    SameTarget { address: TargetAddress },
     #[error("{option} 0: there must be some time")]
     NoTime { option: &'static str },
 }
 
 /// One load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) operation: OperationArg,
     /// Of a hundred commands, how many read.
@@ -51,10 +54,7 @@ pub(crate) struct Plan {
     pub(crate) sequential: bool,
     /// Sectors per command: the size of a block.
     pub(crate) sectors: u8,
-    /// Blocks of the LUN that are used.
-    pub(crate) block_count: u64,
-    pub(crate) depth: u16,
-    /// Commands per second; `None`: as fast as answers come.
+    /// Commands per second to all targets; `None`: as fast as answers come.
     pub(crate) rate: Option<f64>,
     pub(crate) warmup_ns: u64,
     pub(crate) measure_ns: u64,
@@ -62,9 +62,23 @@ pub(crate) struct Plan {
     pub(crate) retransmission: Retransmission,
     pub(crate) deadline_ns: u64,
     pub(crate) seed: u64,
-    pub(crate) run: RunId,
+    /// What is done to each target, in the order of the command line.
+    pub(crate) targets: Vec<TargetPlan>,
+    /// Speed of a wire to compare with, if not that of the interface.
+    pub(crate) line_rate_mbit: Option<f64>,
     /// Whether there is a bar on the terminal while the load runs.
     pub(crate) progress: bool,
+}
+
+/// What is done to one target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TargetPlan {
+    /// Blocks of the LUN that are used.
+    pub(crate) block_count: u64,
+    pub(crate) depth: u16,
+    pub(crate) seed: u64,
+    /// A number of its own, so that sectors that went to another target are known for that.
+    pub(crate) run: RunId,
 }
 
 impl Plan {
@@ -81,6 +95,8 @@ impl Plan {
             verify: args.verify,
             retransmission,
             deadline_ns: nanoseconds(args.deadline),
+            line_rate_mbit: args.line_rate,
+            progress: !args.json,
             ..Self::with_shape(&args.shape, connection)?
         };
         plan.check_limits()?;
@@ -90,7 +106,7 @@ impl Plan {
     /// A closed loop of this shape, measured for ten seconds.
     pub(crate) fn with_shape(shape: &ShapeArgs, connection: &Connection) -> Result<Self> {
         let sectors = sectors(shape.size, connection)?;
-        let target_depth = connection.target.buffer_count.clamp(1, DEPTH_DEFAULT_MAX);
+        let seed = shape.seed.unwrap_or_else(fresh_number);
         Ok(Self {
             operation: shape.op,
             read_percent: match shape.op {
@@ -100,16 +116,15 @@ impl Plan {
             },
             sequential: shape.sequential,
             sectors,
-            block_count: block_count(shape.range, sectors, connection)?,
-            depth: shape.depth.unwrap_or(target_depth),
             rate: None,
             warmup_ns: 0,
             measure_ns: nanoseconds(10.0),
             verify: false,
             retransmission: Retransmission::Adaptive,
             deadline_ns: DEADLINE_NS_DEFAULT,
-            seed: shape.seed.unwrap_or_else(fresh_number),
-            run: RunId(fresh_number()),
+            seed,
+            targets: targets(shape, sectors, seed, connection)?,
+            line_rate_mbit: None,
             progress: true,
         })
     }
@@ -124,14 +139,21 @@ impl Plan {
             }
         }
         let limit = MODEL_BYTES_MAX / GenerationModel::BYTES_PER_BLOCK as u64;
-        if self.verify && self.read_percent < 100 && self.block_count > limit {
+        let blocks = self.block_count();
+        if self.verify && self.read_percent < 100 && blocks > limit {
+            let limit_of_each = limit / self.targets.len() as u64;
             return Err(UsageError::TooManyBlocks {
-                blocks: self.block_count,
+                blocks,
                 limit,
-                limit_bytes: limit * self.size_bytes() as u64,
+                limit_bytes: limit_of_each * self.size_bytes() as u64,
             });
         }
         Ok(())
+    }
+
+    /// Whether there are reads and writes.
+    pub(crate) const fn is_mixed(&self) -> bool {
+        matches!(self.operation, OperationArg::Mixed)
     }
 
     /// The name of the operation, as on the command line.
@@ -143,6 +165,18 @@ impl Plan {
         }
     }
 
+    /// Blocks that are used, of all targets.
+    pub(crate) fn block_count(&self) -> u64 {
+        let counts = self.targets.iter().map(|target| target.block_count);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// Commands outstanding, to all targets.
+    pub(crate) fn depth(&self) -> u64 {
+        let depths = self.targets.iter().map(|target| u64::from(target.depth));
+        depths.sum()
+    }
+
     /// Bytes of data per command.
     pub(crate) fn size_bytes(&self) -> usize {
         usize::from(self.sectors) * SECTOR_BYTES
@@ -150,30 +184,64 @@ impl Plan {
 
     /// What is allowed but may surprise.
     pub(crate) fn warnings(&self, connection: &Connection) -> Vec<String> {
-        let buffer_count = connection.target.buffer_count;
         let mut lines = Vec::new();
-        if self.depth > buffer_count {
-            lines.push(format!(
-                "note: depth {} is more than the Buffer Count {buffer_count} of the target, which may drop the excess",
-                self.depth
-            ));
-        }
-        if connection.target.macs.len() > 1 {
-            lines.push(format!(
-                "note: {} stations answer for the target; only {} is used",
-                connection.target.macs.len(),
-                connection.route.destination
-            ));
+        for (plan, endpoint) in self.targets.iter().zip(&connection.endpoints) {
+            let target = &endpoint.target;
+            let address = endpoint.address();
+            if plan.depth > target.buffer_count {
+                lines.push(format!(
+                    "note: depth {} is more than the Buffer Count {} of target {address}, which may drop the excess",
+                    plan.depth, target.buffer_count
+                ));
+            }
+            if target.macs.len() > 1 {
+                lines.push(format!(
+                    "note: {} stations answer for target {address}; only {} is used",
+                    target.macs.len(),
+                    endpoint.route.destination
+                ));
+            }
         }
         lines
     }
+}
+
+/// What is done to each target.
+fn targets(
+    shape: &ShapeArgs,
+    sectors: u8,
+    seed: u64,
+    connection: &Connection,
+) -> Result<Vec<TargetPlan>> {
+    let run = fresh_number();
+    let mut plans = Vec::with_capacity(connection.endpoints.len());
+    for (endpoint, index) in connection.endpoints.iter().zip(0..) {
+        let address = endpoint.address();
+        let before = &connection.endpoints[..plans.len()];
+        if before.iter().any(|other| other.address() == address) {
+            return Err(UsageError::SameTarget { address }.into());
+        }
+        let buffer_count = endpoint.target.buffer_count;
+        let depth_default = buffer_count.clamp(1, DEPTH_DEFAULT_MAX);
+        plans.push(TargetPlan {
+            block_count: block_count(shape.range, sectors, endpoint)?,
+            depth: shape.depth.unwrap_or(depth_default),
+            seed: seed.wrapping_add(index),
+            run: RunId(run.wrapping_add(index)),
+        });
+    }
+    Ok(plans)
 }
 
 /// Sectors per command: as asked for, or as many as the path takes.
 fn sectors(size: Option<u64>, connection: &Connection) -> Result<u8> {
     let facts = first_port(&connection.ports)?.facts();
     let fit = sectors_per_frame(facts.mtu_bytes).min(usize::from(u8::MAX)) as u8;
-    let accepted = connection.target.sector_count;
+    let counts = connection.endpoints.iter().map(|endpoint| {
+        let target = &endpoint.target;
+        (target.sector_count, endpoint.address())
+    });
+    let (accepted, address) = counts.min_by_key(|count| count.0).context("no target")?;
     let limit = fit.min(accepted);
     let Some(bytes) = size else {
         return Ok(limit);
@@ -186,7 +254,7 @@ fn sectors(size: Option<u64>, connection: &Connection) -> Result<u8> {
         let limited_by = if fit < accepted {
             format!("fit MTU {} of {}", facts.mtu_bytes, facts.interface)
         } else {
-            format!("the target takes (Sector Count {accepted})")
+            format!("target {address} takes (Sector Count {accepted})")
         };
         return Err(UsageError::SizeTooLarge {
             bytes,
@@ -199,8 +267,8 @@ fn sectors(size: Option<u64>, connection: &Connection) -> Result<u8> {
 }
 
 /// Whole blocks in the range that is used.
-fn block_count(range: Option<u64>, sectors: u8, connection: &Connection) -> Result<u64> {
-    let lun_bytes = connection
+fn block_count(range: Option<u64>, sectors: u8, endpoint: &Endpoint) -> Result<u64> {
+    let lun_bytes = endpoint
         .identity
         .sectors
         .saturating_mul(SECTOR_BYTES as u64);

@@ -1,12 +1,15 @@
 //! The result of a load, as text or as one JSON object.
 
+mod text;
+
 use crate::connect::{Connection, first_port};
-use crate::load::Summary;
+use crate::line_rate::{self, Line, LineShare, Traffic};
+use crate::load::{Outcome, Summary};
 use crate::plan::Plan;
-use crate::tally::KindTally;
-use initiator::CheckCounters;
+use crate::series::Row;
+use crate::tally::{KindTally, Tally};
+use initiator::{CheckCounters, Identity};
 use serde::Serialize;
-use std::fmt;
 
 /// The result of a load. Field names are part of the interface of `--json`.
 #[derive(Debug, Serialize)]
@@ -14,21 +17,50 @@ pub(crate) struct Report {
     interface: String,
     /// How frames reach the target: `packet`, `native`, `generic`, `zerocopy`.
     mode: String,
+    /// Several are separated by commas.
     target: String,
-    lun: LunReport,
+    /// Of a single target; else `targets` has them.
+    lun: Option<LunReport>,
     operation: &'static str,
     pattern: &'static str,
     size_bytes: usize,
+    /// Of all targets together, as are the figures that follow.
     range_bytes: u64,
-    depth: u16,
+    depth: u64,
     rate: Option<f64>,
     seed: u64,
     /// How long was measured.
     seconds: f64,
-    read: Option<KindReport>,
-    write: Option<KindReport>,
-    iops: f64,
-    mb_per_s: f64,
+    #[serde(flatten)]
+    figures: Figures,
+    /// Second by second, reads and writes together.
+    series: Vec<Row>,
+    #[serde(flatten)]
+    counts: Counts,
+    /// Each for itself, in the order of the command line.
+    targets: Vec<TargetReport>,
+    interrupted: bool,
+    /// Whether nothing was lost, wrong or refused.
+    pub(crate) ok: bool,
+}
+
+/// What came of one target.
+#[derive(Debug, Serialize)]
+struct TargetReport {
+    target: String,
+    lun: LunReport,
+    range_bytes: u64,
+    depth: u16,
+    #[serde(flatten)]
+    figures: Figures,
+    #[serde(flatten)]
+    counts: Counts,
+    ok: bool,
+}
+
+/// What went wrong, or might have.
+#[derive(Debug, Serialize)]
+struct Counts {
     retransmissions: u64,
     lost: u64,
     errors: u64,
@@ -39,17 +71,25 @@ pub(crate) struct Report {
     /// Open loop: commands that were due and never started.
     overdue: u64,
     verify: Option<VerifyReport>,
-    interrupted: bool,
-    /// Whether nothing was lost, wrong or refused.
-    pub(crate) ok: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct LunReport {
     sectors: u64,
     model: String,
     serial: String,
     firmware: String,
+}
+
+/// How much was done, and how fast.
+#[derive(Debug, Serialize)]
+struct Figures {
+    read: Option<KindReport>,
+    write: Option<KindReport>,
+    iops: f64,
+    mb_per_s: f64,
+    /// What reads and writes together are on the wire.
+    line_rate: Vec<LineShare>,
 }
 
 /// The commands of one kind.
@@ -58,6 +98,7 @@ struct KindReport {
     commands: u64,
     iops: f64,
     mb_per_s: f64,
+    line_rate: Vec<LineShare>,
     latency_us: LatencyReport,
 }
 
@@ -89,27 +130,30 @@ struct VerifyReport {
 
 impl Report {
     pub(crate) fn new(connection: &Connection, plan: &Plan, summary: &Summary) -> Self {
-        let tally = &summary.tally;
-        let seconds = tally.end_ns.saturating_sub(tally.begin_ns) as f64 / 1e9;
         let size_bytes = plan.size_bytes();
-        let kind = |tally: &KindTally| KindReport::new(tally, seconds, size_bytes);
-        let (read, write) = (kind(&tally.reads), kind(&tally.writes));
-        let sum = |value: fn(&KindReport) -> f64| {
-            read.as_ref().map_or(0.0, value) + write.as_ref().map_or(0.0, value)
-        };
-        let (iops, mb_per_s) = (sum(|kind| kind.iops), sum(|kind| kind.mb_per_s));
+        let lines = line_rate::lines(connection, plan);
         let facts = first_port(&connection.ports).ok().map(|port| port.facts());
-        let identity = &connection.identity;
-        let counters = &summary.counters;
+        let plans = plan.targets.iter().zip(&connection.endpoints);
+        let targets: Vec<_> = plans
+            .zip(&summary.targets)
+            .map(|((target, endpoint), outcome)| TargetReport {
+                target: endpoint.address().to_string(),
+                lun: LunReport::new(&endpoint.identity),
+                range_bytes: target.block_count * size_bytes as u64,
+                depth: target.depth,
+                figures: Figures::new(&outcome.tally, size_bytes, &lines),
+                counts: Counts::new(outcome),
+                ok: is_ok(outcome, summary.interrupted),
+            })
+            .collect();
+        let names: Vec<_> = targets.iter().map(|part| part.target.as_str()).collect();
         Self {
             interface: facts.map_or(String::new(), |facts| facts.interface.clone()),
             mode: facts.map_or(String::new(), |facts| facts.mode.to_string()),
-            target: connection.address().to_string(),
-            lun: LunReport {
-                sectors: identity.sectors,
-                model: identity.model.clone(),
-                serial: identity.serial.clone(),
-                firmware: identity.firmware.clone(),
+            target: names.join(","),
+            lun: match targets.as_slice() {
+                [single] => Some(single.lun.clone()),
+                _ => None,
             },
             operation: plan.operation_name(),
             pattern: if plan.sequential {
@@ -118,60 +162,104 @@ impl Report {
                 "random"
             },
             size_bytes,
-            range_bytes: plan.block_count * size_bytes as u64,
-            depth: plan.depth,
+            range_bytes: plan.block_count() * size_bytes as u64,
+            depth: plan.depth(),
             rate: plan.rate,
             seed: plan.seed,
-            seconds,
-            read,
-            write,
-            iops,
-            mb_per_s,
-            retransmissions: counters.retransmissions,
-            lost: counters.lost,
-            errors: counters.failed,
-            duplicates: counters.duplicates + counters.superseded,
-            unexpected: counters.unexpected,
-            overdue: summary.overdue,
-            verify: summary.check.as_ref().map(VerifyReport::new),
+            seconds: summary.total.tally.seconds(),
+            figures: Figures::new(&summary.total.tally, size_bytes, &lines),
+            series: summary.series.clone(),
+            counts: Counts::new(&summary.total),
             interrupted: summary.interrupted,
-            ok: is_ok(summary),
+            ok: targets.iter().all(|part| part.ok),
+            targets,
         }
     }
 
     /// Commands per second, reads and writes together.
     pub(crate) const fn iops(&self) -> f64 {
-        self.iops
+        self.figures.iops
+    }
+}
+
+impl Figures {
+    fn new(tally: &Tally, size_bytes: usize, lines: &[Line]) -> Self {
+        let per_s = |kind: &KindTally| {
+            let seconds = tally.seconds();
+            if seconds > 0.0 {
+                kind.done as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        let (reads, writes) = (per_s(&tally.reads), per_s(&tally.writes));
+        let traffic = |reads, writes| Traffic {
+            size_bytes,
+            reads,
+            writes,
+        };
+        let iops = reads + writes;
+        Self {
+            read: KindReport::new(&tally.reads, traffic(reads, 0.0), lines),
+            write: KindReport::new(&tally.writes, traffic(0.0, writes), lines),
+            iops,
+            mb_per_s: iops * size_bytes as f64 / 1e6,
+            line_rate: traffic(reads, writes).on(lines),
+        }
     }
 }
 
 /// Nothing lost, refused or wrong; something done; and, if data were to be checked, they were, and
 /// to the end.
-fn is_ok(summary: &Summary) -> bool {
-    let counters = &summary.counters;
-    let checked = summary.check.as_ref().is_none_or(|check| {
-        check.faults() == 0 && check.sectors > check.unknown && !summary.interrupted
-    });
+fn is_ok(outcome: &Outcome, interrupted: bool) -> bool {
+    let counters = &outcome.counters;
+    let checked = outcome
+        .check
+        .as_ref()
+        .is_none_or(|check| check.faults() == 0 && check.sectors > check.unknown && !interrupted);
     counters.lost == 0 && counters.failed == 0 && counters.done > 0 && checked
+}
+
+impl LunReport {
+    fn new(identity: &Identity) -> Self {
+        Self {
+            sectors: identity.sectors,
+            model: identity.model.clone(),
+            serial: identity.serial.clone(),
+            firmware: identity.firmware.clone(),
+        }
+    }
+}
+
+impl Counts {
+    fn new(outcome: &Outcome) -> Self {
+        let counters = &outcome.counters;
+        Self {
+            retransmissions: counters.retransmissions,
+            lost: counters.lost,
+            errors: counters.failed,
+            duplicates: counters.duplicates + counters.superseded,
+            unexpected: counters.unexpected,
+            overdue: outcome.overdue,
+            verify: outcome.check.as_ref().map(VerifyReport::new),
+        }
+    }
 }
 
 impl KindReport {
     /// `None` when there was no command of this kind.
-    fn new(tally: &KindTally, seconds: f64, size_bytes: usize) -> Option<Self> {
+    fn new(tally: &KindTally, traffic: Traffic, lines: &[Line]) -> Option<Self> {
         if tally.latency.is_empty() && tally.done == 0 {
             return None;
         }
-        let iops = if seconds > 0.0 {
-            tally.done as f64 / seconds
-        } else {
-            0.0
-        };
+        let iops = traffic.reads + traffic.writes;
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         let at = |quantile: f64| us(tally.latency.value_at_quantile(quantile));
         Some(Self {
             commands: tally.done,
             iops,
-            mb_per_s: iops * size_bytes as f64 / 1e6,
+            mb_per_s: iops * traffic.size_bytes as f64 / 1e6,
+            line_rate: traffic.on(lines),
             latency_us: LatencyReport {
                 min: us(tally.latency.min()),
                 mean: tally.latency.mean() / 1e3,
@@ -198,90 +286,5 @@ impl VerifyReport {
             torn_reads: counters.torn_reads,
             faults: counters.faults(),
         }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LunReport { sectors, model, .. } = &self.lun;
-        writeln!(
-            f,
-            "e{} on {} ({}): {model}, {sectors} sectors",
-            self.target, self.interface, self.mode
-        )?;
-        write!(
-            f,
-            "{} {}, {} bytes, depth {}",
-            self.pattern, self.operation, self.size_bytes, self.depth
-        )?;
-        if let Some(rate) = self.rate {
-            write!(f, ", {rate} commands/s asked for")?;
-        }
-        writeln!(f, ", {:.2} s, seed {}", self.seconds, self.seed)?;
-        for (name, kind) in [("read", &self.read), ("write", &self.write)] {
-            if let Some(kind) = kind {
-                kind.line(f, name)?;
-            }
-        }
-        write!(
-            f,
-            "retransmissions {}, lost {}, errors {}, duplicates {}, unexpected {}",
-            self.retransmissions, self.lost, self.errors, self.duplicates, self.unexpected
-        )?;
-        if self.rate.is_some() {
-            write!(f, ", due but never started {}", self.overdue)?;
-        }
-        if let Some(verify) = &self.verify {
-            writeln!(f)?;
-            verify.line(f)?;
-        }
-        if self.interrupted {
-            write!(f, "\ninterrupted before the end")?;
-        }
-        Ok(())
-    }
-}
-
-impl KindReport {
-    fn line(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        let LatencyReport {
-            p50,
-            p90,
-            p99,
-            p999,
-            max,
-            ..
-        } = self.latency_us;
-        writeln!(
-            f,
-            "{name:<5} {:>9.0} IOPS {:>8.1} MB/s   latency us: p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p999:.1}  max {max:.1}",
-            self.iops, self.mb_per_s
-        )
-    }
-}
-
-impl VerifyReport {
-    fn line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "verified {} sectors ({} of them never stamped): ",
-            self.sectors, self.unknown
-        )?;
-        if self.faults > 0 {
-            return write!(
-                f,
-                "WRONG DATA: {} at a wrong LBA, {} stale, {} never issued, {} foreign, {} corrupt; {} torn reads",
-                self.wrong_lba,
-                self.stale,
-                self.unissued,
-                self.foreign,
-                self.corrupt,
-                self.torn_reads
-            );
-        }
-        if self.sectors == self.unknown {
-            return write!(f, "NOTHING TO CHECK, no sector has a stamp");
-        }
-        write!(f, "all correct")
     }
 }

@@ -8,6 +8,7 @@
 use crate::cli::SearchArgs;
 use crate::connect::Connection;
 use crate::drive;
+use crate::line_rate::{self, LineShare, Traffic};
 use crate::load::Summary;
 use crate::plan::{Plan, nanoseconds};
 use crate::report::Report;
@@ -28,6 +29,7 @@ struct SearchReport {
     /// The highest rate that passed, in commands per second; 0 if none did.
     rate: f64,
     mb_per_s: f64,
+    line_rate: Vec<LineShare>,
     /// Every trial, in order.
     trials: Vec<Trial>,
     /// The last trial that passed.
@@ -45,11 +47,12 @@ struct Trial {
 
 /// Searches and prints the result; `Ok(false)` when no rate passed.
 pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
-    let mut connection = Connection::open(&args.path, args.target)?;
+    let mut connection = Connection::open(&args.path, &args.target)?;
     let plan = Plan {
         warmup_ns: nanoseconds(args.warmup),
         measure_ns: nanoseconds(args.seconds),
         deadline_ns: DEADLINE_NS,
+        line_rate_mbit: args.line_rate,
         progress: false,
         ..Plan::with_shape(&args.shape, &connection)?
     };
@@ -60,8 +63,10 @@ pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
         crate::print(&serde_json::to_string(&report)?)?;
     } else {
         crate::print(&format!(
-            "highest rate without loss: {:.0} commands/s, {:.1} MB/s",
-            report.rate, report.mb_per_s
+            "highest rate without loss: {:.0} commands/s, {:.1} MB/s, {}",
+            report.rate,
+            report.mb_per_s,
+            line_rate::short(&report.line_rate)
         ))?;
         if let Some(best) = &report.best {
             crate::print(&best.to_string())?;
@@ -76,12 +81,13 @@ fn bisect(
     resolution: f64,
     stop: &AtomicBool,
 ) -> Result<SearchReport> {
-    let ceiling = drive::run(connection, plan, stop)?;
+    let ceiling = drive::run(connection, plan, None, stop)?;
     let closed_rate = Report::new(connection, plan, &ceiling).iops();
     crate::complain(&format!("closed loop: {closed_rate:.0} commands/s"));
     let mut report = SearchReport {
         rate: 0.0,
         mb_per_s: 0.0,
+        line_rate: Vec::new(),
         trials: Vec::new(),
         best: None,
     };
@@ -95,9 +101,9 @@ fn bisect(
         let trial_plan = Plan {
             rate: Some(rate),
             retransmission: Retransmission::Never,
-            ..*plan
+            ..plan.clone()
         };
-        let summary = drive::run(connection, &trial_plan, stop)?;
+        let summary = drive::run(connection, &trial_plan, None, stop)?;
         let trial = Trial::new(rate, &summary);
         crate::complain(&trial.line());
         if trial.passed {
@@ -110,6 +116,13 @@ fn bisect(
         report.trials.push(trial);
         rate = next_rate(report.rate, high);
     }
+    let reads = report.rate * f64::from(plan.read_percent) / 100.0;
+    let traffic = Traffic {
+        size_bytes: plan.size_bytes(),
+        reads,
+        writes: report.rate - reads,
+    };
+    report.line_rate = traffic.on(&line_rate::lines(connection, plan));
     Ok(report)
 }
 
@@ -129,18 +142,19 @@ fn next_rate(low: f64, high: f64) -> f64 {
 
 impl Trial {
     fn new(rate: f64, summary: &Summary) -> Self {
-        let counters = &summary.counters;
+        let counters = &summary.total.counters;
+        let overdue = summary.total.overdue;
         let passed = counters.lost == 0
             && counters.failed == 0
-            && summary.overdue == 0
+            && overdue == 0
             && !summary.interrupted
-            && counters.done > 0;
+            && summary.targets.iter().all(|part| part.counters.done > 0);
         Self {
             rate,
             passed,
             lost: counters.lost,
             errors: counters.failed,
-            overdue: summary.overdue,
+            overdue,
         }
     }
 

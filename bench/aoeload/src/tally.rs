@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use initiator::Operation;
 
 /// Latencies above an hour count as an hour.
-const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+pub(crate) const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Digits of a latency that are kept.
 const LATENCY_DIGITS: u8 = 3;
 
@@ -32,11 +32,17 @@ pub(crate) struct Tally {
     pub(crate) end_ns: u64,
 }
 
+/// An empty histogram of latencies in nanoseconds.
+pub(crate) fn new_latency_histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS).context("cannot make a histogram")
+}
+
 impl KindTally {
     fn new() -> Result<Self> {
-        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
-            .context("cannot make a histogram")?;
-        Ok(Self { latency, done: 0 })
+        Ok(Self {
+            latency: new_latency_histogram()?,
+            done: 0,
+        })
     }
 }
 
@@ -50,18 +56,38 @@ impl Tally {
         })
     }
 
-    /// A command that was due at `due_ns` was done at `now_ns`.
-    pub(crate) fn done(&mut self, operation: Operation, due_ns: u64, now_ns: u64) {
+    /// A command that was due at `due_ns` was done at `now_ns`. Returns its latency, if that counts.
+    pub(crate) fn done(&mut self, operation: Operation, due_ns: u64, now_ns: u64) -> Option<u64> {
         let window = self.begin_ns..self.end_ns;
         let kind = match operation {
             Operation::Read => &mut self.reads,
             Operation::Write => &mut self.writes,
         };
-        if window.contains(&due_ns) {
-            kind.latency
-                .saturating_record(now_ns.saturating_sub(due_ns).max(1));
-        }
         kind.done += u64::from(window.contains(&now_ns));
+        let latency_ns = window
+            .contains(&due_ns)
+            .then(|| now_ns.saturating_sub(due_ns).max(1))?;
+        kind.latency.saturating_record(latency_ns);
+        Some(latency_ns)
+    }
+
+    /// Adds what another target's load counted in the same time.
+    pub(crate) fn add(&mut self, other: &Self) -> Result<()> {
+        for (sum, part) in [
+            (&mut self.reads, &other.reads),
+            (&mut self.writes, &other.writes),
+        ] {
+            sum.done += part.done;
+            sum.latency
+                .add(&part.latency)
+                .context("cannot add histograms")?;
+        }
+        Ok(())
+    }
+
+    /// How long was measured.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.end_ns.saturating_sub(self.begin_ns) as f64 / 1e9
     }
 
     /// Commands done inside the time of measurement.

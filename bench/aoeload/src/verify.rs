@@ -2,7 +2,7 @@
 //! check against what this run wrote.
 
 use crate::cli::OperationArg;
-use crate::plan::Plan;
+use crate::plan::{Plan, TargetPlan};
 use initiator::stamp::write_block;
 use initiator::{CheckCounters, Checker, Generation, GenerationModel, Mismatch, RunId, Stamp};
 use port::ReceivedFrame;
@@ -23,19 +23,19 @@ pub(crate) enum Verify {
 }
 
 impl Verify {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan, target: &TargetPlan) -> Self {
         if !plan.verify {
             return Self::Off;
         }
-        let checker = Checker::new(plan.run);
+        let checker = Checker::new(target.run);
         if plan.operation == OperationArg::Read {
             return Self::Stamped(checker);
         }
         Self::Own {
             checker,
             // The plan limits the number of blocks to what memory holds.
-            model: GenerationModel::new(plan.block_count as usize),
-            run: plan.run,
+            model: GenerationModel::new(target.block_count as usize),
+            run: target.run,
         }
     }
 

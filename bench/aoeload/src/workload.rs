@@ -1,6 +1,6 @@
 //! Which operation comes next, and on which block.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, TargetPlan};
 use initiator::Operation;
 
 /// A small generator of even, repeatable numbers (splitmix64).
@@ -36,12 +36,12 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan, target: &TargetPlan) -> Self {
         Self {
-            random: Random::new(plan.seed),
+            random: Random::new(target.seed),
             read_percent: plan.read_percent,
             sequential: plan.sequential,
-            block_count: plan.block_count,
+            block_count: target.block_count,
             next_block: 0,
         }
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -28,6 +28,8 @@ struct Bench {
     name: String,
     directory: TempDir,
     server: Option<Child>,
+    /// Serves e1.1, where a test needs two.
+    second: Option<Child>,
 }
 
 impl Bench {
@@ -42,6 +44,7 @@ impl Bench {
             name,
             directory,
             server: None,
+            second: None,
         };
         let (target, client) = (bench.namespace('t'), bench.namespace('c'));
         ip(&format!("netns add {target}"));
@@ -71,18 +74,34 @@ impl Bench {
 
     /// Starts vblade and waits until it answers.
     fn start(&mut self) {
-        let server = Command::new("nsenter")
+        self.server = Some(self.vblade("0", &self.lun()));
+        self.wait_for("1.0");
+    }
+
+    /// Starts a second vblade, for another LUN, and waits until it answers.
+    fn start_second(&mut self) {
+        let path = self.directory.path().join("second");
+        File::create(&path).unwrap().set_len(LUN_BYTES).unwrap();
+        self.second = Some(self.vblade("1", &path));
+        self.wait_for("1.1");
+    }
+
+    fn vblade(&self, slot: &str, lun: &Path) -> Child {
+        Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", self.namespace('t')))
-            .args(["vblade", "-b", "64", "1", "0", "t0"])
-            .arg(self.lun())
+            .args(["vblade", "-b", "64", "1", slot, "t0"])
+            .arg(lun)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn();
-        self.server = Some(server.expect(INSTALL));
+            .spawn()
+            .expect(INSTALL)
+    }
+
+    fn wait_for(&mut self, target: &str) {
         for _ in 0..100 {
             let found = self.aoeload("discover --interface c0 --seconds 0.2 --json");
             assert_eq!(found.status.code(), Some(0), "{}", text(&found.stderr));
-            if text(&found.stdout).contains("\"1.0\"") {
+            if text(&found.stdout).contains(&format!("\"{target}\"")) {
                 return;
             }
             let server = self.server.as_mut().unwrap();
@@ -134,7 +153,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
+        for server in self.server.iter_mut().chain(&mut self.second) {
             // It may have ended by itself; either way nothing is left of it.
             if server.kill().is_ok() && server.wait().is_err() {
                 writeln!(std::io::stderr(), "vblade has no exit status").ok();
@@ -217,6 +236,11 @@ fn every_verified_load_is_right_at_both_mtus_and_with_both_back_ends() {
                     "{options}: {report}"
                 );
                 assert_eq!(report["verify"]["faults"], 0, "{options}: {report}");
+                // A veth tells a speed of 10 Gb/s.
+                let lines = &report["line_rate"];
+                assert_eq!(lines[0]["of"], "10GbE", "{report}");
+                assert_eq!(lines[1]["of"], "interface", "{report}");
+                assert_eq!(lines[1]["mbit_per_s"], 10_000.0, "{report}");
                 let packet = report["mode"] == "packet";
                 assert_eq!(packet, backend == "packet", "{options}: {report}");
                 if !shape.contains("--size") {
@@ -295,6 +319,64 @@ fn a_target_that_comes_back_loses_nothing_and_one_that_does_not_is_told() {
 }
 
 #[test]
+fn two_targets_are_loaded_at_once() {
+    let mut bench = Bench::serving(9000);
+    bench.start_second();
+    let log = bench.directory.path().join("latency.hlog");
+    let log = log.display();
+    for backend in ["packet", "xdp"] {
+        let options = format!(
+            "--target 1.1 --op mixed --verify --seconds 1 --depth 16 --backend {backend} --histogram {log}"
+        );
+        let (code, report) = bench.load(&options);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(report["target"], "1.0,1.1");
+        for index in 0..2 {
+            let part = &report["targets"][index];
+            assert_ne!(part["read"]["commands"], 0, "{report}");
+            assert_ne!(part["verify"]["sectors"], 0, "{report}");
+        }
+        let written = std::fs::read_to_string(bench.directory.path().join("latency.hlog")).unwrap();
+        assert!(written.contains("\nTag=read,") && written.contains("\nTag=write,"));
+    }
+}
+
+/// `script` gives a program a terminal of its own.
+#[test]
+fn a_bar_is_shown_on_a_terminal_alone_and_never_beside_json() {
+    const BAR: &str = " IOPS, ";
+    let bench = Bench::serving(9000);
+    let options = "--interface c0 --target 1.0 --seconds 1.5";
+    let on_terminal = |options: &str| {
+        let line = format!("{} {options}", env!("CARGO_BIN_EXE_aoeload"));
+        let output = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", bench.namespace('c')))
+            .args([
+                "script",
+                "--quiet",
+                "--return",
+                "--command",
+                &line,
+                "/dev/null",
+            ])
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .output()
+            .expect(INSTALL);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let shown = on_terminal(options);
+    assert!(shown.contains(BAR) && shown.contains("read "), "{shown:?}");
+    let json = on_terminal(&format!("{options} --json"));
+    let value: Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {json:?}"));
+    assert_eq!(value["series"].as_array().unwrap().len(), 2, "{value}");
+    let output = bench.aoeload(options);
+    assert_eq!(text(&output.stderr), "");
+    assert!(!text(&output.stdout).contains(BAR));
+}
+
+#[test]
 fn search_tries_rates_and_reports_one_that_passed() {
     let bench = Bench::serving(9000);
     let options =
@@ -318,6 +400,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("--interface c0 --target 1.0 --size 8192", 2, "--size 8192"),
         ("--interface c0 --target 1.0 --range 1T", 2, "--range"),
         ("--interface c0", 2, "--target"),
+        ("--interface c0 --target 1.0 --target e1.0", 2, "twice"),
         ("--interface c9 --target 1.0", 1, "c9"),
         (
             "--interface c0 --target 1.7",
