@@ -191,7 +191,7 @@ fn a_config_answer_does_not_wait_behind_data_for_room() {
 #[test]
 fn paced_data_leaves_in_order() {
     let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
-    let workers = start_paced(vec![Box::new(ours)], vec![("memory0".to_owned(), 10)]);
+    let workers = start_paced(vec![Box::new(ours)], vec![("memory0".to_owned(), 1)]);
     // More than a burst, each answer 512 bytes and what is before them.
     let mut next = 0;
     for _ in 0..30 {
