@@ -313,8 +313,8 @@ impl World {
             let is_well = !state.is_gone && !state.fails_next_write && !self.is_stuck(disk);
             if !self.members.contains(&Some((disk, true))) {
                 self.faults.was_out.insert(disk);
-                // One that took the place of another before it was filled holds too little. And a start after a
-                // crash gives up a member of which it cannot read what it has to.
+                // One that took the place of another before it was filled holds too little. And a start after
+                // a crash gives up a member of which it cannot read what it has to.
                 let is_spoiled = !self.disks[disk].unreadable().is_empty();
                 if is_spoiled || self.members.contains(&Some((disk, false))) {
                     self.faults.lost.insert(disk);
