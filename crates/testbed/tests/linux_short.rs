@@ -1,5 +1,5 @@
-//! Linux' AoE driver as it is used, in short: growth, and two bad paths of which one is cut. The long set is
-//! `make test-vm`.
+//! Linux' AoE driver as it is used, in short: growth, several addresses of a port, and two bad paths of which
+//! one is cut. The long set is `make test-vm`.
 
 mod linux;
 
@@ -11,6 +11,11 @@ use testbed::Faults;
 #[test]
 fn a_lun_grows_under_a_mounted_file_system_and_while_it_is_closed() -> Result<()> {
     linux::growth::growth()
+}
+
+#[test]
+fn a_port_of_several_addresses_has_a_window_for_each() -> Result<()> {
+    linux::stations::stations()
 }
 
 /// Conformance rows 123 and 124.

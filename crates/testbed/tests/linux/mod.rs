@@ -7,6 +7,7 @@ pub(crate) mod lossy;
 pub(crate) mod paths;
 pub(crate) mod quiet;
 pub(crate) mod restart;
+pub(crate) mod stations;
 
 use std::time::{Duration, Instant};
 
