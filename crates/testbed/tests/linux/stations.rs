@@ -11,7 +11,7 @@ const ADDRESSES: usize = 3;
 /// Commands that the driver has under way on each path at most: its own limit, and our Buffer Count.
 const WINDOW_MAX: u32 = 64;
 
-/// The driver finds all addresses by one question and uses all of them; what is written by any is read by all.
+/// The driver finds all addresses by one question and uses all of them; what is written by any, all read.
 pub(crate) fn stations() -> Result<()> {
     let _lock = lock_vm()?;
     let network = VmNetwork::new(MTU)?;
