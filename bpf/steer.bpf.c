@@ -10,7 +10,7 @@
  *
  * Nothing is ever dropped or changed here. Every frame is counted under one outcome. A tag that the
  * network card has taken off is not seen here, and the frame is taken for one without: receive
- * VLAN offload must be off where LUNs are bound to VLANs.
+ * VLAN offload must be off where LUNs are bound to VLANs, and the port turns it off.
  *
  * The program is of the "frags" kind, so that it may run on frames of several buffers. It only
  * looks at the Ethernet header and a tag, which the first buffer always holds.

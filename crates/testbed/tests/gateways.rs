@@ -37,12 +37,18 @@ const RECOVERY: Duration = Duration::from_secs(170);
 
 const STEP: Duration = Duration::from_secs(150);
 
-#[test]
-fn a_mirror_of_two_shelves_outlives_a_shelf_and_a_gateway() -> Result<()> {
-    let _lock = lock_vm()?;
+/// Two shelves and two gateways on one wire.
+fn wires() -> Result<(VmNetwork, Namespace)> {
     let network = VmNetwork::new(9000)?;
     let other_target = network.add_target("uplink2")?;
     network.add_guest(SECOND_GUEST)?;
+    Ok((network, other_target))
+}
+
+#[test]
+fn a_mirror_of_two_shelves_outlives_a_shelf_and_a_gateway() -> Result<()> {
+    let _lock = lock_vm()?;
+    let (network, other_target) = wires()?;
     let mut shelves = shelves(&network, &other_target)?;
     let mut first = gateway(&network, FIRST_GUEST)?;
     create(&mut first)?;
@@ -81,9 +87,7 @@ fn a_mirror_of_two_shelves_outlives_a_shelf_and_a_gateway() -> Result<()> {
 #[test]
 fn a_gateway_that_takes_over_does_not_believe_a_shelf_that_was_away() -> Result<()> {
     let _lock = lock_vm()?;
-    let network = VmNetwork::new(9000)?;
-    let other_target = network.add_target("uplink2")?;
-    network.add_guest(SECOND_GUEST)?;
+    let (network, other_target) = wires()?;
     let mut shelves = shelves(&network, &other_target)?;
 
     let mut first = gateway(&network, FIRST_GUEST)?;

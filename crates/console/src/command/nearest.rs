@@ -16,7 +16,8 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         .chain(NOT_AVAILABLE.iter().copied())
         .map(|known| (distance(&typed, known), known))
         .filter(|(distance, _)| *distance <= distance_max)
-        .min_by_key(|(distance, _)| *distance)
+        // Of those that are as near, one that what was typed is the beginning of.
+        .min_by_key(|(distance, known)| (*distance, !known.starts_with(name)))
         .map(|(_, known)| known)
 }
 
@@ -51,6 +52,7 @@ mod tests {
             ("lst", "list"),
             ("onlin", "online"),
             ("grwo", "grow"),
+            ("iostat", "iostats"),
         ];
         for (typed, meant) in cases {
             assert_eq!(nearest(typed), Some(meant), "{typed}");

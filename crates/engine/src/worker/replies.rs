@@ -97,12 +97,9 @@ impl Waiting {
     }
 
     /// When the reply may leave, if not now.
-    fn later(&mut self, reply: &Reply, frame_bytes: usize, now_ns: u64) -> Option<u64> {
-        let station = reply.destination();
-        let departure_ns = self
-            .pacer
-            .as_mut()?
-            .departure_ns(station, frame_bytes, now_ns);
+    fn later(&mut self, reply: &Reply, now_ns: u64) -> Option<u64> {
+        let pacer = self.pacer.as_mut()?;
+        let departure_ns = pacer.departure_ns(reply.destination(), reply.frame_bytes(), now_ns);
         (reply.command.is_some() && departure_ns > now_ns).then_some(departure_ns)
     }
 }
@@ -112,7 +109,7 @@ impl Worker {
         let port = usize::from(reply.port.0);
         let now_ns = self.last_turn_ns;
         let waiting = &mut self.waiting[port];
-        if let Some(departure_ns) = waiting.later(&reply, reply.frame_bytes(), now_ns) {
+        if let Some(departure_ns) = waiting.later(&reply, now_ns) {
             self.counted.paced_replies += 1;
             self.target.keep(&mut reply, &mut self.executor);
             let waiting = &mut self.waiting[port];
