@@ -77,7 +77,7 @@ impl MetadataHandle {
         } else {
             return Ok(());
         };
-        Err(error(operation, sector, bytes, reason.to_owned()))
+        Err(DriveError::new(operation, sector, bytes, reason))
     }
 
     /// Has the thread of the drive do something.
@@ -103,18 +103,8 @@ impl MetadataHandle {
     ) -> DriveError {
         DriveError {
             is_silent: helper_error.is_silence(),
-            ..error(operation, sector, bytes, helper_error.to_string())
+            ..DriveError::new(operation, sector, bytes, helper_error.to_string())
         }
-    }
-}
-
-fn error(operation: &'static str, sector: u64, bytes: usize, reason: String) -> DriveError {
-    DriveError {
-        operation,
-        sector,
-        sectors: (bytes / SECTOR_BYTES) as u64,
-        reason,
-        is_silent: false,
     }
 }
 
@@ -133,7 +123,8 @@ impl MetadataDrive for MetadataHandle {
         let answer = self
             .ask(Request::Read { sector, bytes })
             .map_err(|refusal| Self::refused("read", sector, bytes, &refusal))?;
-        let data = answer.map_err(|errno| error("read", sector, bytes, errno.to_string()))?;
+        let data =
+            answer.map_err(|errno| DriveError::new("read", sector, bytes, errno.to_string()))?;
         buffer.copy_from_slice(&data);
         Ok(())
     }
@@ -151,7 +142,7 @@ impl MetadataDrive for MetadataHandle {
             .map_err(|refusal| Self::refused("write", sector, bytes, &refusal))?;
         answer
             .map(drop)
-            .map_err(|errno| error("write", sector, bytes, errno.to_string()))
+            .map_err(|errno| DriveError::new("write", sector, bytes, errno.to_string()))
     }
 }
 

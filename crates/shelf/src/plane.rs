@@ -9,7 +9,7 @@ use crate::ids::{DriveSlot, LunNumber};
 use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
-use aoe::{MacAddress, Shelf};
+use aoe::{MacAddress, SECTOR_BYTES, Shelf};
 use raid::Geometry;
 use raid::bad_blocks::BadRange;
 use raid::layout::Area;
@@ -329,6 +329,25 @@ pub struct DriveError {
     pub reason: String,
     /// It said nothing for too long, and may do it yet. Until it has, whatever else it is asked is refused.
     pub is_silent: bool,
+}
+
+impl DriveError {
+    /// What the drive or the kernel said of an operation on so many bytes.
+    #[must_use]
+    pub fn new(
+        operation: &'static str,
+        sector: u64,
+        bytes: usize,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            operation,
+            sector,
+            sectors: (bytes / SECTOR_BYTES) as u64,
+            reason: reason.into(),
+            is_silent: false,
+        }
+    }
 }
 
 /// A drive as the administration uses it: slow, synchronous, whole 512-byte sectors.

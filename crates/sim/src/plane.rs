@@ -85,13 +85,7 @@ struct SimDrive {
 }
 
 fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
-    DriveError {
-        operation,
-        sector,
-        sectors: (bytes / SECTOR) as u64,
-        reason: "Input/output error".to_owned(),
-        is_silent: false,
-    }
+    DriveError::new(operation, sector, bytes, "Input/output error")
 }
 
 fn silent(operation: &'static str, sector: u64, bytes: usize) -> DriveError {

@@ -1,6 +1,5 @@
 //! The world as the administration reaches into it.
 
-use super::disk::SECTOR;
 use super::world::{SHELF, World};
 use aoe::Shelf;
 use raid::bad_blocks::BadRange;
@@ -71,13 +70,7 @@ struct MemoryDrive {
 }
 
 fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
-    DriveError {
-        operation,
-        sector,
-        sectors: (bytes / SECTOR) as u64,
-        reason: "Input/output error".to_owned(),
-        is_silent: false,
-    }
+    DriveError::new(operation, sector, bytes, "Input/output error")
 }
 
 impl MetadataDrive for MemoryDrive {

@@ -160,14 +160,7 @@ impl MetadataDrive for MemoryDrive {
 }
 
 fn error(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
-    let reason = "Input/output error (os error 5)".to_owned();
-    DriveError {
-        operation,
-        sector,
-        sectors: bytes as u64 / 512,
-        reason,
-        is_silent: false,
-    }
+    DriveError::new(operation, sector, bytes, "Input/output error (os error 5)")
 }
 
 fn silent(operation: &'static str, sector: u64, bytes: usize) -> DriveError {
