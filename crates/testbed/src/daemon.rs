@@ -197,6 +197,24 @@ impl Daemon {
     /// # Errors
     /// It does not end within `timeout`, or its status is not 0; quotes its last lines.
     pub fn terminate(mut self, timeout: Duration) -> Result<()> {
+        self.stop(timeout)
+    }
+
+    /// As [`Daemon::terminate`]; returns the line among its last words that contains `text`.
+    ///
+    /// # Errors
+    /// As there, or it does not say so; quotes its last lines.
+    pub fn terminate_saying(mut self, text: &str, timeout: Duration) -> Result<String> {
+        self.stop(timeout)?;
+        // They may still be on their way through the reading threads.
+        let line = self.log.wait_for(text, Duration::from_secs(5));
+        line.with_context(|| {
+            let tail = self.log.tail();
+            format!("{} did not end with \"{text}\":\n{tail}", self.name)
+        })
+    }
+
+    fn stop(&mut self, timeout: Duration) -> Result<()> {
         let name = self.name.clone();
         kill_process(Pid::from_child(&self.child), Signal::TERM)
             .with_context(|| format!("cannot send SIGTERM to {name}"))?;
