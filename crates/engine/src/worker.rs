@@ -1,10 +1,14 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
+mod idle;
 mod messages;
 mod patience;
 mod replies;
 mod stale;
 
+pub use idle::Spin;
+
+use idle::Idle;
 use replies::Waiting;
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
@@ -62,7 +66,7 @@ pub struct WorkerOptions {
     /// CPU to pin it to.
     pub core: Option<usize>,
     /// How long it polls without work before it sleeps.
-    pub spin: Duration,
+    pub spin: Spin,
     /// Command slots: how many commands it holds at a time.
     pub commands: u16,
     /// How long drives may take.
@@ -98,8 +102,11 @@ pub struct Worker {
     /// When to ask ports for their MTU and link again.
     interface_check: Instant,
     turns: u32,
-    /// When the worker started; its clock for stripes.
+    /// When the worker started: what its clock counts from.
     started: Instant,
+    /// The clock as it was looked at last: once in a turn, and once more when I/O has ended in it.
+    now_ns: u64,
+    idle: Idle,
     /// A port has not taken everything that was queued in it.
     port_is_full: bool,
     /// Messages that found no room in the channel, in order.
@@ -155,7 +162,7 @@ pub fn spawn(
             match Worker::new(&options, ports, &drives, inbox, outbox, own_wake) {
                 Ok(mut worker) => {
                     drop(started.send(Ok(())));
-                    worker.run(options.spin);
+                    worker.run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
@@ -215,6 +222,8 @@ impl Worker {
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
             started: Instant::now(),
+            now_ns: 0,
+            idle: Idle::new(options.spin),
             unsaid: VecDeque::new(),
             configs_undecided: 0,
             counted: EngineCounters::default(),
@@ -229,20 +238,12 @@ impl Worker {
     }
 
     /// Runs until it is told to stop and nothing is in flight, or its ring breaks.
-    fn run(&mut self, spin: Duration) {
-        let mut idle_since: Option<Instant> = None;
+    fn run(&mut self) {
         while !(self.stopping.is_some() && self.is_drained()) {
             match self.turn() {
-                Ok(true) => idle_since = None,
-                Ok(false) => {
-                    let since = *idle_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= spin {
-                        self.sleep();
-                        idle_since = None;
-                    } else {
-                        std::hint::spin_loop();
-                    }
-                }
+                Ok(true) => self.idle.had_work(),
+                Ok(false) if self.idle.had_none(self.last_turn_ns) => self.sleep(),
+                Ok(false) => std::hint::spin_loop(),
                 Err(error) => {
                     let text = format!("the io_uring of the worker failed: {error}");
                     self.unsaid.push_back(FromWorker::Broken(text));
@@ -312,22 +313,17 @@ impl Worker {
         if !self.target.has_stripe_work() {
             return false;
         }
-        let now_ns = self.now_ns();
-        self.target
-            .stripe_step(now_ns, received, &mut self.executor, &mut self.actions)
+        let (memory, out) = (&mut self.executor, &mut self.actions);
+        self.target.stripe_step(self.now_ns, received, memory, out)
     }
 
-    /// Tells those who want to know what time it is.
+    /// Looks at the clock, and tells those who want to know.
     fn tell_time(&mut self) -> u64 {
-        let now_ns = self.now_ns();
-        self.patience.set_now(now_ns);
-        self.target.set_now(now_ns);
-        now_ns
-    }
-
-    /// Nanoseconds since it started.
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        let elapsed_ns = self.started.elapsed().as_nanos();
+        self.now_ns = u64::try_from(elapsed_ns).unwrap_or(u64::MAX);
+        self.patience.set_now(self.now_ns);
+        self.target.set_now(self.now_ns);
+        self.now_ns
     }
 
     /// Takes a batch of frames from a port and starts what they ask for.
@@ -423,6 +419,7 @@ impl Worker {
             let waiting = self.port_is_full || !self.all_sent() || self.target.waits_for_time();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
             let limit = &self.until_overdue(limit);
+            self.counted.sleeps += 1;
             // Interrupted or not, the next turn looks at everything.
             let woken = epoll::wait(&self.epoll, &mut events, Some(limit)).unwrap_or(0);
             for event in &events[..woken] {

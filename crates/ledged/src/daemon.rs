@@ -7,17 +7,13 @@ use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
-use engine::{WorkerOptions, Workers};
+use engine::{Spin, WorkerOptions, Workers};
 use port::Port;
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
-
-/// How long the worker polls without work before it sleeps. Long enough to bridge the gaps of a busy
-/// initiator, short enough to leave the core to others when there is none.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// Commands that the worker holds at a time: 16 initiators with a full window each (conformance row 111), and
 /// those that are kept for LUNs and stations with few.
@@ -47,12 +43,16 @@ impl Daemon {
             index: 0,
             paces: config.ports.iter().map(pace).collect(),
             core: config.core,
-            spin: SPIN,
+            spin: config.spin,
             commands: COMMANDS,
             limits: Limits {
                 give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
             },
         };
+        match config.spin {
+            Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
+            Spin::Always => tracing::info!("idle: polls for ever"),
+        }
         let worker = engine::spawn(options, ports, opened.drives, pin)
             .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;
         let workers = Workers::new(vec![worker]);
