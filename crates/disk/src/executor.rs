@@ -12,6 +12,8 @@
 //! * a short or interrupted transfer is done again from its start, a few times, before it fails;
 //! * an I/O that was [abandoned](Executor::abandon) is told once more when the kernel is done with it;
 //!   until then its buffer lies elsewhere.
+//!
+//! Budget (`corebench stages execute`): 1 ns, 1 instructions.
 
 use crate::SECTOR_BYTES;
 mod zeroes;

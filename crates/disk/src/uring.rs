@@ -346,6 +346,9 @@ impl Ring {
 
     /// Hands queued entries to the kernel and lets it run completions that are due. Never blocks.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
+        if self.total == 0 {
+            return Ok(());
+        }
         let queue = self.ring.submission();
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
             return Ok(());
@@ -369,6 +372,10 @@ impl Ring {
     /// Takes one completion: its user data and its result, bytes or a negated errno. The caller must
     /// pass the transfer to [`Ring::landed`].
     pub(crate) fn reap(&mut self) -> Option<(u64, i32)> {
+        // Nothing is the kernel's: its ring need not be looked at.
+        if self.total == 0 {
+            return None;
+        }
         let entry = self.ring.completion().next()?;
         self.total -= 1;
         Some((entry.user_data(), entry.result()))

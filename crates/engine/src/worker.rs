@@ -43,6 +43,10 @@ const PORT_RETRY: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
+/// What ends a sleep, beside the ports, which are counted from 0.
+const RESULTS: u64 = u64::MAX;
+const MESSAGES: u64 = u64::MAX - 1;
+
 /// How often ports are asked for their MTU and link.
 const INTERFACE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -424,14 +428,16 @@ impl Worker {
             let woken = epoll::wait(&self.epoll, &mut events, Some(limit)).unwrap_or(0);
             for event in &events[..woken] {
                 // Copied out: the kernel's event is packed.
-                let (flags, source) = (event.flags, event.data);
-                if flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP) {
-                    self.port_error(source.u64());
+                let (flags, source) = (event.flags, event.data.u64());
+                let is_error = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+                match source {
+                    MESSAGES => self.wake.clear(),
+                    RESULTS => self.executor.woke(),
+                    port if is_error => self.port_error(port),
+                    _ => {}
                 }
             }
         }
-        self.wake.clear();
-        self.executor.woke();
         self.follow_interfaces();
     }
 
@@ -468,10 +474,7 @@ impl Worker {
     /// first is over when the error was taken; the second would end every sleep.
     #[cold]
     fn port_error(&mut self, source: u64) {
-        let Some(index) = source
-            .checked_sub(1)
-            .and_then(|port| usize::try_from(port).ok())
-        else {
+        let Ok(index) = usize::try_from(source) else {
             return;
         };
         let Some(port) = self.ports.get_mut(index) else {
@@ -510,7 +513,7 @@ fn view_of(facts: &PortFacts) -> PortView {
     }
 }
 
-/// Everything that ends a sleep: executor and messages as source 0, ports from 1 on.
+/// Everything that ends a sleep.
 fn wait_set(
     ports: &[Box<dyn Port>],
     executor: &Executor,
@@ -525,9 +528,9 @@ fn wait_set(
             epoll::EventFlags::IN,
         )
     };
-    add(executor.poll_fd(), 0)?;
-    add(wake.fd(), 0)?;
-    for (source, port) in (1..).zip(ports) {
+    add(executor.poll_fd(), RESULTS)?;
+    add(wake.fd(), MESSAGES)?;
+    for (source, port) in (0..).zip(ports) {
         let mut fds = Vec::new();
         port.poll_fds(&mut fds);
         fds.into_iter().try_for_each(|fd| add(fd, source))?;
