@@ -17,7 +17,7 @@
 //! * `enter` counts, and `leave` takes back, the very same pairs, because a list keeps its order;
 //! * no allocation after [`Order::new`].
 //!
-//! Budget (`corebench stages order`): 1 ns, 1 instructions.
+//! Budget (`corebench stages order`): 20 ns, 260 instructions.
 
 mod wide;
 

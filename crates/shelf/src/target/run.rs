@@ -1,6 +1,6 @@
 //! From an admitted command to I/O on drives, and back to an answer.
 //!
-//! Budget (`corebench stages reply`): 1 ns, 1 instructions.
+//! Budget (`corebench stages reply`): 100 ns, 1100 instructions.
 
 use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};

@@ -28,7 +28,7 @@
 //!
 //! Source of the log's rules: the redo log's own module, [`raid::log`].
 //!
-//! Budget (`corebench stages slices`): 1 ns, 1 instructions.
+//! Budget (`corebench stages slices`): 400 ns, 5400 instructions.
 
 mod cache;
 mod compute;
