@@ -1,6 +1,6 @@
 //! The core of the shelf and its executor over disks in memory, without a network: each stage of a request
-//! ([`stages`]), and what parity, log
-//! and bitmap cost beside the I/O that they ask for, which `bench/raid.py` shows.
+//! ([`stages`]), and what parity, log and bitmap cost beside the I/O that they ask for, which `bench/raid.py`
+//! shows.
 //!
 //! Everything runs on one thread and is timed by the CPU that this thread uses. Every round measures every
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
