@@ -4,7 +4,7 @@ use crate::interface::{Interface, leave_vlan_tags};
 use crate::packet::PacketPort;
 use crate::steer::Hook;
 use crate::xdp::{XdpError, XdpPort};
-use crate::{Mode, OpenError, Port, RequestedMode};
+use crate::{Mode, OpenError, Port, RequestedMode, SharedMemory};
 use tracing::info;
 
 /// The smallest MTU that carries two sectors: initiators take an MTU as if it held the Ethernet
@@ -34,6 +34,20 @@ pub fn open_as(
     mode: RequestedMode,
     addresses: u8,
 ) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    open_sharing(interface, mode, addresses, None)
+}
+
+/// As [`open_as`], over the memory of the worker that the ports are for: where the kernel lets them, they
+/// send payloads from there without a copy of their own.
+///
+/// # Errors
+/// As [`open_as`].
+pub fn open_sharing(
+    interface: &str,
+    mode: RequestedMode,
+    addresses: u8,
+    memory: Option<&SharedMemory>,
+) -> Result<Vec<Box<dyn Port>>, OpenError> {
     let mut found = Interface::find(interface)?;
     if found.mtu_bytes < MTU_BYTES_MIN {
         return Err(OpenError::MtuTooSmall {
@@ -44,10 +58,10 @@ pub fn open_as(
     }
     found.answer_as(addresses)?;
     let ports = match mode {
-        RequestedMode::Auto => open_best(&found)?,
-        RequestedMode::Zerocopy => open_xdp(&found, mode, Hook::Native, Some(false))?,
-        RequestedMode::Native => open_xdp(&found, mode, Hook::Native, Some(true))?,
-        RequestedMode::Generic => open_xdp(&found, mode, Hook::Generic, Some(true))?,
+        RequestedMode::Auto => open_best(&found, memory)?,
+        RequestedMode::Zerocopy => open_xdp(&found, mode, Hook::Native, Some(false), memory)?,
+        RequestedMode::Native => open_xdp(&found, mode, Hook::Native, Some(true), memory)?,
+        RequestedMode::Generic => open_xdp(&found, mode, Hook::Generic, Some(true), memory)?,
         RequestedMode::Packet => open_packet(&found, "asked for")?,
     };
     if let Some(port) = ports.first() {
@@ -61,6 +75,7 @@ pub fn open_as(
             queues = ports.len(),
             mtu = facts.mtu_bytes,
             addresses,
+            lends = port.lends(),
             "port open: {}",
             facts.reason
         );
@@ -69,20 +84,23 @@ pub fn open_as(
 }
 
 /// Tries the modes from the fastest down.
-fn open_best(found: &Interface) -> Result<Vec<Box<dyn Port>>, OpenError> {
+fn open_best(
+    found: &Interface,
+    memory: Option<&SharedMemory>,
+) -> Result<Vec<Box<dyn Port>>, OpenError> {
     let refused = |mode: RequestedMode, error: &XdpError| {
         info!(
             interface = found.name,
             "mode {mode} does not work here: {error}"
         );
     };
-    let native = match XdpPort::open_all(found, Hook::Native, None, "") {
+    let native = match XdpPort::open_all(found, Hook::Native, None, "", memory) {
         Ok(ports) => return Ok(boxed(explain_copies(ports))),
         Err(error) => error,
     };
     refused(RequestedMode::Native, &native);
     let reason = format!("native XDP refused: {native}");
-    let generic = match XdpPort::open_all(found, Hook::Generic, Some(true), &reason) {
+    let generic = match XdpPort::open_all(found, Hook::Generic, Some(true), &reason, memory) {
         Ok(ports) => return Ok(boxed(ports)),
         Err(error) => error,
     };
@@ -109,8 +127,9 @@ fn open_xdp(
     mode: RequestedMode,
     hook: Hook,
     copy: Option<bool>,
+    memory: Option<&SharedMemory>,
 ) -> Result<Vec<Box<dyn Port>>, OpenError> {
-    XdpPort::open_all(found, hook, copy, "asked for")
+    XdpPort::open_all(found, hook, copy, "asked for", memory)
         .map(boxed)
         .map_err(|error| error.into_open_error(found, mode))
 }
