@@ -252,8 +252,8 @@ impl Executor {
         &self.buffer(span.buffer)[start..][..span.sectors as usize * SECTOR_BYTES]
     }
 
-    /// Lends some of a buffer to whoever sends it from where it lies, until [`Executor::take_back`]: until then
-    /// nothing may be done with those bytes but to read them.
+    /// Lends some of a buffer to whoever sends it from where it lies: until [`Executor::take_back`] nothing
+    /// may be done with those bytes but to read them.
     ///
     /// # Panics
     /// If the buffer is being filled.
