@@ -8,7 +8,7 @@ use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
 use engine::{WorkerOptions, Workers};
-use port::{Port, SharedMemory};
+use port::{Opening, Port, SharedMemory};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
@@ -146,7 +146,13 @@ fn open_ports(config: &Config, memory: &SharedMemory) -> anyhow::Result<(Ports, 
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
     for port in &config.ports {
-        match port::open_sharing(&port.interface, port.mode, port.addresses, Some(memory)) {
+        let opening = Opening {
+            mode: port.mode,
+            addresses: port.addresses,
+            busy_poll: port.busy_poll,
+            memory: &|_| Some(memory),
+        };
+        match port::open_as(&port.interface, &opening) {
             Ok(queues) => {
                 if let Some(first) = queues.first().map(|queue| queue.facts()) {
                     statuses.push(PortStatus {

@@ -38,7 +38,7 @@ pub use frame::ReceivedFrame;
 pub use link::{Link, link};
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
-pub use open::{MTU_BYTES_MIN, open, open_as, open_sharing};
+pub use open::{MTU_BYTES_MIN, Opening, open, open_as};
 pub use packet::PacketPort;
 pub use raw::RawSocket;
 pub use ring::{BufferMemory, SharedMemory};

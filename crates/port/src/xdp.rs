@@ -17,8 +17,8 @@ use crate::ring::{
 };
 use crate::steer::{AttachError, Hook, Steering};
 use crate::{
-    ETHERNET_HEADER_BYTES, Mode, OpenError, Port, PortCounters, PortFacts, RequestedMode,
-    SharedMemory, TransmitError,
+    ETHERNET_HEADER_BYTES, Mode, OpenError, Opening, Port, PortCounters, PortFacts, RequestedMode,
+    TransmitError,
 };
 use aoe::vlan::TAG_BYTES;
 use std::io;
@@ -111,12 +111,15 @@ impl Rings {
         interface: &Interface,
         queue_index: u32,
         copy: Option<bool>,
-        memory: Option<&SharedMemory>,
+        opening: &Opening<'_>,
     ) -> io::Result<Self> {
-        let Some(memory) = memory else {
+        let Some(memory) = (opening.memory)(queue_index) else {
             return XskRings::bind(&interface.name, queue_index, copy).map(Self::Own);
         };
-        let rings = UmemRings::bind(interface.index, queue_index, copy, memory)?;
+        let mut rings = UmemRings::bind(interface.index, queue_index, copy, memory)?;
+        if opening.busy_poll {
+            rings.poll_busily()?;
+        }
         let can_lend = tells_the_truth(is_zero_copy(&rings.descriptor())?);
         Ok(Self::Shared(rings, can_lend))
     }
@@ -178,13 +181,13 @@ impl XdpPort {
         hook: Hook,
         copy: Option<bool>,
         reason: &str,
-        memory: Option<&SharedMemory>,
+        opening: &Opening<'_>,
     ) -> Result<Vec<Self>, XdpError> {
         let steering = Steering::attach(interface, hook).map_err(XdpError::Attach)?;
         let steering = Arc::new(steering);
         (0..interface.rx_queue_count)
             .map(|queue_index| {
-                let rings = patiently(|| Rings::bind(interface, queue_index, copy, memory));
+                let rings = patiently(|| Rings::bind(interface, queue_index, copy, opening));
                 rings
                     .and_then(|rings| {
                         Self::new(interface, queue_index, hook, reason, &steering, rings)

@@ -6,7 +6,7 @@
 mod net;
 
 use net::{Net, next_frame, say, waiting_frames};
-use port::{BufferMemory, Port, RequestedMode, SharedMemory, TransmitError};
+use port::{BufferMemory, Opening, Port, RequestedMode, SharedMemory, TransmitError};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::ops::Range;
 
@@ -20,16 +20,24 @@ struct Lending {
     port: Box<dyn Port>,
 }
 
-/// In each mode in which this kernel can; says where it cannot.
-fn lending(mtu_bytes: usize) -> Vec<Lending> {
+/// Whether this kernel has AF_XDP at all; says where it has not.
+fn has_xdp() -> bool {
     let xdp = socket_with(
         AddressFamily::XDP,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
         None,
     );
-    if matches!(xdp, Err(rustix::io::Errno::AFNOSUPPORT)) {
+    let is_missing = matches!(xdp, Err(rustix::io::Errno::AFNOSUPPORT));
+    if is_missing {
         say("SKIPPED: this kernel has no AF_XDP");
+    }
+    !is_missing
+}
+
+/// In each mode in which this kernel can; says where it cannot.
+fn lending(mtu_bytes: usize) -> Vec<Lending> {
+    if !has_xdp() {
         return Vec::new();
     }
     let all = MODES.into_iter().map(|mode| {
@@ -212,5 +220,31 @@ fn what_was_lent_to_a_port_that_loses_its_interface_harms_nobody() {
         }
         port.flush();
         drop((port, buffers));
+    }
+}
+
+#[test]
+fn a_port_that_polls_busily_receives_and_sends() {
+    if !has_xdp() {
+        return;
+    }
+    for mode in MODES {
+        let net = Net::new(9000);
+        let (memory, _buffers) = SharedMemory::new(1).unwrap();
+        let open = || {
+            let opening = Opening {
+                mode,
+                busy_poll: true,
+                memory: &|_| Some(&memory),
+                ..Opening::default()
+            };
+            port::open_as(net::NEAR, &opening)
+        };
+        let mut ports = net::inside(&net.near, open).unwrap();
+        let mut peer = net.peer();
+        for size in [60, 1060, 8228, 9014] {
+            net::echo(&mut *ports[0], &mut peer, size);
+        }
+        assert_eq!(ports[0].counters().kernel_errors, 0);
     }
 }

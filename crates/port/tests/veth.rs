@@ -10,7 +10,9 @@ use net::{
     FAR, Kind, NEAR, Net, echo, ethernet_frame, frame, inside, ip, next_frame, say, send_back,
     take, waiting_frames,
 };
-use port::{ETHERTYPE_AOE, ETHERTYPE_CEC, Mode, OpenError, Port, RequestedMode, TransmitError};
+use port::{
+    ETHERTYPE_AOE, ETHERTYPE_CEC, Mode, OpenError, Opening, Port, RequestedMode, TransmitError,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::io::{BufRead, BufReader, Write};
@@ -262,11 +264,21 @@ fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
 
 /// Frames to each address of the port come in, also through the filter of the interface, and the addresses go
 /// when the port is closed.
+/// Opens the near interface under so many addresses.
+fn open_with(mode: RequestedMode, addresses: u8) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    let opening = Opening {
+        mode,
+        addresses,
+        ..Opening::default()
+    };
+    port::open_as(NEAR, &opening)
+}
+
 #[test]
 fn a_port_hears_all_its_addresses_and_nobody_elses() {
     for kind in kinds() {
         let net = Net::new(9000);
-        let mut ports = inside(&net.near, || port::open_as(NEAR, kind.mode, 3)).unwrap();
+        let mut ports = inside(&net.near, || open_with(kind.mode, 3)).unwrap();
         let port = &mut *ports[0];
         let addresses: Vec<MacAddress> = port.facts().stations.iter().collect();
         assert_eq!(addresses.len(), 3);
@@ -304,9 +316,7 @@ fn a_port_hears_all_its_addresses_and_nobody_elses() {
 fn a_port_has_one_to_sixteen_addresses() {
     let net = Net::new(1500);
     for addresses in [0, 17] {
-        let error = inside(&net.near, || {
-            port::open_as(NEAR, RequestedMode::Auto, addresses)
-        });
+        let error = inside(&net.near, || open_with(RequestedMode::Auto, addresses));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("must be 1 to 16"), "{error}");
     }

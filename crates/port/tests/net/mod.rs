@@ -6,7 +6,7 @@
     reason = "a test that cannot set up its network fails, and says why"
 )]
 
-use port::{ETHERTYPE_AOE, Port, RawSocket, RequestedMode, SharedMemory};
+use port::{ETHERTYPE_AOE, Opening, Port, RawSocket, RequestedMode, SharedMemory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -102,7 +102,15 @@ impl Net {
         mode: RequestedMode,
         memory: Option<&SharedMemory>,
     ) -> Vec<Box<dyn Port>> {
-        inside(&self.near, || port::open_sharing(NEAR, mode, 1, memory)).unwrap()
+        let open = || {
+            let opening = Opening {
+                mode,
+                memory: &|_| memory,
+                ..Opening::default()
+            };
+            port::open_as(NEAR, &opening)
+        };
+        inside(&self.near, open).unwrap()
     }
 
     /// Opens the near interface, which has one port.
