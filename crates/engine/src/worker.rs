@@ -1,6 +1,7 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
 mod idle;
+mod loans;
 mod messages;
 mod patience;
 mod replies;
@@ -9,6 +10,7 @@ mod stale;
 pub use idle::Spin;
 
 use idle::Idle;
+use loans::Loans;
 use replies::Waiting;
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
@@ -16,7 +18,7 @@ use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Ending, Executor};
-use port::{Port, PortFacts};
+use port::{BufferMemory, Port, PortFacts, SharedMemory};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
@@ -62,6 +64,24 @@ const RECORDS: u16 = 64;
 /// Errors in a row after which a port is taken for gone.
 const PORT_ERRORS_MAX: u32 = 64;
 
+/// The buffers of a worker with so many commands.
+const fn plan(commands: u16) -> BufferPlan {
+    BufferPlan {
+        commands,
+        pages: PAGES,
+        records: RECORDS,
+    }
+}
+
+/// The memory of a worker with so many commands: for [`spawn`], and for the ports that it is to have
+/// ([`port::open_sharing`]).
+///
+/// # Errors
+/// When the kernel gives no memory.
+pub fn worker_memory(commands: u16) -> io::Result<(SharedMemory, BufferMemory)> {
+    SharedMemory::new(Executor::buffer_bytes(plan(commands)))
+}
+
 /// How a worker is set up.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
@@ -101,6 +121,8 @@ pub struct Worker {
     actions: Vec<Action>,
     /// For each port the replies that wait for room in it, or for their time.
     waiting: Box<[Waiting]>,
+    /// What ports send from the buffers.
+    loans: Loans,
     /// For each port how often it reported an error since its last frame.
     errors_in_row: Box<[u32]>,
     /// When to ask ports for their MTU and link again.
@@ -134,13 +156,15 @@ pub struct Worker {
     stopping: Option<Instant>,
 }
 
-/// Starts a worker. `pin` is called on its thread with the core to pin it to.
+/// Starts a worker over its memory ([`worker_memory`]). `pin` is called on its thread with the core to pin
+/// it to.
 ///
 /// # Errors
 /// When the thread, its io_uring or its wait set cannot be made.
 pub fn spawn(
     options: WorkerOptions,
     ports: Vec<Box<dyn Port>>,
+    memory: BufferMemory,
     drives: Vec<(DriveSlot, Arc<Drive>)>,
     pin: fn(usize) -> bool,
 ) -> Result<WorkerHandle, String> {
@@ -163,7 +187,7 @@ pub fn spawn(
                 );
             }
             // The io_uring must be made by the thread that uses it.
-            match Worker::new(&options, ports, &drives, inbox, outbox, own_wake) {
+            match Worker::new(&options, (ports, memory), &drives, inbox, outbox, own_wake) {
                 Ok(mut worker) => {
                     drop(started.send(Ok(())));
                     worker.run();
@@ -187,7 +211,7 @@ pub fn spawn(
 impl Worker {
     fn new(
         options: &WorkerOptions,
-        ports: Vec<Box<dyn Port>>,
+        (ports, memory): (Vec<Box<dyn Port>>, BufferMemory),
         drives: &[(DriveSlot, Arc<Drive>)],
         inbox: Receiver<ToWorker>,
         outbox: Outbox,
@@ -203,12 +227,9 @@ impl Worker {
         let waiting = paces
             .map(|pace| Waiting::new(options.commands, pace))
             .collect();
-        let plan = BufferPlan {
-            commands: options.commands,
-            pages: PAGES,
-            records: RECORDS,
-        };
-        let executor = Executor::new(drives, plan).map_err(|error| error.to_string())?;
+        let plan = plan(options.commands);
+        let executor = Executor::with_memory(drives, plan, Box::new(memory))
+            .map_err(|error| error.to_string())?;
         let epoll =
             wait_set(&ports, &executor, &wake).map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
@@ -221,6 +242,7 @@ impl Worker {
             wake,
             actions: Vec::with_capacity(8 * usize::from(options.commands)),
             waiting,
+            loans: Loans::new(options.commands),
             errors_in_row: vec![0; views.len()].into(),
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
@@ -279,6 +301,7 @@ impl Worker {
         let now_ns = self.tell_time();
         self.discard_after_pause(now_ns);
         let mut busy = self.listen();
+        busy |= self.take_back_loans();
         busy |= self.send_waiting();
         busy |= self.complete();
         busy |= self.lose_patience();
@@ -289,7 +312,7 @@ impl Worker {
         busy |= received;
         busy |= self.stopping.is_none() && self.target.sync_step(&mut self.actions);
         busy |= self.advance(received)?;
-        if busy || self.port_is_full {
+        if busy || self.port_is_full || !self.loans.is_empty() {
             self.flush_ports();
         }
         self.say();
@@ -420,7 +443,10 @@ impl Worker {
     fn sleep(&mut self) {
         let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsaid.is_empty() {
-            let waiting = self.port_is_full || !self.all_sent() || self.target.waits_for_time();
+            let waiting = self.port_is_full
+                || !self.all_sent()
+                || !self.loans.is_empty()
+                || self.target.waits_for_time();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
             let limit = &self.until_overdue(limit);
             self.counted.sleeps += 1;
@@ -492,6 +518,11 @@ impl Worker {
             for fd in fds {
                 // It fails only when the descriptor is out of the set already.
                 let _ = epoll::delete(&self.epoll, fd);
+            }
+            // Commands whose replies it had end: initiators ask again, by another port.
+            self.drop_waiting_of(index);
+            if let Ok(number) = u8::try_from(index) {
+                self.take_back_all(PortIndex(number));
             }
         }
     }

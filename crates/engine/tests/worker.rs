@@ -88,8 +88,9 @@ fn start_with(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>, spin: Spin) 
         limits: Limits::default(),
     };
     let drives = vec![(DriveSlot(0), Arc::new(ram))];
+    let (_, memory) = engine::worker_memory(options.commands).unwrap();
     let mut workers = Workers::new(vec![
-        engine::spawn(options, ports, drives, |_| true).unwrap(),
+        engine::spawn(options, ports, memory, drives, |_| true).unwrap(),
     ]);
     workers.attach(mirror()).unwrap();
     workers

@@ -49,6 +49,8 @@ pub(crate) struct PortConfig {
     pub(crate) cec: bool,
     /// Station addresses that it answers from, its own among them.
     pub(crate) addresses: u8,
+    /// Whether its worker drives the NIC, instead of interrupts.
+    pub(crate) busy_poll: bool,
     /// Most that is sent to each initiator; 0 for as much as can be.
     pub(crate) pace_mbit_per_second: u64,
 }
@@ -107,6 +109,7 @@ struct RawPort {
     #[serde(default)]
     cec: bool,
     addresses: Option<Spanned<i64>>,
+    busy_poll: Option<Spanned<bool>>,
     pace_mbit_per_second: Option<Spanned<i64>>,
 }
 
@@ -348,6 +351,7 @@ impl Source<'_> {
                 mode,
                 cec: port.cec,
                 addresses: self.check_addresses(port.addresses.as_ref())?,
+                busy_poll: self.check_busy_poll(port.busy_poll.as_ref(), mode)?,
                 pace_mbit_per_second: self.check_pace(port.pace_mbit_per_second.as_ref())?,
             });
         }
@@ -357,6 +361,20 @@ impl Source<'_> {
             return Err(self.refuse(&end, reason));
         }
         Ok(ports)
+    }
+
+    fn check_busy_poll(
+        &self,
+        busy_poll: Option<&Spanned<bool>>,
+        mode: RequestedMode,
+    ) -> Result<bool, ConfigError> {
+        match busy_poll {
+            Some(wanted) if *wanted.get_ref() && mode == RequestedMode::Packet => {
+                let reason = "busy_poll = true: not in mode packet; take another mode";
+                Err(self.refuse(&wanted.span(), reason))
+            }
+            wanted => Ok(wanted.is_some_and(|wanted| *wanted.get_ref())),
+        }
     }
 
     fn check_addresses(&self, addresses: Option<&Spanned<i64>>) -> Result<u8, ConfigError> {
@@ -504,6 +522,11 @@ mod tests {
         let refused = |line: &str| check(&format!("{PORT}{line}\n")).unwrap_err();
         for (line, reason) in [
             ("addresses = 0", "addresses = 0: must be 1 to 16"),
+            ("busy_poll = 1", "busy_poll: invalid type"),
+            (
+                "mode = \"packet\"\nbusy_poll = true",
+                "busy_poll = true: not in mode packet",
+            ),
             ("addresses = 17", "addresses = 17: must be 1 to 16"),
             ("addresses = \"two\"", "addresses: invalid type"),
             ("pace_mbit_per_second = 5", "must be 10 to 400000, or 0"),

@@ -8,7 +8,7 @@ use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
 use engine::{Spin, WorkerOptions, Workers};
-use port::Port;
+use port::{Opening, Port, SharedMemory};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
@@ -37,7 +37,9 @@ impl Daemon {
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
-        let (ports, statuses) = open_ports(config)?;
+        let (shared, memory) =
+            engine::worker_memory(COMMANDS).context("memory for the worker's buffers")?;
+        let (ports, statuses) = open_ports(config, &shared)?;
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
         let options = WorkerOptions {
             index: 0,
@@ -53,7 +55,7 @@ impl Daemon {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
         }
-        let worker = engine::spawn(options, ports, opened.drives, pin)
+        let worker = engine::spawn(options, ports, memory, opened.drives, pin)
             .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;
         let workers = Workers::new(vec![worker]);
         let manager = Manager::start(Parts {
@@ -139,12 +141,18 @@ fn shelf_number(config: &Config, state: &StateDir) -> anyhow::Result<Option<aoe:
 type Ports = Vec<Box<dyn Port>>;
 
 /// Opens every port that can be; at least one must.
-fn open_ports(config: &Config) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
+fn open_ports(config: &Config, memory: &SharedMemory) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
     let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
     for port in &config.ports {
-        match port::open_as(&port.interface, port.mode, port.addresses) {
+        let opening = Opening {
+            mode: port.mode,
+            addresses: port.addresses,
+            busy_poll: port.busy_poll,
+            memory: &|_| Some(memory),
+        };
+        match port::open_as(&port.interface, &opening) {
             Ok(queues) => {
                 if let Some(first) = queues.first().map(|queue| queue.facts()) {
                     statuses.push(PortStatus {
