@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * What the kernel does to AoE frames on their way, and how long drives take: probes for the load tests.
+ * What the kernel does to AoE frames on their way, and how long drives take: probes for the load
+ * tests.
  *
  *   kfree_skb           a frame was dropped: by interface, reason and place; AoE frames only
  *   xdp_exception       an XDP program aborted, or its verdict could not be carried out
@@ -8,9 +9,9 @@
  *   block_rq_issue,
  *   block_rq_complete   from the driver's getting a request to its completion, in powers of two
  *
- * All programs are of the kind that knows the types of the kernel (tp_btf): no tracefs is needed, and
- * what is read here are fields by name, wherever this kernel has them. They only count: nothing is copied
- * for a frame, and a load without losses costs nothing but the times of block requests.
+ * All programs are of the kind that knows the types of the kernel (tp_btf): no tracefs is needed,
+ * and what is read here are fields by name, wherever this kernel has them. They only count; a load
+ * without losses costs nothing but the times of block requests.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -167,7 +168,10 @@ int frame_dropped(__u64 *ctx)
 		type = 16;
 	if (bytes[type] != 0x88 || bytes[type + 1] != 0xa2)
 		return 0;
-	lost(bytes[type + 2] & AOE_RESPONSE ? DROPPED_RESPONSE : DROPPED_REQUEST, skb->dev, ctx[2], ctx[1]);
+	if (bytes[type + 2] & AOE_RESPONSE)
+		lost(DROPPED_RESPONSE, skb->dev, ctx[2], ctx[1]);
+	else
+		lost(DROPPED_REQUEST, skb->dev, ctx[2], ctx[1]);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
-//! Probes in the kernel for the load tests: AoE frames that it drops and why, exceptions of XDP programs, and how
-//! long drives take. The programs are `bpf/losses.bpf.c`.
+//! Probes in the kernel for the load tests: AoE frames that it drops and why, exceptions of XDP programs, and
+//! how long drives take. The programs are `bpf/losses.bpf.c`.
 //!
 //! Invariants:
 //! * everything is counted in the kernel, from [`Probes::attach`] on; here it is only read;
