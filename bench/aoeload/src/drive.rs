@@ -1,12 +1,12 @@
 //! The loop: receive, send, flush; now and then look for overdue commands and show progress.
 
-use crate::connect::{Clock, Connection, RECEIVE_BUDGET};
+use crate::connect::{Clock, Connection};
 use crate::histogram::HistogramLog;
+use crate::interfaces::{Interfaces, RECEIVE_BUDGET};
 use crate::load::{Load, Summary};
 use crate::plan::Plan;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use port::Port;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
 /// How many batches more than all windows hold are taken before overdue commands are looked for.
 const DRAIN_TURNS_MORE: usize = 64;
+/// How many turns without a frame a closed loop makes before it looks at the clock: less than a microsecond.
+const IDLE_TURNS: usize = 32;
+/// How long to wait for answers to what was sent again or given up.
+const SETTLE_NS: u64 = 20_000_000;
 /// How often progress is shown.
 const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
 
@@ -28,7 +32,7 @@ pub(crate) fn run(
     let progress = Progress::new(plan, connection.clock.now_ns());
     let mut driver = Driver {
         clock: connection.clock,
-        ports: &mut connection.ports,
+        interfaces: &mut connection.interfaces,
         stop,
         progress,
     };
@@ -39,13 +43,14 @@ pub(crate) fn run(
         load.read_back();
         driver.stage(&mut load)?;
     }
+    driver.settle(&mut load);
     driver.progress.bar.finish_and_clear();
     load.into_summary(stop.load(Ordering::Relaxed))
 }
 
 struct Driver<'a> {
     clock: Clock,
-    ports: &'a mut [Box<dyn Port>],
+    interfaces: &'a mut Interfaces,
     stop: &'a AtomicBool,
     progress: Progress,
 }
@@ -55,14 +60,22 @@ impl Driver<'_> {
     fn stage(&mut self, load: &mut Load) -> Result<()> {
         let mut next_expire_ns = 0;
         let mut stopped = false;
+        let mut waits = true;
+        let mut idle_turns = 0;
         let drain_turns = load.depth() / RECEIVE_BUDGET + DRAIN_TURNS_MORE;
         loop {
+            let mut received = self.receive(load);
+            if received == 0 && !waits && idle_turns < IDLE_TURNS {
+                idle_turns += 1;
+                std::hint::spin_loop();
+                continue;
+            }
+            idle_turns = 0;
             let now_ns = self.clock.now_ns();
             if load.is_over(now_ns) {
                 return Ok(());
             }
             let expire = now_ns >= next_expire_ns;
-            let mut received = self.receive(load);
             // Whatever has come by now counts before anything is overdue: it may be us who slept.
             for _ in 0..drain_turns {
                 if !expire || received == 0 {
@@ -70,38 +83,40 @@ impl Driver<'_> {
                 }
                 received = self.receive(load);
             }
-            let port = self
-                .ports
-                .first_mut()
-                .context("the interface has no queue")?
-                .as_mut();
-            load.send(port, self.clock.now_ns())?;
+            let sent_all = load.send(self.interfaces, now_ns)?;
             if expire {
                 next_expire_ns = now_ns + EXPIRE_INTERVAL_NS;
-                load.expire(port, now_ns)?;
+                load.expire(self.interfaces, now_ns)?;
                 self.progress.show(load, now_ns);
                 if self.stop.load(Ordering::Relaxed) && !stopped {
                     stopped = true;
                     load.stop(now_ns);
                 }
             }
-            port.flush();
-            if received == 0 {
-                std::hint::spin_loop();
-            }
+            let unsent = self.interfaces.flush();
+            // A closed loop with full windows goes on with the next answer, and needs no clock until then.
+            waits = unsent || !sent_all || load.has_schedule();
+        }
+    }
+
+    /// Takes late answers, so that they are not counted as lost on the way.
+    fn settle(&mut self, load: &mut Load) {
+        let end_ns = self.clock.now_ns() + SETTLE_NS;
+        while load.has_unanswered() && self.clock.now_ns() < end_ns {
+            self.receive(load);
+            self.interfaces.flush();
         }
     }
 
     fn receive(&mut self, load: &mut Load) -> usize {
         let clock = self.clock;
-        self.ports
-            .iter_mut()
-            .map(|port| {
-                port.receive(RECEIVE_BUDGET, &mut |frame| {
-                    load.receive(frame, clock.now_ns());
-                })
-            })
-            .sum()
+        let mut now_ns = 0;
+        self.interfaces.receive(&mut |_, frame, begins| {
+            if begins {
+                now_ns = clock.now_ns();
+            }
+            load.receive(frame, now_ns)
+        })
     }
 }
 
