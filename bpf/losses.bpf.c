@@ -10,8 +10,9 @@
  *   block_rq_complete   from the driver's getting a request to its completion, in powers of two
  *
  * All programs are of the kind that knows the types of the kernel (tp_btf): no tracefs is needed,
- * and what is read here are fields by name, wherever this kernel has them. They only count; a load
- * without losses costs nothing but the times of block requests.
+ * and what is read here are fields by name, wherever this kernel has them. They only count. A load
+ * without losses costs nothing but the times of block requests, and where packet sockets for all
+ * protocols receive, which the kernel drops a copy behind, one count for each frame.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -37,10 +38,13 @@ typedef struct {
 struct net_device {
 	int ifindex;
 	possible_net_t nd_net;
+	const unsigned char *dev_addr;
 };
 
 struct sk_buff {
 	struct net_device *dev;
+	unsigned int len;
+	unsigned int data_len;
 	__u16 mac_header;
 	unsigned char *head;
 	unsigned char *data;
@@ -65,6 +69,9 @@ struct request {
 enum kind {
 	DROPPED_REQUEST,
 	DROPPED_RESPONSE,
+	/* Where the AoE header is out of reach: from the address of the interface, or not. */
+	DROPPED_SENT,
+	DROPPED_RECEIVED,
 	XDP_EXCEPTION,
 	XDP_REDIRECT_ERROR,
 };
@@ -151,14 +158,28 @@ static __always_inline void lost(__u32 kind, struct net_device *device, __u32 co
 	count(&losses, &loss);
 }
 
+static __always_inline int is_from(struct net_device *device, const unsigned char *source)
+{
+	unsigned char address[6] = {};
+
+	if (bpf_probe_read_kernel(address, sizeof(address), device->dev_addr))
+		return 0;
+	for (int i = 0; i < 6; i++)
+		if (address[i] != source[i])
+			return 0;
+	return 1;
+}
+
 SEC("tp_btf/kfree_skb")
 int frame_dropped(__u64 *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx[0];
 	unsigned char bytes[20];
-	__u32 type = 12;
+	__u32 kind, type = 12;
 	__u16 mac_header = skb->mac_header;
-	void *start = skb->data;
+	unsigned char *start = skb->data;
+	/* What lies behind that is in pages of its own, which cannot be looked into here. */
+	unsigned char *end = start + skb->len - skb->data_len;
 
 	if (mac_header != MAC_HEADER_UNSET)
 		start = skb->head + mac_header;
@@ -168,10 +189,11 @@ int frame_dropped(__u64 *ctx)
 		type = 16;
 	if (bytes[type] != 0x88 || bytes[type + 1] != 0xa2)
 		return 0;
-	if (bytes[type + 2] & AOE_RESPONSE)
-		lost(DROPPED_RESPONSE, skb->dev, ctx[2], ctx[1]);
+	if (start + type + 3 <= end)
+		kind = bytes[type + 2] & AOE_RESPONSE ? DROPPED_RESPONSE : DROPPED_REQUEST;
 	else
-		lost(DROPPED_REQUEST, skb->dev, ctx[2], ctx[1]);
+		kind = is_from(skb->dev, bytes + 6) ? DROPPED_SENT : DROPPED_RECEIVED;
+	lost(kind, skb->dev, ctx[2], ctx[1]);
 	return 0;
 }
 

@@ -16,8 +16,10 @@ const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
 const DRAIN_TURNS_MORE: usize = 64;
 /// How many turns without a frame a closed loop makes before it looks at the clock: less than a microsecond.
 const IDLE_TURNS: usize = 32;
-/// How long to wait for answers to what was sent again or given up.
-const SETTLE_NS: u64 = 20_000_000;
+/// How long nothing may come before no more answers to what was sent again or given up are waited for.
+const SETTLE_NS: u64 = 50_000_000;
+/// How long such answers are waited for in any case.
+const SETTLE_NS_MAX: u64 = 1_000_000_000;
 /// How often progress is shown.
 const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
 
@@ -101,10 +103,18 @@ impl Driver<'_> {
 
     /// Takes late answers, so that they are not counted as lost on the way.
     fn settle(&mut self, load: &mut Load) {
-        let end_ns = self.clock.now_ns() + SETTLE_NS;
-        while load.has_unanswered() && self.clock.now_ns() < end_ns {
-            self.receive(load);
+        let begin_ns = self.clock.now_ns();
+        let (mut now_ns, mut quiet_since_ns) = (begin_ns, begin_ns);
+        while load.has_unanswered()
+            && now_ns < quiet_since_ns + SETTLE_NS
+            && now_ns < begin_ns + SETTLE_NS_MAX
+        {
+            let received = self.receive(load);
             self.interfaces.flush();
+            now_ns = self.clock.now_ns();
+            if received > 0 {
+                quiet_since_ns = now_ns;
+            }
         }
     }
 

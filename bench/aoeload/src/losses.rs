@@ -22,6 +22,11 @@ use serde::Serialize;
 
 /// What the kernel calls the drop of a frame for an XDP program: an echo of what the probes on XDP see.
 const XDP_REASON: &str = "XDP";
+/// What the kernel calls the drop of a frame that no protocol wants, be it that a packet socket for all of them
+/// had it before: then it is only a copy that is dropped.
+const UNWANTED_REASON: &str = "UNHANDLED_PROTO";
+/// What the functions are called with which packet sockets receive.
+const PACKET_SOCKET: &str = "packet_rcv";
 
 /// One way: an interface of ours, and the other end of its wire if that is on this machine.
 #[derive(Clone, Debug)]
@@ -147,29 +152,46 @@ fn total(sights: &[Sight]) -> u64 {
     sights.iter().map(|sight| sight.frames).sum()
 }
 
-/// What the probes have seen at one interface: frames dropped on their way in one direction.
-fn drops(losses: &[Loss], at: Option<InterfaceId>, kind: LossKind) -> Vec<Sight> {
+/// What the probes have seen at one interface: losses of these kinds.
+fn drops<const N: usize>(
+    losses: &[Loss],
+    at: Option<InterfaceId>,
+    kinds: [LossKind; N],
+) -> Vec<Sight> {
     let ours = losses
         .iter()
-        .filter(|loss| Some(loss.interface) == at && loss.kind == kind);
-    let name = |loss: &Loss| match kind {
+        .filter(|loss| Some(loss.interface) == at && kinds.contains(&loss.kind));
+    let name = |loss: &Loss| match loss.kind {
         LossKind::XdpException => format!("XDP exception: {loss}"),
         LossKind::XdpRedirect => format!("XDP redirection: {loss}"),
-        LossKind::Request | LossKind::Response => loss.to_string(),
+        _ => loss.to_string(),
     };
-    ours.map(|loss| Sight {
-        what: name(loss),
-        frames: loss.frames,
-    })
-    .collect()
+    let mut sights: Vec<Sight> = Vec::new();
+    for loss in ours {
+        let (what, frames) = (name(loss), loss.frames);
+        // A function may be there several times, and a reason at several places of one.
+        match sights.iter_mut().find(|known| known.what == what) {
+            Some(known) => known.frames += frames,
+            None => sights.push(Sight { what, frames }),
+        }
+    }
+    sights
+}
+
+/// What the probes have seen at an interface of frames that it sent. What a packet socket has no room for is
+/// only a copy then, for somebody who listens.
+fn sent_drops(losses: &[Loss], at: Option<InterfaceId>, kind: LossKind) -> Vec<Sight> {
+    let mut sights = drops(losses, at, [kind, LossKind::Sent]);
+    sights.retain(|sight| !sight.what.contains(PACKET_SOCKET));
+    sights
 }
 
 /// What the probes have seen at an interface of frames that it received, each frame once.
 fn received_drops(losses: &[Loss], at: Option<InterfaceId>, kind: LossKind) -> Vec<Sight> {
-    let mut sights = drops(losses, at, LossKind::XdpException);
-    sights.extend(drops(losses, at, LossKind::XdpRedirect));
+    let mut sights = drops(losses, at, [LossKind::XdpException]);
+    sights.extend(drops(losses, at, [LossKind::XdpRedirect]));
     let mut echoes = total(&sights);
-    for mut drop in drops(losses, at, kind) {
+    for mut drop in drops(losses, at, [kind, LossKind::Received]) {
         // In generic mode the frame of such an event is dropped by the kernel, too.
         if drop.what.split(' ').next() == Some(XDP_REASON) {
             let echo = drop.frames.min(echoes);
@@ -288,7 +310,7 @@ fn sending(
         ("tx_dropped", between.own("tx_dropped")),
         ("tx_errors", between.own("tx_errors")),
     ]);
-    let dropped = drops(losses, way.own_id, LossKind::Request);
+    let dropped = sent_drops(losses, way.own_id, LossKind::Request);
     let unseen = u64::try_from(lost).unwrap_or_default();
     let unseen = unseen.saturating_sub(total(&dropped));
     seen.extend(dropped);
@@ -302,7 +324,7 @@ fn at_target(
     way: &Way,
     losses: &[Loss],
     missing: i64,
-    there: Vec<Sight>,
+    mut there: Vec<Sight>,
     here: &mut Vec<Sight>,
 ) -> [Layer; 3] {
     let limit = u64::try_from(missing).unwrap_or_default();
@@ -310,16 +332,17 @@ fn at_target(
         ("tx_dropped", between.peer("tx_dropped")),
         ("tx_errors", between.peer("tx_errors")),
     ]);
-    let dropped = drops(losses, way.peer_id, LossKind::Response);
+    let dropped = sent_drops(losses, way.peer_id, LossKind::Response);
     let lost_sending = total(&sent).max(total(&dropped)).min(limit);
     let unseen = lost_sending.saturating_sub(total(&dropped));
     sent.extend(dropped);
     sent.extend(take(here, unseen));
-    let interface = counted([
+    let mut interface = counted([
         ("rx_dropped", between.peer("rx_dropped")),
         ("rx_missed_errors", between.peer("rx_missed_errors")),
         ("rx_errors", between.peer("rx_errors")),
     ]);
+    drop_copies(&mut interface, &mut there, limit);
     let seen_receiving = total(&there).max(total(&interface));
     let lost_receiving = seen_receiving.min(limit - lost_sending);
     let received = [interface, there].concat();
@@ -340,8 +363,17 @@ fn at_target(
     ]
 }
 
+/// Leaves out what can only have been copies: more than is missing.
+fn drop_copies(interface: &mut Vec<Sight>, probes: &mut Vec<Sight>, limit: u64) {
+    let unwanted = |sight: &Sight| sight.what.starts_with(UNWANTED_REASON);
+    if probes.iter().any(unwanted) && total(probes) > limit {
+        probes.retain(|sight| !unwanted(sight));
+        interface.retain(|sight| sight.what != "rx_dropped");
+    }
+}
+
 /// From the wire to our sockets.
-fn receiving(between: &Between<'_>, lost: i64, here: Vec<Sight>) -> Layer {
+fn receiving(between: &Between<'_>, lost: i64, mut here: Vec<Sight>) -> Layer {
     let port = |counter: fn(&PortCounters) -> u64| Some(between.port(counter));
     let mut seen = counted([
         ("receive ring full", port(|port| port.rx_ring_full)),
@@ -356,6 +388,11 @@ fn receiving(between: &Between<'_>, lost: i64, here: Vec<Sight>) -> Layer {
         ("rx_missed_errors", between.own("rx_missed_errors")),
         ("rx_errors", between.own("rx_errors")),
     ]);
+    drop_copies(
+        &mut seen,
+        &mut here,
+        u64::try_from(lost).unwrap_or_default(),
+    );
     seen.extend(here);
     layer("our kernel, receiving", lost, seen)
 }

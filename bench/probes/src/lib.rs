@@ -81,6 +81,10 @@ pub enum LossKind {
     Request,
     /// The kernel dropped a response.
     Response,
+    /// The kernel dropped a frame, a request or a response, that the interface had to send.
+    Sent,
+    /// The kernel dropped a frame, a request or a response, that the interface received.
+    Received,
     /// An XDP program aborted, or its verdict could not be carried out.
     XdpException,
     /// The socket that an XDP program chose did not take a frame.
@@ -188,7 +192,9 @@ fn read_losses(counted: &[(LossKey, u64)]) -> Vec<Loss> {
         let (kind, reason) = match kind {
             0 => (LossKind::Request, names.drop_reason(code)),
             1 => (LossKind::Response, names.drop_reason(code)),
-            2 => (LossKind::XdpException, names::xdp_action(code)),
+            2 => (LossKind::Sent, names.drop_reason(code)),
+            3 => (LossKind::Received, names.drop_reason(code)),
+            4 => (LossKind::XdpException, names::xdp_action(code)),
             _ => (LossKind::XdpRedirect, names::error(code)),
         };
         losses.push(Loss {

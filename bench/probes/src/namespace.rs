@@ -9,6 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+/// The file that stands for the namespace of the caller.
+const OWN: &str = "/proc/thread-self/ns/net";
+
 /// An interface of this machine, whatever its namespace.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct InterfaceId {
@@ -20,31 +23,34 @@ pub struct InterfaceId {
 
 /// A network namespace that can be gone into, by the file that stands for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NamespacePath(PathBuf);
+pub struct NamespacePath(Option<PathBuf>);
 
 impl NamespacePath {
     /// The namespace of the caller.
     #[must_use]
-    pub fn own() -> Self {
-        Self(PathBuf::from("/proc/thread-self/ns/net"))
+    pub const fn own() -> Self {
+        Self(None)
     }
 
     /// A namespace by its name, as `ip netns` has it, or by the path of its file.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self(if name.contains('/') {
+        Self(Some(if name.contains('/') {
             PathBuf::from(name)
         } else {
             Path::new("/run/netns").join(name)
-        })
+        }))
     }
 
-    /// Does something in this namespace, on a thread of its own: the caller stays where it is.
+    /// Does something in this namespace, if need be on a thread of its own: the caller stays where it is.
     ///
     /// # Errors
     /// Those of `work`, and when there is no such namespace, or no right to go into it.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        let file = File::open(&self.0)?;
+        let Some(path) = &self.0 else {
+            return work();
+        };
+        let file = File::open(path)?;
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -59,7 +65,8 @@ impl NamespacePath {
     /// # Errors
     /// When there is no such namespace or no such interface.
     pub fn interface(&self, name: &str) -> io::Result<InterfaceId> {
-        let inode = File::open(&self.0)?.metadata()?.ino();
+        let path = self.0.as_deref().unwrap_or_else(|| Path::new(OWN));
+        let inode = File::open(path)?.metadata()?.ino();
         let index = self.within(|| {
             let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
             Ok(netdevice::name_to_index(any, name)?)

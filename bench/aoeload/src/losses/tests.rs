@@ -148,6 +148,25 @@ fn what_the_target_kept_is_told_from_what_its_kernel_dropped() {
 }
 
 #[test]
+fn a_copy_that_no_protocol_wants_is_no_loss_of_what_a_socket_had_before() {
+    let unwanted = |frames| {
+        let (kind, place) = (LossKind::Received, "__netif_receive_skb_core");
+        [loss(THEIRS, kind, UNWANTED_REASON, place, frames)]
+    };
+    let dropping = |frames| {
+        let mut counted = Counted::without_answers(7);
+        counted.peer.push(("rx_dropped", frames));
+        counted
+    };
+    let target = "target, which got them and did not answer";
+    let losses = dropping(100).losses(&unwanted(100), true);
+    assert_eq!(lost(&losses), [(target, 7, String::new())]);
+    // Nobody listens: the target is dead.
+    let losses = dropping(7).losses(&unwanted(7), true);
+    assert_eq!(lost(&losses)[0].0, "target's kernel, receiving");
+}
+
+#[test]
 fn an_event_of_xdp_and_the_drop_that_follows_it_are_one_loss() {
     let redirect = Loss {
         place: None,
@@ -173,6 +192,10 @@ fn answers_are_lost_on_their_way_out_of_the_target_or_at_ours() {
     let losses = counted.losses(&seen, true);
     let seen = "tx_dropped 7, FULL_RING in veth_xmit 7".to_owned();
     assert_eq!(lost(&losses), [("target's kernel, sending", 7, seen)]);
+
+    // A copy of an answer for somebody who listens is no loss.
+    let seen = [loss(THEIRS, LossKind::Response, "PACKET", "packet_rcv", 5)];
+    assert_eq!(lost(&Counted::all_well().losses(&seen, true)), []);
 
     let mut counted = Counted::all_well();
     counted.answers -= 7;
