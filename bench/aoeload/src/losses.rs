@@ -1,16 +1,18 @@
 //! Loss accounting: where frames stayed between this program, the target and back.
 //!
 //! ```text
-//! sent ─ our interface ─ left ─ wire ─ arrived ─ their interface, target ─ answered ─ wire ─ came back ─ received
+//! sent ─ our interface ─ left ─ wire ─ arrived ─ their interface, target ─ answered ─ wire ─ came back ─
+//! our interface ─ received
 //! ```
 //!
 //! Frames are counted at these points, and those that one point has and the next one lacks were lost between
 //! the two. So every lost frame is in exactly one layer, and the layers add up to what was sent and had no
-//! answer, whatever is known of the reasons. Counters of interfaces and the probes in the kernel then say why: one
-//! frame may be seen by several of them, so what they have seen is told beside a layer and never added up.
+//! answer, whatever is known of the reasons. Counters of interfaces and the probes in the kernel then say
+//! why: one frame may be seen by several of them, so what they have seen is told beside a layer and never
+//! added up.
 //!
-//! Interfaces count frames of every protocol. What else is on the wire shows as a difference without a reason,
-//! and may be negative.
+//! Interfaces count frames of every protocol. What else is on the wire shows as a difference without a
+//! reason, and may be negative.
 
 mod text;
 pub(crate) mod watch;
@@ -22,8 +24,8 @@ use serde::Serialize;
 
 /// What the kernel calls the drop of a frame for an XDP program: an echo of what the probes on XDP see.
 const XDP_REASON: &str = "XDP";
-/// What the kernel calls the drop of a frame that no protocol wants, be it that a packet socket for all of them
-/// had it before: then it is only a copy that is dropped.
+/// What the kernel calls the drop of a frame that no protocol wants, be it that a packet socket for all of
+/// them had it before: then it is only a copy that is dropped.
 const UNWANTED_REASON: &str = "UNHANDLED_PROTO";
 /// What the functions are called with which packet sockets receive.
 const PACKET_SOCKET: &str = "packet_rcv";
