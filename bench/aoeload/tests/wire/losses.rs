@@ -28,11 +28,11 @@ SECTION("xdp.frags") int fail(void *frame) { return random() % 8 ? 2 : 0; }
 SECTION("license") char name[] = "Dual MIT/GPL";
 "#;
 
-const TARGET_RECEIVES: &str = "target's kernel, receiving";
+pub(crate) const TARGET_RECEIVES: &str = "target's kernel, receiving";
 const WE_RECEIVE: &str = "our kernel, receiving";
-const TARGET: &str = "target, which got them and did not answer";
+pub(crate) const TARGET: &str = "target, which got them and did not answer";
 
-fn can_probe() -> bool {
+pub(crate) fn can_probe() -> bool {
     let can = Path::new("/sys/kernel/btf/vmlinux").exists();
     if !can {
         writeln!(std::io::stderr(), "skipped: this kernel has no BTF").ok();
@@ -41,13 +41,13 @@ fn can_probe() -> bool {
 }
 
 /// What the probes and the other end add to a load.
-fn watched(bench: &Bench, options: &str) -> String {
+pub(crate) fn watched(bench: &Bench, options: &str) -> String {
     let peer = bench.namespace('t');
     format!("--probes on --peer-interface {peer}:t0 {options}")
 }
 
 /// The only way of a load, whose layers add up to what is missing, and to what was sent again for it.
-fn way(report: &Value) -> &Value {
+pub(crate) fn way(report: &Value) -> &Value {
     let ways = report["losses"]["ways"].as_array().unwrap();
     let [way] = ways.as_slice() else {
         panic!("one way: {report}");
@@ -64,7 +64,7 @@ fn way(report: &Value) -> &Value {
 }
 
 /// The layers in which something was lost, and how much.
-fn lost(way: &Value) -> Vec<(&str, i64)> {
+pub(crate) fn lost(way: &Value) -> Vec<(&str, i64)> {
     let layers = way["layers"].as_array().unwrap().iter();
     let lost = layers.map(|layer| {
         let frames = layer["lost"].as_i64().unwrap();
@@ -74,7 +74,7 @@ fn lost(way: &Value) -> Vec<(&str, i64)> {
 }
 
 /// How much of the losses of a layer has been seen as what contains `name`.
-fn seen(way: &Value, layer: &str, name: &str) -> i64 {
+pub(crate) fn seen(way: &Value, layer: &str, name: &str) -> i64 {
     let layers = way["layers"].as_array().unwrap();
     let found = layers.iter().find(|one| one["layer"] == layer).unwrap();
     let sights = found["seen"].as_array().unwrap().iter();

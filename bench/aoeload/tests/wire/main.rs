@@ -7,4 +7,5 @@
 mod bench;
 mod losses;
 mod several;
+mod standing;
 mod vblade;
