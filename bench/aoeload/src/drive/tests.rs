@@ -275,7 +275,7 @@ fn load_over(
         });
         let watch = Watch::begin(&connection, &[], args.probes).unwrap();
         let mut summary = run(&mut connection, &plan, log, &stop).unwrap();
-        let watched = watch.end(&connection).unwrap();
+        let watched = watch.end(&connection, &summary.total.counters).unwrap();
         let report = Report::new(&connection, &plan, &summary).with(watched);
         if let Some(log) = summary.log.take() {
             log.finish().unwrap();
@@ -742,6 +742,8 @@ fn what_a_target_drops_is_missing_beyond_the_port() {
     let counters = &summary.total.counters;
     let lost = counters.retransmissions - counters.superseded - counters.duplicates;
     assert!(lost > 0 && way["missing"] == lost, "{report}");
+    let sums = &serde_json::to_value(&report).unwrap()["losses"];
+    assert_eq!(sums["never_answered"], lost, "{report}");
     assert_eq!(way["layers"][0]["layer"], "beyond the port");
     assert_eq!(way["layers"][0]["lost"], lost, "{way}");
 }

@@ -36,8 +36,8 @@ impl fmt::Display for LossReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "losses, layer by layer (probes in the kernel: {})",
-            self.probes
+            "losses, layer by layer: {} sent, {} answered, {} of them late, {} never; probes in the kernel: {}",
+            self.sent, self.answered, self.late, self.never_answered, self.probes
         )?;
         for way in &self.ways {
             write!(f, "\n{way}")?;

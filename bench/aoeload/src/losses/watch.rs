@@ -6,6 +6,7 @@ use crate::connect::Connection;
 use crate::interfaces::Interface;
 use crate::plan::UsageError;
 use anyhow::{Context, Result};
+use initiator::Counters;
 use port::Mode;
 use probes::{DriveLatency, Loss, NamespacePath, Probes, Seen};
 use serde::Serialize;
@@ -51,6 +52,12 @@ pub(super) struct PortReport {
 /// Where frames were lost, and how long drives took.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct LossReport {
+    /// Frames with commands that the load has sent, those sent again included.
+    pub(super) sent: u64,
+    pub(super) answered: u64,
+    /// Of the answers, those that came when the command had been sent again or had ended.
+    pub(super) late: u64,
+    pub(super) never_answered: u64,
     /// `attached`, or why there are none.
     pub(super) probes: String,
     pub(super) ways: Vec<WayLosses>,
@@ -104,7 +111,7 @@ impl Watch {
     }
 
     /// What happened since: to be called right after the load.
-    pub(crate) fn end(self, connection: &Connection) -> Result<Watched> {
+    pub(crate) fn end(self, connection: &Connection, counters: &Counters) -> Result<Watched> {
         let after = look(connection, &self.peers)?;
         let (probes, seen) = match &self.probes {
             ProbesState::Attached(probes) => ("attached".to_owned(), probes.seen()?),
@@ -117,9 +124,16 @@ impl Watch {
         let interfaces = connection.interfaces.each().zip(snapshots);
         let ports =
             interfaces.flat_map(|(interface, (before, after))| ports(interface, before, after));
+        let sent = counters.started + counters.retransmissions;
+        let late = counters.superseded + counters.duplicates;
+        let answered = counters.done + counters.failed + late;
         Ok(Watched {
             ports: ports.collect(),
             losses: LossReport {
+                sent,
+                answered,
+                late,
+                never_answered: sent.saturating_sub(answered),
                 probes,
                 ways: ways.collect(),
                 elsewhere: self.elsewhere(&seen.losses),
