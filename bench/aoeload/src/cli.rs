@@ -405,6 +405,23 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_and_the_other_ends_of_their_wires_are_taken_in_their_order() {
+        let line = "aoeload --interface veth0 --interface veth1 --queues 2 --target 1.0 \
+                    --peer-interface shelf:eth0 --peer-interface eth1 --probes on";
+        let Ok(Request::Load(load)) = Request::parse(line.split_whitespace()) else {
+            panic!("it asks for a load");
+        };
+        assert_eq!(load.path.interface, ["veth0", "veth1"]);
+        assert_eq!((load.path.queues, load.probes), (2, ProbesArg::On));
+        let peers: Vec<_> = load
+            .peer_interface
+            .iter()
+            .map(|peer| (peer.namespace.as_deref(), peer.interface.as_str()))
+            .collect();
+        assert_eq!(peers, [(Some("shelf"), "eth0"), (None, "eth1")]);
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_refused() {
         for line in [
             "aoeload",
@@ -420,6 +437,9 @@ mod tests {
             "aoeload --interface veth0 --target 1.0 --seconds NaN",
             "aoeload --interface veth0 --target 1.0 --size 8Q",
             "aoeload --interface veth0 --target 1.0 --line-rate 0",
+            "aoeload --interface veth0 --target 1.0 --queues 0",
+            "aoeload --interface veth0 --target 1.0 --peer-interface :eth0",
+            "aoeload --interface veth0 --target 1.0 --peer-interface shelf:",
         ] {
             let result = Request::parse(line.split_whitespace());
             assert_eq!(result.unwrap_err().exit_code(), 2, "{line}");
