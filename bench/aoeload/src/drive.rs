@@ -14,8 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
 /// How many batches more than all windows hold are taken before overdue commands are looked for.
 const DRAIN_TURNS_MORE: usize = 64;
-/// How many turns without a frame a closed loop makes before it looks at the clock: less than a microsecond.
+/// How many turns without a frame are made before the clock is looked at: a few microseconds. A closed loop
+/// needs it for nothing but what is overdue.
 const IDLE_TURNS: usize = 32;
+/// The same where commands become due with time: a few tenths of a microsecond, which latencies include.
+const IDLE_TURNS_SCHEDULED: usize = 3;
 /// How long nothing may come before no more answers to what was sent again or given up are waited for.
 const SETTLE_NS: u64 = 50_000_000;
 /// How long such answers are waited for in any case.
@@ -62,12 +65,12 @@ impl Driver<'_> {
     fn stage(&mut self, load: &mut Load) -> Result<()> {
         let mut next_expire_ns = 0;
         let mut stopped = false;
-        let mut waits = true;
-        let mut idle_turns = 0;
+        // Turns without a frame that may be made now, and those that have been.
+        let (mut idle_turns_max, mut idle_turns) = (0, 0);
         let drain_turns = load.depth() / RECEIVE_BUDGET + DRAIN_TURNS_MORE;
         loop {
             let mut received = self.receive(load);
-            if received == 0 && !waits && idle_turns < IDLE_TURNS {
+            if received == 0 && idle_turns < idle_turns_max {
                 idle_turns += 1;
                 std::hint::spin_loop();
                 continue;
@@ -97,7 +100,11 @@ impl Driver<'_> {
             }
             let unsent = self.interfaces.flush();
             // A closed loop with full windows goes on with the next answer, and needs no clock until then.
-            waits = unsent || !sent_all || load.has_schedule();
+            idle_turns_max = match load.has_schedule() {
+                _ if unsent || !sent_all => 0,
+                true => IDLE_TURNS_SCHEDULED,
+                false => IDLE_TURNS,
+            };
         }
     }
 
