@@ -117,7 +117,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
     /// Count in the kernel where frames are lost, and how long drives take: auto does without where that
-    /// cannot be, on fails then
+    /// cannot be, on fails then. Costs some tenths of a microsecond for each request to a drive, and for each
+    /// frame that AF_PACKET receives
     #[arg(long, value_enum, default_value_t = ProbesArg::Auto)]
     pub(crate) probes: ProbesArg,
     /// The other end of the interface's wire, if it is on this machine, so that losses on the wire are told

@@ -79,11 +79,12 @@ pub(crate) fn xdp_action(code: u32) -> String {
 
 /// An error of the kernel in words.
 pub(crate) fn error(code: u32) -> String {
-    let known = i32::try_from(code).ok();
-    known.map_or_else(
-        || format!("error {code}"),
-        |code| std::io::Error::from_raw_os_error(code).to_string(),
-    )
+    let Ok(number) = i32::try_from(code) else {
+        return format!("error {code}");
+    };
+    let text = std::io::Error::from_raw_os_error(number).to_string();
+    let words = text.split_once(" (os error");
+    words.map_or(text.clone(), |(words, _)| words.to_owned())
 }
 
 /// The name of a drive, by the numbers of its device.
@@ -112,6 +113,12 @@ mod tests {
         assert_eq!(names.function(0xff), None);
         assert_eq!(names.drop_reason(80), "FULL_RING");
         assert_eq!(names.drop_reason(81), "reason 0x51");
+    }
+
+    #[test]
+    fn errors_are_told_in_words() {
+        assert_eq!(error(28), "No space left on device");
+        assert_eq!(error(u32::MAX), "error 4294967295");
     }
 
     #[test]
