@@ -1,11 +1,12 @@
 //! The loop of a worker with nothing but core and executor in it: requests come from a counter instead of a
 //! port, and replies are copied to where a port would send them from.
 
+use crate::cpu_seconds;
+use crate::frame::{FRAME_BYTES, MAC, Numbers, write_request};
 use crate::luns::{self, Place};
 use anyhow::{Result, ensure};
-use aoe::{ATA_FRAME_BYTES, AtaRegisters, Header, MacAddress, SECTOR_BYTES, Shelf, Slot, Tag};
+use aoe::{ATA_FRAME_BYTES, HEADER_BYTES};
 use disk::{Ending, Executor};
-use rustix::time::{ClockId, clock_gettime};
 use shelf::patience::IoTicket;
 use shelf::plane::LunView;
 use shelf::target::{
@@ -13,10 +14,9 @@ use shelf::target::{
     Report, Target,
 };
 use std::sync::Arc;
-use zerocopy::IntoBytes;
 
 /// As the daemon plans them.
-const PLAN: BufferPlan = BufferPlan {
+pub(crate) const PLAN: BufferPlan = BufferPlan {
     commands: 1024,
     pages: 4096,
     records: 64,
@@ -28,13 +28,6 @@ const RECEIVE_BUDGET: usize = 64;
 
 /// Frames that lie between a port and the kernel.
 const FRAMES: usize = 64;
-const FRAME_BYTES: usize = 9216;
-
-const WRITE_EXT: u8 = 0x34;
-const READ_EXT: u8 = 0x24;
-
-const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-const CLIENT: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
 /// What requests do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,13 +76,7 @@ pub(crate) struct Bench {
     ios: [u64; 3],
     trace: Option<Vec<Step>>,
     turns: u64,
-    random: u64,
-}
-
-/// Seconds of CPU that this thread has used: others on the machine do not count.
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+    random: Numbers,
 }
 
 impl Bench {
@@ -111,7 +98,7 @@ impl Bench {
             ios: [0; 3],
             trace: None,
             turns: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: Numbers::new(),
         })
     }
 
@@ -185,11 +172,7 @@ impl Bench {
     fn next_lba(&mut self, lun: &Place, load: Load, lba: &mut u64) -> u64 {
         let blocks = lun.capacity_sectors / u64::from(load.sectors);
         if load.is_random {
-            // Marsaglia's xorshift: as long a period as anybody needs.
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            return self.random % blocks * u64::from(load.sectors);
+            return self.random.next() % blocks * u64::from(load.sectors);
         }
         let next = *lba;
         *lba = (next + u64::from(load.sectors)) % (blocks * u64::from(load.sectors));
@@ -199,18 +182,8 @@ impl Bench {
     fn receive(&mut self, lun: &Place, load: Load, lba: u64) {
         self.frame = (self.frame + 1) % FRAMES;
         let frame = &mut self.received[self.frame * FRAME_BYTES..][..FRAME_BYTES];
-        let header = Header::request(MAC, CLIENT, Shelf(1), Slot(lun.number), 0, Tag(1));
-        let opcode = if load.is_write { WRITE_EXT } else { READ_EXT };
-        let registers = AtaRegisters::extended(opcode, load.is_write, lba, load.sectors);
-        let header_bytes = size_of::<Header>();
-        frame[..header_bytes].copy_from_slice(header.as_bytes());
-        frame[header_bytes..ATA_FRAME_BYTES].copy_from_slice(registers.as_bytes());
-        let payload = if load.is_write {
-            usize::from(load.sectors) * SECTOR_BYTES
-        } else {
-            0
-        };
-        let bytes = ATA_FRAME_BYTES + payload;
+        let bytes = write_request(frame, lun.number, load.is_write, lba, load.sectors);
+        let payload = bytes - ATA_FRAME_BYTES;
         if load.is_write {
             // Else two writes of one place are one that was sent again, with one answer.
             self.stamp += 1;
@@ -297,7 +270,7 @@ impl Bench {
             frame[reply.head_bytes..][..data.len()].copy_from_slice(data);
         }
         // Status of the ATA registers: its lowest bit says that something went wrong.
-        let status = reply.head[size_of::<Header>() + 3];
+        let status = reply.head[HEADER_BYTES + 3];
         self.errors += u64::from(status & 1);
         if let Some(command) = reply.command {
             self.target.sent(command);

@@ -1,5 +1,6 @@
-//! The core of the shelf and its executor over disks in memory, without a network: what parity, log
-//! and bitmap cost beside the I/O that they ask for. `bench/raid.py` shows the figures.
+//! The core of the shelf and its executor over disks in memory, without a network: each stage of a request
+//! ([`stages`]), and what parity, log and bitmap cost beside the I/O that they ask for, which `bench/raid.py`
+//! shows.
 //!
 //! Everything runs on one thread and is timed by the CPU that this thread uses. Every round measures every
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
@@ -10,14 +11,19 @@
 
 #[cfg(test)]
 mod allocations;
+mod frame;
 mod lap;
 mod luns;
+mod measured;
+mod stages;
 
 use anyhow::Result;
 use clap::Parser;
 use lap::{Bench, Lap, Load};
 use luns::{Place, Shape};
+use measured::measured_part;
 use raid::Level;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// Members of all LUNs.
@@ -25,7 +31,10 @@ const MEMBERS: u8 = 10;
 
 /// Measures the core without a network.
 #[derive(Parser, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// How often each case is measured.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
@@ -41,10 +50,17 @@ struct Arguments {
     /// Does one case only, for a profiler to look at.
     #[arg(long)]
     only: Option<Case>,
-    /// Serves the requests of one lap on a LUN of its own and ends: `bench/instructions.py` counts what that
-    /// takes.
+    /// Serves the requests of one lap on a LUN of its own where `bench/instructions.py` counts, after as many
+    /// that it does not count, and ends.
     #[arg(long, conflicts_with = "only")]
     count: Option<Counted>,
+}
+
+/// What else there is to measure.
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Each stage of a request by itself.
+    Stages(stages::Arguments),
 }
 
 /// A level, and requests of 8 KiB.
@@ -181,12 +197,19 @@ struct Round {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Command::Stages(arguments)) = &arguments.command {
+        return stages::run(arguments);
+    }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;
     if let Some(case) = arguments.count {
         let (place, view) = luns::view(0, case.shape(), disk_bytes)?;
         bench.attach(view);
-        return bench.serve(&place, case.load(), arguments.requests);
+        let mut serve = || bench.serve(&place, case.load(), arguments.requests);
+        serve()?;
+        let mut served = Ok(());
+        measured_part(&mut || served = serve());
+        return served;
     }
     let mut place = |number, level, lost, is_protected| {
         let shape = Shape {
@@ -221,6 +244,12 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(())
+}
+
+/// Seconds of CPU that this thread has used: others on the machine do not count.
+fn cpu_seconds() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
 }
 
 fn only(bench: &mut Bench, luns: &Luns, case: Case, arguments: &Arguments) -> Result<()> {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a [`Request`] is only made of bytes that the frame really holds; lengths that the
 //! frame claims are checked against its own (conformance rows 43, 44, 53, 62, 130).
+//!
+//! Budget (`corebench stages parse`): 20 ns, 170 instructions.
 
 use crate::ata::COMMAND_ATA;
 use crate::config::COMMAND_CONFIG;

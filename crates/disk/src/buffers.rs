@@ -40,11 +40,7 @@ impl Buffers {
     /// there are pages. A drive that hangs has no more I/O than its commands have, and is not asked for
     /// long.
     pub(crate) fn new(plan: BufferPlan) -> Self {
-        let places_plan = BufferPlan {
-            commands: plan.commands * 2,
-            pages: plan.pages + plan.pages.div_ceil(2),
-            records: plan.records * 2,
-        };
+        let places_plan = Self::places_plan(plan);
         let count = usize::from(places_plan.buffers());
         let mut buffers = Self {
             plan,
@@ -67,6 +63,19 @@ impl Buffers {
         buffers
     }
 
+    const fn places_plan(plan: BufferPlan) -> BufferPlan {
+        BufferPlan {
+            commands: plan.commands * 2,
+            pages: plan.pages + plan.pages.div_ceil(2),
+            records: plan.records * 2,
+        }
+    }
+
+    /// Sectors of all places that a plan takes.
+    pub(crate) fn total_sectors_of(plan: BufferPlan) -> usize {
+        Self::places_plan(plan).total_sectors()
+    }
+
     /// 0 for a command, 1 for a page, 2 for a record.
     const fn kind(plan: &BufferPlan, index: BufferIndex) -> usize {
         if index.0 < plan.commands {
@@ -85,11 +94,6 @@ impl Buffers {
     fn take(&mut self, index: BufferIndex, place: Place) {
         self.place_of[usize::from(index.0)] = place;
         self.is_taken[usize::from(place.0)] = true;
-    }
-
-    /// Sectors of all places together.
-    pub(crate) fn total_sectors(&self) -> usize {
-        self.places_plan.total_sectors()
     }
 
     /// The bytes of a span in the memory.

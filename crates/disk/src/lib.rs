@@ -30,6 +30,7 @@ pub use drive::{Drive, OpenError};
 pub use executor::{Ending, Executor, ExecutorError, Finished};
 pub use metadata::MetadataHandle;
 pub use spec::{DriveSpec, ParseSizeError};
+pub use uring::{Loan, StableMemory};
 pub use zeroing::Zeroing;
 
 /// The unit of addresses and lengths.

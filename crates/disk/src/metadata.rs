@@ -157,7 +157,7 @@ fn do_request(drive: &Drive, bounce: &mut Pages, request: Request) -> Answer {
             let mut data = vec![0; bytes];
             let mut at = place(sector);
             for run in data.chunks_mut(BOUNCE_PAGES * PAGE_BYTES) {
-                let bounce = &mut bounce.bytes_mut()[..run.len()];
+                let bounce = &mut bounce[..run.len()];
                 read_exact(file, at, bounce)?;
                 run.copy_from_slice(bounce);
                 at += run.len() as u64;
@@ -167,7 +167,7 @@ fn do_request(drive: &Drive, bounce: &mut Pages, request: Request) -> Answer {
         Request::Write { sector, data } => {
             let mut at = place(sector);
             for run in data.chunks(BOUNCE_PAGES * PAGE_BYTES) {
-                let bounce = &mut bounce.bytes_mut()[..run.len()];
+                let bounce = &mut bounce[..run.len()];
                 bounce.copy_from_slice(run);
                 write_durable(file, at, bounce)?;
                 at += run.len() as u64;

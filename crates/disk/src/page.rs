@@ -1,5 +1,6 @@
 //! Page-aligned memory without unsafe code: what O_DIRECT wants.
 
+use std::ops::{Deref, DerefMut};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Size and alignment of a page.
@@ -17,12 +18,18 @@ impl Pages {
     pub(crate) fn new_zeroed(pages: usize) -> Option<Self> {
         <[Page]>::new_box_zeroed_with_elems(pages).ok().map(Self)
     }
+}
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
         self.0.as_bytes()
     }
+}
 
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
         self.0.as_mut_bytes()
     }
 }

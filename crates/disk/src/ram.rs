@@ -32,14 +32,14 @@ impl RamDisk {
     /// Fills `buffer` from `sector` on. The range must lie inside the drive.
     pub(crate) fn read(&self, sector: u64, buffer: &mut [u8]) {
         self.for_each_run(sector, buffer.len(), |region, place, run| {
-            buffer[run.clone()].copy_from_slice(&region.bytes()[place..place + run.len()]);
+            buffer[run.clone()].copy_from_slice(&region[place..place + run.len()]);
         });
     }
 
     /// Writes `data` from `sector` on. The range must lie inside the drive.
     pub(crate) fn write(&self, sector: u64, data: &[u8]) {
         self.for_each_run(sector, data.len(), |region, place, run| {
-            region.bytes_mut()[place..place + run.len()].copy_from_slice(&data[run]);
+            region[place..place + run.len()].copy_from_slice(&data[run]);
         });
     }
 
@@ -47,10 +47,10 @@ impl RamDisk {
     /// the drive.
     pub(crate) fn zero(&self, sector: u64, bytes: usize) {
         self.for_each_run(sector, bytes, |region, place, run| {
-            let is_whole = run.len() == region.bytes().len();
+            let is_whole = run.len() == region.len();
             match Pages::new_zeroed(run.len() / PAGE_BYTES).filter(|_| is_whole) {
                 Some(fresh) => *region = fresh,
-                None => region.bytes_mut()[place..place + run.len()].fill(0),
+                None => region[place..place + run.len()].fill(0),
             }
         });
     }

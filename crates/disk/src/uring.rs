@@ -1,11 +1,12 @@
 //! The io_uring of a worker and the buffers that it reads and writes: the unsafe file of this crate.
 //!
 //! Invariants that make the safe functions sound:
-//! * buffers are one allocation that lives, at one address, as long as the ring; [`Ring`] waits for
-//!   all I/O in flight before it frees them;
+//! * buffers are one piece of memory that lives, at one address, as long as the ring
+//!   ([`StableMemory`]), which alone uses it; [`Ring`] waits for all I/O in flight before it frees them;
 //! * a range handed to the kernel lies inside one buffer (checked in [`Ring::push`]);
 //! * while the kernel may write a buffer nobody else touches it, and while it may read it nobody
 //!   writes it: [`Ring::buffer`] and [`Ring::buffer_mut`] check the counts of I/O in flight;
+//! * bytes that are [lent](Ring::lend) are as if the kernel was reading them;
 //! * a buffer whose I/O is not waited for any longer moves to another place ([`Ring::move_away`]): what
 //!   the kernel still reads or writes is nobody else's until it is done ([`Buffers`]);
 //! * files are registered, and kept open by their owner ([`crate::Executor`]) for as long as the ring
@@ -21,9 +22,12 @@ use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
 use shelf::target::{BufferIndex, BufferPlan, Span, Work};
+use stable_deref_trait::StableDeref;
 use std::fmt;
 use std::io;
+use std::ops::DerefMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 
 /// Kernel threads for I/O that cannot be done without blocking.
 const BLOCKING_MAX: u32 = 256;
@@ -35,6 +39,22 @@ const ZEROES_BYTES: usize = ZEROES_SECTORS as usize * SECTOR_BYTES;
 /// The registered region of the buffers, and that of zeroes.
 const BUFFERS: u16 = 0;
 const ZEROES: u16 = 1;
+
+/// Memory for buffers: bytes that begin at a page and stay where they are when their owner moves.
+pub trait StableMemory: DerefMut<Target = [u8]> + StableDeref + Send {}
+
+impl<M: DerefMut<Target = [u8]> + StableDeref + Send> StableMemory for M {}
+
+// SAFETY: the bytes are on the heap, and stay there when the box moves.
+unsafe impl StableDeref for Pages {}
+
+/// Bytes that somebody else reads for a while: [`Ring::lend`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loan {
+    place: Place,
+    /// Which bytes of the memory of all buffers.
+    pub bytes: std::ops::Range<usize>,
+}
 
 /// What the kernel is asked to do with a range of a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +89,9 @@ pub(crate) struct QueueFull;
 /// An io_uring with the buffers that it works on.
 pub(crate) struct Ring {
     ring: IoUring,
-    memory: Pages,
+    /// The memory of the buffers, and where it lies.
+    memory: Box<dyn StableMemory>,
+    base: NonNull<u8>,
     /// What zeroes are written from; nobody ever writes it.
     zeroes: Pages,
     buffers: Buffers,
@@ -80,6 +102,9 @@ pub(crate) struct Ring {
     due: OwnedFd,
 }
 
+// SAFETY: the address is that of memory that the ring owns, which may be sent itself.
+unsafe impl Send for Ring {}
+
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring")
@@ -88,16 +113,31 @@ impl fmt::Debug for Ring {
     }
 }
 
+/// Bytes that the buffers of a plan take, spare ones included.
+pub(crate) fn buffer_bytes(plan: BufferPlan) -> usize {
+    Buffers::total_sectors_of(plan) * SECTOR_BYTES
+}
+
+/// Memory of the heap.
+pub(crate) fn zeroed(pages: usize) -> io::Result<Pages> {
+    Pages::new_zeroed(pages).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+}
+
 impl Ring {
     /// A ring of `entries`, with buffers as planned, and these files registered by their index. The
     /// calling thread must be the one that uses it.
-    pub(crate) fn new(entries: u32, plan: BufferPlan, files: &[RawFd]) -> io::Result<Self> {
+    pub(crate) fn new(
+        entries: u32,
+        plan: BufferPlan,
+        mut memory: Box<dyn StableMemory>,
+        files: &[RawFd],
+    ) -> io::Result<Self> {
         let buffers = Buffers::new(plan);
-        let pages = (buffers.total_sectors() * SECTOR_BYTES).div_ceil(PAGE_BYTES);
-        let zeroed = |pages| {
-            Pages::new_zeroed(pages).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
-        };
-        let mut memory = zeroed(pages)?;
+        let base = NonNull::from(&mut **memory).cast::<u8>();
+        assert!(
+            memory.len() >= buffer_bytes(plan) && base.addr().get().is_multiple_of(PAGE_BYTES),
+            "memory that is too small, or begins within a page"
+        );
         let mut zeroes = zeroed(ZEROES_BYTES / PAGE_BYTES)?;
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -112,18 +152,16 @@ impl Ring {
             .register_iowq_max_workers(&mut [BLOCKING_MAX, 0])?;
         let due = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         ring.submitter().register_eventfd(due.as_raw_fd())?;
-        let regions = [&mut memory, &mut zeroes].map(|pages| {
-            let bytes = pages.bytes_mut();
-            libc::iovec {
-                iov_base: bytes.as_mut_ptr().cast(),
-                iov_len: bytes.len(),
-            }
+        let regions = [&mut **memory, &mut *zeroes].map(|bytes| libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
         });
-        // SAFETY: the regions are the allocations of `memory` and `zeroes`, which `Ring` owns, never moves,
-        // and frees only after all I/O is done (`Drop`).
+        // SAFETY: the regions are those of `memory` and `zeroes`, which `Ring` owns, which stay where they
+        // are, and which it frees only after all I/O is done (`Drop`).
         unsafe { ring.submitter().register_buffers(&regions) }?;
         Ok(Self {
             ring,
+            base,
             memory,
             zeroes,
             buffers,
@@ -132,13 +170,45 @@ impl Ring {
         })
     }
 
+    /// The memory of all buffers. What the kernel is writing of it nobody looks at.
+    fn memory(&self) -> &[u8] {
+        // SAFETY: `base` and the length are of `memory`, which stays where it is and is used through them
+        // alone; `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.memory.len()) }
+    }
+
+    /// The same, to be written.
+    fn memory_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `memory`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.memory.len()) }
+    }
+
+    /// Lends bytes of a buffer to somebody who reads them, until [`Ring::take_back`].
+    ///
+    /// # Panics
+    /// If a read into the buffer is in flight.
+    pub(crate) fn lend(&mut self, span: &Span) -> Loan {
+        self.expect_filled(span.buffer);
+        let place = self.buffers.place(span.buffer);
+        self.buffers.in_flight_mut(place).writes += 1;
+        Loan {
+            place,
+            bytes: self.buffers.bytes_of(span),
+        }
+    }
+
+    /// Nobody reads lent bytes any more.
+    pub(crate) fn take_back(&mut self, loan: &Loan) {
+        self.landed(Transfer::Write, loan.place);
+    }
+
     /// The bytes of a buffer that the kernel is not writing.
     ///
     /// # Panics
     /// If a read into it is in flight.
     pub(crate) fn buffer(&self, buffer: BufferIndex) -> &[u8] {
         self.expect_filled(buffer);
-        &self.memory.bytes()[self.bytes_of(self.buffers.place(buffer))]
+        &self.memory()[self.bytes_of(self.buffers.place(buffer))]
     }
 
     /// Where a place lies in the memory.
@@ -165,7 +235,9 @@ impl Ring {
             self.expect_filled(input.buffer);
         }
         let place = |span: &Span| self.buffers.bytes_of(span);
-        let arena = self.memory.bytes_mut();
+        // SAFETY: as in `memory_mut`; spelt out, since `place` borrows another field of `self`.
+        let arena =
+            unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.memory.len()) };
         shelf::target::compute_in(arena, place, inputs, outputs, work);
     }
 
@@ -208,9 +280,7 @@ impl Ring {
 
     fn copy_sectors(&mut self, from: usize, to: usize, sectors: usize) {
         let bytes = from * SECTOR_BYTES..(from + sectors) * SECTOR_BYTES;
-        self.memory
-            .bytes_mut()
-            .copy_within(bytes, to * SECTOR_BYTES);
+        self.memory_mut().copy_within(bytes, to * SECTOR_BYTES);
     }
 
     /// Where a buffer lies now.
@@ -225,7 +295,7 @@ impl Ring {
     pub(crate) fn buffer_mut(&mut self, buffer: BufferIndex) -> &mut [u8] {
         self.expect_idle(buffer);
         let bytes = self.bytes_of(self.buffers.place(buffer));
-        &mut self.memory.bytes_mut()[bytes]
+        &mut self.memory_mut()[bytes]
     }
 
     /// Whether no I/O on a buffer is in flight.
@@ -265,7 +335,7 @@ impl Ring {
             }
         }
         let start = buffer.start + range.buffer_offset_bytes;
-        let place = self.memory.bytes_mut()[start..].as_mut_ptr();
+        let place = self.memory_mut()[start..].as_mut_ptr();
         let Ok(bytes) = u32::try_from(range.bytes) else {
             unreachable!("a buffer is small")
         };
@@ -325,7 +395,7 @@ impl Ring {
         bytes: usize,
         user_data: u64,
     ) -> Result<(), QueueFull> {
-        let source = self.zeroes.bytes()[..bytes].as_ptr();
+        let source = self.zeroes[..bytes].as_ptr();
         let Ok(bytes) = u32::try_from(bytes) else {
             unreachable!("zeroes are few")
         };
@@ -346,6 +416,9 @@ impl Ring {
 
     /// Hands queued entries to the kernel and lets it run completions that are due. Never blocks.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
+        if self.total == 0 {
+            return Ok(());
+        }
         let queue = self.ring.submission();
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
             return Ok(());
@@ -369,6 +442,10 @@ impl Ring {
     /// Takes one completion: its user data and its result, bytes or a negated errno. The caller must
     /// pass the transfer to [`Ring::landed`].
     pub(crate) fn reap(&mut self) -> Option<(u64, i32)> {
+        // Nothing is the kernel's: its ring need not be looked at.
+        if self.total == 0 {
+            return None;
+        }
         let entry = self.ring.completion().next()?;
         self.total -= 1;
         Some((entry.user_data(), entry.result()))
@@ -406,10 +483,11 @@ impl Drop for Ring {
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(_) => {
                     // The ring is broken: better leak the buffers than free them under the kernel.
-                    for pages in [&mut self.memory, &mut self.zeroes] {
-                        if let Some(empty) = Pages::new_zeroed(0) {
-                            std::mem::forget(std::mem::replace(pages, empty));
-                        }
+                    if let Some(empty) = Pages::new_zeroed(0) {
+                        std::mem::forget(std::mem::replace(&mut self.memory, Box::new(empty)));
+                    }
+                    if let Some(empty) = Pages::new_zeroed(0) {
+                        std::mem::forget(std::mem::replace(&mut self.zeroes, empty));
                     }
                     return;
                 }

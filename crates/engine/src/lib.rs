@@ -19,5 +19,5 @@ mod worker;
 mod workers;
 
 pub use message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
-pub use worker::{Worker, WorkerOptions, spawn};
+pub use worker::{Spin, Worker, WorkerOptions, spawn, worker_memory};
 pub use workers::{WorkerHandle, Workers};

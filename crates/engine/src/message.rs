@@ -130,6 +130,8 @@ pub struct EngineCounters {
     pub configs_dropped: u64,
     /// Frames dropped because they arrived while the worker was paused.
     pub stale_frames: u64,
+    /// How often it slept, because there was nothing to do for as long as it polls.
+    pub sleeps: u64,
 }
 
 /// What a worker has counted.
@@ -166,6 +168,7 @@ impl WorkerReport {
         target.push(("replies_dropped", self.engine.replies_dropped));
         target.push(("configs_dropped", self.engine.configs_dropped));
         target.push(("stale_frames", self.engine.stale_frames));
+        target.push(("sleeps", self.engine.sleeps));
         let mut groups = vec![CounterGroup {
             name: "target".to_owned(),
             counters: target,

@@ -1,10 +1,16 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
+mod idle;
+mod loans;
 mod messages;
 mod patience;
 mod replies;
 mod stale;
 
+pub use idle::Spin;
+
+use idle::Idle;
+use loans::Loans;
 use replies::Waiting;
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
@@ -12,7 +18,7 @@ use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Ending, Executor};
-use port::{Port, PortFacts};
+use port::{BufferMemory, Port, PortFacts, SharedMemory};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
@@ -39,6 +45,10 @@ const PORT_RETRY: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
+/// What ends a sleep, beside the ports, which are counted from 0.
+const RESULTS: u64 = u64::MAX;
+const MESSAGES: u64 = u64::MAX - 1;
+
 /// How often ports are asked for their MTU and link.
 const INTERFACE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,6 +64,24 @@ const RECORDS: u16 = 64;
 /// Errors in a row after which a port is taken for gone.
 const PORT_ERRORS_MAX: u32 = 64;
 
+/// The buffers of a worker with so many commands.
+const fn plan(commands: u16) -> BufferPlan {
+    BufferPlan {
+        commands,
+        pages: PAGES,
+        records: RECORDS,
+    }
+}
+
+/// The memory of a worker with so many commands: for [`spawn`], and for the ports that it is to have
+/// ([`port::open_sharing`]).
+///
+/// # Errors
+/// When the kernel gives no memory.
+pub fn worker_memory(commands: u16) -> io::Result<(SharedMemory, BufferMemory)> {
+    SharedMemory::new(Executor::buffer_bytes(plan(commands)))
+}
+
 /// How a worker is set up.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
@@ -62,7 +90,7 @@ pub struct WorkerOptions {
     /// CPU to pin it to.
     pub core: Option<usize>,
     /// How long it polls without work before it sleeps.
-    pub spin: Duration,
+    pub spin: Spin,
     /// Command slots: how many commands it holds at a time.
     pub commands: u16,
     /// How long drives may take.
@@ -93,13 +121,18 @@ pub struct Worker {
     actions: Vec<Action>,
     /// For each port the replies that wait for room in it, or for their time.
     waiting: Box<[Waiting]>,
+    /// What ports send from the buffers.
+    loans: Loans,
     /// For each port how often it reported an error since its last frame.
     errors_in_row: Box<[u32]>,
     /// When to ask ports for their MTU and link again.
     interface_check: Instant,
     turns: u32,
-    /// When the worker started; its clock for stripes.
+    /// When the worker started: what its clock counts from.
     started: Instant,
+    /// The clock as it was looked at last: once in a turn, and once more when I/O has ended in it.
+    now_ns: u64,
+    idle: Idle,
     /// A port has not taken everything that was queued in it.
     port_is_full: bool,
     /// Messages that found no room in the channel, in order.
@@ -123,13 +156,15 @@ pub struct Worker {
     stopping: Option<Instant>,
 }
 
-/// Starts a worker. `pin` is called on its thread with the core to pin it to.
+/// Starts a worker over its memory ([`worker_memory`]). `pin` is called on its thread with the core to pin
+/// it to.
 ///
 /// # Errors
 /// When the thread, its io_uring or its wait set cannot be made.
 pub fn spawn(
     options: WorkerOptions,
     ports: Vec<Box<dyn Port>>,
+    memory: BufferMemory,
     drives: Vec<(DriveSlot, Arc<Drive>)>,
     pin: fn(usize) -> bool,
 ) -> Result<WorkerHandle, String> {
@@ -152,10 +187,10 @@ pub fn spawn(
                 );
             }
             // The io_uring must be made by the thread that uses it.
-            match Worker::new(&options, ports, &drives, inbox, outbox, own_wake) {
+            match Worker::new(&options, (ports, memory), &drives, inbox, outbox, own_wake) {
                 Ok(mut worker) => {
                     drop(started.send(Ok(())));
-                    worker.run(options.spin);
+                    worker.run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
@@ -176,7 +211,7 @@ pub fn spawn(
 impl Worker {
     fn new(
         options: &WorkerOptions,
-        ports: Vec<Box<dyn Port>>,
+        (ports, memory): (Vec<Box<dyn Port>>, BufferMemory),
         drives: &[(DriveSlot, Arc<Drive>)],
         inbox: Receiver<ToWorker>,
         outbox: Outbox,
@@ -192,12 +227,9 @@ impl Worker {
         let waiting = paces
             .map(|pace| Waiting::new(options.commands, pace))
             .collect();
-        let plan = BufferPlan {
-            commands: options.commands,
-            pages: PAGES,
-            records: RECORDS,
-        };
-        let executor = Executor::new(drives, plan).map_err(|error| error.to_string())?;
+        let plan = plan(options.commands);
+        let executor = Executor::with_memory(drives, plan, Box::new(memory))
+            .map_err(|error| error.to_string())?;
         let epoll =
             wait_set(&ports, &executor, &wake).map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
@@ -210,11 +242,14 @@ impl Worker {
             wake,
             actions: Vec::with_capacity(8 * usize::from(options.commands)),
             waiting,
+            loans: Loans::new(options.commands),
             errors_in_row: vec![0; views.len()].into(),
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
             started: Instant::now(),
+            now_ns: 0,
+            idle: Idle::new(options.spin),
             unsaid: VecDeque::new(),
             configs_undecided: 0,
             counted: EngineCounters::default(),
@@ -229,20 +264,12 @@ impl Worker {
     }
 
     /// Runs until it is told to stop and nothing is in flight, or its ring breaks.
-    fn run(&mut self, spin: Duration) {
-        let mut idle_since: Option<Instant> = None;
+    fn run(&mut self) {
         while !(self.stopping.is_some() && self.is_drained()) {
             match self.turn() {
-                Ok(true) => idle_since = None,
-                Ok(false) => {
-                    let since = *idle_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= spin {
-                        self.sleep();
-                        idle_since = None;
-                    } else {
-                        std::hint::spin_loop();
-                    }
-                }
+                Ok(true) => self.idle.had_work(),
+                Ok(false) if self.idle.had_none(self.last_turn_ns) => self.sleep(),
+                Ok(false) => std::hint::spin_loop(),
                 Err(error) => {
                     let text = format!("the io_uring of the worker failed: {error}");
                     self.unsaid.push_back(FromWorker::Broken(text));
@@ -274,6 +301,7 @@ impl Worker {
         let now_ns = self.tell_time();
         self.discard_after_pause(now_ns);
         let mut busy = self.listen();
+        busy |= self.take_back_loans();
         busy |= self.send_waiting();
         busy |= self.complete();
         busy |= self.lose_patience();
@@ -284,7 +312,7 @@ impl Worker {
         busy |= received;
         busy |= self.stopping.is_none() && self.target.sync_step(&mut self.actions);
         busy |= self.advance(received)?;
-        if busy || self.port_is_full {
+        if busy || self.port_is_full || !self.loans.is_empty() {
             self.flush_ports();
         }
         self.say();
@@ -312,22 +340,17 @@ impl Worker {
         if !self.target.has_stripe_work() {
             return false;
         }
-        let now_ns = self.now_ns();
-        self.target
-            .stripe_step(now_ns, received, &mut self.executor, &mut self.actions)
+        let (memory, out) = (&mut self.executor, &mut self.actions);
+        self.target.stripe_step(self.now_ns, received, memory, out)
     }
 
-    /// Tells those who want to know what time it is.
+    /// Looks at the clock, and tells those who want to know.
     fn tell_time(&mut self) -> u64 {
-        let now_ns = self.now_ns();
-        self.patience.set_now(now_ns);
-        self.target.set_now(now_ns);
-        now_ns
-    }
-
-    /// Nanoseconds since it started.
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        let elapsed_ns = self.started.elapsed().as_nanos();
+        self.now_ns = u64::try_from(elapsed_ns).unwrap_or(u64::MAX);
+        self.patience.set_now(self.now_ns);
+        self.target.set_now(self.now_ns);
+        self.now_ns
     }
 
     /// Takes a batch of frames from a port and starts what they ask for.
@@ -420,21 +443,27 @@ impl Worker {
     fn sleep(&mut self) {
         let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsaid.is_empty() {
-            let waiting = self.port_is_full || !self.all_sent() || self.target.waits_for_time();
+            let waiting = self.port_is_full
+                || !self.all_sent()
+                || !self.loans.is_empty()
+                || self.target.waits_for_time();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
             let limit = &self.until_overdue(limit);
+            self.counted.sleeps += 1;
             // Interrupted or not, the next turn looks at everything.
             let woken = epoll::wait(&self.epoll, &mut events, Some(limit)).unwrap_or(0);
             for event in &events[..woken] {
                 // Copied out: the kernel's event is packed.
-                let (flags, source) = (event.flags, event.data);
-                if flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP) {
-                    self.port_error(source.u64());
+                let (flags, source) = (event.flags, event.data.u64());
+                let is_error = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+                match source {
+                    MESSAGES => self.wake.clear(),
+                    RESULTS => self.executor.woke(),
+                    port if is_error => self.port_error(port),
+                    _ => {}
                 }
             }
         }
-        self.wake.clear();
-        self.executor.woke();
         self.follow_interfaces();
     }
 
@@ -471,10 +500,7 @@ impl Worker {
     /// first is over when the error was taken; the second would end every sleep.
     #[cold]
     fn port_error(&mut self, source: u64) {
-        let Some(index) = source
-            .checked_sub(1)
-            .and_then(|port| usize::try_from(port).ok())
-        else {
+        let Ok(index) = usize::try_from(source) else {
             return;
         };
         let Some(port) = self.ports.get_mut(index) else {
@@ -492,6 +518,11 @@ impl Worker {
             for fd in fds {
                 // It fails only when the descriptor is out of the set already.
                 let _ = epoll::delete(&self.epoll, fd);
+            }
+            // Commands whose replies it had end: initiators ask again, by another port.
+            self.drop_waiting_of(index);
+            if let Ok(number) = u8::try_from(index) {
+                self.take_back_all(PortIndex(number));
             }
         }
     }
@@ -513,7 +544,7 @@ fn view_of(facts: &PortFacts) -> PortView {
     }
 }
 
-/// Everything that ends a sleep: executor and messages as source 0, ports from 1 on.
+/// Everything that ends a sleep.
 fn wait_set(
     ports: &[Box<dyn Port>],
     executor: &Executor,
@@ -528,9 +559,9 @@ fn wait_set(
             epoll::EventFlags::IN,
         )
     };
-    add(executor.poll_fd(), 0)?;
-    add(wake.fd(), 0)?;
-    for (source, port) in (1..).zip(ports) {
+    add(executor.poll_fd(), RESULTS)?;
+    add(wake.fd(), MESSAGES)?;
+    for (source, port) in (0..).zip(ports) {
         let mut fds = Vec::new();
         port.poll_fds(&mut fds);
         fds.into_iter().try_for_each(|fd| add(fd, source))?;

@@ -7,7 +7,7 @@
 
 use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use disk::{Drive, DriveSpec};
-use engine::{FromWorker, WorkerOptions, Workers};
+use engine::{FromWorker, Spin, WorkerOptions, Workers};
 use port::{MemoryPort, Port, PortCounters, PortFacts, ReceivedFrame, TransmitError, memory_pair};
 use raid::bad_blocks::BadRange;
 use raid::{Geometry, Level};
@@ -70,6 +70,11 @@ fn start(ports: Vec<Box<dyn Port>>) -> Workers {
 }
 
 fn start_paced(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>) -> Workers {
+    let spin = Spin::For(Duration::from_micros(50));
+    start_with(ports, paces, spin)
+}
+
+fn start_with(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>, spin: Spin) -> Workers {
     let ram = Drive::open(&DriveSpec::Ram {
         size_bytes: 1 << 20,
     })
@@ -78,13 +83,14 @@ fn start_paced(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>) -> Workers 
         paces,
         index: 0,
         core: None,
-        spin: Duration::from_micros(50),
+        spin,
         commands: 16,
         limits: Limits::default(),
     };
     let drives = vec![(DriveSlot(0), Arc::new(ram))];
+    let (_, memory) = engine::worker_memory(options.commands).unwrap();
     let mut workers = Workers::new(vec![
-        engine::spawn(options, ports, drives, |_| true).unwrap(),
+        engine::spawn(options, ports, memory, drives, |_| true).unwrap(),
     ]);
     workers.attach(mirror()).unwrap();
     workers
@@ -386,6 +392,35 @@ fn pausing(pause: Duration) -> (Workers, MemoryPort, impl Fn()) {
         }
     };
     (workers, client, begin)
+}
+
+/// How often a worker sleeps in the gaps between some requests.
+fn sleeps_with(spin: Spin) -> u64 {
+    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
+    let workers = start_with(vec![Box::new(ours)], Vec::new(), spin);
+    for lba in 0..10 {
+        send(&mut client, &read_frame(lba));
+        assert_eq!(u64::from(next_answer(&mut client).1), lba);
+        thread::sleep(Duration::from_millis(20));
+    }
+    let sleeps = counter(&workers, "sleeps");
+    workers.stop();
+    sleeps
+}
+
+#[test]
+fn a_worker_without_work_sleeps_when_it_has_polled_for_its_budget() {
+    for micros in [0, 50] {
+        let sleeps = sleeps_with(Spin::For(Duration::from_micros(micros)));
+        assert!(sleeps > 0, "{micros} us");
+    }
+}
+
+#[test]
+fn a_worker_does_not_sleep_before_its_budget_is_used_up_or_when_it_polls_always() {
+    for spin in [Spin::For(Duration::from_secs(3600)), Spin::Always] {
+        assert_eq!(sleeps_with(spin), 0, "{spin:?}");
+    }
 }
 
 #[test]

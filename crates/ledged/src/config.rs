@@ -5,6 +5,7 @@
 
 use aoe::{ADDRESSES_MAX, Shelf};
 use disk::DriveSpec;
+use engine::Spin;
 use port::RequestedMode;
 use serde::Deserialize;
 use shelf::admin::DriveSlot;
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) control_socket: PathBuf,
     /// CPU of the worker.
     pub(crate) core: Option<usize>,
+    /// How long a worker polls without work before it sleeps.
+    pub(crate) spin: Spin,
     /// How long a disk may take before it is given up.
     pub(crate) disk_timeout: Duration,
     /// Ports, at least one.
@@ -46,6 +49,8 @@ pub(crate) struct PortConfig {
     pub(crate) cec: bool,
     /// Station addresses that it answers from, its own among them.
     pub(crate) addresses: u8,
+    /// Whether its worker drives the NIC, instead of interrupts.
+    pub(crate) busy_poll: bool,
     /// Most that is sent to each initiator; 0 for as much as can be.
     pub(crate) pace_mbit_per_second: u64,
 }
@@ -88,6 +93,7 @@ struct RawConfig {
     control_socket: Option<Spanned<String>>,
     workers: Option<Spanned<i64>>,
     cores: Option<Spanned<Vec<i64>>>,
+    spin_us: Option<Spanned<toml::Value>>,
     disk_timeout_seconds: Option<Spanned<i64>>,
     #[serde(default)]
     port: Vec<Spanned<RawPort>>,
@@ -103,6 +109,7 @@ struct RawPort {
     #[serde(default)]
     cec: bool,
     addresses: Option<Spanned<i64>>,
+    busy_poll: Option<Spanned<bool>>,
     pace_mbit_per_second: Option<Spanned<i64>>,
 }
 
@@ -118,6 +125,13 @@ const DEFAULT_STATE_DIR: &str = "/var/lib/ledge";
 
 /// Where the control socket is without `control_socket`.
 const DEFAULT_CONTROL_SOCKET: &str = "/run/ledge/control.sock";
+
+/// How long a worker polls without `spin_us`: about as long as a sleep and its end take on a virtual machine.
+/// So it bridges the gaps of a busy initiator, and leaves the CPU to others when there is none.
+const DEFAULT_SPIN: Duration = Duration::from_micros(50);
+
+/// The longest that may be set: a second is as good as always.
+const SPIN_US_MAX: u64 = 1_000_000;
 
 /// How long a disk may take without `disk_timeout_seconds`.
 const DEFAULT_DISK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -225,6 +239,7 @@ impl Source<'_> {
                 DEFAULT_CONTROL_SOCKET,
             )?,
             core,
+            spin: self.check_spin(raw.spin_us.as_ref())?,
             disk_timeout: self.check_disk_timeout(raw.disk_timeout_seconds.as_ref())?,
             ports: self.check_ports(&raw.port)?,
             disks: self.check_disks(&raw.disk)?,
@@ -246,6 +261,23 @@ impl Source<'_> {
                 };
                 self.refuse(&shelf.span(), reason)
             })
+    }
+
+    fn check_spin(&self, spin: Option<&Spanned<toml::Value>>) -> Result<Spin, ConfigError> {
+        let Some(spin) = spin else {
+            return Ok(Spin::For(DEFAULT_SPIN));
+        };
+        let given = spin.get_ref();
+        if given.as_str() == Some("always") {
+            return Ok(Spin::Always);
+        }
+        let valid = given.as_integer().and_then(|us| u64::try_from(us).ok());
+        let valid = valid.filter(|us| *us <= SPIN_US_MAX);
+        let spin_for = |us| Spin::For(Duration::from_micros(us));
+        valid.map(spin_for).ok_or_else(|| {
+            let reason = format!("spin_us = {given}: must be 0 to {SPIN_US_MAX}, or \"always\"");
+            self.refuse(&spin.span(), reason)
+        })
     }
 
     fn check_disk_timeout(&self, seconds: Option<&Spanned<i64>>) -> Result<Duration, ConfigError> {
@@ -319,6 +351,7 @@ impl Source<'_> {
                 mode,
                 cec: port.cec,
                 addresses: self.check_addresses(port.addresses.as_ref())?,
+                busy_poll: self.check_busy_poll(port.busy_poll.as_ref(), mode)?,
                 pace_mbit_per_second: self.check_pace(port.pace_mbit_per_second.as_ref())?,
             });
         }
@@ -328,6 +361,20 @@ impl Source<'_> {
             return Err(self.refuse(&end, reason));
         }
         Ok(ports)
+    }
+
+    fn check_busy_poll(
+        &self,
+        busy_poll: Option<&Spanned<bool>>,
+        mode: RequestedMode,
+    ) -> Result<bool, ConfigError> {
+        match busy_poll {
+            Some(wanted) if *wanted.get_ref() && mode == RequestedMode::Packet => {
+                let reason = "busy_poll = true: not in mode packet; take another mode";
+                Err(self.refuse(&wanted.span(), reason))
+            }
+            wanted => Ok(wanted.is_some_and(|wanted| *wanted.get_ref())),
+        }
     }
 
     fn check_addresses(&self, addresses: Option<&Spanned<i64>>) -> Result<u8, ConfigError> {
@@ -455,10 +502,31 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_polls_for_a_while_for_ever_or_not_at_all() {
+        let spin = |line: &str| check(&format!("{line}\n{PORT}")).map(|config| config.spin);
+        let polls = |us| Ok(Spin::For(Duration::from_micros(us)));
+        assert_eq!(spin(""), polls(50));
+        assert_eq!(spin("spin_us = 0"), polls(0));
+        assert_eq!(spin("spin_us = 1000000"), polls(1_000_000));
+        assert_eq!(spin("spin_us = \"always\""), Ok(Spin::Always));
+        for wrong in ["-1", "1000001", "\"never\"", "2.5", "[1]", "true"] {
+            let refused = spin(&format!("spin_us = {wrong}")).unwrap_err();
+            let reason =
+                format!("ledge.toml:1: spin_us = {wrong}: must be 0 to 1000000, or \"always\"");
+            assert_eq!(refused, reason);
+        }
+    }
+
+    #[test]
     fn keys_of_a_port_have_limits() {
         let refused = |line: &str| check(&format!("{PORT}{line}\n")).unwrap_err();
         for (line, reason) in [
             ("addresses = 0", "addresses = 0: must be 1 to 16"),
+            ("busy_poll = 1", "busy_poll: invalid type"),
+            (
+                "mode = \"packet\"\nbusy_poll = true",
+                "busy_poll = true: not in mode packet",
+            ),
             ("addresses = 17", "addresses = 17: must be 1 to 16"),
             ("addresses = \"two\"", "addresses: invalid type"),
             ("pace_mbit_per_second = 5", "must be 10 to 400000, or 0"),

@@ -7,17 +7,13 @@ use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
-use engine::{WorkerOptions, Workers};
-use port::Port;
+use engine::{Spin, WorkerOptions, Workers};
+use port::{Opening, Port, SharedMemory};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
-
-/// How long the worker polls without work before it sleeps. Long enough to bridge the gaps of a busy
-/// initiator, short enough to leave the core to others when there is none.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// Commands that the worker holds at a time: 16 initiators with a full window each (conformance row 111), and
 /// those that are kept for LUNs and stations with few.
@@ -41,19 +37,25 @@ impl Daemon {
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
-        let (ports, statuses) = open_ports(config)?;
+        let (shared, memory) =
+            engine::worker_memory(COMMANDS).context("memory for the worker's buffers")?;
+        let (ports, statuses) = open_ports(config, &shared)?;
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
         let options = WorkerOptions {
             index: 0,
             paces: config.ports.iter().map(pace).collect(),
             core: config.core,
-            spin: SPIN,
+            spin: config.spin,
             commands: COMMANDS,
             limits: Limits {
                 give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
             },
         };
-        let worker = engine::spawn(options, ports, opened.drives, pin)
+        match config.spin {
+            Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
+            Spin::Always => tracing::info!("idle: polls for ever"),
+        }
+        let worker = engine::spawn(options, ports, memory, opened.drives, pin)
             .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;
         let workers = Workers::new(vec![worker]);
         let manager = Manager::start(Parts {
@@ -139,12 +141,18 @@ fn shelf_number(config: &Config, state: &StateDir) -> anyhow::Result<Option<aoe:
 type Ports = Vec<Box<dyn Port>>;
 
 /// Opens every port that can be; at least one must.
-fn open_ports(config: &Config) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
+fn open_ports(config: &Config, memory: &SharedMemory) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
     let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
     for port in &config.ports {
-        match port::open_as(&port.interface, port.mode, port.addresses) {
+        let opening = Opening {
+            mode: port.mode,
+            addresses: port.addresses,
+            busy_poll: port.busy_poll,
+            memory: &|_| Some(memory),
+        };
+        match port::open_as(&port.interface, &opening) {
             Ok(queues) => {
                 if let Some(first) = queues.first().map(|queue| queue.facts()) {
                     statuses.push(PortStatus {

@@ -5,7 +5,7 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use aoe::{AtaRegisters, ConfigCommand, Header, MacAddress, Shelf, Slot, Tag};
 use ata::opcode;
-use port::{Port, RequestedMode, TransmitError};
+use port::{Opening, Port, RequestedMode, TransmitError};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use support::shelf::check_log;
@@ -255,7 +255,12 @@ fn row_111_sixteen_full_windows_of_writes_lose_nothing() -> Result<()> {
         let ledge = with_lun(&network, options)?;
         let to = Wire::open(&network)?.discover(E10)?;
         let open = || {
-            let mut ports = port::open_as(CLIENT_INTERFACE, RequestedMode::Packet, INITIATORS)?;
+            let opening = Opening {
+                mode: RequestedMode::Packet,
+                addresses: INITIATORS,
+                ..Opening::default()
+            };
+            let mut ports = port::open_as(CLIENT_INTERFACE, &opening)?;
             Ok(ports.remove(0))
         };
         let port = network.client.enter(open)?;

@@ -9,11 +9,12 @@
 //! - One [`Port`] is one receive queue and has one owner. Nothing in it is shared or locked.
 //! - After [`open`], receiving, transmitting and flushing allocate nothing.
 //! - A received frame is borrowed: its memory goes back to the kernel when the sink returns.
-//! - A payload is copied once, into memory that the kernel reads; the caller may reuse its buffer.
+//! - A payload is copied once, into memory that the kernel reads; the caller may reuse its buffer. Or it is
+//!   lent from memory that the port shares with its worker, where the port does that, and not copied.
 //! - When the process ends, however it ends, the interface is as it was before: the XDP program is
 //!   held by a BPF link whose only reference is a file descriptor of ours, and so are the addresses beside
 //!   its own. But for one thing: receive VLAN offload stays off where a program had to see tags.
-//! - `unsafe` code lives in `ring.rs` alone.
+//! - `unsafe` code lives in `ring.rs` and its submodules alone.
 //!
 //! Not here: what the bytes mean, retransmission, addressing, access control.
 
@@ -37,14 +38,16 @@ pub use frame::ReceivedFrame;
 pub use link::{Link, link};
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
-pub use open::{MTU_BYTES_MIN, open, open_as};
+pub use open::{MTU_BYTES_MIN, Opening, open, open_as};
 pub use packet::PacketPort;
 pub use raw::RawSocket;
+pub use ring::{BufferMemory, SharedMemory};
 pub use xdp::XdpPort;
 
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
 use aoe::{ETHERNET_HEADER_BYTES, StationAddresses};
 use std::fmt;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 /// EtherType of ATA over Ethernet (AoEr11 §2).
@@ -146,27 +149,44 @@ impl PortCounters {
         queue: impl FnOnce(&ReceivedFrame<'_>) -> bool,
     ) -> Result<(), TransmitError> {
         let bare_bytes = header.len() + payload.len();
-        // A tag does not count against the MTU.
-        let tag_bytes = if is_tagged(header) { TAG_BYTES } else { 0 };
-        let limit_bytes = facts.frame_bytes_max() + tag_bytes;
-        if bare_bytes > limit_bytes {
-            self.tx_too_long += 1;
-            return Err(TransmitError::TooLong {
-                len_bytes: bare_bytes,
-                limit_bytes,
-            });
-        }
+        self.check_length(facts, header, bare_bytes)?;
         let padding = &[0; aoe::FRAME_BYTES_MIN][bare_bytes.min(aoe::FRAME_BYTES_MIN)..];
         let frame = ReceivedFrame {
             first: header,
             rest: &[payload, padding],
         };
-        if !queue(&frame) {
+        let is_queued = queue(&frame);
+        self.queued(is_queued, frame.len_bytes())
+    }
+
+    /// Refuses a frame of so many bytes that can never leave.
+    fn check_length(
+        &mut self,
+        facts: &PortFacts,
+        header: &[u8],
+        len_bytes: usize,
+    ) -> Result<(), TransmitError> {
+        // A tag does not count against the MTU.
+        let tag_bytes = if is_tagged(header) { TAG_BYTES } else { 0 };
+        let limit_bytes = facts.frame_bytes_max() + tag_bytes;
+        if len_bytes > limit_bytes {
+            self.tx_too_long += 1;
+            return Err(TransmitError::TooLong {
+                len_bytes,
+                limit_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// A frame was queued, or there was no room for it.
+    const fn queued(&mut self, is_queued: bool, len_bytes: usize) -> Result<(), TransmitError> {
+        if !is_queued {
             self.tx_full += 1;
             return Err(TransmitError::Full);
         }
         self.tx_frames += 1;
-        self.tx_bytes += frame.len_bytes() as u64;
+        self.tx_bytes += len_bytes as u64;
         Ok(())
     }
 }
@@ -191,6 +211,37 @@ pub trait Port: Send + fmt::Debug {
     /// [`TransmitError::Full`] when there is no room now: flush, and try again.
     /// [`TransmitError::TooLong`] when the frame can never leave through this interface.
     fn transmit(&mut self, header: &[u8], payload: &[u8]) -> Result<(), TransmitError>;
+
+    /// Whether payloads can be lent: [`transmit_lent`](Port::transmit_lent). The same for as long as the port
+    /// is open.
+    fn lends(&self) -> bool {
+        false
+    }
+
+    /// Queues one frame made of `header`, of 28 bytes at least, and these bytes of the [`SharedMemory`] that
+    /// the port was opened with. Nobody may change them until
+    /// [`next_returned`](Port::next_returned) has said `token`.
+    ///
+    /// # Errors
+    /// As [`transmit`](Port::transmit); then nothing is lent.
+    ///
+    /// # Panics
+    /// If the port does not lend, or the bytes are none of the shared memory.
+    fn transmit_lent(
+        &mut self,
+        header: &[u8],
+        payload: Range<usize>,
+        token: u16,
+    ) -> Result<(), TransmitError> {
+        let _ = (header, payload, token);
+        unreachable!("asked before: `lends`")
+    }
+
+    /// The token of a frame whose payload is not lent any more, if there is one;
+    /// [`flush`](Port::flush) looks for them.
+    fn next_returned(&mut self) -> Option<u16> {
+        None
+    }
 
     /// Tells the kernel to send what is queued and takes back sent buffers. Called once per batch.
     /// What the interface cannot take now stays queued for the next flush; returns whether there is

@@ -4,12 +4,62 @@ use crate::interface::{Interface, leave_vlan_tags};
 use crate::packet::PacketPort;
 use crate::steer::Hook;
 use crate::xdp::{XdpError, XdpPort};
-use crate::{Mode, OpenError, Port, RequestedMode};
-use tracing::info;
+use crate::{Mode, OpenError, Port, RequestedMode, SharedMemory};
+use tracing::{info, warn};
 
 /// The smallest MTU that carries two sectors: initiators take an MTU as if it held the Ethernet
 /// header, so this is the 36 bytes before the data and 1024 bytes of data (conformance row 29).
 pub const MTU_BYTES_MIN: usize = 36 + 2 * 512;
+
+/// How to open an interface.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// How frames are to travel.
+    pub mode: RequestedMode,
+    /// Under how many addresses: the interface's own and others made from it.
+    pub addresses: u8,
+    /// Whether whoever receives drives the NIC, instead of its interrupts (`SO_PREFER_BUSY_POLL`). Of use
+    /// only where the interface was told to hold interrupts back: `napi_defer_hard_irqs` and
+    /// `gro_flush_timeout`. Not in mode packet.
+    pub busy_poll: bool,
+    /// The memory of the worker that the port of a queue is for, if it is to be shared: where the kernel lets
+    /// them, ports send payloads from there without a copy of their own.
+    pub memory: &'a dyn Fn(u32) -> Option<&'a SharedMemory>,
+}
+
+impl Default for Opening<'_> {
+    /// The best mode, the interface's own address, and memory of its own.
+    fn default() -> Self {
+        Self {
+            mode: RequestedMode::Auto,
+            addresses: 1,
+            busy_poll: false,
+            memory: &|_| None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Opening<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening")
+            .field("mode", &self.mode)
+            .field("addresses", &self.addresses)
+            .field("busy_poll", &self.busy_poll)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens every receive queue of an interface, under its own address: [`open_as`].
+///
+/// # Errors
+/// As [`open_as`].
+pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    let opening = Opening {
+        mode,
+        ..Opening::default()
+    };
+    open_as(interface, &opening)
+}
 
 /// Opens every receive queue of an interface: one [`Port`] per queue, in the order of the queues.
 /// Mode `packet` has one port for all queues.
@@ -18,22 +68,10 @@ pub const MTU_BYTES_MIN: usize = 36 + 2 * 512;
 ///
 /// # Errors
 /// [`OpenError`] when the interface is missing, down, not Ethernet, or of too small an MTU, when
-/// privileges are missing, or when a mode other than `auto` does not work here. `auto` falls back
-/// as far as `packet`.
-pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, OpenError> {
-    open_as(interface, mode, 1)
-}
-
-/// As [`open`], under so many addresses: the interface's own and others made from it.
-///
-/// # Errors
-/// As [`open`], and when that number is not from 1 to [`aoe::ADDRESSES_MAX`], or the kernel refuses an
-/// address.
-pub fn open_as(
-    interface: &str,
-    mode: RequestedMode,
-    addresses: u8,
-) -> Result<Vec<Box<dyn Port>>, OpenError> {
+/// privileges are missing, when the number of addresses is not from 1 to [`aoe::ADDRESSES_MAX`], or the
+/// kernel refuses one, or when a mode other than `auto` does not work here. `auto` falls back as far as
+/// `packet`.
+pub fn open_as(interface: &str, opening: &Opening<'_>) -> Result<Vec<Box<dyn Port>>, OpenError> {
     let mut found = Interface::find(interface)?;
     if found.mtu_bytes < MTU_BYTES_MIN {
         return Err(OpenError::MtuTooSmall {
@@ -42,25 +80,29 @@ pub fn open_as(
             mtu_bytes_min: MTU_BYTES_MIN,
         });
     }
-    found.answer_as(addresses)?;
+    found.answer_as(opening.addresses)?;
+    let mode = opening.mode;
     let ports = match mode {
-        RequestedMode::Auto => open_best(&found)?,
-        RequestedMode::Zerocopy => open_xdp(&found, mode, Hook::Native, Some(false))?,
-        RequestedMode::Native => open_xdp(&found, mode, Hook::Native, Some(true))?,
-        RequestedMode::Generic => open_xdp(&found, mode, Hook::Generic, Some(true))?,
+        RequestedMode::Auto => open_best(&found, opening)?,
+        RequestedMode::Zerocopy => open_xdp(&found, mode, Hook::Native, Some(false), opening)?,
+        RequestedMode::Native => open_xdp(&found, mode, Hook::Native, Some(true), opening)?,
+        RequestedMode::Generic => open_xdp(&found, mode, Hook::Generic, Some(true), opening)?,
         RequestedMode::Packet => open_packet(&found, "asked for")?,
     };
     if let Some(port) = ports.first() {
         let facts = port.facts();
         if facts.mode != Mode::Packet {
             leave_vlan_tags(interface);
+        } else if opening.busy_poll {
+            warn!("port {interface} is in mode packet, in which there is no busy polling");
         }
         info!(
             interface,
             mode = %facts.mode,
             queues = ports.len(),
             mtu = facts.mtu_bytes,
-            addresses,
+            addresses = opening.addresses,
+            lends = port.lends(),
             "port open: {}",
             facts.reason
         );
@@ -69,20 +111,20 @@ pub fn open_as(
 }
 
 /// Tries the modes from the fastest down.
-fn open_best(found: &Interface) -> Result<Vec<Box<dyn Port>>, OpenError> {
+fn open_best(found: &Interface, opening: &Opening<'_>) -> Result<Vec<Box<dyn Port>>, OpenError> {
     let refused = |mode: RequestedMode, error: &XdpError| {
         info!(
             interface = found.name,
             "mode {mode} does not work here: {error}"
         );
     };
-    let native = match XdpPort::open_all(found, Hook::Native, None, "") {
+    let native = match XdpPort::open_all(found, Hook::Native, None, "", opening) {
         Ok(ports) => return Ok(boxed(explain_copies(ports))),
         Err(error) => error,
     };
     refused(RequestedMode::Native, &native);
     let reason = format!("native XDP refused: {native}");
-    let generic = match XdpPort::open_all(found, Hook::Generic, Some(true), &reason) {
+    let generic = match XdpPort::open_all(found, Hook::Generic, Some(true), &reason, opening) {
         Ok(ports) => return Ok(boxed(ports)),
         Err(error) => error,
     };
@@ -109,8 +151,9 @@ fn open_xdp(
     mode: RequestedMode,
     hook: Hook,
     copy: Option<bool>,
+    opening: &Opening<'_>,
 ) -> Result<Vec<Box<dyn Port>>, OpenError> {
-    XdpPort::open_all(found, hook, copy, "asked for")
+    XdpPort::open_all(found, hook, copy, "asked for", opening)
         .map(boxed)
         .map_err(|error| error.into_open_error(found, mode))
 }

@@ -18,6 +18,12 @@
 
 #![allow(unsafe_code)]
 
+mod shared;
+mod umem;
+
+pub use shared::{BufferMemory, SharedMemory};
+pub(crate) use umem::{UMEM_FRAME_BYTES_MAX, UmemRings, tells_the_truth};
+
 use crate::frame::ReceivedFrame;
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -655,7 +661,36 @@ pub(crate) struct ReceiveTally {
     pub(crate) invalid: u64,
 }
 
-/// One AF_XDP socket with its umem and its four rings.
+/// Lets one wake-up of an AF_XDP socket send a whole ring: as many descriptors, and as many bytes on their
+/// way (by default some 17 jumbo frames). Older kernels do not know the first option; they send 32
+/// descriptors per call, and `kick` calls again.
+fn raise_send_budget(socket: &impl AsFd, tx_ring_entries: u32) {
+    if let Err(error) = set_option(
+        socket,
+        libc::SOL_XDP,
+        XDP_MAX_TX_SKB_BUDGET,
+        &tx_ring_entries,
+    ) {
+        tracing::debug!("the kernel keeps its own AF_XDP send budget: {error}");
+    }
+    let bytes = 2 * (tx_ring_entries * CHUNK_BYTES) as usize;
+    if let Err(error) = set_socket_send_buffer_size_force(socket, bytes) {
+        tracing::debug!("the kernel keeps its own AF_XDP send buffer: {error}");
+    }
+}
+
+/// Whether the driver of an AF_XDP socket reads and writes its umem directly.
+pub(crate) fn is_zero_copy(socket: &impl AsFd) -> io::Result<bool> {
+    let options: libc::xdp_options = get_option(socket, libc::SOL_XDP, libc::XDP_OPTIONS)?;
+    Ok(options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
+}
+
+/// What the kernel counted on an AF_XDP socket.
+pub(crate) fn xdp_statistics(socket: &impl AsFd) -> io::Result<libc::xdp_statistics> {
+    get_option(socket, libc::SOL_XDP, libc::XDP_STATISTICS)
+}
+
+/// One AF_XDP socket with its umem and its four rings, which xsk-rs makes: for whoever copies payloads.
 pub(crate) struct XskRings {
     rx: RxQueue,
     tx: TxQueue,
@@ -735,45 +770,14 @@ impl XskRings {
             umem,
         };
         rings.refill();
-        rings.raise_send_budget();
+        raise_send_budget(&rings.descriptor(), TX_CHUNKS);
         Ok(rings)
-    }
-
-    /// Lets one wake-up send a whole ring: as many descriptors, and as many bytes on their way (by
-    /// default some 17 jumbo frames). Older kernels do not know the first option; they send 32
-    /// descriptors per call, and `kick` calls again.
-    fn raise_send_budget(&self) {
-        let budget = TX_CHUNKS;
-        if let Err(error) = set_option(
-            &self.descriptor(),
-            libc::SOL_XDP,
-            XDP_MAX_TX_SKB_BUDGET,
-            &budget,
-        ) {
-            tracing::debug!("the kernel keeps its own AF_XDP send budget: {error}");
-        }
-        let bytes = 2 * (TX_CHUNKS * CHUNK_BYTES) as usize;
-        if let Err(error) = set_socket_send_buffer_size_force(self.descriptor(), bytes) {
-            tracing::debug!("the kernel keeps its own AF_XDP send buffer: {error}");
-        }
     }
 
     /// The socket, for polling.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         // SAFETY: the socket stays open as long as `self.rx` lives, and this borrow cannot outlast it.
         unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
-    }
-
-    /// Whether the driver reads and writes the umem directly.
-    pub(crate) fn is_zero_copy(&self) -> io::Result<bool> {
-        let options: libc::xdp_options =
-            get_option(&self.descriptor(), libc::SOL_XDP, libc::XDP_OPTIONS)?;
-        Ok(options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
-    }
-
-    /// What the kernel counted on this socket.
-    pub(crate) fn statistics(&self) -> io::Result<libc::xdp_statistics> {
-        get_option(&self.descriptor(), libc::SOL_XDP, libc::XDP_STATISTICS)
     }
 
     /// Hands up to `budget` frames to `sink` and their chunks back to the kernel.

@@ -4,20 +4,25 @@
 //! - Frames of more than one chunk arrive and leave as runs of descriptors; a run may end in a
 //!   later batch.
 //! - Received chunks go back to the fill ring as soon as the sink has returned. Payloads to be sent
-//!   are copied into transmit chunks, which come back through the completion ring.
+//!   are copied into transmit chunks, which come back through the completion ring; or they are lent from
+//!   memory that the port shares with its worker's drives, until the completion ring says that they are sent.
 //! - The sockets of one interface share one XDP program, which leaves with the last of them.
 
 use crate::frame::ReceivedFrame;
 use crate::interface::Interface;
 use crate::patience::patiently;
-use crate::ring::{XSK_FRAME_BYTES_MAX, XskRings};
+use crate::ring::{
+    ReceiveTally, UMEM_FRAME_BYTES_MAX, UmemRings, XSK_FRAME_BYTES_MAX, XskRings, is_zero_copy,
+    tells_the_truth, xdp_statistics,
+};
 use crate::steer::{AttachError, Hook, Steering};
 use crate::{
-    ETHERNET_HEADER_BYTES, Mode, OpenError, Port, PortCounters, PortFacts, RequestedMode,
+    ETHERNET_HEADER_BYTES, Mode, OpenError, Opening, Port, PortCounters, PortFacts, RequestedMode,
     TransmitError,
 };
 use aoe::vlan::TAG_BYTES;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -82,11 +87,85 @@ impl std::fmt::Display for XdpError {
     }
 }
 
+/// The socket of a queue.
+#[derive(Debug)]
+enum Rings {
+    /// With memory of its own: it copies what it sends.
+    Own(XskRings),
+    /// Over the memory of its worker; and whether that can be lent.
+    Shared(UmemRings, bool),
+}
+
+/// Calls a method that both kinds have.
+macro_rules! either {
+    ($rings:expr, $ring:ident => $call:expr) => {
+        match $rings {
+            Rings::Own($ring) => $call,
+            Rings::Shared($ring, _) => $call,
+        }
+    };
+}
+
+impl Rings {
+    fn bind(
+        interface: &Interface,
+        queue_index: u32,
+        copy: Option<bool>,
+        opening: &Opening<'_>,
+    ) -> io::Result<Self> {
+        let Some(memory) = (opening.memory)(queue_index) else {
+            return XskRings::bind(&interface.name, queue_index, copy).map(Self::Own);
+        };
+        let mut rings = UmemRings::bind(interface.index, queue_index, copy, memory)?;
+        if opening.busy_poll {
+            rings.poll_busily()?;
+        }
+        let can_lend = tells_the_truth(is_zero_copy(&rings.descriptor())?);
+        Ok(Self::Shared(rings, can_lend))
+    }
+
+    /// The longest frame that can be sent.
+    const fn frame_bytes_max(&self) -> usize {
+        match self {
+            Self::Own(_) => XSK_FRAME_BYTES_MAX,
+            Self::Shared(..) => UMEM_FRAME_BYTES_MAX,
+        }
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        either!(self, rings => rings.descriptor())
+    }
+
+    fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&ReceivedFrame<'_>)) -> ReceiveTally {
+        either!(self, rings => rings.receive(budget, sink))
+    }
+
+    fn wake_fill(&mut self) -> io::Result<()> {
+        either!(self, rings => rings.wake_fill())
+    }
+
+    fn queue(&mut self, frame: &ReceivedFrame<'_>) -> bool {
+        either!(self, rings => rings.queue(frame))
+    }
+
+    fn reclaim(&mut self) {
+        either!(self, rings => rings.reclaim());
+    }
+
+    fn unsent(&mut self) -> u32 {
+        either!(self, rings => rings.unsent())
+    }
+
+    fn kick(&mut self) -> io::Result<()> {
+        either!(self, rings => rings.kick())
+    }
+}
+
 /// One receive queue of an interface, through AF_XDP.
 #[derive(Debug)]
 pub struct XdpPort {
     facts: PortFacts,
-    rings: XskRings,
+    rings: Rings,
     steering: Arc<Steering>,
     counted: PortCounters,
     /// Keeps the interface's filter open for the other addresses of the port.
@@ -102,34 +181,39 @@ impl XdpPort {
         hook: Hook,
         copy: Option<bool>,
         reason: &str,
+        opening: &Opening<'_>,
     ) -> Result<Vec<Self>, XdpError> {
         let steering = Steering::attach(interface, hook).map_err(XdpError::Attach)?;
         let steering = Arc::new(steering);
         (0..interface.rx_queue_count)
             .map(|queue_index| {
-                Self::bind(interface, queue_index, hook, copy, reason, &steering)
+                let rings = patiently(|| Rings::bind(interface, queue_index, copy, opening));
+                rings
+                    .and_then(|rings| {
+                        Self::new(interface, queue_index, hook, reason, &steering, rings)
+                    })
                     .map_err(|error| XdpError::Bind(queue_index, error))
             })
             .collect()
     }
 
-    fn bind(
+    fn new(
         interface: &Interface,
         queue_index: u32,
         hook: Hook,
-        copy: Option<bool>,
         reason: &str,
         steering: &Arc<Steering>,
+        rings: Rings,
     ) -> io::Result<Self> {
-        if interface.mtu_bytes + ETHERNET_HEADER_BYTES + TAG_BYTES > XSK_FRAME_BYTES_MAX {
+        let frame_bytes_max = rings.frame_bytes_max();
+        if interface.mtu_bytes + ETHERNET_HEADER_BYTES + TAG_BYTES > frame_bytes_max {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("AF_XDP sends frames of at most {XSK_FRAME_BYTES_MAX} bytes"),
+                format!("AF_XDP sends frames of at most {frame_bytes_max} bytes"),
             ));
         }
-        let rings = patiently(|| XskRings::bind(&interface.name, queue_index, copy))?;
         let mode = match hook {
-            Hook::Native if rings.is_zero_copy()? => Mode::Zerocopy,
+            Hook::Native if is_zero_copy(&rings.descriptor())? => Mode::Zerocopy,
             Hook::Native => Mode::Native,
             Hook::Generic => Mode::Generic,
         };
@@ -185,6 +269,32 @@ impl Port for XdpPort {
         counted.transmit(&self.facts, header, payload, |frame| rings.queue(frame))
     }
 
+    fn lends(&self) -> bool {
+        matches!(self.rings, Rings::Shared(_, true))
+    }
+
+    fn transmit_lent(
+        &mut self,
+        header: &[u8],
+        payload: Range<usize>,
+        token: u16,
+    ) -> Result<(), TransmitError> {
+        let Rings::Shared(rings, true) = &mut self.rings else {
+            unreachable!("asked before: `lends`")
+        };
+        let bytes = header.len() + payload.len();
+        self.counted.check_length(&self.facts, header, bytes)?;
+        let is_queued = rings.queue_lent(header, payload, token);
+        self.counted.queued(is_queued, bytes)
+    }
+
+    fn next_returned(&mut self) -> Option<u16> {
+        match &mut self.rings {
+            Rings::Own(_) => None,
+            Rings::Shared(rings, _) => rings.next_returned(),
+        }
+    }
+
     fn flush(&mut self) -> bool {
         let sent = self.rings.kick();
         self.note(sent);
@@ -193,7 +303,7 @@ impl Port for XdpPort {
     }
 
     fn refresh(&mut self) -> bool {
-        self.facts.refresh(XSK_FRAME_BYTES_MAX)
+        self.facts.refresh(self.rings.frame_bytes_max())
     }
 
     fn take_error(&mut self) {
@@ -211,7 +321,7 @@ impl Port for XdpPort {
 
     fn counters(&self) -> PortCounters {
         let mut counters = self.counted;
-        match self.rings.statistics() {
+        match xdp_statistics(&self.rings.descriptor()) {
             Ok(kernel) => {
                 counters.rx_dropped = kernel.rx_dropped;
                 counters.rx_ring_full = kernel.rx_ring_full;

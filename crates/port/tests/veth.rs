@@ -7,10 +7,12 @@ mod net;
 
 use aoe::MacAddress;
 use net::{
-    FAR, NEAR, Net, echo, ethernet_frame, frame, inside, ip, next_frame, say, send_back, take,
-    waiting_frames,
+    FAR, Kind, NEAR, Net, echo, ethernet_frame, frame, inside, ip, next_frame, say, send_back,
+    take, waiting_frames,
 };
-use port::{ETHERTYPE_AOE, ETHERTYPE_CEC, Mode, OpenError, Port, RequestedMode, TransmitError};
+use port::{
+    ETHERTYPE_AOE, ETHERTYPE_CEC, Mode, OpenError, Opening, Port, RequestedMode, TransmitError,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::io::{BufRead, BufReader, Write};
@@ -23,8 +25,8 @@ const MODES: [RequestedMode; 3] = [
     RequestedMode::Packet,
 ];
 
-/// The modes that this kernel can do at all.
-fn modes() -> impl Iterator<Item = RequestedMode> {
+/// The kinds of port that this kernel can do at all.
+fn kinds() -> impl Iterator<Item = Kind> {
     let (family, kind) = (AddressFamily::XDP, SocketType::RAW);
     let xdp = socket_with(family, kind, SocketFlags::CLOEXEC, None);
     let without_xdp = matches!(xdp, Err(rustix::io::Errno::AFNOSUPPORT));
@@ -33,14 +35,18 @@ fn modes() -> impl Iterator<Item = RequestedMode> {
     }
     MODES
         .into_iter()
-        .filter(move |mode| *mode == RequestedMode::Packet || !without_xdp)
+        .flat_map(|mode| [false, true].map(|shares| Kind { mode, shares }))
+        .filter(move |kind| match kind.mode {
+            RequestedMode::Packet => !kind.shares,
+            _ => !without_xdp,
+        })
 }
 
 fn echo_sizes(mtu_bytes: usize, sizes: &[usize]) {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(mtu_bytes);
-        let mut port = net.open_one(mode);
-        assert_eq!(port.facts().mode.to_string(), mode.to_string());
+        let mut port = net.open_one(kind);
+        assert_eq!(port.facts().mode.to_string(), kind.mode.to_string());
         assert_eq!(port.facts().mtu_bytes, mtu_bytes);
         let mut peer = net.peer();
         for &size in sizes {
@@ -93,9 +99,9 @@ fn frames_of_every_size_come_and_go_unchanged_at_mtu_1500() {
 
 #[test]
 fn short_frames_are_padded_with_zeros() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(1500);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut peer = net.peer();
         // Something else was in the buffers before.
         for _ in 0..3 {
@@ -106,16 +112,16 @@ fn short_frames_are_padded_with_zeros() {
             send_back(&mut *port, &short);
             let mut padded = short.clone();
             padded.resize(60, 0);
-            assert_eq!(next_frame(&mut peer), padded, "{mode}, {len} bytes");
+            assert_eq!(next_frame(&mut peer), padded, "{kind}, {len} bytes");
         }
     }
 }
 
 #[test]
 fn frames_survive_batches_that_end_in_their_middle() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut peer = net.peer();
         for budget in 1..=7 {
             let sent: Vec<Vec<u8>> = (0..20)
@@ -126,7 +132,7 @@ fn frames_survive_batches_that_end_in_their_middle() {
             }
             assert!(
                 take(&mut *port, sent.len(), budget) == sent,
-                "{mode}, budget {budget}"
+                "{kind}, budget {budget}"
             );
         }
         assert_eq!(
@@ -139,12 +145,12 @@ fn frames_survive_batches_that_end_in_their_middle() {
 #[test]
 fn other_protocols_reach_the_kernel_while_the_port_is_open() {
     const EXPERIMENTAL: u16 = 0x88b5;
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
         let mut kernel_console = net.near_socket(ETHERTYPE_CEC);
         let mut kernel_other = net.near_socket(EXPERIMENTAL);
         let mut kernel_aoe = net.near_socket(ETHERTYPE_AOE);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut peer = net.peer();
         for len in [60, 1514, 9014] {
             for (socket, ethertype) in [
@@ -153,12 +159,12 @@ fn other_protocols_reach_the_kernel_while_the_port_is_open() {
             ] {
                 let sent = ethernet_frame(ethertype, len, len);
                 peer.send(&sent).unwrap();
-                assert!(next_frame(socket) == sent, "{mode}, {len} bytes");
+                assert!(next_frame(socket) == sent, "{kind}, {len} bytes");
             }
         }
         echo(&mut *port, &mut peer, 1514);
         let counters = port.counters();
-        if mode == RequestedMode::Packet {
+        if kind.mode == RequestedMode::Packet {
             assert_eq!(waiting_frames(&mut kernel_aoe).len(), 1);
             assert_eq!(counters.passed_to_kernel, 0);
         } else {
@@ -175,9 +181,9 @@ fn other_protocols_reach_the_kernel_while_the_port_is_open() {
 /// Conformance row 119. Mode packet serves no VLANs: the kernel has taken the tag off.
 #[test]
 fn row_119_tagged_frames_are_received_with_their_tag() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(1500);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut kernel = net.near_socket(ETHERTYPE_AOE);
         let mut peer = net.peer();
         let untagged = frame(100, 1);
@@ -193,22 +199,22 @@ fn row_119_tagged_frames_are_received_with_their_tag() {
         peer.send(&last).unwrap();
         let received = take(&mut *port, 3, 8);
         let expected = [tagged([0, 5]), tagged([0x60, 0]), last.clone()];
-        assert_eq!(received, expected, "{mode}");
-        let kept_from_kernel = if mode == RequestedMode::Packet {
+        assert_eq!(received, expected, "{kind}");
+        let kept_from_kernel = if kind.mode == RequestedMode::Packet {
             vec![untagged, last]
         } else {
             Vec::new()
         };
-        assert_eq!(waiting_frames(&mut kernel), kept_from_kernel, "{mode}");
+        assert_eq!(waiting_frames(&mut kernel), kept_from_kernel, "{kind}");
     }
 }
 
 /// The tag lies before the frame in its slot: it must not touch the one before.
 #[test]
 fn row_119_tags_in_every_slot_of_a_ring_leave_the_frames_whole() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut peer = net.peer();
         for round in 0..40 {
             let frames: Vec<Vec<u8>> = (0..64)
@@ -224,7 +230,7 @@ fn row_119_tags_in_every_slot_of_a_ring_leave_the_frames_whole() {
             for bytes in &frames {
                 peer.send(bytes).unwrap();
             }
-            assert!(take(&mut *port, 64, 16) == frames, "{mode}, round {round}");
+            assert!(take(&mut *port, 64, 16) == frames, "{kind}, round {round}");
         }
     }
 }
@@ -233,9 +239,9 @@ fn row_119_tags_in_every_slot_of_a_ring_leave_the_frames_whole() {
 /// as to a card that puts it in, and takes it off what comes.
 #[test]
 fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let Some(mut peer) = net.vlan_peer(5) else {
             say("SKIPPED: this kernel has no VLAN interfaces");
             return;
@@ -245,9 +251,9 @@ fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
             peer.send(&sent).unwrap();
             let mut tagged = sent.clone();
             tagged.splice(12..12, [0x81, 0x00, 0, 5]);
-            assert_eq!(take(&mut *port, 1, 8), [tagged.clone()], "{mode} {len}");
+            assert_eq!(take(&mut *port, 1, 8), [tagged.clone()], "{kind} {len}");
             send_back(&mut *port, &tagged);
-            assert_eq!(next_frame(&mut peer)[12..], sent[12..], "{mode} {len}");
+            assert_eq!(next_frame(&mut peer)[12..], sent[12..], "{kind} {len}");
         }
         assert_eq!(
             port.counters().rx_other_host + port.counters().tx_too_long,
@@ -258,11 +264,21 @@ fn row_119_a_host_with_a_vlan_interface_is_heard_and_hears() {
 
 /// Frames to each address of the port come in, also through the filter of the interface, and the addresses go
 /// when the port is closed.
+/// Opens the near interface under so many addresses.
+fn open_with(mode: RequestedMode, addresses: u8) -> Result<Vec<Box<dyn Port>>, OpenError> {
+    let opening = Opening {
+        mode,
+        addresses,
+        ..Opening::default()
+    };
+    port::open_as(NEAR, &opening)
+}
+
 #[test]
 fn a_port_hears_all_its_addresses_and_nobody_elses() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut ports = inside(&net.near, || port::open_as(NEAR, mode, 3)).unwrap();
+        let mut ports = inside(&net.near, || open_with(kind.mode, 3)).unwrap();
         let port = &mut *ports[0];
         let addresses: Vec<MacAddress> = port.facts().stations.iter().collect();
         assert_eq!(addresses.len(), 3);
@@ -279,20 +295,20 @@ fn a_port_hears_all_its_addresses_and_nobody_elses() {
         for bytes in &sent {
             peer.send(bytes).unwrap();
         }
-        assert!(take(port, 3, 8) == sent, "{mode}");
+        assert!(take(port, 3, 8) == sent, "{kind}");
         for (bytes, &mac) in sent.iter().zip(&addresses) {
             let mut answer = bytes.clone();
             answer[..6].fill(0xff);
             answer[6..12].copy_from_slice(&mac.0);
             send_back(port, &answer);
-            assert!(next_frame(&mut peer) == answer, "{mode}");
+            assert!(next_frame(&mut peer) == answer, "{kind}");
         }
         // veth has no filter: what it is asked for beside its own address makes it promiscuous.
         let is_open =
             || !ip(&format!("-n {} -d link show {NEAR}", net.near)).contains("promiscuity 0");
-        assert!(is_open(), "{mode}");
+        assert!(is_open(), "{kind}");
         drop(ports);
-        assert!(!is_open(), "{mode}: the addresses stayed");
+        assert!(!is_open(), "{kind}: the addresses stayed");
     }
 }
 
@@ -300,9 +316,7 @@ fn a_port_hears_all_its_addresses_and_nobody_elses() {
 fn a_port_has_one_to_sixteen_addresses() {
     let net = Net::new(1500);
     for addresses in [0, 17] {
-        let error = inside(&net.near, || {
-            port::open_as(NEAR, RequestedMode::Auto, addresses)
-        });
+        let error = inside(&net.near, || open_with(RequestedMode::Auto, addresses));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("must be 1 to 16"), "{error}");
     }
@@ -310,9 +324,9 @@ fn a_port_has_one_to_sixteen_addresses() {
 
 #[test]
 fn a_full_port_says_so_and_every_buffer_comes_back() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut peer = net.peer();
         let jumbo = frame(9014, 3);
         let mut room = Vec::new();
@@ -320,7 +334,7 @@ fn a_full_port_says_so_and_every_buffer_comes_back() {
             let mut accepted = 0;
             while port.transmit(&jumbo[..36], &jumbo[36..]) == Ok(()) {
                 accepted += 1;
-                assert!(accepted < 10_000, "{mode}: never full");
+                assert!(accepted < 10_000, "{kind}: never full");
             }
             room.push(accepted);
             port.flush();
@@ -331,10 +345,10 @@ fn a_full_port_says_so_and_every_buffer_comes_back() {
                     .all(|bytes| *bytes == jumbo)
             );
         }
-        assert!(room[0] > 256, "{mode}: room for {} frames", room[0]);
+        assert!(room[0] > 256, "{kind}: room for {} frames", room[0]);
         assert!(
             room.iter().all(|&frames| frames == room[0]),
-            "{mode}: {room:?}"
+            "{kind}: {room:?}"
         );
         assert_eq!(port.counters().tx_full, 4);
         assert_eq!(
@@ -351,24 +365,24 @@ fn a_full_port_says_so_and_every_buffer_comes_back() {
 
 #[test]
 fn every_receive_queue_has_its_own_port() {
-    for mode in modes().filter(|mode| *mode != RequestedMode::Packet) {
+    for kind in kinds().filter(|kind| kind.mode != RequestedMode::Packet) {
         let net = Net::with_queues(9000, 2, 2);
-        let mut near = net.open(mode);
-        let mut far = inside(&net.far, || port::open(FAR, mode)).unwrap();
+        let mut near = net.open(kind);
+        let mut far = inside(&net.far, || port::open(FAR, kind.mode)).unwrap();
         assert_eq!((near.len(), far.len()), (2, 2));
         for queue in [0, 1, 1, 0] {
             // On veth a frame arrives on the queue of the number from which it was sent. A generic
             // program runs where that number is lost, and takes everything for queue 0.
-            let arrival = match mode {
+            let arrival = match kind.mode {
                 RequestedMode::Generic => 0,
                 _ => queue,
             };
             let sent = frame(9014, queue);
             send_back(&mut *far[queue], &sent);
             assert_eq!(near[arrival].facts().queue_index as usize, arrival);
-            assert!(take(&mut *near[arrival], 1, 8).remove(0) == sent, "{mode}");
+            assert!(take(&mut *near[arrival], 1, 8).remove(0) == sent, "{kind}");
             send_back(&mut *near[queue], &sent);
-            assert!(take(&mut *far[arrival], 1, 8).remove(0) == sent, "{mode}");
+            assert!(take(&mut *far[arrival], 1, 8).remove(0) == sent, "{kind}");
             let other = &mut near[1 - arrival];
             assert_eq!(other.receive(8, &mut |_| panic!("wrong queue")), 0);
         }
@@ -377,11 +391,11 @@ fn every_receive_queue_has_its_own_port() {
 
 #[test]
 fn the_interface_is_as_before_after_a_port_was_dropped() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
         for _ in 0..5 {
             // Opening again at once meets a queue that the kernel is still releasing.
-            let mut port = net.open_one(mode);
+            let mut port = net.open_one(kind);
             let mut peer = net.peer();
             echo(&mut *port, &mut peer, 9014);
             drop(port);
@@ -432,21 +446,21 @@ fn spawn_holder(net: &Net, mode: RequestedMode) -> Child {
 
 #[test]
 fn the_interface_is_as_before_after_the_process_was_killed() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
         let mut peer = net.peer();
         for _ in 0..3 {
-            let mut holder = spawn_holder(&net, mode);
+            let mut holder = spawn_holder(&net, kind.mode);
             let sent = frame(9014, 5);
             peer.send(&sent).unwrap();
             assert!(next_frame(&mut peer) == sent, "the holder answers");
-            if mode != RequestedMode::Packet {
-                let second = inside(&net.near, || port::open(NEAR, mode)).unwrap_err();
+            if kind.mode != RequestedMode::Packet {
+                let second = inside(&net.near, || port::open(NEAR, kind.mode)).unwrap_err();
                 assert!(matches!(second, OpenError::OtherProgram { .. }), "{second}");
             }
             // A supervisor that does not wait: the new process meets the old one's remains.
             holder.kill().unwrap();
-            let mut port = net.open_one(mode);
+            let mut port = net.open_one(kind);
             holder.wait().unwrap();
             echo(&mut *port, &mut peer, 9014);
             drop(port);
@@ -459,7 +473,7 @@ fn the_interface_is_as_before_after_the_process_was_killed() {
 #[test]
 fn auto_takes_native_where_it_works_and_packet_where_xdp_is_taken() {
     let net = Net::new(9000);
-    if modes().count() < MODES.len() {
+    if kinds().count() < MODES.len() {
         return;
     }
     let mut port = net.open_one(RequestedMode::Auto);
@@ -482,7 +496,7 @@ fn auto_takes_native_where_it_works_and_packet_where_xdp_is_taken() {
 
 #[test]
 fn auto_takes_generic_where_the_driver_refuses_native() {
-    if modes().count() < MODES.len() {
+    if kinds().count() < MODES.len() {
         return;
     }
     // veth wants as many receive queues here as there are transmit queues at the other end.
@@ -520,7 +534,7 @@ fn missing_privileges_are_named() {
 #[test]
 fn zero_copy_is_refused_where_the_driver_has_none() {
     let net = Net::new(9000);
-    if modes().count() < MODES.len() {
+    if kinds().count() < MODES.len() {
         return;
     }
     let open = || port::open(NEAR, RequestedMode::Zerocopy);
@@ -560,16 +574,16 @@ fn an_interface_that_is_down_or_too_small_is_refused_with_advice() {
     );
     ip(&format!("-n {} link set {NEAR} up", net.near));
     ip(&format!("-n {} link set {FAR} mtu 1060", net.far));
-    for mode in modes() {
-        echo(&mut *net.open_one(mode), &mut net.peer(), 1074);
+    for kind in kinds() {
+        echo(&mut *net.open_one(kind), &mut net.peer(), 1074);
     }
 }
 
 #[test]
 fn a_port_outlives_its_link_going_down_and_up() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut peer = net.peer();
         echo(&mut *port, &mut peer, 9014);
         ip(&format!("-n {} link set {NEAR} down", net.near));
@@ -582,22 +596,22 @@ fn a_port_outlives_its_link_going_down_and_up() {
         let sent = frame(8228, 7);
         peer.send(&sent).unwrap();
         let received = take(&mut *port, 1, 8).remove(0);
-        assert!(received == sent, "{mode}");
+        assert!(received == sent, "{kind}");
         send_back(&mut *port, &received);
         // The frame from in between may have been kept or lost; both are right.
         let mut back = next_frame(&mut peer);
         if back == jumbo {
             back = next_frame(&mut peer);
         }
-        assert!(back == sent, "{mode}");
+        assert!(back == sent, "{kind}");
     }
 }
 
 #[test]
 fn a_port_whose_interface_was_removed_does_nothing_and_does_not_crash() {
-    for mode in modes() {
+    for kind in kinds() {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         ip(&format!("-n {} link del {FAR}", net.far));
         let jumbo = frame(9014, 7);
         for _ in 0..3 {
@@ -616,9 +630,9 @@ fn a_port_whose_interface_was_removed_does_nothing_and_does_not_crash() {
 fn a_hundred_thousand_frames_go_round_and_are_all_counted() {
     const FRAMES: u64 = 100_000;
     const WINDOW: u64 = 32;
-    for (mode, len) in modes().flat_map(|mode| [(mode, 1060), (mode, 8228)]) {
+    for (kind, len) in kinds().flat_map(|kind| [(kind, 1060), (kind, 8228)]) {
         let net = Net::new(9000);
-        let mut port = net.open_one(mode);
+        let mut port = net.open_one(kind);
         let mut far = inside(&net.far, || port::open(FAR, RequestedMode::Packet))
             .unwrap()
             .remove(0);
@@ -645,15 +659,15 @@ fn a_hundred_thousand_frames_go_round_and_are_all_counted() {
         let elapsed = start.elapsed().as_secs_f64();
         let rate = FRAMES as f64 / elapsed;
         say(&format!(
-            "{mode}, {len} bytes: {rate:.0} round trips/s on one thread (information)"
+            "{kind}, {len} bytes: {rate:.0} round trips/s on one thread (information)"
         ));
         for (end, name) in [(&port, "near"), (&far, "far")] {
             let counters = end.counters();
-            assert_eq!(counters.rx_frames, FRAMES, "{mode} {name}: {counters:?}");
-            assert_eq!(counters.tx_frames, FRAMES, "{mode} {name}: {counters:?}");
-            assert_eq!(counters.rx_bytes, FRAMES * len as u64, "{mode} {name}");
-            assert_eq!(counters.tx_bytes, FRAMES * len as u64, "{mode} {name}");
-            assert_eq!(lost(&**end), 0, "{mode} {name}: {counters:?}");
+            assert_eq!(counters.rx_frames, FRAMES, "{kind} {name}: {counters:?}");
+            assert_eq!(counters.tx_frames, FRAMES, "{kind} {name}: {counters:?}");
+            assert_eq!(counters.rx_bytes, FRAMES * len as u64, "{kind} {name}");
+            assert_eq!(counters.tx_bytes, FRAMES * len as u64, "{kind} {name}");
+            assert_eq!(lost(&**end), 0, "{kind} {name}: {counters:?}");
         }
     }
 }

@@ -19,6 +19,8 @@
 //!
 //! A multiplication for eight bytes is all that it takes: 200 GB/s from L2, where a CRC-32C folded in vectors
 //! of 64 bytes came to 67 (Zen 5); and no processor lacks the instructions.
+//!
+//! Budget (`corebench stages checksum`): 80 ns, 2400 instructions.
 
 use crate::parity::Kernel;
 use crate::stripe::SLICE_SECTORS_MAX;

@@ -25,6 +25,8 @@
 //!
 //! Source: md v1.2, RAID 0 layout 1 (equal members, hence one zone), RAID 10 layout 0x102, RAID 5 and
 //! RAID 6 layout 2.
+//!
+//! Budget (`corebench stages map`): 15 ns, 150 instructions.
 
 use crate::Level;
 

@@ -17,6 +17,8 @@
 //!
 //! Apart from the list of kernels nothing here allocates. Which member holds which block is not known
 //! here: [`crate::Geometry`] knows.
+//!
+//! Budget (`corebench stages parity`): 150 ns, 5100 instructions.
 
 mod check;
 mod error;

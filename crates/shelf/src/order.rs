@@ -16,6 +16,8 @@
 //!   the parity of the list says which of its two links leads on;
 //! * `enter` counts, and `leave` takes back, the very same pairs, because a list keeps its order;
 //! * no allocation after [`Order::new`].
+//!
+//! Budget (`corebench stages order`): 20 ns, 260 instructions.
 
 mod wide;
 
@@ -105,9 +107,10 @@ impl Order {
         let key = (block >> 1) ^ (u64::from(lun.get()) << 48);
         // Fibonacci hashing: neighbours spread over the lists. The shift leaves 32 bits.
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        // A power of two.
         let pairs = self.heads.len() / 2;
         let parity = usize::from(block & 1 == 1);
-        (usize::try_from(hash).unwrap_or(0) % pairs) * 2 + parity
+        (usize::try_from(hash).unwrap_or(0) & (pairs - 1)) * 2 + parity
     }
 
     fn range(&self, command: CommandIndex) -> Range {

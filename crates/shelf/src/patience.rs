@@ -20,6 +20,8 @@
 //!   which an abandoned one may still land is told by [`Patience::abandoned_ios`], and no write is sent
 //!   that an abandoned one might overwrite ([`Patience::is_barred`]);
 //! * nothing is allocated after [`Patience::new`]. I/O that finds no room is not watched, and counted.
+//!
+//! Budget (`corebench stages watch`): 20 ns, 260 instructions.
 
 use crate::ids::DriveSlot;
 use crate::latency::Latencies;

@@ -27,6 +27,9 @@ const STRIPE_TURN: Micros = 20;
 /// I/Os that are dealt with in one look.
 const OVERDUE_MAX: usize = 8;
 
+/// How long a port may take to send what it was lent: longer than a network card needs.
+const LOAN_MAX: Micros = 500;
+
 /// No data lies before this sector of a member, in any layout.
 const DATA_SECTOR_MIN: u64 = 256;
 
@@ -392,6 +395,18 @@ impl World {
             };
             target.keep(&mut reply, &mut memory);
         }
+        // A port that lends: what is sent is what lies there then.
+        let is_data = matches!(reply.body, Body::Data(_)) && reply.command.is_some();
+        if is_data && !self.is_by_hand && self.random.chance(300) {
+            let delay = self.random.below(LOAN_MAX);
+            self.at(delay, Event::Leaves(Box::new(reply)));
+            return;
+        }
+        self.leave(&reply);
+    }
+
+    /// A reply is on its way, and what it was sent from is free again.
+    pub(crate) fn leave(&mut self, reply: &Reply) {
         let mut frame = reply.head[..reply.head_bytes].to_vec();
         match &reply.body {
             Body::Data(span) => frame.extend_from_slice(&self.arena[self.plan.bytes_of(span)]),

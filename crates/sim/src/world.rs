@@ -18,7 +18,7 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, Report, Target};
+use shelf::target::{Action, BufferPlan, Io, Reply, Report, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub(crate) enum Event {
     },
     /// A disk is done.
     IoDone { id: u64 },
+    /// A port sends a reply from where its data lies.
+    Leaves(Box<Reply>),
     /// The worker looks for work that nobody told it of.
     Turn,
     /// The worker looks for I/O that is overdue.
@@ -79,7 +81,12 @@ impl Event {
     const fn survives_power_cut(&self) -> bool {
         !matches!(
             self,
-            Self::IoDone { .. } | Self::Turn | Self::Look | Self::Message(_) | Self::Tick
+            Self::IoDone { .. }
+                | Self::Leaves(_)
+                | Self::Turn
+                | Self::Look
+                | Self::Message(_)
+                | Self::Tick
         )
     }
 }
@@ -515,6 +522,10 @@ impl World {
                 sends,
             } => self.overdue(initiator, slot, tag, sends),
             Event::IoDone { id } => self.io_done(id),
+            Event::Leaves(reply) => {
+                self.leave(&reply);
+                self.turn();
+            }
             Event::Turn => {
                 self.turn_is_queued = false;
                 self.turn();

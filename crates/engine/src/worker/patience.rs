@@ -50,7 +50,7 @@ impl Worker {
 
     /// Stops waiting for I/O that is overdue, where there is another way. Returns whether there was any.
     pub(super) fn lose_patience(&mut self) -> bool {
-        let now_ns = self.now_ns();
+        let now_ns = self.now_ns;
         if now_ns >= self.next_change_ns {
             self.next_change_ns = now_ns + CHANGE_INTERVAL_NS;
             self.follow_slow_drives();
@@ -94,7 +94,7 @@ impl Worker {
         let left_ns = self
             .patience
             .next_due_ns()
-            .saturating_sub(self.now_ns())
+            .saturating_sub(self.now_ns)
             .max(SLEEP_MIN_NS);
         let limit_ns = u64::try_from(limit.tv_nsec).unwrap_or(0);
         Timespec {

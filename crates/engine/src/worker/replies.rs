@@ -146,6 +146,11 @@ impl Worker {
 
     /// Hands a reply to its port; false when there is no room now.
     fn transmit(&mut self, reply: &Reply) -> bool {
+        if let (Body::Data(span), Some(index)) = (&reply.body, reply.command)
+            && self.ports[usize::from(reply.port.0)].lends()
+        {
+            return self.transmit_lent(reply, span, index);
+        }
         let body: &[u8] = match &reply.body {
             Body::Data(span) => self.executor.span(span),
             shared => shared.shared(),
@@ -205,16 +210,21 @@ impl Worker {
     /// The worker ends: what a port does not take is lost, and the initiator asks again.
     pub(super) fn drop_waiting(&mut self) {
         for port in 0..self.waiting.len() {
-            loop {
-                let waiting = &mut self.waiting[port];
-                let next = waiting.pop();
-                let Some(reply) = next.or_else(|| waiting.paced.pop().map(|paced| paced.0.reply))
-                else {
-                    break;
-                };
-                self.counted.replies_dropped += 1;
-                self.sent(&reply);
-            }
+            self.drop_waiting_of(port);
+        }
+    }
+
+    /// The same of one port.
+    pub(super) fn drop_waiting_of(&mut self, port: usize) {
+        loop {
+            let waiting = &mut self.waiting[port];
+            let next = waiting.pop();
+            let Some(reply) = next.or_else(|| waiting.paced.pop().map(|paced| paced.0.reply))
+            else {
+                return;
+            };
+            self.counted.replies_dropped += 1;
+            self.sent(&reply);
         }
     }
 
@@ -223,5 +233,7 @@ impl Worker {
         for port in &mut self.ports {
             self.port_is_full |= port.flush();
         }
+        // Where the kernel copies what it sends it is done with most of it already.
+        self.take_back_loans();
     }
 }

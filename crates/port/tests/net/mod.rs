@@ -6,7 +6,7 @@
     reason = "a test that cannot set up its network fails, and says why"
 )]
 
-use port::{ETHERTYPE_AOE, Port, RawSocket, RequestedMode};
+use port::{ETHERTYPE_AOE, Opening, Port, RawSocket, RequestedMode, SharedMemory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -25,6 +25,29 @@ pub(crate) struct Net {
 
 pub(crate) const NEAR: &str = "lp0";
 pub(crate) const FAR: &str = "lp1";
+
+/// A mode, and whether the port is over memory that it shares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) mode: RequestedMode,
+    pub(crate) shares: bool,
+}
+
+impl From<RequestedMode> for Kind {
+    fn from(mode: RequestedMode) -> Self {
+        Self {
+            mode,
+            shares: false,
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let how = if self.shares { ", shared memory" } else { "" };
+        write!(f, "{}{how}", self.mode)
+    }
+}
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -67,13 +90,32 @@ impl Net {
     }
 
     /// Opens the near interface.
-    pub(crate) fn open(&self, mode: RequestedMode) -> Vec<Box<dyn Port>> {
-        inside(&self.near, || port::open(NEAR, mode)).unwrap()
+    pub(crate) fn open(&self, kind: impl Into<Kind>) -> Vec<Box<dyn Port>> {
+        let Kind { mode, shares } = kind.into();
+        let memory = shares.then(|| SharedMemory::new(1).unwrap().0);
+        self.open_sharing(mode, memory.as_ref())
+    }
+
+    /// Opens the near interface over this memory.
+    pub(crate) fn open_sharing(
+        &self,
+        mode: RequestedMode,
+        memory: Option<&SharedMemory>,
+    ) -> Vec<Box<dyn Port>> {
+        let open = || {
+            let opening = Opening {
+                mode,
+                memory: &|_| memory,
+                ..Opening::default()
+            };
+            port::open_as(NEAR, &opening)
+        };
+        inside(&self.near, open).unwrap()
     }
 
     /// Opens the near interface, which has one port.
-    pub(crate) fn open_one(&self, mode: RequestedMode) -> Box<dyn Port> {
-        let mut ports = self.open(mode);
+    pub(crate) fn open_one(&self, kind: impl Into<Kind>) -> Box<dyn Port> {
+        let mut ports = self.open(kind);
         assert_eq!(ports.len(), 1);
         ports.remove(0)
     }

@@ -20,6 +20,8 @@
 //! * a record is whole blocks of 4 KiB, so that no disk has to read before it can write.
 //!
 //! A member's record holds the entries that the member takes part in, and of each its own part.
+//!
+//! Budget (`corebench stages log`): 200 ns, 4000 instructions.
 
 use crate::checksum;
 use crate::geometry::MEMBERS_MAX;

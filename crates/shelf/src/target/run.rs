@@ -1,4 +1,6 @@
 //! From an admitted command to I/O on drives, and back to an answer.
+//!
+//! Budget (`corebench stages reply`): 100 ns, 1100 instructions.
 
 use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
@@ -57,8 +59,7 @@ impl Target {
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
         };
-        let view = Arc::clone(&lun.view);
-        if command.kind == Kind::Read && lun.mirrors_differ && !view.online {
+        if command.kind == Kind::Read && lun.mirrors_differ && !lun.view.online {
             // A write before it was cut off: which of its copies counts is decided when the LUN is back.
             self.drop_command(index, out);
             return;
@@ -79,30 +80,18 @@ impl Target {
         let (kind, lba, sectors) = (command.kind, command.lba, command.sectors);
         let lost = command.lost;
         let before = out.len();
+        let (view, suspects) = (&lun.view, &self.suspects);
         let mapped = match kind {
             Kind::Flush => {
-                plan_flush(index, &view, out);
+                plan_flush(index, view, out);
                 true
             }
-            Kind::Read => {
-                let is_lost = is_any_lost(&view, lba, sectors);
-                #[cfg(feature = "planted")]
-                let is_lost = is_lost && !planted::is(Bug::LostGiven);
-                is_served(&view, lba, sectors) && !is_lost && {
-                    self.plan_parity_reads(index, lba, sectors, &view, out);
-                    plan_read(index, lba, sectors, (&self.suspects, 0), &view, out)
-                }
-            }
-            Kind::Write => {
-                is_served(&view, lba, sectors) && {
-                    self.plan_parity_writes(index, lba, sectors, &view);
-                    plan_write(index, lba, sectors, &view, out)
-                }
-            }
-            Kind::Trim => plan_zeroes(index, lba, sectors, &view, out),
+            Kind::Read => self.plan_reads(index, lba, sectors, out),
+            Kind::Write => self.plan_writes(index, lba, sectors, out),
+            Kind::Trim => plan_zeroes(index, lba, sectors, view, out),
             Kind::Sync(phase) => {
                 let wanted = (lba, sectors);
-                sync::plan(index, phase, wanted, lost, &view, &self.suspects, out)
+                sync::plan(index, phase, wanted, lost, view, suspects, out)
             }
         };
         let issued = out.len() - before;
@@ -112,6 +101,58 @@ impl Target {
         if issued == 0 {
             self.own_io_done(index, out);
         }
+    }
+
+    /// The view of the LUN that a command is of.
+    fn own_view(&self, index: CommandIndex) -> &Arc<LunView> {
+        let number = self.commands[usize::from(index)].lun;
+        match &self.luns[usize::from(number.get())] {
+            Some(lun) => &lun.view,
+            None => unreachable!("a LUN is kept while it has commands"),
+        }
+    }
+
+    /// Plans a read; false if some of it cannot be given.
+    fn plan_reads(
+        &mut self,
+        index: CommandIndex,
+        lba: u64,
+        sectors: u32,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let view = self.own_view(index);
+        let is_lost = is_any_lost(view, lba, sectors);
+        #[cfg(feature = "planted")]
+        let is_lost = is_lost && !planted::is(Bug::LostGiven);
+        if is_lost || !is_served(view, lba, sectors) {
+            return false;
+        }
+        if !has_parity(view) {
+            return plan_read(index, lba, sectors, (&self.suspects, 0), view, out);
+        }
+        let view = Arc::clone(view);
+        self.plan_parity_reads(index, lba, sectors, &view, out);
+        is_all_parity(&view) || plan_read(index, lba, sectors, (&self.suspects, 0), &view, out)
+    }
+
+    /// Plans a write; false if some of it cannot be kept.
+    fn plan_writes(
+        &mut self,
+        index: CommandIndex,
+        lba: u64,
+        sectors: u32,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let view = self.own_view(index);
+        if !is_served(view, lba, sectors) {
+            return false;
+        }
+        if !has_parity(view) {
+            return plan_write(index, lba, sectors, view, out);
+        }
+        let view = Arc::clone(view);
+        self.plan_parity_writes(index, lba, sectors, &view);
+        is_all_parity(&view) || plan_write(index, lba, sectors, &view, out)
     }
 
     /// A command has no I/O of its own in flight: it ends, unless slices work for it.
@@ -411,6 +452,22 @@ impl Target {
         if self.awaits_mend(index, out) {
             return;
         }
+        let command = &self.commands[usize::from(index)];
+        if (command.failed || command.is_cut) && !self.ends_in_failure(index, out) {
+            return;
+        }
+        let command = &self.commands[usize::from(index)];
+        let is_done = !command.failed && !command.unmapped;
+        if command.kind == Kind::Trim && is_done && self.next_trim_step(index, out) {
+            return;
+        }
+        self.end_command(index, out);
+    }
+
+    /// Not all of a command was done. Whether it is to be answered like that; if not, it is done again, or
+    /// given up.
+    #[cold]
+    fn ends_in_failure(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
         let command = &mut self.commands[usize::from(index)];
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
@@ -437,7 +494,7 @@ impl Target {
                 self.run_ready(out);
                 self.settle(number, out);
             }
-            return;
+            return false;
         }
         // What was cut was not written at all, or is in the redo log.
         let is_undone = command.failed && !command.is_cut;
@@ -450,13 +507,9 @@ impl Target {
             self.uncount(index);
             self.drop_command(index, out);
             self.run_ready(out);
-            return;
+            return false;
         }
-        let is_done = !command.failed && !command.unmapped;
-        if command.kind == Kind::Trim && is_done && self.next_trim_step(index, out) {
-            return;
-        }
-        self.end_command(index, out);
+        true
     }
 
     /// Answers a command, and lets those go on that have waited for it.
@@ -466,9 +519,8 @@ impl Target {
             unreachable!("a LUN is kept while it has commands")
         };
         lun.commands -= 1;
-        let view = Arc::clone(&lun.view);
         self.uncount(index);
-        self.answer(index, &view, out);
+        self.answer(index, out);
         if self.commands[usize::from(index)].is_ordered {
             let ready = &mut self.ready;
             self.order.leave(index, &mut |next| ready.push(next));
@@ -477,7 +529,7 @@ impl Target {
         self.settle(number, out);
     }
 
-    fn answer(&mut self, index: CommandIndex, view: &Arc<LunView>, out: &mut Vec<Action>) {
+    fn answer(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         let command = &mut self.commands[usize::from(index)];
         command.state = State::Replying;
         if command.kind != Kind::Trim {
@@ -512,15 +564,14 @@ impl Target {
         };
         self.count_answered(index, outcome == Outcome::Success);
         let command = &self.commands[usize::from(index)];
-        let head = command.head;
-        let port = command.port;
-        let Ok((header, rest)) = Header::ref_from_prefix(&head) else {
+        let Ok((header, rest)) = Header::ref_from_prefix(&command.head) else {
             return;
         };
         let Ok((registers, _)) = AtaRegisters::ref_from_prefix(rest) else {
             return;
         };
         let registers = registers.response(outcome.status(), outcome.error());
+        let (port, view) = (command.port, self.own_view(index));
         let asked = Asked { port, header, view };
         self.push_ata_reply(asked, &registers, body, Some(index), out);
     }
@@ -529,12 +580,9 @@ impl Target {
     #[cfg(feature = "planted")]
     fn answer_early(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
         let command = &self.commands[usize::from(index)];
-        let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
-            return;
-        };
         if command.kind.is_write() {
-            let (before, view, state) = (out.len(), Arc::clone(&lun.view), command.state);
-            self.answer(index, &view, out);
+            let (before, state) = (out.len(), command.state);
+            self.answer(index, out);
             self.commands[usize::from(index)].state = state;
             for action in &mut out[before..] {
                 if let Action::Reply(reply) = action {
@@ -613,8 +661,24 @@ const _: () = assert!(
 
 const _: () = assert!(HEADER_BYTES + size_of::<AtaRegisters>() == ATA_FRAME_BYTES);
 
+/// Whether some part has parity: slices are to be asked.
+fn has_parity(view: &LunView) -> bool {
+    let has = |part: &PartView| part.geometry.parity_count() > 0;
+    view.parts.iter().any(has)
+}
+
+/// Whether all parts have: nothing is to be done but by slices.
+fn is_all_parity(view: &LunView) -> bool {
+    let has = |part: &PartView| part.geometry.parity_count() > 0;
+    view.parts.iter().all(has)
+}
+
 /// Whether the parts with parity that a range touches have lost no more than parity makes good.
 fn is_served(view: &LunView, lba: u64, sectors: u32) -> bool {
+    let is_well = |part: &PartView| part.geometry.parity_count() == 0 || part.is_whole();
+    if view.parts.iter().all(is_well) && lba + u64::from(sectors) <= view.capacity_sectors {
+        return true;
+    }
     for_each_segment(view, lba, sectors, |_, part, _| {
         part.geometry.parity_count() == 0
             || part.geometry.can_serve(|member| is_in_sync(part, member))

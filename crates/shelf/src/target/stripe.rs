@@ -27,6 +27,8 @@
 //!   reply that cannot be sent at once is moved out, so that no port holds up a slice.
 //!
 //! Source of the log's rules: the redo log's own module, [`raid::log`].
+//!
+//! Budget (`corebench stages slices`): 400 ns, 5400 instructions.
 
 mod cache;
 mod compute;
