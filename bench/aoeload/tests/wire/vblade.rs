@@ -209,6 +209,17 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("--interface c0 --target 1.0 --range 1T", 2, "--range"),
         ("--interface c0", 2, "--target"),
         ("--interface c0 --target 1.0 --target e1.0", 2, "twice"),
+        ("--interface c0 --interface c0 --target 1.0", 2, "twice"),
+        (
+            "--interface c0 --target 1.0 --peer-interface a:b --peer-interface c:d",
+            2,
+            "--peer-interface is there 2 times",
+        ),
+        (
+            "--interface c0 --target 1.0 --peer-interface nowhere:t0",
+            1,
+            "--peer-interface nowhere:t0",
+        ),
         ("--interface c9 --target 1.0", 1, "c9"),
         (
             "--interface c0 --target 1.7",
