@@ -34,7 +34,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cli", &["aoe", "cec", "console", "port"]),
     ("recover", &["aoe", "raid", "shelf", "disk"]),
-    ("aoeload", &["aoe", "ata", "port", "initiator"]),
+    ("probes", &[]),
+    ("aoeload", &["aoe", "ata", "port", "initiator", "probes"]),
     ("corebench", &["aoe", "raid", "shelf", "disk"]),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
