@@ -5,6 +5,8 @@
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
 //! it, in the same batches, with the same executor, from the same buffers to the same disks, and nothing
 //! else: the time that its I/O takes.
+//!
+//! `corebench respond` is the opposite: a network without a core, the limit of what a shelf can reach.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -12,6 +14,7 @@
 mod allocations;
 mod lap;
 mod luns;
+mod respond;
 
 use anyhow::Result;
 use clap::Parser;
@@ -23,9 +26,12 @@ use serde::Serialize;
 /// Members of all LUNs.
 const MEMBERS: u8 = 10;
 
-/// Measures the core without a network.
+/// Measures the core without a network, or answers on a network without a core.
 #[derive(Parser, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// How often each case is measured.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
@@ -45,6 +51,12 @@ struct Arguments {
     /// takes.
     #[arg(long, conflicts_with = "only")]
     count: Option<Counted>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Answer AoE reads and writes straight from the rings of a port, until it is ended
+    Respond(respond::RespondArguments),
 }
 
 /// A level, and requests of 8 KiB.
@@ -181,6 +193,9 @@ struct Round {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Command::Respond(arguments)) = &arguments.command {
+        return respond::respond(arguments);
+    }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;
     if let Some(case) = arguments.count {
