@@ -122,16 +122,12 @@ def measure(matrix, options):
     print(f"generator: {document['ceiling']}", flush=True)
     matrix.build()
     matrix.start_all()
-    try:
-        measure_rounds(matrix, options, results)
-        matrix.stop()
-        measure_losses(matrix, options, losses)
-    finally:
-        # What was measured until somebody had enough is worth having.
-        document["elapsed_seconds"] = time.monotonic() - begin
-        document["stolen_seconds"] = cpu.stolen_seconds() - stolen
-        complete(document, results, losses)
-    return document
+    measure_rounds(matrix, options, results)
+    matrix.stop()
+    measure_losses(matrix, options, losses)
+    document["elapsed_seconds"] = time.monotonic() - begin
+    document["stolen_seconds"] = cpu.stolen_seconds() - stolen
+    return complete(document, results, losses)
 
 
 def show_names(options):
@@ -163,6 +159,8 @@ def main():
     try:
         network.open()
         document = measure(matrix, options)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: nothing is written") from None
     finally:
         # A second Ctrl-C does not leave half of it behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -202,6 +202,9 @@ class Matrix:
                 target.pause()
             return with_cpu(result, used)
         except Exception as error:
+            # Its log goes with the directory.
+            for line in target.log().splitlines()[-5:] if target else []:
+                print(f"  {target.name}: {line}", flush=True)
             return {"error": str(error)}
 
     def stop(self):

@@ -11,7 +11,8 @@ WARMUP = 0.3
 def output(command, seconds, codes=(0,)):
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                             stdin=subprocess.DEVNULL, timeout=seconds * 3 + 20)
-    if result.returncode not in codes:
+    # What ends with a result and a code that says that it is a bad one has told why on the other channel.
+    if result.returncode not in codes or not result.stdout.strip():
         words = (result.stdout + result.stderr).strip()
         raise RuntimeError(f"{command[7]}: {words[-400:]}")
     return result.stdout
@@ -26,7 +27,7 @@ def aoeload(wire, cpu, tool, seconds, options):
     program, backend = tool
     command = wire.in_client(cpu, program, "--interface", wire.interface, "--backend", backend,
                              "--warmup", WARMUP, "--seconds", seconds, "--json", *options)
-    return of_aoeload(json.loads(output(command, seconds, codes=(0, 1)) or "{}"))
+    return of_aoeload(json.loads(output(command, seconds, codes=(0, 1))))
 
 
 def of_aoeload(report):

@@ -2,6 +2,7 @@
 import statistics
 
 import loss
+from cases import key
 
 
 def number(value):
@@ -66,12 +67,30 @@ def measurement_row(where, subject, rounds):
             f"{median('p99')} | {median('p999')} | {cpu} |")
 
 
+def best(document, operation, who):
+    """The best median of all modes at depth 32 in memory; `None` without any."""
+    subjects = document["results"].get(key("memory", operation, 8192, 32), {})
+    rates = [[one["iops"] for one in rounds if "error" not in one]
+             for subject, rounds in subjects.items() if subject.startswith(who)]
+    return max((statistics.median(each) for each in rates if each), default=None)
+
+
+def ceiling_of(document, operation):
+    """How far the generator is from being what limits the shelf."""
+    bare, ours = best(document, operation, "bare responder"), best(document, operation, "ledged")
+    if bare is None or ours is None:
+        return []
+    return [f"At depth 32 it got {number(bare)} {operation}s/s from the bare responder in its best mode and "
+            f"{number(ours)} from the shelf in its best: {bare / ours:.2f} times as many."]
+
+
 def ceiling_lines(document):
     ceiling = document["ceiling"]
     lines = ["| generator against the bare responder | reads/s | writes/s |", "| --- | --- | --- |"]
     for backend, rates in ceiling["rates"].items():
         cells = [number(rate) if isinstance(rate, float) else short(str(rate)) for rate in rates.values()]
         lines.append(f"| backend {backend} | {' | '.join(cells)} |")
+    lines += ["", *ceiling_of(document, "read"), *ceiling_of(document, "write")]
     return lines + ["", f"Backend `{ceiling['backend']}` loads hardest and is used for every AoE target. Nothing else "
                     "answers faster than the bare responder, which does nothing: what the generator gets from it is "
                     "what it can do at least, and a target below that is not limited by the generator alone."]

@@ -144,6 +144,7 @@ class Report(unittest.TestCase):
         text = report.render(document, [("IOPS", "throughput.svg")])
         for words in ("| holds |", "a/b c", "not measured: no wire", "throughput.svg", "0 lost, p99 ≤ 423 µs", "vblade: 25"):
             self.assertIn(words, text)
+        self.assertIn("it got 100 reads/s from the bare responder in its best mode and 300 from the shelf", text)
         self.assertNotIn("was not quiet", text)
         widths = {}
         for line in text.splitlines():
