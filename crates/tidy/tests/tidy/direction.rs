@@ -36,7 +36,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("recover", &["aoe", "raid", "shelf", "disk"]),
     ("probes", &[]),
     ("aoeload", &["aoe", "ata", "port", "initiator", "probes"]),
-    ("corebench", &["aoe", "raid", "shelf", "disk"]),
+    (
+        "corebench",
+        &["aoe", "ata", "raid", "shelf", "disk", "port"],
+    ),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
     ("fuzzing", &["aoe", "raid", "cec", "shelf", "console"]),
