@@ -20,6 +20,8 @@ use crate::buffers::{Buffers, Place};
 use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::getpid;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use shelf::target::{BufferIndex, BufferPlan, Span, Work};
 use std::fmt;
 use std::io;
@@ -31,6 +33,11 @@ const BLOCKING_MAX: u32 = 256;
 /// Most zeroes that are written at a time.
 pub(crate) const ZEROES_SECTORS: u32 = 512;
 const ZEROES_BYTES: usize = ZEROES_SECTORS as usize * SECTOR_BYTES;
+
+/// Entries that are handed to the kernel without waiting for the end of the turn: the drive begins with them,
+/// while the call is shared by enough of them. On a drive that does one thing at a time, 64 reads of 8 KiB under
+/// way took 525 to 600 µs each with whole turns, 450 with 4, 410 with 1.
+const BATCH: usize = 4;
 
 /// The registered region of the buffers, and that of zeroes.
 const BUFFERS: u16 = 0;
@@ -80,6 +87,22 @@ pub(crate) struct Ring {
     due: OwnedFd,
 }
 
+/// Where the kernel's threads for I/O that blocks, flushes above all, may run: wherever the process may. They
+/// would inherit the one CPU to which this thread is pinned, and which it keeps busy.
+///
+/// That CPU is not left out: where all are busy a thread that wakes there gets it at once, as it belongs to the
+/// same process, while elsewhere it takes its turn (measured: 0.1 ms against 4 ms, both CPUs busy).
+fn cpus_for_blocking() -> io::Result<libc::cpu_set_t> {
+    let process = sched_getaffinity(Some(getpid()))?;
+    // SAFETY: a set of CPUs is plain integers.
+    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| process.is_set(*cpu)) {
+        // SAFETY: `cpu` is below the size of the set.
+        unsafe { libc::CPU_SET(cpu, &mut cpus) };
+    }
+    Ok(cpus)
+}
+
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring")
@@ -110,6 +133,7 @@ impl Ring {
         // not take them all.
         ring.submitter()
             .register_iowq_max_workers(&mut [BLOCKING_MAX, 0])?;
+        ring.submitter().register_iowq_aff(&cpus_for_blocking()?)?;
         let due = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         ring.submitter().register_eventfd(due.as_raw_fd())?;
         let regions = [&mut memory, &mut zeroes].map(|pages| {
@@ -341,7 +365,26 @@ impl Ring {
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|_| QueueFull)?;
         self.total += 1;
+        if self.ring.submission().len() >= BATCH {
+            self.hand_over();
+        }
         Ok(())
+    }
+
+    /// Hands queued entries to the kernel, and leaves completions alone: whoever takes them in a loop and
+    /// pushes more would otherwise never come to the end of it.
+    fn hand_over(&mut self) {
+        let Ok(entries) = u32::try_from(self.ring.submission().len()) else {
+            unreachable!("the queue is small")
+        };
+        // SAFETY: it only makes the kernel take entries that `push_entry` has queued.
+        let handed = unsafe {
+            self.ring
+                .submitter()
+                .enter::<libc::sigset_t>(entries, 0, 0, None)
+        };
+        // What is left is handed over by `submit`, which also tells when the ring is broken.
+        drop(handed);
     }
 
     /// Hands queued entries to the kernel and lets it run completions that are due. Never blocks.

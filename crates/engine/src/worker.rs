@@ -11,7 +11,7 @@ use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use disk::{Drive, Ending, Executor};
+use disk::{DRIVE_SPIN, Drive, Ending, Executor};
 use port::{Port, PortFacts};
 use rustix::event::{Timespec, epoll};
 use shelf::admin::{DriveSlot, LunNumber};
@@ -236,7 +236,7 @@ impl Worker {
                 Ok(true) => idle_since = None,
                 Ok(false) => {
                     let since = *idle_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= spin {
+                    if since.elapsed() >= self.spin_limit(spin) {
                         self.sleep();
                         idle_since = None;
                     } else {
@@ -254,6 +254,15 @@ impl Worker {
             }
         }
         self.flush_ports();
+    }
+
+    /// How long to poll before the next sleep: longer while drives are about to answer, unless it is not to poll.
+    fn spin_limit(&self, spin: Duration) -> Duration {
+        if self.executor.waits_for_drives() && !spin.is_zero() {
+            spin.max(DRIVE_SPIN)
+        } else {
+            spin
+        }
     }
 
     /// Whether nothing is left to wait for. A worker that was told to end does not wait for the
