@@ -46,8 +46,8 @@ struct Arguments {
     /// takes.
     #[arg(long, conflicts_with = "only")]
     count: Option<Counted>,
-    /// Measures the executor alone over these files or disks, with random I/O of 8 KiB: `bench/executor.py` holds
-    /// it against fio. Writes overwrite them.
+    /// Measures the executor alone over these files or disks, with random I/O of 8 KiB: `bench/executor.py`
+    /// holds it against fio. Writes overwrite them.
     #[arg(long, conflicts_with_all = ["only", "count"])]
     file: Vec<std::path::PathBuf>,
     /// Durable writes instead of reads, with `--file`.

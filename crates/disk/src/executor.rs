@@ -52,9 +52,10 @@ const ZEROES_IN_FLIGHT: usize = 64;
 /// How often a short transfer is tried.
 const ATTEMPTS_MAX: u8 = 8;
 
-/// For how long it is worth polling after the last event while drives have I/O, instead of sleeping: what flash
-/// needs for a write and a flush. A sleep costs more than it saves: with one after 50 µs a durable write at depth
-/// 1 took 200 µs at the median, without any 115 µs. Where a drive is slower this adds a few hundredths of a CPU.
+/// For how long it is worth polling after the last event while drives have I/O, instead of sleeping: what
+/// flash needs for a write and a flush. A sleep costs more than it saves: with one after 50 µs a durable
+/// write at depth 1 took 200 µs at the median, without any 115 µs. Where a drive is slower this adds a few
+/// hundredths of a CPU.
 pub const DRIVE_SPIN: Duration = Duration::from_micros(250);
 
 /// Why the executor could not be made.

@@ -83,7 +83,7 @@ fn a_write_that_nobody_waits_for_is_not_given_back() {
     assert_eq!(group.begin_flush(), None);
 }
 
-/// The kernel tells of an error of the page cache once, to the flush that comes first: those after it succeed.
+/// The kernel tells of an error of the page cache once, to the flush that comes first: others succeed.
 #[test]
 fn a_failure_is_one_of_everything_that_had_begun() {
     let mut group = GroupCommit::default();
