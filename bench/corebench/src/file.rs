@@ -120,7 +120,7 @@ fn serve(load: &FileLoad) -> Result<FileReport> {
         }
         if any {
             idle_since = now;
-        } else if now - idle_since >= DRIVE_SPIN {
+        } else if !this.executor.is_polling() && now - idle_since >= DRIVE_SPIN {
             let mut due = [PollFd::from_borrowed_fd(
                 this.executor.poll_fd(),
                 PollFlags::IN,

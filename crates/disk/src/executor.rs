@@ -194,7 +194,9 @@ impl Executor {
             // The kernel refuses an empty table; -1 is an empty place in it.
             files.push(-1);
         }
-        let ring = Ring::new(QUEUE_ENTRIES, plan, &files).map_err(ExecutorError::Ring)?;
+        let is_polling = drives.iter().any(|(_, drive)| drive.is_polled());
+        let ring =
+            Ring::new(QUEUE_ENTRIES, plan, &files, is_polling).map_err(ExecutorError::Ring)?;
         let Ok(in_flight_max) = u16::try_from(IN_FLIGHT_MAX) else {
             unreachable!("fits")
         };
@@ -258,6 +260,12 @@ impl Executor {
     #[must_use]
     pub const fn waits_for_drives(&self) -> bool {
         self.ring.total_in_flight() > 0
+    }
+
+    /// Whether results come that nothing will tell of: they are found by [`Executor::kick`].
+    #[must_use]
+    pub const fn is_polling(&self) -> bool {
+        self.ring.is_polling()
     }
 
     /// Readable when results may be there, until [`Executor::woke`].
@@ -448,7 +456,7 @@ impl Executor {
         else {
             unreachable!("only file I/O is started")
         };
-        let (file, is_grouped) = (*file, *is_grouped);
+        let (file, is_grouped, is_polled) = (*file, *is_grouped, drive.is_polled());
         let mut pending = pending;
         if let Pending::Io(job) = &mut pending
             && job.io.operation == Operation::WriteZeroes
@@ -465,7 +473,13 @@ impl Executor {
         let pushed = match &pending {
             Pending::Io(job) if job.zeroing.is_some() => self.push_zeroes(job, file, user_data),
             Pending::Io(Job { io, .. }) => match transfer(io, is_grouped) {
-                Some(transfer) => self.ring.push(transfer, &range(io, file), user_data),
+                Some(transfer) => {
+                    let range = Range {
+                        is_polled,
+                        ..range(io, file)
+                    };
+                    self.ring.push(transfer, &range, user_data)
+                }
                 None => self.ring.push_flush(file, user_data),
             },
             Pending::Commit(..) => self.ring.push_flush(file, user_data),
@@ -680,6 +694,7 @@ const fn covers(io: &Io, sector: usize) -> bool {
 fn range(io: &Io, file: u32) -> Range {
     Range {
         file,
+        is_polled: false,
         file_offset_bytes: io.sector * SECTOR_BYTES as u64,
         buffer: io.buffer,
         buffer_offset_bytes: io.offset_sectors as usize * SECTOR_BYTES,

@@ -8,6 +8,7 @@
 //!   writes it: [`Ring::buffer`] and [`Ring::buffer_mut`] check the counts of I/O in flight;
 //! * a buffer whose I/O is not waited for any longer moves to another place ([`Ring::move_away`]): what
 //!   the kernel still reads or writes is nobody else's until it is done ([`Buffers`]);
+//! * what goes to the polled ring is of the same buffers and files, under the same counts;
 //! * files are registered, and kept open by their owner ([`crate::Executor`]) for as long as the ring
 //!   lives.
 //!
@@ -59,6 +60,8 @@ pub(crate) enum Transfer {
 pub(crate) struct Range {
     /// Index of the registered file.
     pub(crate) file: u32,
+    /// The file's drive has poll queues, and these are to be used.
+    pub(crate) is_polled: bool,
     /// Where in the file.
     pub(crate) file_offset_bytes: u64,
     /// Which buffer.
@@ -76,6 +79,11 @@ pub(crate) struct QueueFull;
 /// An io_uring with the buffers that it works on.
 pub(crate) struct Ring {
     ring: IoUring,
+    /// For reads and writes of drives with poll queues: nothing tells when they are done, the kernel looks
+    /// when it is entered. Nothing else may go there.
+    polled: Option<IoUring>,
+    /// Of all I/O in flight, what is in the polled ring.
+    polled_total: usize,
     memory: Pages,
     /// What zeroes are written from; nobody ever writes it.
     zeroes: Pages,
@@ -85,6 +93,18 @@ pub(crate) struct Ring {
     /// DEFER_TASKRUN a completion is posted only when this thread enters the kernel, and until then
     /// nothing wakes whoever polls the ring.
     due: OwnedFd,
+}
+
+/// A ring whose completions are looked for.
+fn polled_ring(entries: u32, files: &[RawFd]) -> io::Result<IoUring> {
+    let ring = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_iopoll()
+        .setup_cqsize(entries * 4)
+        .build(entries)?;
+    ring.submitter().register_files(files)?;
+    Ok(ring)
 }
 
 /// Where the kernel's threads for I/O that blocks, flushes above all, may run: wherever the process may.
@@ -113,9 +133,14 @@ impl fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring of `entries`, with buffers as planned, and these files registered by their index. The
-    /// calling thread must be the one that uses it.
-    pub(crate) fn new(entries: u32, plan: BufferPlan, files: &[RawFd]) -> io::Result<Self> {
+    /// A ring of `entries`, with buffers as planned, and these files registered by their index; with a second
+    /// one that is polled, if wanted. The calling thread must be the one that uses it.
+    pub(crate) fn new(
+        entries: u32,
+        plan: BufferPlan,
+        files: &[RawFd],
+        is_polling: bool,
+    ) -> io::Result<Self> {
         let buffers = Buffers::new(plan);
         let pages = (buffers.total_sectors() * SECTOR_BYTES).div_ceil(PAGE_BYTES);
         let zeroed = |pages| {
@@ -147,8 +172,17 @@ impl Ring {
         // SAFETY: the regions are the allocations of `memory` and `zeroes`, which `Ring` owns, never moves,
         // and frees only after all I/O is done (`Drop`).
         unsafe { ring.submitter().register_buffers(&regions) }?;
+        let polled = is_polling
+            .then(|| polled_ring(entries, files))
+            .transpose()?;
+        if let Some(polled) = &polled {
+            // SAFETY: as above.
+            unsafe { polled.submitter().register_buffers(&regions) }?;
+        }
         Ok(Self {
             ring,
+            polled,
+            polled_total: 0,
             memory,
             zeroes,
             buffers,
@@ -307,7 +341,12 @@ impl Ring {
                     .build()
             }
         };
-        self.push_entry(&entry.user_data(user_data))?;
+        let entry = entry.user_data(user_data);
+        if range.is_polled {
+            self.push_polled(&entry)?;
+        } else {
+            self.push_entry(&entry)?;
+        }
         let counts = self.buffers.in_flight_mut(at);
         match transfer {
             Transfer::Read => counts.reads += 1,
@@ -366,54 +405,52 @@ impl Ring {
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|_| QueueFull)?;
         self.total += 1;
-        if self.ring.submission().len() >= BATCH {
-            self.hand_over();
-        }
+        hand_over(&mut self.ring);
         Ok(())
     }
 
-    /// Hands queued entries to the kernel, and leaves completions alone: whoever takes them in a loop and
-    /// pushes more would otherwise never come to the end of it.
-    fn hand_over(&mut self) {
-        let Ok(entries) = u32::try_from(self.ring.submission().len()) else {
-            unreachable!("the queue is small")
+    fn push_polled(&mut self, entry: &squeue::Entry) -> Result<(), QueueFull> {
+        let Some(polled) = &mut self.polled else {
+            unreachable!("a drive that is polled has a ring for it")
         };
-        // SAFETY: it only makes the kernel take entries that `push_entry` has queued.
-        let handed = unsafe {
-            self.ring
-                .submitter()
-                .enter::<libc::sigset_t>(entries, 0, 0, None)
-        };
-        // What is left is handed over by `submit`, which also tells when the ring is broken.
-        drop(handed);
+        // SAFETY: as in `push_entry`; files and buffers are registered with this ring, too.
+        let pushed = unsafe { polled.submission().push(entry) };
+        pushed.map_err(|_| QueueFull)?;
+        hand_over(polled);
+        self.total += 1;
+        self.polled_total += 1;
+        Ok(())
+    }
+
+    /// Whether I/O is in flight whose end nothing tells: it is found by [`Ring::submit`] only.
+    pub(crate) const fn is_polling(&self) -> bool {
+        self.polled_total > 0
     }
 
     /// Hands queued entries to the kernel and lets it run completions that are due. Never blocks.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
+        if let Some(polled) = self.polled.as_mut().filter(|_| self.polled_total > 0) {
+            // The kernel looks once at what is in flight.
+            unless_busy(polled.submit())?;
+        }
         let queue = self.ring.submission();
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
             return Ok(());
         }
         drop(queue);
-        match self.ring.submit() {
-            Ok(_) => Ok(()),
-            // Busy: completions must be reaped first. Interrupted: the next turn does it.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EBUSY | libc::EAGAIN | libc::EINTR)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        unless_busy(self.ring.submit())
     }
 
     /// Takes one completion: its user data and its result, bytes or a negated errno. The caller must
     /// pass the transfer to [`Ring::landed`].
     pub(crate) fn reap(&mut self) -> Option<(u64, i32)> {
-        let entry = self.ring.completion().next()?;
+        let polled = self.polled.as_mut().filter(|_| self.polled_total > 0);
+        let entry = if let Some(entry) = polled.and_then(|ring| ring.completion().next()) {
+            self.polled_total -= 1;
+            entry
+        } else {
+            self.ring.completion().next()?
+        };
         self.total -= 1;
         Some((entry.user_data(), entry.result()))
     }
@@ -441,11 +478,46 @@ impl Ring {
     }
 }
 
+/// Hands queued entries to the kernel when they are enough, and leaves completions alone: whoever takes
+/// these in a loop and pushes more would otherwise never come to the end of it.
+fn hand_over(ring: &mut IoUring) {
+    let queued = ring.submission().len();
+    if queued < BATCH {
+        return;
+    }
+    let Ok(entries) = u32::try_from(queued) else {
+        unreachable!("the queue is small")
+    };
+    // SAFETY: it only makes the kernel take entries that were checked when they were queued.
+    let handed = unsafe {
+        ring.submitter()
+            .enter::<libc::sigset_t>(entries, 0, 0, None)
+    };
+    // What is left is handed over by `Ring::submit`, which also tells when the ring is broken.
+    drop(handed);
+}
+
+/// Busy: completions must be reaped first. Interrupted: the next turn does it.
+fn unless_busy(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Err(error)
+            if !matches!(
+                error.raw_os_error(),
+                Some(libc::EBUSY | libc::EAGAIN | libc::EINTR)
+            ) =>
+        {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Drop for Ring {
     /// Waits for all I/O in flight: until then the kernel may write the buffers.
     fn drop(&mut self) {
         while self.total > 0 {
-            match self.ring.submit_and_wait(1) {
+            let polled = self.polled.as_ref().filter(|_| self.polled_total > 0);
+            match polled.unwrap_or(&self.ring).submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(_) => {

@@ -33,6 +33,9 @@ const SLEEP: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// How long drives with poll queues are polled without an answer; then once each [`PORT_RETRY`].
+const POLLED_SPIN: Duration = Duration::from_millis(10);
+
 /// Sleep while a port is full: nothing tells when it has room again.
 const PORT_RETRY: Timespec = Timespec {
     tv_sec: 0,
@@ -256,9 +259,12 @@ impl Worker {
         self.flush_ports();
     }
 
-    /// How long to poll before the next sleep: longer while drives are about to answer, unless it is not to poll.
+    /// How long to poll before the next sleep: longer while drives are about to answer, unless it is never
+    /// to poll. Where nothing but polling finds the answer it always polls, until that is not worth a CPU.
     fn spin_limit(&self, spin: Duration) -> Duration {
-        if self.executor.waits_for_drives() && !spin.is_zero() {
+        if self.executor.is_polling() {
+            POLLED_SPIN
+        } else if self.executor.waits_for_drives() && !spin.is_zero() {
             spin.max(DRIVE_SPIN)
         } else {
             spin
@@ -429,7 +435,10 @@ impl Worker {
     fn sleep(&mut self) {
         let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsaid.is_empty() {
-            let waiting = self.port_is_full || !self.all_sent() || self.target.waits_for_time();
+            let waiting = self.port_is_full
+                || !self.all_sent()
+                || self.target.waits_for_time()
+                || self.executor.is_polling();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
             let limit = &self.until_overdue(limit);
             // Interrupted or not, the next turn looks at everything.

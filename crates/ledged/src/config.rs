@@ -57,6 +57,8 @@ pub(crate) struct DiskConfig {
     pub(crate) slot: DriveSlot,
     /// What it is.
     pub(crate) spec: DriveSpec,
+    /// Whether its poll queues are used, if it has any.
+    pub(crate) io_poll: bool,
     /// Line of its path in the file, for messages about the drive.
     pub(crate) line: usize,
 }
@@ -111,6 +113,7 @@ struct RawPort {
 struct RawDisk {
     slot: Spanned<i64>,
     path: Spanned<String>,
+    io_poll: Option<Spanned<String>>,
 }
 
 /// Where the state directory is without `state_dir`.
@@ -357,6 +360,17 @@ impl Source<'_> {
         })
     }
 
+    fn check_io_poll(&self, given: Option<&Spanned<String>>) -> Result<bool, ConfigError> {
+        match given.map(|given| (given, given.get_ref().as_str())) {
+            None | Some((_, "auto")) => Ok(true),
+            Some((_, "off")) => Ok(false),
+            Some((given, other)) => {
+                let reason = format!("io_poll = {other:?}: must be \"auto\" or \"off\"");
+                Err(self.refuse(&given.span(), reason))
+            }
+        }
+    }
+
     fn check_disks(&self, raw: &[Spanned<RawDisk>]) -> Result<Vec<DiskConfig>, ConfigError> {
         let mut disks: Vec<DiskConfig> = Vec::new();
         for disk in raw.iter().map(Spanned::get_ref) {
@@ -387,6 +401,7 @@ impl Source<'_> {
             disks.push(DiskConfig {
                 slot,
                 spec,
+                io_poll: self.check_io_poll(disk.io_poll.as_ref())?,
                 line: self.line(&span),
             });
         }
@@ -503,6 +518,11 @@ mod tests {
                 "[[port]]\ninterface = \"a\"\n[[disk]]\nslot = 0\npath = \"\\u0000\"\n",
                 5,
                 "NUL",
+            ),
+            (
+                "[[port]]\ninterface = \"a\"\n[[disk]]\nslot = 0\npath = \"/x\"\nio_poll = \"on\"\n",
+                6,
+                "must be \"auto\" or \"off\"",
             ),
             ("\nshelv = 1\n", 2, "unknown field `shelv`"),
             ("workers = 2\n", 1, "one worker"),
