@@ -519,11 +519,6 @@ mod tests {
                 5,
                 "NUL",
             ),
-            (
-                "[[port]]\ninterface = \"a\"\n[[disk]]\nslot = 0\npath = \"/x\"\nio_poll = \"on\"\n",
-                6,
-                "must be \"auto\" or \"off\"",
-            ),
             ("\nshelv = 1\n", 2, "unknown field `shelv`"),
             ("workers = 2\n", 1, "one worker"),
             ("workers = 0\n", 1, "at least 1"),
@@ -581,6 +576,24 @@ mod tests {
         assert!(
             path.starts_with("ledge.toml:8: ") && path.contains("line 5"),
             "{path}"
+        );
+    }
+
+    #[test]
+    fn poll_queues_are_used_unless_that_is_off() {
+        let with = |line: &str| {
+            check(&format!(
+                "{PORT}[[disk]]\nslot = 0\npath = \"/dev/null\"\n{line}"
+            ))
+        };
+        let is_used = |line: &str| with(line).unwrap().disks[0].io_poll;
+        assert!(is_used(""));
+        assert!(is_used("io_poll = \"auto\"\n"));
+        assert!(!is_used("io_poll = \"off\"\n"));
+        let refused = with("io_poll = \"on\"\n").unwrap_err();
+        assert!(
+            refused.starts_with("ledge.toml:6: ") && refused.contains("\"auto\" or \"off\""),
+            "{refused}"
         );
     }
 
