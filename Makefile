@@ -14,7 +14,7 @@ help:
 	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors (as root; about 30 minutes)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
-	@echo 'make bench   aoeload against ledged and vblade, interleaved'
+	@echo 'make bench   the shelf beside vblade, iSCSI, NBD and the bare disk, into bench/results (as root; 25 minutes; BENCH=--quick: whether it works)'
 	@echo 'make bench-raid  parity, redo log and kernels beside what they are to be measured by, into bench/results/raid.md'
 	@echo 'make deny    licences and sources of the dependencies (needs cargo-deny)'
 	@echo 'make fuzz    the fuzz targets for a minute each (FUZZ_SECONDS=3600: an hour), on any toolchain'
@@ -71,6 +71,7 @@ test: packages-test fmt lint
 	$(MAKE) --no-print-directory sim-planted
 	$(MAKE) --no-print-directory demo CI=1
 	bench/instructions.py $(TARGET_DIR)/release
+	python3 bench/matrix/selfcheck.py
 
 # Linux md and the shelf about each other's arrays, with the kernels of Debian 12 and 13. Images of up to
 # 4 GB, made and removed by the hundred: best in memory.
@@ -126,8 +127,9 @@ fuzz-corpus: cargo-fuzz
 		rm -rf corpus/$$target && mv least corpus/$$target || exit 1; \
 	done
 
+# Debian's own interpreter: that is the one that has its matplotlib.
 bench: build packages-bench
-	bench/compare.py $(TARGET_DIR)/release
+	/usr/bin/python3 -u bench/matrix $(TARGET_DIR)/release $(BENCH)
 
 bench-raid: build packages-bench
 	bench/raid.py $(TARGET_DIR)/release --out bench/results

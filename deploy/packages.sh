@@ -20,8 +20,10 @@ python3 qemu-system-x86 syslinux syslinux-common tcpdump tshark valgrind vblade"
 case "${1:-}" in
 build) wanted="$build $run" ;;
 test) wanted="$build $test" ;;
-# The parity kernels are measured beside those of ISA-L.
-bench) wanted="$build $test libisal-dev" ;;
+# The parity kernels are measured beside those of ISA-L, the shelf beside vblade, iSCSI (tgt, loaded by
+# libiscsi and qemu-img) and NBD (qemu-nbd, loaded by fio); plots are drawn by matplotlib. Debian starts a
+# tgtd without targets when tgt is installed; nothing here needs it: `systemctl disable --now tgt`.
+bench) wanted="$build $test libisal-dev libiscsi-bin python3-matplotlib qemu-block-extra qemu-utils tgt" ;;
 *)
     echo "usage: $0 build|test|bench" >&2
     exit 2

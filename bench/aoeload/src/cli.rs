@@ -60,9 +60,14 @@ pub(crate) enum Command {
 /// How frames reach the target.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PathArgs {
-    /// Network interface that leads to the target
-    #[arg(long, value_name = "IF")]
-    pub(crate) interface: String,
+    /// Network interface that leads to the target. Given several times: what answers on several is loaded
+    /// over all of them, and over all of its addresses, in turn, as Linux does
+    #[arg(long, value_name = "IF", required = true)]
+    pub(crate) interface: Vec<String>,
+    /// Send through so many queues of each interface, in turn; needs --backend xdp. On veth the queue is
+    /// the one that the frame arrives at on the other side
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) queues: u16,
     /// xdp takes every AoE frame of the interface away from the kernel: not beside AoE disks that
     /// are in use there
     #[arg(long, value_enum, default_value_t = Backend::Packet)]
@@ -111,6 +116,15 @@ pub(crate) struct LoadArgs {
     /// (nanoseconds; mixed loads have tags read and write beside the sum)
     #[arg(long, value_name = "FILE")]
     pub(crate) histogram: Option<PathBuf>,
+    /// Count in the kernel where frames are lost, and how long drives take: auto does without where that
+    /// cannot be, on fails then. Costs some tenths of a microsecond for each request to a drive, and for each
+    /// frame that AF_PACKET receives
+    #[arg(long, value_enum, default_value_t = ProbesArg::Auto)]
+    pub(crate) probes: ProbesArg,
+    /// The other end of the interface's wire, if it is on this machine, so that losses on the wire are told
+    /// from those of the target; with several interfaces, one for each, in their order
+    #[arg(long, value_name = "[NAMESPACE:]IF")]
+    pub(crate) peer_interface: Vec<PeerInterface>,
     /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
     /// 10GbE in any case
     #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
@@ -118,6 +132,49 @@ pub(crate) struct LoadArgs {
     /// Print one JSON object, with what happened second by second in it, and no progress bar
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Whether there are probes in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProbesArg {
+    Auto,
+    On,
+    Off,
+}
+
+/// An interface, perhaps of another network namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PeerInterface {
+    /// As `ip netns` has it, or a path.
+    pub(crate) namespace: Option<String>,
+    pub(crate) interface: String,
+}
+
+impl fmt::Display for PeerInterface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}:{}", self.interface),
+            None => f.write_str(&self.interface),
+        }
+    }
+}
+
+impl FromStr for PeerInterface {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, interface) = match text.rsplit_once(':') {
+            Some((namespace, interface)) => (Some(namespace.to_owned()), interface),
+            None => (None, text),
+        };
+        if interface.is_empty() || namespace.as_deref() == Some("") {
+            return Err(format!("{text:?}: expected an interface, or NAMESPACE:IF"));
+        }
+        Ok(Self {
+            namespace,
+            interface: interface.to_owned(),
+        })
+    }
 }
 
 /// What the commands look like.
@@ -132,7 +189,8 @@ pub(crate) struct ShapeArgs {
     /// Bytes per command, a multiple of 512; by default the most that every target takes
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) size: Option<u64>,
-    /// Commands outstanding to each target; by default its Buffer Count, at most 64
+    /// Commands outstanding to each target; by default its Buffer Count, at most 64, for each of the ways
+    /// to it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) depth: Option<u16>,
     /// Blocks in random order (default)
@@ -348,6 +406,23 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_and_the_other_ends_of_their_wires_are_taken_in_their_order() {
+        let line = "aoeload --interface veth0 --interface veth1 --queues 2 --target 1.0 \
+                    --peer-interface shelf:eth0 --peer-interface eth1 --probes on";
+        let Ok(Request::Load(load)) = Request::parse(line.split_whitespace()) else {
+            panic!("it asks for a load");
+        };
+        assert_eq!(load.path.interface, ["veth0", "veth1"]);
+        assert_eq!((load.path.queues, load.probes), (2, ProbesArg::On));
+        let peers: Vec<_> = load
+            .peer_interface
+            .iter()
+            .map(|peer| (peer.namespace.as_deref(), peer.interface.as_str()))
+            .collect();
+        assert_eq!(peers, [(Some("shelf"), "eth0"), (None, "eth1")]);
+    }
+
+    #[test]
     fn what_is_missing_or_wrong_is_refused() {
         for line in [
             "aoeload",
@@ -363,6 +438,9 @@ mod tests {
             "aoeload --interface veth0 --target 1.0 --seconds NaN",
             "aoeload --interface veth0 --target 1.0 --size 8Q",
             "aoeload --interface veth0 --target 1.0 --line-rate 0",
+            "aoeload --interface veth0 --target 1.0 --queues 0",
+            "aoeload --interface veth0 --target 1.0 --peer-interface :eth0",
+            "aoeload --interface veth0 --target 1.0 --peer-interface shelf:",
         ] {
             let result = Request::parse(line.split_whitespace());
             assert_eq!(result.unwrap_err().exit_code(), 2, "{line}");

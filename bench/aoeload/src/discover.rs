@@ -1,7 +1,8 @@
 //! `aoeload discover`: who answers on an interface.
 
 use crate::cli::DiscoverArgs;
-use crate::connect::{Clock, discover_all, open_ports};
+use crate::connect::discover_all;
+use crate::interfaces::Interfaces;
 use anyhow::Result;
 use initiator::Target;
 use serde::Serialize;
@@ -17,18 +18,20 @@ struct TargetReport {
 }
 
 #[derive(Serialize)]
-struct DiscoverReport<'a> {
-    interface: &'a str,
+struct DiscoverReport {
+    /// Several are separated by commas.
+    interface: String,
     targets: Vec<TargetReport>,
 }
 
 /// Lists the targets; that there are none is no failure.
 pub(crate) fn discover(args: &DiscoverArgs) -> Result<bool> {
-    let mut ports = open_ports(&args.path)?;
+    let interfaces = Interfaces::open(&args.path)?;
     let wait_ns = (args.seconds * 1e9) as u64;
-    let targets = discover_all(&mut ports, &Clock::start(), wait_ns)?;
+    let interface = interfaces.names();
+    let targets = discover_all(interfaces, wait_ns)?;
     let report = DiscoverReport {
-        interface: &args.path.interface,
+        interface,
         targets: targets.iter().map(describe).collect(),
     };
     if args.json {
@@ -36,7 +39,7 @@ pub(crate) fn discover(args: &DiscoverArgs) -> Result<bool> {
         return Ok(true);
     }
     if report.targets.is_empty() {
-        crate::complain(&format!("no target answers on {}", args.path.interface));
+        crate::complain(&format!("no target answers on {}", report.interface));
         return Ok(true);
     }
     crate::print("TARGET     MAC           BUFFERS  SECTORS  FIRMWARE  CONFIG STRING")?;

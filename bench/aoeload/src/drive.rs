@@ -1,12 +1,12 @@
 //! The loop: receive, send, flush; now and then look for overdue commands and show progress.
 
-use crate::connect::{Clock, Connection, RECEIVE_BUDGET};
+use crate::connect::{Clock, Connection};
 use crate::histogram::HistogramLog;
+use crate::interfaces::{Interfaces, RECEIVE_BUDGET};
 use crate::load::{Load, Summary};
 use crate::plan::Plan;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use port::Port;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const EXPIRE_INTERVAL_NS: u64 = 1_000_000;
 /// How many batches more than all windows hold are taken before overdue commands are looked for.
 const DRAIN_TURNS_MORE: usize = 64;
+/// How many turns without a frame are made before the clock is looked at: a few microseconds. A closed loop
+/// needs it for nothing but what is overdue.
+const IDLE_TURNS: usize = 32;
+/// The same where commands become due with time: a few tenths of a microsecond, which latencies include.
+const IDLE_TURNS_SCHEDULED: usize = 3;
+/// How long nothing may come before no more answers to what was sent again or given up are waited for.
+const SETTLE_NS: u64 = 50_000_000;
+/// How long such answers are waited for in any case.
+const SETTLE_NS_MAX: u64 = 1_000_000_000;
 /// How often progress is shown.
 const PROGRESS_INTERVAL_NS: u64 = 250_000_000;
 
@@ -28,7 +37,7 @@ pub(crate) fn run(
     let progress = Progress::new(plan, connection.clock.now_ns());
     let mut driver = Driver {
         clock: connection.clock,
-        ports: &mut connection.ports,
+        interfaces: &mut connection.interfaces,
         stop,
         progress,
     };
@@ -39,13 +48,14 @@ pub(crate) fn run(
         load.read_back();
         driver.stage(&mut load)?;
     }
+    driver.settle(&mut load);
     driver.progress.bar.finish_and_clear();
     load.into_summary(stop.load(Ordering::Relaxed))
 }
 
 struct Driver<'a> {
     clock: Clock,
-    ports: &'a mut [Box<dyn Port>],
+    interfaces: &'a mut Interfaces,
     stop: &'a AtomicBool,
     progress: Progress,
 }
@@ -55,14 +65,22 @@ impl Driver<'_> {
     fn stage(&mut self, load: &mut Load) -> Result<()> {
         let mut next_expire_ns = 0;
         let mut stopped = false;
+        // Turns without a frame that may be made now, and those that have been.
+        let (mut idle_turns_max, mut idle_turns) = (0, 0);
         let drain_turns = load.depth() / RECEIVE_BUDGET + DRAIN_TURNS_MORE;
         loop {
+            let mut received = self.receive(load);
+            if received == 0 && idle_turns < idle_turns_max {
+                idle_turns += 1;
+                std::hint::spin_loop();
+                continue;
+            }
+            idle_turns = 0;
             let now_ns = self.clock.now_ns();
             if load.is_over(now_ns) {
                 return Ok(());
             }
             let expire = now_ns >= next_expire_ns;
-            let mut received = self.receive(load);
             // Whatever has come by now counts before anything is overdue: it may be us who slept.
             for _ in 0..drain_turns {
                 if !expire || received == 0 {
@@ -70,38 +88,52 @@ impl Driver<'_> {
                 }
                 received = self.receive(load);
             }
-            let port = self
-                .ports
-                .first_mut()
-                .context("the interface has no queue")?
-                .as_mut();
-            load.send(port, self.clock.now_ns())?;
+            let sent_all = load.send(self.interfaces, now_ns)?;
             if expire {
                 next_expire_ns = now_ns + EXPIRE_INTERVAL_NS;
-                load.expire(port, now_ns)?;
+                load.expire(self.interfaces, now_ns)?;
                 self.progress.show(load, now_ns);
                 if self.stop.load(Ordering::Relaxed) && !stopped {
                     stopped = true;
                     load.stop(now_ns);
                 }
             }
-            port.flush();
-            if received == 0 {
-                std::hint::spin_loop();
+            let unsent = self.interfaces.flush();
+            // A closed loop with full windows goes on with the next answer, and needs no clock until then.
+            idle_turns_max = match load.has_schedule() {
+                _ if unsent || !sent_all => 0,
+                true => IDLE_TURNS_SCHEDULED,
+                false => IDLE_TURNS,
+            };
+        }
+    }
+
+    /// Takes late answers, so that they are not counted as lost on the way.
+    fn settle(&mut self, load: &mut Load) {
+        let begin_ns = self.clock.now_ns();
+        let (mut now_ns, mut quiet_since_ns) = (begin_ns, begin_ns);
+        while load.has_unanswered()
+            && now_ns < quiet_since_ns + SETTLE_NS
+            && now_ns < begin_ns + SETTLE_NS_MAX
+        {
+            let received = self.receive(load);
+            self.interfaces.flush();
+            now_ns = self.clock.now_ns();
+            if received > 0 {
+                quiet_since_ns = now_ns;
             }
         }
     }
 
     fn receive(&mut self, load: &mut Load) -> usize {
         let clock = self.clock;
-        self.ports
-            .iter_mut()
-            .map(|port| {
-                port.receive(RECEIVE_BUDGET, &mut |frame| {
-                    load.receive(frame, clock.now_ns());
-                })
-            })
-            .sum()
+        let mut now_ns = 0;
+        self.interfaces.receive(&mut |_, frame, begins| {
+            if begins {
+                now_ns = clock.now_ns();
+            }
+            load.receive(frame, now_ns)
+        })
     }
 }
 

@@ -33,10 +33,10 @@ pub(crate) struct Line {
     mbit_per_s: f64,
 }
 
-/// The wires to compare with: 10 Gigabit Ethernet, and the one that was named or else the interface's
-/// own, if its driver tells the speed.
+/// The wires to compare with: 10 Gigabit Ethernet, and the one that was named or else the interface's own,
+/// or those of all interfaces together, if their drivers tell the speed.
 pub(crate) fn lines(connection: &Connection, plan: &Plan) -> Vec<Line> {
-    let own = match (plan.line_rate_mbit, connection.speed_mbit) {
+    let own = match (plan.line_rate_mbit, connection.interfaces.speed_mbit()) {
         (Some(mbit), _) => Some(("--line-rate", mbit)),
         (None, Some(mbit)) => Some(("interface", f64::from(mbit))),
         (None, None) => None,

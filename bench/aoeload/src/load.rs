@@ -1,4 +1,4 @@
-//! A load in progress: the windows of all its targets behind one port.
+//! A load in progress: the windows of all its targets behind the interfaces.
 //!
 //! Stages, in this order: *measure* (warm-up included), then *read back* if writes are verified.
 //! Each stage ends when no target has anything more to start and nothing is outstanding; a command
@@ -6,11 +6,12 @@
 //!
 //! Invariants:
 //! * every target has a window of its own, so one that is slow holds up no other;
-//! * when the port is full, the target that had to wait is the next to send; otherwise each in its turn;
+//! * when an interface is full, the target that had to wait is the next to send; otherwise each in its turn;
 //! * nothing is allocated for a command.
 
 use crate::connect::Connection;
 use crate::histogram::HistogramLog;
+use crate::interfaces::Interfaces;
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::series::{Row, Series};
@@ -19,7 +20,7 @@ use crate::window::Window;
 use anyhow::{Context, Result};
 use aoe::Header;
 use initiator::{CheckCounters, Counters};
-use port::{Port, ReceivedFrame};
+use port::ReceivedFrame;
 use zerocopy::FromBytes;
 
 /// A load in progress.
@@ -49,7 +50,10 @@ impl Load {
             .collect::<Result<_>>()?;
         let mut addresses: Vec<_> = (0..windows.len())
             .zip(&connection.endpoints)
-            .map(|(index, endpoint)| ((endpoint.route.shelf.0, endpoint.route.slot.0), index))
+            .map(|(index, endpoint)| {
+                let target = &endpoint.target;
+                ((target.shelf.0, target.slot.0), index)
+            })
             .collect();
         addresses.sort_unstable();
         let begin_ns = now_ns + plan.warmup_ns;
@@ -92,39 +96,44 @@ impl Load {
         self.windows.iter().map(Window::depth).sum()
     }
 
-    /// Takes in a received frame. What is of none of the targets is counted with the first one.
-    pub(crate) fn receive(&mut self, frame: &ReceivedFrame<'_>, now_ns: u64) {
+    /// Takes in a received frame; whether it answered something. What is of none of the targets is counted
+    /// with the first one.
+    pub(crate) fn receive(&mut self, frame: &ReceivedFrame<'_>, now_ns: u64) -> bool {
         let header = Header::ref_from_prefix(frame.first).ok();
         let found = header.and_then(|(header, _)| {
             let key = (header.shelf.get(), header.slot);
             let place = self.addresses.binary_search_by_key(&key, |entry| entry.0);
             place.ok().map(|place| self.addresses[place].1)
         });
-        if let Some(window) = self.windows.get_mut(found.unwrap_or(0)) {
-            window.receive(frame, now_ns, &mut self.record);
-        }
+        let window = self.windows.get_mut(found.unwrap_or(0));
+        window.is_some_and(|window| window.receive(frame, now_ns, &mut self.record))
     }
 
-    /// Fills the windows, as far as commands are due and the port has room.
-    pub(crate) fn send(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
+    /// Fills the windows, as far as commands are due and the interfaces have room. `false`: one has none.
+    pub(crate) fn send(&mut self, interfaces: &mut Interfaces, now_ns: u64) -> Result<bool> {
         let count = self.windows.len();
         for _ in 0..count {
-            if !self.windows[self.turn].send(port, now_ns)? {
-                return Ok(());
+            if !self.windows[self.turn].send(interfaces, now_ns)? {
+                return Ok(false);
             }
             self.turn = (self.turn + 1) % count;
         }
         self.turn = (self.turn + 1) % count;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether commands become due with time, not only with answers.
+    pub(crate) fn has_schedule(&self) -> bool {
+        self.windows.iter().any(Window::has_schedule)
     }
 
     /// Sends again what is overdue, and gives up what is lost. To be called about every millisecond.
-    pub(crate) fn expire(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<()> {
+    pub(crate) fn expire(&mut self, interfaces: &mut Interfaces, now_ns: u64) -> Result<()> {
         if self.measuring {
             self.record.advance(now_ns);
         }
         for window in &mut self.windows {
-            window.expire(port, now_ns, &mut self.record)?;
+            window.expire(interfaces, now_ns, &mut self.record)?;
         }
         Ok(())
     }
@@ -132,6 +141,11 @@ impl Load {
     /// What has been done so far inside the time of measurement.
     pub(crate) fn done_count(&self) -> u64 {
         self.windows.iter().map(Window::done_count).sum()
+    }
+
+    /// Whether something was sent that has no answer.
+    pub(crate) fn has_unanswered(&self) -> bool {
+        self.windows.iter().any(Window::has_unanswered)
     }
 
     /// Whether there is anything to read back.

@@ -1,12 +1,13 @@
 //! `aoeload`: reads and writes against any AoE target, and says how fast it was, how even, and
 //! whether the data were right.
 //!
-//! * [`cli`] is the command line; [`connect`] opens the interface, finds the target and asks what
-//!   it is; [`plan`] turns both into what will be done, or refuses it;
+//! * [`cli`] is the command line; [`interfaces`] are what leads to the targets; [`connect`] finds them
+//!   there and asks what they are; [`plan`] turns both into what will be done, or refuses it;
 //! * [`workload`] chooses operations and blocks; [`verify`] stamps what is written and checks what
 //!   is read; [`window`] keeps the window of one target full, [`load`] those of all; [`drive`] is the
 //!   loop around it;
 //! * [`tally`], [`series`] and [`record`] are the counts, and [`histogram`] writes latencies to a file;
+//! * [`losses`] follows the frames through the layers below, with probes in the kernel;
 //! * [`report`] turns the counts into text or JSON, with [`line_rate`] beside each throughput.
 //!
 //! One thread does everything but writing that file. It polls without sleeping while a load runs, and
@@ -18,8 +19,10 @@ mod connect;
 mod discover;
 mod drive;
 mod histogram;
+mod interfaces;
 mod line_rate;
 mod load;
+mod losses;
 mod plan;
 mod record;
 mod report;
@@ -34,6 +37,7 @@ use anyhow::{Context, Result};
 use cli::{Command, LoadArgs, Request};
 use connect::Connection;
 use histogram::HistogramLog;
+use losses::watch::Watch;
 use plan::{Plan, UsageError};
 use std::io::Write;
 use std::process::ExitCode;
@@ -80,8 +84,10 @@ fn run_load(args: &LoadArgs) -> Result<bool> {
         }
         None => None,
     };
+    let watch = Watch::begin(&connection, &args.peer_interface, args.probes)?;
     let summary = drive::run(&mut connection, &plan, log, &stop)?;
-    let report = report::Report::new(&connection, &plan, &summary);
+    let watched = watch.end(&connection, &summary.total.counters)?;
+    let report = report::Report::new(&connection, &plan, &summary).with(watched);
     if args.json {
         print(&serde_json::to_string(&report)?)?;
     } else {

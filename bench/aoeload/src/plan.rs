@@ -2,15 +2,18 @@
 
 use crate::cli::TargetAddress;
 use crate::cli::{LoadArgs, OperationArg, RetransmitArg, ShapeArgs};
-use crate::connect::{Connection, Endpoint, first_port, fresh_number};
+use crate::connect::{Connection, Endpoint, fresh_number};
 use anyhow::{Context, Result};
 use aoe::{SECTOR_BYTES, sectors_per_frame};
 use initiator::{GenerationModel, Retransmission, RunId};
+use port::Mode;
 
 /// Most memory for what verification has to remember.
 const MODEL_BYTES_MAX: u64 = 1 << 30;
 /// Depth where none is asked for: what the Linux initiator keeps outstanding to one station.
 const DEPTH_DEFAULT_MAX: u16 = 64;
+/// Depth to all stations of a target where none is asked for.
+const DEPTH_DEFAULT_MAX_OF_ALL: u16 = 1024;
 /// Deadline of a command where none is asked for.
 const DEADLINE_NS_DEFAULT: u64 = 10_000_000_000;
 
@@ -41,6 +44,21 @@ pub(crate) enum UsageError {
     },
     #[error("--target {address} is there twice: writes of two windows to one LUN have no order")]
     SameTarget { address: TargetAddress },
+    #[error(
+        "--queues {queues} is more than {interface} has: {available} in mode {mode} (AF_PACKET has one for all)"
+    )]
+    TooManyQueues {
+        queues: usize,
+        interface: String,
+        available: usize,
+        mode: Mode,
+    },
+    #[error(
+        "--peer-interface is there {given} times: there must be one for each of {count} interfaces, or none"
+    )]
+    PeersDiffer { given: usize, count: usize },
+    #[error("--interface {name} is there twice")]
+    SameInterface { name: String },
     #[error("{option} 0: there must be some time")]
     NoTime { option: &'static str },
 }
@@ -188,17 +206,21 @@ impl Plan {
         for (plan, endpoint) in self.targets.iter().zip(&connection.endpoints) {
             let target = &endpoint.target;
             let address = endpoint.address();
-            if plan.depth > target.buffer_count {
+            let ways = endpoint.ways.len();
+            if usize::from(plan.depth) > usize::from(target.buffer_count) * ways {
+                let of_each = if ways > 1 {
+                    " at each of its addresses"
+                } else {
+                    ""
+                };
                 lines.push(format!(
-                    "note: depth {} is more than the Buffer Count {} of target {address}, which may drop the excess",
+                    "note: depth {} is more than the Buffer Count {} of target {address}{of_each}, which may drop the excess",
                     plan.depth, target.buffer_count
                 ));
             }
-            if target.macs.len() > 1 {
+            for name in &endpoint.silent {
                 lines.push(format!(
-                    "note: {} stations answer for target {address}; only {} is used",
-                    target.macs.len(),
-                    endpoint.route.destination
+                    "note: target {address} does not answer on {name}, which is not used for it"
                 ));
             }
         }
@@ -222,7 +244,11 @@ fn targets(
             return Err(UsageError::SameTarget { address }.into());
         }
         let buffer_count = endpoint.target.buffer_count;
-        let depth_default = buffer_count.clamp(1, DEPTH_DEFAULT_MAX);
+        let ways = u16::try_from(endpoint.ways.len()).unwrap_or(u16::MAX);
+        let depth_default = buffer_count
+            .clamp(1, DEPTH_DEFAULT_MAX)
+            .saturating_mul(ways)
+            .min(DEPTH_DEFAULT_MAX_OF_ALL);
         plans.push(TargetPlan {
             block_count: block_count(shape.range, sectors, endpoint)?,
             depth: shape.depth.unwrap_or(depth_default),
@@ -235,7 +261,7 @@ fn targets(
 
 /// Sectors per command: as asked for, or as many as the path takes.
 fn sectors(size: Option<u64>, connection: &Connection) -> Result<u8> {
-    let facts = first_port(&connection.ports)?.facts();
+    let facts = connection.interfaces.narrowest()?;
     let fit = sectors_per_frame(facts.mtu_bytes).min(usize::from(u8::MAX)) as u8;
     let counts = connection.endpoints.iter().map(|endpoint| {
         let target = &endpoint.target;

@@ -2,9 +2,10 @@
 
 mod text;
 
-use crate::connect::{Connection, first_port};
+use crate::connect::Connection;
 use crate::line_rate::{self, Line, LineShare, Traffic};
 use crate::load::{Outcome, Summary};
+use crate::losses::watch::Watched;
 use crate::plan::Plan;
 use crate::series::Row;
 use crate::tally::{KindTally, Tally};
@@ -14,6 +15,7 @@ use serde::Serialize;
 /// The result of a load. Field names are part of the interface of `--json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    /// Several are separated by commas.
     interface: String,
     /// How frames reach the target: `packet`, `native`, `generic`, `zerocopy`.
     mode: String,
@@ -39,6 +41,9 @@ pub(crate) struct Report {
     counts: Counts,
     /// Each for itself, in the order of the command line.
     targets: Vec<TargetReport>,
+    /// Ports and losses, where the load was watched.
+    #[serde(flatten)]
+    watched: Option<Watched>,
     interrupted: bool,
     /// Whether nothing was lost, wrong or refused.
     pub(crate) ok: bool,
@@ -132,7 +137,7 @@ impl Report {
     pub(crate) fn new(connection: &Connection, plan: &Plan, summary: &Summary) -> Self {
         let size_bytes = plan.size_bytes();
         let lines = line_rate::lines(connection, plan);
-        let facts = first_port(&connection.ports).ok().map(|port| port.facts());
+        let first = connection.interfaces.each().next();
         let plans = plan.targets.iter().zip(&connection.endpoints);
         let targets: Vec<_> = plans
             .zip(&summary.targets)
@@ -148,8 +153,8 @@ impl Report {
             .collect();
         let names: Vec<_> = targets.iter().map(|part| part.target.as_str()).collect();
         Self {
-            interface: facts.map_or(String::new(), |facts| facts.interface.clone()),
-            mode: facts.map_or(String::new(), |facts| facts.mode.to_string()),
+            interface: connection.interfaces.names(),
+            mode: first.map_or(String::new(), |one| one.facts().mode.to_string()),
             target: names.join(","),
             lun: match targets.as_slice() {
                 [single] => Some(single.lun.clone()),
@@ -170,9 +175,18 @@ impl Report {
             figures: Figures::new(&summary.total.tally, size_bytes, &lines),
             series: summary.series.clone(),
             counts: Counts::new(&summary.total),
+            watched: None,
             interrupted: summary.interrupted,
             ok: targets.iter().all(|part| part.ok),
             targets,
+        }
+    }
+
+    /// The same with what was seen of the layers below.
+    pub(crate) fn with(self, watched: Watched) -> Self {
+        Self {
+            watched: Some(watched),
+            ..self
         }
     }
 

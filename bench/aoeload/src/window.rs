@@ -3,21 +3,22 @@
 //! Invariants:
 //! * nothing is allocated for a command: data lie in one buffer per place in the window, which
 //!   stays as it is until the command ends, so a retransmission sends the same bytes;
-//! * a frame that the port could not take is the next one to be sent.
+//! * a frame that its interface could not take is the next one to be sent.
 
 use crate::connect::Endpoint;
+use crate::interfaces::Interfaces;
 use crate::load::Outcome;
 use crate::plan::Plan;
 use crate::record::{Done, Record};
 use crate::tally::Tally;
 use crate::verify::Verify;
 use crate::workload::{Random, Workload};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use initiator::{
     CommandError, CommandFrame, Commands, Event, Expired, Finished, Generation, Operation,
     WindowSpec,
 };
-use port::{Port, ReceivedFrame, TransmitError};
+use port::{ReceivedFrame, TransmitError};
 
 /// How many errors are told one by one.
 const SAMPLES_MAX: usize = 10;
@@ -64,6 +65,8 @@ pub(crate) struct Window {
     /// This target's part of the commands per second.
     rate: Option<f64>,
     commands: Commands,
+    /// The interface that each route of the commands begins at.
+    interfaces: Vec<usize>,
     workload: Workload,
     verify: Verify,
     tally: Tally,
@@ -97,6 +100,8 @@ impl Window {
         let mut random = Random::new(target.run.0);
         let words =
             (0..depth * plan.size_bytes() / 8).flat_map(|_| random.next_u64().to_le_bytes());
+        let routes: Vec<_> = endpoint.ways.iter().map(|way| way.route).collect();
+        let (first, others) = routes.split_first().context("a target without a way")?;
         // The targets take turns in one schedule.
         let first_due_ns = plan.rate.map_or(0.0, |rate| index as f64 * 1e9 / rate);
         Ok(Self {
@@ -104,7 +109,8 @@ impl Window {
             size_bytes: plan.size_bytes(),
             measure_ns: plan.measure_ns,
             rate: plan.rate.map(|rate| rate / plan.targets.len() as f64),
-            commands: Commands::new(endpoint.route, spec),
+            commands: Commands::over(*first, others, spec),
+            interfaces: endpoint.ways.iter().map(|way| way.interface).collect(),
             workload: Workload::new(plan, target),
             verify: Verify::new(plan, target),
             tally,
@@ -149,17 +155,32 @@ impl Window {
         }
     }
 
-    /// Takes in a received frame.
-    pub(crate) fn receive(&mut self, frame: &ReceivedFrame<'_>, now_ns: u64, record: &mut Record) {
-        if let Event::Finished(finished) = self.commands.receive(frame, now_ns) {
-            self.finish(&finished, Some(frame), now_ns, record);
+    /// Takes in a received frame; whether it answered something, be it late.
+    pub(crate) fn receive(
+        &mut self,
+        frame: &ReceivedFrame<'_>,
+        now_ns: u64,
+        record: &mut Record,
+    ) -> bool {
+        match self.commands.receive(frame, now_ns) {
+            Event::Finished(finished) => {
+                self.finish(&finished, Some(frame), now_ns, record);
+                true
+            }
+            Event::Repeated => true,
+            Event::Ignored => false,
         }
     }
 
-    /// Fills the window, as far as commands are due and the port has room. `false`: it has none.
-    pub(crate) fn send(&mut self, port: &mut dyn Port, now_ns: u64) -> Result<bool> {
+    /// Whether commands become due with time, not only with answers.
+    pub(crate) fn has_schedule(&self) -> bool {
+        self.rate.is_some() && self.stage == Stage::Measure
+    }
+
+    /// Fills the window, as far as commands are due and the interfaces have room. `false`: one has none.
+    pub(crate) fn send(&mut self, interfaces: &mut Interfaces, now_ns: u64) -> Result<bool> {
         if let Some(frame) = self.unsent.take()
-            && !self.transmit(port, frame)?
+            && !self.transmit(interfaces, frame)?
         {
             return Ok(false);
         }
@@ -170,7 +191,7 @@ impl Window {
             let Some(frame) = self.start(&next, now_ns) else {
                 break;
             };
-            if !self.transmit(port, frame)? {
+            if !self.transmit(interfaces, frame)? {
                 return Ok(false);
             }
         }
@@ -249,8 +270,8 @@ impl Window {
         self.commands.start(next.operation, lba, sectors, now_ns)
     }
 
-    /// Gives a frame to the port; keeps it for later if there is no room now.
-    fn transmit(&mut self, port: &mut dyn Port, frame: CommandFrame) -> Result<bool> {
+    /// Gives a frame to its interface; keeps it for later if there is no room now.
+    fn transmit(&mut self, interfaces: &mut Interfaces, frame: CommandFrame) -> Result<bool> {
         let data = match frame.operation {
             Operation::Read => &[][..],
             Operation::Write => {
@@ -258,7 +279,8 @@ impl Window {
                 &self.data[start..start + self.size_bytes]
             }
         };
-        match port.transmit(&frame.header, data) {
+        let interface = self.interfaces[frame.route];
+        match interfaces.transmit(interface, &frame.header, data) {
             Ok(()) => Ok(true),
             Err(TransmitError::Full) => {
                 self.unsent = Some(frame);
@@ -271,7 +293,7 @@ impl Window {
     /// Sends again what is overdue, and gives up what is lost. To be called about every millisecond.
     pub(crate) fn expire(
         &mut self,
-        port: &mut dyn Port,
+        interfaces: &mut Interfaces,
         now_ns: u64,
         record: &mut Record,
     ) -> Result<()> {
@@ -290,7 +312,7 @@ impl Window {
             }
             match expired {
                 Expired::Again(frame) if self.unsent.is_none() => {
-                    self.transmit(port, frame)?;
+                    self.transmit(interfaces, frame)?;
                 }
                 // No room for this one either: its next timeout repeats it.
                 Expired::Again(_) => {}
@@ -375,6 +397,13 @@ impl Window {
     /// What has been done so far inside the time of measurement.
     pub(crate) fn done_count(&self) -> u64 {
         self.tally.done_count()
+    }
+
+    /// Whether something was sent that has no answer.
+    pub(crate) fn has_unanswered(&self) -> bool {
+        let counters = self.commands.counters();
+        let answers = counters.done + counters.failed + counters.superseded + counters.duplicates;
+        answers < counters.started + counters.retransmissions
     }
 
     /// Whether there is anything to read back.

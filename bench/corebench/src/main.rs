@@ -6,6 +6,8 @@
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
 //! it, in the same batches, with the same executor, from the same buffers to the same disks, and nothing
 //! else: the time that its I/O takes.
+//!
+//! `corebench respond` is the opposite: a network without a core, the limit of what a shelf can reach.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -15,6 +17,7 @@ mod frame;
 mod lap;
 mod luns;
 mod measured;
+mod respond;
 mod stages;
 
 use anyhow::Result;
@@ -29,7 +32,7 @@ use serde::Serialize;
 /// Members of all LUNs.
 const MEMBERS: u8 = 10;
 
-/// Measures the core without a network.
+/// Measures the core without a network, or answers on a network without a core.
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -61,6 +64,8 @@ struct Arguments {
 enum Command {
     /// Each stage of a request by itself.
     Stages(stages::Arguments),
+    /// Answer AoE reads and writes straight from the rings of a port, until it is ended
+    Respond(respond::RespondArguments),
 }
 
 /// A level, and requests of 8 KiB.
@@ -197,8 +202,10 @@ struct Round {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Command::Stages(arguments)) = &arguments.command {
-        return stages::run(arguments);
+    match &arguments.command {
+        Some(Command::Stages(arguments)) => return stages::run(arguments),
+        Some(Command::Respond(arguments)) => return respond::respond(arguments),
+        None => {}
     }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;

@@ -87,6 +87,8 @@ pub enum OpenError {
 pub(crate) enum Medium {
     File(File),
     Ram(RamDisk),
+    /// Writes are dropped, and reads leave the buffer as it is.
+    Null,
 }
 
 /// An open, claimed drive.
@@ -122,17 +124,46 @@ impl Drive {
                 let no_memory = OpenError::NoMemory {
                     size_bytes: *size_bytes,
                 };
-                Ok(Self {
-                    path: spec.to_string(),
-                    medium: Medium::Ram(RamDisk::new(*size_bytes).ok_or(no_memory)?),
-                    size_sectors: size_bytes / SECTOR_BYTES as u64,
-                    model: "ram".to_owned(),
-                    note: Some("volatile memory: its contents end with ledged".to_owned()),
-                    kind: DriveKind::SolidState,
-                    writes_durably: true,
-                    zeroing: Way::new(Zeroing::Deallocate),
-                })
+                let ram = RamDisk::new(*size_bytes).ok_or(no_memory)?;
+                let note = "volatile memory: its contents end with ledged";
+                Ok(Self::of_no_device(
+                    spec,
+                    Medium::Ram(ram),
+                    *size_bytes,
+                    "ram",
+                    note,
+                ))
             }
+            DriveSpec::Null { size_bytes } => {
+                let note =
+                    "null drive, for load tests of the network only: what is written is dropped";
+                Ok(Self::of_no_device(
+                    spec,
+                    Medium::Null,
+                    *size_bytes,
+                    "null",
+                    note,
+                ))
+            }
+        }
+    }
+
+    fn of_no_device(
+        spec: &DriveSpec,
+        medium: Medium,
+        size_bytes: u64,
+        model: &str,
+        note: &str,
+    ) -> Self {
+        Self {
+            path: spec.to_string(),
+            medium,
+            size_sectors: size_bytes / SECTOR_BYTES as u64,
+            model: model.to_owned(),
+            note: Some(note.to_owned()),
+            kind: DriveKind::SolidState,
+            writes_durably: true,
+            zeroing: Way::new(Zeroing::Deallocate),
         }
     }
 
@@ -163,7 +194,7 @@ impl Drive {
         self.size_sectors
     }
 
-    /// The model of a block device, `file`, or `ram`.
+    /// The model of a block device, `file`, `ram`, or `null`.
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
@@ -202,7 +233,7 @@ impl Drive {
     /// Whether its contents end with the process.
     #[must_use]
     pub const fn is_volatile(&self) -> bool {
-        matches!(self.medium, Medium::Ram(_))
+        matches!(self.medium, Medium::Ram(_) | Medium::Null)
     }
 
     pub(crate) const fn medium(&self) -> &Medium {

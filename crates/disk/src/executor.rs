@@ -66,6 +66,7 @@ enum Home {
     /// Registered file of this index.
     File(u32),
     Ram,
+    Null,
 }
 
 /// An I/O that was taken, and who waits for it.
@@ -185,6 +186,7 @@ impl Executor {
             }
             let home = match drive.medium() {
                 Medium::Ram(_) => Home::Ram,
+                Medium::Null => Home::Null,
                 Medium::File(file) => {
                     let Ok(index) = u32::try_from(files.len()) else {
                         unreachable!("u16 slots")
@@ -315,6 +317,15 @@ impl Executor {
             Home::Ram => {
                 let drive = Arc::clone(&entry.drive);
                 let ending = if self.memory_io(&drive, &io) {
+                    Ending::Done
+                } else {
+                    Ending::Failed
+                };
+                self.finish(ticket, io, ending);
+            }
+            Home::Null => {
+                let is_inside = io.sector + u64::from(io.sectors) <= entry.drive.size_sectors();
+                let ending = if is_inside {
                     Ending::Done
                 } else {
                     Ending::Failed

@@ -23,6 +23,9 @@ const BOUNCE_PAGES: usize = 16;
 /// How long a drive may take, unless it is said otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Metadata that is dropped is a LUN that never was.
+const NULL_KEEPS_NOTHING: &str = "a null drive keeps nothing: only raw LUNs can be made of it";
+
 /// What the thread of a drive is asked for.
 #[derive(Debug)]
 enum Request {
@@ -116,9 +119,17 @@ impl MetadataDrive for MetadataHandle {
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
         let bytes = buffer.len();
         self.check("read", sector, bytes)?;
-        if let Medium::Ram(ram) = self.drive.medium() {
-            ram.read(sector, buffer);
-            return Ok(());
+        match self.drive.medium() {
+            Medium::Ram(ram) => {
+                ram.read(sector, buffer);
+                return Ok(());
+            }
+            // It is empty, as it was before whatever was written.
+            Medium::Null => {
+                buffer.fill(0);
+                return Ok(());
+            }
+            Medium::File(_) => {}
         }
         let answer = self
             .ask(Request::Read { sector, bytes })
@@ -132,9 +143,15 @@ impl MetadataDrive for MetadataHandle {
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
         let bytes = data.len();
         self.check("write", sector, bytes)?;
-        if let Medium::Ram(ram) = self.drive.medium() {
-            ram.write(sector, data);
-            return Ok(());
+        match self.drive.medium() {
+            Medium::Ram(ram) => {
+                ram.write(sector, data);
+                return Ok(());
+            }
+            Medium::Null => {
+                return Err(DriveError::new("write", sector, bytes, NULL_KEEPS_NOTHING));
+            }
+            Medium::File(_) => {}
         }
         let data = data.to_vec();
         let answer = self
@@ -225,6 +242,19 @@ mod tests {
         assert!(handle.write(end, &[0; 512]).is_err());
         assert!(handle.read(end - 1, &mut [0; 1024]).is_err());
         assert!(handle.read(0, &mut [0; 100]).is_err());
+    }
+
+    /// Else a LUN would be made that is gone with the next start, and whose members know nothing of it.
+    #[test]
+    fn a_null_drive_is_empty_and_refuses_metadata() {
+        let size_bytes = 1 << 20;
+        let drive = Drive::open(&DriveSpec::Null { size_bytes }).unwrap();
+        let mut handle = MetadataHandle::new(Arc::new(drive));
+        let mut buffer = [1; 512];
+        handle.read(8, &mut buffer).unwrap();
+        assert_eq!(buffer, [0; 512]);
+        let error = handle.write(8, &buffer).unwrap_err();
+        assert!(error.to_string().contains("only raw LUNs"), "{error}");
     }
 
     #[test]

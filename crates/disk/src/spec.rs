@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A drive by name: a path, or `ram:SIZE`.
+/// A drive by name: a path, `ram:SIZE`, or `null:SIZE`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DriveSpec {
     /// A block device or a regular file.
@@ -14,6 +14,20 @@ pub enum DriveSpec {
         /// Size; a multiple of 512.
         size_bytes: u64,
     },
+    /// Nothing of so many bytes: writes are dropped, and reads give whatever lies in memory. For load tests
+    /// of the network alone.
+    Null {
+        /// Size; a multiple of 512.
+        size_bytes: u64,
+    },
+}
+
+impl DriveSpec {
+    /// Whether nothing that is written to such a drive is ever kept.
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        matches!(self, Self::Null { .. })
+    }
 }
 
 /// A size that is not one.
@@ -27,11 +41,14 @@ impl FromStr for DriveSpec {
     type Err = ParseSizeError;
 
     fn from_str(text: &str) -> Result<Self, ParseSizeError> {
-        match text.strip_prefix("ram:") {
-            Some(size) => Ok(Self::Ram {
-                size_bytes: parse_size(size)?,
-            }),
-            None => Ok(Self::Path(PathBuf::from(text))),
+        if let Some(size) = text.strip_prefix("ram:") {
+            let size_bytes = parse_size(size)?;
+            Ok(Self::Ram { size_bytes })
+        } else if let Some(size) = text.strip_prefix("null:") {
+            let size_bytes = parse_size(size)?;
+            Ok(Self::Null { size_bytes })
+        } else {
+            Ok(Self::Path(PathBuf::from(text)))
         }
     }
 }
@@ -41,6 +58,7 @@ impl fmt::Display for DriveSpec {
         match self {
             Self::Path(path) => path.display().fmt(f),
             Self::Ram { size_bytes } => write!(f, "ram:{size_bytes}"),
+            Self::Null { size_bytes } => write!(f, "null:{size_bytes}"),
         }
     }
 }
@@ -76,7 +94,15 @@ mod tests {
             })
         );
         assert_eq!("ram:1024".parse(), Ok(DriveSpec::Ram { size_bytes: 1024 }));
+        assert_eq!(
+            "null:1G".parse(),
+            Ok(DriveSpec::Null {
+                size_bytes: 1 << 30
+            })
+        );
         for bad in [
+            "null:",
+            "null:1000",
             "ram:",
             "ram:0",
             "ram:1000",

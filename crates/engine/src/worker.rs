@@ -6,12 +6,14 @@ mod messages;
 mod patience;
 mod replies;
 mod stale;
+mod wait_set;
 
 pub use idle::Spin;
 
 use idle::Idle;
 use loans::Loans;
 use replies::Waiting;
+use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
@@ -19,7 +21,7 @@ use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use disk::{Drive, Ending, Executor};
 use port::{BufferMemory, Port, PortFacts, SharedMemory};
-use rustix::event::{Timespec, epoll};
+use rustix::event::Timespec;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
 use shelf::plane::{Detached, Impostor};
@@ -45,10 +47,6 @@ const PORT_RETRY: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
-/// What ends a sleep, beside the ports, which are counted from 0.
-const RESULTS: u64 = u64::MAX;
-const MESSAGES: u64 = u64::MAX - 1;
-
 /// How often ports are asked for their MTU and link.
 const INTERFACE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -61,9 +59,6 @@ const PAGES: u16 = 4096;
 /// Buffers for records of the redo log: 8 MiB.
 const RECORDS: u16 = 64;
 
-/// Errors in a row after which a port is taken for gone.
-const PORT_ERRORS_MAX: u32 = 64;
-
 /// The buffers of a worker with so many commands.
 const fn plan(commands: u16) -> BufferPlan {
     BufferPlan {
@@ -74,7 +69,7 @@ const fn plan(commands: u16) -> BufferPlan {
 }
 
 /// The memory of a worker with so many commands: for [`spawn`], and for the ports that it is to have
-/// ([`port::open_sharing`]).
+/// ([`port::Opening::memory`]).
 ///
 /// # Errors
 /// When the kernel gives no memory.
@@ -113,7 +108,7 @@ pub struct Worker {
     target: Target,
     executor: Executor,
     ports: Vec<Box<dyn Port>>,
-    epoll: rustix::fd::OwnedFd,
+    wait_set: WaitSet,
     inbox: Receiver<ToWorker>,
     outbox: Outbox,
     wake: Wake,
@@ -230,13 +225,12 @@ impl Worker {
         let plan = plan(options.commands);
         let executor = Executor::with_memory(drives, plan, Box::new(memory))
             .map_err(|error| error.to_string())?;
-        let epoll =
-            wait_set(&ports, &executor, &wake).map_err(|error| format!("epoll: {error}"))?;
+        let wait_set = WaitSet::new().map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
             target: Target::new(&views, plan),
             executor,
             ports,
-            epoll,
+            wait_set,
             inbox,
             outbox,
             wake,
@@ -267,7 +261,11 @@ impl Worker {
     fn run(&mut self) {
         while !(self.stopping.is_some() && self.is_drained()) {
             match self.turn() {
-                Ok(true) => self.idle.had_work(),
+                Ok(true) => {
+                    self.idle.had_work();
+                    let (set, watched) = self.wait_set();
+                    set.stay_awake(watched);
+                }
                 Ok(false) if self.idle.had_none(self.last_turn_ns) => self.sleep(),
                 Ok(false) => std::hint::spin_loop(),
                 Err(error) => {
@@ -441,30 +439,40 @@ impl Worker {
     }
 
     fn sleep(&mut self) {
-        let mut events = [const { core_event() }; 8];
         if !self.executor.has_results() && self.unsaid.is_empty() {
             let waiting = self.port_is_full
                 || !self.all_sent()
                 || !self.loans.is_empty()
                 || self.target.waits_for_time();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
-            let limit = &self.until_overdue(limit);
+            let limit = self.until_overdue(limit);
             self.counted.sleeps += 1;
-            // Interrupted or not, the next turn looks at everything.
-            let woken = epoll::wait(&self.epoll, &mut events, Some(limit)).unwrap_or(0);
-            for event in &events[..woken] {
-                // Copied out: the kernel's event is packed.
-                let (flags, source) = (event.flags, event.data.u64());
-                let is_error = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            let mut sources = [None; SOURCES_MAX];
+            let (set, watched) = self.wait_set();
+            if let Err(error) = set.sleep(watched, &limit, &mut sources) {
+                tracing::error!("a worker cannot sleep: {error}");
+            }
+            for source in sources.into_iter().flatten() {
                 match source {
-                    MESSAGES => self.wake.clear(),
-                    RESULTS => self.executor.woke(),
-                    port if is_error => self.port_error(port),
-                    _ => {}
+                    Source::Messages => self.wake.clear(),
+                    Source::Results => self.executor.woke(),
+                    Source::Port { index, has_error } if has_error => self.port_error(index),
+                    Source::Port { .. } => {}
                 }
             }
         }
         self.follow_interfaces();
+    }
+
+    /// The wait set, and what it is to watch.
+    fn wait_set(&mut self) -> (&mut WaitSet, Watched<'_>) {
+        let watched = Watched {
+            ports: &self.ports,
+            errors_in_row: &self.errors_in_row,
+            executor: &self.executor,
+            wake: &self.wake,
+        };
+        (&mut self.wait_set, watched)
     }
 
     /// Follows the MTU and the link of interfaces: Sector Counts change with the MTU, and initiators are told
@@ -499,10 +507,7 @@ impl Worker {
     /// A port reports an error instead of frames: its link went down, or it is gone for good. The
     /// first is over when the error was taken; the second would end every sleep.
     #[cold]
-    fn port_error(&mut self, source: u64) {
-        let Ok(index) = usize::try_from(source) else {
-            return;
-        };
+    fn port_error(&mut self, index: usize) {
         let Some(port) = self.ports.get_mut(index) else {
             return;
         };
@@ -513,25 +518,13 @@ impl Worker {
                 "port {} is gone; it is no longer waited for",
                 port.facts().interface
             );
-            let mut fds = Vec::new();
-            port.poll_fds(&mut fds);
-            for fd in fds {
-                // It fails only when the descriptor is out of the set already.
-                let _ = epoll::delete(&self.epoll, fd);
-            }
+            self.wait_set.forget(&**port);
             // Commands whose replies it had end: initiators ask again, by another port.
             self.drop_waiting_of(index);
             if let Ok(number) = u8::try_from(index) {
                 self.take_back_all(PortIndex(number));
             }
         }
-    }
-}
-
-const fn core_event() -> epoll::Event {
-    epoll::Event {
-        flags: epoll::EventFlags::empty(),
-        data: epoll::EventData::new_u64(0),
     }
 }
 
@@ -542,29 +535,4 @@ fn view_of(facts: &PortFacts) -> PortView {
         mtu_bytes: facts.mtu_bytes,
         announces: facts.queue_index == 0,
     }
-}
-
-/// Everything that ends a sleep.
-fn wait_set(
-    ports: &[Box<dyn Port>],
-    executor: &Executor,
-    wake: &Wake,
-) -> io::Result<rustix::fd::OwnedFd> {
-    let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let add = |fd, source| {
-        epoll::add(
-            &set,
-            fd,
-            epoll::EventData::new_u64(source),
-            epoll::EventFlags::IN,
-        )
-    };
-    add(executor.poll_fd(), RESULTS)?;
-    add(wake.fd(), MESSAGES)?;
-    for (source, port) in (0..).zip(ports) {
-        let mut fds = Vec::new();
-        port.poll_fds(&mut fds);
-        fds.into_iter().try_for_each(|fd| add(fd, source))?;
-    }
-    Ok(set)
 }

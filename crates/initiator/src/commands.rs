@@ -1,4 +1,4 @@
-//! The window: the reads and writes that are on the wire to one target.
+//! The window: the reads and writes that are on the wire to one target, over one route to it or several.
 //!
 //! A tag is the number of a slot in the low bits and that slot's count of transmissions above them,
 //! so an answer finds its command by indexing a table, and every transmission has a tag of its own.
@@ -20,6 +20,7 @@ use crate::wire::{self, Extent};
 pub use crate::wire::{CommandError, Operation, Route};
 use aoe::{ATA_FRAME_BYTES, Tag};
 use port::ReceivedFrame;
+use std::iter;
 
 /// The most commands that a window holds: 12 bits of the tag.
 pub const DEPTH_MAX: usize = 4096;
@@ -47,6 +48,8 @@ pub struct CommandFrame {
     pub id: CommandId,
     /// Whether data follow.
     pub operation: Operation,
+    /// Which of the window's routes it takes.
+    pub route: usize,
     /// The first bytes of the frame.
     pub header: [u8; ATA_FRAME_BYTES],
 }
@@ -73,7 +76,9 @@ pub struct Finished {
 pub enum Event {
     /// A command ended. The data of a read lie in the frame from byte 36 on.
     Finished(Finished),
-    /// Nothing ended; the counters say why.
+    /// An answer to what had been sent again, or had ended. Nothing ended.
+    Repeated,
+    /// No answer to anything of this window; the counters say why.
     Ignored,
 }
 
@@ -126,10 +131,13 @@ struct Outstanding {
     sends: u32,
 }
 
-/// The commands outstanding on one route.
+/// The commands outstanding to one target.
 #[derive(Debug)]
 pub struct Commands {
-    route: Route,
+    /// Never empty.
+    routes: Vec<Route>,
+    /// Which of them is next.
+    turn: usize,
     lba48: bool,
     retransmission: Retransmission,
     deadline_ns: u64,
@@ -158,9 +166,16 @@ pub struct WindowSpec {
 }
 
 impl Commands {
-    /// An empty window.
+    /// An empty window over one route.
     #[must_use]
     pub fn new(route: Route, spec: WindowSpec) -> Self {
+        Self::over(route, &[], spec)
+    }
+
+    /// An empty window over several routes to one target. They take turns by the frame, as with Linux, and
+    /// what is sent again takes the next one, too.
+    #[must_use]
+    pub fn over(first: Route, others: &[Route], spec: WindowSpec) -> Self {
         let depth = spec.depth.clamp(1, DEPTH_MAX);
         let index_bits = depth.next_power_of_two().trailing_zeros();
         let entry = Entry {
@@ -169,7 +184,8 @@ impl Commands {
         };
         let ids = (0..DEPTH_MAX as u16).take(depth).map(CommandId);
         Self {
-            route,
+            routes: iter::once(first).chain(others.iter().copied()).collect(),
+            turn: 0,
             lba48: spec.lba48,
             retransmission: spec.retransmission,
             deadline_ns: spec.deadline_ns,
@@ -238,10 +254,13 @@ impl Commands {
         entry.transmission = (entry.transmission + 1) & transmission_mask(self.index_bits);
         let tag = Tag((entry.transmission << self.index_bits) | u32::from(id.0));
         let registers = wire::registers(command.operation, command.extent, self.lba48);
+        let route = self.turn;
+        self.turn = (route + 1) % self.routes.len();
         Some(CommandFrame {
             id,
             operation: command.operation,
-            header: wire::request(&self.route, tag, &registers),
+            route,
+            header: wire::request(&self.routes[route], tag, &registers),
         })
     }
 
@@ -254,8 +273,10 @@ impl Commands {
         let tag = header.tag.get();
         let index = (tag & !(u32::MAX << self.index_bits)) as usize;
         let known = self.entries.get(index).filter(|_| tag >> 31 == 0);
-        let Some(entry) = known.filter(|_| self.route.is_from(header)) else {
-            return self.unexpected(header.destination == self.route.source);
+        let from_target = self.routes.iter().any(|route| route.is_from(header));
+        let Some(entry) = known.filter(|_| from_target) else {
+            let mut stations = self.routes.iter().map(|route| route.source);
+            return self.unexpected(stations.any(|ours| header.destination == ours));
         };
         // How many transmissions of this slot came after the one that is answered.
         let age = entry.transmission.wrapping_sub(tag >> self.index_bits)
@@ -272,11 +293,11 @@ impl Commands {
             }
             Some(command) if age < command.sends => {
                 self.counters.superseded += 1;
-                Event::Ignored
+                Event::Repeated
             }
             _ if age <= REPEATED_AGE_MAX => {
                 self.counters.duplicates += 1;
-                Event::Ignored
+                Event::Repeated
             }
             _ => self.unexpected(true),
         }

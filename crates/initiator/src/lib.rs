@@ -15,8 +15,8 @@
 //! * a window allocates when it is made and never again;
 //! * a command ends exactly once: answered, refused, or lost after its deadline.
 //!
-//! What it does not do: choose what to read or write, use several paths to one target, or follow a
-//! target that moves. Sources: AoEr11, ATA8-ACS.
+//! What it does not do: choose what to read or write, or follow a target that moves. Sources: AoEr11,
+//! ATA8-ACS.
 #![forbid(unsafe_code)]
 
 pub mod check;

@@ -431,6 +431,14 @@ impl Source<'_> {
                 let reason = format!("path = {text:?} is the disk of line {} already", other.line);
                 return Err(self.refuse(&span, reason));
             }
+            if let Some(other) = disks.iter().find(|other| bars_null(&other.spec, &spec)) {
+                let reason = format!(
+                    "path = {text:?} is beside the disk of line {}: reads of a null drive give what other \
+                     commands left in memory, so that only drives in memory may be beside it",
+                    other.line
+                );
+                return Err(self.refuse(&span, reason));
+            }
             disks.push(DiskConfig {
                 slot,
                 spec,
@@ -451,6 +459,14 @@ fn same_file(one: &DriveSpec, other: &DriveSpec) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether one of them is a null drive and the other holds somebody's data.
+const fn bars_null(one: &DriveSpec, other: &DriveSpec) -> bool {
+    matches!(
+        (one, other),
+        (DriveSpec::Null { .. }, DriveSpec::Path(_)) | (DriveSpec::Path(_), DriveSpec::Null { .. })
+    )
 }
 
 #[cfg(test)]

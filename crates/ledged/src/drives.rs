@@ -78,7 +78,7 @@ fn claim(spec: &DriveSpec, deadline: Instant) -> Result<Drive, OpenError> {
 
 fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>, deadline: Duration) -> shelf::manager::Drive {
     let foreign = match &disk.spec {
-        DriveSpec::Ram { .. } => None,
+        DriveSpec::Ram { .. } | DriveSpec::Null { .. } => None,
         DriveSpec::Path(path) => signature::probe(path).unwrap_or_else(|error| {
             // Nobody may take for empty what could not be looked at.
             tracing::error!("slot {}: {error}", disk.slot);
@@ -87,7 +87,11 @@ fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>, deadline: Duration) -> shelf::
     };
     let note = drive.note().map(str::to_owned);
     if let Some(note) = &note {
-        tracing::info!("slot {} ({}): {note}", disk.slot, drive.path());
+        if disk.spec.is_null() {
+            tracing::warn!("slot {} ({}): {note}", disk.slot, drive.path());
+        } else {
+            tracing::info!("slot {} ({}): {note}", disk.slot, drive.path());
+        }
     }
     tracing::info!("slot {} ({}): {}", disk.slot, drive.path(), drive.zeroing());
     let handle = MetadataHandle::with_deadline(Arc::clone(drive), deadline);

@@ -53,6 +53,11 @@ fn a_wrong_configuration_is_refused_with_file_line_and_reason() -> Result<()> {
             9,
             "ram:1000",
         ),
+        (
+            two("[[disk]]\nslot = 1\npath = \"null:1G\"\n"),
+            9,
+            "is beside the disk of line 6",
+        ),
         ("shelf = 1\n".to_owned(), 2, "no [[port]]"),
         (PORT.to_owned() + PORT, 5, "has a [[port]] already"),
         ("shelf 1\n".to_owned(), 1, ""),
@@ -131,6 +136,27 @@ fn one_port_that_works_is_enough_and_the_other_is_told() -> Result<()> {
     says(&daemon.log(), &["eth7: no such network interface"])?;
     let ports = setup.console("ifstat")?.success("ifstat")?;
     ensure!(ports.contains("eth1") && !ports.contains("eth7"), "{ports}");
+    daemon.terminate(LIMIT)
+}
+
+/// Nothing that is written to it is kept, so it can carry no metadata.
+#[test]
+fn a_null_drive_makes_raw_luns_and_nothing_else() -> Result<()> {
+    let setup = Setup::new()?;
+    setup.write_config(&[Path::new("null:64M"), Path::new("ram:64M")])?;
+    let daemon = setup.start()?;
+    says(&daemon.log(), &["WARN", "what is written is dropped"])?;
+    for line in ["make 0 raid0 1.0-1", "make 0 jbod 1.0", "spare 1.0"] {
+        says(
+            &setup.console_refused(line)?,
+            &["only raw LUNs can be made of it"],
+        )?;
+    }
+    let luns = setup.console("list")?.success("list")?;
+    ensure!(luns.is_empty(), "half-made: {luns}");
+    setup.console("make 0 raw 1.0")?.success("make")?;
+    // Nothing of the refused LUN is on the other disk.
+    setup.console("make 1 jbod 1.1")?.success("make")?;
     daemon.terminate(LIMIT)
 }
 

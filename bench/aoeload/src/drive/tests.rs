@@ -4,11 +4,13 @@ use super::*;
 use crate::cli::{LoadArgs, OperationArg};
 use crate::connect;
 use crate::histogram::tests::read_log;
+use crate::interfaces::Interface;
+use crate::losses::watch::Watch;
 use crate::report::Report;
 use aoe::ata::AFLAG_WRITE;
 use aoe::{ATA_FRAME_BYTES, AtaRegisters, MacAddress, Request, Shelf, Slot};
 use ata::{Command, IdentifySpec, Outcome};
-use port::{MemoryPort, TransmitError, memory_pair};
+use port::{MemoryPort, Port, TransmitError, memory_pair};
 use serde_json::Value;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -16,6 +18,9 @@ use zerocopy::IntoBytes;
 
 const US: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const THEM: MacAddress = MacAddress([4, 0, 0, 0, 0, 1]);
+/// The ends of a second wire.
+const US_TOO: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+const THEM_TOO: MacAddress = MacAddress([4, 0, 0, 0, 0, 2]);
 const DISK_SECTORS: usize = 1024;
 const DISK_BYTES: usize = DISK_SECTORS * 512;
 
@@ -50,7 +55,9 @@ enum Fault {
 
 /// One shelf with LUNs 1.2, 1.3 and so on. The fault is that of the last one.
 struct FakeTarget {
-    port: MemoryPort,
+    ports: Vec<MemoryPort>,
+    /// Which one the request came from, and goes back to.
+    port: usize,
     disks: Vec<Vec<u8>>,
     /// Which one the request is for.
     lun: usize,
@@ -63,15 +70,19 @@ impl FakeTarget {
     fn serve(&mut self, stop: &AtomicBool) {
         let mut frames: Vec<Vec<u8>> = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            let received = self.port.receive(16, &mut |frame| {
-                let mut bytes = vec![0; frame.len_bytes()];
-                frame.copy_to(0, &mut bytes);
-                frames.push(bytes);
-            });
-            for frame in frames.drain(..) {
-                self.answer(&frame, stop);
+            let mut received = 0;
+            for port in 0..self.ports.len() {
+                self.port = port;
+                received += self.ports[port].receive(16, &mut |frame| {
+                    let mut bytes = vec![0; frame.len_bytes()];
+                    frame.copy_to(0, &mut bytes);
+                    frames.push(bytes);
+                });
+                for frame in frames.drain(..) {
+                    self.answer(&frame, stop);
+                }
+                self.ports[port].flush();
             }
-            self.port.flush();
             if received == 0 {
                 thread::yield_now();
             }
@@ -80,9 +91,9 @@ impl FakeTarget {
 
     /// Sends an answer, when there is room for it.
     fn transmit(&mut self, header: &[u8], data: &[u8], stop: &AtomicBool) {
-        while let Err(error) = self.port.transmit(header, data) {
+        while let Err(error) = self.ports[self.port].transmit(header, data) {
             assert_eq!(error, TransmitError::Full);
-            self.port.flush();
+            self.ports[self.port].flush();
             thread::yield_now();
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -102,7 +113,7 @@ impl FakeTarget {
             return;
         };
         self.lun = lun;
-        let reply = header.reply(THEM, Shelf(1), slot(lun));
+        let reply = header.reply([THEM, THEM_TOO][self.port], Shelf(1), slot(lun));
         match request {
             Request::Config { .. } => {
                 let mut bytes = reply.as_bytes().to_vec();
@@ -218,19 +229,36 @@ fn load_on_all(
     fault: Fault,
     options: &str,
 ) -> (Report, Summary, Vec<Vec<u8>>) {
+    load_over(1, disks, fault, options)
+}
+
+/// The same over one wire or two.
+fn load_over(
+    wires: usize,
+    disks: Vec<Vec<u8>>,
+    fault: Fault,
+    options: &str,
+) -> (Report, Summary, Vec<Vec<u8>>) {
     // Both ends poll: several loads at once would take the processors from one another.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let (ours, port) = memory_pair(US, THEM, 9000, 256).unwrap();
+    let mut interfaces = Vec::new();
+    let mut ports = Vec::new();
+    for (us, them) in [(US, THEM), (US_TOO, THEM_TOO)].into_iter().take(wires) {
+        let (ours, theirs) = memory_pair(us, them, 9000, 256).unwrap();
+        interfaces.push(Interface::new(vec![Box::new(ours)], 1).unwrap());
+        ports.push(theirs);
+    }
     let mut target = FakeTarget {
-        port,
+        ports,
+        port: 0,
         disks,
         lun: 0,
         fault,
         reads: 0,
         writes: 0,
     };
-    let line = format!("aoeload --interface memory --warmup 0.01 {options}");
+    let line = format!("aoeload --interface memory --warmup 0.01 --probes off {options}");
     let args = arguments(&line);
     let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -238,14 +266,17 @@ fn load_on_all(
             target.serve(&done);
             target.disks
         });
-        let ports: Vec<Box<dyn Port>> = vec![Box::new(ours)];
-        let mut connection = Connection::establish(ports, Clock::start(), &args.target).unwrap();
+        let interfaces = Interfaces::of(interfaces);
+        let mut connection =
+            Connection::establish(interfaces, Clock::start(), &args.target).unwrap();
         let plan = Plan::new(&args, &connection).unwrap();
         let log = args.histogram.as_deref().map(|path| {
             HistogramLog::create(path, plan.is_mixed(), connection.clock.now_ns()).unwrap()
         });
+        let watch = Watch::begin(&connection, &[], args.probes).unwrap();
         let mut summary = run(&mut connection, &plan, log, &stop).unwrap();
-        let report = Report::new(&connection, &plan, &summary);
+        let watched = watch.end(&connection, &summary.total.counters).unwrap();
+        let report = Report::new(&connection, &plan, &summary).with(watched);
         if let Some(log) = summary.log.take() {
             log.finish().unwrap();
         }
@@ -399,7 +430,8 @@ fn unverified_reads_look_at_no_data() {
     let (report, summary) = load(Fault::Damage, "--op read --seconds 0.1");
     assert!(report.ok && summary.total.check.is_none());
     let text = report.to_string();
-    assert_eq!(text.lines().count(), 5);
+    assert_eq!(text.lines().count(), 7);
+    assert!(text.ends_with("; none lost"), "{text}");
     assert!(text.contains("% of 10GbE)"), "{text}");
     assert!(
         text.contains("10GbE carries 151478 such frames/s each way"),
@@ -682,6 +714,41 @@ fn a_port_that_takes_little_serves_every_target() {
 }
 
 #[test]
+fn a_target_on_two_interfaces_is_loaded_over_both() {
+    let options = "--target 1.2 --op mixed --verify --seconds 0.3 --depth 8 --retransmit never";
+    let (report, summary, _) = load_over(2, vec![vec![0; DISK_BYTES]], Fault::None, options);
+    assert!(report.ok, "{report}\n{:?}", summary.total.samples);
+    let value = serde_json::to_value(&report).unwrap();
+    assert_eq!(value["interface"], "memory0,memory0");
+    let ports = value["ports"].as_array().unwrap();
+    let sent: Vec<_> = ports
+        .iter()
+        .map(|port| port["sent_frames"].as_u64().unwrap())
+        .collect();
+    let started = summary.total.counters.started;
+    assert_eq!(sent.iter().sum::<u64>(), started);
+    assert_eq!(sent[0].abs_diff(sent[1]), started % 2, "in turn: {sent:?}");
+    for way in value["losses"]["ways"].as_array().unwrap() {
+        assert_eq!(way["missing"], 0, "{way}");
+        assert_eq!(way["frames"]["sent"], way["frames"]["answers"], "{way}");
+    }
+}
+
+#[test]
+fn what_a_target_drops_is_missing_beyond_the_port() {
+    let options = "--op read --seconds 0.3 --retransmit 5";
+    let (report, summary) = load(Fault::Drop, options);
+    let way = &serde_json::to_value(&report).unwrap()["losses"]["ways"][0];
+    let counters = &summary.total.counters;
+    let lost = counters.retransmissions - counters.superseded - counters.duplicates;
+    assert!(lost > 0 && way["missing"] == lost, "{report}");
+    let sums = &serde_json::to_value(&report).unwrap()["losses"];
+    assert_eq!(sums["never_answered"], lost, "{report}");
+    assert_eq!(way["layers"][0]["layer"], "beyond the port");
+    assert_eq!(way["layers"][0]["lost"], lost, "{way}");
+}
+
+#[test]
 fn there_is_no_bar_beside_json() {
     let (mut ours, _theirs) = memory_pair(US, THEM, 9000, 4).unwrap();
     ours.flush();
@@ -731,12 +798,16 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
         trims: false,
     };
     let endpoint = connect::Endpoint {
-        route: initiator::Route {
-            source: US,
-            destination: THEM,
-            shelf: Shelf(1),
-            slot: Slot(2),
-        },
+        ways: vec![connect::Way {
+            interface: 0,
+            route: initiator::Route {
+                source: US,
+                destination: THEM,
+                shelf: Shelf(1),
+                slot: Slot(2),
+            },
+        }],
+        silent: Vec::new(),
         target: initiator::Target {
             shelf: Shelf(1),
             slot: Slot(2),
@@ -749,10 +820,9 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
         identity: initiator::Identity::parse(&data.build()),
     };
     Connection {
-        ports: vec![port],
+        interfaces: Interfaces::of(vec![Interface::new(vec![port], 1).unwrap()]),
         clock: Clock::start(),
         endpoints: vec![endpoint],
-        speed_mbit: None,
     }
 }
 

@@ -43,6 +43,9 @@ impl fmt::Display for Report {
                 part.lines(f, self.rate.is_some())?;
             }
         }
+        if let Some(watched) = &self.watched {
+            write!(f, "{watched}")?;
+        }
         if self.interrupted {
             write!(f, "\ninterrupted before the end")?;
         }

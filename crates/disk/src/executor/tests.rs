@@ -106,6 +106,33 @@ fn files_and_memory_give_back_what_was_written() {
     }
 }
 
+/// The network alone is measured with it: no memory is touched.
+#[test]
+fn a_null_drive_takes_everything_and_leaves_buffers_alone() {
+    let size_bytes = 1 << 20;
+    let drive = Drive::open(&DriveSpec::Null { size_bytes }).unwrap();
+    assert!(drive.is_volatile());
+    let mut executor = Executor::new(&[(DriveSlot(0), Arc::new(drive))], plan(2)).unwrap();
+    executor.buffer_mut(BufferIndex(0)).fill(7);
+    for operation in [
+        Operation::Write,
+        Operation::Read,
+        Operation::WriteZeroes,
+        Operation::Flush,
+    ] {
+        executor.submit(IoTicket::NONE, io(operation, 0, 0, 2032, 16));
+    }
+    assert!(wait(&mut executor, 4).iter().all(is_done));
+    assert!(
+        executor
+            .buffer(BufferIndex(0))
+            .iter()
+            .all(|byte| *byte == 7)
+    );
+    executor.submit(IoTicket::NONE, io(Operation::Read, 0, 0, 2033, 16));
+    assert!(!is_done(&wait(&mut executor, 1)[0]), "beyond its end");
+}
+
 #[test]
 fn more_io_than_the_ring_holds_waits_and_is_all_done() {
     let (_file, drives) = drives();

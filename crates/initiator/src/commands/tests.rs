@@ -29,7 +29,7 @@ fn window(depth: usize, retransmission: Retransmission) -> Commands {
 /// The answer of a target that did what `request` asks for.
 fn answer(request: &CommandFrame) -> Vec<u8> {
     let (header, _) = Header::ref_from_prefix(&request.header).unwrap();
-    let reply = header.reply(ROUTE.destination, ROUTE.shelf, ROUTE.slot);
+    let reply = header.reply(header.destination, ROUTE.shelf, ROUTE.slot);
     let mut bytes = reply.as_bytes().to_vec();
     bytes.extend_from_slice(&request.header[24..36]);
     bytes[27] = 0x40;
@@ -52,7 +52,7 @@ fn receive(commands: &mut Commands, bytes: &[u8], now_ns: u64) -> Event {
 fn result_of(event: Event) -> Option<Result<(), CommandError>> {
     match event {
         Event::Finished(finished) => Some(finished.result),
-        Event::Ignored => None,
+        Event::Repeated | Event::Ignored => None,
     }
 }
 
@@ -143,14 +143,54 @@ fn answers_from_elsewhere_end_nothing_and_are_counted() {
 }
 
 #[test]
+fn routes_take_turns_and_an_answer_may_come_over_any_of_them() {
+    let second = Route {
+        source: MacAddress([2, 0, 0, 0, 0, 2]),
+        destination: MacAddress([4, 0, 0, 0, 0, 2]),
+        ..ROUTE
+    };
+    let spec = WindowSpec {
+        depth: 4,
+        lba48: true,
+        retransmission: Retransmission::Fixed(10 * MS),
+        deadline_ns: 1000 * MS,
+        first_transmission: 0,
+    };
+    let mut commands = Commands::over(ROUTE, &[second], spec);
+    let start = |commands: &mut Commands| commands.start(Operation::Read, 0, 1, 0).unwrap();
+    let frames = [start(&mut commands), start(&mut commands)];
+    assert_eq!(frames.map(|frame| frame.route), [0, 1]);
+    for (frame, route) in frames.iter().zip([ROUTE, second]) {
+        assert_eq!(frame.header[..6], route.destination.0);
+        assert_eq!(frame.header[6..12], route.source.0);
+    }
+    let Some(Expired::Again(again)) = commands.next_expired(10 * MS) else {
+        panic!("nothing to send again");
+    };
+    let Some(Expired::Again(other)) = commands.next_expired(10 * MS) else {
+        panic!("nothing more to send again");
+    };
+    assert_eq!([again.route, other.route], [0, 1]);
+    let mut crossed = answer(&again);
+    crossed[..6].copy_from_slice(&second.source.0);
+    crossed[6..12].copy_from_slice(&ROUTE.destination.0);
+    assert_eq!(receive(&mut commands, &crossed, 11 * MS), Event::Ignored);
+    assert_eq!(commands.counters().unexpected, 1);
+    for frame in [again, other] {
+        let event = receive(&mut commands, &answer(&frame), 11 * MS);
+        assert_eq!(result_of(event), Some(Ok(())));
+    }
+}
+
+#[test]
 fn a_second_answer_is_a_duplicate() {
     let mut commands = window(2, Retransmission::Never);
     let frame = commands.start(Operation::Read, 0, 1, 0).unwrap();
     let bytes = answer(&frame);
     assert!(result_of(receive(&mut commands, &bytes, 1)).is_some());
-    assert_eq!(receive(&mut commands, &bytes, 2), Event::Ignored);
+    assert_eq!(receive(&mut commands, &bytes, 2), Event::Repeated);
     commands.start(Operation::Read, 5, 1, 3).unwrap();
-    assert_eq!(receive(&mut commands, &bytes, 4), Event::Ignored);
+    assert_eq!(receive(&mut commands, &bytes, 4), Event::Repeated);
     assert_eq!(commands.counters().duplicates, 2);
     assert_eq!(commands.outstanding(), 1);
 }
@@ -170,7 +210,7 @@ fn an_overdue_command_is_sent_again_under_a_new_tag_and_only_that_one_counts() {
 
     assert_eq!(
         receive(&mut commands, &answer(&first), 11 * MS),
-        Event::Ignored
+        Event::Repeated
     );
     assert_eq!(commands.counters().superseded, 1);
     let Event::Finished(finished) = receive(&mut commands, &answer(&second), 12 * MS) else {
@@ -191,7 +231,7 @@ fn after_the_deadline_a_command_is_lost_and_its_late_answer_means_nothing() {
     assert_eq!(finished.result, Err(CommandError::Lost));
     assert_eq!(
         receive(&mut commands, &answer(&frame), 1001 * MS),
-        Event::Ignored
+        Event::Repeated
     );
     assert_eq!(
         (commands.counters().lost, commands.counters().duplicates),

@@ -34,10 +34,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cli", &["aoe", "cec", "console", "port"]),
     ("recover", &["aoe", "raid", "shelf", "disk"]),
-    ("aoeload", &["aoe", "ata", "port", "initiator"]),
+    ("probes", &[]),
+    ("aoeload", &["aoe", "ata", "port", "initiator", "probes"]),
     (
         "corebench",
-        &["aoe", "raid", "shelf", "disk", "port", "testbed"],
+        &["aoe", "ata", "raid", "shelf", "disk", "port", "testbed"],
     ),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),

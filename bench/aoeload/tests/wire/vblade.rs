@@ -1,202 +1,10 @@
-//! `aoeload` against vblade, a target by the authors of the protocol, across a veth pair.
-//!
-//! Needs root and vblade: `apt-get install vblade iproute2 util-linux`. Each test makes two network
-//! namespaces of its own and takes them away again, so nothing outside is touched.
+//! `aoeload` against vblade, a target by the authors of the protocol.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "the functions around the tests are tests, too"
-)]
-
+use crate::bench::{Bench, INSTALL, LUN_BYTES, report, text};
 use serde_json::Value;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
-use tempfile::TempDir;
-
-const LUN_BYTES: u64 = 8 << 20;
-const INSTALL: &str = "this test needs root and: apt-get install vblade iproute2 util-linux";
-
-/// Two namespaces joined by a veth pair, with a file to serve.
-struct Bench {
-    /// What the names of the namespaces begin with.
-    name: String,
-    directory: TempDir,
-    server: Option<Child>,
-    /// Serves e1.1, where a test needs two.
-    second: Option<Child>,
-}
-
-impl Bench {
-    fn new(mtu_bytes: u32) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("la-{}-{count}", std::process::id());
-        let directory = tempfile::tempdir().unwrap();
-        let lun = File::create(directory.path().join("lun")).unwrap();
-        lun.set_len(LUN_BYTES).unwrap();
-        let bench = Self {
-            name,
-            directory,
-            server: None,
-            second: None,
-        };
-        let (target, client) = (bench.namespace('t'), bench.namespace('c'));
-        ip(&format!("netns add {target}"));
-        ip(&format!("netns add {client}"));
-        ip(&format!(
-            "link add t0 netns {target} type veth peer name c0 netns {client}"
-        ));
-        ip(&format!("-n {target} link set t0 mtu {mtu_bytes} up"));
-        ip(&format!("-n {client} link set c0 mtu {mtu_bytes} up"));
-        bench
-    }
-
-    /// A bench with vblade serving e1.0.
-    fn serving(mtu_bytes: u32) -> Self {
-        let mut bench = Self::new(mtu_bytes);
-        bench.start();
-        bench
-    }
-
-    fn namespace(&self, end: char) -> String {
-        format!("{}{end}", self.name)
-    }
-
-    fn lun(&self) -> PathBuf {
-        self.directory.path().join("lun")
-    }
-
-    /// Starts vblade and waits until it answers.
-    fn start(&mut self) {
-        self.server = Some(self.vblade("0", &self.lun()));
-        self.wait_for("1.0");
-    }
-
-    /// Starts a second vblade, for another LUN, and waits until it answers.
-    fn start_second(&mut self) {
-        let path = self.directory.path().join("second");
-        File::create(&path).unwrap().set_len(LUN_BYTES).unwrap();
-        self.second = Some(self.vblade("1", &path));
-        self.wait_for("1.1");
-    }
-
-    fn vblade(&self, slot: &str, lun: &Path) -> Child {
-        Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", self.namespace('t')))
-            .args(["vblade", "-b", "64", "1", slot, "t0"])
-            .arg(lun)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect(INSTALL)
-    }
-
-    fn wait_for(&mut self, target: &str) {
-        for _ in 0..100 {
-            let found = self.aoeload("discover --interface c0 --seconds 0.2 --json");
-            assert_eq!(found.status.code(), Some(0), "{}", text(&found.stderr));
-            if text(&found.stdout).contains(&format!("\"{target}\"")) {
-                return;
-            }
-            let server = self.server.as_mut().unwrap();
-            let ended = server.try_wait().unwrap();
-            assert!(ended.is_none(), "vblade ended ({ended:?}): {INSTALL}");
-        }
-        panic!("vblade does not answer");
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            server.kill().unwrap();
-            server.wait().unwrap();
-        }
-    }
-
-    /// Waits until something is written to the LUN.
-    fn wait_for_writes(&self) {
-        let modified = || self.lun().metadata().unwrap().modified().unwrap();
-        let before = modified();
-        for _ in 0..1500 {
-            if modified() != before {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("nothing is written");
-    }
-
-    fn command(&self, options: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/run/netns/{}", self.namespace('c')))
-            .arg(env!("CARGO_BIN_EXE_aoeload"))
-            .args(options.split_whitespace());
-        command
-    }
-
-    fn aoeload(&self, options: &str) -> Output {
-        self.command(options).output().expect(INSTALL)
-    }
-
-    /// Runs a load; returns its exit code and its result.
-    fn load(&self, options: &str) -> (i32, Value) {
-        let output = self.aoeload(&format!("--interface c0 --target 1.0 --json {options}"));
-        report(&output, options)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        for server in self.server.iter_mut().chain(&mut self.second) {
-            // It may have ended by itself; either way nothing is left of it.
-            if server.kill().is_ok() && server.wait().is_err() {
-                writeln!(std::io::stderr(), "vblade has no exit status").ok();
-            }
-        }
-        for end in ['t', 'c'] {
-            let name = self.namespace(end);
-            if Command::new("ip")
-                .args(["netns", "del", &name])
-                .status()
-                .is_err()
-            {
-                writeln!(std::io::stderr(), "{name} is left over").ok();
-            }
-        }
-    }
-}
-
-fn ip(arguments: &str) {
-    match Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
-    {
-        Ok(output) => assert!(
-            output.status.success(),
-            "ip {arguments}: {}; {INSTALL}",
-            text(&output.stderr)
-        ),
-        Err(error) if error.kind() == ErrorKind::NotFound => panic!("{INSTALL}"),
-        Err(error) => panic!("ip {arguments}: {error}"),
-    }
-}
-
-fn report(output: &Output, options: &str) -> (i32, Value) {
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    let value = serde_json::from_str(&stdout)
-        .unwrap_or_else(|error| panic!("{options}: {error}: {stdout:?}\n{stderr}"));
-    (output.status.code().unwrap(), value)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use std::process::{Command, Stdio};
 
 #[test]
 fn discover_tells_what_vblade_advertises() {
@@ -401,6 +209,17 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("--interface c0 --target 1.0 --range 1T", 2, "--range"),
         ("--interface c0", 2, "--target"),
         ("--interface c0 --target 1.0 --target e1.0", 2, "twice"),
+        ("--interface c0 --interface c0 --target 1.0", 2, "twice"),
+        (
+            "--interface c0 --target 1.0 --peer-interface a:b --peer-interface c:d",
+            2,
+            "--peer-interface is there 2 times",
+        ),
+        (
+            "--interface c0 --target 1.0 --peer-interface nowhere:t0",
+            1,
+            "--peer-interface nowhere:t0",
+        ),
         ("--interface c9 --target 1.0", 1, "c9"),
         (
             "--interface c0 --target 1.7",

@@ -1,0 +1,212 @@
+//! The bare responder: it answers AoE reads and writes straight from the rings of a port, as a null LUN
+//! without a shelf would: the limit that the shelf is compared with by `bench/matrix`.
+//!
+//! Invariants:
+//! * reads are answered with zeroes, what is written is dropped, and every answer is well-formed;
+//! * it allocates nothing after its start, and never sleeps.
+
+use anyhow::{Context, Result, bail};
+use aoe::request::parse;
+use aoe::{
+    AtaRegisters, ConfigArgument, ConfigCommand, Header, MacAddress, Request, SECTOR_BYTES, Shelf,
+    Slot, VERSION, advertised_sector_count,
+};
+use ata::{Command, IdentifySpec, Outcome};
+use clap::Args;
+use port::{Port, ReceivedFrame, RequestedMode, TransmitError};
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::big_endian::U16;
+
+/// Frames that are taken in one turn, as a worker of the shelf takes them.
+const RECEIVE_BUDGET: usize = 64;
+
+/// Header and the longer of the arguments of an answer.
+const HEAD_BYTES_MAX: usize = aoe::ATA_FRAME_BYTES;
+
+/// The most that a frame carries.
+const PAYLOAD_BYTES_MAX: usize = 255 * SECTOR_BYTES;
+
+/// Where to answer.
+#[derive(Args, Debug)]
+pub(crate) struct RespondArguments {
+    /// Network interface
+    #[arg(long)]
+    interface: String,
+    /// auto, zerocopy, native, generic or packet
+    #[arg(long, default_value = "auto")]
+    mode: RequestedMode,
+    /// Shelf to answer as
+    #[arg(long, default_value_t = 9)]
+    shelf: u16,
+    /// Slot to answer as
+    #[arg(long, default_value_t = 0)]
+    slot: u8,
+    /// MiB of the disk that is not there
+    #[arg(long, default_value_t = 512)]
+    mib: u64,
+}
+
+/// What an answer carries behind its head.
+#[derive(Clone, Copy)]
+enum Body {
+    None,
+    Identify,
+    Zeroes(usize),
+}
+
+/// An answer that is to be sent.
+#[derive(Clone, Copy)]
+struct Answer {
+    head: [u8; HEAD_BYTES_MAX],
+    head_bytes: usize,
+    body: Body,
+}
+
+/// What the responder says that it is.
+struct Responder {
+    shelf: Shelf,
+    slot: Slot,
+    mac: MacAddress,
+    sectors: u64,
+    sector_count: u8,
+    identify: [u8; 512],
+}
+
+/// Answers until the process is ended.
+pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
+    let mut ports = port::open(&arguments.interface, arguments.mode)
+        .with_context(|| format!("cannot answer on {}", arguments.interface))?;
+    let Some(facts) = ports.first().map(|port| port.facts()) else {
+        bail!("{} has no queue", arguments.interface)
+    };
+    println!("ready: {} in mode {}", facts.interface, facts.mode);
+    let sectors = arguments.mib << 11;
+    let responder = Responder {
+        shelf: Shelf(arguments.shelf),
+        slot: Slot(arguments.slot),
+        mac: facts.stations.first(),
+        sectors,
+        sector_count: advertised_sector_count(facts.mtu_bytes),
+        identify: IdentifySpec {
+            sectors,
+            serial: "RESPOND",
+            firmware: "0",
+            model: "bare responder",
+            solid_state: true,
+            wwn: None,
+            trims: false,
+        }
+        .build(),
+    };
+    let zeroes = vec![0; PAYLOAD_BYTES_MAX];
+    let mut answers: Vec<Answer> = Vec::with_capacity(RECEIVE_BUDGET);
+    loop {
+        for port in &mut ports {
+            answers.clear();
+            let received = port.receive(RECEIVE_BUDGET, &mut |frame| {
+                answers.extend(responder.answer(frame));
+            });
+            for answer in &answers {
+                let payload = match answer.body {
+                    Body::None => &[],
+                    Body::Identify => responder.identify.as_slice(),
+                    Body::Zeroes(bytes) => &zeroes[..bytes],
+                };
+                send(port.as_mut(), &answer.head[..answer.head_bytes], payload)?;
+            }
+            if port.flush() || received > 0 {
+                continue;
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Queues a frame, however long it takes until there is room.
+fn send(port: &mut dyn Port, head: &[u8], payload: &[u8]) -> Result<()> {
+    loop {
+        match port.transmit(head, payload) {
+            Ok(()) => return Ok(()),
+            Err(TransmitError::Full) => {
+                port.flush();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+impl Responder {
+    /// The answer to a frame, if it is a request for this target.
+    fn answer(&self, frame: &ReceivedFrame<'_>) -> Option<Answer> {
+        let request = parse(frame.first).ok()?;
+        if !request.header.addresses(self.shelf, self.slot) || request.vlan.is_some() {
+            return None;
+        }
+        let header = request.header.reply(self.mac, self.shelf, self.slot);
+        match request.request {
+            Request::Ata(registers) => Some(self.answer_ata(&header, registers)),
+            Request::Config { command, .. } => self.answer_config(&header, command),
+            _ => None,
+        }
+    }
+
+    fn answer_ata(&self, header: &Header, registers: &AtaRegisters) -> Answer {
+        let command = Command::decode(
+            registers.command_status,
+            registers.feature_error,
+            registers.lba,
+            registers.count,
+        );
+        let (outcome, body) = match command {
+            Command::Read { lba, count } | Command::Write { lba, count }
+                if lba + u64::from(count) > self.sectors =>
+            {
+                (Outcome::OutOfRange, Body::None)
+            }
+            Command::Read { count, .. } if count > self.sector_count => {
+                (Outcome::Aborted, Body::None)
+            }
+            Command::Read { count, .. } => (
+                Outcome::Success,
+                Body::Zeroes(usize::from(count) * SECTOR_BYTES),
+            ),
+            Command::Write { .. } | Command::Flush => (Outcome::Success, Body::None),
+            Command::Identify => (Outcome::Success, Body::Identify),
+            _ => (Outcome::Aborted, Body::None),
+        };
+        let registers = registers.response(outcome.status(), outcome.error());
+        Answer::new(header, registers.as_bytes(), body)
+    }
+
+    /// The config string is empty, and cannot be set.
+    fn answer_config(&self, header: &Header, command: ConfigCommand) -> Option<Answer> {
+        if !matches!(command, ConfigCommand::Read | ConfigCommand::TestPrefix) {
+            return None;
+        }
+        let argument = ConfigArgument {
+            buffer_count: U16::new(1024),
+            firmware: U16::new(0),
+            sector_count: self.sector_count,
+            version_command: (VERSION << 4) | command.nibble(),
+            string_bytes: U16::new(0),
+        };
+        Some(Answer::new(header, argument.as_bytes(), Body::None))
+    }
+}
+
+impl Answer {
+    fn new(header: &Header, argument: &[u8], body: Body) -> Self {
+        let mut head = [0; HEAD_BYTES_MAX];
+        let head_bytes = aoe::HEADER_BYTES + argument.len();
+        head[..aoe::HEADER_BYTES].copy_from_slice(header.as_bytes());
+        head[aoe::HEADER_BYTES..head_bytes].copy_from_slice(argument);
+        Self {
+            head,
+            head_bytes,
+            body,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
