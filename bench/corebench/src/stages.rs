@@ -1,8 +1,8 @@
 //! The stages of a request, each by itself: nanoseconds here, instructions by `bench/instructions.py`.
 //!
-//! A stage is code of the shelf, called as the worker calls it, for [`UNITS`] requests of 8 KiB at a time,
-//! and has a budget in the documentation of the module that it is in. What a lap begins with is prepared outside
-//! of what is measured; laps of all stages take turns, so that whoever else uses the machine slows all of
+//! A stage is code of the shelf, called as the worker calls it, for some dozens of requests of 8 KiB at a
+//! time, and has a budget in the documentation of the module that it is in. What a lap begins with is prepared
+//! outside of what is measured; laps of all stages take turns, so that whoever else uses the machine slows all of
 //! them alike.
 //!
 //! Nanoseconds are this thread's on the CPU. Some stages lie in others: `parse`, `order` and `map` in
@@ -12,6 +12,7 @@ mod budget;
 mod core;
 mod parity;
 mod target;
+mod wire;
 
 use crate::cpu_seconds;
 use crate::measured::measured_part;
@@ -20,7 +21,7 @@ use budget::Budget;
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// Requests of a lap.
+/// Requests of a lap, if a stage has no other number.
 const UNITS: usize = 256;
 
 /// Sectors of a request of 8 KiB.
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
-    /// Does so many laps of a stage where `bench/instructions.py` counts, and prints nothing.
+    /// Does so many laps of a stage where `bench/instructions.py` counts, and prints how many requests these were.
     #[arg(long, requires = "stage")]
     count: Option<usize>,
     /// Prints the budgets as JSON, and measures nothing.
@@ -48,6 +49,8 @@ pub(crate) struct Arguments {
 /// The stages, by the names that the budgets have.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Name {
+    /// A request, from the ring of a port.
+    Receive,
     /// Header and arguments of a frame, as views.
     Parse,
     /// From a frame to I/O: parse, address, rights, a command slot, order, map.
@@ -62,6 +65,8 @@ pub(crate) enum Name {
     Execute,
     /// From finished I/O to the reply, made in place of the request, and the slot free again.
     Reply,
+    /// The reply to a read, from the buffers into the ring of a port, and the kernel told to send it.
+    Transmit,
     /// Writes of whole stripes of a raid5, 4 + 1, from frame to reply, without their bytes: parity, log and
     /// checksums are left out.
     Slices,
@@ -80,13 +85,19 @@ trait Stage {
         Ok(())
     }
 
-    /// A lap. Returns how many requests came out as they should: [`UNITS`].
+    /// Requests of a lap.
+    fn units(&self) -> usize {
+        UNITS
+    }
+
+    /// A lap. Returns how many requests came out as they should: all of them.
     fn run(&mut self) -> usize;
 }
 
 impl Name {
     fn make(self) -> Result<Box<dyn Stage>> {
         Ok(match self {
+            Self::Receive => Box::new(wire::Receive::new()?),
             Self::Parse => Box::new(core::Parse::new()),
             Self::Admit => Box::new(target::Admit::new()?),
             Self::Order => Box::new(core::Ordering::new()),
@@ -94,6 +105,7 @@ impl Name {
             Self::Watch => Box::new(core::Watch::new()),
             Self::Execute => Box::new(target::Execute::new()?),
             Self::Reply => Box::new(target::Replying::new()?),
+            Self::Transmit => Box::new(wire::Transmit::new()?),
             Self::Slices => Box::new(parity::Slices::new()?),
             Self::Parity => Box::new(parity::Parity::new()),
             Self::Log => Box::new(parity::Log::new()?),
@@ -131,8 +143,8 @@ impl Laps {
         self.stage.prepare()?;
         let mut done = 0;
         around(&mut || done = self.stage.run());
-        let name = self.name.text();
-        ensure!(done == UNITS, "{name}: {done} of {UNITS} requests came out");
+        let (name, units) = (self.name.text(), self.stage.units());
+        ensure!(done == units, "{name}: {done} of {units} requests came out");
         Ok(())
     }
 
@@ -143,7 +155,7 @@ impl Laps {
             work();
             seconds = cpu_seconds() - start;
         })?;
-        self.each_ns.push(seconds / UNITS as f64 * 1e9);
+        self.each_ns.push(seconds / self.stage.units() as f64 * 1e9);
         Ok(())
     }
 
@@ -181,7 +193,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .map(Laps::new)
         .collect::<Result<Vec<_>>>()?;
     if let (Some(laps), Some(stage)) = (arguments.count, stages.first_mut()) {
-        return (0..laps).try_for_each(|_| stage.lap(&mut |work| measured_part(work)));
+        (0..laps).try_for_each(|_| stage.lap(&mut |work| measured_part(work)))?;
+        println!("{}", laps * stage.stage.units());
+        return Ok(());
     }
     for _ in 0..arguments.rounds {
         stages.iter_mut().try_for_each(Laps::time)?;

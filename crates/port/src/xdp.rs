@@ -7,6 +7,9 @@
 //!   are copied into transmit chunks, which come back through the completion ring; or they are lent from
 //!   memory that the port shares with its worker's drives, until the completion ring says that they are sent.
 //! - The sockets of one interface share one XDP program, which leaves with the last of them.
+//!
+//! Budget (`corebench stages receive`): 60 ns, 280 instructions.
+//! Budget (`corebench stages transmit`): 3000 ns, 480 instructions.
 
 use crate::frame::ReceivedFrame;
 use crate::interface::Interface;

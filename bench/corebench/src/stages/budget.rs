@@ -50,6 +50,7 @@ const fn source(name: Name) -> &'static str {
         };
     }
     match name {
+        Name::Receive | Name::Transmit => of!("port/src/xdp.rs"),
         Name::Parse => of!("aoe/src/request.rs"),
         Name::Admit => of!("shelf/src/target/admit.rs"),
         Name::Order => of!("shelf/src/order.rs"),

@@ -38,7 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aoeload", &["aoe", "ata", "port", "initiator", "probes"]),
     (
         "corebench",
-        &["aoe", "ata", "raid", "shelf", "disk", "port"],
+        &["aoe", "ata", "raid", "shelf", "disk", "port", "testbed"],
     ),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
