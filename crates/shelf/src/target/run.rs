@@ -49,6 +49,13 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let Some(command) = self.commands.get_mut(usize::from(index)) else {
+            return self.grant(index, out);
+        };
+        if !command.awaits.is_empty() {
+            command.is_due = true;
+            return;
+        }
         if self.is_shut_out(index, out) || !self.regions_ready_or_wait(index, out) {
             return;
         }
@@ -470,8 +477,7 @@ impl Target {
         self.uncount(index);
         self.answer(index, &view, out);
         if self.commands[usize::from(index)].is_ordered {
-            let ready = &mut self.ready;
-            self.order.leave(index, &mut |next| ready.push(next));
+            self.leave_order(index, out);
         }
         self.run_ready(out);
         self.settle(number, out);
