@@ -130,6 +130,10 @@ pub struct EngineCounters {
     pub configs_dropped: u64,
     /// Frames dropped because they arrived while the worker was paused.
     pub stale_frames: u64,
+    /// Frames that were handed to another worker.
+    pub handed_over: u64,
+    /// Frames dropped because too many were on their way to other workers.
+    pub handovers_dropped: u64,
 }
 
 /// What a worker has counted.
@@ -141,6 +145,8 @@ pub struct WorkerReport {
     pub patience: PatienceCounters,
     /// Its ports.
     pub ports: Vec<(PortFacts, PortCounters)>,
+    /// Which of them are not another worker's.
+    pub own_ports: Vec<bool>,
     /// What the target counts of each of them.
     pub port_tallies: Vec<PortTally>,
     /// Passes over mirrors that are running.
@@ -166,11 +172,15 @@ impl WorkerReport {
         target.push(("replies_dropped", self.engine.replies_dropped));
         target.push(("configs_dropped", self.engine.configs_dropped));
         target.push(("stale_frames", self.engine.stale_frames));
+        target.push(("handed_over", self.engine.handed_over));
+        target.push(("handovers_dropped", self.engine.handovers_dropped));
         let mut groups = vec![CounterGroup {
             name: "target".to_owned(),
             counters: target,
         }];
-        groups.extend(self.ports.iter().map(|(facts, counters)| CounterGroup {
+        let own = self.ports.iter().zip(&self.own_ports);
+        let own = own.filter(|(_, is_own)| **is_own);
+        groups.extend(own.map(|((facts, counters), _)| CounterGroup {
             name: format!("port {} queue {}", facts.interface, facts.queue_index),
             counters: port_rows(counters),
         }));

@@ -95,13 +95,12 @@ impl Workers {
             .collect()
     }
 
-    /// Answers a config change on every worker; the one that asked replies.
-    pub fn change_done(&self, change: &Change, decision: ChangeDecision) {
-        for worker in self.lock().iter() {
-            if let Err(error) = worker.say(ToWorker::ChangeDone(Box::new(change.clone()), decision))
-            {
-                tracing::error!("config reply: {error}");
-            }
+    /// Answers a config change on the worker that asked, by its place in [`Workers::event_receivers`].
+    pub fn change_done(&self, worker: usize, change: &Change, decision: ChangeDecision) {
+        let message = ToWorker::ChangeDone(Box::new(change.clone()), decision);
+        let said = self.lock().get(worker).map(|worker| worker.say(message));
+        if let Some(Err(error)) = said {
+            tracing::error!("config reply: {error}");
         }
     }
 
@@ -359,9 +358,16 @@ impl DataPlane for Workers {
     }
 
     fn counters(&self) -> Vec<CounterGroup> {
-        self.reports()
-            .iter()
-            .flat_map(WorkerReport::groups)
-            .collect()
+        let mut sums: Vec<CounterGroup> = Vec::new();
+        for group in self.reports().iter().flat_map(WorkerReport::groups) {
+            match sums.iter_mut().find(|sum| sum.name == group.name) {
+                Some(sum) => {
+                    let rows = sum.counters.iter_mut().zip(group.counters);
+                    rows.for_each(|((_, sum), (_, more))| *sum += more);
+                }
+                None => sums.push(group),
+            }
+        }
+        sums
     }
 }

@@ -43,19 +43,28 @@ impl Daemon {
         let opened = drives::open(&config.disks, config.disk_timeout);
         let (ports, statuses) = open_ports(config)?;
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
-        let options = WorkerOptions {
-            index: 0,
-            paces: config.ports.iter().map(pace).collect(),
-            core: config.core,
-            spin: SPIN,
-            commands: COMMANDS,
-            limits: Limits {
-                give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
-            },
+        let places = opened
+            .drives
+            .iter()
+            .map(|(slot, _)| usize::from(slot.0) + 1);
+        let seats = engine::seats(config.workers, ports, COMMANDS, places.max().unwrap_or(0))
+            .context("eventfd")?;
+        let start = |(index, seat)| {
+            let options = WorkerOptions {
+                index,
+                paces: config.ports.iter().map(pace).collect(),
+                core: config.cores.get(index).copied(),
+                spin: SPIN,
+                commands: COMMANDS,
+                limits: Limits {
+                    give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+                },
+            };
+            engine::spawn(options, seat, opened.drives.clone(), pin)
+                .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
-        let worker = engine::spawn(options, ports, opened.drives, pin)
-            .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;
-        let workers = Workers::new(vec![worker]);
+        let handles = seats.into_iter().enumerate().map(start);
+        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?);
         let manager = Manager::start(Parts {
             shelf: number,
             drives: opened.slots,
@@ -67,10 +76,10 @@ impl Daemon {
         });
         let administration = Administration::new(manager);
         drop(administration.lock());
-        for receiver in workers.event_receivers() {
+        for (index, receiver) in workers.event_receivers().into_iter().enumerate() {
             let (workers, administration) = (workers.clone(), administration.clone());
             spawn("events", move || {
-                events::run(&receiver, &workers, &administration);
+                events::run(&receiver, (&workers, index), &administration);
             })?;
         }
         let timed = administration.clone();

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 /// How long to wait for an event before looking whether anything is to be told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Deals with the events of one worker until it ends.
+/// Deals with the events of one worker, of this index, until it ends.
 pub(crate) fn run(
     events: &Receiver<FromWorker>,
-    workers: &Workers,
+    (workers, index): (&Workers, usize),
     administration: &Administration,
 ) {
     let mut next = None;
@@ -28,7 +28,7 @@ pub(crate) fn run(
         match event {
             FromWorker::Change(change) => {
                 let decision = administration.lock().change(&change);
-                workers.change_done(&change, decision);
+                workers.change_done(index, &change, decision);
             }
             FromWorker::Impostor(impostor) => administration.lock().impostor_seen(impostor),
             FromWorker::DriveSuspect { drive, is_suspect } => {

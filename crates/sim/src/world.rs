@@ -8,6 +8,7 @@
 //! initiators go on.
 
 use crate::content::Content;
+use crate::crew::Crew;
 use crate::disk::{Delivery, Landing, SimDisk};
 use crate::exhaustive::Hand;
 use crate::faults::{Fault, Faults};
@@ -18,6 +19,7 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
+use shelf::shard::{Place, WorkerIndex};
 use shelf::target::{Action, BufferPlan, Io, Report, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -64,8 +66,10 @@ pub(crate) enum Event {
     },
     /// A disk is done.
     IoDone { id: u64 },
-    /// The worker looks for work that nobody told it of.
-    Turn,
+    /// A worker looks for work that nobody told it of.
+    Turn { worker: WorkerIndex },
+    /// A worker takes the next out of its inbox.
+    Post { to: WorkerIndex },
     /// The worker looks for I/O that is overdue.
     Look,
     /// A message reaches the administration.
@@ -79,7 +83,12 @@ impl Event {
     const fn survives_power_cut(&self) -> bool {
         !matches!(
             self,
-            Self::IoDone { .. } | Self::Turn | Self::Look | Self::Message(_) | Self::Tick
+            Self::IoDone { .. }
+                | Self::Turn { .. }
+                | Self::Post { .. }
+                | Self::Look
+                | Self::Message(_)
+                | Self::Tick
         )
     }
 }
@@ -115,6 +124,8 @@ impl Ord for Queued {
 /// An I/O that a disk is doing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
+    /// Whose it is.
+    pub(crate) worker: WorkerIndex,
     pub(crate) disk: usize,
     /// What the target asked for; nothing for metadata.
     pub(crate) io: Option<Io>,
@@ -173,6 +184,10 @@ pub struct World {
     pub disks: Vec<SimDisk>,
     /// Which disk is in which slot; `None` for an empty slot.
     pub slots: Vec<Option<usize>>,
+    /// How many workers there are, and how LUNs are spread among them.
+    pub(crate) place: Place,
+    /// The worker that acts: what it has of its own is here, that of the others in `crew`.
+    pub(crate) crew: Crew,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
     pub(crate) plan: BufferPlan,
@@ -261,8 +276,10 @@ pub struct WorldSpec {
     pub further: [usize; 2],
     /// How many of these there are.
     pub further_count: usize,
-    /// Buffers of the worker.
+    /// Buffers of a worker.
     pub plan: BufferPlan,
+    /// How many workers there are, and the sectors of a group.
+    pub workers: (u8, u64),
     /// Whether the administration is told the time.
     pub ticks: bool,
     /// So many of the last events are kept as text.
@@ -284,6 +301,12 @@ impl World {
             random,
             disks,
             slots: (0..all).map(Some).collect(),
+            place: Place {
+                own: WorkerIndex(0),
+                workers: spec.workers.0,
+                group_sectors: spec.workers.1,
+            },
+            crew: Crew::new(spec.workers.0, spec.plan),
             target: None,
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
@@ -375,7 +398,7 @@ impl World {
     /// Starts the target.
     pub fn power_on(&mut self) {
         self.has_power = true;
-        self.target = Some(crate::worker::new_target(self.plan));
+        self.start_targets();
         self.patience = crate::worker::new_watch(self.slots.len());
         self.patience.set_now(self.now * 1000);
         self.oracle.target_restarted(self.now);
@@ -426,9 +449,8 @@ impl World {
         }
         self.has_power = false;
         self.interrupted.extend(self.oracle.open_lbas());
-        self.target = None;
+        self.stop_targets();
         self.view = None;
-        self.actions.clear();
         self.in_flight.clear();
         self.look_at = None;
         self.busy_until = 0;
@@ -436,7 +458,6 @@ impl World {
         self.metadata_done = None;
         self.settled.clear();
         self.inbox.clear();
-        self.turn_is_queued = false;
         self.is_detaching = false;
         self.queue
             .retain(|queued| queued.event.survives_power_cut());
@@ -515,7 +536,9 @@ impl World {
                 sends,
             } => self.overdue(initiator, slot, tag, sends),
             Event::IoDone { id } => self.io_done(id),
-            Event::Turn => {
+            Event::Post { to } => self.take_post(to),
+            Event::Turn { worker } => {
+                self.act_as(worker);
                 self.turn_is_queued = false;
                 self.turn();
             }
