@@ -544,16 +544,6 @@ mod tests {
                 "NUL",
             ),
             ("\nshelv = 1\n", 2, "unknown field `shelv`"),
-            ("workers = 17\n", 1, "at most 16"),
-            ("workers = 2\ncores = [0]\n", 2, "exactly 2"),
-            ("workers = 2\ncores = [0, 0]\n", 2, "given twice"),
-            (
-                "workers = 2\n[[port]]\ninterface = \"a\"\npace_mbit_per_second = 100\n",
-                4,
-                "workers = 1 only",
-            ),
-            ("workers = 0\n", 1, "at least 1"),
-            ("cores = [0, 1]\n", 1, "exactly 1"),
             ("cores = [4000]\n", 1, "no such core"),
             ("shelf = 1\n", 2, "no [[port]]"),
             (
@@ -589,6 +579,29 @@ mod tests {
             assert!(error.contains(reason), "{text:?}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn workers_are_refused_with_a_reason() {
+        for (text, line, reason) in [
+            ("workers = 17\n", 1, "at most 16"),
+            ("workers = 2\ncores = [0]\n", 2, "exactly 2"),
+            ("workers = 2\ncores = [0, 0]\n", 2, "given twice"),
+            (
+                "workers = 2\n[[port]]\ninterface = \"a\"\npace_mbit_per_second = 100\n",
+                4,
+                "workers = 1 only",
+            ),
+            ("workers = 0\n", 1, "at least 1"),
+            ("cores = [0, 1]\n", 1, "exactly 1"),
+        ] {
+            let error = check(text).unwrap_err();
+            let place = format!("ledge.toml:{line}: ");
+            assert!(error.starts_with(&place), "{text:?}: {error}");
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+        let config = check(&format!("workers = 4\n{PORT}")).unwrap();
+        assert_eq!((config.workers, config.cores), (4, vec![]));
     }
 
     #[test]

@@ -205,7 +205,10 @@ impl World {
     }
 
     fn post(&mut self, to: WorkerIndex, post: Post) {
-        self.note(|| format!("to worker {}: {post:?}", to.0));
+        self.note(|| match &post {
+            Post::Request { value, .. } => format!("to worker {}: a frame, value {value}", to.0),
+            post => format!("to worker {}: {post:?}", to.0),
+        });
         self.crew.inboxes[usize::from(to.0)].push_back(post);
         let delay = self.random.between(1..=POST_DELAY);
         self.at(delay, Event::Post { to });

@@ -20,7 +20,7 @@ use shelf::admin::LunNumber;
 use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
 use shelf::shard::{Place, WorkerIndex};
-use shelf::target::{Action, BufferPlan, Io, Report, Target};
+use shelf::target::{Action, BufferPlan, Io, Purpose, Report, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -438,6 +438,15 @@ impl World {
         }
         self.note(|| "power cut".to_owned());
         self.counts.power_cuts += 1;
+        let is_repair = |io: Io| io.purpose == Purpose::Repair;
+        if self
+            .in_flight
+            .values()
+            .any(|flight| flight.io.is_some_and(is_repair))
+        {
+            // It may land yet, as one that ends.
+            self.redundancy_changes();
+        }
         self.power_off();
     }
 

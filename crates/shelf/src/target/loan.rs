@@ -20,6 +20,8 @@ use crate::order::{BLOCK_SECTORS, Extent, Range};
 use crate::plane::LunView;
 use crate::shard::{WorkerIndex, WorkerSet};
 use aoe::{MacAddress, Request, Slot};
+#[cfg(feature = "planted")]
+use raid::planted::{self, Bug};
 
 /// Writes that this worker handed to homes, and that are not in their place yet: more are dropped.
 const CROSSINGS_MAX: usize = 64;
@@ -243,6 +245,22 @@ impl Target {
                 out.push(Action::Peer { to, message });
             }
         }
+    }
+
+    /// Whether what may run by the order of this worker is a loan, which is granted, or a command that waits for
+    /// some.
+    #[inline]
+    pub(super) fn awaits_loans(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
+        let Some(command) = self.commands.get_mut(usize::from(index)) else {
+            self.grant(index, out);
+            return true;
+        };
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::LoanNotAwaited) {
+            return false;
+        }
+        command.is_due = !command.awaits.is_empty();
+        command.is_due
     }
 
     /// Where a loan stands in the order: behind the commands, by worker and slot.

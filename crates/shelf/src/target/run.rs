@@ -49,14 +49,10 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        let Some(command) = self.commands.get_mut(usize::from(index)) else {
-            return self.grant(index, out);
-        };
-        if !command.awaits.is_empty() {
-            command.is_due = true;
-            return;
-        }
-        if self.is_shut_out(index, out) || !self.regions_ready_or_wait(index, out) {
+        if self.awaits_loans(index, out)
+            || self.is_shut_out(index, out)
+            || !self.regions_ready_or_wait(index, out)
+        {
             return;
         }
         let stamp = self.next_mend_stamp();
