@@ -1,5 +1,6 @@
 //! The core of the shelf and its executor over disks in memory, without a network: what parity, log
-//! and bitmap cost beside the I/O that they ask for. `bench/raid.py` shows the figures.
+//! and bitmap cost beside the I/O that they ask for. `bench/raid.py` shows the figures. What it costs to hand a frame from one
+//! worker to another is measured by itself ([`handover`]).
 //!
 //! Everything runs on one thread and is timed by the CPU that this thread uses. Every round measures every
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
@@ -10,6 +11,7 @@
 
 #[cfg(test)]
 mod allocations;
+mod handover;
 mod lap;
 mod luns;
 
@@ -45,6 +47,9 @@ struct Arguments {
     /// takes.
     #[arg(long, conflicts_with = "only")]
     count: Option<Counted>,
+    /// Measures what it costs to hand a frame to another worker, and ends.
+    #[arg(long, conflicts_with = "count")]
+    handover: bool,
 }
 
 /// A level, and requests of 8 KiB.
@@ -181,6 +186,9 @@ struct Round {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if arguments.handover {
+        return handover::measure(arguments.rounds, arguments.requests);
+    }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;
     if let Some(case) = arguments.count {

@@ -74,6 +74,8 @@ pub enum Question {
     /// What was counted of a LUN, with its rates over so many seconds: its histograms are the most that is
     /// copied in one turn, 40 KiB.
     LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
+    /// Whether something is under way that a reservation of a LUN shuts out.
+    ShutOut(LunNumber, Sender<bool>),
     /// What a drive did in so many seconds.
     DriveRates(DriveSlot, u64, Sender<Rates>),
     /// Some of the initiators, from a place on.

@@ -421,6 +421,33 @@ pub struct Seat {
     pub(crate) peers: Option<Peers>,
 }
 
+impl Seat {
+    /// Hands a frame of port 0 to another worker; false when all buffers are on their way, or there is nobody.
+    /// Workers do so by themselves: this is for those who measure it.
+    pub fn hand(&mut self, to: WorkerIndex, frame: &ReceivedFrame<'_>) -> bool {
+        let peers = self.peers.as_mut();
+        peers.is_some_and(|peers| {
+            let is_handed = peers.hand(to, PortIndex(0), frame, false);
+            peers.ring();
+            is_handed
+        })
+    }
+
+    /// Takes the frames that were handed to this worker, and gives each to `sink`; how many. As
+    /// [`Seat::hand`].
+    pub fn take(&mut self, sink: &mut dyn FnMut(&[u8])) -> u64 {
+        let mut taken = 0;
+        while let Some(peers) = &mut self.peers
+            && let Some(Post::Request { parcel, .. }) = peers.next()
+        {
+            sink(parcel.frame());
+            peers.request_done(parcel, false);
+            taken += 1;
+        }
+        taken
+    }
+}
+
 /// Shares ports out among `workers` workers with so many command slots each, one after the other.
 /// `drives` is one more than the highest slot of a drive.
 ///

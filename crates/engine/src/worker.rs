@@ -280,7 +280,11 @@ impl Worker {
     /// may write its buffers, it always does.
     fn is_drained(&self) -> bool {
         let patience_is_over = self.stopping.is_some_and(|end| Instant::now() >= end);
-        let answered = self.target.commands_in_flight() == 0 && self.all_sent();
+        let heard_all = self
+            .peers
+            .as_ref()
+            .is_none_or(|peers| peers.inbox_len() == 0);
+        let answered = self.target.commands_in_flight() == 0 && self.all_sent() && heard_all;
         self.executor.in_flight() == 0 && self.unsaid.is_empty() && (answered || patience_is_over)
     }
 

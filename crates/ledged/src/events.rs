@@ -7,6 +7,7 @@ use engine::{FromWorker, Workers};
 use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
+use shelf::plane::DataPlane;
 use shelf::target::{Io, Operation, Purpose, Report};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ pub(crate) fn run(
             }
             FromWorker::Impostor(impostor) => administration.lock().impostor_seen(impostor),
             FromWorker::DriveSuspect { drive, is_suspect } => {
+                // It is well when no worker thinks otherwise.
+                let elsewhere = || workers.drive_health(drive).is_ok_and(|h| h.is_suspect);
+                let is_suspect = is_suspect || elsewhere();
                 administration.lock().drive_suspect(drive, is_suspect);
             }
             FromWorker::Report(Report::WantRegions { lun, part, group }) => {

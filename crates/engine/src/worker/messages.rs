@@ -101,6 +101,9 @@ impl Worker {
                 let statistics = self.target.lun_statistics(lun, seconds);
                 drop(answer.try_send(statistics.map(Box::new)));
             }
+            Question::ShutOut(lun, answer) => {
+                let _ = answer.try_send(self.target.does_for_shut_out(lun));
+            }
             Question::DriveRates(drive, seconds, answer) => {
                 let _ = answer.try_send(self.patience.rates(drive, seconds));
             }
