@@ -516,3 +516,6 @@ pub fn seats(
     };
     Ok((0..workers).map(WorkerIndex).map(seat).collect())
 }
+
+#[cfg(test)]
+mod tests;
