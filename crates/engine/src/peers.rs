@@ -17,14 +17,17 @@ use crate::wake::Wake;
 use crossbeam::queue::ArrayQueue;
 use port::{Port, PortFacts, ReceivedFrame};
 use shelf::shard::{Place, WORKERS_MAX, WorkerIndex, WorkerSet};
-use shelf::target::{Action, BUFFER_SECTORS, Io, PeerMessage, PortIndex, Route, Target};
+use shelf::target::{
+    Action, BUFFER_SECTORS, CROSSINGS_MAX, Io, PeerMessage, PortIndex, Route, Target,
+};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
-/// Frames of one worker that are on their way to others, or not taken in by them yet, and as many replies.
-const BUFFERS: usize = 256;
+/// How many buffers a worker has for replies: of its command slots one of so many. Replies wait for one; for
+/// requests there are as many buffers as command slots, so that what initiators may have under way is not lost.
+const REPLY_SHARE: usize = 4;
 
 /// The longest frame that a shelf takes or sends, with a tag, in whole cache lines.
 const BUFFER_BYTES: usize = (BUFFER_SECTORS * aoe::SECTOR_BYTES + 64).next_multiple_of(64);
@@ -77,8 +80,46 @@ struct End {
     inbox: ArrayQueue<Post>,
     is_asleep: AtomicBool,
     wake: Wake,
-    requests: ArrayQueue<Parcel>,
-    replies: ArrayQueue<Parcel>,
+    requests: Pool,
+    replies: Pool,
+}
+
+/// Buffers of one worker that are not on their way.
+#[derive(Debug)]
+struct Pool {
+    /// Those that came back: they are in some cache, and are taken first.
+    used: ArrayQueue<Parcel>,
+    /// Those that were not needed so far.
+    fresh: ArrayQueue<Parcel>,
+}
+
+impl Pool {
+    fn new(from: WorkerIndex, buffers: usize) -> Self {
+        let fresh = ArrayQueue::new(buffers);
+        for _ in 0..buffers {
+            let parcel = Parcel {
+                bytes: vec![0; BUFFER_BYTES].into(),
+                len_bytes: 0,
+                port: 0,
+                from,
+            };
+            assert!(fresh.push(parcel).is_ok(), "a pool has room for its own");
+        }
+        Self {
+            used: ArrayQueue::new(buffers),
+            fresh,
+        }
+    }
+
+    fn pop(&self) -> Option<Parcel> {
+        self.used.pop().or_else(|| self.fresh.pop())
+    }
+
+    fn push(&self, parcel: Parcel) {
+        if self.used.push(parcel).is_err() {
+            unreachable!("a pool has room for its own");
+        }
+    }
 }
 
 /// What may change of a port.
@@ -100,29 +141,16 @@ pub(crate) struct Exchange {
 impl Exchange {
     fn new(workers: u8, facts: &[PortFacts], commands: u16, drives: usize) -> io::Result<Self> {
         let others = usize::from(workers - 1);
-        let messages = usize::from(commands) * MESSAGES_PER_COMMAND;
-        // Each request may be answered by a `Placed` that is not taken yet when its buffer is used again.
-        let room = others * (4 * BUFFERS + messages);
-        let pool = |from| {
-            let buffers = ArrayQueue::new(BUFFERS);
-            for _ in 0..BUFFERS {
-                let parcel = Parcel {
-                    bytes: vec![0; BUFFER_BYTES].into(),
-                    len_bytes: 0,
-                    port: 0,
-                    from,
-                };
-                assert!(buffers.push(parcel).is_ok(), "a pool has room for its own");
-            }
-            buffers
-        };
+        let slots = usize::from(commands);
+        // Requests, replies, as many `Placed` as writes may wait for one, and messages.
+        let room = others * (slots * (2 + MESSAGES_PER_COMMAND) + CROSSINGS_MAX);
         let end = |index| {
             Ok(End {
                 inbox: ArrayQueue::new(room.max(1)),
                 is_asleep: AtomicBool::new(false),
                 wake: Wake::new()?,
-                requests: pool(WorkerIndex(index)),
-                replies: pool(WorkerIndex(index)),
+                requests: Pool::new(WorkerIndex(index), slots),
+                replies: Pool::new(WorkerIndex(index), slots.div_ceil(REPLY_SHARE)),
             })
         };
         let link = |facts: &PortFacts| LinkState {
@@ -301,9 +329,7 @@ impl Peers {
         if is_crossing {
             self.tell(from, Post::Placed(self.place.own));
         }
-        if self.exchange.end(from).requests.push(parcel).is_err() {
-            unreachable!("a pool has room for its own");
-        }
+        self.exchange.end(from).requests.push(parcel);
     }
 
     /// The port that a frame counts as having come from: one of ours, if we have one of the interface.
@@ -335,10 +361,8 @@ impl Peers {
                 break;
             }
             any = true;
-            if let Some(parcel) = self.waiting[port].pop_front()
-                && self.exchange.end(parcel.from).replies.push(parcel).is_err()
-            {
-                unreachable!("a pool has room for its own");
+            if let Some(parcel) = self.waiting[port].pop_front() {
+                self.exchange.end(parcel.from).replies.push(parcel);
             }
         }
         any
@@ -493,7 +517,7 @@ pub fn seats(
             landing: vec![0; drives].into(),
             waiting: facts
                 .iter()
-                .map(|_| VecDeque::with_capacity(BUFFERS * usize::from(workers)))
+                .map(|_| VecDeque::with_capacity(usize::from(commands) * usize::from(workers)))
                 .collect(),
             handed_over: 0,
             dropped: 0,

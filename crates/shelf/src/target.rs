@@ -53,7 +53,7 @@ pub use action::{
 };
 pub use admit::Payload;
 pub use counters::Counters;
-pub use loan::{PeerMessage, Route};
+pub use loan::{CROSSINGS_MAX, PeerMessage, Route};
 pub use memory::{
     BufferIndex, BufferPlan, INPUTS_MAX, Memory, OUTPUTS_MAX, PAGE_SECTORS, RECORD_SECTORS, Span,
     Work, compute_in,

@@ -4,9 +4,13 @@ use port::{MemoryPort, TransmitError, memory_pair};
 
 fn port(last: u8) -> MemoryPort {
     let mac = |last| MacAddress([2, 0, 0, 0, 0, last]);
-    let (ours, _) = memory_pair(mac(last), mac(99), 1500, 4).unwrap();
+    let (ours, _) = memory_pair(mac(last), mac(99), 1500, 3).unwrap();
     ours
 }
+
+/// As many as command slots, and a fourth of that.
+const BUFFERS: usize = 16;
+const REPLIES: usize = 4;
 
 fn three_of(ports: Vec<Box<dyn Port>>) -> Vec<Seat> {
     seats(3, ports, 16, 4).unwrap()
@@ -61,7 +65,7 @@ fn each_port_has_one_owner_who_alone_announces_and_sends() {
     while seats[2].ports[1].transmit(&[7; 60], &[8; 4]).is_ok() {
         sent += 1;
     }
-    assert_eq!(sent, BUFFERS);
+    assert_eq!(sent, REPLIES);
     assert_eq!(
         seats[2].ports[1].transmit(&[7; 60], &[]),
         Err(TransmitError::Full)
@@ -75,11 +79,12 @@ fn each_port_has_one_owner_who_alone_announces_and_sends() {
         assert_eq!(parcel.frame(), [&[7; 60][..], &[8; 4]].concat());
         peers.send(ports, parcel);
     }
-    // The port had room for four; the others wait, and their buffers with them.
-    assert_eq!(ports[1].counters().tx_frames, 4);
+    // The port had room for three; the other one waits, and its buffer with it.
+    assert_eq!(ports[1].counters().tx_frames, 3);
     assert!(!peers.all_sent());
-    assert_eq!(peers.waiting[1].len(), BUFFERS - 4);
-    assert!((0..4).all(|_| seats[2].ports[1].transmit(&[7; 60], &[]).is_ok()));
+    assert_eq!(peers.waiting[1].len(), REPLIES - 3);
+    assert!((0..3).all(|_| seats[2].ports[1].transmit(&[7; 60], &[]).is_ok()));
+    assert!(seats[2].ports[1].transmit(&[7; 60], &[]).is_err());
 }
 
 #[test]

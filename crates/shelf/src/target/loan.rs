@@ -24,7 +24,7 @@ use aoe::{MacAddress, Request, Slot};
 use raid::planted::{self, Bug};
 
 /// Writes that this worker handed to homes, and that are not in their place yet: more are dropped.
-const CROSSINGS_MAX: usize = 64;
+pub const CROSSINGS_MAX: usize = 64;
 
 /// What workers say to one another about commands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
