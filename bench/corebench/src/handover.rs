@@ -17,27 +17,27 @@ use std::time::Instant;
 /// A read request, and a write of 8 KiB.
 const FRAMES: [(&str, usize); 2] = [("60 bytes", 60), ("8 KiB", 36 + 16 * SECTOR_BYTES)];
 
-/// Measures and prints both for both.
-pub(crate) fn measure(rounds: usize, frames: u64) -> Result<()> {
+/// Frames of a stream that are timed together.
+const BURST: u64 = 16;
+
+/// Measures and prints all for both. Each time is taken by itself, and medians are told: on a machine that does
+/// something else, too, one of both threads often does not run, and whoever waits for it then waits for
+/// milliseconds.
+pub(crate) fn measure(frames: u64) -> Result<()> {
     for (name, bytes) in FRAMES {
-        let (mut one_way, mut each) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            one_way.push(in_turn(bytes, frames)?);
-            each.push(in_a_stream(bytes, frames)?);
-        }
-        println!(
-            "{name}: one way {}, in a stream {}",
-            told(one_way),
-            told(each)
-        );
+        let one_way = told(in_turn(bytes, frames)?, 2);
+        let each = told(in_a_stream(bytes, frames)?, BURST);
+        let own = told(by_itself(bytes, frames)?, BURST);
+        println!("{name}: one way {one_way}; in a stream {each}; both ends on one core {own}");
     }
     Ok(())
 }
 
-fn told(mut ns: Vec<f64>) -> String {
-    ns.sort_unstable_by(f64::total_cmp);
-    let [min, median] = [0, ns.len() / 2].map(|at| ns.get(at).copied().unwrap_or_default());
-    format!("{median:.0} ns each (least {min:.0})")
+/// Median and tenth percentile of times, each divided.
+fn told(mut ns: Vec<u64>, by: u64) -> String {
+    ns.sort_unstable();
+    let at = |tenths: usize| ns.get(ns.len() * tenths / 10).copied().unwrap_or_default() / by;
+    format!("{} ns (p10 {})", at(5), at(1))
 }
 
 fn seats() -> Result<[Seat; 2]> {
@@ -50,9 +50,9 @@ fn seats() -> Result<[Seat; 2]> {
 
 /// Runs `other` on a thread with the second seat while `own` runs with the first.
 fn on_two(
-    own: impl FnOnce(&mut Seat),
+    own: impl FnOnce(&mut Seat) -> Vec<u64>,
     other: impl FnOnce(&mut Seat, &AtomicBool) + Send,
-) -> Result<f64> {
+) -> Result<Vec<u64>> {
     let [mut first, mut second] = seats()?;
     let is_over = AtomicBool::new(false);
     Ok(thread::scope(|scope| {
@@ -61,12 +61,20 @@ fn on_two(
             other(&mut second, &is_over);
         });
         core_affinity::set_for_current(core_affinity::CoreId { id: 0 });
-        let begun = Instant::now();
-        own(&mut first);
-        let seconds = begun.elapsed().as_secs_f64();
+        let times = own(&mut first);
         is_over.store(true, Ordering::Release);
-        seconds
+        times
     }))
+}
+
+/// How long something takes, so many times.
+fn timed(times: u64, mut work: impl FnMut()) -> Vec<u64> {
+    let ns = |_| {
+        let begun = Instant::now();
+        work();
+        u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    };
+    (0..times).map(ns).collect()
 }
 
 fn hand(seat: &mut Seat, to: u8, bytes: &[u8]) {
@@ -85,16 +93,16 @@ fn take(seat: &mut Seat) -> u64 {
     })
 }
 
-fn in_turn(bytes: usize, frames: u64) -> Result<f64> {
+fn in_turn(bytes: usize, frames: u64) -> Result<Vec<u64>> {
     let bytes = vec![1; bytes];
-    let seconds = on_two(
+    on_two(
         |seat| {
-            for _ in 0..frames {
+            timed(frames, || {
                 hand(seat, 1, &bytes);
                 while take(seat) == 0 {
                     spin_loop();
                 }
-            }
+            })
         },
         |seat, is_over| {
             while !is_over.load(Ordering::Acquire) {
@@ -103,23 +111,35 @@ fn in_turn(bytes: usize, frames: u64) -> Result<f64> {
                 }
             }
         },
-    )?;
-    Ok(seconds * 1e9 / frames as f64 / 2.0)
+    )
 }
 
-fn in_a_stream(bytes: usize, frames: u64) -> Result<f64> {
+fn in_a_stream(bytes: usize, frames: u64) -> Result<Vec<u64>> {
     let bytes = vec![1; bytes];
-    let seconds = on_two(
+    on_two(
         |seat| {
-            for _ in 0..frames {
-                hand(seat, 1, &bytes);
-            }
+            timed(frames / BURST, || {
+                for _ in 0..BURST {
+                    hand(seat, 1, &bytes);
+                }
+            })
         },
         |seat, is_over| {
             while !is_over.load(Ordering::Acquire) {
                 take(seat);
             }
         },
-    )?;
-    Ok(seconds * 1e9 / frames as f64)
+    )
+}
+
+/// What both ends do, without another core from whose cache the frame has to come.
+fn by_itself(bytes: usize, frames: u64) -> Result<Vec<u64>> {
+    let [mut first, mut second] = seats()?;
+    let bytes = vec![1; bytes];
+    Ok(timed(frames / BURST, || {
+        for _ in 0..BURST {
+            hand(&mut first, 1, &bytes);
+        }
+        take(&mut second);
+    }))
 }

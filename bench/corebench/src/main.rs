@@ -187,7 +187,7 @@ struct Round {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.handover {
-        return handover::measure(arguments.rounds, arguments.requests);
+        return handover::measure(arguments.requests);
     }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;

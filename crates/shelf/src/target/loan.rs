@@ -220,9 +220,13 @@ impl Target {
     }
 
     /// Asks for what a command has to borrow.
+    #[inline]
     pub(super) fn borrow(&mut self, index: CommandIndex, extent: Extent, out: &mut Vec<Action>) {
         let command = &self.commands[usize::from(index)];
         let (lun, lenders) = (command.lun, command.lenders);
+        if lenders.is_empty() {
+            return;
+        }
         for to in lenders.iter() {
             self.counters.loans += 1;
             let message = PeerMessage::Borrow {
