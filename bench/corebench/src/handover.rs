@@ -1,8 +1,9 @@
 //! What it costs to hand a frame to another worker: `corebench --handover`.
 //!
-//! Two threads poll, each with the seat of a worker. *One way* is half of the time from the moment at which one
-//! begins to hand a frame over until it has taken in another one that the other handed back; *each* is the time for
-//! one frame in a stream of them. The seats are those of the shelf; the requests are taken in by nobody.
+//! Two threads poll, each with the seat of a worker. *One way* is half of the time from the moment at which
+//! one begins to hand a frame over until it has taken in another one that the other handed back; *each* is
+//! the time for one frame in a stream of them. The seats are those of the shelf; the requests are taken in
+//! by nobody.
 
 use anyhow::{Context, Result};
 use aoe::{MacAddress, SECTOR_BYTES};
@@ -20,8 +21,8 @@ const FRAMES: [(&str, usize); 2] = [("60 bytes", 60), ("8 KiB", 36 + 16 * SECTOR
 /// Frames of a stream that are timed together.
 const BURST: u64 = 16;
 
-/// Measures and prints all for both. Each time is taken by itself, and medians are told: on a machine that does
-/// something else, too, one of both threads often does not run, and whoever waits for it then waits for
+/// Measures and prints all for both. Each time is taken by itself, and medians are told: on a machine that
+/// does something else, too, one of both threads often does not run, and whoever waits for it then waits for
 /// milliseconds.
 pub(crate) fn measure(frames: u64) -> Result<()> {
     for (name, bytes) in FRAMES {

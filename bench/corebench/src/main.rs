@@ -1,6 +1,6 @@
-//! The core of the shelf and its executor over disks in memory, without a network: what parity, log
-//! and bitmap cost beside the I/O that they ask for. `bench/raid.py` shows the figures. What it costs to hand a frame from one
-//! worker to another is measured by itself ([`handover`]).
+//! The core of the shelf and its executor over disks in memory, without a network: what parity, log and
+//! bitmap cost beside the I/O that they ask for. `bench/raid.py` shows the figures. What it costs to hand a
+//! frame from one worker to another is measured by itself ([`handover`]).
 //!
 //! Everything runs on one thread and is timed by the CPU that this thread uses. Every round measures every
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before

@@ -1,13 +1,14 @@
 //! What the workers of a shelf share: an inbox for each, buffers for frames that change hands, and what each
 //! is to know of the others at any time.
 //!
-//! A frame that another worker is to take in ([`shelf::target::Route`]) is copied into a pooled buffer and put
-//! into that worker's inbox; the answer comes back the same way, by a [`crate::remote::RemotePort`]. What
-//! targets say to one another goes through the same inboxes, so that it keeps its order with the frames.
+//! A frame that another worker is to take in ([`shelf::target::Route`]) is copied into a pooled buffer and
+//! put into that worker's inbox; the answer comes back the same way, by a [`crate::remote::RemotePort`].
+//! What targets say to one another goes through the same inboxes, so that it keeps its order with the
+//! frames.
 //!
 //! Invariants:
-//! * nothing is allocated after [`seats`], and an inbox never overflows: it has room for all buffers and for all
-//!   that targets can have to say to one another;
+//! * nothing is allocated after [`seats`], and an inbox never overflows: it has room for all buffers and for
+//!   all that targets can have to say to one another;
 //! * whoever finds no buffer drops a request, and counts it, or lets a reply wait; nobody waits for another
 //!   worker;
 //! * a worker that sleeps is woken by whoever puts something into its inbox, at the end of his turn.
@@ -26,7 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 /// How many buffers a worker has for replies: of its command slots one of so many. Replies wait for one; for
-/// requests there are as many buffers as command slots, so that what initiators may have under way is not lost.
+/// requests there are as many buffers as command slots, so that what initiators may have under way is not
+/// lost.
 const REPLY_SHARE: usize = 4;
 
 /// The longest frame that a shelf takes or sends, with a tag, in whole cache lines.
@@ -302,7 +304,8 @@ impl Peers {
         self.tell(to, Post::Peer { from, message });
     }
 
-    /// Carries at once what the actions from a place on say to other workers: before any frame that came later.
+    /// Carries at once what the actions from a place on say to other workers: before any frame that came
+    /// later.
     pub(crate) fn carry_from(&mut self, actions: &mut Vec<Action>, mut place: usize) {
         while let Some(action) = actions.get(place) {
             if let Action::Peer { to, message } = *action {
@@ -422,8 +425,8 @@ impl Peers {
         }
     }
 
-    /// Whether a write that another worker has abandoned may still land on the drive of an I/O, and so perhaps
-    /// undo it. Where, only that worker knows.
+    /// Whether a write that another worker has abandoned may still land on the drive of an I/O, and so
+    /// perhaps undo it. Where, only that worker knows.
     pub(crate) fn is_barred(&self, io: &Io) -> bool {
         let drive = usize::from(io.drive.0);
         io.operation.is_write()
@@ -446,8 +449,8 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Hands a frame of port 0 to another worker; false when all buffers are on their way, or there is nobody.
-    /// Workers do so by themselves: this is for those who measure it.
+    /// Hands a frame of port 0 to another worker; false when all buffers are on their way, or there is
+    /// nobody. Workers do so by themselves: this is for those who measure it.
     pub fn hand(&mut self, to: WorkerIndex, frame: &ReceivedFrame<'_>) -> bool {
         let peers = self.peers.as_mut();
         peers.is_some_and(|peers| {

@@ -7,8 +7,8 @@ use shelf::shard::WorkerIndex;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// What a worker has in the place of a port that is another's. What is received by that port comes through the
-/// inbox, and what is sent is counted where it leaves.
+/// What a worker has in the place of a port that is another's. What is received by that port comes through
+/// the inbox, and what is sent is counted where it leaves.
 #[derive(Debug)]
 pub(crate) struct RemotePort {
     facts: PortFacts,

@@ -1,6 +1,6 @@
-//! One, two and four workers, with one and two ports of one and two queues: the same seeded mix of overlapping
-//! reads, writes, TRIMs and flushes, many of which touch sectors of several workers, while the mirrors are made
-//! to agree, or while a member fails.
+//! One, two and four workers, with one and two ports of one and two queues: the same seeded mix of
+//! overlapping reads, writes, TRIMs and flushes, many of which touch sectors of several workers, while the
+//! mirrors are made to agree, or while a member fails.
 
 mod support;
 

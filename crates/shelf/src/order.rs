@@ -89,7 +89,8 @@ impl Order {
         Self::with_loans(commands, 0)
     }
 
-    /// As [`Order::new`], and behind the commands as many places for the commands of each of `others` workers.
+    /// As [`Order::new`], and behind the commands as many places for the commands of each of `others`
+    /// workers.
     ///
     /// # Panics
     /// When the places are more than 16 bits count: both numbers are bounded by the configuration.

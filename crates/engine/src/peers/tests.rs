@@ -1,3 +1,5 @@
+//! How frames and buffers go from one worker to another.
+
 use super::*;
 use aoe::MacAddress;
 use port::{MemoryPort, TransmitError, memory_pair};

@@ -1,8 +1,8 @@
 //! Commands that write many ranges, of any length: TRIM.
 //!
 //! Invariants:
-//! * there are at most [`WIDE_MAX`] of each worker, and of one LUN at most [`WIDE_OF_LUN_MAX`], so that one whose
-//!   drives stall does not shut out the others;
+//! * there are at most [`WIDE_MAX`] of each worker, and of one LUN at most [`WIDE_OF_LUN_MAX`], so that one
+//!   whose drives stall does not shut out the others;
 //! * their extents are in order, apart, and not empty;
 //! * two commands of which one is wide wait for each other once, whatever they share.
 

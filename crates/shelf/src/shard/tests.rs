@@ -1,3 +1,5 @@
+//! Who owns what, against the sectors one by one.
+
 use super::*;
 use crate::access::Access;
 use crate::plane::PartView;
@@ -52,7 +54,8 @@ fn parts(levels: &[(bool, u64)]) -> Vec<PartView> {
 }
 
 proptest! {
-    /// The owners of a range are those of its sectors, each of which has one, whatever is appended to the LUN.
+    /// The owners of a range are those of its sectors, each of which has one, whatever is appended to the
+    /// LUN.
     #[test]
     fn a_range_belongs_to_the_owners_of_its_sectors(
         (levels, more) in (levels(), levels()),

@@ -197,8 +197,8 @@ impl Target {
         true
     }
 
-    /// Whether something is under way in this worker that a reservation of a LUN shuts out: while there is, the
-    /// reservation is not answered by any worker.
+    /// Whether something is under way in this worker that a reservation of a LUN shuts out: while there is,
+    /// the reservation is not answered by any worker.
     #[must_use]
     pub fn does_for_shut_out(&self, number: LunNumber) -> bool {
         let lun = self.luns[usize::from(number.get())].as_ref();

@@ -62,8 +62,8 @@ pub struct Counters {
     pub of_others: u64,
     /// Sectors that were borrowed from other workers, by commands that touch those of several, and by passes.
     pub loans: u64,
-    /// Writes that were dropped because one that overlaps, and that touches sectors of several workers, had not
-    /// taken its place yet.
+    /// Writes that were dropped because one that overlaps, and that touches sectors of several workers, had
+    /// not taken its place yet.
     pub crossings_dropped: u64,
     /// Commands that had to wait for an earlier one that overlaps.
     pub overlaps: u64,

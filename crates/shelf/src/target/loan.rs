@@ -1,13 +1,13 @@
 //! Several workers: commands that touch sectors of more than one.
 //!
-//! Such a command is done by the home of its LUN ([`crate::shard`]), which *borrows* the sectors of each other
-//! owner: there a loan takes a place in the order, as a write would; when nothing before it is left it is
-//! granted, and the command runs when its own order lets it and everybody has granted. When it is done the
-//! loans are given back. TRIMs borrow all from their first sector to their last.
+//! Such a command is done by the home of its LUN ([`crate::shard`]), which *borrows* the sectors of each
+//! other owner: there a loan takes a place in the order, as a write would; when nothing before it is left it
+//! is granted, and the command runs when its own order lets it and everybody has granted. When it is done
+//! the loans are given back. TRIMs borrow all from their first sector to their last.
 //!
 //! Invariants:
-//! * only the home borrows sectors of a LUN, all in one step, and messages from one worker to another arrive in
-//!   their order: so loans of one LUN stand in the same order everywhere, and nobody waits in a circle;
+//! * only the home borrows sectors of a LUN, all in one step, and messages from one worker to another arrive
+//!   in their order: so loans of one LUN stand in the same order everywhere, and nobody waits in a circle;
 //! * a loan is given back only after it was granted, so that of each command slot at most two messages are on
 //!   their way to a worker, and one back;
 //! * a loan always finds room: the order has a place for each command slot of each other worker;
@@ -251,8 +251,8 @@ impl Target {
         }
     }
 
-    /// Whether what may run by the order of this worker is a loan, which is granted, or a command that waits for
-    /// some.
+    /// Whether what may run by the order of this worker is a loan, which is granted, or a command that waits
+    /// for some.
     #[inline]
     pub(super) fn awaits_loans(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
         let Some(command) = self.commands.get_mut(usize::from(index)) else {

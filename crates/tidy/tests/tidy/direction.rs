@@ -35,7 +35,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["aoe", "cec", "console", "port"]),
     ("recover", &["aoe", "raid", "shelf", "disk"]),
     ("aoeload", &["aoe", "ata", "port", "initiator"]),
-    ("corebench", &["aoe", "raid", "shelf", "disk"]),
+    (
+        "corebench",
+        &["aoe", "raid", "shelf", "disk", "port", "engine"],
+    ),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),
     ("fuzzing", &["aoe", "raid", "cec", "shelf", "console"]),
