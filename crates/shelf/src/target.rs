@@ -29,6 +29,7 @@
 mod access;
 mod action;
 mod admit;
+mod answer;
 mod count;
 mod counters;
 mod impostor;

@@ -57,7 +57,7 @@ const fn source(name: Name) -> &'static str {
         Name::Map => of!("raid/src/geometry.rs"),
         Name::Watch => of!("shelf/src/patience.rs"),
         Name::Execute => of!("disk/src/executor.rs"),
-        Name::Reply => of!("shelf/src/target/run.rs"),
+        Name::Reply => of!("shelf/src/target/answer.rs"),
         Name::Slices => of!("shelf/src/target/stripe.rs"),
         Name::Parity => of!("raid/src/parity.rs"),
         Name::Log => of!("raid/src/log/codec.rs"),

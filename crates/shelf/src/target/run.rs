@@ -1,19 +1,16 @@
 //! From an admitted command to I/O on drives, and back to an answer.
-//!
-//! Budget (`corebench stages reply`): 100 ns, 1100 instructions.
 
 use super::patience::Fault;
 use super::stripe::{PieceKind, Wish};
-use super::trim::{bytes_of, plan_zeroes};
+use super::trim::plan_zeroes;
 use super::{
-    Action, Asked, Body, BufferIndex, Command, Io, IoOwner, Kind, Memory, Operation, Purpose,
-    REPLANS_MAX, Reply, Span, State, Target, sync,
+    Action, BufferIndex, Command, Io, IoOwner, Kind, Operation, Purpose, REPLANS_MAX, State,
+    Target, sync,
 };
 use crate::ids::DriveSlot;
 use crate::order::{BLOCK_SECTORS, CommandIndex};
 use crate::plane::{LunView, MemberView, PartView};
-use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES, Header, SECTOR_BYTES};
-use ata::Outcome;
+use aoe::{ATA_FRAME_BYTES, AtaRegisters, HEADER_BYTES};
 use raid::bad_blocks::BadRange;
 use raid::geometry::Segment;
 use raid::lost;
@@ -21,7 +18,6 @@ use raid::lost;
 use raid::planted::{self, Bug};
 use raid::stripe::{SLICE_SECTORS_MAX, sector_mask};
 use std::sync::Arc;
-use zerocopy::FromBytes;
 
 /// Reads of a mirrored range go to one member per so many sectors (1 MiB), so that a sequential
 /// stream stays sequential on a disk and two streams use both.
@@ -107,7 +103,7 @@ impl Target {
     }
 
     /// The view of the LUN that a command is of.
-    fn own_view(&self, index: CommandIndex) -> &Arc<LunView> {
+    pub(super) fn own_view(&self, index: CommandIndex) -> &Arc<LunView> {
         let number = self.commands[usize::from(index)].lun;
         match &self.luns[usize::from(number.get())] {
             Some(lun) => &lun.view,
@@ -529,100 +525,6 @@ impl Target {
         }
         self.run_ready(out);
         self.settle(number, out);
-    }
-
-    fn answer(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        let command = &mut self.commands[usize::from(index)];
-        command.state = State::Replying;
-        if command.kind != Kind::Trim {
-            // A TRIM is long by itself, and says nothing of how busy drives are.
-            self.pace.answered(command.since_ns);
-        }
-        let bytes = u64::from(command.sectors) * SECTOR_BYTES as u64;
-        let failed = command.failed || command.unmapped;
-        let (outcome, body) = match (command.kind, failed) {
-            (Kind::Read, true) => (Outcome::Unreadable, Body::Empty),
-            (Kind::Write | Kind::Trim | Kind::Flush, true) => (Outcome::WriteFault, Body::Empty),
-            (Kind::Read, false) => {
-                self.counters.read_bytes += bytes;
-                let own = Span {
-                    buffer: BufferIndex::of_command(index),
-                    start_sector: 0,
-                    sectors: command.sectors,
-                };
-                let data = command.given.map_or(own, |given| given.span);
-                (Outcome::Success, Body::Data(data))
-            }
-            (Kind::Write, false) => {
-                self.counters.write_bytes += bytes;
-                (Outcome::Success, Body::Empty)
-            }
-            (Kind::Trim, false) => {
-                self.counters.trimmed_bytes += bytes_of(self.order.extents(index));
-                (Outcome::Success, Body::Empty)
-            }
-            (Kind::Flush, false) => (Outcome::Success, Body::Empty),
-            (Kind::Sync(_), _) => unreachable!("a step has nobody to answer"),
-        };
-        self.count_answered(index, outcome == Outcome::Success);
-        let command = &self.commands[usize::from(index)];
-        let Ok((header, rest)) = Header::ref_from_prefix(&command.head) else {
-            return;
-        };
-        let Ok((registers, _)) = AtaRegisters::ref_from_prefix(rest) else {
-            return;
-        };
-        let registers = registers.response(outcome.status(), outcome.error());
-        let (port, view) = (command.port, self.own_view(index));
-        let asked = Asked { port, header, view };
-        self.push_ata_reply(asked, &registers, body, Some(index), out);
-    }
-
-    /// Tells the initiator that its write is done, although it is not.
-    #[cfg(feature = "planted")]
-    fn answer_early(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        let command = &self.commands[usize::from(index)];
-        if command.kind.is_write() {
-            let (before, state) = (out.len(), command.state);
-            self.answer(index, out);
-            self.commands[usize::from(index)].state = state;
-            for action in &mut out[before..] {
-                if let Action::Reply(reply) = action {
-                    reply.command = None;
-                }
-            }
-        }
-    }
-
-    /// The reply to a command is on its way: its slot and buffer may be used again.
-    pub fn sent(&mut self, index: CommandIndex) {
-        let command = &mut self.commands[usize::from(index)];
-        debug_assert_eq!(command.state, State::Replying);
-        command.state = State::Free;
-        self.free.push(index);
-        if let Some(given) = command.given.take() {
-            self.given_back(given.slice);
-        }
-    }
-
-    /// A reply cannot be sent now: its data is moved to where it is in nobody's way.
-    pub fn keep(&mut self, reply: &mut Reply, memory: &mut impl Memory) {
-        let Some(index) = reply.command else { return };
-        let Some(given) = self.commands[usize::from(index)].given.take() else {
-            return;
-        };
-        let own = Span {
-            buffer: BufferIndex::of_command(index),
-            start_sector: 0,
-            sectors: given.span.sectors,
-        };
-        memory.compute(&[given.span], &[own], &mut |read, written| {
-            written[0].copy_from_slice(read[0]);
-        });
-        if matches!(reply.body, Body::Data(_)) {
-            reply.body = Body::Data(own);
-        }
-        self.given_back(given.slice);
     }
 }
 
