@@ -43,6 +43,7 @@ def of_aoeload(report):
     if report["errors"] or not kinds:
         raise RuntimeError(f"aoeload: {counts}")
     return {"iops": report["iops"], "latency_us": latency, "counts": counts, "generator": report["mode"],
+            "range_bytes": report["range_bytes"],
             "load_seconds": report["seconds"] + WARMUP}
 
 
