@@ -93,12 +93,11 @@ def versions():
     return {package: debian(package) for package in ("vblade", "tgt", "qemu-utils", "libiscsi-bin", "fio")}
 
 
-def complete(document, results, losses):
+def complete(document):
     """Adds what is computed from the measurements."""
-    document["results"] = results
+    results = document["results"]
     document["figures"] = [row.evaluate(results) for row in figures.rows(MODES, document["mode"])
                            if row.above[0] in results]
-    document["losses"] = figures.loss_rows(losses)
     return document
 
 
@@ -127,7 +126,7 @@ def measure(matrix, options):
     measure_losses(matrix, options, losses)
     document["elapsed_seconds"] = time.monotonic() - begin
     document["stolen_seconds"] = cpu.stolen_seconds() - stolen
-    return complete(document, results, losses)
+    return complete({**document, "results": results, "losses": figures.loss_rows(losses)})
 
 
 def show_names(options):
@@ -147,7 +146,7 @@ def main():
     if options.list:
         return show_names(options)
     if options.render:
-        return write(json.loads(options.render.read_text()), options.out)
+        return write(complete(json.loads(options.render.read_text())), options.out)
     if os.geteuid():
         raise SystemExit("error: namespaces need root")
     signal.signal(signal.SIGTERM, ended)

@@ -66,8 +66,8 @@ class Matrix:
         """Writes all of a LUN in memory: pages that were never touched are all the same one."""
         size = 1024 if target.mtu < 9000 else 8192
         write = lambda seconds: self.aoe(target, f"1.{lun}", "write", size, 64, seconds, "--sequential")
-        seconds = 1.5 * (RAM_MIB << 20) / size / write(0.3)["iops"]
-        write(min(seconds, 20))
+        first = write(0.3)
+        write(min(1.5 * first["range_bytes"] / size / first["iops"], 30))
 
     def aoe(self, target, address, operation, size, depth, seconds, *more):
         words = ("--target", address, "--op", operation, "--size", size, "--depth", depth, *more)

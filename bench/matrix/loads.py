@@ -41,8 +41,9 @@ def of_aoeload(report):
     counts = {key: report[key] for key in ("lost", "errors", "retransmissions", "duplicates", "unexpected",
                                            "overdue")}
     if report["errors"] or not kinds:
-        raise RuntimeError(f"aoeload: {counts}")
+        raise RuntimeError(f"aoeload in {report['seconds']:.1f} s: {counts}")
     return {"iops": report["iops"], "latency_us": latency, "counts": counts, "generator": report["mode"],
+            "range_bytes": report["range_bytes"],
             "load_seconds": report["seconds"] + WARMUP}
 
 

@@ -119,7 +119,7 @@ def render(document, plots):
         "# The shelf beside its peers", "",
         "Written by `make bench`; the numbers behind it are in `matrix.json`. Only ratios of one run mean anything "
         "elsewhere: both ends share one machine, and a veth pair is the wire.", "",
-        f"{document['rounds']} rounds, {document['seconds']} s for each measurement, the targets of one comparison in "
+        f"{document['rounds']} round{'s' if document['rounds'] > 1 else ''}, {document['seconds']} s for each measurement, the targets of one comparison in "
         f"turn in every round; {host['cpus']} CPUs ({host['model']}), Linux {host['kernel']}, {document['date']}. "
         f"Of the CPUs others kept {host['busy']:.0%} busy before; the host took {document['stolen_seconds']:.1f} CPU-seconds for others "
         f"while it ran, of {document['elapsed_seconds']:.0f} s.",

@@ -37,7 +37,8 @@ def results(value):
 class Parsing(unittest.TestCase):
     def test_aoeload(self):
         kind = {"commands": 200, "latency_us": LATENCY}
-        told = {"iops": 100.0, "read": kind, "write": None, "seconds": 2.0, "mode": "packet", **COUNTS}
+        told = {"iops": 100.0, "read": kind, "write": None, "seconds": 2.0, "mode": "packet",
+                "range_bytes": 1, **COUNTS}
         got = loads.of_aoeload(told)
         self.assertEqual((got["iops"], got["latency_us"]["p999"], got["load_seconds"]), (100.0, 40.0, 2.0 + loads.WARMUP))
         slow = {"commands": 1, "latency_us": {**LATENCY, "p99": 99.0}}
