@@ -1,11 +1,12 @@
 //! The stages of a request, each by itself: nanoseconds here, instructions by `bench/instructions.py`.
 //!
-//! A stage is code of the shelf, called as the worker calls it, for some dozens of requests of 8 KiB at a time, and
-//! has a budget in the documentation of the module that it is in. What a lap begins with is prepared outside
-//! of what is measured; laps of all stages take turns, so that whoever else uses the machine slows all of
-//! them alike.
+//! A stage is code of the shelf, called as the worker calls it, for some dozens of requests of 8 KiB at a
+//! time, and has a budget in the documentation of the module that it is in. What a lap begins with is prepared
+//! outside of what is measured; laps of all stages take turns, so that whoever else uses the machine slows
+//! all of them alike.
 //!
-//! Nanoseconds are this thread's on the CPU. Some stages lie in others: `parse`, `order` and `map` in `admit`.
+//! Nanoseconds are this thread's on the CPU. Some stages lie in others: `parse`, `order` and `map` in
+//! `admit`.
 
 mod budget;
 mod core;
@@ -37,7 +38,8 @@ pub(crate) struct Arguments {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
-    /// Does so many laps of a stage where `bench/instructions.py` counts, and prints how many requests these were.
+    /// Does so many laps of a stage where `bench/instructions.py` counts, and prints how many requests these
+    /// were.
     #[arg(long, requires = "stage")]
     count: Option<usize>,
     /// Prints the budgets as JSON, and measures nothing.
