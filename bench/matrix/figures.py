@@ -45,9 +45,10 @@ class Ratio:
 
 
 def rows(modes, chosen):
-    """All rows; the shelf's mode that was chosen comes first, since that is what users get."""
+    """All rows; each in the mode that was chosen first, since that is what users get, then in the others."""
     modes = [chosen] + [mode for mode in modes if mode != chosen]
-    return [row for mode in modes for row in memory_rows(mode)] + file_rows() + lun_rows()
+    by_mode = zip(*(memory_rows(mode) for mode in modes))
+    return [row for same in by_mode for row in same] + file_rows() + lun_rows()
 
 
 def memory_rows(mode):

@@ -27,9 +27,10 @@ ROWS = (
                                           ("sequential writes", "write", "--sequential", 0.8))]
 )
 
-# Counters of the shelf whose rise is a lost frame.
-LOSSES = ("rx_dropped", "rx_ring_full", "rx_invalid", "tx_invalid", "tx_too_long", "kernel_errors",
-          "rx_other_host", "drops", "dropped", "shortage", "no_slot", "stale")
+# Counters of `ledge ifstat -a` whose rise is a lost frame: of the port's rings, and of the target. Those of the
+# interface are looked at from both ends of the wire.
+LOSSES = ("rx_dropped", "rx_ring_full", "rx_invalid", "tx_invalid", "tx_too_long", "kernel_errors", "aoe_to_kernel",
+          "no_buffer", "commands_dropped")
 
 
 def counters(value, path=()):
@@ -47,7 +48,7 @@ def counters(value, path=()):
 def rises(before, after):
     """Losses between two readings, by the name of the counter."""
     return {"/".join(path): number - before.get(path, 0) for path, number in after.items()
-            if number > before.get(path, 0) and any(word in path[-1].lower() for word in LOSSES)}
+            if number > before.get(path, 0) and path[-1] in LOSSES and "nic" not in path}
 
 
 def verdict(result):

@@ -111,9 +111,11 @@ class Ratios(unittest.TestCase):
 
 class Losses(unittest.TestCase):
     def test_only_rises_of_losses_count(self):
-        before = loss.counters({"ports": [{"name": "eth1", "rx_frames": 1, "rx_dropped": 1}]})
-        after = loss.counters({"ports": [{"name": "eth1", "rx_frames": 9, "rx_dropped": 3, "is_up": True}]})
-        self.assertEqual(loss.rises(before, after), {"ports/0/rx_dropped": 2})
+        def read(frames, dropped):
+            counts = {"nic": {"rx_dropped": frames}, "ring": {"rx_frames": frames, "rx_dropped": dropped}}
+            return loss.counters({"ok": True, "data": [{"name": "eth1", "counters": counts}]})
+        before, after = read(1, 1), read(9, 3)
+        self.assertEqual(loss.rises(before, after), {"data/0/counters/ring/rx_dropped": 2})
         self.assertEqual(loss.rises(after, after), {})
 
     def test_one_frame_at_any_layer_or_a_slow_hundredth_does_not_hold(self):

@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod allocations;
+mod file;
 mod frame;
 mod lap;
 mod luns;
@@ -57,6 +58,22 @@ struct Arguments {
     /// that it does not count, and ends.
     #[arg(long, conflicts_with = "only")]
     count: Option<Counted>,
+    /// Measures the executor alone over these files or disks, with random I/O of 8 KiB: `bench/executor.py`
+    /// holds it against fio. Writes overwrite them.
+    #[arg(long, conflicts_with_all = ["only", "count"])]
+    file: Vec<std::path::PathBuf>,
+    /// Durable writes instead of reads, with `--file`.
+    #[arg(long, requires = "file")]
+    write: bool,
+    /// I/Os under way, with `--file`.
+    #[arg(long, requires = "file", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    depth: u16,
+    /// For how long, with `--file`.
+    #[arg(long, requires = "file", default_value_t = 2.0)]
+    seconds: f64,
+    /// CPU to which the thread is pinned that polls, with `--file`.
+    #[arg(long, requires = "file")]
+    core: Option<usize>,
 }
 
 /// What else there is to measure.
@@ -206,6 +223,17 @@ fn main() -> Result<()> {
         Some(Command::Stages(arguments)) => return stages::run(arguments),
         Some(Command::Respond(arguments)) => return respond::respond(arguments),
         None => {}
+    }
+    if !arguments.file.is_empty() {
+        let load = file::FileLoad {
+            paths: arguments.file,
+            is_write: arguments.write,
+            depth: arguments.depth,
+            seconds: arguments.seconds,
+        };
+        let report = file::run(&load, arguments.core)?;
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
     }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;

@@ -100,8 +100,10 @@ pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
     };
     let zeroes = vec![0; PAYLOAD_BYTES_MAX];
     let mut answers: Vec<Answer> = Vec::with_capacity(RECEIVE_BUDGET);
+    // Ports that have not taken everything yet.
+    let mut is_full = vec![false; ports.len()];
     loop {
-        for port in &mut ports {
+        for (port, is_full) in ports.iter_mut().zip(&mut is_full) {
             answers.clear();
             let received = port.receive(RECEIVE_BUDGET, &mut |frame| {
                 answers.extend(responder.answer(frame));
@@ -114,10 +116,11 @@ pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
                 };
                 send(port.as_mut(), &answer.head[..answer.head_bytes], payload)?;
             }
-            if port.flush() || received > 0 {
-                continue;
+            if received > 0 || *is_full {
+                *is_full = port.flush();
+            } else {
+                std::hint::spin_loop();
             }
-            std::hint::spin_loop();
         }
     }
 }

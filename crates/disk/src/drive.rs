@@ -100,6 +100,7 @@ pub struct Drive {
     note: Option<String>,
     kind: DriveKind,
     writes_durably: bool,
+    is_polled: bool,
     zeroing: Way,
 }
 
@@ -163,6 +164,7 @@ impl Drive {
             note: Some(note.to_owned()),
             kind: DriveKind::SolidState,
             writes_durably: true,
+            is_polled: false,
             zeroing: Way::new(Zeroing::Deallocate),
         }
     }
@@ -178,6 +180,7 @@ impl Drive {
             note: None,
             kind: DriveKind::Rotating,
             writes_durably: true,
+            is_polled: false,
             zeroing: Way::new(zeroing),
         }
     }
@@ -211,6 +214,22 @@ impl Drive {
     #[must_use]
     pub const fn writes_durably(&self) -> bool {
         self.writes_durably
+    }
+
+    /// Whether its reads and writes are polled for, instead of waiting for interrupts: it has poll queues,
+    /// and nobody has turned that off.
+    #[must_use]
+    pub const fn is_polled(&self) -> bool {
+        self.is_polled
+    }
+
+    /// The same drive, with interrupts.
+    #[must_use]
+    pub fn without_polling(self) -> Self {
+        Self {
+            is_polled: false,
+            ..self
+        }
     }
 
     /// Whether it has moving parts: for how long a read may take. Of files nothing is known.
@@ -283,6 +302,8 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
     } else {
         zeroing::of_file(&file, size_bytes)
     };
+    // Buffered I/O cannot be polled.
+    let is_polled = note.is_none() && block && has_poll_queues(queue_fact(path, "io_poll"));
     Ok(Drive {
         path: path.display().to_string(),
         zeroing: Way::new(zeroing),
@@ -296,6 +317,7 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
             DriveKind::Rotating
         },
         writes_durably: block && has_durable_writes(path),
+        is_polled,
     })
 }
 
@@ -364,6 +386,12 @@ fn check_sector_size(path: &Path, file: &File) -> Result<(), OpenError> {
 fn has_durable_writes(path: &Path) -> bool {
     queue_fact(path, "write_cache").is_some_and(|cache| cache.trim() == "write through")
         || queue_fact(path, "fua").is_some_and(|fua| fua.trim() == "1")
+}
+
+/// Whether a block device has queues that are polled, by what the kernel tells of it (NVMe with
+/// `nvme.poll_queues`).
+fn has_poll_queues(io_poll: Option<String>) -> bool {
+    io_poll.is_some_and(|fact| fact.trim() == "1")
 }
 
 /// Whether the kernel knows a block device for one without moving parts.
@@ -462,6 +490,17 @@ mod tests {
         assert!(matches!(open(file.path()), Err(OpenError::InUse { .. })));
         drop(first);
         open(file.path()).unwrap();
+    }
+
+    #[test]
+    fn a_device_is_polled_by_what_the_kernel_tells() {
+        let told = |fact: &str| has_poll_queues(Some(fact.to_owned()));
+        assert!(told("1\n"));
+        assert!(!told("0\n"));
+        assert!(!has_poll_queues(None), "an old kernel, or no queue");
+        // A file has no queue; what lies under it does not matter.
+        let file = file(1 << 20);
+        assert!(!open(file.path()).unwrap().is_polled());
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod uring;
 mod zeroing;
 
 pub use drive::{Drive, OpenError};
-pub use executor::{Ending, Executor, ExecutorError, Finished};
+pub use executor::{DRIVE_SPIN, Ending, Executor, ExecutorError, Finished};
 pub use metadata::MetadataHandle;
 pub use spec::{DriveSpec, ParseSizeError};
 pub use uring::{Loan, StableMemory};

@@ -9,6 +9,7 @@
 //! * bytes that are [lent](Ring::lend) are as if the kernel was reading them;
 //! * a buffer whose I/O is not waited for any longer moves to another place ([`Ring::move_away`]): what
 //!   the kernel still reads or writes is nobody else's until it is done ([`Buffers`]);
+//! * what goes to the polled ring is of the same buffers and files, under the same counts;
 //! * files are registered, and kept open by their owner ([`crate::Executor`]) for as long as the ring
 //!   lives.
 //!
@@ -21,6 +22,8 @@ use crate::buffers::{Buffers, Place};
 use crate::page::{PAGE_BYTES, Pages};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::getpid;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use shelf::target::{BufferIndex, BufferPlan, Span, Work};
 use stable_deref_trait::StableDeref;
 use std::fmt;
@@ -35,6 +38,11 @@ const BLOCKING_MAX: u32 = 256;
 /// Most zeroes that are written at a time.
 pub(crate) const ZEROES_SECTORS: u32 = 512;
 const ZEROES_BYTES: usize = ZEROES_SECTORS as usize * SECTOR_BYTES;
+
+/// Entries that are handed to the kernel without waiting for the end of the turn: the drive begins with
+/// them, while the call is shared by enough of them. On a drive that does one thing at a time, 64 reads of
+/// 8 KiB under way took 525 to 600 µs each with whole turns, 450 with 4, 410 with 1.
+const BATCH: usize = 4;
 
 /// The registered region of the buffers, and that of zeroes.
 const BUFFERS: u16 = 0;
@@ -72,6 +80,8 @@ pub(crate) enum Transfer {
 pub(crate) struct Range {
     /// Index of the registered file.
     pub(crate) file: u32,
+    /// The file's drive has poll queues, and these are to be used.
+    pub(crate) is_polled: bool,
     /// Where in the file.
     pub(crate) file_offset_bytes: u64,
     /// Which buffer.
@@ -89,6 +99,11 @@ pub(crate) struct QueueFull;
 /// An io_uring with the buffers that it works on.
 pub(crate) struct Ring {
     ring: IoUring,
+    /// For reads and writes of drives with poll queues: nothing tells when they are done, the kernel looks
+    /// when it is entered. Nothing else may go there.
+    polled: Option<IoUring>,
+    /// Of all I/O in flight, what is in the polled ring.
+    polled_total: usize,
     /// The memory of the buffers, and where it lies.
     memory: Box<dyn StableMemory>,
     base: NonNull<u8>,
@@ -104,6 +119,35 @@ pub(crate) struct Ring {
 
 // SAFETY: the address is that of memory that the ring owns, which may be sent itself.
 unsafe impl Send for Ring {}
+
+/// A ring whose completions are looked for.
+fn polled_ring(entries: u32, files: &[RawFd]) -> io::Result<IoUring> {
+    let ring = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_iopoll()
+        .setup_cqsize(entries * 4)
+        .build(entries)?;
+    ring.submitter().register_files(files)?;
+    Ok(ring)
+}
+
+/// Where the kernel's threads for I/O that blocks, flushes above all, may run: wherever the process may.
+/// They would inherit the one CPU to which this thread is pinned, and which it keeps busy.
+///
+/// That CPU is not left out: where all are busy a thread that wakes there gets it soon, as it belongs to the
+/// same process, while elsewhere it takes its turn (a write at depth 1, both CPUs busy: 0.5 ms against 4 ms
+/// at the median).
+fn cpus_for_blocking() -> io::Result<libc::cpu_set_t> {
+    let process = sched_getaffinity(Some(getpid()))?;
+    // SAFETY: a set of CPUs is plain integers.
+    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| process.is_set(*cpu)) {
+        // SAFETY: `cpu` is below the size of the set.
+        unsafe { libc::CPU_SET(cpu, &mut cpus) };
+    }
+    Ok(cpus)
+}
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,13 +168,14 @@ pub(crate) fn zeroed(pages: usize) -> io::Result<Pages> {
 }
 
 impl Ring {
-    /// A ring of `entries`, with buffers as planned, and these files registered by their index. The
-    /// calling thread must be the one that uses it.
+    /// A ring of `entries`, with buffers as planned in this memory, and these files registered by their
+    /// index; with a second one that is polled, if wanted. The calling thread must be the one that uses it.
     pub(crate) fn new(
         entries: u32,
         plan: BufferPlan,
         mut memory: Box<dyn StableMemory>,
         files: &[RawFd],
+        is_polling: bool,
     ) -> io::Result<Self> {
         let buffers = Buffers::new(plan);
         let base = NonNull::from(&mut **memory).cast::<u8>();
@@ -150,6 +195,7 @@ impl Ring {
         // not take them all.
         ring.submitter()
             .register_iowq_max_workers(&mut [BLOCKING_MAX, 0])?;
+        ring.submitter().register_iowq_aff(&cpus_for_blocking()?)?;
         let due = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         ring.submitter().register_eventfd(due.as_raw_fd())?;
         let regions = [&mut **memory, &mut *zeroes].map(|bytes| libc::iovec {
@@ -159,9 +205,18 @@ impl Ring {
         // SAFETY: the regions are those of `memory` and `zeroes`, which `Ring` owns, which stay where they
         // are, and which it frees only after all I/O is done (`Drop`).
         unsafe { ring.submitter().register_buffers(&regions) }?;
+        let polled = is_polling
+            .then(|| polled_ring(entries, files))
+            .transpose()?;
+        if let Some(polled) = &polled {
+            // SAFETY: as above.
+            unsafe { polled.submitter().register_buffers(&regions) }?;
+        }
         Ok(Self {
             ring,
             base,
+            polled,
+            polled_total: 0,
             memory,
             zeroes,
             buffers,
@@ -352,7 +407,12 @@ impl Ring {
                     .build()
             }
         };
-        self.push_entry(&entry.user_data(user_data))?;
+        let entry = entry.user_data(user_data);
+        if range.is_polled {
+            self.push_polled(&entry)?;
+        } else {
+            self.push_entry(&entry)?;
+        }
         let counts = self.buffers.in_flight_mut(at);
         match transfer {
             Transfer::Read => counts.reads += 1,
@@ -411,7 +471,26 @@ impl Ring {
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|_| QueueFull)?;
         self.total += 1;
+        hand_over(&mut self.ring);
         Ok(())
+    }
+
+    fn push_polled(&mut self, entry: &squeue::Entry) -> Result<(), QueueFull> {
+        let Some(polled) = &mut self.polled else {
+            unreachable!("a drive that is polled has a ring for it")
+        };
+        // SAFETY: as in `push_entry`; files and buffers are registered with this ring, too.
+        let pushed = unsafe { polled.submission().push(entry) };
+        pushed.map_err(|_| QueueFull)?;
+        hand_over(polled);
+        self.total += 1;
+        self.polled_total += 1;
+        Ok(())
+    }
+
+    /// Whether I/O is in flight whose end nothing tells: it is found by [`Ring::submit`] only.
+    pub(crate) const fn is_polling(&self) -> bool {
+        self.polled_total > 0
     }
 
     /// Hands queued entries to the kernel and lets it run completions that are due. Never blocks.
@@ -419,24 +498,16 @@ impl Ring {
         if self.total == 0 {
             return Ok(());
         }
+        if let Some(polled) = self.polled.as_mut().filter(|_| self.polled_total > 0) {
+            // The kernel looks once at what is in flight.
+            unless_busy(polled.submit())?;
+        }
         let queue = self.ring.submission();
         if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
             return Ok(());
         }
         drop(queue);
-        match self.ring.submit() {
-            Ok(_) => Ok(()),
-            // Busy: completions must be reaped first. Interrupted: the next turn does it.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EBUSY | libc::EAGAIN | libc::EINTR)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        unless_busy(self.ring.submit())
     }
 
     /// Takes one completion: its user data and its result, bytes or a negated errno. The caller must
@@ -446,7 +517,13 @@ impl Ring {
         if self.total == 0 {
             return None;
         }
-        let entry = self.ring.completion().next()?;
+        let polled = self.polled.as_mut().filter(|_| self.polled_total > 0);
+        let entry = if let Some(entry) = polled.and_then(|ring| ring.completion().next()) {
+            self.polled_total -= 1;
+            entry
+        } else {
+            self.ring.completion().next()?
+        };
         self.total -= 1;
         Some((entry.user_data(), entry.result()))
     }
@@ -474,11 +551,46 @@ impl Ring {
     }
 }
 
+/// Hands queued entries to the kernel when they are enough, and leaves completions alone: whoever takes
+/// these in a loop and pushes more would otherwise never come to the end of it.
+fn hand_over(ring: &mut IoUring) {
+    let queued = ring.submission().len();
+    if queued < BATCH {
+        return;
+    }
+    let Ok(entries) = u32::try_from(queued) else {
+        unreachable!("the queue is small")
+    };
+    // SAFETY: it only makes the kernel take entries that were checked when they were queued.
+    let handed = unsafe {
+        ring.submitter()
+            .enter::<libc::sigset_t>(entries, 0, 0, None)
+    };
+    // What is left is handed over by `Ring::submit`, which also tells when the ring is broken.
+    drop(handed);
+}
+
+/// Busy: completions must be reaped first. Interrupted: the next turn does it.
+fn unless_busy(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Err(error)
+            if !matches!(
+                error.raw_os_error(),
+                Some(libc::EBUSY | libc::EAGAIN | libc::EINTR)
+            ) =>
+        {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Drop for Ring {
     /// Waits for all I/O in flight: until then the kernel may write the buffers.
     fn drop(&mut self) {
         while self.total > 0 {
-            match self.ring.submit_and_wait(1) {
+            let polled = self.polled.as_ref().filter(|_| self.polled_total > 0);
+            match polled.unwrap_or(&self.ring).submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
                 Err(_) => {

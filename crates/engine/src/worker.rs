@@ -19,7 +19,7 @@ use crate::message::{EngineCounters, FromWorker, ToWorker};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use disk::{Drive, Ending, Executor};
+use disk::{DRIVE_SPIN, Drive, Ending, Executor};
 use port::{BufferMemory, Port, PortFacts, SharedMemory};
 use rustix::event::Timespec;
 use shelf::admin::{DriveSlot, LunNumber};
@@ -40,6 +40,9 @@ const SLEEP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
+
+/// How long drives with poll queues are polled without an answer; then once each [`PORT_RETRY`].
+const POLLED_SPIN: Duration = Duration::from_millis(10);
 
 /// Sleep while a port is full: nothing tells when it has room again.
 const PORT_RETRY: Timespec = Timespec {
@@ -266,7 +269,9 @@ impl Worker {
                     let (set, watched) = self.wait_set();
                     set.stay_awake(watched);
                 }
-                Ok(false) if self.idle.had_none(self.last_turn_ns) => self.sleep(),
+                Ok(false) if self.idle.had_none(self.last_turn_ns, self.drive_spin()) => {
+                    self.sleep();
+                }
                 Ok(false) => std::hint::spin_loop(),
                 Err(error) => {
                     let text = format!("the io_uring of the worker failed: {error}");
@@ -279,6 +284,19 @@ impl Worker {
             }
         }
         self.flush_ports();
+    }
+
+    /// How long it polls at least before the next sleep: longer while drives are about to answer, unless it
+    /// is not to poll at all. Where nothing but polling finds the answer it always polls, until that is not
+    /// worth a CPU.
+    fn drive_spin(&self) -> Duration {
+        if self.executor.is_polling() {
+            POLLED_SPIN
+        } else if self.executor.waits_for_drives() && self.idle.polls() {
+            DRIVE_SPIN
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Whether nothing is left to wait for. A worker that was told to end does not wait for the
@@ -443,7 +461,8 @@ impl Worker {
             let waiting = self.port_is_full
                 || !self.all_sent()
                 || !self.loans.is_empty()
-                || self.target.waits_for_time();
+                || self.target.waits_for_time()
+                || self.executor.is_polling();
             let limit = if waiting { PORT_RETRY } else { SLEEP };
             let limit = self.until_overdue(limit);
             self.counted.sleeps += 1;

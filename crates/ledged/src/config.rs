@@ -62,6 +62,8 @@ pub(crate) struct DiskConfig {
     pub(crate) slot: DriveSlot,
     /// What it is.
     pub(crate) spec: DriveSpec,
+    /// Whether its poll queues are used, if it has any.
+    pub(crate) io_poll: bool,
     /// Line of its path in the file, for messages about the drive.
     pub(crate) line: usize,
 }
@@ -118,6 +120,7 @@ struct RawPort {
 struct RawDisk {
     slot: Spanned<i64>,
     path: Spanned<String>,
+    io_poll: Option<Spanned<String>>,
 }
 
 /// Where the state directory is without `state_dir`.
@@ -404,6 +407,17 @@ impl Source<'_> {
         })
     }
 
+    fn check_io_poll(&self, given: Option<&Spanned<String>>) -> Result<bool, ConfigError> {
+        match given.map(|given| (given, given.get_ref().as_str())) {
+            None | Some((_, "auto")) => Ok(true),
+            Some((_, "off")) => Ok(false),
+            Some((given, other)) => {
+                let reason = format!("io_poll = {other:?}: must be \"auto\" or \"off\"");
+                Err(self.refuse(&given.span(), reason))
+            }
+        }
+    }
+
     fn check_disks(&self, raw: &[Spanned<RawDisk>]) -> Result<Vec<DiskConfig>, ConfigError> {
         let mut disks: Vec<DiskConfig> = Vec::new();
         for disk in raw.iter().map(Spanned::get_ref) {
@@ -442,6 +456,7 @@ impl Source<'_> {
             disks.push(DiskConfig {
                 slot,
                 spec,
+                io_poll: self.check_io_poll(disk.io_poll.as_ref())?,
                 line: self.line(&span),
             });
         }
@@ -645,6 +660,24 @@ mod tests {
         assert!(
             path.starts_with("ledge.toml:8: ") && path.contains("line 5"),
             "{path}"
+        );
+    }
+
+    #[test]
+    fn poll_queues_are_used_unless_that_is_off() {
+        let with = |line: &str| {
+            check(&format!(
+                "{PORT}[[disk]]\nslot = 0\npath = \"/dev/null\"\n{line}"
+            ))
+        };
+        let is_used = |line: &str| with(line).unwrap().disks[0].io_poll;
+        assert!(is_used(""));
+        assert!(is_used("io_poll = \"auto\"\n"));
+        assert!(!is_used("io_poll = \"off\"\n"));
+        let refused = with("io_poll = \"on\"\n").unwrap_err();
+        assert!(
+            refused.starts_with("ledge.toml:6: ") && refused.contains("\"auto\" or \"off\""),
+            "{refused}"
         );
     }
 

@@ -38,6 +38,11 @@ pub(crate) fn open(disks: &[DiskConfig], patience: Duration) -> Opened {
     for disk in disks {
         opened.slots.push(match claim(&disk.spec, deadline) {
             Ok(drive) => {
+                let drive = if disk.io_poll {
+                    drive
+                } else {
+                    drive.without_polling()
+                };
                 let drive = Arc::new(drive);
                 opened.drives.push((disk.slot, Arc::clone(&drive)));
                 slot_of(disk, &drive, patience)
@@ -85,7 +90,10 @@ fn slot_of(disk: &DiskConfig, drive: &Arc<Drive>, deadline: Duration) -> shelf::
             Some(error.to_string())
         }),
     };
-    let note = drive.note().map(str::to_owned);
+    let polled = drive
+        .is_polled()
+        .then_some("poll queues: its reads and writes are polled for");
+    let note = drive.note().or(polled).map(str::to_owned);
     if let Some(note) = &note {
         if disk.spec.is_null() {
             tracing::warn!("slot {} ({}): {note}", disk.slot, drive.path());

@@ -54,11 +54,9 @@ impl Executor {
             let zeroed = job.zeroed + chunk;
             if !is_fallocate && zeroed < io.sectors {
                 self.start_again(Job { zeroed, ..job });
-            } else if let Some(entry) = self.entry(io.drive) {
-                entry.group.landed(ticket, io);
-                self.committing += 1;
+                return None;
             }
-            return None;
+            return self.commits(&job);
         }
         let is_interrupted = result >= 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
         if is_interrupted && job.attempts + 1 < ATTEMPTS_MAX {

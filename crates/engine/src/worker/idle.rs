@@ -45,12 +45,18 @@ impl Idle {
         self.since_ns = None;
     }
 
-    /// A turn that began at `now_ns` found no work: whether to sleep. The count begins anew after that.
-    pub(super) fn had_none(&mut self, now_ns: u64) -> bool {
+    /// Whether it polls at all before it sleeps.
+    pub(super) const fn polls(&self) -> bool {
+        !matches!(self.spin_ns, Some(0))
+    }
+
+    /// A turn that began at `now_ns` found no work: whether to sleep, after it has polled for `at_least` so
+    /// long. The count begins anew after that.
+    pub(super) fn had_none(&mut self, now_ns: u64, at_least: Duration) -> bool {
         let since_ns = *self.since_ns.get_or_insert(now_ns);
-        let sleeps = self
-            .spin_ns
-            .is_some_and(|spin_ns| now_ns.saturating_sub(since_ns) >= spin_ns);
+        let at_least_ns = u64::try_from(at_least.as_nanos()).unwrap_or(u64::MAX);
+        let is_over = |spin_ns: u64| now_ns.saturating_sub(since_ns) >= spin_ns.max(at_least_ns);
+        let sleeps = self.spin_ns.is_some_and(is_over);
         if sleeps {
             self.since_ns = None;
         }
@@ -62,28 +68,42 @@ impl Idle {
 mod tests {
     use super::*;
 
+    const NONE: Duration = Duration::ZERO;
+
     #[test]
     fn it_polls_as_long_as_it_is_told_after_the_last_work() {
         let mut idle = Idle::new(Spin::For(Duration::from_micros(50)));
-        let asked = [0, 10_000, 49_999].map(|now_ns| idle.had_none(now_ns));
+        let asked = [0, 10_000, 49_999].map(|now_ns| idle.had_none(now_ns, NONE));
         assert_eq!(asked, [false; 3]);
         idle.had_work();
-        let asked = [60_000, 100_000, 110_000].map(|now_ns| idle.had_none(now_ns));
+        let asked = [60_000, 100_000, 110_000].map(|now_ns| idle.had_none(now_ns, NONE));
         assert_eq!(asked, [false, false, true]);
-        assert!(!idle.had_none(110_001), "after a sleep it polls again");
+        assert!(
+            !idle.had_none(110_001, NONE),
+            "after a sleep it polls again"
+        );
+    }
+
+    #[test]
+    fn while_drives_have_io_it_polls_longer() {
+        let mut idle = Idle::new(Spin::For(Duration::from_micros(50)));
+        let long = Duration::from_micros(250);
+        let asked = [0, 60_000, 249_999, 250_000].map(|now_ns| idle.had_none(now_ns, long));
+        assert_eq!(asked, [false, false, false, true]);
     }
 
     #[test]
     fn without_a_spin_the_first_idle_turn_ends_in_a_sleep() {
         let mut idle = Idle::new(Spin::For(Duration::ZERO));
-        assert!(idle.had_none(5));
-        assert!(idle.had_none(6));
+        assert!(idle.had_none(5, NONE));
+        assert!(idle.had_none(6, NONE));
+        assert!(!idle.polls());
     }
 
     #[test]
     fn busy_polling_never_ends_in_a_sleep() {
         let mut idle = Idle::new(Spin::Always);
-        assert!(!idle.had_none(0));
-        assert!(!idle.had_none(u64::MAX));
+        assert!(!idle.had_none(0, NONE));
+        assert!(!idle.had_none(u64::MAX, NONE));
     }
 }

@@ -18,8 +18,8 @@ pub(super) const PORT_ERRORS_MAX: u32 = 64;
 /// Things that are told of after a sleep; the next one tells of the others.
 pub(super) const SOURCES_MAX: usize = 8;
 
-/// Turns without a sleep after which nothing is watched any more: whoever sleeps between any two requests pays
-/// nothing for it.
+/// Turns without a sleep after which nothing is watched any more: whoever sleeps between any two requests
+/// pays nothing for it.
 const AWAKE_TURNS: u32 = 64;
 
 /// How the set calls what it watches; ports are called by their index.
