@@ -1,9 +1,9 @@
 //! The stages of a request, each by itself: nanoseconds here, instructions by `bench/instructions.py`.
 //!
 //! A stage is code of the shelf, called as the worker calls it, for some dozens of requests of 8 KiB at a
-//! time, and has a budget in the documentation of the module that it is in. What a lap begins with is prepared
-//! outside of what is measured; laps of all stages take turns, so that whoever else uses the machine slows
-//! all of them alike.
+//! time, and has a budget in the documentation of the module that it is in. What a lap begins with is
+//! prepared outside of what is measured; laps of all stages take turns, so that whoever else uses the machine
+//! slows all of them alike.
 //!
 //! Nanoseconds are this thread's on the CPU. Some stages lie in others: `parse`, `order` and `map` in
 //! `admit`.
