@@ -1,6 +1,7 @@
 //! The core of the shelf and its executor over disks in memory, without a network: each stage of a request
 //! ([`stages`]), and what parity, log and bitmap cost beside the I/O that they ask for, which `bench/raid.py`
-//! shows.
+//! shows. What it costs to hand a frame from one worker to another is measured by itself
+//! ([`handover`]).
 //!
 //! Everything runs on one thread and is timed by the CPU that this thread uses. Every round measures every
 //! case once, in turn; medians over the rounds are shown. A *replay* does the same I/O as a lap before
@@ -15,6 +16,7 @@
 mod allocations;
 mod file;
 mod frame;
+mod handover;
 mod lap;
 mod luns;
 mod measured;
@@ -74,6 +76,9 @@ struct Arguments {
     /// CPU to which the thread is pinned that polls, with `--file`.
     #[arg(long, requires = "file")]
     core: Option<usize>,
+    /// Measures what it costs to hand a frame to another worker, and ends.
+    #[arg(long, conflicts_with = "count")]
+    handover: bool,
 }
 
 /// What else there is to measure.
@@ -234,6 +239,9 @@ fn main() -> Result<()> {
         let report = file::run(&load, arguments.core)?;
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
+    }
+    if arguments.handover {
+        return handover::measure(arguments.requests);
     }
     let disk_bytes = arguments.disk_mib << 20;
     let mut bench = Bench::new(u16::from(MEMBERS), disk_bytes)?;

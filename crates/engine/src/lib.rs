@@ -4,7 +4,8 @@
 //! the administration sees them; [`message`] is what they say to one another.
 //!
 //! Invariants:
-//! * a worker owns its ports, its target and its executor; it shares only messages;
+//! * a worker owns its ports, its target and its executor; it shares only messages, and with other workers
+//!   frames that they are to take in or to send ([`seats`]);
 //! * a worker never blocks but in its idle wait, which every port, drive and message ends;
 //! * a message to the administration is never lost: what its channel has no room for waits here.
 //!
@@ -13,11 +14,14 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod message;
+mod peers;
 mod ports;
+mod remote;
 mod wake;
 mod worker;
 mod workers;
 
 pub use message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
+pub use peers::{Seat, seats};
 pub use worker::{Spin, Worker, WorkerOptions, spawn, worker_memory};
 pub use workers::{WorkerHandle, Workers};

@@ -74,6 +74,8 @@ pub enum Question {
     /// What was counted of a LUN, with its rates over so many seconds: its histograms are the most that is
     /// copied in one turn, 40 KiB.
     LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
+    /// Whether something is under way that a reservation of a LUN shuts out.
+    ShutOut(LunNumber, Sender<bool>),
     /// What a drive did in so many seconds.
     DriveRates(DriveSlot, u64, Sender<Rates>),
     /// Some of the initiators, from a place on.
@@ -132,6 +134,10 @@ pub struct EngineCounters {
     pub stale_frames: u64,
     /// How often it slept, because there was nothing to do for as long as it polls.
     pub sleeps: u64,
+    /// Frames that were handed to another worker.
+    pub handed_over: u64,
+    /// Frames dropped because too many were on their way to other workers.
+    pub handovers_dropped: u64,
 }
 
 /// What a worker has counted.
@@ -143,6 +149,8 @@ pub struct WorkerReport {
     pub patience: PatienceCounters,
     /// Its ports.
     pub ports: Vec<(PortFacts, PortCounters)>,
+    /// Which of them are not another worker's.
+    pub own_ports: Vec<bool>,
     /// What the target counts of each of them.
     pub port_tallies: Vec<PortTally>,
     /// Passes over mirrors that are running.
@@ -169,11 +177,15 @@ impl WorkerReport {
         target.push(("configs_dropped", self.engine.configs_dropped));
         target.push(("stale_frames", self.engine.stale_frames));
         target.push(("sleeps", self.engine.sleeps));
+        target.push(("handed_over", self.engine.handed_over));
+        target.push(("handovers_dropped", self.engine.handovers_dropped));
         let mut groups = vec![CounterGroup {
             name: "target".to_owned(),
             counters: target,
         }];
-        groups.extend(self.ports.iter().map(|(facts, counters)| CounterGroup {
+        let own = self.ports.iter().zip(&self.own_ports);
+        let own = own.filter(|(_, is_own)| **is_own);
+        groups.extend(own.map(|((facts, counters), _)| CounterGroup {
             name: format!("port {} queue {}", facts.interface, facts.queue_index),
             counters: port_rows(counters),
         }));

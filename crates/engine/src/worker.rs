@@ -1,5 +1,6 @@
 //! The loop of a worker: receive → admit → submit → complete → reply → flush, then sleep if idle.
 
+mod handover;
 mod idle;
 mod loans;
 mod messages;
@@ -10,12 +11,14 @@ mod wait_set;
 
 pub use idle::Spin;
 
+use handover::take_in;
 use idle::Idle;
 use loans::Loans;
 use replies::Waiting;
 use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
+use crate::peers::{Peers, Seat};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -25,7 +28,7 @@ use rustix::event::Timespec;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::patience::{Limits, Overdue, Patience};
 use shelf::plane::{Detached, Impostor};
-use shelf::target::{Action, BufferIndex, BufferPlan, PortIndex, PortView, Target};
+use shelf::target::{Action, BufferPlan, PortIndex, PortView, Target};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -112,6 +115,10 @@ pub struct Worker {
     executor: Executor,
     ports: Vec<Box<dyn Port>>,
     wait_set: WaitSet,
+    /// Which of them are not another worker's.
+    own_ports: Box<[bool]>,
+    /// The other workers, if there are any.
+    peers: Option<Peers>,
     inbox: Receiver<ToWorker>,
     outbox: Outbox,
     wake: Wake,
@@ -161,7 +168,7 @@ pub struct Worker {
 /// When the thread, its io_uring or its wait set cannot be made.
 pub fn spawn(
     options: WorkerOptions,
-    ports: Vec<Box<dyn Port>>,
+    seat: Seat,
     memory: BufferMemory,
     drives: Vec<(DriveSlot, Arc<Drive>)>,
     pin: fn(usize) -> bool,
@@ -170,9 +177,8 @@ pub fn spawn(
     let (events, event_receiver) = bounded(1024);
     let (settled, settled_receiver) = unbounded();
     let outbox = Outbox { events, settled };
-    let wake = Wake::new().map_err(|error| format!("eventfd: {error}"))?;
+    let wake = seat.wake.clone();
     let (started, start) = bounded(1);
-    let own_wake = wake.clone();
     let thread = thread::Builder::new()
         .name(format!("worker-{}", options.index))
         .spawn(move || {
@@ -185,7 +191,7 @@ pub fn spawn(
                 );
             }
             // The io_uring must be made by the thread that uses it.
-            match Worker::new(&options, (ports, memory), &drives, inbox, outbox, own_wake) {
+            match Worker::new(&options, (seat, memory), &drives, inbox, outbox) {
                 Ok(mut worker) => {
                     drop(started.send(Ok(())));
                     worker.run();
@@ -209,13 +215,22 @@ pub fn spawn(
 impl Worker {
     fn new(
         options: &WorkerOptions,
-        (ports, memory): (Vec<Box<dyn Port>>, BufferMemory),
+        (seat, memory): (Seat, BufferMemory),
         drives: &[(DriveSlot, Arc<Drive>)],
         inbox: Receiver<ToWorker>,
         outbox: Outbox,
-        wake: Wake,
     ) -> Result<Self, String> {
-        let views: Vec<PortView> = ports.iter().map(|port| view_of(port.facts())).collect();
+        let Seat {
+            place,
+            ports,
+            own: own_ports,
+            wake,
+            peers,
+        } = seat;
+        let views = ports.iter().zip(&own_ports);
+        let views: Vec<PortView> = views
+            .map(|(port, is_own)| view_of(port.facts(), *is_own))
+            .collect();
         let pace = |facts: &PortFacts| {
             let mut paces = options.paces.iter();
             let own = paces.find(|(interface, _)| *interface == facts.interface);
@@ -230,14 +245,18 @@ impl Worker {
             .map_err(|error| error.to_string())?;
         let wait_set = WaitSet::new().map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
-            target: Target::new(&views, plan),
+            target: Target::of_worker(&views, plan, place),
             executor,
             ports,
             wait_set,
+            own_ports,
+            peers,
             inbox,
             outbox,
             wake,
-            actions: Vec::with_capacity(8 * usize::from(options.commands)),
+            actions: Vec::with_capacity(
+                (7 + usize::from(place.workers)) * usize::from(options.commands),
+            ),
             waiting,
             loans: Loans::new(options.commands),
             errors_in_row: vec![0; views.len()].into(),
@@ -304,7 +323,11 @@ impl Worker {
     /// may write its buffers, it always does.
     fn is_drained(&self) -> bool {
         let patience_is_over = self.stopping.is_some_and(|end| Instant::now() >= end);
-        let answered = self.target.commands_in_flight() == 0 && self.all_sent();
+        let heard_all = self
+            .peers
+            .as_ref()
+            .is_none_or(|peers| peers.inbox_len() == 0);
+        let answered = self.target.commands_in_flight() == 0 && self.all_sent() && heard_all;
         self.executor.in_flight() == 0 && self.unsaid.is_empty() && (answered || patience_is_over)
     }
 
@@ -319,6 +342,7 @@ impl Worker {
         let mut busy = self.listen();
         busy |= self.take_back_loans();
         busy |= self.send_waiting();
+        busy |= self.hear_peers(false);
         busy |= self.complete();
         busy |= self.lose_patience();
         let mut received = false;
@@ -331,6 +355,7 @@ impl Worker {
         if busy || self.port_is_full || !self.loans.is_empty() {
             self.flush_ports();
         }
+        self.ring_peers();
         self.say();
         // Replies that were sent may have let slices go on.
         Ok(busy || self.target.has_stripe_work() || self.is_pacing())
@@ -379,15 +404,17 @@ impl Worker {
             executor,
             ports,
             actions,
+            peers,
             ..
         } = self;
         let frames = ports[index].receive(RECEIVE_BUDGET, &mut |frame| {
-            let frame_bytes = frame.len_bytes();
-            if let Some(payload) = target.receive(number, frame.first, frame_bytes, actions) {
-                // A write or TRIM: its payload must be in its buffer before its actions are carried out.
-                let buffer = BufferIndex::of_command(payload.command);
-                frame.copy_to(payload.offset, executor.buffer_mut(buffer));
-                target.filled(payload.command, executor, actions);
+            let Some(peers) = peers else {
+                return take_in(target, executor, number, frame, actions);
+            };
+            if !peers.pass_on(target, number, frame) {
+                let before = actions.len();
+                take_in(target, executor, number, frame, actions);
+                peers.carry_from(actions, before);
             }
         });
         self.carry_out();
@@ -404,6 +431,9 @@ impl Worker {
             any = true;
             self.patience.end(over.ticket);
             if over.ending == Ending::Unwanted {
+                if let Some(peers) = &mut self.peers {
+                    peers.landing_changed(&over.io, true);
+                }
                 continue;
             }
             let (io, ok) = (over.io, over.ending == Ending::Done);
@@ -436,6 +466,11 @@ impl Worker {
                 Action::Io(io) => self.submit(io),
                 Action::Reply(reply) => self.reply(reply),
                 Action::Change(change) => self.forward(change),
+                Action::Peer { to, message } => {
+                    if let Some(peers) = &mut self.peers {
+                        peers.carry(to, message);
+                    }
+                }
                 Action::Impostor { lun, port, mac } => self.note_impostor(lun, port, mac),
                 // Nobody listens any more when the administration has given up waiting.
                 Action::Settled {
@@ -457,7 +492,8 @@ impl Worker {
     }
 
     fn sleep(&mut self) {
-        if !self.executor.has_results() && self.unsaid.is_empty() {
+        let falls_asleep = self.peers.as_ref().is_none_or(Peers::fall_asleep);
+        if falls_asleep && !self.executor.has_results() && self.unsaid.is_empty() {
             let waiting = self.port_is_full
                 || !self.all_sent()
                 || !self.loans.is_empty()
@@ -479,6 +515,9 @@ impl Worker {
                     Source::Port { .. } => {}
                 }
             }
+        }
+        if let Some(peers) = &self.peers {
+            peers.woke();
         }
         self.follow_interfaces();
     }
@@ -506,8 +545,13 @@ impl Worker {
             if port.refresh() {
                 any = true;
                 let facts = port.facts();
-                self.target.set_port(PortIndex(index), view_of(facts));
-                if facts.queue_index == 0 {
+                let is_own = self.own_ports[usize::from(index)];
+                self.target
+                    .set_port(PortIndex(index), view_of(facts, is_own));
+                if let Some(peers) = self.peers.as_ref().filter(|_| is_own) {
+                    peers.link_changed(PortIndex(index), facts);
+                }
+                if is_own && facts.queue_index == 0 {
                     self.unsaid.push_back(FromWorker::InterfaceChanged {
                         interface: facts.interface.clone(),
                         mtu_bytes: facts.mtu_bytes,
@@ -548,10 +592,10 @@ impl Worker {
 }
 
 /// A port as the target sees it.
-fn view_of(facts: &PortFacts) -> PortView {
+fn view_of(facts: &PortFacts, is_own: bool) -> PortView {
     PortView {
         stations: facts.stations,
         mtu_bytes: facts.mtu_bytes,
-        announces: facts.queue_index == 0,
+        announces: is_own && facts.queue_index == 0,
     }
 }

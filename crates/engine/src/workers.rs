@@ -12,7 +12,7 @@ use shelf::observe::{Initiator, Initiators, Observe, PortStatistics};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::statistics::{ForgottenStations, LunStatistics, Rates, StationStatistics};
-use shelf::target::{Change, ChangeDecision, MendTicket};
+use shelf::target::{Change, ChangeDecision, MendTicket, Wish};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
@@ -95,14 +95,32 @@ impl Workers {
             .collect()
     }
 
-    /// Answers a config change on every worker; the one that asked replies.
-    pub fn change_done(&self, change: &Change, decision: ChangeDecision) {
-        for worker in self.lock().iter() {
-            if let Err(error) = worker.say(ToWorker::ChangeDone(Box::new(change.clone()), decision))
-            {
-                tracing::error!("config reply: {error}");
-            }
+    /// Answers a config change on the worker that asked, by its place in [`Workers::event_receivers`]. A
+    /// reservation is not answered while another worker does something for those that it shuts out: the
+    /// initiator asks again.
+    pub fn change_done(&self, worker: usize, change: &Change, decision: ChangeDecision) {
+        let is_of_reservation = matches!(change.wish, Wish::Reserve { .. } | Wish::Keyed(_));
+        let is_awaited = is_of_reservation && self.others_serve_shut_out(worker, change.lun);
+        let decision = if is_awaited {
+            ChangeDecision::Silence
+        } else {
+            decision
+        };
+        let message = ToWorker::ChangeDone(Box::new(change.clone()), decision);
+        let said = self.lock().get(worker).map(|worker| worker.say(message));
+        if let Some(Err(error)) = said {
+            tracing::error!("config reply: {error}");
         }
+    }
+
+    /// Whether a worker other than this one does, or may do, something for who a reservation shuts out.
+    fn others_serve_shut_out(&self, worker: usize, lun: LunNumber) -> bool {
+        let workers = self.lock();
+        let mut others = workers.iter().enumerate().filter(|other| other.0 != worker);
+        others.any(|(_, other)| {
+            let answer = other.ask(|sender| ToWorker::Ask(Question::ShutOut(lun, sender)));
+            answer.unwrap_or(true)
+        })
     }
 
     /// The counters of every worker that answers.
@@ -359,9 +377,16 @@ impl DataPlane for Workers {
     }
 
     fn counters(&self) -> Vec<CounterGroup> {
-        self.reports()
-            .iter()
-            .flat_map(WorkerReport::groups)
-            .collect()
+        let mut sums: Vec<CounterGroup> = Vec::new();
+        for group in self.reports().iter().flat_map(WorkerReport::groups) {
+            match sums.iter_mut().find(|sum| sum.name == group.name) {
+                Some(sum) => {
+                    let rows = sum.counters.iter_mut().zip(group.counters);
+                    rows.for_each(|((_, sum), (_, more))| *sum += more);
+                }
+                None => sums.push(group),
+            }
+        }
+        sums
     }
 }

@@ -89,8 +89,9 @@ fn start_with(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>, spin: Spin) 
     };
     let drives = vec![(DriveSlot(0), Arc::new(ram))];
     let (_, memory) = engine::worker_memory(options.commands).unwrap();
+    let mut seats = engine::seats(1, ports, options.commands, 1).unwrap();
     let mut workers = Workers::new(vec![
-        engine::spawn(options, ports, memory, drives, |_| true).unwrap(),
+        engine::spawn(options, seats.remove(0), memory, drives, |_| true).unwrap(),
     ]);
     workers.attach(mirror()).unwrap();
     workers
@@ -263,7 +264,7 @@ fn row_112_a_flood_of_config_changes_is_bounded_and_does_not_hide_a_failure() {
     // Each decision makes room for one more.
     for event in &events {
         if let FromWorker::Change(change) = event {
-            workers.change_done(change, shelf::target::ChangeDecision::Silence);
+            workers.change_done(0, change, shelf::target::ChangeDecision::Silence);
         }
     }
     send(&mut client, &frame(PORT, 1, &argument));

@@ -9,6 +9,7 @@ use engine::Spin;
 use port::RequestedMode;
 use serde::Deserialize;
 use shelf::admin::DriveSlot;
+use shelf::shard::WORKERS_MAX;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,8 +27,10 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     /// Where `ledge` finds the daemon.
     pub(crate) control_socket: PathBuf,
-    /// CPU of the worker.
-    pub(crate) core: Option<usize>,
+    /// How many workers there are.
+    pub(crate) workers: u8,
+    /// The CPU of each of them; empty when the kernel chooses.
+    pub(crate) cores: Vec<usize>,
     /// How long a worker polls without work before it sleeps.
     pub(crate) spin: Spin,
     /// How long a disk may take before it is given up.
@@ -228,7 +231,9 @@ impl Source<'_> {
             let reason = key.map_or_else(|| message.clone(), |key| format!("{key}: {message}"));
             self.refuse(&span, reason)
         })?;
-        let core = self.check_workers(raw.workers.as_ref(), raw.cores.as_ref())?;
+        let workers = self.check_workers(raw.workers.as_ref())?;
+        let cores = self.check_cores(raw.cores.as_ref(), workers)?;
+        self.refuse_paces(workers, &raw.port)?;
         Ok(Config {
             shelf: raw
                 .shelf
@@ -241,7 +246,8 @@ impl Source<'_> {
                 raw.control_socket.as_ref(),
                 DEFAULT_CONTROL_SOCKET,
             )?,
-            core,
+            workers,
+            cores,
             spin: self.check_spin(raw.spin_us.as_ref())?,
             disk_timeout: self.check_disk_timeout(raw.disk_timeout_seconds.as_ref())?,
             ports: self.check_ports(&raw.port)?,
@@ -296,37 +302,70 @@ impl Source<'_> {
         })
     }
 
-    fn check_workers(
+    fn check_workers(&self, workers: Option<&Spanned<i64>>) -> Result<u8, ConfigError> {
+        let Some(workers) = workers else { return Ok(1) };
+        let given = *workers.get_ref();
+        let valid = u8::try_from(given).ok();
+        let valid = valid.filter(|count| (1..=WORKERS_MAX).contains(count));
+        valid.ok_or_else(|| {
+            let reason = format!("workers = {given}: must be at least 1 and at most {WORKERS_MAX}");
+            self.refuse(&workers.span(), reason)
+        })
+    }
+
+    /// The core of each worker, if they are given.
+    fn check_cores(
         &self,
-        workers: Option<&Spanned<i64>>,
         cores: Option<&Spanned<Vec<i64>>>,
-    ) -> Result<Option<usize>, ConfigError> {
-        if let Some(workers) = workers.filter(|workers| *workers.get_ref() != 1) {
-            let count = workers.get_ref();
-            let reason = if *count > 1 {
-                format!("workers = {count}: this version has one worker; set workers = 1")
-            } else {
-                format!("workers = {count}: must be at least 1")
-            };
-            return Err(self.refuse(&workers.span(), reason));
+        workers: u8,
+    ) -> Result<Vec<usize>, ConfigError> {
+        let Some(cores) = cores else {
+            return Ok(Vec::new());
+        };
+        let refuse = |reason| Err(self.refuse(&cores.span(), reason));
+        let given = cores.get_ref();
+        if given.len() != usize::from(workers) {
+            let count = given.len();
+            return refuse(format!(
+                "cores: {count} given; one core for each worker, so exactly {workers}"
+            ));
         }
-        let Some(cores) = cores else { return Ok(None) };
-        let [core] = cores.get_ref().as_slice() else {
-            let given = cores.get_ref().len();
-            let reason = format!("cores: {given} given; one core for each worker, so exactly 1");
-            return Err(self.refuse(&cores.span(), reason));
-        };
         let present = core_affinity::get_core_ids().unwrap_or_default();
-        let found = present.iter().find(|id| i64::try_from(id.id) == Ok(*core));
-        let Some(found) = found else {
-            let ids: Vec<String> = present.iter().map(|id| id.id.to_string()).collect();
-            let reason = format!(
-                "cores = [{core}]: no such core here; there are {}",
-                ids.join(", ")
-            );
-            return Err(self.refuse(&cores.span(), reason));
-        };
-        Ok(Some(found.id))
+        let mut found = Vec::new();
+        for core in given {
+            let Some(id) = present.iter().find(|id| i64::try_from(id.id) == Ok(*core)) else {
+                let ids: Vec<String> = present.iter().map(|id| id.id.to_string()).collect();
+                let ids = ids.join(", ");
+                return refuse(format!(
+                    "cores: no such core here as {core}; there are {ids}"
+                ));
+            };
+            if found.contains(&id.id) {
+                return refuse(format!(
+                    "cores: {core} is given twice; workers poll, each on its own"
+                ));
+            }
+            found.push(id.id);
+        }
+        Ok(found)
+    }
+
+    /// Each worker would send at the pace by itself.
+    fn refuse_paces(&self, workers: u8, raw: &[Spanned<RawPort>]) -> Result<(), ConfigError> {
+        let mut paces = raw.iter().filter_map(|port| {
+            let pace = port.get_ref().pace_mbit_per_second.as_ref();
+            pace.filter(|pace| *pace.get_ref() > 0)
+        });
+        match paces.next() {
+            Some(pace) if workers > 1 => {
+                let reason = format!(
+                    "pace_mbit_per_second = {}: this version paces with workers = 1 only",
+                    pace.get_ref()
+                );
+                Err(self.refuse(&pace.span(), reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_ports(&self, raw: &[Spanned<RawPort>]) -> Result<Vec<PortConfig>, ConfigError> {
@@ -508,7 +547,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.shelf, Some(Shelf(1)));
-        assert_eq!(config.core, Some(0));
+        assert_eq!((config.workers, config.cores), (1, vec![0]));
         assert!(config.ports[0].cec);
         assert_eq!(config.ports[0].addresses, 4);
         assert_eq!(config.ports[0].pace_mbit_per_second, 1000);
@@ -604,9 +643,6 @@ mod tests {
                 "NUL",
             ),
             ("\nshelv = 1\n", 2, "unknown field `shelv`"),
-            ("workers = 2\n", 1, "one worker"),
-            ("workers = 0\n", 1, "at least 1"),
-            ("cores = [0, 1]\n", 1, "exactly 1"),
             ("cores = [4000]\n", 1, "no such core"),
             ("shelf = 1\n", 2, "no [[port]]"),
             (
@@ -642,6 +678,29 @@ mod tests {
             assert!(error.contains(reason), "{text:?}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn workers_are_refused_with_a_reason() {
+        for (text, line, reason) in [
+            ("workers = 17\n", 1, "at most 16"),
+            ("workers = 2\ncores = [0]\n", 2, "exactly 2"),
+            ("workers = 2\ncores = [0, 0]\n", 2, "given twice"),
+            (
+                "workers = 2\n[[port]]\ninterface = \"a\"\npace_mbit_per_second = 100\n",
+                4,
+                "workers = 1 only",
+            ),
+            ("workers = 0\n", 1, "at least 1"),
+            ("cores = [0, 1]\n", 1, "exactly 1"),
+        ] {
+            let error = check(text).unwrap_err();
+            let place = format!("ledge.toml:{line}: ");
+            assert!(error.starts_with(&place), "{text:?}: {error}");
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+        let config = check(&format!("workers = 4\n{PORT}")).unwrap();
+        assert_eq!((config.workers, config.cores), (4, vec![]));
     }
 
     #[test]

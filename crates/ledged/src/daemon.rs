@@ -37,27 +37,38 @@ impl Daemon {
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
-        let (shared, memory) =
-            engine::worker_memory(COMMANDS).context("memory for the worker's buffers")?;
+        let memories = (0..config.workers).map(|_| engine::worker_memory(COMMANDS));
+        let memories: std::io::Result<Vec<_>> = memories.collect();
+        let (shared, memories): (Vec<_>, Vec<_>) =
+            memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
-        let options = WorkerOptions {
-            index: 0,
-            paces: config.ports.iter().map(pace).collect(),
-            core: config.core,
-            spin: config.spin,
-            commands: COMMANDS,
-            limits: Limits {
-                give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
-            },
-        };
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
         }
-        let worker = engine::spawn(options, ports, memory, opened.drives, pin)
-            .map_err(|reason| anyhow::anyhow!("the worker does not start: {reason}"))?;
-        let workers = Workers::new(vec![worker]);
+        let places = opened
+            .drives
+            .iter()
+            .map(|(slot, _)| usize::from(slot.0) + 1);
+        let seats = engine::seats(config.workers, ports, COMMANDS, places.max().unwrap_or(0))
+            .context("eventfd")?;
+        let start = |(index, (seat, memory))| {
+            let options = WorkerOptions {
+                index,
+                paces: config.ports.iter().map(pace).collect(),
+                core: config.cores.get(index).copied(),
+                spin: config.spin,
+                commands: COMMANDS,
+                limits: Limits {
+                    give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+                },
+            };
+            engine::spawn(options, seat, memory, opened.drives.clone(), pin)
+                .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
+        };
+        let handles = seats.into_iter().zip(memories).enumerate().map(start);
+        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?);
         let manager = Manager::start(Parts {
             shelf: number,
             drives: opened.slots,
@@ -69,10 +80,10 @@ impl Daemon {
         });
         let administration = Administration::new(manager);
         drop(administration.lock());
-        for receiver in workers.event_receivers() {
+        for (index, receiver) in workers.event_receivers().into_iter().enumerate() {
             let (workers, administration) = (workers.clone(), administration.clone());
             spawn("events", move || {
-                events::run(&receiver, &workers, &administration);
+                events::run(&receiver, (&workers, index), &administration);
             })?;
         }
         let timed = administration.clone();
@@ -140,8 +151,12 @@ fn shelf_number(config: &Config, state: &StateDir) -> anyhow::Result<Option<aoe:
 
 type Ports = Vec<Box<dyn Port>>;
 
-/// Opens every port that can be; at least one must.
-fn open_ports(config: &Config, memory: &SharedMemory) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
+/// Opens every port that can be; at least one must. Each is over the memory of the worker that it will be of:
+/// [`engine::seats`].
+fn open_ports(
+    config: &Config,
+    memories: &[SharedMemory],
+) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
     let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
@@ -150,7 +165,7 @@ fn open_ports(config: &Config, memory: &SharedMemory) -> anyhow::Result<(Ports, 
             mode: port.mode,
             addresses: port.addresses,
             busy_poll: port.busy_poll,
-            memory: &|_| Some(memory),
+            memory: &|queue| memories.get((ports.len() + queue as usize) % memories.len()),
         };
         match port::open_as(&port.interface, &opening) {
             Ok(queues) => {

@@ -7,16 +7,17 @@ use engine::{FromWorker, Workers};
 use raid::regions::RegionIndex;
 use shelf::admin::LunNumber;
 use shelf::manager::MemberFailure;
+use shelf::plane::DataPlane;
 use shelf::target::{Io, Operation, Purpose, Report};
 use std::time::{Duration, Instant};
 
 /// How long to wait for an event before looking whether anything is to be told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Deals with the events of one worker until it ends.
+/// Deals with the events of one worker, of this index, until it ends.
 pub(crate) fn run(
     events: &Receiver<FromWorker>,
-    workers: &Workers,
+    (workers, index): (&Workers, usize),
     administration: &Administration,
 ) {
     let mut next = None;
@@ -28,10 +29,13 @@ pub(crate) fn run(
         match event {
             FromWorker::Change(change) => {
                 let decision = administration.lock().change(&change);
-                workers.change_done(&change, decision);
+                workers.change_done(index, &change, decision);
             }
             FromWorker::Impostor(impostor) => administration.lock().impostor_seen(impostor),
             FromWorker::DriveSuspect { drive, is_suspect } => {
+                // It is well when no worker thinks otherwise.
+                let elsewhere = || workers.drive_health(drive).is_ok_and(|h| h.is_suspect);
+                let is_suspect = is_suspect || elsewhere();
                 administration.lock().drive_suspect(drive, is_suspect);
             }
             FromWorker::Report(Report::WantRegions { lun, part, group }) => {

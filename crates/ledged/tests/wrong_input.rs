@@ -31,7 +31,7 @@ fn a_wrong_configuration_is_refused_with_file_line_and_reason() -> Result<()> {
         ("shelf = 4095\n".to_owned() + PORT, 1, "shelf = 4095"),
         ("shelf = 65535\n".to_owned() + PORT, 1, "0 to 65534"),
         ("\nshelf = -1\n".to_owned() + PORT, 2, "shelf = -1"),
-        ("workers = 2\n".to_owned() + PORT, 1, "workers = 2"),
+        ("workers = 17\n".to_owned() + PORT, 1, "workers = 17"),
         (PORT.replace("packet", "fast"), 3, "unknown mode \"fast\""),
         (
             two(&disk(0, Path::new("/dev/zero"))),

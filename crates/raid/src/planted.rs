@@ -34,6 +34,8 @@ pub enum Bug {
     TrimEndsEarly,
     /// Overlapping commands do not wait for each other.
     OverlapIgnored,
+    /// Commands that touch sectors of several workers, and passes, do not wait until these have lent them.
+    LoanNotAwaited,
     /// Reads use all mirrors although they are not known to agree.
     UnsyncedReadsBalanced,
     /// Writes go to the first mirror only until the pass is done.
@@ -74,7 +76,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::AckBeforeMended,
@@ -88,6 +90,7 @@ impl Bug {
         Self::TrimOfOneMirror,
         Self::TrimEndsEarly,
         Self::OverlapIgnored,
+        Self::LoanNotAwaited,
         Self::UnsyncedReadsBalanced,
         Self::UnsyncedWritesToOneMirror,
         Self::ReadErrorIsFinal,

@@ -19,5 +19,6 @@ pub mod order;
 pub mod pacing;
 pub mod patience;
 pub mod plane;
+pub mod shard;
 pub mod statistics;
 pub mod target;

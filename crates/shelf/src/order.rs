@@ -74,6 +74,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct Order {
     entries: Box<[Entry]>,
+    /// How many of them are commands; the others are loans.
+    own: CommandIndex,
     heads: Box<[CommandIndex]>,
     /// In arrival order.
     wide: Vec<Wide>,
@@ -86,18 +88,33 @@ impl Order {
     /// Room for `commands` commands, at most 65535.
     #[must_use]
     pub fn new(commands: u16) -> Self {
+        Self::with_loans(commands, 0)
+    }
+
+    /// As [`Order::new`], and behind the commands as many places for the commands of each of `others`
+    /// workers.
+    ///
+    /// # Panics
+    /// When the places are more than 16 bits count: both numbers are bounded by the configuration.
+    #[must_use]
+    pub fn with_loans(commands: u16, others: u8) -> Self {
+        let Some(places) = commands.checked_mul(1 + u16::from(others)) else {
+            panic!("more places in the order than 16 bits count")
+        };
+        let wide = WIDE_MAX * (1 + usize::from(others));
         let empty = Entry {
             range: None,
             blockers: 0,
             arrival: 0,
             next: [NONE; 2],
         };
-        let lists = usize::from(commands).next_power_of_two().max(1) * 4;
+        let lists = usize::from(places).next_power_of_two().max(1) * 4;
         Self {
-            entries: vec![empty; usize::from(commands)].into(),
+            entries: vec![empty; usize::from(places)].into(),
+            own: commands,
             heads: vec![NONE; lists].into(),
-            wide: Vec::with_capacity(WIDE_MAX),
-            spare: (0..WIDE_MAX).map(|_| Wide::empty()).collect(),
+            wide: Vec::with_capacity(wide),
+            spare: (0..wide).map(|_| Wide::empty()).collect(),
             arrivals: 0,
         }
     }

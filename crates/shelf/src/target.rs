@@ -32,6 +32,7 @@ mod admit;
 mod count;
 mod counters;
 mod impostor;
+mod loan;
 mod memory;
 mod mend;
 mod pace;
@@ -52,6 +53,7 @@ pub use action::{
 };
 pub use admit::Payload;
 pub use counters::Counters;
+pub use loan::{CROSSINGS_MAX, PeerMessage, Route};
 pub use memory::{
     BufferIndex, BufferPlan, INPUTS_MAX, Memory, OUTPUTS_MAX, PAGE_SECTORS, RECORD_SECTORS, Span,
     Work, compute_in,
@@ -63,6 +65,7 @@ use crate::bad_sectors::BadSectors;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Extent, Order};
 use crate::plane::LunView;
+use crate::shard::{Place, WorkerSet};
 use crate::statistics::{LunStatistics, PortTally, StationPage, Statistics};
 use aoe::ATA_FRAME_BYTES;
 use ata::trim::ENTRIES_MAX;
@@ -155,6 +158,11 @@ struct Command {
     is_counted: bool,
     /// It stands in the order.
     is_ordered: bool,
+    /// Workers that it borrows sectors from, and those of them that have not granted it.
+    lenders: WorkerSet,
+    awaits: WorkerSet,
+    /// Its own order lets it run; it waits for them.
+    is_due: bool,
     /// A write that waits for an earlier command: it may be that one, sent again.
     may_repeat: bool,
     /// An I/O of this plan failed for good.
@@ -215,6 +223,9 @@ impl Command {
             rounds: 0,
             is_counted: false,
             is_ordered: false,
+            lenders: WorkerSet::default(),
+            awaits: WorkerSet::default(),
+            is_due: false,
             may_repeat: false,
             failed: false,
             unmapped: false,
@@ -239,6 +250,8 @@ struct Lun {
     epoch: u32,
     /// Commands admitted and not answered.
     commands: u32,
+    /// How many another worker had, when it was asked last.
+    commands_elsewhere: u32,
     /// Of these, how many were planned under an older view and are still running.
     running_old: u32,
     running: u32,
@@ -258,6 +271,9 @@ struct Lun {
 /// The data path of one worker.
 #[derive(Debug)]
 pub struct Target {
+    /// Which of the workers it is.
+    place: Place,
+    loans: loan::Loans,
     ports: Box<[PortView]>,
     luns: Box<[Option<Lun>]>,
     commands: Box<[Command]>,
@@ -291,14 +307,24 @@ impl Target {
     /// A target for these ports with buffers as planned.
     #[must_use]
     pub fn new(ports: &[PortView], plan: BufferPlan) -> Self {
+        Self::of_worker(ports, plan, Place::ALONE)
+    }
+
+    /// The target of one of several workers, which all have the same ports and plan. Each knows of all ports;
+    /// announcements leave by those that are its own.
+    #[must_use]
+    pub fn of_worker(ports: &[PortView], plan: BufferPlan, place: Place) -> Self {
         let commands = plan.commands;
+        let others = place.workers - 1;
         Self {
+            place,
+            loans: loan::Loans::new(commands, others),
             ports: ports.into(),
             luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),
             commands: vec![Command::free(); usize::from(commands)].into(),
             free: (0..commands).rev().collect(),
-            order: Order::new(commands),
-            ready: Vec::with_capacity(usize::from(commands)),
+            order: Order::with_loans(commands, others),
+            ready: Vec::with_capacity(usize::from(commands) * usize::from(place.workers)),
             counters: Counters::default(),
             statistics: Statistics::new(ports.len()),
             stripes: stripe::Stripes::new(plan),
@@ -368,6 +394,7 @@ impl Target {
                     view,
                     epoch: 0,
                     commands: 0,
+                    commands_elsewhere: 0,
                     running_old: 0,
                     running: 0,
                     settling: true,
@@ -391,7 +418,9 @@ impl Target {
         if let Some(lun) = slot {
             self.stripes.prepare(&lun.view);
             regions::follow(&mut lun.regions, &lun.view);
-            lun.sync = sync::Job::for_view(&lun.view, lun.sync.take());
+            if self.place.is_home(number) {
+                lun.sync = sync::Job::for_view(&lun.view, lun.sync.take());
+            }
             self.has_passes |= lun.sync.is_some();
         }
         self.replan_waiting(number, out);

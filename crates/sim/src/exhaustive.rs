@@ -41,6 +41,7 @@ use raid::regions::{REGION_GROUP, RegionIndex};
 use raid::{Geometry, Level};
 use shelf::manager::Manager;
 use shelf::plane::LunView;
+use shelf::shard::GROUP_SECTORS;
 use shelf::target::{BufferPlan, Target};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -222,6 +223,7 @@ fn world(case: &Case) -> World {
         further: [0; 2],
         further_count: 0,
         plan: PLAN,
+        workers: (1, GROUP_SECTORS),
         ticks: false,
         trace_lines: 0,
     };

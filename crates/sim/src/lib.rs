@@ -18,6 +18,7 @@
 pub mod audit;
 pub(crate) mod commands;
 pub mod content;
+mod crew;
 pub mod disk;
 pub mod exhaustive;
 pub mod faults;

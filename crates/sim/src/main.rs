@@ -35,6 +35,9 @@ struct Arguments {
     /// Faults to choose from; all but silent ones if not given
     #[arg(long, value_delimiter = ',')]
     faults: Option<Vec<FaultClass>>,
+    /// Workers of the shelf
+    #[arg(long, default_value_t = 1)]
+    workers: u8,
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: u64,
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         trace_lines: 0,
         keeps_members: false,
         stress: None,
+        workers: arguments.workers,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();

@@ -144,17 +144,23 @@ impl MetadataDrive for SimDrive {
     }
 }
 
-/// The only worker.
+/// The workers.
 struct SimPlane(Shared);
 
 impl SimPlane {
     fn settle(world: &mut World, lun: LunNumber) -> Result<Detached, String> {
         world.run_until(SETTLE_LIMIT, |world| {
-            world.settled.iter().any(|(settled, _)| *settled == lun)
+            world.settled_count(lun) == world.crew.all().count()
         });
-        let found = world.settled.iter().find(|(settled, _)| *settled == lun);
-        let found = found.map(|(_, detached)| *detached);
-        found.ok_or_else(|| format!("a drive of LUN {lun} does not answer"))
+        if world.settled_count(lun) < world.crew.all().count() {
+            return Err(format!("a drive of LUN {lun} does not answer"));
+        }
+        let mut all = Detached::default();
+        for (_, own) in world.settled.iter().filter(|(settled, _)| *settled == lun) {
+            all.mirrors_differ |= own.mirrors_differ;
+            all.is_log_pending |= own.is_log_pending;
+        }
+        Ok(all)
     }
 }
 
@@ -167,14 +173,12 @@ impl DataPlane for SimPlane {
         world.note(|| format!("attach {:?}", view.parts));
         world.check_view(&view);
         world.settled.clear();
-        let Some(target) = &mut world.target else {
+        if world.target.is_none() {
             return Err("a worker has ended".to_owned());
-        };
+        }
         let lun = view.lun;
-        target.attach(Arc::clone(&view), &mut world.actions);
-        world.change_view(view);
-        world.carry_out();
-        world.turn();
+        world.change_view(Arc::clone(&view));
+        world.for_each_worker(|target, actions| target.attach(Arc::clone(&view), actions));
         Self::settle(world, lun)?;
         world.redundancy_settled();
         Ok(())
@@ -185,13 +189,11 @@ impl DataPlane for SimPlane {
         let world = &mut *world;
         world.note(|| format!("detach {lun}"));
         world.settled.clear();
-        let Some(target) = &mut world.target else {
+        if world.target.is_none() {
             return Err("a worker has ended".to_owned());
-        };
-        target.detach(lun, &mut world.actions);
+        }
         world.is_detaching = true;
-        world.carry_out();
-        world.turn();
+        world.for_each_worker(|target, actions| target.detach(lun, actions));
         Self::settle(world, lun)
     }
 
@@ -213,12 +215,12 @@ impl DataPlane for SimPlane {
         let mut world = self.0.lock();
         let world = &mut *world;
         world.note(|| format!("regions {regions:?} ready: {ready}"));
-        let Some(target) = &mut world.target else {
+        if world.target.is_none() {
             return Err("a worker has ended".to_owned());
-        };
-        target.regions_ready(lun, part, regions, ready, &mut world.actions);
-        world.carry_out();
-        world.turn();
+        }
+        world.for_each_worker(|target, actions| {
+            target.regions_ready(lun, part, regions.clone(), ready, actions);
+        });
         Ok(())
     }
 
@@ -229,10 +231,14 @@ impl DataPlane for SimPlane {
         candidates: Arc<RegionSet>,
     ) -> Result<RegionSet, String> {
         let mut world = self.0.lock();
-        let Some(target) = &mut world.target else {
+        if world.target.is_none() {
             return Err("a worker has ended".to_owned());
-        };
-        Ok(target.take_idle_regions(lun, part, &candidates))
+        }
+        let mut idle = (*candidates).clone();
+        world.tell_workers(|target| {
+            idle.retain_all(&target.take_idle_regions(lun, part, &candidates));
+        });
+        Ok(idle)
     }
 
     fn set_bad_blocks(&mut self, drive: DriveSlot, ranges: Arc<[BadRange]>) -> Result<(), String> {
@@ -241,20 +247,16 @@ impl DataPlane for SimPlane {
         if let Some(disk) = disk {
             world.disks[disk].note_bad(Arc::clone(&ranges));
         }
-        if let Some(target) = &mut world.target {
-            target.set_bad_sectors(drive, ranges);
-        }
+        world.tell_workers(|target| target.set_bad_sectors(drive, Arc::clone(&ranges)));
         Ok(())
     }
 
     fn bad_sectors_settled(&mut self, ticket: MendTicket, ok: bool) -> Result<(), String> {
         let world = &mut *self.0.lock();
-        let Some(target) = &mut world.target else {
+        if world.target.is_none() {
             return Err("a worker has ended".to_owned());
-        };
-        target.bad_sectors_settled(ticket, ok, &mut world.actions);
-        world.carry_out();
-        world.turn();
+        }
+        world.for_each_worker(|target, actions| target.bad_sectors_settled(ticket, ok, actions));
         Ok(())
     }
 

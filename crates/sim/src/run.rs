@@ -57,6 +57,9 @@ const TRIMS: u64 = 0x7472_696d_0000_0000;
 /// Chunks of LUNs that get streams: the smallest.
 const STREAM_CHUNK_KIB: u32 = 16;
 
+/// Sectors of which one worker is the owner: few, so that commands cross from one to another.
+const GROUP_SECTORS: u64 = 12;
+
 /// Within this time everything must be answered when nothing fails any more.
 const PATIENCE: Micros = 900_000_000;
 
@@ -73,6 +76,8 @@ pub struct Options {
     pub keeps_members: bool,
     /// What happens more often than it would.
     pub stress: Option<Stress>,
+    /// How many workers there are; 0 is one, too.
+    pub workers: u8,
 }
 
 /// What is seldom of itself.
@@ -136,6 +141,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         further,
         further_count,
         plan: PLAN,
+        workers: (options.workers.max(1), GROUP_SECTORS),
         ticks: true,
         trace_lines: options.trace_lines,
     };
@@ -610,13 +616,10 @@ impl Life {
 impl World {
     /// Whether no pass runs and the administration has heard everything.
     pub(crate) fn is_quiet(&self) -> bool {
-        let is_running = |target: &shelf::target::Target| {
-            !target.sync_progress().is_empty() || target.commands_in_flight() > 0
-        };
         self.inbox.is_empty()
             && self.in_flight.is_empty()
             && !self.has_messages()
-            && !self.target.as_ref().is_some_and(is_running)
+            && !self.is_any_busy()
     }
 }
 

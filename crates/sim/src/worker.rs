@@ -9,6 +9,7 @@ use aoe::{Header, MacAddress};
 use shelf::admin::DriveSlot;
 use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
+use shelf::shard::Place;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
     Purpose, Reply, Span, Target, Work, compute_in,
@@ -34,9 +35,9 @@ const LOAN_MAX: Micros = 500;
 const DATA_SECTOR_MIN: u64 = 256;
 
 /// A target with one port at MTU 9000.
-pub(crate) fn new_target(plan: BufferPlan) -> Target {
+pub(crate) fn new_target(plan: BufferPlan, place: Place) -> Target {
     let port = PortView::single(TARGET_MAC, 9000);
-    Target::new(&[port], plan)
+    Target::of_worker(&[port], plan, place)
 }
 
 /// A watch over the drives in so many slots.
@@ -49,8 +50,8 @@ pub(crate) fn new_watch(slots: usize) -> Patience {
 }
 
 impl World {
-    /// A frame arrives at the port.
-    pub(crate) fn frame_arrives(&mut self, frame: &[u8], value: u64) {
+    /// The worker that acts takes in a frame.
+    pub(crate) fn take_in(&mut self, frame: &[u8], value: u64) {
         if let Some(target) = &mut self.target {
             let admitted = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
             if let Some(Payload { command, offset }) = admitted {
@@ -87,6 +88,7 @@ impl World {
             Action::Io(io) => self.submit_if_readable(io),
             Action::Reply(reply) => self.reply(reply),
             Action::Report(report) => self.say(Message::Report(report)),
+            Action::Peer { to, message } => self.post_message(to, message),
             Action::Settled {
                 lun,
                 mirrors_differ,
@@ -138,7 +140,8 @@ impl World {
         };
         if let Some(delay) = next.filter(|_| !self.turn_is_queued) {
             self.turn_is_queued = true;
-            self.at(delay, Event::Turn);
+            let worker = self.crew.acting();
+            self.at(delay, Event::Turn { worker });
         }
     }
 
@@ -241,6 +244,13 @@ impl World {
             self.patience.look(&mut overdue);
         }
         for Overdue { ticket, io, stage } in overdue {
+            let owner = self
+                .in_flight
+                .values()
+                .find(|flight| flight.ticket == ticket);
+            if let Some(worker) = owner.map(|flight| flight.worker) {
+                self.act_as(worker);
+            }
             let Some(target) = &mut self.target else {
                 return;
             };
@@ -273,8 +283,11 @@ impl World {
     fn follow_slow_drives(&mut self) {
         self.patience.set_now(self.now * 1000);
         while let Some((drive, is_suspect)) = self.patience.next_change() {
-            if let Some(target) = &mut self.target {
-                target.set_suspect(drive, is_suspect);
+            for worker in self.crew.all() {
+                self.act_as(worker);
+                if let Some(target) = &mut self.target {
+                    target.set_suspect(drive, is_suspect);
+                }
             }
             self.say(Message::DriveSuspect { drive, is_suspect });
         }
@@ -285,6 +298,7 @@ impl World {
         let state = &mut self.disks[disk];
         let fails = state.is_gone || (is_write && std::mem::take(&mut state.fails_next_write));
         InFlight {
+            worker: self.crew.acting(),
             disk,
             io: None,
             ticket: IoTicket::NONE,
@@ -308,6 +322,7 @@ impl World {
         let Some(flight) = self.in_flight.remove(&id) else {
             return;
         };
+        self.act_as(flight.worker);
         let fails = flight.fails || self.disks[flight.disk].is_gone;
         let Some(io) = flight.io else {
             self.end_write(id, &flight, fails);
@@ -399,7 +414,8 @@ impl World {
         let is_data = matches!(reply.body, Body::Data(_)) && reply.command.is_some();
         if is_data && !self.is_by_hand && self.random.chance(300) {
             let delay = self.random.below(LOAN_MAX);
-            self.at(delay, Event::Leaves(Box::new(reply)));
+            let (worker, reply) = (self.crew.acting(), Box::new(reply));
+            self.at(delay, Event::Leaves { worker, reply });
             return;
         }
         self.leave(&reply);

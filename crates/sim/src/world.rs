@@ -8,6 +8,7 @@
 //! initiators go on.
 
 use crate::content::Content;
+use crate::crew::Crew;
 use crate::disk::{Delivery, Landing, SimDisk};
 use crate::exhaustive::Hand;
 use crate::faults::{Fault, Faults};
@@ -18,7 +19,8 @@ use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::patience::{IoTicket, Patience};
 use shelf::plane::{Detached, LunView};
-use shelf::target::{Action, BufferPlan, Io, Reply, Report, Target};
+use shelf::shard::{Place, WorkerIndex};
+use shelf::target::{Action, BufferPlan, Io, Purpose, Reply, Report, Target};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -64,10 +66,15 @@ pub(crate) enum Event {
     },
     /// A disk is done.
     IoDone { id: u64 },
-    /// A port sends a reply from where its data lies.
-    Leaves(Box<Reply>),
-    /// The worker looks for work that nobody told it of.
-    Turn,
+    /// A port of a worker sends a reply from where its data lies.
+    Leaves {
+        worker: WorkerIndex,
+        reply: Box<Reply>,
+    },
+    /// A worker looks for work that nobody told it of.
+    Turn { worker: WorkerIndex },
+    /// A worker takes the next out of its inbox.
+    Post { to: WorkerIndex },
     /// The worker looks for I/O that is overdue.
     Look,
     /// A message reaches the administration.
@@ -82,8 +89,9 @@ impl Event {
         !matches!(
             self,
             Self::IoDone { .. }
-                | Self::Leaves(_)
-                | Self::Turn
+                | Self::Leaves { .. }
+                | Self::Turn { .. }
+                | Self::Post { .. }
                 | Self::Look
                 | Self::Message(_)
                 | Self::Tick
@@ -122,6 +130,8 @@ impl Ord for Queued {
 /// An I/O that a disk is doing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
+    /// Whose it is.
+    pub(crate) worker: WorkerIndex,
     pub(crate) disk: usize,
     /// What the target asked for; nothing for metadata.
     pub(crate) io: Option<Io>,
@@ -180,6 +190,10 @@ pub struct World {
     pub disks: Vec<SimDisk>,
     /// Which disk is in which slot; `None` for an empty slot.
     pub slots: Vec<Option<usize>>,
+    /// How many workers there are, and how LUNs are spread among them.
+    pub(crate) place: Place,
+    /// The worker that acts: what it has of its own is here, that of the others in `crew`.
+    pub(crate) crew: Crew,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
     pub(crate) plan: BufferPlan,
@@ -268,8 +282,10 @@ pub struct WorldSpec {
     pub further: [usize; 2],
     /// How many of these there are.
     pub further_count: usize,
-    /// Buffers of the worker.
+    /// Buffers of a worker.
     pub plan: BufferPlan,
+    /// How many workers there are, and the sectors of a group.
+    pub workers: (u8, u64),
     /// Whether the administration is told the time.
     pub ticks: bool,
     /// So many of the last events are kept as text.
@@ -291,6 +307,12 @@ impl World {
             random,
             disks,
             slots: (0..all).map(Some).collect(),
+            place: Place {
+                own: WorkerIndex(0),
+                workers: spec.workers.0,
+                group_sectors: spec.workers.1,
+            },
+            crew: Crew::new(spec.workers.0, spec.plan),
             target: None,
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
@@ -382,7 +404,7 @@ impl World {
     /// Starts the target.
     pub fn power_on(&mut self) {
         self.has_power = true;
-        self.target = Some(crate::worker::new_target(self.plan));
+        self.start_targets();
         self.patience = crate::worker::new_watch(self.slots.len());
         self.patience.set_now(self.now * 1000);
         self.oracle.target_restarted(self.now);
@@ -422,6 +444,15 @@ impl World {
         }
         self.note(|| "power cut".to_owned());
         self.counts.power_cuts += 1;
+        let is_repair = |io: Io| io.purpose == Purpose::Repair;
+        if self
+            .in_flight
+            .values()
+            .any(|flight| flight.io.is_some_and(is_repair))
+        {
+            // It may land yet, as one that ends.
+            self.redundancy_changes();
+        }
         self.power_off();
     }
 
@@ -433,9 +464,8 @@ impl World {
         }
         self.has_power = false;
         self.interrupted.extend(self.oracle.open_lbas());
-        self.target = None;
+        self.stop_targets();
         self.view = None;
-        self.actions.clear();
         self.in_flight.clear();
         self.look_at = None;
         self.busy_until = 0;
@@ -443,7 +473,6 @@ impl World {
         self.metadata_done = None;
         self.settled.clear();
         self.inbox.clear();
-        self.turn_is_queued = false;
         self.is_detaching = false;
         self.queue
             .retain(|queued| queued.event.survives_power_cut());
@@ -522,11 +551,14 @@ impl World {
                 sends,
             } => self.overdue(initiator, slot, tag, sends),
             Event::IoDone { id } => self.io_done(id),
-            Event::Leaves(reply) => {
+            Event::Leaves { worker, reply } => {
+                self.act_as(worker);
                 self.leave(&reply);
                 self.turn();
             }
-            Event::Turn => {
+            Event::Post { to } => self.take_post(to),
+            Event::Turn { worker } => {
+                self.act_as(worker);
                 self.turn_is_queued = false;
                 self.turn();
             }

@@ -56,6 +56,10 @@ fn options(bug: Option<Bug>, has_parity: bool) -> Options {
             ]),
             ..general
         },
+        Some(Bug::LoanNotAwaited) => Options {
+            workers: 3,
+            ..general
+        },
         Some(Bug::UnsyncedReadsBalanced) => Options {
             levels: vec![Level::Raid1],
             faults: Some(vec![FaultClass::Power, FaultClass::Slow]),

@@ -12,9 +12,13 @@ fn run_seeds(seeds: impl IntoIterator<Item = u64>, options: &Options) -> u64 {
     for seed in seeds {
         let report = run(seed, options);
         assert_eq!(
-            report.violation, None,
-            "seed {seed}, {} with {} members; replay: make sim SEED={seed} SIM_LEVEL={}",
-            report.level, report.members, report.level
+            report.violation,
+            None,
+            "seed {seed}, {} with {} members; replay: make sim SEED={seed} SIM_LEVEL={} SIM_WORKERS={}",
+            report.level,
+            report.members,
+            report.level,
+            options.workers.max(1)
         );
         power_cuts += report.counts.power_cuts;
     }
@@ -64,6 +68,26 @@ fn double_parity_keeps_every_acknowledged_write() {
 fn levels_without_redundancy_keep_every_acknowledged_write() {
     run_level(Level::Raid0);
     run_level(Level::Jbod);
+}
+
+/// Commands and passes that touch sectors of several workers, and all faults, with groups of 12 sectors.
+#[test]
+fn several_workers_keep_every_acknowledged_write() {
+    let levels = [
+        Level::Raid1,
+        Level::Raid10,
+        Level::Raid0,
+        Level::Jbod,
+        Level::Raid6,
+    ];
+    for (level, workers) in levels.into_iter().zip([2, 4, 3, 2, 2]) {
+        let options = Options {
+            levels: vec![level],
+            workers,
+            ..Options::default()
+        };
+        run_seeds(0..SEEDS / 2, &options);
+    }
 }
 
 #[test]
@@ -157,6 +181,7 @@ fn a_seed_gives_the_same_run_every_time() {
     for seed in 0..20 {
         let options = Options {
             trace_lines: 120,
+            workers: if seed < 10 { 1 } else { 3 },
             ..Options::default()
         };
         let (one, other) = (run(seed, &options), run(seed, &options));

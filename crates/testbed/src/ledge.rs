@@ -56,9 +56,18 @@ impl Default for LedgeOptions {
             disks: 16,
             disk_bytes: 256 << 20,
             memory_disks: false,
-            workers: 1,
+            workers: default_workers(),
         }
     }
+}
+
+/// `LEDGE_TEST_WORKERS`, so that every test can be run with several; else one.
+fn default_workers() -> u16 {
+    let given = std::env::var("LEDGE_TEST_WORKERS").ok();
+    given.map_or(1, |count| {
+        let count = count.parse();
+        count.unwrap_or_else(|error| panic!("LEDGE_TEST_WORKERS: {error}"))
+    })
 }
 
 /// A shelf: its disks always, its daemon while it runs.

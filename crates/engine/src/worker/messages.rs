@@ -1,7 +1,7 @@
 //! What a worker hears and says.
 
 use super::Worker;
-use crate::message::{FromWorker, Question, ToWorker, WorkerReport};
+use crate::message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
 use shelf::admin::LunNumber;
@@ -104,6 +104,9 @@ impl Worker {
                 let statistics = self.target.lun_statistics(lun, seconds);
                 drop(answer.try_send(statistics.map(Box::new)));
             }
+            Question::ShutOut(lun, answer) => {
+                let _ = answer.try_send(self.target.does_for_shut_out(lun));
+            }
             Question::DriveRates(drive, seconds, answer) => {
                 let _ = answer.try_send(self.patience.rates(drive, seconds));
             }
@@ -188,13 +191,18 @@ impl Worker {
     fn report(&mut self) -> WorkerReport {
         WorkerReport {
             target: *self.target.counters(),
-            engine: self.counted,
+            engine: EngineCounters {
+                handed_over: self.peers.as_ref().map_or(0, |peers| peers.handed_over),
+                handovers_dropped: self.peers.as_ref().map_or(0, |peers| peers.dropped),
+                ..self.counted
+            },
             patience: *self.patience.counters(),
             ports: self
                 .ports
                 .iter()
                 .map(|port| (port.facts().clone(), port.counters()))
                 .collect(),
+            own_ports: self.own_ports.to_vec(),
             port_tallies: self.target.port_tallies(),
             passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),

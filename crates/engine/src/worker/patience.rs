@@ -2,6 +2,7 @@
 
 use super::Worker;
 use crate::message::FromWorker;
+use crate::peers::Peers;
 use disk::Drive;
 use rustix::event::Timespec;
 use shelf::admin::DriveSlot;
@@ -34,7 +35,10 @@ impl Worker {
     /// Hands an I/O to its drive, unless that hangs and there is another way, or what was abandoned might
     /// land after it.
     pub(super) fn submit(&mut self, io: Io) {
-        let stage = if self.patience.is_barred(&io) {
+        let is_barred_elsewhere = |peers: &Peers| peers.is_barred(&io);
+        let stage = if self.patience.is_barred(&io)
+            || self.peers.as_ref().is_some_and(is_barred_elsewhere)
+        {
             Some(Stage::Hopeless)
         } else {
             self.patience.is_hung(io.drive).then_some(Stage::Overdue)
@@ -75,6 +79,9 @@ impl Worker {
             self.patience.deny(ticket, stage);
         } else if self.executor.abandon(ticket) {
             self.patience.abandon(ticket, stage);
+            if let Some(peers) = &mut self.peers {
+                peers.landing_changed(&io, false);
+            }
             self.target.abandoned(&io, stage, &mut self.actions);
         } else {
             self.patience.lacked_buffer(stage);

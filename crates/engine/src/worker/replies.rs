@@ -7,6 +7,7 @@
 //!   initiators ask again.
 
 use super::Worker;
+use crate::peers::Peers;
 use port::TransmitError;
 use shelf::pacing::Pacer;
 use shelf::target::{Body, Reply};
@@ -175,6 +176,9 @@ impl Worker {
     /// Sends what was waiting for room, or for its time; whether anything left.
     pub(super) fn send_waiting(&mut self) -> bool {
         let mut any = false;
+        if let Some(peers) = &mut self.peers {
+            any |= peers.send_all(&mut self.ports);
+        }
         for port in 0..self.waiting.len() {
             while let Some(reply) = self.waiting[port].pop() {
                 if !self.transmit(&reply) {
@@ -204,7 +208,8 @@ impl Worker {
     }
 
     pub(super) fn all_sent(&self) -> bool {
-        self.waiting.iter().all(Waiting::is_empty)
+        let others = self.peers.as_ref().is_none_or(Peers::all_sent);
+        others && self.waiting.iter().all(Waiting::is_empty)
     }
 
     /// The worker ends: what a port does not take is lost, and the initiator asks again.

@@ -20,6 +20,7 @@ impl Worker {
         if now_ns.saturating_sub(last_ns) < PAUSE_NS {
             return;
         }
+        self.hear_peers(true);
         for port in &mut self.ports {
             let mut dropped = 0;
             while dropped < QUEUED_MAX {
@@ -34,6 +35,7 @@ impl Worker {
 
     /// Takes what is in the ports, and goes on with it as in turns: it may be more than there are commands.
     pub(super) fn receive_queued(&mut self) {
+        self.hear_peers(false);
         for index in 0..self.ports.len() {
             for _ in 0..QUEUED_MAX / RECEIVE_BUDGET {
                 // A ring that is broken is met by the next turn, too.

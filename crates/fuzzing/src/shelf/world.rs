@@ -305,6 +305,7 @@ impl World {
                     self.changes.push_back(change);
                 }
             }
+            Action::Peer { to, message } => panic!("there is no worker {to:?} for {message:?}"),
             Action::Impostor { mac, .. } => {
                 assert!(!STATIONS.contains(&mac) && !mac.is_multicast());
             }

@@ -76,7 +76,9 @@ impl Manager {
     /// A drive has become slow to answer, or is well again.
     pub fn drive_suspect(&mut self, drive: DriveSlot, is_suspect: bool) {
         let name = self.drive_name(drive);
-        if let Some(entry) = self.drives.get_mut(drive) {
+        // Several workers tell of it.
+        let entry = self.drives.get_mut(drive);
+        if let Some(entry) = entry.filter(|entry| entry.is_slow != is_suspect) {
             entry.is_slow = is_suspect;
             self.notices.push(if is_suspect {
                 format!(

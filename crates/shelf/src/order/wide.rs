@@ -1,8 +1,8 @@
 //! Commands that write many ranges, of any length: TRIM.
 //!
 //! Invariants:
-//! * there are at most [`WIDE_MAX`] of them, and of one LUN at most [`WIDE_OF_LUN_MAX`], so that one whose
-//!   drives stall does not shut out the others;
+//! * there are at most [`WIDE_MAX`] of each worker, and of one LUN at most [`WIDE_OF_LUN_MAX`], so that one
+//!   whose drives stall does not shut out the others;
 //! * their extents are in order, apart, and not empty;
 //! * two commands of which one is wide wait for each other once, whatever they share.
 
@@ -99,9 +99,13 @@ impl Order {
             self.entries[slot].range.is_none() && !self.wide.iter().any(is_entered),
             "command {command} entered twice"
         );
-        let of_lun = self.wide.iter().filter(|wide| wide.lun == lun);
-        if of_lun.count() >= WIDE_OF_LUN_MAX {
-            return None;
+        if command < self.own {
+            let own = |wide: &&Wide| wide.command < self.own;
+            let of_lun = self.wide.iter().filter(|wide| wide.lun == lun);
+            let is_full = self.wide.iter().filter(own).count() >= WIDE_MAX;
+            if is_full || of_lun.count() >= WIDE_OF_LUN_MAX {
+                return None;
+            }
         }
         let mut entered = self.spare.pop()?;
         (entered.command, entered.lun) = (command, lun);

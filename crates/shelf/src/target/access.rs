@@ -9,6 +9,7 @@ use super::{
     Action, Asked, Body, Change, ChangeDecision, Command, KeyedWish, Kind, State, Target, Wish,
 };
 use crate::access::AccessList;
+use crate::ids::LunNumber;
 use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::{
@@ -194,6 +195,14 @@ impl Target {
             }
         }
         true
+    }
+
+    /// Whether something is under way in this worker that a reservation of a LUN shuts out: while there is,
+    /// the reservation is not answered by any worker.
+    #[must_use]
+    pub fn does_for_shut_out(&self, number: LunNumber) -> bool {
+        let lun = self.luns[usize::from(number.get())].as_ref();
+        lun.is_some_and(|lun| self.has_shut_out(&lun.view))
     }
 
     /// Whether something is under way that a reservation shuts out.

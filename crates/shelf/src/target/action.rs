@@ -1,10 +1,12 @@
 //! What the target asks its surroundings to do.
 
+use super::loan::PeerMessage;
 use super::{BufferIndex, Span};
 use crate::access::AccessList;
 use crate::ids::{DriveSlot, LunNumber};
 use crate::order::CommandIndex;
 use crate::plane::LunView;
+use crate::shard::WorkerIndex;
 use aoe::vlan::TAG_BYTES;
 use aoe::{
     ConfigCommand, FRAME_BYTES_MIN, Header, KeyedChange, MacAddress, MaskDirective, MaskError,
@@ -143,6 +145,8 @@ impl Io {
 /// to [`super::Target::bad_sectors_settled`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MendTicket {
+    /// The worker whose write it is.
+    pub(super) worker: WorkerIndex,
     pub(super) owner: IoOwner,
     /// Which write of the owner: one that was planned anew waits for other sectors.
     pub(super) stamp: u64,
@@ -153,6 +157,7 @@ impl MendTicket {
     /// One of a write that does not matter.
     pub(crate) const fn any() -> Self {
         Self {
+            worker: WorkerIndex(0),
             owner: IoOwner::Command(0),
             stamp: 1,
         }
@@ -411,6 +416,13 @@ pub enum Action {
     Reply(Reply),
     /// Change what is recorded of a LUN and report to [`super::Target::change_done`].
     Change(Change),
+    /// Tell another worker. What was said to it before must arrive before.
+    Peer {
+        /// Whom.
+        to: WorkerIndex,
+        /// What.
+        message: PeerMessage,
+    },
     /// Tell the administration.
     Report(Report),
     /// Another station answers for the address of a LUN.

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::access::Rights;
 use crate::ids::LunNumber;
-use crate::order::{CommandIndex, Range};
+use crate::order::{CommandIndex, Extent, Range};
 use crate::plane::{LunView, PartView};
+use crate::shard::WorkerSet;
 use crate::statistics::Who;
 use aoe::{
     ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Frame, Header, MacAddress, Request,
@@ -146,7 +147,7 @@ impl Target {
     }
 
     /// The LUN with this number, if it is online and the header means it.
-    fn online_view(&self, number: u8, header: &Header) -> Option<Arc<LunView>> {
+    pub(super) fn online_view(&self, number: u8, header: &Header) -> Option<Arc<LunView>> {
         let lun = self.luns.get(usize::from(number))?.as_ref()?;
         let view = &lun.view;
         (view.online && header.addresses(view.shelf, Slot(number))).then(|| Arc::clone(view))
@@ -247,12 +248,11 @@ impl Target {
     ) -> Option<CommandIndex> {
         let (code, feature) = (registers.command_status, registers.feature_error);
         let command = ata::Command::decode(code, feature, registers.lba, registers.count);
-        let is_allowed = match command.effect() {
-            Effect::Tells => true,
-            Effect::Reads => arrival.rights.may_read,
-            Effect::Changes => arrival.rights.may_write,
-        };
-        if !is_allowed {
+        if !self.place.is_alone() && self.is_of_other(asked.view, &command) {
+            self.counters.of_others += 1;
+            return None;
+        }
+        if !is_allowed(arrival.rights, command.effect()) {
             self.counters.reserved += 1;
             self.statistics
                 .count(asked.who(), |tally| tally.reserved += 1);
@@ -366,6 +366,15 @@ impl Target {
             Kind::Trim | Kind::Sync(_) => unreachable!("they have ways of their own"),
         }
         let lun = asked.view.lun;
+        let extent = Extent {
+            lba,
+            sectors: u64::from(count),
+        };
+        let lenders = if self.place.is_alone() || kind == Kind::Flush {
+            WorkerSet::default()
+        } else {
+            self.lenders(asked.view, extent)
+        };
         self.commands[usize::from(index)] = Command {
             state: State::Waiting,
             kind,
@@ -375,6 +384,8 @@ impl Target {
             sectors: u32::from(count),
             head: head_bytes(asked.header, registers),
             is_ordered: kind != Kind::Flush,
+            lenders,
+            awaits: lenders,
             since_ns: self.pace.now_ns(),
             epoch,
             ..Command::free()
@@ -396,6 +407,9 @@ impl Target {
                     writes,
                 },
             );
+        if kind == Kind::Read {
+            self.borrow(index, extent, out);
+        }
         if may_run {
             self.ready.push(index);
             self.run_ready(out);
@@ -417,7 +431,7 @@ impl Target {
             return self.begin_trim(index, memory, out);
         }
         if !command.may_repeat {
-            return;
+            return self.borrow_for_write(index, out);
         }
         let (head, port, sectors) = (command.head, command.port, command.sectors);
         let payload = |command| Span {
@@ -428,8 +442,9 @@ impl Target {
         let commands = &self.commands;
         let original = self.order.find_same_before(index, &mut |other| {
             let mut is_same = false;
-            // Steps of passes stand in the order as writes, too.
-            if commands[usize::from(other)].kind != Kind::Write {
+            // Steps of passes stand in the order as writes, too, and so do loans.
+            let kind = commands.get(usize::from(other)).map(|other| other.kind);
+            if kind != Some(Kind::Write) {
                 return false;
             }
             memory.compute(&[payload(other), payload(index)], &[], &mut |read, _| {
@@ -438,7 +453,7 @@ impl Target {
             is_same
         });
         let Some(original) = original else {
-            return;
+            return self.borrow_for_write(index, out);
         };
         self.count_duplicate(index, original);
         let first = &mut self.commands[usize::from(original)];
@@ -446,6 +461,15 @@ impl Target {
         // Nothing can be behind it yet.
         self.order.leave(index, &mut |_| {});
         self.release(index);
+    }
+
+    /// A write takes its places with those that it borrows sectors from, if there are any.
+    fn borrow_for_write(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        let command = &self.commands[usize::from(index)];
+        if !command.lenders.is_empty() {
+            let (lba, sectors) = (command.lba, u64::from(command.sectors));
+            self.borrow(index, Extent { lba, sectors }, out);
+        }
     }
 
     /// Frees the slot of a command that was not begun, and stands in no order.
@@ -541,6 +565,14 @@ impl Target {
         let mut registers = registers.response(done.status(), done.error());
         registers.count = 0xff;
         self.push_ata_reply(asked, &registers, Body::Empty, None, out);
+    }
+}
+
+const fn is_allowed(rights: Rights, effect: Effect) -> bool {
+    match effect {
+        Effect::Tells => true,
+        Effect::Reads => rights.may_read,
+        Effect::Changes => rights.may_write,
     }
 }
 

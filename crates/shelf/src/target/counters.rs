@@ -57,6 +57,14 @@ pub struct Counters {
     pub trimmed_bytes: u64,
     /// Flush commands admitted.
     pub flushes: u64,
+    /// Commands that another of several workers does: of frames to a wildcard address, of which each worker
+    /// does its own, or that came while a LUN grew.
+    pub of_others: u64,
+    /// Sectors that were borrowed from other workers, by commands that touch those of several, and by passes.
+    pub loans: u64,
+    /// Writes that were dropped because one that overlaps, and that touches sectors of several workers, had
+    /// not taken its place yet.
+    pub crossings_dropped: u64,
     /// Commands that had to wait for an earlier one that overlaps.
     pub overlaps: u64,
     /// Of the writes admitted, those that an earlier one in flight answers: sent again, or copied on the way.
@@ -122,6 +130,9 @@ impl Counters {
             ("trims", self.trims),
             ("trimmed_bytes", self.trimmed_bytes),
             ("flushes", self.flushes),
+            ("of_others", self.of_others),
+            ("loans", self.loans),
+            ("crossings_dropped", self.crossings_dropped),
             ("overlaps", self.overlaps),
             ("duplicates", self.duplicates),
             ("region_waits", self.region_waits),

@@ -69,7 +69,11 @@ impl Target {
             IoOwner::Group(_) => None,
         }?;
         *mends += 1;
-        Some(MendTicket { owner, stamp })
+        Some(MendTicket {
+            worker: self.place.own,
+            owner,
+            stamp,
+        })
     }
 
     /// Whether a write is done but for sectors that are on the list of bad ones; if so, it waits.
@@ -116,6 +120,7 @@ impl Target {
         }
         command.has_told_lost = true;
         let ticket = MendTicket {
+            worker: self.place.own,
             owner: IoOwner::Command(index),
             stamp: command.mend_stamp,
         };
@@ -137,8 +142,12 @@ impl Target {
     }
 
     /// The sectors of a ticket are off the list, durably; or, with `ok` false, they stay on it although
-    /// nobody else holds what was written: then the write is answered with a fault.
+    /// nobody else holds what was written: then the write is answered with a fault. Tickets of other workers
+    /// are passed over.
     pub fn bad_sectors_settled(&mut self, ticket: MendTicket, ok: bool, out: &mut Vec<Action>) {
+        if ticket.worker != self.place.own {
+            return;
+        }
         match ticket.owner {
             IoOwner::Command(index) => {
                 let command = &mut self.commands[usize::from(index)];

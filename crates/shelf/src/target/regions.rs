@@ -165,8 +165,7 @@ impl Target {
         command.state = State::Free;
         self.free.push(index);
         if is_ordered {
-            let ready = &mut self.ready;
-            self.order.leave(index, &mut |next| ready.push(next));
+            self.leave_order(index, out);
         }
         if let Some(lun) = &mut self.luns[usize::from(number.get())] {
             lun.commands -= 1;

@@ -51,7 +51,10 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        if self.is_shut_out(index, out) || !self.regions_ready_or_wait(index, out) {
+        if self.awaits_loans(index, out)
+            || self.is_shut_out(index, out)
+            || !self.regions_ready_or_wait(index, out)
+        {
             return;
         }
         let stamp = self.next_mend_stamp();
@@ -519,8 +522,7 @@ impl Target {
         self.uncount(index);
         self.answer(index, out);
         if self.commands[usize::from(index)].is_ordered {
-            let ready = &mut self.ready;
-            self.order.leave(index, &mut |next| ready.push(next));
+            self.leave_order(index, out);
         }
         self.run_ready(out);
         self.settle(number, out);

@@ -30,7 +30,7 @@ use super::{
     ScrubFinding, Span, State, Target,
 };
 use crate::ids::{DriveSlot, LunNumber};
-use crate::order::{CommandIndex, Range};
+use crate::order::{CommandIndex, Extent, Range};
 use crate::plane::{LunView, MemberView, PartView, RateLimit, SyncKind, SyncProgress, SyncView};
 use aoe::SECTOR_BYTES;
 #[cfg(feature = "planted")]
@@ -452,7 +452,14 @@ impl Target {
     fn next_step(&mut self, number: u8, out: &mut Vec<Action>) -> Option<(u64, u32)> {
         let lun = self.luns[usize::from(number)].as_mut()?;
         let job = lun.sync.as_mut().filter(|job| !job.ended)?;
-        let clients = (lun.commands as usize).saturating_sub(job.steps.len());
+        let own = (lun.commands as usize).saturating_sub(job.steps.len());
+        // What was told with the last loan; slices need none.
+        let elsewhere = lun.view.parts.get(usize::from(job.part));
+        let elsewhere = elsewhere.map_or(0, |part| match part.geometry.parity_count() {
+            0 => lun.commands_elsewhere as usize,
+            _ => 0,
+        });
+        let clients = own + elsewhere;
         let limit = if clients == 0 {
             STEPS_IDLE
         } else {
@@ -510,20 +517,25 @@ impl Target {
             self.add_piece(index, number, &wish, 0);
             return;
         }
+        let lba = job.part_start + lba;
         let range = Range {
             lun: lun.view.lun,
-            lba: job.part_start + lba,
+            lba,
             sectors: u64::from(sectors),
             writes: true,
         };
+        let owners = self.place.owners(&lun.view, lba, range.sectors);
+        let lenders = owners.without(self.place.own);
         self.commands[usize::from(index)] = Command {
             state: State::Waiting,
             kind: Kind::Sync(job.first_phase()),
-            lun: lun.view.lun,
-            lba: range.lba,
+            lun: range.lun,
+            lba,
             sectors,
             pass: job.pass,
             is_ordered: true,
+            lenders,
+            awaits: lenders,
             ..Command::free()
         };
         #[cfg(feature = "planted")]
@@ -535,6 +547,8 @@ impl Target {
         } else {
             range
         };
+        let sectors = range.sectors;
+        self.borrow(index, Extent { lba, sectors }, out);
         if self.order.enter(index, range) {
             self.ready.push(index);
             self.run_ready(out);
@@ -805,8 +819,7 @@ impl Target {
         command.state = State::Free;
         self.free.push(index);
         if std::mem::take(&mut command.is_ordered) {
-            let ready = &mut self.ready;
-            self.order.leave(index, &mut |next| ready.push(next));
+            self.leave_order(index, out);
         }
         if let Some(lun) = &mut self.luns[usize::from(number.get())] {
             lun.commands -= 1;

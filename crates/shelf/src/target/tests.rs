@@ -6,6 +6,7 @@ mod ata;
 mod config;
 mod failure;
 mod fuzz;
+mod loan;
 mod lost;
 mod mend;
 mod parity;

@@ -130,9 +130,13 @@ impl Target {
             return;
         };
         self.counters.trims += 1;
+        let hull = hull(&self.extents);
+        let lenders = self.lenders(view, hull);
         let command = &mut self.commands[usize::from(index)];
+        (command.lenders, command.awaits) = (lenders, lenders);
         (command.lba, command.sectors) = first;
         command.is_ordered = true;
+        self.borrow(index, hull, out);
         if may_run {
             self.ready.push(index);
             self.run_ready(out);
@@ -205,6 +209,16 @@ impl Target {
             self.settle(number, out);
         }
         true
+    }
+}
+
+/// All from the first sector to the last.
+fn hull(extents: &[Extent]) -> Extent {
+    let lba = extents.first().map_or(0, |extent| extent.lba);
+    let end = extents.last().map_or(lba, Extent::end);
+    Extent {
+        lba,
+        sectors: end - lba,
     }
 }
 

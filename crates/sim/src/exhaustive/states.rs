@@ -5,6 +5,7 @@ use super::{Base, Known, PLAN, frame_of};
 use crate::content::SECTOR;
 use crate::worker;
 use aoe::{AtaRegisters, Header};
+use shelf::shard::Place;
 use shelf::target::{Action, BufferIndex, Io, IoOwner, Operation, PortIndex, Target};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
@@ -37,7 +38,7 @@ impl<'a> Bench<'a> {
     fn replay(base: &'a Base, path: &[Choice]) -> Result<Self, String> {
         let mut bench = Self {
             base,
-            target: worker::new_target(PLAN),
+            target: worker::new_target(PLAN, Place::ALONE),
             arena: vec![0; PLAN.total_sectors() * SECTOR],
             pending: Vec::new(),
             durable: BTreeMap::new(),

@@ -40,7 +40,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aoeload", &["aoe", "ata", "port", "initiator", "probes"]),
     (
         "corebench",
-        &["aoe", "ata", "raid", "shelf", "disk", "port", "testbed"],
+        &[
+            "aoe", "ata", "raid", "shelf", "disk", "port", "engine", "testbed",
+        ],
     ),
     // Of tests only: nobody's dependency.
     ("sim", &["aoe", "ata", "raid", "shelf"]),

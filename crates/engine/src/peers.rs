@@ -1,0 +1,548 @@
+//! What the workers of a shelf share: an inbox for each, buffers for frames that change hands, and what each
+//! is to know of the others at any time.
+//!
+//! A frame that another worker is to take in ([`shelf::target::Route`]) is copied into a pooled buffer and
+//! put into that worker's inbox; the answer comes back the same way, by a [`crate::remote::RemotePort`].
+//! What targets say to one another goes through the same inboxes, so that it keeps its order with the
+//! frames.
+//!
+//! Invariants:
+//! * nothing is allocated after [`seats`], and an inbox never overflows: it has room for all buffers and for
+//!   all that targets can have to say to one another;
+//! * whoever finds no buffer drops a request, and counts it, or lets a reply wait; nobody waits for another
+//!   worker;
+//! * a worker that sleeps is woken by whoever puts something into its inbox, at the end of his turn.
+
+use crate::remote::RemotePort;
+use crate::wake::Wake;
+use crossbeam::queue::ArrayQueue;
+use port::{Port, PortFacts, ReceivedFrame};
+use shelf::shard::{Place, WORKERS_MAX, WorkerIndex, WorkerSet};
+use shelf::target::{
+    Action, BUFFER_SECTORS, CROSSINGS_MAX, Io, PeerMessage, PortIndex, Route, Target,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+
+/// How many buffers a worker has for replies: of its command slots one of so many. Replies wait for one; for
+/// requests there are as many buffers as command slots, so that what initiators may have under way is not
+/// lost.
+const REPLY_SHARE: usize = 4;
+
+/// The longest frame that a shelf takes or sends, with a tag, in whole cache lines.
+const BUFFER_BYTES: usize = (BUFFER_SECTORS * aoe::SECTOR_BYTES + 64).next_multiple_of(64);
+
+/// Messages between targets that are on their way to a worker, for each command slot of the sender: two of a
+/// loan of it, and one of a loan that it gives.
+const MESSAGES_PER_COMMAND: usize = 3;
+
+/// Memory for one frame.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    bytes: Box<[u8]>,
+    len_bytes: usize,
+    /// The port that it came from, or is to leave by.
+    port: u8,
+    /// Whose buffer it is.
+    from: WorkerIndex,
+}
+
+impl Parcel {
+    /// The frame.
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.bytes[..self.len_bytes]
+    }
+
+    pub(crate) const fn port(&self) -> PortIndex {
+        PortIndex(self.port)
+    }
+}
+
+/// What lies in an inbox.
+#[derive(Debug)]
+pub(crate) enum Post {
+    /// A frame to be taken in; `is_crossing` as in [`Route::To`].
+    Request { parcel: Parcel, is_crossing: bool },
+    /// A frame to be sent.
+    Reply(Parcel),
+    /// The first crossing write that was handed to this worker is in its place, or was dropped.
+    Placed(WorkerIndex),
+    /// From target to target.
+    Peer {
+        from: WorkerIndex,
+        message: PeerMessage,
+    },
+}
+
+/// The end of one worker.
+#[derive(Debug)]
+struct End {
+    inbox: ArrayQueue<Post>,
+    is_asleep: AtomicBool,
+    wake: Wake,
+    requests: Pool,
+    replies: Pool,
+}
+
+/// Buffers of one worker that are not on their way.
+#[derive(Debug)]
+struct Pool {
+    /// Those that came back: they are in some cache, and are taken first.
+    used: ArrayQueue<Parcel>,
+    /// Those that were not needed so far.
+    fresh: ArrayQueue<Parcel>,
+}
+
+impl Pool {
+    fn new(from: WorkerIndex, buffers: usize) -> Self {
+        let fresh = ArrayQueue::new(buffers);
+        for _ in 0..buffers {
+            let parcel = Parcel {
+                bytes: vec![0; BUFFER_BYTES].into(),
+                len_bytes: 0,
+                port: 0,
+                from,
+            };
+            assert!(fresh.push(parcel).is_ok(), "a pool has room for its own");
+        }
+        Self {
+            used: ArrayQueue::new(buffers),
+            fresh,
+        }
+    }
+
+    fn pop(&self) -> Option<Parcel> {
+        self.used.pop().or_else(|| self.fresh.pop())
+    }
+
+    fn push(&self, parcel: Parcel) {
+        if self.used.push(parcel).is_err() {
+            unreachable!("a pool has room for its own");
+        }
+    }
+}
+
+/// What may change of a port.
+#[derive(Debug)]
+struct LinkState {
+    mtu_bytes: AtomicUsize,
+    has_link: AtomicBool,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    ends: Box<[End]>,
+    links: Box<[LinkState]>,
+    /// For each drive how many writes that were abandoned may still land on it.
+    landing: Box<[AtomicU32]>,
+}
+
+impl Exchange {
+    fn new(workers: u8, facts: &[PortFacts], commands: u16, drives: usize) -> io::Result<Self> {
+        let others = usize::from(workers - 1);
+        let slots = usize::from(commands);
+        // Requests, replies, as many `Placed` as writes may wait for one, and messages.
+        let room = others * (slots * (2 + MESSAGES_PER_COMMAND) + CROSSINGS_MAX);
+        let end = |index| {
+            Ok(End {
+                inbox: ArrayQueue::new(room.max(1)),
+                is_asleep: AtomicBool::new(false),
+                wake: Wake::new()?,
+                requests: Pool::new(WorkerIndex(index), slots),
+                replies: Pool::new(WorkerIndex(index), slots.div_ceil(REPLY_SHARE)),
+            })
+        };
+        let link = |facts: &PortFacts| LinkState {
+            mtu_bytes: AtomicUsize::new(facts.mtu_bytes),
+            has_link: AtomicBool::new(facts.has_link),
+        };
+        Ok(Self {
+            ends: (0..workers).map(end).collect::<io::Result<_>>()?,
+            links: facts.iter().map(link).collect(),
+            landing: (0..drives).map(|_| AtomicU32::new(0)).collect(),
+        })
+    }
+
+    fn end(&self, worker: WorkerIndex) -> &End {
+        &self.ends[usize::from(worker.0)]
+    }
+
+    fn post(&self, to: WorkerIndex, post: Post) {
+        if self.end(to).inbox.push(post).is_err() {
+            unreachable!("an inbox has room for all buffers and messages");
+        }
+    }
+
+    /// Wakes a worker if it sleeps. What was posted before is seen by it, one way or the other.
+    pub(crate) fn ring(&self, worker: WorkerIndex) {
+        fence(Ordering::SeqCst);
+        let end = self.end(worker);
+        if end.is_asleep.load(Ordering::Relaxed) && end.is_asleep.swap(false, Ordering::AcqRel) {
+            end.wake.ring();
+        }
+    }
+
+    /// Copies a reply to the worker that owns its port; false when there is no buffer now.
+    pub(crate) fn hand_reply(
+        &self,
+        (from, to): (WorkerIndex, WorkerIndex),
+        port: u8,
+        frame: &ReceivedFrame<'_>,
+    ) -> bool {
+        let Some(mut parcel) = self.end(from).replies.pop() else {
+            return false;
+        };
+        parcel.fill(port, frame);
+        self.post(to, Post::Reply(parcel));
+        true
+    }
+
+    /// MTU and link of a port, as its owner knows them.
+    pub(crate) fn link(&self, port: u8) -> (usize, bool) {
+        let link = &self.links[usize::from(port)];
+        let mtu_bytes = link.mtu_bytes.load(Ordering::Acquire);
+        (mtu_bytes, link.has_link.load(Ordering::Acquire))
+    }
+}
+
+impl Parcel {
+    fn fill(&mut self, port: u8, frame: &ReceivedFrame<'_>) {
+        self.port = port;
+        self.len_bytes = frame.copy_to(0, &mut self.bytes);
+    }
+
+    /// Whether a frame of so many bytes fits.
+    pub(crate) const fn fits(len_bytes: usize) -> bool {
+        len_bytes <= BUFFER_BYTES
+    }
+}
+
+/// The end that a worker holds.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    exchange: Arc<Exchange>,
+    place: Place,
+    /// For each port the one of ours that is of the same interface, or itself.
+    aliases: Box<[u8]>,
+    /// To be woken at the end of the turn, if they sleep.
+    told: WorkerSet,
+    /// For each drive how many of our writes were abandoned and may still land.
+    landing: Box<[u32]>,
+    /// For each port the frames of others that wait for room in it.
+    waiting: Box<[VecDeque<Parcel>]>,
+    /// Requests that were handed over, and that were dropped because there was no buffer.
+    pub(crate) handed_over: u64,
+    pub(crate) dropped: u64,
+}
+
+impl Peers {
+    /// Hands a frame to whoever is to take it in; false if that is this worker.
+    pub(crate) fn pass_on(
+        &mut self,
+        target: &mut Target,
+        port: PortIndex,
+        frame: &ReceivedFrame<'_>,
+    ) -> bool {
+        match target.route(port, frame.first) {
+            Route::Here => false,
+            Route::Nowhere => true,
+            Route::To {
+                worker,
+                is_crossing,
+            } => {
+                if !self.hand(worker, port, frame, is_crossing) && is_crossing {
+                    target.not_handed_over();
+                }
+                true
+            }
+            Route::Everywhere => {
+                let Place { own, workers, .. } = self.place;
+                let others = (0..workers).map(WorkerIndex);
+                for worker in others.filter(|worker| *worker != own) {
+                    self.hand(worker, port, frame, false);
+                }
+                false
+            }
+        }
+    }
+
+    fn hand(
+        &mut self,
+        to: WorkerIndex,
+        port: PortIndex,
+        frame: &ReceivedFrame<'_>,
+        is_crossing: bool,
+    ) -> bool {
+        let own = self.exchange.end(self.place.own);
+        let fits = Parcel::fits(frame.len_bytes());
+        let parcel = if fits { own.requests.pop() } else { None };
+        let Some(mut parcel) = parcel else {
+            self.dropped += 1;
+            return false;
+        };
+        self.handed_over += 1;
+        parcel.fill(port.0, frame);
+        let post = Post::Request {
+            parcel,
+            is_crossing,
+        };
+        self.tell(to, post);
+        true
+    }
+
+    fn tell(&mut self, to: WorkerIndex, post: Post) {
+        self.exchange.post(to, post);
+        self.told = self.told.with(WorkerSet::of(to));
+    }
+
+    /// Carries what a target says to another one.
+    pub(crate) fn carry(&mut self, to: WorkerIndex, message: PeerMessage) {
+        let from = self.place.own;
+        self.tell(to, Post::Peer { from, message });
+    }
+
+    /// Carries at once what the actions from a place on say to other workers: before any frame that came
+    /// later.
+    pub(crate) fn carry_from(&mut self, actions: &mut Vec<Action>, mut place: usize) {
+        while let Some(action) = actions.get(place) {
+            if let Action::Peer { to, message } = *action {
+                self.carry(to, message);
+                actions.remove(place);
+            } else {
+                place += 1;
+            }
+        }
+    }
+
+    /// The next in the inbox.
+    pub(crate) fn next(&self) -> Option<Post> {
+        self.exchange.end(self.place.own).inbox.pop()
+    }
+
+    pub(crate) fn inbox_len(&self) -> usize {
+        self.exchange.end(self.place.own).inbox.len()
+    }
+
+    /// A request was taken in, or dropped: its buffer goes back, and its sender goes on.
+    pub(crate) fn request_done(&mut self, parcel: Parcel, is_crossing: bool) {
+        let from = parcel.from;
+        if is_crossing {
+            self.tell(from, Post::Placed(self.place.own));
+        }
+        self.exchange.end(from).requests.push(parcel);
+    }
+
+    /// The port that a frame counts as having come from: one of ours, if we have one of the interface.
+    pub(crate) fn alias(&self, port: PortIndex) -> PortIndex {
+        PortIndex(self.aliases[usize::from(port.0)])
+    }
+
+    /// Sends a frame of another worker, or lets it wait for room.
+    pub(crate) fn send(&mut self, ports: &mut [Box<dyn Port>], parcel: Parcel) {
+        let port = usize::from(parcel.port);
+        self.waiting[port].push_back(parcel);
+        self.send_waiting(ports, port);
+    }
+
+    /// Sends what waits for room; whether anything left.
+    pub(crate) fn send_all(&mut self, ports: &mut [Box<dyn Port>]) -> bool {
+        let mut any = false;
+        for port in 0..ports.len() {
+            any |= self.send_waiting(ports, port);
+        }
+        any
+    }
+
+    fn send_waiting(&mut self, ports: &mut [Box<dyn Port>], port: usize) -> bool {
+        let mut any = false;
+        while let Some(parcel) = self.waiting[port].front() {
+            // Too long for the interface: counted by the port, and gone.
+            if ports[port].transmit(parcel.frame(), &[]) == Err(port::TransmitError::Full) {
+                break;
+            }
+            any = true;
+            if let Some(parcel) = self.waiting[port].pop_front() {
+                self.exchange.end(parcel.from).replies.push(parcel);
+            }
+        }
+        any
+    }
+
+    /// No frame of another worker waits.
+    pub(crate) fn all_sent(&self) -> bool {
+        self.waiting.iter().all(VecDeque::is_empty)
+    }
+
+    /// Wakes those who were told something, if they sleep.
+    pub(crate) fn ring(&mut self) {
+        if !self.told.is_empty() {
+            for worker in std::mem::take(&mut self.told).iter() {
+                self.exchange.ring(worker);
+            }
+        }
+    }
+
+    /// Says that this worker sleeps from now on; false, and it does not, if its inbox is not empty.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        let end = self.exchange.end(self.place.own);
+        end.is_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !end.inbox.is_empty() {
+            end.is_asleep.store(false, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// It sleeps no more.
+    pub(crate) fn woke(&self) {
+        let end = self.exchange.end(self.place.own);
+        end.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells the others of MTU and link of one of our ports.
+    pub(crate) fn link_changed(&self, port: PortIndex, facts: &PortFacts) {
+        let link = &self.exchange.links[usize::from(port.0)];
+        link.mtu_bytes.store(facts.mtu_bytes, Ordering::Release);
+        link.has_link.store(facts.has_link, Ordering::Release);
+    }
+
+    /// A write was abandoned, and may still land; or, with `is_over`, has ended after all.
+    pub(crate) fn landing_changed(&mut self, io: &Io, is_over: bool) {
+        let drive = usize::from(io.drive.0);
+        if !io.operation.is_write() || drive >= self.landing.len() {
+            return;
+        }
+        if is_over {
+            self.landing[drive] -= 1;
+            self.exchange.landing[drive].fetch_sub(1, Ordering::SeqCst);
+        } else {
+            self.landing[drive] += 1;
+            self.exchange.landing[drive].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a write that another worker has abandoned may still land on the drive of an I/O, and so
+    /// perhaps undo it. Where, only that worker knows.
+    pub(crate) fn is_barred(&self, io: &Io) -> bool {
+        let drive = usize::from(io.drive.0);
+        io.operation.is_write()
+            && drive < self.landing.len()
+            && self.exchange.landing[drive].load(Ordering::SeqCst) > self.landing[drive]
+    }
+}
+
+/// What a worker is given to work with.
+#[derive(Debug)]
+pub struct Seat {
+    pub(crate) place: Place,
+    /// All ports of the shelf; those of other workers only to send by.
+    pub(crate) ports: Vec<Box<dyn Port>>,
+    /// Which of them are its own.
+    pub(crate) own: Box<[bool]>,
+    pub(crate) wake: Wake,
+    /// Unless there is only one worker.
+    pub(crate) peers: Option<Peers>,
+}
+
+impl Seat {
+    /// Hands a frame of port 0 to another worker; false when all buffers are on their way, or there is
+    /// nobody. Workers do so by themselves: this is for those who measure it.
+    pub fn hand(&mut self, to: WorkerIndex, frame: &ReceivedFrame<'_>) -> bool {
+        let peers = self.peers.as_mut();
+        peers.is_some_and(|peers| {
+            let is_handed = peers.hand(to, PortIndex(0), frame, false);
+            peers.ring();
+            is_handed
+        })
+    }
+
+    /// Takes the frames that were handed to this worker, and gives each to `sink`; how many. As
+    /// [`Seat::hand`].
+    pub fn take(&mut self, sink: &mut dyn FnMut(&[u8])) -> u64 {
+        let mut taken = 0;
+        while let Some(peers) = &mut self.peers
+            && let Some(Post::Request { parcel, .. }) = peers.next()
+        {
+            sink(parcel.frame());
+            peers.request_done(parcel, false);
+            taken += 1;
+        }
+        taken
+    }
+}
+
+/// Shares ports out among `workers` workers with so many command slots each, one after the other.
+/// `drives` is one more than the highest slot of a drive.
+///
+/// # Errors
+/// When the kernel gives no event descriptor.
+///
+/// # Panics
+/// With no worker, or more than [`WORKERS_MAX`]: the configuration is checked for that.
+pub fn seats(
+    workers: u8,
+    ports: Vec<Box<dyn Port>>,
+    commands: u16,
+    drives: usize,
+) -> io::Result<Vec<Seat>> {
+    assert!((1..=WORKERS_MAX).contains(&workers), "{workers} workers");
+    let facts: Vec<PortFacts> = ports.iter().map(|port| port.facts().clone()).collect();
+    if workers == 1 {
+        return Ok(vec![Seat {
+            place: Place::ALONE,
+            own: vec![true; ports.len()].into(),
+            ports,
+            wake: Wake::new()?,
+            peers: None,
+        }]);
+    }
+    let exchange = Arc::new(Exchange::new(workers, &facts, commands, drives)?);
+    let mut real: Vec<Option<Box<dyn Port>>> = ports.into_iter().map(Some).collect();
+    let owner = |port: u8| WorkerIndex(port % workers);
+    let seat = |own: WorkerIndex| {
+        let numbered = || (0u8..).zip(&facts);
+        let is_own = |port: u8| owner(port) == own;
+        let alias = |(port, facts): (u8, &PortFacts)| {
+            let mut ours = numbered().filter(|(other, _)| is_own(*other));
+            let same = ours.find(|(_, other)| other.interface == facts.interface);
+            same.map_or(port, |(other, _)| other)
+        };
+        let place = Place::among(own, workers);
+        let peers = Peers {
+            exchange: Arc::clone(&exchange),
+            place,
+            aliases: numbered().map(alias).collect(),
+            told: WorkerSet::default(),
+            landing: vec![0; drives].into(),
+            waiting: facts
+                .iter()
+                .map(|_| VecDeque::with_capacity(usize::from(commands) * usize::from(workers)))
+                .collect(),
+            handed_over: 0,
+            dropped: 0,
+        };
+        let ports = (0u8..).zip(&mut real).map(|(port, real)| {
+            let here = if is_own(port) { real.take() } else { None };
+            here.unwrap_or_else(|| {
+                let facts = facts[usize::from(port)].clone();
+                let ends = (own, owner(port));
+                Box::new(RemotePort::new(facts, Arc::clone(&exchange), ends, port))
+            })
+        });
+        Seat {
+            place,
+            ports: ports.collect(),
+            own: numbered().map(|(port, _)| is_own(port)).collect(),
+            wake: exchange.end(own).wake.clone(),
+            peers: Some(peers),
+        }
+    };
+    Ok((0..workers).map(WorkerIndex).map(seat).collect())
+}
+
+#[cfg(test)]
+mod tests;
