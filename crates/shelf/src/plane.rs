@@ -42,6 +42,20 @@ pub struct LunView {
     pub access: Access,
 }
 
+impl LunView {
+    /// Whether some part has parity.
+    #[must_use]
+    pub fn has_parity(&self) -> bool {
+        self.parts.iter().any(PartView::has_parity)
+    }
+
+    /// Whether all parts have.
+    #[must_use]
+    pub fn is_all_parity(&self) -> bool {
+        self.parts.iter().all(PartView::has_parity)
+    }
+}
+
 /// One RAID of a LUN.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartView {
@@ -67,6 +81,12 @@ pub struct PartView {
 }
 
 impl PartView {
+    /// Whether it is a raid5 or raid6.
+    #[must_use]
+    pub const fn has_parity(&self) -> bool {
+        self.geometry.parity_count() > 0
+    }
+
     /// The device that is to take the place of an element that still works.
     #[must_use]
     pub fn twin(&self, element: u8) -> Option<&MemberView> {

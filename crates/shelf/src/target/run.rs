@@ -126,12 +126,12 @@ impl Target {
         if is_lost || !is_served(view, lba, sectors) {
             return false;
         }
-        if !has_parity(view) {
+        if !view.has_parity() {
             return plan_read(index, lba, sectors, (&self.suspects, 0), view, out);
         }
         let view = Arc::clone(view);
         self.plan_parity_reads(index, lba, sectors, &view, out);
-        is_all_parity(&view) || plan_read(index, lba, sectors, (&self.suspects, 0), &view, out)
+        view.is_all_parity() || plan_read(index, lba, sectors, (&self.suspects, 0), &view, out)
     }
 
     /// Plans a write; false if some of it cannot be kept.
@@ -146,12 +146,12 @@ impl Target {
         if !is_served(view, lba, sectors) {
             return false;
         }
-        if !has_parity(view) {
+        if !view.has_parity() {
             return plan_write(index, lba, sectors, view, out);
         }
         let view = Arc::clone(view);
         self.plan_parity_writes(index, lba, sectors, &view);
-        is_all_parity(&view) || plan_write(index, lba, sectors, &view, out)
+        view.is_all_parity() || plan_write(index, lba, sectors, &view, out)
     }
 
     /// A command has no I/O of its own in flight: it ends, unless slices work for it.
@@ -471,11 +471,8 @@ impl Target {
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {
             unreachable!("a LUN is kept while it has commands")
         };
-        let redundant = lun
-            .view
-            .parts
-            .iter()
-            .any(|part| part.geometry.level().is_redundant());
+        let is_redundant = |part: &PartView| part.geometry.level().is_redundant();
+        let redundant = lun.view.parts.iter().any(is_redundant);
         let another_try = command.failed
             && (command.kind != Kind::Read || command.awaits_view)
             && redundant
@@ -565,21 +562,9 @@ const _: () = assert!(
 
 const _: () = assert!(HEADER_BYTES + size_of::<AtaRegisters>() == ATA_FRAME_BYTES);
 
-/// Whether some part has parity: slices are to be asked.
-fn has_parity(view: &LunView) -> bool {
-    let has = |part: &PartView| part.geometry.parity_count() > 0;
-    view.parts.iter().any(has)
-}
-
-/// Whether all parts have: nothing is to be done but by slices.
-fn is_all_parity(view: &LunView) -> bool {
-    let has = |part: &PartView| part.geometry.parity_count() > 0;
-    view.parts.iter().all(has)
-}
-
 /// Whether the parts with parity that a range touches have lost no more than parity makes good.
 fn is_served(view: &LunView, lba: u64, sectors: u32) -> bool {
-    let is_well = |part: &PartView| part.geometry.parity_count() == 0 || part.is_whole();
+    let is_well = |part: &PartView| !part.has_parity() || part.is_whole();
     if view.parts.iter().all(is_well) && lba + u64::from(sectors) <= view.capacity_sectors {
         return true;
     }
