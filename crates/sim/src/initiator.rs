@@ -53,6 +53,14 @@ struct Command {
     sends: u32,
 }
 
+/// A command that ended in an error.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    command: Command,
+    /// What is wrong if it is not right.
+    text: String,
+}
+
 /// What initiators do.
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -361,10 +369,31 @@ impl World {
         self.counts.errors += 1;
         let is_write = command.value != 0;
         let is_right = is_write && self.last_answers.contains(&(number, command.tag));
-        if !is_right && !self.is_error_right(command) {
-            self.fail(format!(
-                "status {status:#04x} for {command:?}, with redundancy left"
-            ));
+        if is_right || self.is_error_right(command) {
+            return;
+        }
+        let text = format!("status {status:#04x} for {command:?}, with redundancy left");
+        let is_interrupted = |(lba, sectors): &Range| {
+            let mut range = self.interrupted.range(*lba..lba + u64::from(*sectors));
+            range.next().is_some()
+        };
+        if command.wish.ranges().iter().any(is_interrupted) {
+            // A start serves the LUN before it is over, and tells what is lost when it is.
+            self.unjudged.push(Refusal {
+                command: command.clone(),
+                text,
+            });
+        } else {
+            self.fail(text);
+        }
+    }
+
+    /// The shelf has said what it had to say of its start: whatever was refused before is right now, or wrong.
+    pub(crate) fn judge_refusals(&mut self) {
+        for refusal in std::mem::take(&mut self.unjudged) {
+            if !self.is_error_right(&refusal.command) {
+                self.fail(refusal.text);
+            }
         }
     }
 

@@ -500,7 +500,9 @@ impl Life {
         let (is_served, luns) = (is_served(manager), manager.luns());
         self.note_notices();
         if is_served {
-            self.world.lock().interrupted.clear();
+            let mut world = self.world.lock();
+            world.judge_refusals();
+            world.interrupted.clear();
             return;
         }
         let mut world = self.world.lock();

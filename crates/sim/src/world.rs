@@ -12,7 +12,7 @@ use crate::crew::Crew;
 use crate::disk::{Delivery, Landing, SimDisk};
 use crate::exhaustive::Hand;
 use crate::faults::{Fault, Faults};
-use crate::initiator::Initiator;
+use crate::initiator::{Initiator, Refusal};
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
@@ -253,6 +253,8 @@ pub struct World {
     pub(crate) commands_due: u32,
     /// Sectors that were being overwritten when the power went, since the LUN was served last.
     pub(crate) interrupted: BTreeSet<u64>,
+    /// Errors of commands that touched such sectors before the shelf could say what became of them.
+    pub(crate) unjudged: Vec<Refusal>,
     /// Sets that were removed, as the state directory has them.
     pub(crate) removed_sets: Vec<uuid::Uuid>,
     /// What was counted.
@@ -347,6 +349,7 @@ impl World {
             message_at: 0,
             commands_due: 0,
             interrupted: BTreeSet::new(),
+            unjudged: Vec::new(),
             removed_sets: Vec::new(),
             counts: Counts::default(),
             violation: None,
@@ -464,6 +467,7 @@ impl World {
         }
         self.has_power = false;
         self.interrupted.extend(self.oracle.open_lbas());
+        self.unjudged.clear();
         self.stop_targets();
         self.view = None;
         self.in_flight.clear();
