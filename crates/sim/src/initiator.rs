@@ -388,7 +388,7 @@ impl World {
         }
     }
 
-    /// The shelf has said what it had to say of its start: whatever was refused before is right now, or wrong.
+    /// The shelf has said what it had to say of its start: what was refused before is right now, or wrong.
     pub(crate) fn judge_refusals(&mut self) {
         for refusal in std::mem::take(&mut self.unjudged) {
             if !self.is_error_right(&refusal.command) {
