@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The comparison matrix. `options.py` says what it takes, `cases.py` what is measured."""
+import importlib.util
 import json
 import os
 import pathlib
@@ -149,6 +150,10 @@ def main():
         return write(complete(json.loads(options.render.read_text())), options.out)
     if os.geteuid():
         raise SystemExit("error: namespaces need root")
+    # Said now, not when all has been measured.
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SystemExit(f"error: {sys.executable} has no matplotlib; deploy/packages.sh bench installs Debian's, "
+                         "for /usr/bin/python3")
     signal.signal(signal.SIGTERM, ended)
     network = Network()
     # The disk files lie on a real file system: /tmp may be memory.
