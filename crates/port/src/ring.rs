@@ -1,5 +1,5 @@
-//! Every `unsafe` line of this crate: system calls without a safe wrapper, and the memory that is
-//! shared with the kernel.
+//! Every `unsafe` line of this crate, here and in the submodules: system calls without a safe wrapper, and
+//! the memory that is shared with the kernel, and by [`shared`] with the drives of a worker.
 //!
 //! Invariants, each kept by private fields and by `&mut self` on whatever changes an owner:
 //! - **[`PacketRings`]**: a slot belongs to the kernel or to us, as its status word says. The word
@@ -628,7 +628,7 @@ const RX_CHUNKS: u32 = 4096;
 /// Chunks that send, and entries of the transmit and completion rings.
 const TX_CHUNKS: u32 = 2048;
 
-/// Entries of the receive ring: half the chunks, so that a burst rests in the fill ring.
+/// Entries of the receive ring: as many as there are chunks, so that it is never what is full.
 const RX_RING_ENTRIES: u32 = 4096;
 
 /// Descriptors taken from a ring at a time.
