@@ -597,5 +597,6 @@ fn view_of(facts: &PortFacts, is_own: bool) -> PortView {
         stations: facts.stations,
         mtu_bytes: facts.mtu_bytes,
         announces: is_own && facts.queue_index == 0,
+        is_shared: facts.sharer.is_some(),
     }
 }
