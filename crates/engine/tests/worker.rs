@@ -90,9 +90,8 @@ fn start_with(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>, spin: Spin) 
     let drives = vec![(DriveSlot(0), Arc::new(ram))];
     let (_, memory) = engine::worker_memory(options.commands).unwrap();
     let mut seats = engine::seats(1, ports, options.commands, 1).unwrap();
-    let mut workers = Workers::new(vec![
-        engine::spawn(options, seats.remove(0), memory, drives, |_| true).unwrap(),
-    ]);
+    let worker = engine::spawn(options, seats.remove(0), memory, drives, |_| true).unwrap();
+    let mut workers = Workers::new(vec![worker], Vec::new());
     workers.attach(mirror()).unwrap();
     workers
 }

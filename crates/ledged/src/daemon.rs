@@ -8,10 +8,11 @@ use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
 use engine::{Spin, WorkerOptions, Workers};
-use port::{Opening, Port, SharedMemory};
+use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
+use shelf::shard::GROUP_SECTORS;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -37,11 +38,11 @@ impl Daemon {
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
-        let memories = (0..config.workers).map(|_| engine::worker_memory(COMMANDS));
-        let memories: std::io::Result<Vec<_>> = memories.collect();
+        let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
+        let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
@@ -68,7 +69,7 @@ impl Daemon {
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
         let handles = seats.into_iter().zip(memories).enumerate().map(start);
-        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?);
+        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?, spreaders);
         let manager = Manager::start(Parts {
             shelf: number,
             drives: opened.slots,
@@ -160,12 +161,19 @@ fn open_ports(
     let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
+    let mut queue_count = 0;
     for port in &config.ports {
+        let first = queue_count % memories.len();
         let opening = Opening {
             mode: port.mode,
             addresses: port.addresses,
             busy_poll: port.busy_poll,
-            memory: &|queue| memories.get((ports.len() + queue as usize) % memories.len()),
+            memory: &|queue| memories.get((first + queue as usize) % memories.len()),
+            sharing: Some(Sharing {
+                memories,
+                first: u8::try_from(first)?,
+                group_sectors: GROUP_SECTORS,
+            }),
         };
         match port::open_as(&port.interface, &opening) {
             Ok(queues) => {
@@ -178,6 +186,8 @@ fn open_ports(
                         mode: first.mode.to_string(),
                     });
                 }
+                let is_first = |port: &&Box<dyn Port>| port.facts().sharer.is_none_or(|of| of == 0);
+                queue_count += queues.iter().filter(is_first).count();
                 ports.extend(queues);
             }
             Err(error) => failures.push(error.to_string()),
@@ -189,10 +199,10 @@ fn open_ports(
     for failure in &failures {
         tracing::error!("port {failure}");
     }
-    if u8::try_from(ports.len()).is_err() {
+    if u8::try_from(queue_count).is_err() {
         bail!(
             "{} receive queues are too many: at most 255; fewer queues: ethtool -L",
-            ports.len()
+            queue_count
         );
     }
     Ok((ports, statuses))

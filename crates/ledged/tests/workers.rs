@@ -450,19 +450,35 @@ fn serve(workers: u16, queues: usize, ports: usize, member_fails: bool) -> Resul
         ensure!(told.contains(" 0 differ"), "{told}");
         host.read_back()?;
     }
-    let value = |name: &str| {
-        let row = told.lines().find(|line| line.contains(name));
-        row.and_then(|row| row.split_whitespace().last()?.parse::<u64>().ok())
-    };
+    let is_shared = queues < usize::from(workers);
     let crossed = workers > 1;
-    for name in ["loans", "handed_over"] {
-        let count = value(name).with_context(|| format!("no {name} in {told}"))?;
+    for (name, is_any) in [
+        ("loans", crossed),
+        ("handed_over", crossed && !is_shared),
+        ("misdirected", false),
+    ] {
+        let count = value(&told, name)?;
         ensure!(
-            (count > 0) == crossed,
+            (count > 0) == is_any,
             "{name} {count} with {workers} workers"
         );
     }
+    let told = ledge.console_ok("ifstat -a")?;
+    let spread = value(&told, "aoe_spread")?;
+    ensure!(
+        (spread > 0) == is_shared,
+        "aoe_spread {spread} with {workers} workers"
+    );
     check_log_of_failure(&ledge.log(), member_fails)
+}
+
+/// The number behind a name.
+fn value(told: &str, name: &str) -> Result<u64> {
+    let mut words = told.split_whitespace();
+    words
+        .find(|word| *word == name)
+        .and_then(|_| words.next()?.parse().ok())
+        .with_context(|| format!("no {name} in {told}"))
 }
 
 fn check_log_of_failure(log: &str, member_fails: bool) -> Result<()> {

@@ -327,10 +327,7 @@ impl Target {
         Self {
             place,
             loans: loan::Loans::new(commands, others),
-            arrivals: arrival::Arrivals::new(
-                ports.len(),
-                ports.iter().any(|port| port.is_shared),
-            ),
+            arrivals: arrival::Arrivals::new(ports.len(), ports.iter().any(|port| port.is_shared)),
             ports: ports.into(),
             luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),
             commands: vec![Command::free(); usize::from(commands)].into(),

@@ -134,8 +134,7 @@ impl Arrivals {
     pub(super) fn take_in(&mut self, port: PortIndex, lun: LunNumber, lba: u64, end: u64) -> bool {
         let sectors = Sectors { lun, lba, end };
         let before = self.ports[usize::from(port.0)].before.0;
-        let is_undoing =
-            |(look, lent): &(u64, Sectors)| *look >= before && lent.overlap(&sectors);
+        let is_undoing = |(look, lent): &(u64, Sectors)| *look >= before && lent.overlap(&sectors);
         if self.lent.iter().any(is_undoing) {
             return false;
         }

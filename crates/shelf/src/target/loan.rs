@@ -209,12 +209,7 @@ impl Target {
         Some(Route::Here)
     }
 
-    fn route_to(
-        &mut self,
-        worker: WorkerIndex,
-        view: &LunView,
-        command: &ata::Command,
-    ) -> Route {
+    fn route_to(&mut self, worker: WorkerIndex, view: &LunView, command: &ata::Command) -> Route {
         let (lba, end) = match *command {
             ata::Command::Write { lba, count } => (lba, lba.saturating_add(u64::from(count))),
             ata::Command::Trim { .. } => (0, u64::MAX),
@@ -292,8 +287,7 @@ impl Target {
         if lenders.is_empty() {
             return;
         }
-        let is_of_shared =
-            command.kind.is_write() && self.ports[usize::from(port.0)].is_shared;
+        let is_of_shared = command.kind.is_write() && self.ports[usize::from(port.0)].is_shared;
         for to in lenders.iter() {
             self.counters.loans += 1;
             let message = PeerMessage::Borrow {
