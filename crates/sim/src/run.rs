@@ -76,7 +76,7 @@ pub struct Options {
     pub keeps_members: bool,
     /// What happens more often than it would.
     pub stress: Option<Stress>,
-    /// How many workers there are; 0 is one, too.
+    /// How many workers there are; 0 is one, too. Of every second seed they share a receive queue.
     pub workers: u8,
 }
 
@@ -142,6 +142,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         further_count,
         plan: PLAN,
         workers: (options.workers.max(1), GROUP_SECTORS),
+        shares_queue: options.workers > 1 && seed.is_multiple_of(2),
         ticks: true,
         trace_lines: options.trace_lines,
     };
