@@ -9,7 +9,7 @@
 
 use crate::content::SECTOR;
 use crate::switch::Micros;
-use crate::worker::new_port;
+use crate::worker::new_target;
 use crate::world::{Event, World};
 use aoe::Request;
 use shelf::admin::LunNumber;
@@ -138,8 +138,8 @@ impl World {
         for own in self.crew.all() {
             self.act_as(own);
             let place = Place { own, ..self.place };
-            let port = new_port(self.crew.shares_queue());
-            self.target = Some(Target::of_worker(&[port], self.plan, place));
+            let target = new_target(self.plan, place, self.crew.shares_queue());
+            self.target = Some(target);
         }
         self.act_as(WorkerIndex(0));
     }

@@ -9,6 +9,7 @@ use aoe::{Header, MacAddress};
 use shelf::admin::DriveSlot;
 use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
+use shelf::shard::Place;
 use shelf::target::{
     Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
     Purpose, Reply, Span, Target, Work, compute_in,
@@ -33,12 +34,13 @@ const LOAN_MAX: Micros = 500;
 /// No data lies before this sector of a member, in any layout.
 const DATA_SECTOR_MIN: u64 = 256;
 
-/// A port at MTU 9000, of a queue that the workers may share.
-pub(crate) const fn new_port(is_shared: bool) -> PortView {
-    PortView {
+/// A target with one port at MTU 9000, of a queue that the workers may share.
+pub(crate) fn new_target(plan: BufferPlan, place: Place, is_shared: bool) -> Target {
+    let port = PortView {
         is_shared,
         ..PortView::single(TARGET_MAC, 9000)
-    }
+    };
+    Target::of_worker(&[port], plan, place)
 }
 
 /// A watch over the drives in so many slots.

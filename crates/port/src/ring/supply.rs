@@ -6,7 +6,7 @@
 //! comes back for it a turn later. What another socket has sent is handed to it through a queue.
 //!
 //! Invariants:
-//! - no call waits: the locks are only tried;
+//! - no call waits, nor makes a system call: the locks are only tried;
 //! - what comes back for a socket comes in the order of the completion ring: only who has that ring puts
 //!   anything into the queues, and takes out what lies in its own before it goes on with the ring;
 //! - a queue has room for all that its socket can have sent.
