@@ -8,9 +8,7 @@
 mod rig;
 
 use port::{MemoryPort, Port, memory_pair};
-use rig::{
-    CLIENT, LIMIT, PORT, Start, counter, next_answer, read_of, send, whole_drive,
-};
+use rig::{CLIENT, LIMIT, PORT, Start, counter, next_answer, read_of, send, whole_drive};
 use shelf::pacing::BURST_BYTES;
 use std::time::Instant;
 

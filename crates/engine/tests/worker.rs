@@ -222,8 +222,8 @@ impl Port for PausingPort {
         self.port.take_error();
     }
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        self.port.poll_fds(fds);
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.port.poll_fd()
     }
 
     fn counters(&self) -> PortCounters {

@@ -70,7 +70,7 @@ fn several_workers_are_together_no_faster_than_one() {
         let mut now_ns = worker * 1000;
         let frames = (0..FRAMES).map(|frame| {
             now_ns += 40_000;
-            let number = (frame % 3) as u16;
+            let number = u16::try_from(frame % 3).unwrap();
             (number, pacer.departure_ns(station(number), FRAME, now_ns))
         });
         frames.collect()
