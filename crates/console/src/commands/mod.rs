@@ -17,6 +17,7 @@ mod system;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use help::SERIES;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 

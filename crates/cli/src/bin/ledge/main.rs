@@ -8,39 +8,18 @@
 //! `skipping:` go to the standard error. In JSON everything is one document on the standard output.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod connection;
 mod input;
 mod output;
 
+use arguments::Arguments;
 use clap::Parser;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
 use input::{Entered, Input, Keyboard, Piped};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Runs console commands of a Ledge storage shelf. `ledge help` lists them; without a command it is
-/// an interactive console.
-#[derive(Debug, Parser)]
-#[command(name = "ledge", version)]
-struct Arguments {
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = "/run/ledge/control.sock")]
-    socket: PathBuf,
-
-    /// Answer in JSON
-    #[arg(short = 'j', long)]
-    json: bool,
-
-    /// The command and its arguments, such as: make 0 raid10 1.0-15
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
-    command: Vec<String>,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -75,13 +54,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         Ok(all_done || interactive)
     } else {
         console.command(&arguments.line())
-    }
-}
-
-impl Arguments {
-    /// The words of the command as the one line that the shelf's console takes apart again.
-    fn line(&self) -> String {
-        console::lexer::join(&self.command)
     }
 }
 
