@@ -2,7 +2,7 @@
 
 use crate::SIGNAL_CHECK;
 use crate::link::{Link, Ready};
-use crate::terminal::read_stdin;
+use cli::terminal::read_stdin;
 use anyhow::{Context, Result};
 use aoe::MacAddress;
 use cec::Offer;
