@@ -6,7 +6,7 @@ use rustix::io::{Errno, read, write};
 use rustix::termios::{
     OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
 };
-use std::io::{stdin, stdout};
+use std::io::{Write, stderr, stdin, stdout};
 use std::time::Duration;
 
 /// A pipe that is ready takes this much without blocking.
@@ -55,7 +55,9 @@ impl RawTerminal {
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         if let Err(error) = tcsetattr(stdin(), OptionalActions::Now, &self.before) {
-            eprint!("cec: cannot restore the terminal, try `stty sane`: {error}\r\n");
+            let advice = "cannot restore the terminal, try `stty sane`";
+            // There is nobody else to tell.
+            drop(write!(stderr(), "{advice}: {error}\r\n"));
         }
     }
 }

@@ -4,8 +4,8 @@
 //! `...` for more of the same, words as they are typed and words that stand for something. There is no second
 //! description of a command that could fall behind it.
 //!
-//! Invariants: every word of every usage is in [`KEYWORDS`], or is a [`Kind`] that is known (a test holds the table to it);
-//! options may stand anywhere, and are not in the pattern.
+//! Invariants: every word of every usage is in [`KEYWORDS`], or is a [`Kind`] that is known (a test holds the
+//! table to it); options may stand anywhere, and are not in the pattern.
 
 use std::collections::BTreeSet;
 

@@ -9,7 +9,8 @@ use crate::threads::spawn;
 use anyhow::Context;
 use aoe::Shelf;
 use cec::{Action, Identity, PortIndex, Server, SessionId};
-use console::editor::{Editor, Event, to_terminal};
+use console::complete::{Completion, complete, help};
+use console::editor::{Editor, Event, Mode, SEQUENCE, to_terminal};
 use console::host::{Caller, DoorKind, Role};
 use console::session::{Next, Session};
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -31,6 +32,10 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 enum Job {
     Open(SessionId, Caller),
     Line(SessionId, String),
+    /// What may stand at the cursor of a line?
+    Complete(SessionId, String, usize),
+    /// What may come after what is typed?
+    Help(SessionId, String),
     GoOn(SessionId),
     Cancel(SessionId),
     Close(SessionId),
@@ -39,13 +44,21 @@ enum Job {
 /// From the thread that runs commands.
 struct Done {
     session: SessionId,
-    /// For a raw terminal.
-    output: String,
+    said: Said,
     /// The session is over.
     over: bool,
     /// The command is not: when it goes on.
     later: Option<Duration>,
     shelf: Option<Shelf>,
+}
+
+/// What a job has to say.
+enum Said {
+    /// Output, and what is asked next, unless the command is not over or the session is.
+    Output(String, Option<(String, Mode)>),
+    /// The line that is being typed goes on.
+    Completion(Completion),
+    Help(String),
 }
 
 /// Opens the console on every port that has it.
@@ -108,8 +121,13 @@ fn run_job(
     sessions: &mut BTreeMap<SessionId, (Session, Caller)>,
     premises: &Premises,
 ) -> Option<Done> {
-    let (Job::Open(id, _) | Job::Line(id, _) | Job::GoOn(id) | Job::Cancel(id) | Job::Close(id)) =
-        job;
+    let (Job::Open(id, _)
+    | Job::Line(id, _)
+    | Job::Complete(id, ..)
+    | Job::Help(id, _)
+    | Job::GoOn(id)
+    | Job::Cancel(id)
+    | Job::Close(id)) = job;
     if let Job::Open(_, who) = &job {
         let session = Session::new(super::session_options());
         sessions.insert(id, (session, who.clone()));
@@ -121,29 +139,47 @@ fn run_job(
     let (session, who) = sessions.get_mut(&id)?;
     let mut entered = premises.enter();
     let mut world = entered.world(who);
-    let reply = match job {
-        Job::Line(_, line) => Some(session.line(&mut world, &line)),
-        Job::GoOn(_) => Some(session.go_on(&mut world)),
-        Job::Cancel(_) => Some(session.cancel()),
-        Job::Open(..) | Job::Close(_) => None,
-    };
-    let next = reply.as_ref().map(|reply| &reply.next);
-    let over = next == Some(&Next::End);
-    let later = match next {
-        Some(Next::Later { after }) => Some(*after),
-        _ => None,
-    };
-    let mut output = reply.map_or_else(String::new, |reply| to_terminal(&reply.output));
-    if !over {
-        output.push_str(&session.prompt(&world));
-    }
-    Some(Done {
+    let mut done = Done {
         session: id,
-        output,
-        over,
-        later,
+        said: Said::Output(String::new(), None),
+        over: false,
+        later: None,
         shelf: world.admin.shelf(),
-    })
+    };
+    let reply = match job {
+        Job::Complete(_, line, cursor) => {
+            done.said = Said::Completion(complete(&line, cursor, world.admin));
+            return Some(done);
+        }
+        Job::Help(_, line) => {
+            done.said = Said::Help(help(&line, world.admin));
+            return Some(done);
+        }
+        Job::Line(_, line) => session.line(&mut world, &line),
+        Job::GoOn(_) => session.go_on(&mut world),
+        Job::Open(..) | Job::Cancel(_) | Job::Close(_) => session.cancel(),
+    };
+    let mode = match reply.next {
+        Next::Command => Some(Mode::Command),
+        Next::Answer {
+            is_secret: false, ..
+        } => Some(Mode::Answer),
+        Next::Answer {
+            is_secret: true, ..
+        } => Some(Mode::Secret),
+        Next::Later { after } => {
+            done.later = Some(after);
+            None
+        }
+        Next::End => {
+            done.over = true;
+            None
+        }
+    };
+    let prompt = mode.map(|mode| (session.prompt(&world), mode));
+    done.said = Said::Output(reply.output, prompt);
+    done.shelf = world.admin.shelf();
+    Some(done)
 }
 
 /// One session's terminal.
@@ -158,6 +194,8 @@ struct Terminal {
     over: bool,
     /// When the command that is not over goes on.
     later: Option<Duration>,
+    /// When an escape sequence that has begun was the key ESC.
+    lone_escape: Option<Duration>,
 }
 
 struct Door {
@@ -180,7 +218,7 @@ impl Door {
         loop {
             self.receive();
             while let Ok(done) = self.done.try_recv() {
-                self.finish(&done);
+                self.finish(done);
             }
             let now = self.now();
             self.server.tick(now);
@@ -265,6 +303,9 @@ impl Door {
     fn go_on(&mut self) {
         let now = self.now();
         for (session, terminal) in &mut self.terminals {
+            if terminal.lone_escape.take_if(|at| *at <= now).is_some() {
+                terminal.editor.drop_sequence();
+            }
             if terminal.later.take_if(|at| *at <= now).is_some()
                 && self.jobs.send(Job::GoOn(*session)).is_err()
             {
@@ -291,8 +332,14 @@ impl Door {
         {
             let fed = terminal.editor.feed(&terminal.input);
             terminal.input.drain(..fed.taken);
+            let is_in_sequence = terminal.editor.is_in_sequence();
+            terminal.lone_escape = is_in_sequence.then(|| self.start.elapsed() + SEQUENCE);
             let job = match fed.event {
                 None => None,
+                Some(Event::Complete { line, cursor }) => {
+                    Some(Job::Complete(session, line, cursor))
+                }
+                Some(Event::Help { line }) => Some(Job::Help(session, line)),
                 Some(Event::Line(line)) => Some(Job::Line(session, line)),
                 Some(Event::Interrupt) => Some(Job::Cancel(session)),
                 Some(Event::End) => {
@@ -311,7 +358,7 @@ impl Door {
         }
     }
 
-    fn finish(&mut self, done: &Done) {
+    fn finish(&mut self, done: Done) {
         if done.shelf != self.shelf {
             self.shelf = done.shelf;
             self.server.set_identity(Identity::new(done.shelf, NAME));
@@ -322,7 +369,18 @@ impl Door {
         terminal.busy = done.over || done.later.is_some();
         terminal.over = done.over;
         terminal.later = done.later.map(|after| self.start.elapsed() + after);
-        self.push_output(done.session, done.output.as_bytes());
+        let text = match done.said {
+            Said::Output(output, prompt) => {
+                let mut text = to_terminal(&output).into_bytes();
+                if let Some((prompt, mode)) = prompt {
+                    text.extend(terminal.editor.begin(&prompt, mode));
+                }
+                text
+            }
+            Said::Completion(completion) => terminal.editor.completed(&completion),
+            Said::Help(text) => terminal.editor.helped(&text),
+        };
+        self.push_output(done.session, &text);
         self.server
             .set_busy(self.start.elapsed(), done.session, done.later.is_some());
         self.feed(done.session);
@@ -347,7 +405,8 @@ impl Door {
 
     /// Sleeps until a frame, a finished command or a timer.
     fn wait(&self) {
-        let later = self.terminals.values().filter_map(|t| t.later).min();
+        let timers = |terminal: &Terminal| terminal.later.into_iter().chain(terminal.lone_escape);
+        let later = self.terminals.values().flat_map(timers).min();
         let until = self
             .server
             .deadline()
