@@ -3,6 +3,7 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
+use crate::host::{Machinery, Premises};
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
@@ -33,6 +34,7 @@ impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
+        let machinery = Machinery::new(state.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -90,8 +92,9 @@ impl Daemon {
         }
         let timed = administration.clone();
         spawn("timer", move || timer(&timed))?;
-        socket.serve(&administration)?;
-        door::ethernet::serve(config, &administration)?;
+        let premises = Premises::new(administration.clone(), machinery);
+        socket.serve(&premises)?;
+        door::ethernet::serve(config, &premises)?;
         Ok(Self {
             administration,
             workers,

@@ -8,39 +8,19 @@
 //! `skipping:` go to the standard error. In JSON everything is one document on the standard output.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod connection;
 mod input;
 mod output;
 
+use arguments::Arguments;
 use clap::Parser;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
 use input::{Entered, Input, Keyboard, Piped};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Runs console commands of a Ledge storage shelf. `ledge help` lists them; without a command it is
-/// an interactive console.
-#[derive(Debug, Parser)]
-#[command(name = "ledge", version)]
-struct Arguments {
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = "/run/ledge/control.sock")]
-    socket: PathBuf,
-
-    /// Answer in JSON
-    #[arg(short = 'j', long)]
-    json: bool,
-
-    /// The command and its arguments, such as: make 0 raid10 1.0-15
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
-    command: Vec<String>,
-}
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -78,13 +58,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
 }
 
-impl Arguments {
-    /// The words of the command as the one line that the shelf's console takes apart again.
-    fn line(&self) -> String {
-        console::lexer::join(&self.command)
-    }
-}
-
 /// A conversation between a user and the shelf.
 struct Console {
     connection: Connection,
@@ -118,14 +91,23 @@ impl Console {
         };
         let json = console::command::asks_for_json(&line);
         let mut response = self.ask(&Request::Line(line))?;
-        while response.prompt.kind == PromptKind::Answer {
-            let answer = match self.input.answer(&response.prompt.text, json)? {
-                Entered::Line(answer) => answer,
-                Entered::Interrupt | Entered::End => String::new(),
+        loop {
+            let request = match response.prompt.kind {
+                PromptKind::Answer | PromptKind::Secret => {
+                    match self.input.answer(&response.prompt.text, json)? {
+                        Entered::Line(answer) => Request::Answer(answer),
+                        Entered::Interrupt | Entered::End => Request::Cancel,
+                    }
+                }
+                PromptKind::Later => {
+                    let after = response.prompt.after_ms.unwrap_or_default();
+                    std::thread::sleep(Duration::from_millis(after));
+                    Request::GoOn
+                }
+                PromptKind::Command | PromptKind::End => return Ok(response.ok),
             };
-            response = self.ask(&Request::Answer(answer))?;
+            response = self.ask(&request)?;
         }
-        Ok(response.ok)
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {
