@@ -61,7 +61,6 @@ impl RamDisk {
     pub(crate) fn zero(&self, sector: u64, bytes: usize) {
         self.for_each_run(sector, bytes, |region, place, run| {
             let is_whole = run.len() == region.len();
-            let is_whole = run.len() == region.len();
             match is_whole.then(|| zeroed(run.len())) {
                 Some(Ok(fresh)) => *region = fresh,
                 _ => region[place..place + run.len()].fill(0),
