@@ -1,6 +1,6 @@
-//! Workers on threads of their own allocate nothing once they have warmed up: one, two and four of them, every
-//! level and kind of request, frames that are handed over and back, commands that borrow sectors of other
-//! workers, replies that wait for their pace.
+//! Workers on threads of their own allocate nothing once they have warmed up: one, two and four of them,
+//! every level and kind of request, frames that are handed over and back, commands that borrow sectors of
+//! other workers, replies that wait for their pace.
 //!
 //! What any thread of this process allocates is counted, so this program has one test, and no harness, which
 //! would write to the terminal when that takes long.
@@ -50,8 +50,8 @@ const PACE: u64 = 10_000;
 const WINDOW: u64 = 24;
 /// TRIMs at a time.
 const TRIMS: u64 = 4;
-/// Windows of each kind of request, once to warm up and once that is counted: together more requests than there
-/// are pages, commands and buffers.
+/// Windows of each kind of request, once to warm up and once that is counted: of all kinds together more
+/// requests than there are commands and buffers.
 const WINDOWS: u64 = 50;
 /// The LUN: not one whose home is the first worker, which has the first port.
 const LUN: u8 = 1;

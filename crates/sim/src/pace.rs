@@ -1,7 +1,7 @@
 //! Replies that are paced: they wait where their command is, as in the engine, whichever worker that is of.
 //!
-//! Checked against a count of its own: no station is handed more than its rate and a burst, whatever the workers
-//! do and however often the power goes.
+//! Checked against a count of its own: no station is handed more than its rate and a burst, whatever the
+//! workers do and however often the power goes.
 
 use crate::switch::Micros;
 use crate::world::World;

@@ -3,8 +3,8 @@
 //! * A port without room holds up its own replies only. When it has room again, what belongs to no command
 //!   (config, IDENTIFY, lists) leaves before data: initiators wait longest for it.
 //! * With a pace, data for a station waits until its line has room; what belongs to no command does not. The
-//!   queues of an interface, and the workers that send by them, share one pace. Data that another worker's port
-//!   is to send waits where its command is, and is handed over when its time has come.
+//!   queues of an interface, and the workers that send by them, share one pace. Data that another worker's
+//!   port is to send waits where its command is, and is handed over when its time has come.
 //! * Bounded: what belongs to a command by the number of commands, the rest is dropped beyond that, since
 //!   initiators ask again.
 
@@ -27,8 +27,8 @@ pub struct Paces {
 }
 
 impl Paces {
-    /// Interfaces, and how many Mbit/s each of their stations is sent; 0 for as fast as can be, as by those that
-    /// are not named.
+    /// Interfaces, and how many Mbit/s each of their stations is sent; 0 for as fast as can be, as by those
+    /// that are not named.
     #[must_use]
     pub fn new(mbit_per_second: &[(String, u64)]) -> Self {
         let paced = mbit_per_second.iter().filter(|(_, pace)| *pace > 0);
