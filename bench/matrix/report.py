@@ -1,4 +1,5 @@
 """The report as Markdown: the figures with their bars, all measurements, and how they were come by."""
+import math
 import statistics
 
 import loss
@@ -66,8 +67,16 @@ def slowest_row(row):
         error = row.get("error") or row["responder"]["error"]
         return f"| {title} | not measured: {short(error)} | | | | | | | | |"
     shelf, responder = percentile_cells(row), percentile_cells(row["responder"])
-    ratio = row["latency_us"]["p99"] / row["responder"]["latency_us"]["p99"]
-    return f"| {title} | {' | '.join(shelf)} | {' | '.join(responder)} | {ratio:.2f} |"
+    return f"| {title} | {' | '.join(shelf)} | {' | '.join(responder)} | {slowest_ratio(row)} |"
+
+
+def slowest_ratio(row):
+    """Of two that both kept the rate: what was never sent has no latency."""
+    behind = [name for name, one in (("shelf", row), ("responder", row["responder"]))
+              if one["counts"]["overdue"] + one["counts"]["lost"]]
+    if behind:
+        return f"{' and '.join(behind)} did not keep the rate"
+    return f"{row['latency_us']['p99'] / row['responder']['latency_us']['p99']:.2f}"
 
 
 def slowest_lines(document):
@@ -98,7 +107,7 @@ def stall_lines(stalls):
         for one in measured:
             lines.append(f"| {when} the rows, CPU {one['cpu']} | {one['gaps']:,} | {percent(one['gaps_part'])} | "
                          f"{percent(one['waited_part'])} | {one['longest_us'] / 1e3:.1f} | {percent(one['late_part'])} |")
-    late = [sum(one["late_part"] for one in measured) for measured in stalls.values()]
+    late = [1 - math.prod(1 - one["late_part"] for one in measured) for measured in stalls.values()]
     lines += ["", "What is in the gaps and is not others of this machine is interrupts and the host: no clock of a "
               f"virtual machine tells of the latter. The last column is the part of the time in which what comes waits for "
               f"more than {loss.P99_US_MAX} µs, however fast it is answered; a command needs both CPUs. "]

@@ -178,6 +178,12 @@ class Report(unittest.TestCase):
                 widths.setdefault(line.count("|"), line)
         self.assertEqual(sorted(widths), [4, 5, 7, 8, 11], widths)
 
+    def test_latencies_of_what_did_not_keep_the_rate_are_not_compared(self):
+        keeps = {"counts": COUNTS, "latency_us": dict(LATENCY)}
+        behind = {"counts": {**COUNTS, "overdue": 1}, "latency_us": {**LATENCY, "p99": 0.0}}
+        self.assertEqual(report.slowest_ratio({**keeps, "responder": keeps}), "1.00")
+        self.assertEqual(report.slowest_ratio({**keeps, "responder": behind}), "responder did not keep the rate")
+
     def test_a_machine_that_had_other_things_to_do_is_said_so(self):
         document = self.document()
         document["host"]["busy"] = 0.3
