@@ -11,8 +11,8 @@
 //! why: one frame may be seen by several of them, so what they have seen is told beside a layer and never
 //! added up.
 //!
-//! A shelf of ours also tells what its sockets have received and sent, and why its target was silent: asked on
-//! its control socket ([`shelf`]), it is two more points between *arrived* and *answered*.
+//! A shelf of ours also tells what its sockets have received and sent, and why its target was silent. Asked
+//! on its control socket ([`shelf`]), it is two more points between *arrived* and *answered*.
 //!
 //! Interfaces count frames of every protocol. What else is on the wire shows as a difference without a
 //! reason, and may be negative.

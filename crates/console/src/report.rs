@@ -34,7 +34,8 @@ impl Report {
         self.lines.push(line.into());
     }
 
-    /// What was done, but is likely not to be what was meant: a line of text, and an entry of `warnings` in JSON.
+    /// Something was done, but is likely not what was meant: a line of text, and an entry of `warnings` in
+    /// JSON.
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {
         let warning = warning.into();
         self.lines.push(format!("warning: {warning}"));

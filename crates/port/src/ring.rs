@@ -352,8 +352,8 @@ impl<'a> InterfaceRequest<'a> {
                 ifru_data: (&raw mut driver).cast(),
             },
         };
-        // SAFETY: the request carries a pointer to a whole `ethtool_drvinfo`, whose size is asserted above and
-        // which the kernel reads and writes for this command; both outlive the call.
+        // SAFETY: the request carries a pointer to a whole `ethtool_drvinfo`, whose size is asserted above,
+        // and which the kernel reads and writes for this command; both outlive the call.
         checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
         let name = driver.driver.split(|byte| *byte == 0).next();
         Ok(String::from_utf8_lossy(name.unwrap_or_default()).into_owned())

@@ -45,8 +45,8 @@ pub struct LedgeOptions {
 }
 
 impl Default for LedgeOptions {
-    /// Shelf 1 with 16 disks of 256 MiB on [`TARGET_INTERFACE`], with a console; in the mode that cards have, which
-    /// `auto` does not choose on a veth.
+    /// Shelf 1 with 16 disks of 256 MiB on [`TARGET_INTERFACE`], with a console; in the mode that cards have,
+    /// which `auto` does not choose on a veth.
     fn default() -> Self {
         Self {
             shelf: Some(1),

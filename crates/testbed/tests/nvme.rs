@@ -1,6 +1,6 @@
-//! Poll queues: in a machine whose NVMe drive has one, the shelf polls for its reads and writes, and the drive
-//! raises no interrupt for them; what it serves is right all the same. A disk without poll queues beside it, and
-//! the same drive with `io_poll = "off"`, are served by interrupts.
+//! Poll queues: in a machine whose NVMe drive has one, the shelf polls for its reads and writes, and the
+//! drive raises no interrupt for them; what it serves is right all the same. A disk without poll queues
+//! beside it, and the same drive with `io_poll = "off"`, are served by interrupts.
 //!
 //! The shelf and its initiator run in the guest, joined by a veth pair.
 
