@@ -262,6 +262,8 @@ impl Life {
             world.initiators = (0..initiators).map(initiator).collect();
             world.faults = Faults::new(classes.iter().copied(), geometry);
             world.faults.stress = options.stress;
+            // Who is no member yet, such as spares.
+            world.members_change();
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }
