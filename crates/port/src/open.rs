@@ -12,7 +12,8 @@
 //! copies it once more; for a packet socket it is copied once. So native did 1.28 times the writes of vblade,
 //! generic 1.39, packet 1.62; of reads, whose requests are short and whose data AF_XDP sends without a copy,
 //! native did 1.62 times as many, generic 1.61, packet 1.30. Only packet is at what is asked of both: 1.15
-//! for reads, 1.5 for writes. With frames of 1500 bytes native is ahead (1.57 against 1.44) and stays the first.
+//! for reads, 1.5 for writes. With frames of 1500 bytes native is ahead (1.57 against 1.44), and stays the
+//! first.
 //! A card puts its frames where XDP wants them, so none of this says anything of cards.
 
 use crate::interface::{Interface, leave_vlan_tags};
