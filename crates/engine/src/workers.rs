@@ -78,12 +78,21 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Takes charge of running workers, who share the receive queues of some interfaces.
+    /// Takes charge of running workers.
     #[must_use]
-    pub fn new(workers: Vec<WorkerHandle>, spreaders: Vec<Spreader>) -> Self {
+    pub fn new(workers: Vec<WorkerHandle>) -> Self {
         Self {
             workers: Arc::new(Mutex::new(workers)),
+            spreaders: [].into(),
+        }
+    }
+
+    /// The same, who share the receive queues of some interfaces.
+    #[must_use]
+    pub fn spreading_by(self, spreaders: Vec<Spreader>) -> Self {
+        Self {
             spreaders: spreaders.into(),
+            ..self
         }
     }
 

@@ -3,11 +3,12 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
+use crate::host::{Machinery, Premises};
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
-use engine::{Spin, WorkerOptions, Workers};
+use engine::{Paces, Spin, WorkerOptions, Workers};
 use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
@@ -34,6 +35,7 @@ impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
+        let machinery = Machinery::new(state.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -44,6 +46,8 @@ impl Daemon {
         let (ports, statuses) = open_ports(config, &shared)?;
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+        let paces: Vec<_> = config.ports.iter().map(pace).collect();
+        let paces = Paces::new(&paces);
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
@@ -57,7 +61,7 @@ impl Daemon {
         let start = |(index, (seat, memory))| {
             let options = WorkerOptions {
                 index,
-                paces: config.ports.iter().map(pace).collect(),
+                paces: paces.clone(),
                 core: config.cores.get(index).copied(),
                 spin: config.spin,
                 commands: COMMANDS,
@@ -69,7 +73,7 @@ impl Daemon {
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
         let handles = seats.into_iter().zip(memories).enumerate().map(start);
-        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?, spreaders);
+        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?).spreading_by(spreaders);
         let manager = Manager::start(Parts {
             shelf: number,
             drives: opened.slots,
@@ -89,8 +93,9 @@ impl Daemon {
         }
         let timed = administration.clone();
         spawn("timer", move || timer(&timed))?;
-        socket.serve(&administration)?;
-        door::ethernet::serve(config, &administration)?;
+        let premises = Premises::new(administration.clone(), machinery);
+        socket.serve(&premises)?;
+        door::ethernet::serve(config, &premises)?;
         Ok(Self {
             administration,
             workers,

@@ -78,6 +78,8 @@ pub struct Options {
     pub stress: Option<Stress>,
     /// How many workers there are; 0 is one, too. Of every second seed they share a receive queue.
     pub workers: u8,
+    /// Mbit/s that each initiator is sent; 0 for as fast as can be.
+    pub pace: u64,
 }
 
 /// What is seldom of itself.
@@ -261,10 +263,15 @@ impl Life {
             world.initiators = (0..initiators).map(initiator).collect();
             world.faults = Faults::new(classes.iter().copied(), geometry);
             world.faults.stress = options.stress;
+            // Who is no member yet, such as spares.
+            world.members_change();
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }
             world.waits = is_slow;
+            if options.pace > 0 {
+                world.set_pace(options.pace);
+            }
             world.set_working(true);
         }
         Self {

@@ -1,5 +1,9 @@
 //! A shelf that exists in memory only: the rules of [`Admin`] without disks, for tests of consoles.
 
+mod host;
+
+pub(crate) use host::{FakeHost, administrator};
+
 use aoe::{MacAddress, Shelf, StationAddresses};
 use raid::Level;
 use raid::geometry::is_striped;
@@ -50,6 +54,7 @@ impl FakeShelf {
             model: "ST4000NM0033".to_owned(),
             path: format!("/dev/disk{slot}"),
             note: None,
+            keeps_nothing: false,
         };
         let port = PortStatus {
             interface: "eth1".to_owned(),
