@@ -18,6 +18,7 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub(crate) use luns::MISSING;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use wait::Waiting;
