@@ -174,6 +174,14 @@ pub(crate) enum Record {
         bytes_per_second: u64,
         is_per_drive: bool,
     },
+    Terminal {
+        rows: usize,
+        columns: usize,
+        color: bool,
+    },
+    Events {
+        shown: bool,
+    },
     Release {
         product: &'static str,
         version: String,

@@ -48,8 +48,9 @@ pub(super) struct OptionUsage {
 
 /// Words of usages that are typed as they are.
 pub(super) const KEYWORDS: &[&str] = &[
-    "all", "clear", "every", "located", "monthly", "off", "on", "pause", "policy", "repair",
-    "report", "resume", "schedule", "series", "start", "status", "stop", "weekly",
+    "all", "color", "columns", "clear", "every", "located", "monthly", "off", "on", "pause",
+    "policy", "repair", "report", "resume", "rows", "schedule", "series", "start", "status",
+    "stop", "weekly",
 ];
 
 /// Words of usages that stand for something that is not completed.
