@@ -27,6 +27,7 @@
 
 pub mod command;
 pub mod editor;
+pub mod events;
 pub mod lexer;
 pub mod protocol;
 pub mod session;

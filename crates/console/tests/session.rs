@@ -3,6 +3,8 @@
 
 #[path = "session/access.rs"]
 mod access;
+#[path = "session/events.rs"]
+mod events;
 mod fake;
 #[path = "session/protection.rs"]
 mod protection;
