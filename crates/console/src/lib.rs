@@ -26,6 +26,7 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod command;
+pub mod complete;
 pub mod editor;
 pub mod events;
 pub mod lexer;

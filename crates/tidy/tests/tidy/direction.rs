@@ -50,7 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tidy", &[]),
 ];
 
-/// What leaf and core packages may use of others: formats, numbers and errors. A logger, a runtime
+/// What leaf and core packages may use of others: formats, numbers, text and errors. A logger, a runtime
 /// or a door to the kernel is not among them.
 const PURE: &[&str] = &[
     "bitflags",
@@ -59,7 +59,11 @@ const PURE: &[&str] = &[
     "serde",
     "serde_json",
     "thiserror",
+    "tui-input",
+    "unicode-segmentation",
+    "unicode-width",
     "uuid",
+    "vte",
     "zerocopy",
 ];
 
