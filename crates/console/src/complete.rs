@@ -58,7 +58,10 @@ impl Completion {
             let same = pairs.take_while(|((_, l), r)| l == r).last();
             same.map_or(0, |((index, character), _)| index + character.len_utf8())
         };
-        let shortest = rest.iter().map(|other| same(&first.text, &other.text)).min();
+        let shortest = rest
+            .iter()
+            .map(|other| same(&first.text, &other.text))
+            .min();
         Some(first.text[..shortest.unwrap_or(0)].to_owned())
     }
 }
@@ -74,7 +77,11 @@ pub fn complete(line: &str, cursor: usize, admin: &dyn Admin) -> Completion {
     let names = match &place {
         Place::Verb => verbs(&word),
         Place::Option(usage) => options(usage, &typed),
-        Place::Operand { command, items, used } => {
+        Place::Operand {
+            command,
+            items,
+            used,
+        } => {
             let names = items.iter().flat_map(|item| names(*item, command, admin));
             let names = names.filter(|name| !used.contains(name));
             series(&word, names.collect())
@@ -82,10 +89,14 @@ pub fn complete(line: &str, cursor: usize, admin: &dyn Admin) -> Completion {
         Place::Nothing => Vec::new(),
     };
     let mut seen = BTreeSet::new();
-    let fitting = names.into_iter().filter(|name| name.starts_with(&word.text) && seen.insert(name.clone()));
+    let fitting = names
+        .into_iter()
+        .filter(|name| name.starts_with(&word.text) && seen.insert(name.clone()));
     Completion {
         start: word.start,
-        candidates: fitting.map(|name| candidate(name, word.is_quoted)).collect(),
+        candidates: fitting
+            .map(|name| candidate(name, word.is_quoted))
+            .collect(),
     }
 }
 
@@ -120,8 +131,16 @@ pub fn help(line: &str, admin: &dyn Admin) -> String {
     }
     let candidates = complete(line, line.len(), admin).candidates;
     if !candidates.is_empty() {
-        let labels: Vec<&str> = candidates.iter().take(24).map(|one| one.label.as_str()).collect();
-        let more = if labels.len() < candidates.len() { " ..." } else { "" };
+        let labels: Vec<&str> = candidates
+            .iter()
+            .take(24)
+            .map(|one| one.label.as_str())
+            .collect();
+        let more = if labels.len() < candidates.len() {
+            " ..."
+        } else {
+            ""
+        };
         text.push_str(&format!("now: {}{more}\n", labels.join(" ")));
     }
     for example in command.examples {
@@ -133,8 +152,17 @@ pub fn help(line: &str, admin: &dyn Admin) -> String {
 fn verb_help(word: &Typed) -> String {
     let mut text = String::new();
     let prefix = word.text.trim_start_matches('/');
-    for command in COMMANDS.iter().filter(|command| command.names().any(|name| name.starts_with(prefix))) {
-        let summary: String = command.summary.split(';').next().unwrap_or_default().chars().collect();
+    for command in COMMANDS
+        .iter()
+        .filter(|command| command.names().any(|name| name.starts_with(prefix)))
+    {
+        let summary: String = command
+            .summary
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .collect();
         let row = format!("{:<12} {summary}", command.name);
         text.extend(row.chars().take(79));
         text.push('\n');
@@ -180,9 +208,14 @@ impl Place {
             }
             match word.text.strip_prefix('-') {
                 Some("-") if !options_end => options_end = true,
-                Some(letters) if !options_end && !letters.is_empty() && command.verb != Verb::Mask => {
+                Some(letters)
+                    if !options_end && !letters.is_empty() && command.verb != Verb::Mask =>
+                {
                     let last = letters.chars().last();
-                    let option = usage.options.iter().find(|option| Some(option.letter) == last);
+                    let option = usage
+                        .options
+                        .iter()
+                        .find(|option| Some(option.letter) == last);
                     value = option.and_then(|option| option.value);
                 }
                 _ => operands.push(word.text.clone()),
@@ -194,10 +227,12 @@ impl Place {
             None => usage.next(&operands),
         };
         let has_macs = items.contains(&Item::Kind(Kind::Mac));
-        if value.is_none() && !has_macs && (is_option || (items.is_empty() && operands.is_empty())) {
+        if value.is_none() && !has_macs && (is_option || (items.is_empty() && operands.is_empty()))
+        {
             return Self::Option(usage);
         }
-        let expanded = lexer::split(&lexer::join(&operands)).and_then(|words| lexer::expand(&words));
+        let expanded =
+            lexer::split(&lexer::join(&operands)).and_then(|words| lexer::expand(&words));
         Self::Operand {
             command,
             items,
@@ -221,9 +256,15 @@ fn verbs(word: &Typed) -> Vec<String> {
 }
 
 fn options(usage: &Usage, typed: &[Typed]) -> Vec<String> {
-    let letters = usage.options.iter().map(|option| option.letter).chain(['j']);
+    let letters = usage
+        .options
+        .iter()
+        .map(|option| option.letter)
+        .chain(['j']);
     let words = letters.map(|letter| format!("-{letter}"));
-    words.filter(|word| typed.iter().all(|typed| typed.text != *word)).collect()
+    words
+        .filter(|word| typed.iter().all(|typed| typed.text != *word))
+        .collect()
 }
 
 /// The words that may stand for an item, those only that the command can use now.
@@ -239,9 +280,10 @@ fn names(item: Item, command: &Command, admin: &dyn Admin) -> Vec<String> {
             let ports = admin.ports();
             ports.into_iter().map(|port| port.interface).collect()
         }
-        Item::Kind(Kind::Command) => {
-            COMMANDS.iter().map(|command| command.name.to_owned()).collect()
-        }
+        Item::Kind(Kind::Command) => COMMANDS
+            .iter()
+            .map(|command| command.name.to_owned())
+            .collect(),
         Item::Kind(Kind::Free(_)) => Vec::new(),
     }
 }
@@ -283,18 +325,23 @@ fn drives(command: &Command, admin: &dyn Admin) -> Vec<String> {
 fn elements(command: &Command, admin: &dyn Admin) -> Vec<String> {
     let luns = admin.luns();
     let parts = luns.iter().flat_map(|lun| &lun.parts);
-    let elements = parts.flat_map(|part| &part.elements).filter(|element| match command.verb {
-        Verb::Fail => element.state != ElementState::Failed,
-        Verb::Unfail => element.state == ElementState::Failed,
-        _ => true,
-    });
+    let elements = parts
+        .flat_map(|part| &part.elements)
+        .filter(|element| match command.verb {
+            Verb::Fail => element.state != ElementState::Failed,
+            Verb::Unfail => element.state == ElementState::Failed,
+            _ => true,
+        });
     elements.map(|element| element.id.to_string()).collect()
 }
 
 /// Stations to add: those that are known; and to take away: those that are in a list.
 fn stations(admin: &dyn Admin) -> Vec<String> {
     let known = admin.initiators().known;
-    let mut names: Vec<String> = known.iter().map(|one| format!("+{}", one.statistics.mac)).collect();
+    let mut names: Vec<String> = known
+        .iter()
+        .map(|one| format!("+{}", one.statistics.mac))
+        .collect();
     let luns = admin.luns();
     let masks = luns.iter().flat_map(|lun| &lun.access.masks);
     names.extend(masks.map(|mac| format!("-{mac}")));
@@ -315,7 +362,9 @@ fn series(word: &Typed, names: Vec<String>) -> Vec<String> {
     if !is_series {
         return names;
     }
-    let numbers = names.iter().filter_map(|name| name.strip_prefix(stem)?.parse::<u64>().ok());
+    let numbers = names
+        .iter()
+        .filter_map(|name| name.strip_prefix(stem)?.parse::<u64>().ok());
     let after = numbers.filter(|number| *number > first);
     after.map(|number| format!("{before}-{number}")).collect()
 }

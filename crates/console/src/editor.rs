@@ -273,7 +273,8 @@ impl Editor {
             echo.push(BELL);
             return echo;
         };
-        let is_longer = insertion != word && line.len() - word.len() + insertion.len() <= LINE_BYTES_MAX;
+        let is_longer =
+            insertion != word && line.len() - word.len() + insertion.len() <= LINE_BYTES_MAX;
         if is_longer {
             let mut changed = format!("{}{insertion}", &line[..completion.start]);
             let at = changed.chars().count();
@@ -562,11 +563,20 @@ impl Editor {
         let painted = std::mem::take(&mut self.painted);
         let was_at_end = painted.cursor == painted.end;
         let mut is_unsettled = painted.is_unsettled;
-        let appended = text.strip_prefix(&painted.text).filter(|_| was_at_end && cursor == end);
-        let removed = painted.text.strip_prefix(&text).filter(|_| was_at_end && cursor == end);
+        let appended = text
+            .strip_prefix(&painted.text)
+            .filter(|_| was_at_end && cursor == end);
+        let removed = painted
+            .text
+            .strip_prefix(&text)
+            .filter(|_| was_at_end && cursor == end);
         if let Some(appended) = appended {
             echo.extend_from_slice(appended.as_bytes());
-            is_unsettled = if appended.is_empty() { is_unsettled } else { end.column == 0 };
+            is_unsettled = if appended.is_empty() {
+                is_unsettled
+            } else {
+                end.column == 0
+            };
         } else if removed.is_some() && end.row == painted.end.row {
             for _ in end.column..painted.end.column {
                 echo.extend_from_slice(b"\x08 \x08");
@@ -639,8 +649,13 @@ impl Editor {
 /// How many bytes two texts have in common at their beginning, in whole characters that nothing follows
 /// which would join them.
 fn common(left: &str, right: &str) -> usize {
-    let same = left.char_indices().zip(right.chars()).take_while(|((_, l), r)| l == r);
-    let bytes = same.map(|((index, character), _)| index + character.len_utf8()).last();
+    let same = left
+        .char_indices()
+        .zip(right.chars())
+        .take_while(|((_, l), r)| l == r);
+    let bytes = same
+        .map(|((index, character), _)| index + character.len_utf8())
+        .last();
     // A combining mark after what is the same belongs to its last character: that one is printed anew.
     let mut bytes = bytes.unwrap_or(0);
     while bytes > 0 && [left, right].iter().any(|text| joins(text, bytes)) {

@@ -15,6 +15,7 @@ mod daemon;
 mod door;
 mod drives;
 mod events;
+mod host;
 mod read_errors;
 mod store;
 mod threads;

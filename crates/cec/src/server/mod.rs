@@ -125,6 +125,12 @@ impl Server {
         }
     }
 
+    /// Whether the console is offered on `port`.
+    #[must_use]
+    pub fn is_attached(&self, port: PortIndex) -> bool {
+        self.ports.contains_key(&port)
+    }
+
     /// Changes what probes are told. Nothing is announced: an announcement would make every open
     /// Unix session connect again.
     pub fn set_identity(&mut self, identity: Identity) {

@@ -1,9 +1,13 @@
-//! The commands: each plans and acts through [`Admin`] and reports.
+//! The commands: each plans and acts on the [`World`] and reports.
 
 mod access;
+mod alerts;
+mod cec;
+mod consoles;
 mod drives;
 mod health;
 mod help;
+mod log;
 mod luns;
 mod members;
 mod ratelimit;
@@ -14,22 +18,46 @@ mod shelf_number;
 mod spares;
 mod statistics;
 mod system;
+mod users;
+mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub(crate) use log::Following;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
+pub(crate) use users::PasswordChange;
+pub(crate) use wait::Waiting;
 
 use crate::command::{Invocation, Verb};
+use crate::host::World;
 use crate::options::SessionOptions;
 use crate::report::Report;
-use shelf::admin::Admin;
+use std::time::Duration;
 
 /// A plan that waits for the answer to a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Pending {
     Removal(Removal),
     ShelfChange(ShelfChange),
+    PasswordChange(PasswordChange),
+}
+
+/// A command that is not over and looks again after some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    Wait(Waiting),
+    Log(Following),
+}
+
+impl Watch {
+    /// Looks again.
+    pub(crate) fn go_on(self, world: &mut World<'_>) -> Outcome {
+        match self {
+            Self::Wait(waiting) => waiting.go_on(world),
+            Self::Log(following) => following.go_on(world),
+        }
+    }
 }
 
 /// Where a command stands after a line.
@@ -39,13 +67,15 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     /// The question that is open, if the command is not done.
     pub(crate) pending: Option<Pending>,
+    /// When to look again, if the command is not over.
+    pub(crate) watch: Option<(Duration, Watch)>,
 }
 
 impl From<Report> for Outcome {
     fn from(report: Report) -> Self {
         Self {
             report,
-            pending: None,
+            ..Self::default()
         }
     }
 }
@@ -56,14 +86,21 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.question(),
             Self::ShelfChange(change) => change.question(),
+            Self::PasswordChange(change) => change.question(),
         }
     }
 
+    /// Whether the answer must not be seen while it is typed, nor be kept anywhere.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self, Self::PasswordChange(_))
+    }
+
     /// Goes on with an answer, if the plan still fits the shelf.
-    pub(crate) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
+    pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
-            Self::Removal(removal) => removal.answer(admin, answer),
-            Self::ShelfChange(change) => change.answer(admin, answer),
+            Self::Removal(removal) => removal.answer(world.admin, answer),
+            Self::ShelfChange(change) => change.answer(world.admin, answer),
+            Self::PasswordChange(change) => change.answer(world, answer),
         }
     }
 }
@@ -71,7 +108,7 @@ impl Pending {
 /// Runs a command until it is done or asks.
 pub(crate) fn run(
     invocation: &Invocation,
-    admin: &mut dyn Admin,
+    world: &mut World<'_>,
     session: &SessionOptions,
 ) -> Outcome {
     let Invocation {
@@ -81,6 +118,7 @@ pub(crate) fn run(
         operands,
     } = invocation;
     let mut report = Report::default();
+    let admin = &mut *world.admin;
     match command.verb {
         Verb::Show => drives::show(&mut report, admin, options.long, operands),
         Verb::Make => luns::make(&mut report, admin, options, operands),
@@ -96,9 +134,20 @@ pub(crate) fn run(
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
         Verb::When => when::when(&mut report, admin),
+        Verb::Wait => return wait::wait(world, options, operands),
+        Verb::Cecenable => cec::switch(&mut report, world, true, operands),
+        Verb::Cecdisable => cec::switch(&mut report, world, false, operands),
+        Verb::Cecstat => cec::stat(&mut report, world, options.long, operands),
+        Verb::Sessions => consoles::sessions(&mut report, world),
+        Verb::Kick => consoles::kick(&mut report, world, operands),
+        Verb::Passwd => return users::passwd(world, operands),
+        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Log => return log::log(world, options),
+        Verb::History => log::history(&mut report, world, options),
+        Verb::Alerts => alerts::alerts(&mut report, world, operands),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
-        Verb::Health => health::health(&mut report, admin),
+        Verb::Health => health::health(&mut report, world),
         Verb::Fail if options.replacement => {
             members::each(&mut report, operands, |id| admin.fail_replacement(id));
         }

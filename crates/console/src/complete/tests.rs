@@ -27,7 +27,11 @@ fn at(line: &str) -> Vec<String> {
 /// What a line becomes by Tab.
 fn tab(line: &str) -> String {
     let found = complete(line, line.len(), &shelf());
-    format!("{}{}", &line[..found.start], found.insertion().unwrap_or_default())
+    format!(
+        "{}{}",
+        &line[..found.start],
+        found.insertion().unwrap_or_default()
+    )
 }
 
 #[test]
@@ -58,7 +62,10 @@ fn operands_are_those_that_the_command_can_use() {
     assert_eq!(at("fail 0.0."), ["0.0.0", "0.0.1", "0.0.2", "0.0.3"]);
     assert_eq!(at("unfail "), Vec::<String>::new());
     assert_eq!(at("rmspare "), ["1.5"]);
-    assert_eq!(at("show 1.1"), ["1.1", "1.10", "1.11", "1.12", "1.13", "1.14", "1.15"]);
+    assert_eq!(
+        at("show 1.1"),
+        ["1.1", "1.10", "1.11", "1.12", "1.13", "1.14", "1.15"]
+    );
     assert_eq!(at("readonly o"), ["off", "on"]);
     assert_eq!(at("scrub po"), ["policy"]);
     assert_eq!(at("scrub policy l"), ["located"]);
@@ -68,7 +75,10 @@ fn operands_are_those_that_the_command_can_use() {
 
 #[test]
 fn a_series_is_completed_at_its_second_number() {
-    assert_eq!(at("make 1 raid5 1.6-1"), ["1.6-10", "1.6-11", "1.6-12", "1.6-13", "1.6-14", "1.6-15"]);
+    assert_eq!(
+        at("make 1 raid5 1.6-1"),
+        ["1.6-10", "1.6-11", "1.6-12", "1.6-13", "1.6-14", "1.6-15"]
+    );
     assert_eq!(at("make 1 raid5 1.13-"), ["1.13-14", "1.13-15"]);
     assert_eq!(tab("make 1 raid5 1.13-"), "make 1 raid5 1.13-1");
     assert_eq!(at("list 0-"), ["0-4"]);
@@ -106,7 +116,10 @@ fn masks_take_known_stations() {
 #[test]
 fn the_word_that_is_replaced_ends_at_the_cursor() {
     let found = complete("sho 1.0", 3, &shelf());
-    assert_eq!((found.start, found.insertion().as_deref()), (0, Some("show ")));
+    assert_eq!(
+        (found.start, found.insertion().as_deref()),
+        (0, Some("show "))
+    );
     assert_eq!(complete("ü", 1, &shelf()), Completion::default());
     assert_eq!(complete("x", 9, &shelf()), Completion::default());
 }
@@ -115,12 +128,17 @@ fn the_word_that_is_replaced_ends_at_the_cursor() {
 fn help_tells_what_may_come_here() {
     let shelf = shelf();
     let text = help("make 1 ", &shelf);
-    assert!(text.starts_with("usage: make ") && text.contains("\nhere: a type: raw jbod"), "{text}");
+    assert!(
+        text.starts_with("usage: make ") && text.contains("\nhere: a type: raw jbod"),
+        "{text}"
+    );
     assert!(text.contains("\nnow: raw jbod raid0") && text.contains("\n  make 0 raid10 1.0-15\n"));
     assert!(help("online ", &shelf).contains("\nnow: 4\n"));
     assert!(help("exit now ", &shelf).contains("\nhere: nothing more\n"));
     let all = help("", &shelf);
-    assert!(COMMANDS.iter().all(|command| all.contains(&format!("\n{}", command.name)) || all.starts_with(command.name)));
+    assert!(COMMANDS.iter().all(
+        |command| all.contains(&format!("\n{}", command.name)) || all.starts_with(command.name)
+    ));
     assert!(all.lines().all(|line| line.chars().count() < 80));
     assert_eq!(help("onl", &shelf).lines().count(), 2);
     assert!(help("xyz", &shelf).starts_with("no command begins with xyz\n"));

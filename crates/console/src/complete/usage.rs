@@ -48,13 +48,37 @@ pub(super) struct OptionUsage {
 
 /// Words of usages that are typed as they are.
 pub(super) const KEYWORDS: &[&str] = &[
-    "all", "clear", "every", "located", "monthly", "off", "on", "pause", "policy", "repair", "report", "resume",
-    "schedule", "series", "start", "status", "stop", "weekly",
+    "ack",
+    "add",
+    "admin",
+    "all",
+    "clear",
+    "every",
+    "located",
+    "monthly",
+    "off",
+    "on",
+    "pause",
+    "policy",
+    "read-only",
+    "remove",
+    "repair",
+    "report",
+    "resume",
+    "role",
+    "schedule",
+    "series",
+    "start",
+    "status",
+    "stop",
+    "weekly",
 ];
 
 /// Words of usages that stand for something that is not completed.
+#[cfg(test)]
 pub(super) const FREE: &[&str] = &[
-    "array", "DAYS", "id", "KiB", "n", "newlun", "number", "oldlun", "oldshelf", "secs", "string",
+    "array", "DAYS", "id", "KiB", "lines", "n", "newlun", "number", "oldlun", "oldshelf", "secs",
+    "string", "user",
 ];
 
 /// The types that `make` knows.
@@ -131,7 +155,10 @@ impl Usage {
             _ => "",
         };
         // In a choice of whole lines each begins with the name.
-        let tokens: Vec<Token> = tokens.into_iter().filter(|token| *token != Token::Word(name)).collect();
+        let tokens: Vec<Token> = tokens
+            .into_iter()
+            .filter(|token| *token != Token::Word(name))
+            .collect();
         let mut reader = Reader {
             tokens: &tokens,
             usage: Self::default(),
@@ -146,9 +173,13 @@ impl Usage {
         let mut places = self.reach([0]);
         for word in words {
             let ways = places.iter().flat_map(|place| &self.states[*place].on);
-            let mut taken: Vec<(Item, usize)> = ways.filter(|(item, _)| item.takes(word)).copied().collect();
+            let mut taken: Vec<(Item, usize)> =
+                ways.filter(|(item, _)| item.takes(word)).copied().collect();
             // A keyword is what it says, also where anything may stand.
-            if taken.iter().any(|(item, _)| matches!(item, Item::Keyword(_))) {
+            if taken
+                .iter()
+                .any(|(item, _)| matches!(item, Item::Keyword(_)))
+            {
                 taken.retain(|(item, _)| matches!(item, Item::Keyword(_)));
             }
             places = self.reach(taken.into_iter().map(|(_, to)| to));
@@ -178,17 +209,26 @@ fn tokens(usage: &'static str) -> Vec<Token> {
             rest = &rest[1..];
             continue;
         }
-        let sign = [("...", Token::More), ("[", Token::Open), ("]", Token::Close)];
+        let sign = [
+            ("...", Token::More),
+            ("[", Token::Open),
+            ("]", Token::Close),
+        ];
         if let Some((text, token)) = sign.iter().find(|(text, _)| rest.starts_with(text)) {
             tokens.push(*token);
             rest = &rest[text.len()..];
             continue;
         }
-        let bytes = rest.find(|c: char| c.is_whitespace() || c == '[' || c == ']').unwrap_or(rest.len());
+        let bytes = rest
+            .find(|c: char| c.is_whitespace() || c == '[' || c == ']')
+            .unwrap_or(rest.len());
         let word = rest[..bytes].trim_end_matches("...");
         let (word, after) = (&rest[..word.len()], &rest[word.len()..]);
         rest = after;
-        if let Some(unit) = rest.strip_prefix("[K").and_then(|unit| unit.split_once(']')) {
+        if let Some(unit) = rest
+            .strip_prefix("[K")
+            .and_then(|unit| unit.split_once(']'))
+        {
             rest = unit.1;
         }
         tokens.push(match word {
@@ -260,7 +300,9 @@ impl Reader<'_> {
 
     fn bracket(&mut self, from: usize) -> usize {
         let to = if let [Token::Word(option), Token::Word(value), Token::Close, ..] = self.tokens
-            && let Some(letter) = option.strip_prefix('-').and_then(|letters| letters.chars().next())
+            && let Some(letter) = option
+                .strip_prefix('-')
+                .and_then(|letters| letters.chars().next())
         {
             let value = Some(kind(value));
             self.usage.options.push(OptionUsage { letter, value });
@@ -277,9 +319,14 @@ impl Reader<'_> {
 
     fn word(&mut self, word: &'static str, from: usize) -> usize {
         if word.starts_with('-') {
-            let letters = word.split('|').flat_map(|letters| letters.trim_start_matches('-').chars());
+            let letters = word
+                .split('|')
+                .flat_map(|letters| letters.trim_start_matches('-').chars());
             for letter in letters.filter(|letter| *letter != 'j') {
-                self.usage.options.push(OptionUsage { letter, value: None });
+                self.usage.options.push(OptionUsage {
+                    letter,
+                    value: None,
+                });
             }
             return from;
         }
@@ -328,7 +375,10 @@ mod tests {
         assert_eq!(next(mask, &["0", "1"]), [LUN, mac]);
         assert_eq!(next(mask, &["0", "+001004012e81"]), [mac]);
         let scrub = "scrub [status | every DAYS | schedule off|weekly] [LUN ...]";
-        assert_eq!(next(scrub, &["schedule"]), [Item::Keyword("off"), Item::Keyword("weekly")]);
+        assert_eq!(
+            next(scrub, &["schedule"]),
+            [Item::Keyword("off"), Item::Keyword("weekly")]
+        );
         assert_eq!(next(scrub, &["every"]), [Item::Kind(Kind::Free("DAYS"))]);
         assert_eq!(next(scrub, &["every", "7"]), [LUN]);
         assert_eq!(next(scrub, &["status", "0"]), [LUN]);
@@ -346,7 +396,11 @@ mod tests {
             for state in &Usage::new(command.usage).states {
                 for (item, _) in &state.on {
                     if let Item::Kind(Kind::Free(word)) = item {
-                        assert!(FREE.contains(word), "{word:?} in `{}` is in no list", command.usage);
+                        assert!(
+                            FREE.contains(word),
+                            "{word:?} in `{}` is in no list",
+                            command.usage
+                        );
                     }
                 }
             }
@@ -365,7 +419,11 @@ mod tests {
                 for count in 0..words.len() {
                     let items = usage.next(&words[..count]);
                     let fits = items.iter().any(|item| item.takes(&words[count]));
-                    assert!(fits, "{example}: {} does not fit `{}`", words[count], command.usage);
+                    assert!(
+                        fits,
+                        "{example}: {} does not fit `{}`",
+                        words[count], command.usage
+                    );
                 }
             }
         }

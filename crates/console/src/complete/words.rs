@@ -62,8 +62,14 @@ mod tests {
         assert_eq!(of(""), (String::new(), 0, String::new()));
         assert_eq!(of("list"), (String::new(), 0, "list".to_owned()));
         assert_eq!(of("list "), ("list".to_owned(), 5, String::new()));
-        assert_eq!(of("label 'vm st"), ("label".to_owned(), 6, "vm st".to_owned()));
-        assert_eq!(of("label 'it''s' x"), ("label|it's".to_owned(), 14, "x".to_owned()));
+        assert_eq!(
+            of("label 'vm st"),
+            ("label".to_owned(), 6, "vm st".to_owned())
+        );
+        assert_eq!(
+            of("label 'it''s' x"),
+            ("label|it's".to_owned(), 14, "x".to_owned())
+        );
     }
 
     #[test]

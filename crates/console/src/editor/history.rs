@@ -44,7 +44,10 @@ impl History {
     pub(super) fn newer(&mut self) -> Option<&str> {
         let index = self.shown? + 1;
         self.shown = Some(index).filter(|index| *index < self.lines.len());
-        Some(self.shown.map_or(self.typed.as_str(), |index| &self.lines[index]))
+        Some(
+            self.shown
+                .map_or(self.typed.as_str(), |index| &self.lines[index]),
+        )
     }
 
     /// The newest line with `wanted` in it among those before `index`.

@@ -202,9 +202,18 @@ mod tests {
         assert_eq!(keys(b"\x1b[H\x1bOH\x1b[1~\x1b[7~"), [Key::Home; 4]);
         assert_eq!(keys(b"\x1b[F\x1bOF\x1b[4~\x1b[8~"), [Key::End; 4]);
         assert_eq!(keys(b"\x1b[1;5C\x1b[1;3D"), [Key::WordRight, Key::WordLeft]);
-        assert_eq!(keys(b"\x1b[3~\x7f\x08"), [Key::Delete, Key::Backspace, Key::Backspace]);
+        assert_eq!(
+            keys(b"\x1b[3~\x7f\x08"),
+            [Key::Delete, Key::Backspace, Key::Backspace]
+        );
         assert_eq!(keys(b"\x1bb"), [Key::Alt('b')]);
-        assert_eq!(keys(b"\x1b[8;24;132t"), [Key::Size { rows: 24, columns: 132 }]);
+        assert_eq!(
+            keys(b"\x1b[8;24;132t"),
+            [Key::Size {
+                rows: 24,
+                columns: 132
+            }]
+        );
         assert_eq!(keys(b"\x1b[?25h\x1b[15~"), []);
     }
 
@@ -225,7 +234,13 @@ mod tests {
 
     #[test]
     fn a_sequence_is_over_with_its_last_byte() {
-        for sequence in [b"\x1b[A".as_slice(), b"\x1bOA", b"\x1bb", b"\x1b[15~", b"\x1b[?25h"] {
+        for sequence in [
+            b"\x1b[A".as_slice(),
+            b"\x1bOA",
+            b"\x1bb",
+            b"\x1b[15~",
+            b"\x1b[?25h",
+        ] {
             let mut reader = KeyReader::default();
             let (last, before) = sequence.split_last().unwrap();
             for byte in before {
@@ -242,12 +257,15 @@ mod tests {
         assert_eq!(keys(b"\r\n"), [Key::Enter]);
         assert_eq!(keys(b"\n\r"), [Key::Enter, Key::Enter]);
         assert_eq!(keys("ü".as_bytes()), [Key::Char('ü')]);
-        assert_eq!(keys(b"\xc3a\xff\xc2\x85\0"), [
-            Key::Invalid,
-            Key::Char('a'),
-            Key::Invalid,
-            Key::Invalid,
-            Key::Invalid
-        ]);
+        assert_eq!(
+            keys(b"\xc3a\xff\xc2\x85\0"),
+            [
+                Key::Invalid,
+                Key::Char('a'),
+                Key::Invalid,
+                Key::Invalid,
+                Key::Invalid
+            ]
+        );
     }
 }

@@ -121,7 +121,10 @@ mod tests {
 
     #[test]
     fn words_stand_in_columns() {
-        assert_eq!(in_columns(&["a", "bb", "ccc", "d"], 11), "a    ccc\r\nbb   d\r\n");
+        assert_eq!(
+            in_columns(&["a", "bb", "ccc", "d"], 11),
+            "a    ccc\r\nbb   d\r\n"
+        );
         assert_eq!(in_columns(&["long", "longer"], 5), "long\r\nlonger\r\n");
         assert_eq!(in_columns(&[], 80), "");
     }

@@ -63,7 +63,10 @@ impl Screen {
     }
 
     fn text(&self) -> Vec<String> {
-        let rows = self.rows.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned());
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| row.iter().collect::<String>().trim_end().to_owned());
         rows.collect()
     }
 }
@@ -92,7 +95,10 @@ impl vte::Perform for Screen {
     }
 
     fn csi_dispatch(&mut self, params: &vte::Params, _: &[u8], _: bool, last: char) {
-        let given = params.iter().next().map_or(0, |param| usize::from(param[0]));
+        let given = params
+            .iter()
+            .next()
+            .map_or(0, |param| usize::from(param[0]));
         let count = given.max(1);
         match last {
             'A' => self.row = self.row.checked_sub(count).expect("above the screen"),
@@ -173,7 +179,10 @@ fn the_cursor_moves_and_text_is_changed_where_it_is() {
     assert_eq!(lines(b"lst\x1b[D\x1b[Di\r"), ["list"]);
     assert_eq!(lines(b"make 0\x1b[D\x1b[D\x1b[3~\x04\r"), ["make"]);
     assert_eq!(lines(b"show 1.0\x1bbx\r"), ["show x1.0"]);
-    assert_eq!(lines(b"make 0 raid1\x01\x06\x06\x0b\x19\x19\r"), ["make 0 raid1ke 0 raid1"]);
+    assert_eq!(
+        lines(b"make 0 raid1\x01\x06\x06\x0b\x19\x19\r"),
+        ["make 0 raid1ke 0 raid1"]
+    );
     assert_eq!(lines(b"x list\x01\x06\x15\x1b[C\r"), [" list"]);
     assert_eq!(lines(b"a\x02b\x05c\r"), ["bac"]);
 }
@@ -219,7 +228,10 @@ fn beyond_the_longest_line_the_bell_rings() {
 
 #[test]
 fn older_lines_come_back() {
-    assert_eq!(lines(b"show\rlist\r\x1b[A\x1b[A\r\x10\r"), ["show", "list", "show", "show"]);
+    assert_eq!(
+        lines(b"show\rlist\r\x1b[A\x1b[A\r\x10\r"),
+        ["show", "list", "show", "show"]
+    );
     assert_eq!(lines(b"show\ron\x1b[A\x1b[Bline\r"), ["show", "online"]);
     let mut editor = Editor::new();
     editor.begin("? ", Mode::Answer);
@@ -228,14 +240,21 @@ fn older_lines_come_back() {
     type_in(&mut editor, b"list\r");
     editor.begin("> ", Mode::Command);
     let found = type_in(&mut editor, b"\x1b[A\x1b[A\r").1;
-    assert_eq!(found, [Event::Line("list".to_owned())], "answers are no commands");
+    assert_eq!(
+        found,
+        [Event::Line("list".to_owned())],
+        "answers are no commands"
+    );
 }
 
 #[test]
 fn older_lines_are_searched() {
     assert_eq!(lines(b"make 0\rlist\rmake 1\r\x12mak\r")[3], "make 1");
     assert_eq!(lines(b"make 0\rlist\rmake 1\r\x12mak\x12\r")[3], "make 0");
-    assert_eq!(lines(b"make 0\rlist\rmake 1\r\x12mak\x12\x05 x\r")[3], "make 0 x");
+    assert_eq!(
+        lines(b"make 0\rlist\rmake 1\r\x12mak\x12\x05 x\r")[3],
+        "make 0 x"
+    );
     assert_eq!(lines(b"make 0\rsho\x12mak\x07w\r")[1], "show");
     assert_eq!(lines(b"make 0\rabc\r\x12mx\x7f\r")[2], "make 0");
     let (rows, ..) = seen(80, "> ", b"\x12xy");
@@ -256,12 +275,18 @@ fn the_screen_shows_the_line_also_when_it_wraps() {
     // Exactly a row, and then back.
     assert_eq!(seen(20, "> ", b"123456789012345678").1, 0);
     let (rows, row, column) = seen(20, "> ", b"123456789012345678\x02\x02x");
-    assert_eq!(rows[..2], ["> 1234567890123456x7".to_owned(), "8".to_owned()]);
+    assert_eq!(
+        rows[..2],
+        ["> 1234567890123456x7".to_owned(), "8".to_owned()]
+    );
     assert_eq!((row, column), (0, 19));
     let (rows, row, _) = seen(20, "> ", b"123456789012345678\r");
     assert_eq!((rows.len(), row), (2, 1));
     let (rows, row, column) = seen(20, "> ", b"1234567890123456789\x08\x08\x08x");
-    assert_eq!((rows[0].as_str(), row, column), ("> 1234567890123456x", 0, 19));
+    assert_eq!(
+        (rows[0].as_str(), row, column),
+        ("> 1234567890123456x", 0, 19)
+    );
 }
 
 #[test]
@@ -269,9 +294,18 @@ fn a_message_goes_above_the_line_never_into_it() {
     let (mut editor, mut screen) = (Editor::new(), Screen::new(20));
     editor.resize(24, 20);
     screen.show(&editor.begin("SR> ", Mode::Command));
-    screen.show(type_in(&mut editor, b"make 0 raid10 1.0-15\x02\x02").0.as_bytes());
+    screen.show(
+        type_in(&mut editor, b"make 0 raid10 1.0-15\x02\x02")
+            .0
+            .as_bytes(),
+    );
     screen.show(&editor.interject("drive 1.3 has failed\nspare 1.9 taken\n"));
-    let rows = ["drive 1.3 has failed", "spare 1.9 taken", "SR> make 0 raid10 1.", "0-15"];
+    let rows = [
+        "drive 1.3 has failed",
+        "spare 1.9 taken",
+        "SR> make 0 raid10 1.",
+        "0-15",
+    ];
     assert_eq!(screen.text(), rows);
     assert_eq!((screen.row, screen.column), (3, 2));
     let (echo, events) = type_in(&mut editor, b"\x05\r");
@@ -313,7 +347,10 @@ fn tab_completes_what_is_common_and_then_lists() {
     assert_eq!(editor.completed(&slots), [BELL]);
     type_in(&mut editor, b"\t");
     screen.show(&editor.completed(&slots));
-    assert_eq!(screen.text(), ["> show 1.", "1.0   1.1   1.10", "> show 1."]);
+    assert_eq!(
+        screen.text(),
+        ["> show 1.", "1.0   1.1   1.10", "> show 1."]
+    );
     type_in(&mut editor, b"10\t");
     editor.completed(&completion(5, &["1.10"]));
     assert_eq!(editor.typed(), "show 1.10 ");
@@ -332,13 +369,21 @@ fn a_question_mark_asks_for_help_but_not_in_quotes_or_answers() {
     screen.show(&editor.begin("> ", Mode::Command));
     let (echo, events) = type_in(&mut editor, b"make ?");
     screen.show(echo.as_bytes());
-    assert_eq!(events, [Event::Help { line: "make ".to_owned() }]);
+    assert_eq!(
+        events,
+        [Event::Help {
+            line: "make ".to_owned()
+        }]
+    );
     screen.show(&editor.helped("usage: make\n"));
     assert_eq!(screen.text(), ["> make", "usage: make", "> make"]);
     assert_eq!(screen.column, 7);
     assert_eq!(lines(b"label 'really?' 0\r"), ["label 'really?' 0"]);
     editor.begin("? ", Mode::Answer);
-    assert_eq!(type_in(&mut editor, b"?\r").1, [Event::Line("?".to_owned())]);
+    assert_eq!(
+        type_in(&mut editor, b"?\r").1,
+        [Event::Line("?".to_owned())]
+    );
 }
 
 #[test]
@@ -347,7 +392,10 @@ fn nothing_of_a_secret_is_shown_or_kept() {
     assert_eq!(editor.begin("Password: ", Mode::Secret), b"Password: ");
     let (echo, events) = type_in(&mut editor, b"hunter\x7f\x022\x05r2\x12\t?\x1b[A\r");
     assert_eq!(events, [Event::Line("hunt2er2?".to_owned())]);
-    assert!(!echo.contains(|c: char| c.is_ascii_alphanumeric()), "{echo:?}");
+    assert!(
+        !echo.contains(|c: char| c.is_ascii_alphanumeric()),
+        "{echo:?}"
+    );
     assert!(!format!("{editor:?}").contains("hunte"));
     editor.begin("> ", Mode::Command);
     let (_, events) = type_in(&mut editor, b"\x19\x1b[A\r");

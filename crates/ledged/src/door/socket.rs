@@ -1,18 +1,27 @@
-//! The control socket, for `ledge` on the same box. Who may connect is a matter of its permissions:
-//! its owner and group.
+//! The control socket, for `ledge` on the same box. Everybody may connect; what for is a matter of who it is,
+//! as the kernel says ([`peer`]): those who may not use the console are told so, and that is all.
 
-use crate::administration::Administration;
+use super::attended::Attended;
+use super::peer;
+use super::reception::Reception;
+use super::registry::Told;
+use crate::host::Premises;
 use crate::threads::spawn;
 use anyhow::{Context, bail};
-use console::protocol::{self, Greeting, Request};
+use console::host::DoorKind;
+use console::protocol::{self, Greeting, Prompt, PromptKind, Request};
 use console::session::Session;
 use std::fs;
 use std::io::{BufReader, ErrorKind};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Told to clients.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
@@ -43,7 +52,7 @@ impl Door {
             Err(error) => return Err(error).with_context(named),
         }
         let listener = UnixListener::bind(path).with_context(named)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(named)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).with_context(named)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
@@ -51,14 +60,14 @@ impl Door {
     }
 
     /// Accepts connections on a thread of its own.
-    pub(crate) fn serve(&self, administration: &Administration) -> anyhow::Result<()> {
+    pub(crate) fn serve(&self, reception: &Reception, premises: &Premises) -> anyhow::Result<()> {
         let listener = self.listener.try_clone().context("control socket")?;
-        let administration = administration.clone();
+        let (reception, premises) = (reception.clone(), premises.clone());
         spawn("control", move || {
             let connections = Arc::new(AtomicUsize::new(0));
             for stream in listener.incoming() {
                 match stream {
-                    Ok(stream) => accept(stream, &administration, &connections),
+                    Ok(stream) => accept(stream, (&reception, &premises), &connections),
                     Err(error) => tracing::warn!("control socket: {error}"),
                 }
             }
@@ -86,8 +95,12 @@ fn remove_stale(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn accept(stream: UnixStream, administration: &Administration, connections: &Arc<AtomicUsize>) {
-    let administration = administration.clone();
+fn accept(
+    stream: UnixStream,
+    (reception, premises): (&Reception, &Premises),
+    connections: &Arc<AtomicUsize>,
+) {
+    let (reception, premises) = (reception.clone(), premises.clone());
     let connections = Arc::clone(connections);
     if connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
         connections.fetch_sub(1, Ordering::Relaxed);
@@ -99,7 +112,7 @@ fn accept(stream: UnixStream, administration: &Administration, connections: &Arc
     let started = spawn("control-connection", {
         let connections = Arc::clone(&connections);
         move || {
-            if let Err(error) = converse(&stream, &administration) {
+            if let Err(error) = converse(&stream, &reception, &premises) {
                 tracing::debug!("control connection: {error:#}");
             }
             connections.fetch_sub(1, Ordering::Relaxed);
@@ -111,22 +124,49 @@ fn accept(stream: UnixStream, administration: &Administration, connections: &Arc
     }
 }
 
-fn converse(stream: &UnixStream, administration: &Administration) -> anyhow::Result<()> {
-    let mut session = Session::new(super::session_options());
-    let prompt = session.command_prompt(&*administration.lock());
+/// Serves one connection. Whoever may not use the console is told so.
+fn converse(stream: &UnixStream, reception: &Reception, premises: &Premises) -> anyhow::Result<()> {
     let mut writer = stream;
-    protocol::write(
-        &mut writer,
-        &Greeting::new(env!("CARGO_PKG_VERSION"), prompt),
-    )?;
-    let mut reader = BufReader::new(stream);
-    while let Some(request) = protocol::read::<Request>(&mut reader)? {
-        let response = session.request(&mut *administration.lock(), &request);
-        let over = response.prompt.kind == protocol::PromptKind::End;
-        protocol::write(&mut writer, &response)?;
-        if over {
-            break;
+    let who = match peer::caller(stream, &reception.groups) {
+        Ok(who) => who,
+        Err(reason) => {
+            // Not in the log of commands, which any user of the box could flood then.
+            tracing::warn!("control socket: {reason}");
+            let prompt = Prompt::new(PromptKind::End, reason);
+            protocol::write(&mut writer, &Greeting::new(VERSION, prompt))?;
+            return Ok(());
         }
-    }
-    Ok(())
+    };
+    let hang_up = stream.try_clone()?;
+    let tell = Box::new(move |told| {
+        if let Told::End(_) = told {
+            // It fails only when the client has gone already.
+            let _ = hang_up.shutdown(Shutdown::Both);
+        }
+    });
+    let place = reception
+        .registry
+        .enter(DoorKind::Socket, &who.address, tell);
+    let prompt = Session::command_prompt(&premises.enter().world(&who));
+    let mut attended = Attended::new(who, place, reception, "connected");
+    protocol::write(&mut writer, &Greeting::new(VERSION, prompt))?;
+    let mut reader = BufReader::new(stream);
+    let ended = loop {
+        match protocol::read::<Request>(&mut reader) {
+            Ok(Some(request)) => {
+                let response = attended.request(premises, &request);
+                let over = response.prompt.kind == PromptKind::End;
+                if let Err(error) = protocol::write(&mut writer, &response) {
+                    break Err(error);
+                }
+                if over {
+                    break Ok(());
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    attended.end_session("disconnected");
+    Ok(ended?)
 }

@@ -19,6 +19,7 @@ use input::{Entered, Input, Keyboard, Piped};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Runs console commands of a Ledge storage shelf. `ledge help` lists them; without a command it is
 /// an interactive console.
@@ -118,14 +119,23 @@ impl Console {
         };
         let json = console::command::asks_for_json(&line);
         let mut response = self.ask(&Request::Line(line))?;
-        while response.prompt.kind == PromptKind::Answer {
-            let answer = match self.input.answer(&response.prompt.text, json)? {
-                Entered::Line(answer) => answer,
-                Entered::Interrupt | Entered::End => String::new(),
+        loop {
+            let request = match response.prompt.kind {
+                PromptKind::Answer | PromptKind::Secret => {
+                    match self.input.answer(&response.prompt.text, json)? {
+                        Entered::Line(answer) => Request::Answer(answer),
+                        Entered::Interrupt | Entered::End => Request::Cancel,
+                    }
+                }
+                PromptKind::Later => {
+                    let after = response.prompt.after_ms.unwrap_or_default();
+                    std::thread::sleep(Duration::from_millis(after));
+                    Request::GoOn
+                }
+                PromptKind::Command | PromptKind::End => return Ok(response.ok),
             };
-            response = self.ask(&Request::Answer(answer))?;
+            response = self.ask(&request)?;
         }
-        Ok(response.ok)
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {
