@@ -383,6 +383,3 @@ fn meaning(item: Item) -> String {
         Item::Kind(Kind::Free(word)) => word.to_owned(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -29,14 +29,15 @@ use history::History;
 use keys::{Key, KeyReader};
 use screen::{CLEAR, ERASE_BELOW, Place, go, in_columns, place, settle};
 use std::fmt;
+use std::time::Duration;
 use tui_input::{Input, InputRequest};
 
 /// Longest line in bytes; more than a line that names every drive of a shelf needs.
 pub const LINE_BYTES_MAX: usize = 4096;
 
-/// How long to wait for the rest of an escape sequence, in milliseconds: a network or a serial line may
-/// bring its bytes one by one, nobody types that fast.
-pub const SEQUENCE_MS: u64 = 50;
+/// How long to wait for the rest of an escape sequence: a network or a serial line may bring its bytes one
+/// by one, nobody types that fast.
+pub const SEQUENCE: Duration = Duration::from_millis(50);
 
 /// A terminal that does not tell its size.
 const COLUMNS: usize = 80;
@@ -235,7 +236,7 @@ impl Editor {
         }
     }
 
-    /// Whether input has stopped within an escape sequence: if nothing follows in [`SEQUENCE_MS`],
+    /// Whether input has stopped within an escape sequence: if nothing follows in [`SEQUENCE`],
     /// [`Editor::drop_sequence`] is to be called.
     #[must_use]
     pub fn is_in_sequence(&self) -> bool {

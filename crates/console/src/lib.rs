@@ -43,6 +43,11 @@ mod problem;
 mod record;
 mod report;
 
+/// What the manual page tells beside the command table.
+pub mod help {
+    pub use crate::commands::SERIES;
+}
+
 pub use editor::{Editor, Event};
 pub use options::SessionOptions;
 pub use report::error_document;

@@ -2,6 +2,7 @@
 
 use crate::command;
 use crate::commands::{self, Outcome, Pending, Watch};
+use crate::complete::{complete, help};
 use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
@@ -143,26 +144,52 @@ impl Session {
     /// Takes one request of the control socket. A command is never taken for an answer nor an answer
     /// for a command: either is refused, and a question that was open is canceled.
     pub fn request(&mut self, world: &mut World<'_>, request: &Request) -> Response {
+        let asked = match request {
+            Request::Complete { line, cursor } => {
+                Some((String::new(), Some(complete(line, *cursor, world.admin))))
+            }
+            Request::Help(line) => Some((help(line, world.admin), None)),
+            // Whoever has events adds them.
+            Request::Events => Some((String::new(), None)),
+            _ => None,
+        };
+        if let Some((output, completion)) = asked {
+            return Response {
+                output,
+                ok: true,
+                prompt: Self::prompt_for(self.next(false), world),
+                completion,
+            };
+        }
         let reply = match (request, self.open.take()) {
             (Request::Line(line), None) => self.line(world, line),
             (Request::Answer(answer), Some(open)) => {
                 self.open = Some(open);
                 self.line(world, answer)
             }
-            (Request::Line(_) | Request::GoOn, Some(Open { of, .. })) => {
-                self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
-            }
             (Request::Answer(_), None) => {
                 self.reply(Report::from(Problem::NoQuestion).into(), NONE, false)
             }
-            (Request::GoOn, None) => self.go_on(world),
             (Request::Cancel, open) => {
                 self.open = open;
                 self.cancel()
             }
+            (_, None) => self.go_on(world),
+            (_, Some(Open { of, .. })) => {
+                self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
+            }
         };
         let Reply { output, ok, next } = reply;
-        let prompt = match next {
+        Response {
+            output,
+            ok,
+            prompt: Self::prompt_for(next, world),
+            completion: None,
+        }
+    }
+
+    fn prompt_for(next: Next, world: &World<'_>) -> Prompt {
+        match next {
             Next::Command => Self::command_prompt(world),
             Next::Answer { prompt, is_secret } => {
                 let kind = if is_secret {
@@ -177,8 +204,7 @@ impl Session {
                 ..Prompt::new(PromptKind::Later, String::new())
             },
             Next::End => Prompt::new(PromptKind::End, String::new()),
-        };
-        Response { output, ok, prompt }
+        }
     }
 
     /// The prompt while no question is open, as the greeting of the control socket carries it.
@@ -227,7 +253,16 @@ impl Session {
         };
         self.open = pending.map(|plan| Open { plan, of });
         self.watched = watch.map(|(after, watch)| Watched { watch, after, of });
-        let next = match (&self.open, &self.watched) {
+        Reply {
+            output,
+            ok: report.is_ok(),
+            next: self.next(end),
+        }
+    }
+
+    /// What this waits for.
+    fn next(&self, end: bool) -> Next {
+        match (&self.open, &self.watched) {
             (Some(open), _) => Next::Answer {
                 prompt: open.plan.question(),
                 is_secret: open.plan.is_secret(),
@@ -237,11 +272,6 @@ impl Session {
             },
             (None, None) if end => Next::End,
             (None, None) => Next::Command,
-        };
-        Reply {
-            output,
-            ok: report.is_ok(),
-            next,
         }
     }
 }

@@ -17,9 +17,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 
-/// Where the configuration is without `--config`.
-pub(crate) const DEFAULT_PATH: &str = "/etc/ledge/ledge.toml";
-
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {

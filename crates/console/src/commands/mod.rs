@@ -23,6 +23,7 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use help::SERIES;
 pub(crate) use log::Following;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;

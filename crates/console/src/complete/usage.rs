@@ -4,8 +4,8 @@
 //! `...` for more of the same, words as they are typed and words that stand for something. There is no second
 //! description of a command that could fall behind it.
 //!
-//! Invariants: every word of every usage is in [`KEYWORDS`] or is a [`Kind`] (a test holds the table to it);
-//! options may stand anywhere, and are not in the pattern.
+//! Invariants: every word of every usage is in [`KEYWORDS`], or is a [`Kind`] that is known (a test holds the
+//! table to it); options may stand anywhere, and are not in the pattern.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ pub(super) const KEYWORDS: &[&str] = &[
 
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
-pub(super) const FREE: &[&str] = &[
+const FREE: &[&str] = &[
     "array", "DAYS", "id", "KiB", "lines", "n", "newlun", "number", "oldlun", "oldshelf", "secs",
     "string", "user",
 ];

@@ -87,6 +87,8 @@ impl Attended {
         match request {
             Request::Line(line) => self.begin(line, false),
             Request::Answer(line) => self.begin(line, true),
+            // What a terminal asks by itself is no sign of life of its user.
+            Request::Complete { .. } | Request::Help(_) | Request::Events => {}
             Request::GoOn | Request::Cancel => {}
         }
         let response = {

@@ -16,7 +16,7 @@ use crate::threads::spawn;
 use aoe::Shelf;
 use cec::{Action, Peer, PortIndex, SessionId};
 use console::complete::Completion;
-use console::editor::{Editor, Event, Mode, to_terminal};
+use console::editor::{Editor, Event, Mode, SEQUENCE, to_terminal};
 use crossbeam::channel::{Sender, unbounded};
 use port::RawSocket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -316,11 +316,10 @@ impl Door {
         {
             let fed = terminal.editor.feed(&terminal.input);
             terminal.input.drain(..fed.taken);
-            let waits = Duration::from_millis(console::editor::SEQUENCE_MS);
             terminal.sequence_until = terminal
                 .editor
                 .is_in_sequence()
-                .then(|| self.start.elapsed() + waits);
+                .then(|| self.start.elapsed() + SEQUENCE);
             let job = match fed.event {
                 None => None,
                 Some(Event::Line(line)) => Some(Job::Line(session, line)),

@@ -11,20 +11,24 @@ use anyhow::{Context, bail};
 use console::host::DoorKind;
 use console::protocol::{self, Greeting, Prompt, PromptKind, Request};
 use console::session::Session;
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufReader, ErrorKind};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Told to clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
+
+/// Events that wait for a client to ask for them.
+const EVENTS_MAX: usize = 256;
 
 /// The bound socket.
 pub(crate) struct Door {
@@ -138,8 +142,17 @@ fn converse(stream: &UnixStream, reception: &Reception, premises: &Premises) -> 
         }
     };
     let hang_up = stream.try_clone()?;
-    let tell = Box::new(move |told| {
-        if let Told::End(_) = told {
+    let happened = Arc::new(Mutex::new(VecDeque::new()));
+    let told = Arc::clone(&happened);
+    let tell = Box::new(move |what| match what {
+        Told::Event(event) => {
+            let mut events = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if events.len() == EVENTS_MAX {
+                events.pop_front();
+            }
+            events.push_back(event);
+        }
+        Told::End(_) => {
             // It fails only when the client has gone already.
             let _ = hang_up.shutdown(Shutdown::Both);
         }
@@ -154,7 +167,14 @@ fn converse(stream: &UnixStream, reception: &Reception, premises: &Premises) -> 
     let ended = loop {
         match protocol::read::<Request>(&mut reader) {
             Ok(Some(request)) => {
-                let response = attended.request(premises, &request);
+                let mut response = attended.request(premises, &request);
+                if request == Request::Events {
+                    let mut events = happened.lock().unwrap_or_else(PoisonError::into_inner);
+                    for event in events.drain(..) {
+                        response.output.push_str(&event.text);
+                        response.output.push('\n');
+                    }
+                }
                 let over = response.prompt.kind == PromptKind::End;
                 if let Err(error) = protocol::write(&mut writer, &response) {
                     break Err(error);

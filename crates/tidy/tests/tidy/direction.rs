@@ -48,6 +48,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sim", &["aoe", "ata", "raid", "shelf"]),
     ("fuzzing", &["aoe", "raid", "cec", "shelf", "console"]),
     ("tidy", &[]),
+    // Of packaging only.
+    ("manual", &["aoe", "cec", "console"]),
 ];
 
 /// What leaf and core packages may use of others: formats, numbers, text and errors. A logger, a runtime

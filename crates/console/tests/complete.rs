@@ -1,21 +1,29 @@
 //! Completion and `?`, over a shelf in memory.
 
-use super::*;
-
-#[path = "../../tests/fake/mod.rs"]
 mod fake;
 
-use crate::session::Session;
-use fake::FakeShelf;
+use console::Session;
+use console::command::COMMANDS;
+use console::complete::{Completion, complete, help};
+use console::host::World;
+use fake::{FakeHost, FakeShelf, administrator};
 
-/// LUN 0 of four drives online, LUN 3 of one offline, a spare.
+/// LUN 0 of four drives online, LUN 4 of one offline, a spare.
 fn shelf() -> FakeShelf {
     let mut shelf = FakeShelf::new();
-    let mut session = Session::default();
     for line in ["make 0 raid10 1.0-3", "online 0", "jbod 1.4", "spare 1.5"] {
-        assert!(session.line(&mut shelf, line).ok, "{line}");
+        run(&mut shelf, line);
     }
     shelf
+}
+
+fn run(shelf: &mut FakeShelf, line: &str) {
+    let mut world = World {
+        admin: shelf,
+        host: &mut FakeHost::default(),
+        who: &administrator(),
+    };
+    assert!(Session::default().line(&mut world, line).ok, "{line}");
 }
 
 /// The candidates at the end of a line.
@@ -107,7 +115,7 @@ fn options_and_their_values() {
 #[test]
 fn masks_take_known_stations() {
     let mut shelf = shelf();
-    Session::default().line(&mut shelf, "mask 0 +001004012e81");
+    run(&mut shelf, "mask 0 +001004012e81");
     let line = "mask 0 -";
     let found = complete(line, line.len(), &shelf).candidates;
     assert_eq!(found[0].text, "-001004012e81");
@@ -159,7 +167,7 @@ mod any {
                 prop_assert!(one.text.starts_with(typed) || typed.contains('\''), "{typed:?} {one:?}");
             }
             if let Some(before) = line.get(..cut) {
-                help(before, &shelf);
+                prop_assert!(help(before, &shelf).ends_with('\n'));
             }
         }
     }
