@@ -92,6 +92,26 @@ pub enum Verb {
     Initiators,
     /// Lists the counters of the data path.
     Aoestats,
+    /// Lets the Ethernet console answer on ports.
+    Cecenable,
+    /// Keeps it from answering.
+    Cecdisable,
+    /// Tells on which ports it answers.
+    Cecstat,
+    /// Lists the consoles.
+    Sessions,
+    /// Ends consoles.
+    Kick,
+    /// Sets a password.
+    Passwd,
+    /// Lists and changes those who may log in.
+    Users,
+    /// Shows the log.
+    Log,
+    /// Shows who did what.
+    History,
+    /// Lists and acknowledges problems.
+    Alerts,
     /// Tells the version.
     Release,
     /// Tells about commands.

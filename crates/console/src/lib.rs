@@ -30,6 +30,7 @@
 pub mod command;
 pub mod complete;
 pub mod editor;
+pub mod events;
 pub mod host;
 pub mod lexer;
 pub mod protocol;

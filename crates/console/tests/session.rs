@@ -16,6 +16,10 @@ macro_rules! world {
 mod access;
 #[path = "session/arguments.rs"]
 mod arguments;
+#[path = "session/consoles.rs"]
+mod consoles;
+#[path = "session/events.rs"]
+mod events;
 mod fake;
 #[path = "session/golden.rs"]
 mod golden;
@@ -108,6 +112,14 @@ impl Bench {
 
     fn prompt(&mut self) -> String {
         self.session.prompt(&world!(self))
+    }
+
+    fn go_on(&mut self) -> Reply {
+        self.session.go_on(&mut world!(self))
+    }
+
+    fn request(&mut self, request: &Request) -> console::protocol::Response {
+        self.session.request(&mut world!(self), request)
     }
 
     fn luns(&self) -> Vec<u8> {
