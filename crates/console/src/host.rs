@@ -10,9 +10,14 @@
 //! * What a call changed is durable when it returns, or it has not happened.
 
 mod caller;
+mod consoles;
 mod settings;
 
 pub use caller::{Caller, DoorKind, Role};
+pub use consoles::{
+    AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
+    UserStatus,
+};
 pub use settings::Settings;
 
 use shelf::admin::Admin;
@@ -62,9 +67,6 @@ pub trait Machine {
     /// Seconds since 1970, UTC.
     fn unix_seconds(&self) -> u64;
 }
-
-/// Consoles and those who use them.
-pub trait Consoles {}
 
 /// Why the box did not do what was asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -30,10 +30,12 @@
 pub mod command;
 pub mod complete;
 pub mod editor;
+pub mod events;
 pub mod host;
 pub mod lexer;
 pub mod protocol;
 pub mod session;
+pub mod terminal;
 
 mod commands;
 mod names;

@@ -34,12 +34,18 @@ pub(crate) enum Problem {
     NoLun,
     #[error("wrong format of mask: {0}; as +001004012e81 or -001004012e81")]
     WrongMask(String),
+    #[error("{0} is to be added and taken away")]
+    MaskBoth(String),
+    #[error("{0} is named twice")]
+    NamedTwice(String),
     #[error("vlanid must be in the range 1 to 4094")]
     InvalidVlan(String),
     #[error("seconds must be an integer between 1 and 32 inclusive")]
     InvalidSeconds(String),
     #[error("seconds to wait must be an integer between 0 and 31622400 inclusive")]
     InvalidWait(String),
+    #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
+    InvalidSize(String),
     #[error("LUN {0} is not done yet; when tells how far it is")]
     StillBusy(LunNumber),
     #[error("{0} changes something, and {1} may only look")]
@@ -94,10 +100,13 @@ impl Problem {
             Self::InvalidShelf(_) => "invalid_shelf",
             Self::NoLun => "no_lun",
             Self::WrongMask(_) => "wrong_mask",
+            Self::MaskBoth(_) => "contradiction",
+            Self::NamedTwice(_) => "named_twice",
             Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
+            Self::InvalidSize(_) => "invalid_size",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
             Self::Host(HostError::Refused(_)) => "refused",
@@ -125,11 +134,14 @@ impl Problem {
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
             | Self::WrongMask(word)
+            | Self::MaskBoth(word)
+            | Self::NamedTwice(word)
             | Self::InvalidVlan(word)
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
+            | Self::InvalidSize(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) => Some((*name).to_owned()),

@@ -1,32 +1,42 @@
 //! Whole sessions, character for character: what an administrator types and reads, as text and as
 //! JSON. Monitoring plug-ins and scripts take these forms apart.
 
-#[path = "session/access.rs"]
-mod access;
-mod fake;
-#[path = "session/protection.rs"]
-mod protection;
-#[path = "session/statistics.rs"]
-mod statistics;
-
-use console::host::{Caller, Role, World};
-use console::protocol::{PromptKind, Request};
-use console::{Next, Reply, Session, SessionOptions};
-use fake::{FakeHost, FakeShelf, administrator};
-use proptest::prelude::*;
-use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
-use std::time::Duration;
-
 /// What commands act on, of a bench.
 macro_rules! world {
     ($bench:expr) => {
-        World {
+        console::host::World {
             admin: &mut $bench.shelf,
             host: &mut $bench.host,
             who: &$bench.who,
         }
     };
 }
+
+#[path = "session/access.rs"]
+mod access;
+#[path = "session/arguments.rs"]
+mod arguments;
+#[path = "session/consoles.rs"]
+mod consoles;
+#[path = "session/events.rs"]
+mod events;
+mod fake;
+#[path = "session/golden.rs"]
+mod golden;
+#[path = "session/protection.rs"]
+mod protection;
+#[path = "session/statistics.rs"]
+mod statistics;
+#[path = "session/views.rs"]
+mod views;
+
+use console::host::{Caller, Role};
+use console::protocol::{PromptKind, Request};
+use console::{Next, Reply, Session, SessionOptions};
+use fake::{FakeHost, FakeShelf, administrator};
+use proptest::prelude::*;
+use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
+use std::time::Duration;
 
 /// A shelf and one console of it.
 struct Bench {
@@ -102,6 +112,14 @@ impl Bench {
 
     fn prompt(&mut self) -> String {
         self.session.prompt(&world!(self))
+    }
+
+    fn go_on(&mut self) -> Reply {
+        self.session.go_on(&mut world!(self))
+    }
+
+    fn request(&mut self, request: &Request) -> console::protocol::Response {
+        self.session.request(&mut world!(self), request)
     }
 
     fn luns(&self) -> Vec<u8> {

@@ -3,11 +3,13 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
+use crate::door::reception::Reception;
 use crate::host::{Machinery, Premises};
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
+use console::events::Watcher;
 use engine::{Paces, Spin, WorkerOptions, Workers};
 use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
@@ -35,7 +37,8 @@ impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
-        let machinery = Machinery::new(state.clone());
+        let reception = Reception::open(config)?;
+        let machinery = Machinery::new(state.clone(), reception.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -91,11 +94,11 @@ impl Daemon {
                 events::run(&receiver, (&workers, index), &administration);
             })?;
         }
-        let timed = administration.clone();
-        spawn("timer", move || timer(&timed))?;
+        let timed = (administration.clone(), reception.clone());
+        spawn("timer", move || timer(&timed.0, &timed.1))?;
         let premises = Premises::new(administration.clone(), machinery);
-        socket.serve(&premises)?;
-        door::ethernet::serve(config, &premises)?;
+        socket.serve(&reception, &premises)?;
+        door::ethernet::serve(&reception, &premises)?;
         Ok(Self {
             administration,
             workers,
@@ -133,11 +136,20 @@ impl Daemon {
     }
 }
 
-/// Tells the administration the time, for what is due by it, until the process ends.
-fn timer(administration: &Administration) {
+/// Tells the administration the time, for what is due by it, and every console what has happened, until the
+/// process ends.
+fn timer(administration: &Administration, reception: &Reception) {
     let start = Instant::now();
+    let mut watcher = Watcher::default();
     loop {
-        administration.lock().tick(start.elapsed());
+        let happened = {
+            let mut manager = administration.lock();
+            manager.tick(start.elapsed());
+            watcher.look(&*manager, unix_seconds())
+        };
+        for event in happened {
+            reception.publish(event);
+        }
         std::thread::sleep(TICK);
     }
 }

@@ -1,9 +1,10 @@
 //! The box as the consoles see it: [`console::host::Host`].
 
 use crate::administration::Administration;
+use crate::door::reception::Reception;
 use crate::store::StateDir;
-use console::host::{Caller, Consoles, HostError, Machine, Settings, SettingsStore, World};
-use shelf::manager::Manager;
+use console::host::{Caller, HostError, Machine, Settings, SettingsStore, World};
+use shelf::admin::Admin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,15 +49,17 @@ impl Entered<'_> {
         }
     }
 
-    /// The shelf.
-    pub(crate) fn manager(&self) -> &Manager {
-        &self.manager
+    /// The shelf, as consoles see it.
+    pub(crate) fn admin(&self) -> &dyn Admin {
+        &*self.manager
     }
 }
 
 /// The box.
 pub(crate) struct Machinery {
     state: StateDir,
+    /// What all doors share.
+    pub(crate) reception: Reception,
     settings: Settings,
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,
@@ -65,7 +68,7 @@ pub(crate) struct Machinery {
 
 impl Machinery {
     /// Reads the settings. Damaged ones are told of, and do not keep the shelf from serving.
-    pub(crate) fn new(state: StateDir) -> Self {
+    pub(crate) fn new(state: StateDir, reception: Reception) -> Self {
         let (settings, damage) = match state.settings() {
             Ok(settings) => (settings, None),
             Err(reason) => {
@@ -75,6 +78,7 @@ impl Machinery {
         };
         Self {
             state,
+            reception,
             settings,
             damage,
             start: Instant::now(),
@@ -108,5 +112,3 @@ impl Machine for Machinery {
             .map_or(0, |since| since.as_secs())
     }
 }
-
-impl Consoles for Machinery {}

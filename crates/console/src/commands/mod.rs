@@ -1,9 +1,13 @@
 //! The commands: each plans and acts on the [`World`] and reports.
 
 mod access;
+mod alerts;
+mod cec;
+mod consoles;
 mod drives;
 mod health;
 mod help;
+mod log;
 mod luns;
 mod members;
 mod ratelimit;
@@ -14,13 +18,19 @@ mod shelf_number;
 mod spares;
 mod statistics;
 mod system;
+mod terminal;
+mod users;
 mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
 pub use help::SERIES;
+pub(crate) use log::Following;
+pub(crate) use luns::MISSING;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
+pub(crate) use terminal::terminal;
+pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
 use crate::command::{Invocation, Verb};
@@ -34,19 +44,28 @@ use std::time::Duration;
 pub(crate) enum Pending {
     Removal(Removal),
     ShelfChange(ShelfChange),
+    PasswordChange(PasswordChange),
 }
 
 /// A command that is not over and looks again after some time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
     Wait(Waiting),
+    /// A listing that is shown anew.
+    View(Box<Invocation>),
+    Log(Following),
 }
+
+/// How often a listing is shown anew.
+const VIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>) -> Outcome {
+    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
+            Self::View(invocation) => view(*invocation, world, session),
+            Self::Log(following) => following.go_on(world),
         }
     }
 }
@@ -77,13 +96,13 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.question(),
             Self::ShelfChange(change) => change.question(),
+            Self::PasswordChange(change) => change.question(),
         }
     }
 
     /// Whether the answer must not be seen while it is typed, nor be kept anywhere.
-    #[allow(clippy::unused_self, reason = "no question asks for a secret yet")]
     pub(crate) fn is_secret(&self) -> bool {
-        false
+        matches!(self, Self::PasswordChange(_))
     }
 
     /// Goes on with an answer, if the plan still fits the shelf.
@@ -91,8 +110,24 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
+            Self::PasswordChange(change) => change.answer(world, answer),
         }
     }
+}
+
+/// Shows a listing now and again later, until it fails or nobody wants it any more.
+fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    let mut once = invocation.clone();
+    once.options.watch = false;
+    let mut outcome = run(&once, world, session);
+    if outcome.report.is_ok() {
+        if outcome.report.is_empty() {
+            outcome.report.line("nothing is going on");
+        }
+        outcome.report.line("any key ends this");
+        outcome.watch = Some((VIEW_PERIOD, Watch::View(Box::new(invocation))));
+    }
+    outcome
 }
 
 /// Runs a command until it is done or asks.
@@ -107,6 +142,9 @@ pub(crate) fn run(
         options,
         operands,
     } = invocation;
+    if options.watch {
+        return view(invocation.clone(), world, session);
+    }
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
@@ -125,9 +163,19 @@ pub(crate) fn run(
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
         Verb::When => when::when(&mut report, admin),
         Verb::Wait => return wait::wait(world, options, operands),
+        Verb::Cecenable => cec::switch(&mut report, world, true, operands),
+        Verb::Cecdisable => cec::switch(&mut report, world, false, operands),
+        Verb::Cecstat => cec::stat(&mut report, world, options.long, operands),
+        Verb::Sessions => consoles::sessions(&mut report, world),
+        Verb::Kick => consoles::kick(&mut report, world, operands),
+        Verb::Passwd => return users::passwd(world, operands),
+        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Log => return log::log(world, options),
+        Verb::History => log::history(&mut report, world, options),
+        Verb::Alerts => alerts::alerts(&mut report, world, operands),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
-        Verb::Health => health::health(&mut report, admin),
+        Verb::Health => health::health(&mut report, world),
         Verb::Fail if options.replacement => {
             members::each(&mut report, operands, |id| admin.fail_replacement(id));
         }
@@ -151,7 +199,8 @@ pub(crate) fn run(
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        Verb::Exit => {}
+        // These are of the session, which does them.
+        Verb::Terminal | Verb::Events | Verb::Exit => {}
     }
     report.into()
 }

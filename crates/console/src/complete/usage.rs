@@ -48,14 +48,40 @@ pub(super) struct OptionUsage {
 
 /// Words of usages that are typed as they are.
 pub(super) const KEYWORDS: &[&str] = &[
-    "all", "clear", "every", "located", "monthly", "off", "on", "pause", "policy", "repair",
-    "report", "resume", "schedule", "series", "start", "status", "stop", "weekly",
+    "ack",
+    "add",
+    "admin",
+    "all",
+    "clear",
+    "color",
+    "columns",
+    "every",
+    "located",
+    "monthly",
+    "off",
+    "on",
+    "pause",
+    "policy",
+    "read-only",
+    "remove",
+    "repair",
+    "report",
+    "resume",
+    "role",
+    "rows",
+    "schedule",
+    "series",
+    "start",
+    "status",
+    "stop",
+    "weekly",
 ];
 
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "array", "DAYS", "id", "KiB", "n", "newlun", "number", "oldlun", "oldshelf", "secs", "string",
+    "array", "DAYS", "id", "KiB", "lines", "n", "newlun", "number", "oldlun", "oldshelf", "secs",
+    "string", "user",
 ];
 
 /// The types that `make` knows.
