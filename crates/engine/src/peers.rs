@@ -6,8 +6,8 @@
 //! What targets say to one another goes through the same inboxes, so that it keeps its order with the
 //! frames.
 //!
-//! Where workers share a receive queue each has a port of its own on it, takes in what comes there, and answers
-//! by it; what each has taken in the others see in its count of rounds ([`Target::looked`]).
+//! Where workers share a receive queue each has a port of its own on it, takes in what comes there, and
+//! answers by it; what each has taken in the others see in its count of rounds ([`Target::looked`]).
 //!
 //! Budget: 300 ns one way when both ends poll, for a frame of 8 KiB as for a short one. `corebench
 //! --handover` measures it.
@@ -511,7 +511,8 @@ impl Seat {
 }
 
 /// Shares ports out among `workers` workers with so many command slots each, one after the other. The sockets
-/// of a queue that they share are one port, of which each gets its own. `drives` is one more than the highest slot of a drive.
+/// of a queue that they share are one port, of which each gets its own. `drives` is one more than the highest
+/// slot of a drive.
 ///
 /// # Errors
 /// When the kernel gives no event descriptor.

@@ -284,8 +284,8 @@ impl Observe for Workers {
 }
 
 impl DataPlane for Workers {
-    /// Frames find their receivers before a worker serves the LUN, and for as long as one does. Where a part was
-    /// added, its frames may be dropped until all of them know of it.
+    /// Frames find their receivers before a worker serves the LUN, and for as long as one does. Where a part
+    /// was added, its frames may be dropped until all of them know of it.
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
         self.spread(view.lun, Some(spread_sectors(&view)))?;
         self.change(view.lun, &ToWorker::Attach(view)).map(|_| ())

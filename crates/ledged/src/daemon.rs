@@ -203,8 +203,11 @@ fn open_ports(
                         mode: first.mode.to_string(),
                     });
                 }
-                let is_first = |port: &&Box<dyn Port>| port.facts().sharer.is_none_or(|of| of == 0);
-                queue_count += queues.iter().filter(is_first).count();
+                // Of those that workers share, the socket of the first one.
+                let sharers = queues.iter().map(|port| port.facts().sharer);
+                queue_count += sharers
+                    .filter(|sharer| sharer.is_none_or(|of| of == 0))
+                    .count();
                 ports.extend(queues);
             }
             Err(error) => failures.push(error.to_string()),
@@ -217,10 +220,7 @@ fn open_ports(
         tracing::error!("port {failure}");
     }
     if u8::try_from(queue_count).is_err() {
-        bail!(
-            "{} receive queues are too many: at most 255; fewer queues: ethtool -L",
-            queue_count
-        );
+        bail!("{queue_count} receive queues are too many: at most 255; fewer queues: ethtool -L");
     }
     Ok((ports, statuses))
 }

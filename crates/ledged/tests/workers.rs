@@ -127,8 +127,8 @@ fn four_workers_serve_the_same_mix() -> Result<()> {
 }
 
 /// A load that reads back and compares all that it writes, of a LUN that is spread and of one whose home gets
-/// everything, while they share one queue. Frames of 14 sectors cross from one worker to the next at the end of
-/// groups.
+/// everything, while they share one queue. Frames of 14 sectors cross from one worker to the next at the end
+/// of groups.
 #[test]
 fn loads_over_a_shared_queue_read_back_what_they_have_written() -> Result<()> {
     let network = PairNetwork::new(9000)?;

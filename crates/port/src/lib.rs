@@ -136,8 +136,8 @@ pub struct PortCounters {
     /// AoE frames that the XDP program left to the kernel because their queue had no socket. Of the
     /// whole interface.
     pub aoe_to_kernel: u64,
-    /// AoE frames that the XDP program gave to the socket of another worker than the queue's own, because that
-    /// one owns what they ask for. Of the whole interface.
+    /// AoE frames that the XDP program gave to the socket of another worker than the queue's own, because
+    /// that one owns what they ask for. Of the whole interface.
     pub aoe_spread: u64,
     /// Frames of other protocols that the XDP program passed to the kernel. Of the whole interface.
     pub passed_to_kernel: u64,

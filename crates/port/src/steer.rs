@@ -4,8 +4,8 @@
 //! Invariants:
 //! - The program is attached through a BPF link that only this process holds. When the last
 //!   [`Steering`] of an interface is dropped, or the process dies, the interface is as before.
-//! - Where the workers share queues, frames go to the worker that [`Spreader::set`] makes their receiver, which
-//!   is the same for as long as a LUN is served.
+//! - Where the workers share queues, frames go to the worker that [`Spreader::set`] makes their receiver,
+//!   which is the same for as long as a LUN is served.
 //! - A queue without a socket passes its AoE frames to the kernel; nothing is dropped.
 
 use crate::interface::Interface;
@@ -182,8 +182,8 @@ impl Steering {
         })
     }
 
-    /// From now on AoE frames of this receive queue, or those for one of the workers that share it, go to this
-    /// AF_XDP socket. When the socket closes, the kernel takes it out again.
+    /// From now on AoE frames of this receive queue, or those for one of the workers that share it, go to
+    /// this AF_XDP socket. When the socket closes, the kernel takes it out again.
     pub(crate) fn add_socket(
         &self,
         queue_index: u32,

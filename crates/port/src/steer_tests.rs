@@ -223,7 +223,8 @@ const FOUR: Spreading = Spreading {
 };
 const GROUP: u64 = 1 << 11;
 
-/// Ten groups are spread of LUN 0, nothing of LUN 5, and all that there can be of LUN 6; others are not served.
+/// Ten groups are spread of LUN 0, nothing of LUN 5, and all that there can be of LUN 6; others are not
+/// served.
 const SPREAD: [(u8, u64); 3] = [(0, 10 * GROUP), (5, 0), (6, u64::MAX)];
 
 /// The program once with the socket of each of the workers, and no other.

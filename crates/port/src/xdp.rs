@@ -6,8 +6,8 @@
 //! - Received chunks go back to the fill ring as soon as the sink has returned. Payloads to be sent
 //!   are copied into transmit chunks, which come back through the completion ring; or they are lent from
 //!   memory that the port shares with its worker's drives, until the completion ring says that they are sent.
-//! - The sockets of one interface share one XDP program, which leaves with the last of them. It has one socket
-//!   for each queue, or one for each queue and worker, among which it spreads frames.
+//! - The sockets of one interface share one XDP program, which leaves with the last of them. It has one
+//!   socket for each queue, or one for each queue and worker, among which it spreads frames.
 //!
 //! Budget (`corebench stages receive`): 60 ns, 280 instructions.
 //! Budget (`corebench stages transmit`): 3000 ns, 480 instructions.

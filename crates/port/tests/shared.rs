@@ -78,8 +78,8 @@ fn look(port: &mut dyn Port, frames: &mut Vec<Vec<u8>>) -> usize {
     })
 }
 
-/// Sends every frame back, by turns as a copy and from the buffers of the worker, until it is told to end. How
-/// many it had.
+/// Sends every frame back, by turns as a copy and from the buffers of the worker, until it is told to end.
+/// How many it had.
 fn echo(port: &mut dyn Port, buffers: &mut BufferMemory, is_over: &AtomicBool) -> u32 {
     let mut free: Vec<u16> = (0..SLOTS as u16).collect();
     let (mut count, mut frames) = (0, Vec::new());

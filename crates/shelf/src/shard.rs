@@ -123,7 +123,8 @@ impl Place {
     }
 
     /// Who is to receive a command of these sectors where the workers share a receive queue; what has none,
-    /// home. `spread_sectors` is of the view: [`spread_sectors`]. What brings frames to sockets does the same.
+    /// home. `spread_sectors` is of the view: [`spread_sectors`]. What brings frames to sockets does the
+    /// same.
     #[must_use]
     pub fn receiver(
         self,

@@ -20,8 +20,8 @@ use std::collections::VecDeque;
 /// Longest time that something lies in an inbox.
 const POST_DELAY: Micros = 60;
 
-/// Longest time that a frame lies in a ring before the worker looks, and the longest until it takes in a frame
-/// that it has found.
+/// Longest time that a frame lies in a ring before the worker looks, and the longest until it takes in a
+/// frame that it has found.
 const LOOK_DELAY: Micros = 90;
 const TAKE_DELAY: Micros = 20;
 
@@ -337,8 +337,8 @@ impl World {
         self.go_on_with_ring(worker, has_found);
     }
 
-    /// A round may end, and what is left in a ring is looked at later; once more when there was something, as a
-    /// worker does before it sleeps.
+    /// A round may end, and what is left in a ring is looked at later; once more when there was something, as
+    /// a worker does before it sleeps.
     fn go_on_with_ring(&mut self, worker: WorkerIndex, has_found: bool) {
         self.act_as(worker);
         let ends_round = self.random.between(0..=2) > 0;

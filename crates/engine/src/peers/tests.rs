@@ -178,7 +178,9 @@ impl Port for Socket {
 
     fn take_error(&mut self) {}
 
-    fn poll_fds<'a>(&'a self, _: &mut Vec<std::os::fd::BorrowedFd<'a>>) {}
+    fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
 
     fn counters(&self) -> port::PortCounters {
         port::PortCounters::default()

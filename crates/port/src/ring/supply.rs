@@ -95,7 +95,8 @@ impl Supply {
         }
     }
 
-    /// Whether the driver waits for a call to take chunks from the fill ring. Who is using the ring asks, too.
+    /// Whether the driver waits for a call to take chunks from the fill ring. Who is using the ring asks,
+    /// too.
     pub(super) fn fill_needs_wakeup(&self) -> bool {
         match self {
             Self::Own { fill, .. } => fill.needs_wakeup(),

@@ -8,8 +8,8 @@
 //!   being received, the list going back to the fill ring, the list of free transmit chunks, or in flight.
 //!   Receive chunks and transmit chunks never mix. The fill ring has a place for every receive chunk;
 //! - sockets that share a queue have one fill ring and one completion ring, which one of them uses at a time
-//!   ([`super::supply`]). What is received goes back to the fill ring wherever it was taken from; what is sent
-//!   comes back to the socket that sent it, in its order;
+//!   ([`super::supply`]). What is received goes back to the fill ring wherever it was taken from; what is
+//!   sent comes back to the socket that sent it, in its order;
 //! - *lent* are bytes of the buffers that a frame in flight sends. Their owner neither writes them nor lets
 //!   a drive write them until the frame's token has come back;
 //! - the completion ring has a place for every entry of the transmit ring;

@@ -2,8 +2,8 @@
 //!
 //! Where workers share a queue each has a socket of its own on it, and what brings a frame there puts it into
 //! the ring of its *receiver* ([`crate::shard::Place::receiver`]): the owner of its sectors, or, if they have
-//! several owners, the home of the LUN. Each ring keeps the order in which frames came, but a write in one ring
-//! may be taken in long before an earlier one in another ring. Commands that initiators have under way
+//! several owners, the home of the LUN. Each ring keeps the order in which frames came, but a write in one
+//! ring may be taken in long before an earlier one in another ring. Commands that initiators have under way
 //! together may be done in any order. But an initiator that has sent a write again, and has had its answer
 //! from the first copy, may send a newer write of the same sectors; then the second copy lies in one ring and
 //! the newer write in another one. That can be only where one of the two touches sectors of several owners:
@@ -11,20 +11,21 @@
 //! (`super::loan`).
 //!
 //! A worker *looks* at a queue when it asks the kernel how far its ring is filled, which it does only when it
-//! has taken everything of the look before. A *round* of a worker ends when it has taken in what it found; how
-//! many have ended each tells the others. Before a look a worker reads the rounds of the others. So:
+//! has taken everything of the look before. A *round* of a worker ends when it has taken in what it found;
+//! how many have ended each tells the others. Before a look a worker reads the rounds of the others. So:
 //!
 //! * what a look finds came after the look before it, and therefore after all that other workers had taken in
-//!   when that one read their rounds. A loan carries that number of rounds; an owner that has taken in a write
-//!   that overlaps, in that round or since, cannot tell which of the two came first. It says so with its grant,
-//!   and the command of the home is dropped;
+//!   when that one read their rounds. A loan carries that number of rounds; an owner that has taken in a
+//!   write that overlaps, in that round or since, cannot tell which of the two came first. It says so with
+//!   its grant, and the command of the home is dropped;
 //! * an owner that takes in a write and has, since the look before the one that found it, lent sectors
 //!   that overlap, cannot tell either: the write is dropped.
 //!
 //! Invariants:
 //! * of two writes of a shared queue that overlap, the one that came first never takes its place in the order
 //!   of a sector after the other one: it is there before, or dropped and counted (`stale_writes`);
-//! * what was dropped was not answered, and the initiator sends it again: a look later nothing speaks against it;
+//! * what was dropped was not answered, and the initiator sends it again: a look later nothing speaks against
+//!   it;
 //! * what is remembered is bounded; what was forgotten counts as overlapping.
 
 use super::PortIndex;

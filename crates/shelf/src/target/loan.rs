@@ -12,8 +12,8 @@
 //!   their way to a worker, and one back;
 //! * a loan always finds room: the order has a place for each command slot of each other worker;
 //! * a write that the home has not put in its place yet ([`Target::placed`]) is overtaken by no conflicting
-//!   write of the same port: that one is dropped, and the initiator sends it again. Where frames of a port come
-//!   in at several workers the same is kept in another way (`super::arrival`).
+//!   write of the same port: that one is dropped, and the initiator sends it again. Where frames of a port
+//!   come in at several workers the same is kept in another way (`super::arrival`).
 
 use super::{Action, CommandIndex, PortIndex, Rounds, Target};
 use crate::ids::LunNumber;
@@ -49,7 +49,8 @@ pub enum PeerMessage {
         commands: u32,
         /// A write to mirrors was answered with a fault there.
         mirrors_differ: bool,
-        /// A write of these sectors that was done there may be newer than the command, which is to be dropped.
+        /// A write of these sectors that was done there may be newer than the command, which is to be
+        /// dropped.
         is_stale: bool,
     },
     /// It does not need them any more.
@@ -178,7 +179,8 @@ impl Target {
         self.route_to(worker, &view, &command)
     }
 
-    /// The same of a command that came by a queue that the workers share, if it is not as for any other queue.
+    /// The same of a command that came by a queue that the workers share, if it is not as for any other
+    /// queue.
     fn route_shared(
         &mut self,
         port: PortIndex,

@@ -286,8 +286,8 @@ proptest! {
     }
 }
 
-/// A write across two groups that was sent twice: its second copy waits in the ring of the home, while a newer
-/// write is done by the owner.
+/// A write across two groups that was sent twice: its second copy waits in the ring of the home, while a
+/// newer write is done by the owner.
 #[test]
 fn an_old_write_across_groups_does_not_undo_a_newer_one() {
     let mut world = World::new(2);
