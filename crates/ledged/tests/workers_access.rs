@@ -306,8 +306,8 @@ fn several_workers_answer_as_one_does() -> Result<()> {
     Ok(())
 }
 
-/// Writes of the one who is shut out before the reservation is asked for and after it is answered; meanwhile it
-/// goes on. As many places are written.
+/// Writes of the one who is shut out before the reservation is asked for and after it is answered; meanwhile
+/// it goes on. As many places are written.
 const WRITES: u64 = 24;
 /// Rounds in which the hosts change their parts.
 const ROUNDS: usize = 12;
