@@ -20,9 +20,9 @@ use testbed::{Ledge, LedgeOptions, PairNetwork};
 const WARM_UP: u32 = 1500;
 const COMMANDS: u32 = 1500;
 
-/// What a worker asks the kernel for: I/O of drives and ports, its idle wait, the bell of another worker and of
-/// the administration ([`WAKE`]), the time on machines where the kernel has to tell it, and once a second the
-/// state of its interfaces.
+/// What a worker asks the kernel for: I/O of drives and ports, its idle wait, the bell of another worker and
+/// of the administration ([`WAKE`]), the time on machines where the kernel has to tell it, and once a second
+/// the state of its interfaces.
 const CALLS: &[&str] = &[
     "clock_gettime",
     "close",
