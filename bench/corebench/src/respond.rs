@@ -2,7 +2,9 @@
 //! without a shelf would: the limit that the shelf is compared with by `bench/matrix`.
 //!
 //! Invariants:
-//! * reads are answered with zeroes, what is written is dropped, and every answer is well-formed;
+//! * reads are answered with zeroes and what is written is dropped, unless it is told to hold its disk in memory:
+//!   then each has the one copy, from the disk to the rings or from them to it, that no target can do without whose
+//!   disk is memory; every answer is well-formed;
 //! * it allocates nothing after its start, and never sleeps.
 
 use anyhow::{Context, Result, bail};
@@ -44,6 +46,9 @@ pub(crate) struct RespondArguments {
     /// MiB of the disk that is not there
     #[arg(long, default_value_t = 512)]
     mib: u64,
+    /// Hold that disk in memory: a copy out of it for each read, into it for each write
+    #[arg(long)]
+    stored: bool,
 }
 
 /// What an answer carries behind its head.
@@ -52,6 +57,11 @@ enum Body {
     None,
     Identify,
     Zeroes(usize),
+    /// These bytes of the disk.
+    Stored {
+        offset: usize,
+        bytes: usize,
+    },
 }
 
 /// An answer that is to be sent.
@@ -70,6 +80,8 @@ struct Responder {
     sectors: u64,
     sector_count: u8,
     identify: [u8; 512],
+    /// The disk, when it is in memory; else empty.
+    disk: Vec<u8>,
 }
 
 /// Answers until the process is ended.
@@ -81,7 +93,16 @@ pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
     };
     println!("ready: {} in mode {}", facts.interface, facts.mode);
     let sectors = arguments.mib << 11;
-    let responder = Responder {
+    // Written once: pages that were never touched are all the same one.
+    let disk = vec![
+        0xa5;
+        if arguments.stored {
+            usize::try_from(sectors)? * SECTOR_BYTES
+        } else {
+            0
+        }
+    ];
+    let mut responder = Responder {
         shelf: Shelf(arguments.shelf),
         slot: Slot(arguments.slot),
         mac: facts.stations.first(),
@@ -97,6 +118,7 @@ pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
             trims: false,
         }
         .build(),
+        disk,
     };
     let zeroes = vec![0; PAYLOAD_BYTES_MAX];
     let mut answers: Vec<Answer> = Vec::with_capacity(RECEIVE_BUDGET);
@@ -113,6 +135,7 @@ pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
                     Body::None => &[],
                     Body::Identify => responder.identify.as_slice(),
                     Body::Zeroes(bytes) => &zeroes[..bytes],
+                    Body::Stored { offset, bytes } => &responder.disk[offset..offset + bytes],
                 };
                 send(port.as_mut(), &answer.head[..answer.head_bytes], payload)?;
             }
@@ -140,20 +163,25 @@ fn send(port: &mut dyn Port, head: &[u8], payload: &[u8]) -> Result<()> {
 
 impl Responder {
     /// The answer to a frame, if it is a request for this target.
-    fn answer(&self, frame: &ReceivedFrame<'_>) -> Option<Answer> {
+    fn answer(&mut self, frame: &ReceivedFrame<'_>) -> Option<Answer> {
         let request = parse(frame.first).ok()?;
         if !request.header.addresses(self.shelf, self.slot) || request.vlan.is_some() {
             return None;
         }
         let header = request.header.reply(self.mac, self.shelf, self.slot);
         match request.request {
-            Request::Ata(registers) => Some(self.answer_ata(&header, registers)),
+            Request::Ata(registers) => Some(self.answer_ata(&header, registers, frame)),
             Request::Config { command, .. } => self.answer_config(&header, command),
             _ => None,
         }
     }
 
-    fn answer_ata(&self, header: &Header, registers: &AtaRegisters) -> Answer {
+    fn answer_ata(
+        &mut self,
+        header: &Header,
+        registers: &AtaRegisters,
+        frame: &ReceivedFrame<'_>,
+    ) -> Answer {
         let command = Command::decode(
             registers.command_status,
             registers.feature_error,
@@ -169,16 +197,38 @@ impl Responder {
             Command::Read { count, .. } if count > self.sector_count => {
                 (Outcome::Aborted, Body::None)
             }
-            Command::Read { count, .. } => (
-                Outcome::Success,
-                Body::Zeroes(usize::from(count) * SECTOR_BYTES),
-            ),
-            Command::Write { .. } | Command::Flush => (Outcome::Success, Body::None),
+            Command::Read { lba, count } => (Outcome::Success, self.read(lba, count)),
+            Command::Write { lba, count } => (self.write(lba, count, frame), Body::None),
+            Command::Flush => (Outcome::Success, Body::None),
             Command::Identify => (Outcome::Success, Body::Identify),
             _ => (Outcome::Aborted, Body::None),
         };
         let registers = registers.response(outcome.status(), outcome.error());
         Answer::new(header, registers.as_bytes(), body)
+    }
+
+    fn read(&self, lba: u64, count: u8) -> Body {
+        let bytes = usize::from(count) * SECTOR_BYTES;
+        if self.disk.is_empty() {
+            return Body::Zeroes(bytes);
+        }
+        Body::Stored {
+            offset: place(lba),
+            bytes,
+        }
+    }
+
+    fn write(&mut self, lba: u64, count: u8, frame: &ReceivedFrame<'_>) -> Outcome {
+        if self.disk.is_empty() {
+            return Outcome::Success;
+        }
+        let bytes = usize::from(count) * SECTOR_BYTES;
+        let target = &mut self.disk[place(lba)..][..bytes];
+        if frame.copy_to(aoe::ATA_FRAME_BYTES, target) == bytes {
+            Outcome::Success
+        } else {
+            Outcome::Aborted
+        }
     }
 
     /// The config string is empty, and cannot be set.
@@ -195,6 +245,11 @@ impl Responder {
         };
         Some(Answer::new(header, argument.as_bytes(), Body::None))
     }
+}
+
+/// Where a sector is. The caller has seen that it is on the disk, which is in memory.
+fn place(lba: u64) -> usize {
+    usize::try_from(lba).unwrap_or(usize::MAX) * SECTOR_BYTES
 }
 
 impl Answer {

@@ -7,9 +7,10 @@
 #[path = "../../console/tests/fake/mod.rs"]
 mod fake;
 
+use console::host::World;
 use console::protocol::{self, Greeting, PromptKind, Request};
 use console::{Session, SessionOptions};
-use fake::FakeShelf;
+use fake::{FakeHost, FakeShelf, administrator};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::File;
@@ -32,7 +33,7 @@ impl Server {
         let directory = TempDir::new().unwrap();
         let socket = directory.path().join("control.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let shelf = Arc::new(Mutex::new(FakeShelf::new()));
+        let shelf = Arc::new(Mutex::new((FakeShelf::new(), FakeHost::default())));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let shelf = Arc::clone(&shelf);
@@ -67,14 +68,23 @@ impl Server {
     }
 }
 
-fn serve(stream: UnixStream, shelf: &Mutex<FakeShelf>) {
+fn serve(stream: UnixStream, shelf: &Mutex<(FakeShelf, FakeHost)>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     let mut session = Session::new(SessionOptions::default());
-    let prompt = session.command_prompt(&*shelf.lock().unwrap());
+    let who = administrator();
+    let prompt = {
+        let (admin, host) = &mut *shelf.lock().unwrap();
+        let who = &who;
+        Session::command_prompt(&World { admin, host, who })
+    };
     protocol::write(&mut writer, &Greeting::new("test", prompt)).unwrap();
     while let Ok(Some(request)) = protocol::read::<Request>(&mut reader) {
-        let response = session.request(&mut *shelf.lock().unwrap(), &request);
+        let response = {
+            let (admin, host) = &mut *shelf.lock().unwrap();
+            let who = &who;
+            session.request(&mut World { admin, host, who }, &request)
+        };
         protocol::write(&mut writer, &response).unwrap();
         if response.prompt.kind == PromptKind::End {
             return;
@@ -242,10 +252,10 @@ fn a_wrong_or_dying_server_is_told() {
     assert!(stderr_for(b"").contains("closed the connection at once"));
     assert!(stderr_for(b"SSH-2.0-x\n").contains("malformed message"));
     let other =
-        b"{\"protocol\":2,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n";
-    assert!(stderr_for(other).contains("speaks version 2 of the control protocol"));
+        b"{\"protocol\":99,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n";
+    assert!(stderr_for(other).contains("speaks version 99 of the control protocol"));
     let stderr = stderr_for(
-        b"{\"protocol\":1,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n",
+        b"{\"protocol\":2,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n",
     );
     // Whether the end is met in sending or in receiving is up to the kernel.
     assert!(stderr.starts_with("error: "), "{stderr}");
@@ -336,6 +346,28 @@ fn on_a_terminal_it_is_a_console() {
     terminal.until(" 0 4000.786GB offline");
     terminal.until("SR shelf 1> ");
     // Ctrl-D ends it; who sits there has seen what failed.
+    terminal.keys("\x04");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn lines_are_completed_edited_and_remembered() {
+    let server = Server::start();
+    let mut terminal = Terminal::start(&server);
+    terminal.until("SR shelf 1> ");
+    // Completed: the command, the number that is free, the type, a drive, and a series of them.
+    terminal.keys("mak\t\traid10\t1.0-1\t5\r");
+    terminal.until("make 0 raid10 1.0-1");
+    terminal.until("SR shelf 1> ");
+    terminal.keys("list -l 7\x7f0?");
+    let help = terminal.until("SR shelf 1> list -l 0");
+    assert!(help.contains("usage: list [-l] [-j] [LUN ...]"), "{help}");
+    terminal.keys("\r");
+    terminal.until("raid10 normal");
+    terminal.until("SR shelf 1> ");
+    // Twice up is what made it; the number is changed, and the shelf refuses.
+    terminal.keys("\x1b[A\x1b[A\x01\x06\x06\x06\x06\x06\x04\x31\r");
+    terminal.until("error: 1.0 already in use");
     terminal.keys("\x04");
     assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
 }

@@ -5,8 +5,10 @@
 //! * A row says all that the parser needs to know of its command.
 
 mod nearest;
+mod needs;
 mod table;
 
+pub use needs::{Lists, Needs};
 pub use table::{COMMANDS, NOT_AVAILABLE};
 
 use crate::commands::is_mask;
@@ -41,6 +43,8 @@ pub enum Verb {
     Ifstat,
     /// Tells how far long jobs are.
     When,
+    /// Waits for long jobs.
+    Wait,
     /// Lists or adds spares.
     Spare,
     /// Takes spares from the pool.
@@ -106,6 +110,8 @@ pub struct Command {
     pub summary: &'static str,
     /// Lines that can be typed.
     pub examples: &'static [&'static str],
+    /// Who may use it.
+    pub needs: Needs,
     /// Letters of its options, except `j`, which every command has. A colon after a letter says that a
     /// value follows it.
     options: &'static str,

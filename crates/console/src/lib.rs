@@ -6,7 +6,9 @@
 //! 1. [`lexer`]: the line becomes words; `1.0-15` becomes sixteen of them.
 //! 2. [`command`]: the first word picks a row of the command table, the row says which options and
 //!    how many operands are right.
-//! 3. `commands`: one module per group of commands plans and acts through [`shelf::admin::Admin`].
+//! 3. `commands`: one module per group of commands plans and acts on the
+//!    [`host::World`]: the shelf through [`shelf::admin::Admin`], the box through [`host::Host`]. Who may use
+//!    a command is a property of its row, asked in one place.
 //! 4. `report` and `record`: what happened becomes text, or one JSON document (`-j`).
 //!
 //! [`Session`] drives this for one console, and keeps the question that waits for an answer.
@@ -26,7 +28,9 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod command;
+pub mod complete;
 pub mod editor;
+pub mod host;
 pub mod lexer;
 pub mod protocol;
 pub mod session;
@@ -37,6 +41,11 @@ mod options;
 mod problem;
 mod record;
 mod report;
+
+/// What the manual page tells beside the command table.
+pub mod help {
+    pub use crate::commands::SERIES;
+}
 
 pub use editor::{Editor, Event};
 pub use options::SessionOptions;

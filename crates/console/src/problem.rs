@@ -1,5 +1,6 @@
 //! What can go wrong with a command: texts and codes.
 
+use crate::host::HostError;
 use crate::lexer::LexError;
 use raid::UnknownLevel;
 use shelf::admin::{AdminError, LunNumber};
@@ -37,6 +38,14 @@ pub(crate) enum Problem {
     InvalidVlan(String),
     #[error("seconds must be an integer between 1 and 32 inclusive")]
     InvalidSeconds(String),
+    #[error("seconds to wait must be an integer between 0 and 31622400 inclusive")]
+    InvalidWait(String),
+    #[error("LUN {0} is not done yet; when tells how far it is")]
+    StillBusy(LunNumber),
+    #[error("{0} changes something, and {1} may only look")]
+    NotAllowed(&'static str, String),
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error("invalid chunk size {0}: a power of two from 16 to 512, in KiB")]
     InvalidChunk(String),
     #[error(
@@ -88,7 +97,11 @@ impl Problem {
             Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
-            Self::InvalidSeconds(_) => "invalid_seconds",
+            Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
+            Self::StillBusy(_) => "still_busy",
+            Self::NotAllowed(..) => "not_allowed",
+            Self::Host(HostError::Refused(_)) => "refused",
+            Self::Host(HostError::Io(_)) => "io",
             Self::Level(_) => "unknown_level",
             Self::LunChanged(_) => "lun_changed",
             Self::ShelfChanged => "shelf_changed",
@@ -116,9 +129,11 @@ impl Problem {
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)
             | Self::InvalidSeconds(word)
+            | Self::InvalidWait(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
-            Self::LunChanged(lun) => Some(lun.to_string()),
+            Self::NotAllowed(name, _) => Some((*name).to_owned()),
+            Self::LunChanged(lun) | Self::StillBusy(lun) => Some(lun.to_string()),
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
@@ -126,6 +141,7 @@ impl Problem {
             | Self::ShelfChanged
             | Self::AnswerExpected
             | Self::NoQuestion
+            | Self::Host(_)
             | Self::Canceled => None,
         }
     }

@@ -3,26 +3,29 @@
 //! A Unix stream socket carries one JSON object per line in each direction. The server speaks first:
 //!
 //! ```text
-//! server  {"protocol":1,"version":"0.1.0","prompt":{"kind":"command","text":"SR shelf 1> "}}
+//! server  {"protocol":2,"version":"0.1.0","prompt":{"kind":"command","text":"SR shelf 1> "}}
 //! client  {"line":"remove 0"}
 //! server  {"output":"Request to remove 1 LUN: 0\n","ok":true,"prompt":{"kind":"answer","text":"'n' to …"}}
 //! client  {"answer":"y"}
 //! server  {"output":"","ok":true,"prompt":{"kind":"command","text":"SR shelf 1> "}}
 //! ```
 //!
-//! Every request gets one response. After a prompt of kind `end` the server closes. A client that
-//! closes while a question is open has answered no.
+//! Every request gets one response. The answer to a prompt of kind `secret` must not be seen nor kept. After
+//! one of kind `later` the command is not over: `after_ms` later the client asks `"go_on"`, or `"cancel"` at
+//! any time. After a prompt of kind `end` the server closes. A client that closes while a question is open
+//! has answered no.
 //!
 //! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer
 //! client is never half understood by an older server; who may connect is a matter of the socket's
 //! permissions.
 
+use crate::complete::Completion;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, Read, Write};
 
 /// Version of this protocol.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest line from a client, without its line end. A command line that names every drive of the
 /// largest shelf takes a tenth of it.
@@ -40,6 +43,22 @@ pub enum Request {
     Line(String),
     /// The answer to the open question.
     Answer(String),
+    /// What may stand at the cursor of a line that is being typed? Like the next, it changes nothing.
+    Complete {
+        /// What is typed.
+        line: String,
+        /// Where the cursor is, in bytes.
+        cursor: usize,
+    },
+    /// What may come after this? The answer is text.
+    Help(String),
+    /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
+    /// is at a prompt, and shows it above the line that is being typed.
+    Events,
+    /// The command that is not over may go on.
+    GoOn,
+    /// Drop the open question, or the command that is not over.
+    Cancel,
 }
 
 /// The server's first message.
@@ -64,6 +83,9 @@ pub struct Response {
     pub ok: bool,
     /// What the server waits for.
     pub prompt: Prompt,
+    /// The answer to [`Request::Complete`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
 }
 
 /// What the server waits for, and the text to show while it does.
@@ -74,6 +96,9 @@ pub struct Prompt {
     pub kind: PromptKind,
     /// The text, without line end.
     pub text: String,
+    /// With [`PromptKind::Later`]: after how many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
 }
 
 /// What the server waits for.
@@ -84,6 +109,10 @@ pub enum PromptKind {
     Command,
     /// [`Request::Answer`].
     Answer,
+    /// [`Request::Answer`], typed unseen.
+    Secret,
+    /// [`Request::GoOn`] after some time, or [`Request::Cancel`].
+    Later,
     /// Nothing: the session is over.
     End,
 }
@@ -121,6 +150,18 @@ pub enum ProtocolError {
     /// The line is not such a message.
     #[error("malformed message: {0}")]
     Malformed(#[from] serde_json::Error),
+}
+
+impl Prompt {
+    /// A prompt without a time.
+    #[must_use]
+    pub fn new(kind: PromptKind, text: String) -> Self {
+        Self {
+            kind,
+            text,
+            after_ms: None,
+        }
+    }
 }
 
 impl Greeting {
@@ -205,19 +246,19 @@ mod tests {
             request("{\"answer\":\"y\"}\n").unwrap(),
             Some(Request::Answer("y".to_owned()))
         );
+        assert_eq!(request("\"go_on\"\n").unwrap(), Some(Request::GoOn));
+        assert_eq!(request("\"cancel\"\n").unwrap(), Some(Request::Cancel));
         assert!(request("").unwrap().is_none());
     }
 
     #[test]
     fn responses_have_their_documented_form() {
-        let prompt = Prompt {
-            kind: PromptKind::End,
-            text: String::new(),
-        };
+        let prompt = Prompt::new(PromptKind::End, String::new());
         let response = Response {
             output: "1.0\n".to_owned(),
             ok: true,
             prompt,
+            completion: None,
         };
         let line =
             "{\"output\":\"1.0\\n\",\"ok\":true,\"prompt\":{\"kind\":\"end\",\"text\":\"\"}}\n";

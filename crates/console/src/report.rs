@@ -50,6 +50,11 @@ impl Report {
         }
     }
 
+    /// Whether there is nothing to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.records.is_empty() && self.problems.is_empty()
+    }
+
     /// Whether everything that was asked was done.
     pub(crate) fn is_ok(&self) -> bool {
         self.problems.is_empty()

@@ -1,28 +1,48 @@
 //! One console: a prompt, a line in, text out, and perhaps a question.
 
 use crate::command;
-use crate::commands::{self, Outcome, Pending};
+use crate::commands::{self, Outcome, Pending, Watch};
+use crate::complete::{complete, help};
+use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
 use crate::options::SessionOptions;
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
-use shelf::admin::Admin;
+use std::time::Duration;
 
 /// The state of one console.
 #[derive(Debug, Default)]
 pub struct Session {
     options: SessionOptions,
     open: Option<Open>,
+    watched: Option<Watched>,
+}
+
+/// The command that has the console's attention.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    /// Whether it asked for JSON.
+    json: bool,
+    /// What its caller must be.
+    needs: Role,
+    name: &'static str,
 }
 
 /// A question that waits for its answer.
 #[derive(Debug)]
 struct Open {
     plan: Pending,
-    /// Whether the command asked for JSON.
-    json: bool,
+    of: Current,
+}
+
+/// A command that looks again after some time.
+#[derive(Debug)]
+struct Watched {
+    watch: Watch,
+    after: Duration,
+    of: Current,
 }
 
 /// What comes back for a line.
@@ -46,6 +66,14 @@ pub enum Next {
     Answer {
         /// The question, without line end.
         prompt: String,
+        /// What is typed must not be seen, nor be kept anywhere.
+        is_secret: bool,
+    },
+    /// Time: the command is not over. [`Session::go_on`] then, or [`Session::cancel`] when whoever waits is
+    /// tired of it. A line ends it, too.
+    Later {
+        /// How long.
+        after: Duration,
     },
     /// Nothing: the session is over.
     End,
@@ -58,132 +86,219 @@ impl Session {
         Self {
             options,
             open: None,
+            watched: None,
         }
     }
 
     /// What to print before reading the next line: the open question, or the command prompt, such
-    /// as `SR shelf 1> ` or `SR shelf unset> `.
+    /// as `SR shelf 1> ` or `SR shelf unset> `. Nothing while a command is not over.
     #[must_use]
-    pub fn prompt(&self, admin: &dyn Admin) -> String {
-        match &self.open {
-            Some(open) => open.plan.question(),
-            None => format!(
-                "{} shelf {}> ",
-                self.options.product,
-                shelf_name(admin.shelf())
-            ),
+    pub fn prompt(&self, world: &World<'_>) -> String {
+        match (&self.open, &self.watched) {
+            (Some(open), _) => open.plan.question(),
+            (None, Some(_)) => String::new(),
+            (None, None) => Self::command_prompt(world).text,
         }
     }
 
     /// Takes one line: the answer if a question is open, else a command. The line has no line end.
-    pub fn line(&mut self, admin: &mut dyn Admin, line: &str) -> Reply {
+    pub fn line(&mut self, world: &mut World<'_>, line: &str) -> Reply {
+        self.watched = None;
         match self.open.take() {
-            Some(Open { plan, json }) => {
-                let outcome = plan.answer(admin, line);
-                self.reply(outcome, json, false)
+            Some(Open { plan, of }) => {
+                let outcome = match allowed(world.who, of) {
+                    Ok(()) => plan.answer(world, line),
+                    Err(problem) => Report::from(problem).into(),
+                };
+                self.reply(outcome, of, false)
             }
-            None => self.command(admin, line),
+            None => self.command(world, line),
         }
     }
 
-    /// Drops the open question, as Ctrl-C and the end of the input do. The plan is not carried out.
-    /// Without a question this says and does nothing.
-    pub fn cancel(&mut self) -> Reply {
-        match self.open.take() {
-            Some(open) => self.reply(Report::from(Problem::Canceled).into(), open.json, false),
-            None => Reply {
-                output: String::new(),
-                ok: true,
-                next: Next::Command,
-            },
+    /// Goes on with a command that is not over, after the time that it asked for. Without one this says and
+    /// does nothing.
+    pub fn go_on(&mut self, world: &mut World<'_>) -> Reply {
+        match self.watched.take() {
+            Some(Watched { watch, of, .. }) => {
+                let outcome = match allowed(world.who, of) {
+                    Ok(()) => watch.go_on(world),
+                    Err(problem) => Report::from(problem).into(),
+                };
+                self.reply(outcome, of, false)
+            }
+            None => Reply::nothing(),
         }
+    }
+
+    /// Drops the open question or the command that is not over, as Ctrl-C and the end of the input do. The
+    /// plan is not carried out. Without either this says and does nothing.
+    pub fn cancel(&mut self) -> Reply {
+        let of = match (self.open.take(), self.watched.take()) {
+            (Some(Open { of, .. }), _) | (None, Some(Watched { of, .. })) => of,
+            (None, None) => return Reply::nothing(),
+        };
+        self.reply(Report::from(Problem::Canceled).into(), of, false)
     }
 
     /// Takes one request of the control socket. A command is never taken for an answer nor an answer
     /// for a command: either is refused, and a question that was open is canceled.
-    pub fn request(&mut self, admin: &mut dyn Admin, request: &Request) -> Response {
+    pub fn request(&mut self, world: &mut World<'_>, request: &Request) -> Response {
+        let asked = match request {
+            Request::Complete { line, cursor } => {
+                Some((String::new(), Some(complete(line, *cursor, world.admin))))
+            }
+            Request::Help(line) => Some((help(line, world.admin), None)),
+            // Whoever has events adds them.
+            Request::Events => Some((String::new(), None)),
+            _ => None,
+        };
+        if let Some((output, completion)) = asked {
+            return Response {
+                output,
+                ok: true,
+                prompt: Self::prompt_for(self.next(false), world),
+                completion,
+            };
+        }
         let reply = match (request, self.open.take()) {
-            (Request::Line(line), None) => self.command(admin, line),
+            (Request::Line(line), None) => self.line(world, line),
             (Request::Answer(answer), Some(open)) => {
                 self.open = Some(open);
-                self.line(admin, answer)
+                self.line(world, answer)
             }
-            (Request::Line(_), Some(open)) => self.reply(
-                Report::from(Problem::AnswerExpected).into(),
-                open.json,
-                false,
-            ),
             (Request::Answer(_), None) => {
-                self.reply(Report::from(Problem::NoQuestion).into(), false, false)
+                self.reply(Report::from(Problem::NoQuestion).into(), NONE, false)
+            }
+            (Request::Cancel, open) => {
+                self.open = open;
+                self.cancel()
+            }
+            (_, None) => self.go_on(world),
+            (_, Some(Open { of, .. })) => {
+                self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
             }
         };
         let Reply { output, ok, next } = reply;
-        let prompt = match next {
-            Next::Command => self.command_prompt(admin),
-            Next::Answer { prompt } => Prompt {
-                kind: PromptKind::Answer,
-                text: prompt,
-            },
-            Next::End => Prompt {
-                kind: PromptKind::End,
-                text: String::new(),
-            },
-        };
-        Response { output, ok, prompt }
-    }
-
-    /// The prompt of the control socket while no question is open, as the greeting carries it.
-    #[must_use]
-    pub fn command_prompt(&self, admin: &dyn Admin) -> Prompt {
-        let shelf = shelf_name(admin.shelf());
-        let text = format!("{} shelf {shelf}> ", self.options.product);
-        Prompt {
-            kind: PromptKind::Command,
-            text,
+        Response {
+            output,
+            ok,
+            prompt: Self::prompt_for(next, world),
+            completion: None,
         }
     }
 
-    fn command(&mut self, admin: &mut dyn Admin, line: &str) -> Reply {
-        let json = command::asks_for_json(line);
+    fn prompt_for(next: Next, world: &World<'_>) -> Prompt {
+        match next {
+            Next::Command => Self::command_prompt(world),
+            Next::Answer { prompt, is_secret } => {
+                let kind = if is_secret {
+                    PromptKind::Secret
+                } else {
+                    PromptKind::Answer
+                };
+                Prompt::new(kind, prompt)
+            }
+            Next::Later { after } => Prompt {
+                after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+                ..Prompt::new(PromptKind::Later, String::new())
+            },
+            Next::End => Prompt::new(PromptKind::End, String::new()),
+        }
+    }
+
+    /// The prompt while no question is open, as the greeting of the control socket carries it.
+    #[must_use]
+    pub fn command_prompt(world: &World<'_>) -> Prompt {
+        let shelf = shelf_name(world.admin.shelf());
+        let product = &world.host.settings().product;
+        Prompt::new(PromptKind::Command, format!("{product} shelf {shelf}> "))
+    }
+
+    fn command(&mut self, world: &mut World<'_>, line: &str) -> Reply {
+        let mut of = Current {
+            json: command::asks_for_json(line),
+            ..NONE
+        };
         let invocation = lexer::split(line)
             .map_err(Problem::from)
             .and_then(|words| command::parse(&words));
-        match invocation {
-            Ok(None) => Reply {
-                output: String::new(),
-                ok: true,
-                next: Next::Command,
-            },
-            Ok(Some(invocation)) => {
-                let outcome = commands::run(&invocation, admin, &self.options);
-                let end = invocation.command.verb == command::Verb::Exit;
-                self.reply(outcome, json, end)
-            }
-            Err(problem) => self.reply(Report::from(problem).into(), json, false),
+        let invocation = match invocation {
+            Ok(None) => return Reply::nothing(),
+            Ok(Some(invocation)) => invocation,
+            Err(problem) => return self.reply(Report::from(problem).into(), of, false),
+        };
+        (of.needs, of.name) = (invocation.needs(), invocation.name);
+        if let Err(problem) = allowed(world.who, of) {
+            return self.reply(Report::from(problem).into(), of, false);
         }
+        let outcome = commands::run(&invocation, world, &self.options);
+        let end = invocation.command.verb == command::Verb::Exit;
+        self.reply(outcome, of, end)
     }
 
-    /// Renders an outcome. JSON is one document for the whole command: it comes after the last
-    /// answer.
-    fn reply(&mut self, outcome: Outcome, json: bool, end: bool) -> Reply {
-        let Outcome { report, pending } = outcome;
-        let output = match (json, &pending) {
-            (false, _) => report.text(),
-            (true, None) => report.json(),
-            (true, Some(_)) => String::new(),
+    /// Renders an outcome. JSON is one document for the whole command, after the last answer; a command that
+    /// looks again has one for each time that it has something to say.
+    fn reply(&mut self, outcome: Outcome, of: Current, end: bool) -> Reply {
+        let Outcome {
+            report,
+            pending,
+            watch,
+        } = outcome;
+        let is_silent = pending.is_some() || (watch.is_some() && report.is_empty());
+        let output = match of.json {
+            false => report.text(),
+            true if is_silent => String::new(),
+            true => report.json(),
         };
-        let next = match &pending {
-            Some(plan) => Next::Answer {
-                prompt: plan.question(),
-            },
-            None if end => Next::End,
-            None => Next::Command,
-        };
-        self.open = pending.map(|plan| Open { plan, json });
+        self.open = pending.map(|plan| Open { plan, of });
+        self.watched = watch.map(|(after, watch)| Watched { watch, after, of });
         Reply {
             output,
             ok: report.is_ok(),
-            next,
+            next: self.next(end),
+        }
+    }
+
+    /// What this waits for.
+    fn next(&self, end: bool) -> Next {
+        match (&self.open, &self.watched) {
+            (Some(open), _) => Next::Answer {
+                prompt: open.plan.question(),
+                is_secret: open.plan.is_secret(),
+            },
+            (None, Some(watched)) => Next::Later {
+                after: watched.after,
+            },
+            (None, None) if end => Next::End,
+            (None, None) => Next::Command,
+        }
+    }
+}
+
+/// No command.
+const NONE: Current = Current {
+    json: false,
+    needs: Role::Reader,
+    name: "",
+};
+
+/// Whether a caller may use a command. This is the only place where that is asked.
+fn allowed(who: &Caller, command: Current) -> Result<(), Problem> {
+    if who.role >= command.needs {
+        Ok(())
+    } else {
+        Err(Problem::NotAllowed(command.name, who.user.clone()))
+    }
+}
+
+impl Reply {
+    /// Nothing to say, and a command is waited for.
+    fn nothing() -> Self {
+        Self {
+            output: String::new(),
+            ok: true,
+            next: Next::Command,
         }
     }
 }

@@ -9,15 +9,30 @@ mod protection;
 #[path = "session/statistics.rs"]
 mod statistics;
 
+use console::host::{Caller, Role, World};
 use console::protocol::{PromptKind, Request};
 use console::{Next, Reply, Session, SessionOptions};
-use fake::FakeShelf;
+use fake::{FakeHost, FakeShelf, administrator};
 use proptest::prelude::*;
 use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
+use std::time::Duration;
+
+/// What commands act on, of a bench.
+macro_rules! world {
+    ($bench:expr) => {
+        World {
+            admin: &mut $bench.shelf,
+            host: &mut $bench.host,
+            who: &$bench.who,
+        }
+    };
+}
 
 /// A shelf and one console of it.
 struct Bench {
     shelf: FakeShelf,
+    host: FakeHost,
+    who: Caller,
     session: Session,
 }
 
@@ -25,10 +40,11 @@ impl Bench {
     fn new() -> Self {
         let options = SessionOptions {
             version: "9.8.7".to_owned(),
-            ..SessionOptions::default()
         };
         Self {
             shelf: FakeShelf::new(),
+            host: FakeHost::default(),
+            who: administrator(),
             session: Session::new(options),
         }
     }
@@ -49,7 +65,7 @@ impl Bench {
     }
 
     fn line(&mut self, line: &str) -> Reply {
-        self.session.line(&mut self.shelf, line)
+        self.session.line(&mut world!(self), line)
     }
 
     /// The output of a command that succeeds.
@@ -77,11 +93,15 @@ impl Bench {
     fn asks(&mut self, line: &str) -> (String, String) {
         let reply = self.line(line);
         assert!(reply.ok, "{line}: {}", reply.output);
-        let Next::Answer { prompt } = reply.next else {
+        let Next::Answer { prompt, .. } = reply.next else {
             panic!("{line} does not ask")
         };
-        assert_eq!(self.session.prompt(&self.shelf), prompt);
+        assert_eq!(self.prompt(), prompt);
         (reply.output, prompt)
+    }
+
+    fn prompt(&mut self) -> String {
+        self.session.prompt(&world!(self))
     }
 
     fn luns(&self) -> Vec<u8> {
@@ -131,7 +151,7 @@ const LIST_RAID10: &str = " 0 32006.295GB offline
 #[test]
 fn the_first_session() {
     let mut bench = Bench::new();
-    assert_eq!(bench.session.prompt(&bench.shelf), "SR shelf 1> ");
+    assert_eq!(bench.prompt(), "SR shelf 1> ");
     assert_eq!(bench.good("show -l"), SHOW_16);
     bench.silent("make 0 raid10 1.0-15");
     assert_eq!(bench.good("list -l"), LIST_RAID10);
@@ -368,7 +388,7 @@ fn everything_but_y_and_a_cancels_a_removal() {
     bench.asks("remove 1");
     assert_eq!(bench.session.cancel().output, "action canceled\n");
     assert_eq!(bench.session.cancel().output, "");
-    assert_eq!(bench.session.prompt(&bench.shelf), "SR shelf 1> ");
+    assert_eq!(bench.prompt(), "SR shelf 1> ");
 }
 
 #[test]
@@ -410,7 +430,7 @@ fn an_answer_does_not_reach_a_lun_that_changed_meanwhile() {
     let one = LunNumber::new(1).unwrap();
     bench.shelf.remove(one, false).unwrap();
     let mut other = Session::new(SessionOptions::default());
-    assert!(other.line(&mut bench.shelf, "make 1 jbod 1.4").ok);
+    assert!(other.line(&mut world!(bench), "make 1 jbod 1.4").ok);
     assert_eq!(bench.bad("y"), {
         "error: LUN 1 changed while the question was open; nothing was done to it\n"
     });
@@ -429,7 +449,7 @@ fn shelf_shows_and_sets_the_number() {
     let mut bench = Bench::new();
     assert_eq!(bench.good("shelf"), "1\n");
     bench.silent("shelf 2");
-    assert_eq!(bench.session.prompt(&bench.shelf), "SR shelf 2> ");
+    assert_eq!(bench.prompt(), "SR shelf 2> ");
     for word in ["65535", "4095", "x", "-1", "01", "70000", "99999999999"] {
         let line = format!("shelf -- {word}");
         let output = format!("error: invalid shelf number {word} [0-65534, not 4095]\n");
@@ -498,7 +518,7 @@ fn shelf_asks_when_there_are_luns() {
 fn an_unset_shelf_shows_its_drives_and_makes_nothing() {
     let mut bench = Bench::new();
     bench.shelf.shelf = None;
-    assert_eq!(bench.session.prompt(&bench.shelf), "SR shelf unset> ");
+    assert_eq!(bench.prompt(), "SR shelf unset> ");
     assert_eq!(bench.good("shelf"), "unset\n");
     assert_eq!(bench.good("show -l unset.3"), "unset.3 4000.787GB up\n");
     let unset = "error: shelf address is unset; set it with: shelf N\n";
@@ -783,7 +803,7 @@ fn a_question_in_json_keeps_to_one_document() {
 #[test]
 fn the_control_socket_tells_commands_from_answers() {
     let mut bench = Bench::with_luns();
-    let mut request = |request: Request| bench.session.request(&mut bench.shelf, &request);
+    let mut request = |request: Request| bench.session.request(&mut world!(bench), &request);
     let line = |line: &str| Request::Line(line.to_owned());
     let answer = |answer: &str| Request::Answer(answer.to_owned());
 
@@ -826,7 +846,7 @@ proptest! {
             prop_assert!(reply.ok || !reply.output.is_empty(), "{line}");
             prop_assert!(reply.output.is_empty() || reply.output.ends_with('\n'));
             prop_assert!(!reply.output.contains(|c: char| c.is_control() && c != '\n'));
-            prop_assert!(!bench.session.prompt(&bench.shelf).is_empty());
+            prop_assert!(!bench.prompt().is_empty());
         }
     }
 
@@ -834,4 +854,59 @@ proptest! {
     fn no_bytes_panic(line in prop::collection::vec(any::<u8>(), 0..200)) {
         Bench::new().line(&String::from_utf8_lossy(&line));
     }
+}
+
+#[test]
+fn a_reader_looks_and_changes_nothing() {
+    let mut bench = Bench::with_luns();
+    bench.who.role = Role::Reader;
+    bench.who.user = "eve".to_owned();
+    assert_eq!(bench.good("list 1"), " 1 4000.786GB offline\n");
+    assert_eq!(bench.good("shelf"), "1\n");
+    for line in ["remove -f 1", "shelf 2", "make 4 jbod 1.7", "online 1"] {
+        let name = line.split_whitespace().next().unwrap();
+        let output = format!("error: {name} changes something, and eve may only look\n");
+        assert_eq!(bench.bad(line), output);
+    }
+    assert_eq!(bench.luns(), [0, 1, 2, 3]);
+    // Nor does an answer to a question that was put to somebody else.
+    bench.who.role = Role::Admin;
+    bench.asks("remove 1");
+    bench.who.role = Role::Reader;
+    bench.bad("y");
+    assert_eq!(bench.luns(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn wait_ends_when_all_is_done_or_the_time_is_over() {
+    let mut bench = Bench::with_luns();
+    bench.silent("wait 0-3");
+    bench.shelf.luns[1].parts[0].state.initing = true;
+    let reply = bench.line("wait -t 5 0 1");
+    let second = Duration::from_secs(1);
+    assert_eq!(reply.next, Next::Later { after: second });
+    assert_eq!((reply.output.as_str(), bench.prompt().as_str()), ("", ""));
+    bench.host.now += Duration::from_secs(4);
+    let reply = bench.session.go_on(&mut world!(bench));
+    assert_eq!(reply.next, Next::Later { after: second });
+    bench.shelf.luns[1].parts[0].state.initing = false;
+    let reply = bench.session.go_on(&mut world!(bench));
+    assert_eq!((reply.ok, reply.next), (true, Next::Command));
+
+    bench.shelf.luns[0].parts[0].state.recovering = true;
+    bench.line("wait -t 5 0 1");
+    bench.host.now += Duration::from_secs(5);
+    let reply = bench.session.go_on(&mut world!(bench));
+    assert_eq!(
+        reply.output,
+        "error: LUN 0 is not done yet; when tells how far it is\n"
+    );
+    bench.line("wait 0");
+    assert_eq!(bench.session.cancel().output, "action canceled\n");
+    assert_eq!(bench.prompt(), "SR shelf 1> ");
+    assert_eq!(
+        bench.bad("wait -t x 0"),
+        "error: seconds to wait must be an integer between 0 and 31622400 inclusive\n"
+    );
+    assert_eq!(bench.bad("wait 9"), "error: LUN 9 does not exist\n");
 }

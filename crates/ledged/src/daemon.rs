@@ -3,15 +3,17 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
+use crate::host::{Machinery, Premises};
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
-use engine::{Spin, WorkerOptions, Workers};
-use port::{Opening, Port, SharedMemory};
+use engine::{Paces, Spin, WorkerOptions, Workers};
+use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
+use shelf::shard::GROUP_SECTORS;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -33,16 +35,19 @@ impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
+        let machinery = Machinery::new(state.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
-        let memories = (0..config.workers).map(|_| engine::worker_memory(COMMANDS));
-        let memories: std::io::Result<Vec<_>> = memories.collect();
+        let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
+        let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+        let paces: Vec<_> = config.ports.iter().map(pace).collect();
+        let paces = Paces::new(&paces);
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
@@ -56,7 +61,7 @@ impl Daemon {
         let start = |(index, (seat, memory))| {
             let options = WorkerOptions {
                 index,
-                paces: config.ports.iter().map(pace).collect(),
+                paces: paces.clone(),
                 core: config.cores.get(index).copied(),
                 spin: config.spin,
                 commands: COMMANDS,
@@ -68,7 +73,7 @@ impl Daemon {
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
         let handles = seats.into_iter().zip(memories).enumerate().map(start);
-        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?);
+        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?).spreading_by(spreaders);
         let manager = Manager::start(Parts {
             shelf: number,
             drives: opened.slots,
@@ -88,8 +93,9 @@ impl Daemon {
         }
         let timed = administration.clone();
         spawn("timer", move || timer(&timed))?;
-        socket.serve(&administration)?;
-        door::ethernet::serve(config, &administration)?;
+        let premises = Premises::new(administration.clone(), machinery);
+        socket.serve(&premises)?;
+        door::ethernet::serve(config, &premises)?;
         Ok(Self {
             administration,
             workers,
@@ -160,12 +166,19 @@ fn open_ports(
     let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
+    let mut queue_count = 0;
     for port in &config.ports {
+        let first = queue_count % memories.len();
         let opening = Opening {
             mode: port.mode,
             addresses: port.addresses,
             busy_poll: port.busy_poll,
-            memory: &|queue| memories.get((ports.len() + queue as usize) % memories.len()),
+            memory: &|queue| memories.get((first + queue as usize) % memories.len()),
+            sharing: Some(Sharing {
+                memories,
+                first: u8::try_from(first)?,
+                group_sectors: GROUP_SECTORS,
+            }),
         };
         match port::open_as(&port.interface, &opening) {
             Ok(queues) => {
@@ -178,6 +191,8 @@ fn open_ports(
                         mode: first.mode.to_string(),
                     });
                 }
+                let is_first = |port: &&Box<dyn Port>| port.facts().sharer.is_none_or(|of| of == 0);
+                queue_count += queues.iter().filter(is_first).count();
                 ports.extend(queues);
             }
             Err(error) => failures.push(error.to_string()),
@@ -189,10 +204,10 @@ fn open_ports(
     for failure in &failures {
         tracing::error!("port {failure}");
     }
-    if u8::try_from(ports.len()).is_err() {
+    if u8::try_from(queue_count).is_err() {
         bail!(
             "{} receive queues are too many: at most 255; fewer queues: ethtool -L",
-            ports.len()
+            queue_count
         );
     }
     Ok((ports, statuses))

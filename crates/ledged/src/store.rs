@@ -5,10 +5,13 @@
 //!
 //! The limit of passes is kept in `ratelimit`: bytes a second, and `per-drive` if it is one of each drive.
 //!
+//! What is set on a console is kept in `settings.toml`, replaced atomically.
+//!
 //! The sets are kept in `removed`, a UUID a line, the last one removed last, replaced atomically. Of
 //! more than [`REMOVED_MAX`] the first are forgotten.
 
 use aoe::Shelf;
+use console::host::Settings;
 use shelf::manager::ShelfStore;
 use shelf::plane::RateLimit;
 use std::fs::{self, File};
@@ -67,6 +70,29 @@ impl StateDir {
 }
 
 impl StateDir {
+    /// What was set on consoles; the defaults if nothing ever was.
+    pub(crate) fn settings(&self) -> Result<Settings, String> {
+        let path = self.path.join("settings.toml");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Settings::default()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        toml::from_str(&text).map_err(|error| {
+            let reason = error.message();
+            format!(
+                "{}: {reason}; mend or remove it, and start anew",
+                path.display()
+            )
+        })
+    }
+
+    /// Replaces what was set on consoles.
+    pub(crate) fn save_settings(&self, settings: &Settings) -> Result<(), String> {
+        let text = toml::to_string(settings).map_err(|error| error.to_string())?;
+        self.replace("settings.toml", &text)
+    }
+
     /// Replaces a file; durable and atomic when this returns.
     fn replace(&self, name: &str, content: &str) -> Result<(), String> {
         let path = self.path.join(name);
@@ -202,6 +228,22 @@ mod tests {
         for damaged in ["", "x", "5 per-disk", "5 per-drive 6"] {
             fs::write(dir.path().join("ratelimit"), damaged).unwrap();
             assert!(state.rate_limit().unwrap_err().contains("no limit"));
+        }
+    }
+
+    #[test]
+    fn settings_are_kept_and_damage_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.settings(), Ok(Settings::default()));
+        let settings = Settings {
+            product: "SRX".to_owned(),
+        };
+        state.save_settings(&settings).unwrap();
+        assert_eq!(state.settings(), Ok(settings));
+        for damaged in ["product = 1", "colour = 'red'", "product"] {
+            fs::write(dir.path().join("settings.toml"), damaged).unwrap();
+            assert!(state.settings().unwrap_err().contains("mend"), "{damaged}");
         }
     }
 

@@ -44,6 +44,28 @@ pub struct Opening<'a> {
     /// The memory of the worker that the port of a queue is for, if it is to be shared: where the kernel lets
     /// them, ports send payloads from there without a copy of their own.
     pub memory: &'a dyn Fn(u32) -> Option<&'a SharedMemory>,
+    /// Several workers, who are to have a socket each on every queue, where the kernel lets them and the
+    /// interface has fewer queues than there are workers.
+    pub sharing: Option<Sharing<'a>>,
+}
+
+/// Workers that share receive queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharing<'a> {
+    /// The memory of each: [`SharedMemory::of_workers`].
+    pub memories: &'a [SharedMemory],
+    /// The worker that gets what is nobody's in particular of the first queue; those of the others follow.
+    pub first: u8,
+    /// Sectors that one worker owns before the next one does: a power of two.
+    pub group_sectors: u64,
+}
+
+impl Opening<'_> {
+    /// The workers that share queues, if an interface with so many has too few for them.
+    pub(crate) fn sharing_of(&self, queues: u32) -> Option<&Sharing<'_>> {
+        let sharing = self.sharing.as_ref();
+        sharing.filter(|sharing| (queues as usize) < sharing.memories.len())
+    }
 }
 
 impl Default for Opening<'_> {
@@ -54,6 +76,7 @@ impl Default for Opening<'_> {
             addresses: 1,
             busy_poll: false,
             memory: &|_| None,
+            sharing: None,
         }
     }
 }
@@ -80,7 +103,8 @@ pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, 
     open_as(interface, &opening)
 }
 
-/// Opens every receive queue of an interface: one [`Port`] per queue, in the order of the queues.
+/// Opens every receive queue of an interface: one [`Port`] per queue, in the order of the queues, or where
+/// workers share them one for each queue and worker.
 /// Mode `packet` has one port for all queues.
 ///
 /// Each choice is logged once, at level info, with its reason.
@@ -115,10 +139,16 @@ pub fn open_as(interface: &str, opening: &Opening<'_>) -> Result<Vec<Box<dyn Por
         } else if opening.busy_poll {
             warn!("port {interface} is in mode packet, in which there is no busy polling");
         }
+        let is_shared = facts.sharer.is_some();
+        let queues = ports
+            .iter()
+            .filter(|port| port.facts().sharer.is_none_or(|sharer| sharer == 0));
         info!(
             interface,
             mode = %facts.mode,
-            queues = ports.len(),
+            queues = queues.count(),
+            sockets = ports.len(),
+            spreads = is_shared,
             mtu = facts.mtu_bytes,
             addresses = opening.addresses,
             lends = port.lends(),

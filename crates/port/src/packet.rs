@@ -103,6 +103,7 @@ impl PacketPort {
             facts: PortFacts {
                 interface: name.to_owned(),
                 queue_index: 0,
+                sharer: None,
                 stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
                 has_link: interface.has_link,
@@ -241,8 +242,8 @@ impl Port for PacketPort {
         }
     }
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.socket.as_fd());
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
     }
 
     fn counters(&self) -> PortCounters {

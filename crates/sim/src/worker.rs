@@ -34,9 +34,12 @@ const LOAN_MAX: Micros = 500;
 /// No data lies before this sector of a member, in any layout.
 const DATA_SECTOR_MIN: u64 = 256;
 
-/// A target with one port at MTU 9000.
-pub(crate) fn new_target(plan: BufferPlan, place: Place) -> Target {
-    let port = PortView::single(TARGET_MAC, 9000);
+/// A target with one port at MTU 9000, of a queue that the workers may share.
+pub(crate) fn new_target(plan: BufferPlan, place: Place, is_shared: bool) -> Target {
+    let port = PortView {
+        is_shared,
+        ..PortView::single(TARGET_MAC, 9000)
+    };
     Target::of_worker(&[port], plan, place)
 }
 
@@ -400,6 +403,27 @@ impl World {
     }
 
     fn reply(&mut self, mut reply: Reply) {
+        let wait = self
+            .pace
+            .as_ref()
+            .and_then(|pace| pace.wait(&reply, self.now));
+        if let (Some(wait), Some(target)) = (wait, &mut self.target) {
+            let mut memory = Arena {
+                bytes: &mut self.arena,
+                plan: self.plan,
+            };
+            target.keep(&mut reply, &mut memory);
+            self.counts.paced += 1;
+            let (worker, reply) = (self.crew.acting(), Box::new(reply));
+            self.at(wait, Event::Due { worker, reply });
+            return;
+        }
+        self.send(reply);
+    }
+
+    /// Hands a reply to the port.
+    pub(crate) fn send(&mut self, mut reply: Reply) {
+        self.count_pace(&reply);
         // A port without room: the reply is kept for a while.
         if self.random.chance(100)
             && let Some(target) = &mut self.target

@@ -14,6 +14,7 @@ use crate::exhaustive::Hand;
 use crate::faults::{Fault, Faults};
 use crate::initiator::{Initiator, Refusal};
 use crate::oracle::Oracle;
+use crate::pace::Pace;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
@@ -66,6 +67,11 @@ pub(crate) enum Event {
     },
     /// A disk is done.
     IoDone { id: u64 },
+    /// A reply that waits for its pace goes to the port.
+    Due {
+        worker: WorkerIndex,
+        reply: Box<Reply>,
+    },
     /// A port of a worker sends a reply from where its data lies.
     Leaves {
         worker: WorkerIndex,
@@ -75,6 +81,8 @@ pub(crate) enum Event {
     Turn { worker: WorkerIndex },
     /// A worker takes the next out of its inbox.
     Post { to: WorkerIndex },
+    /// A worker looks at the queue that they share.
+    Ring { worker: WorkerIndex },
     /// The worker looks for I/O that is overdue.
     Look,
     /// A message reaches the administration.
@@ -89,9 +97,11 @@ impl Event {
         !matches!(
             self,
             Self::IoDone { .. }
+                | Self::Due { .. }
                 | Self::Leaves { .. }
                 | Self::Turn { .. }
                 | Self::Post { .. }
+                | Self::Ring { .. }
                 | Self::Look
                 | Self::Message(_)
                 | Self::Tick
@@ -162,6 +172,8 @@ pub struct Counts {
     pub abandoned: u64,
     /// Errors that were right.
     pub errors: u64,
+    /// Replies that waited for their pace.
+    pub paced: u64,
 }
 
 impl Counts {
@@ -175,6 +187,7 @@ impl Counts {
         self.faults += other.faults;
         self.abandoned += other.abandoned;
         self.errors += other.errors;
+        self.paced += other.paced;
     }
 }
 
@@ -194,6 +207,8 @@ pub struct World {
     pub(crate) place: Place,
     /// The worker that acts: what it has of its own is here, that of the others in `crew`.
     pub(crate) crew: Crew,
+    /// What is told of each LUN to whatever brings frames to workers that share a queue.
+    pub(crate) spread_sectors: BTreeMap<u8, u64>,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
     pub(crate) plan: BufferPlan,
@@ -224,6 +239,8 @@ pub struct World {
     /// The disk that each element was on last.
     pub(crate) placement: Vec<usize>,
     pub(crate) switch: Switch,
+    /// How fast replies are sent, if that has a limit.
+    pub(crate) pace: Option<Pace>,
     pub(crate) initiators: Vec<Initiator>,
     /// What may be read.
     pub oracle: Oracle,
@@ -288,6 +305,8 @@ pub struct WorldSpec {
     pub plan: BufferPlan,
     /// How many workers there are, and the sectors of a group.
     pub workers: (u8, u64),
+    /// Whether they share a receive queue, of which each has a ring; else each has a port.
+    pub shares_queue: bool,
     /// Whether the administration is told the time.
     pub ticks: bool,
     /// So many of the last events are kept as text.
@@ -314,7 +333,8 @@ impl World {
                 workers: spec.workers.0,
                 group_sectors: spec.workers.1,
             },
-            crew: Crew::new(spec.workers.0, spec.plan),
+            crew: Crew::new(spec.workers.0, spec.shares_queue, spec.plan),
+            spread_sectors: BTreeMap::new(),
             target: None,
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
@@ -334,6 +354,7 @@ impl World {
             members: Vec::new(),
             placement: (0..spec.disks).collect(),
             switch: Switch::GOOD,
+            pace: None,
             initiators: Vec::new(),
             oracle: Oracle::default(),
             faults: Faults::default(),
@@ -555,12 +576,18 @@ impl World {
                 sends,
             } => self.overdue(initiator, slot, tag, sends),
             Event::IoDone { id } => self.io_done(id),
+            Event::Due { worker, reply } => {
+                self.act_as(worker);
+                self.send(*reply);
+                self.turn();
+            }
             Event::Leaves { worker, reply } => {
                 self.act_as(worker);
                 self.leave(&reply);
                 self.turn();
             }
             Event::Post { to } => self.take_post(to),
+            Event::Ring { worker } => self.look_at_ring(worker),
             Event::Turn { worker } => {
                 self.act_as(worker);
                 self.turn_is_queued = false;

@@ -15,6 +15,7 @@ fn responder() -> Responder {
         sectors: 2048,
         sector_count: 16,
         identify: [7; 512],
+        disk: Vec::new(),
     }
 }
 
@@ -38,7 +39,7 @@ fn ata(opcode: u8, lba: u64, count: u8) -> (u8, usize) {
     let bytes = match answer.body {
         Body::None => 0,
         Body::Identify => 512,
-        Body::Zeroes(bytes) => bytes,
+        Body::Zeroes(bytes) | Body::Stored { bytes, .. } => bytes,
     };
     (registers.command_status, bytes)
 }
@@ -68,4 +69,33 @@ fn it_is_found_by_its_address_and_by_no_other() {
     let (config, _) = ConfigArgument::ref_from_prefix(argument).unwrap();
     assert_eq!(config.sector_count, 16);
     assert!(ask(1, 1, &[]).is_none());
+}
+
+#[test]
+fn a_disk_in_memory_keeps_what_is_written() {
+    let mut responder = Responder {
+        disk: vec![0; 2048 * SECTOR_BYTES],
+        ..responder()
+    };
+    let mut ask = |registers: AtaRegisters, payload: &[u8]| {
+        let header = Header::request(MAC, CLIENT, Shelf(9), Slot(0), 0, Tag(77));
+        let head = [header.as_bytes(), registers.as_bytes()].concat();
+        let answer = responder.answer(&ReceivedFrame {
+            first: &head,
+            rest: &[payload],
+        });
+        let body = answer.unwrap().body;
+        match body {
+            Body::Stored { offset, bytes } => responder.disk[offset..offset + bytes].to_vec(),
+            _ => Vec::new(),
+        }
+    };
+    let data: Vec<u8> = (0..1024u32).map(|byte| (byte % 251) as u8).collect();
+    ask(
+        AtaRegisters::extended(ata::opcode::WRITE_EXT, true, 2046, 2),
+        &data,
+    );
+    let read = |lba, count| AtaRegisters::extended(ata::opcode::READ_EXT, false, lba, count);
+    assert_eq!(ask(read(2046, 2), &[]), data);
+    assert_eq!(ask(read(2045, 2), &[]), [&[0; 512], &data[..512]].concat());
 }

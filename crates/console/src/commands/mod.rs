@@ -1,4 +1,4 @@
-//! The commands: each plans and acts through [`Admin`] and reports.
+//! The commands: each plans and acts on the [`World`] and reports.
 
 mod access;
 mod drives;
@@ -14,22 +14,41 @@ mod shelf_number;
 mod spares;
 mod statistics;
 mod system;
+mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use help::SERIES;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
+pub(crate) use wait::Waiting;
 
 use crate::command::{Invocation, Verb};
+use crate::host::World;
 use crate::options::SessionOptions;
 use crate::report::Report;
-use shelf::admin::Admin;
+use std::time::Duration;
 
 /// A plan that waits for the answer to a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Pending {
     Removal(Removal),
     ShelfChange(ShelfChange),
+}
+
+/// A command that is not over and looks again after some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    Wait(Waiting),
+}
+
+impl Watch {
+    /// Looks again.
+    pub(crate) fn go_on(self, world: &mut World<'_>) -> Outcome {
+        match self {
+            Self::Wait(waiting) => waiting.go_on(world),
+        }
+    }
 }
 
 /// Where a command stands after a line.
@@ -39,13 +58,15 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     /// The question that is open, if the command is not done.
     pub(crate) pending: Option<Pending>,
+    /// When to look again, if the command is not over.
+    pub(crate) watch: Option<(Duration, Watch)>,
 }
 
 impl From<Report> for Outcome {
     fn from(report: Report) -> Self {
         Self {
             report,
-            pending: None,
+            ..Self::default()
         }
     }
 }
@@ -59,11 +80,17 @@ impl Pending {
         }
     }
 
+    /// Whether the answer must not be seen while it is typed, nor be kept anywhere.
+    #[allow(clippy::unused_self, reason = "no question asks for a secret yet")]
+    pub(crate) fn is_secret(&self) -> bool {
+        false
+    }
+
     /// Goes on with an answer, if the plan still fits the shelf.
-    pub(crate) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
+    pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
-            Self::Removal(removal) => removal.answer(admin, answer),
-            Self::ShelfChange(change) => change.answer(admin, answer),
+            Self::Removal(removal) => removal.answer(world.admin, answer),
+            Self::ShelfChange(change) => change.answer(world.admin, answer),
         }
     }
 }
@@ -71,7 +98,7 @@ impl Pending {
 /// Runs a command until it is done or asks.
 pub(crate) fn run(
     invocation: &Invocation,
-    admin: &mut dyn Admin,
+    world: &mut World<'_>,
     session: &SessionOptions,
 ) -> Outcome {
     let Invocation {
@@ -81,6 +108,7 @@ pub(crate) fn run(
         operands,
     } = invocation;
     let mut report = Report::default();
+    let admin = &mut *world.admin;
     match command.verb {
         Verb::Show => drives::show(&mut report, admin, options.long, operands),
         Verb::Make => luns::make(&mut report, admin, options, operands),
@@ -96,6 +124,7 @@ pub(crate) fn run(
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
         Verb::When => when::when(&mut report, admin),
+        Verb::Wait => return wait::wait(world, options, operands),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
         Verb::Health => health::health(&mut report, admin),

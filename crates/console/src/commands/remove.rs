@@ -161,6 +161,7 @@ impl Removal {
                 return Outcome {
                     report,
                     pending: Some(Pending::Removal(self)),
+                    ..Outcome::default()
                 };
             }
             done = done.and_then(|()| Ok(self.way.go(admin, target.lun, false)?));

@@ -54,6 +54,7 @@ pub(super) fn shelf(admin: &mut dyn Admin, force: bool, operands: &[String]) -> 
     Outcome {
         report,
         pending: Some(Pending::ShelfChange(change)),
+        ..Outcome::default()
     }
 }
 

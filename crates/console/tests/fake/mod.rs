@@ -1,5 +1,9 @@
 //! A shelf that exists in memory only: the rules of [`Admin`] without disks, for tests of consoles.
 
+mod host;
+
+pub(crate) use host::{FakeHost, administrator};
+
 use aoe::{MacAddress, Shelf, StationAddresses};
 use raid::Level;
 use raid::geometry::is_striped;

@@ -3,13 +3,15 @@
 //! Two threads: `cec` feeds frames and time to the sans-I/O [`Server`] and never waits for anything
 //! else, so that packets are acknowledged in time; `cec-run` runs the commands, one after the other.
 
-use crate::administration::Administration;
 use crate::config::Config;
+use crate::host::Premises;
 use crate::threads::spawn;
 use anyhow::Context;
 use aoe::Shelf;
 use cec::{Action, Identity, PortIndex, Server, SessionId};
-use console::editor::{Editor, Event, to_terminal};
+use console::complete::{Completion, complete, help};
+use console::editor::{Editor, Event, Mode, SEQUENCE, to_terminal};
+use console::host::{Caller, DoorKind, Role};
 use console::session::{Next, Session};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use port::RawSocket;
@@ -28,8 +30,13 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// To the thread that runs commands.
 enum Job {
-    Open(SessionId),
+    Open(SessionId, Caller),
     Line(SessionId, String),
+    /// What may stand at the cursor of a line?
+    Complete(SessionId, String, usize),
+    /// What may come after what is typed?
+    Help(SessionId, String),
+    GoOn(SessionId),
     Cancel(SessionId),
     Close(SessionId),
 }
@@ -37,15 +44,25 @@ enum Job {
 /// From the thread that runs commands.
 struct Done {
     session: SessionId,
-    /// For a raw terminal.
-    output: String,
+    said: Said,
     /// The session is over.
     over: bool,
+    /// The command is not: when it goes on.
+    later: Option<Duration>,
     shelf: Option<Shelf>,
 }
 
+/// What a job has to say.
+enum Said {
+    /// Output, and what is asked next, unless the command is not over or the session is.
+    Output(String, Option<(String, Mode)>),
+    /// The line that is being typed goes on.
+    Completion(Completion),
+    Help(String),
+}
+
 /// Opens the console on every port that has it.
-pub(crate) fn serve(config: &Config, administration: &Administration) -> anyhow::Result<()> {
+pub(crate) fn serve(config: &Config, premises: &Premises) -> anyhow::Result<()> {
     let mut sockets = Vec::new();
     for port in config.ports.iter().filter(|port| port.cec) {
         match RawSocket::open(&port.interface, cec::ETHERTYPE) {
@@ -59,11 +76,11 @@ pub(crate) fn serve(config: &Config, administration: &Administration) -> anyhow:
     let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).context("cec")?);
     let (jobs, job_receiver) = unbounded();
     let (done_sender, done) = unbounded();
-    let shelf = administration.lock().shelf();
+    let shelf = premises.enter().manager().shelf();
     let runner_wake = Arc::clone(&wake);
-    let administration = administration.clone();
+    let premises = premises.clone();
     spawn("cec-run", move || {
-        run_jobs(&job_receiver, &done_sender, &runner_wake, &administration);
+        run_jobs(&job_receiver, &done_sender, &runner_wake, &premises);
     })?;
     let mut server = Server::new(Identity::new(shelf, NAME));
     for (index, socket) in sockets.iter().enumerate() {
@@ -84,58 +101,85 @@ pub(crate) fn serve(config: &Config, administration: &Administration) -> anyhow:
     spawn("cec", move || door.run())
 }
 
-fn run_jobs(
-    jobs: &Receiver<Job>,
-    done: &Sender<Done>,
-    wake: &OwnedFd,
-    administration: &Administration,
-) {
-    let mut sessions: BTreeMap<SessionId, Session> = BTreeMap::new();
+fn run_jobs(jobs: &Receiver<Job>, done: &Sender<Done>, wake: &OwnedFd, premises: &Premises) {
+    let mut sessions = BTreeMap::new();
     for job in jobs {
-        let mut manager = administration.lock();
-        let (id, reply) = match job {
-            Job::Open(id) => {
-                sessions.insert(id, Session::new(super::session_options()));
-                (id, None)
-            }
-            Job::Line(id, line) => {
-                let Some(session) = sessions.get_mut(&id) else {
-                    continue;
-                };
-                (id, Some(session.line(&mut *manager, &line)))
-            }
-            Job::Cancel(id) => {
-                let Some(session) = sessions.get_mut(&id) else {
-                    continue;
-                };
-                (id, Some(session.cancel()))
-            }
-            Job::Close(id) => {
-                sessions.remove(&id);
-                continue;
-            }
+        let Some(finished) = run_job(job, &mut sessions, premises) else {
+            continue;
         };
-        let over = reply.as_ref().is_some_and(|reply| reply.next == Next::End);
-        let mut output = reply.map_or_else(String::new, |reply| to_terminal(&reply.output));
-        if let Some(session) = sessions.get(&id).filter(|_| !over) {
-            output.push_str(&session.prompt(&*manager));
-        }
-        let shelf = manager.shelf();
-        drop(manager);
-        if done
-            .send(Done {
-                session: id,
-                output,
-                over,
-                shelf,
-            })
-            .is_err()
-        {
+        if done.send(finished).is_err() {
             return;
         }
         // It fails only when the count is at its limit: then the other thread is awake.
         let _ = rustix::io::write(wake, &1u64.to_le_bytes());
     }
+}
+
+/// Runs one job; `None` when nobody waits for its end.
+fn run_job(
+    job: Job,
+    sessions: &mut BTreeMap<SessionId, (Session, Caller)>,
+    premises: &Premises,
+) -> Option<Done> {
+    let (Job::Open(id, _)
+    | Job::Line(id, _)
+    | Job::Complete(id, ..)
+    | Job::Help(id, _)
+    | Job::GoOn(id)
+    | Job::Cancel(id)
+    | Job::Close(id)) = job;
+    if let Job::Open(_, who) = &job {
+        let session = Session::new(super::session_options());
+        sessions.insert(id, (session, who.clone()));
+    }
+    if matches!(job, Job::Close(_)) {
+        sessions.remove(&id);
+        return None;
+    }
+    let (session, who) = sessions.get_mut(&id)?;
+    let mut entered = premises.enter();
+    let mut world = entered.world(who);
+    let mut done = Done {
+        session: id,
+        said: Said::Output(String::new(), None),
+        over: false,
+        later: None,
+        shelf: world.admin.shelf(),
+    };
+    let reply = match job {
+        Job::Complete(_, line, cursor) => {
+            done.said = Said::Completion(complete(&line, cursor, world.admin));
+            return Some(done);
+        }
+        Job::Help(_, line) => {
+            done.said = Said::Help(help(&line, world.admin));
+            return Some(done);
+        }
+        Job::Line(_, line) => session.line(&mut world, &line),
+        Job::GoOn(_) => session.go_on(&mut world),
+        Job::Open(..) | Job::Cancel(_) | Job::Close(_) => session.cancel(),
+    };
+    let mode = match reply.next {
+        Next::Command => Some(Mode::Command),
+        Next::Answer {
+            is_secret: false, ..
+        } => Some(Mode::Answer),
+        Next::Answer {
+            is_secret: true, ..
+        } => Some(Mode::Secret),
+        Next::Later { after } => {
+            done.later = Some(after);
+            None
+        }
+        Next::End => {
+            done.over = true;
+            None
+        }
+    };
+    let prompt = mode.map(|mode| (session.prompt(&world), mode));
+    done.said = Said::Output(reply.output, prompt);
+    done.shelf = world.admin.shelf();
+    Some(done)
 }
 
 /// One session's terminal.
@@ -148,6 +192,10 @@ struct Terminal {
     output: Vec<u8>,
     busy: bool,
     over: bool,
+    /// When the command that is not over goes on.
+    later: Option<Duration>,
+    /// When an escape sequence that has begun was the key ESC.
+    lone_escape: Option<Duration>,
 }
 
 struct Door {
@@ -170,11 +218,12 @@ impl Door {
         loop {
             self.receive();
             while let Ok(done) = self.done.try_recv() {
-                self.finish(&done);
+                self.finish(done);
             }
             let now = self.now();
             self.server.tick(now);
             self.act();
+            self.go_on();
             self.wait();
         }
     }
@@ -215,7 +264,13 @@ impl Door {
                         },
                     );
                     self.server.set_busy(self.start.elapsed(), session, true);
-                    self.say(Job::Open(session));
+                    let who = Caller {
+                        user: "admin".to_owned(),
+                        role: Role::Admin,
+                        door: DoorKind::Ethernet,
+                        address: peer.mac.to_string(),
+                    };
+                    self.say(Job::Open(session, who));
                 }
                 Action::Input { session, bytes } => {
                     if let Some(terminal) = self.terminals.get_mut(&session)
@@ -244,9 +299,32 @@ impl Door {
         }
     }
 
-    /// Takes typed input up to the next command. None is taken while output waits: a client that does
-    /// not read gets no more to read.
+    /// Lets commands that are not over go on when it is time.
+    fn go_on(&mut self) {
+        let now = self.now();
+        for (session, terminal) in &mut self.terminals {
+            if terminal.lone_escape.take_if(|at| *at <= now).is_some() {
+                terminal.editor.drop_sequence();
+            }
+            if terminal.later.take_if(|at| *at <= now).is_some()
+                && self.jobs.send(Job::GoOn(*session)).is_err()
+            {
+                tracing::error!("cec: nobody runs commands any more");
+            }
+        }
+    }
+
+    /// Takes typed input up to the next command. Any key ends a command that goes on later. None is taken
+    /// while output waits: a client that does not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
+        if let Some(terminal) = self.terminals.get_mut(&session)
+            && !terminal.input.is_empty()
+            && terminal.later.take().is_some()
+        {
+            terminal.input.clear();
+            self.say(Job::Cancel(session));
+            return;
+        }
         while let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.busy
             && terminal.output.is_empty()
@@ -254,8 +332,14 @@ impl Door {
         {
             let fed = terminal.editor.feed(&terminal.input);
             terminal.input.drain(..fed.taken);
+            let is_in_sequence = terminal.editor.is_in_sequence();
+            terminal.lone_escape = is_in_sequence.then(|| self.start.elapsed() + SEQUENCE);
             let job = match fed.event {
                 None => None,
+                Some(Event::Complete { line, cursor }) => {
+                    Some(Job::Complete(session, line, cursor))
+                }
+                Some(Event::Help { line }) => Some(Job::Help(session, line)),
                 Some(Event::Line(line)) => Some(Job::Line(session, line)),
                 Some(Event::Interrupt) => Some(Job::Cancel(session)),
                 Some(Event::End) => {
@@ -274,7 +358,7 @@ impl Door {
         }
     }
 
-    fn finish(&mut self, done: &Done) {
+    fn finish(&mut self, done: Done) {
         if done.shelf != self.shelf {
             self.shelf = done.shelf;
             self.server.set_identity(Identity::new(done.shelf, NAME));
@@ -282,11 +366,23 @@ impl Door {
         let Some(terminal) = self.terminals.get_mut(&done.session) else {
             return;
         };
-        terminal.busy = done.over;
+        terminal.busy = done.over || done.later.is_some();
         terminal.over = done.over;
-        self.push_output(done.session, done.output.as_bytes());
+        terminal.later = done.later.map(|after| self.start.elapsed() + after);
+        let text = match done.said {
+            Said::Output(output, prompt) => {
+                let mut text = to_terminal(&output).into_bytes();
+                if let Some((prompt, mode)) = prompt {
+                    text.extend(terminal.editor.begin(&prompt, mode));
+                }
+                text
+            }
+            Said::Completion(completion) => terminal.editor.completed(&completion),
+            Said::Help(text) => terminal.editor.helped(&text),
+        };
+        self.push_output(done.session, &text);
         self.server
-            .set_busy(self.start.elapsed(), done.session, false);
+            .set_busy(self.start.elapsed(), done.session, done.later.is_some());
         self.feed(done.session);
     }
 
@@ -309,9 +405,14 @@ impl Door {
 
     /// Sleeps until a frame, a finished command or a timer.
     fn wait(&self) {
+        let timers = |terminal: &Terminal| terminal.later.into_iter().chain(terminal.lone_escape);
+        let later = self.terminals.values().flat_map(timers).min();
         let until = self
             .server
             .deadline()
+            .into_iter()
+            .chain(later)
+            .min()
             .map_or(Duration::from_secs(60), |deadline| {
                 deadline.saturating_sub(self.now())
             });

@@ -1,9 +1,10 @@
 //! The control socket, for `ledge` on the same box. Who may connect is a matter of its permissions:
 //! its owner and group.
 
-use crate::administration::Administration;
+use crate::host::Premises;
 use crate::threads::spawn;
 use anyhow::{Context, bail};
+use console::host::{Caller, DoorKind, Role};
 use console::protocol::{self, Greeting, Request};
 use console::session::Session;
 use std::fs;
@@ -51,14 +52,14 @@ impl Door {
     }
 
     /// Accepts connections on a thread of its own.
-    pub(crate) fn serve(&self, administration: &Administration) -> anyhow::Result<()> {
+    pub(crate) fn serve(&self, premises: &Premises) -> anyhow::Result<()> {
         let listener = self.listener.try_clone().context("control socket")?;
-        let administration = administration.clone();
+        let premises = premises.clone();
         spawn("control", move || {
             let connections = Arc::new(AtomicUsize::new(0));
             for stream in listener.incoming() {
                 match stream {
-                    Ok(stream) => accept(stream, &administration, &connections),
+                    Ok(stream) => accept(stream, &premises, &connections),
                     Err(error) => tracing::warn!("control socket: {error}"),
                 }
             }
@@ -86,8 +87,8 @@ fn remove_stale(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn accept(stream: UnixStream, administration: &Administration, connections: &Arc<AtomicUsize>) {
-    let administration = administration.clone();
+fn accept(stream: UnixStream, premises: &Premises, connections: &Arc<AtomicUsize>) {
+    let premises = premises.clone();
     let connections = Arc::clone(connections);
     if connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
         connections.fetch_sub(1, Ordering::Relaxed);
@@ -99,7 +100,7 @@ fn accept(stream: UnixStream, administration: &Administration, connections: &Arc
     let started = spawn("control-connection", {
         let connections = Arc::clone(&connections);
         move || {
-            if let Err(error) = converse(&stream, &administration) {
+            if let Err(error) = converse(&stream, &premises) {
                 tracing::debug!("control connection: {error:#}");
             }
             connections.fetch_sub(1, Ordering::Relaxed);
@@ -111,9 +112,20 @@ fn accept(stream: UnixStream, administration: &Administration, connections: &Arc
     }
 }
 
-fn converse(stream: &UnixStream, administration: &Administration) -> anyhow::Result<()> {
+/// Whoever may open the socket is an administrator.
+fn caller() -> Caller {
+    Caller {
+        user: "root".to_owned(),
+        role: Role::Admin,
+        door: DoorKind::Socket,
+        address: String::new(),
+    }
+}
+
+fn converse(stream: &UnixStream, premises: &Premises) -> anyhow::Result<()> {
     let mut session = Session::new(super::session_options());
-    let prompt = session.command_prompt(&*administration.lock());
+    let who = caller();
+    let prompt = Session::command_prompt(&premises.enter().world(&who));
     let mut writer = stream;
     protocol::write(
         &mut writer,
@@ -121,7 +133,7 @@ fn converse(stream: &UnixStream, administration: &Administration) -> anyhow::Res
     )?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = protocol::read::<Request>(&mut reader)? {
-        let response = session.request(&mut *administration.lock(), &request);
+        let response = session.request(&mut premises.enter().world(&who), &request);
         let over = response.prompt.kind == protocol::PromptKind::End;
         protocol::write(&mut writer, &response)?;
         if over {

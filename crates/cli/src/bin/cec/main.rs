@@ -19,7 +19,6 @@ mod link;
 mod options;
 mod picker;
 mod session;
-mod terminal;
 
 use anyhow::Result;
 use cec::{ConnectionTag, Offer};

@@ -3,10 +3,10 @@
 use crate::keyboard::{Keyboard, Typed};
 use crate::link::{Link, Ready, Stopped};
 use crate::options::Options;
-use crate::terminal::{RawTerminal, read_stdin, write_stdout};
 use anyhow::Result;
 use aoe::MacAddress;
 use cec::{Client, ClientAction, ConnectionTag, Ending};
+use cli::terminal::{RawTerminal, read_stdin, write_stdout};
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -8,39 +8,21 @@
 //! `skipping:` go to the standard error. In JSON everything is one document on the standard output.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod connection;
 mod input;
+mod keyboard;
 mod output;
 
+use arguments::Arguments;
 use clap::Parser;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
-use input::{Entered, Input, Keyboard, Piped};
+use input::{Entered, Input, Piped, Question};
+use keyboard::Keyboard;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Runs console commands of a Ledge storage shelf. `ledge help` lists them; without a command it is
-/// an interactive console.
-#[derive(Debug, Parser)]
-#[command(name = "ledge", version)]
-struct Arguments {
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = "/run/ledge/control.sock")]
-    socket: PathBuf,
-
-    /// Answer in JSON
-    #[arg(short = 'j', long)]
-    json: bool,
-
-    /// The command and its arguments, such as: make 0 raid10 1.0-15
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
-    command: Vec<String>,
-}
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -58,9 +40,10 @@ fn main() -> ExitCode {
 /// Whether everything that was asked was done.
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let connection = Connection::open(&arguments.socket)?;
-    let interactive = arguments.command.is_empty() && io::stdin().is_terminal();
-    let input: Box<dyn Input> = if interactive {
-        Box::new(Keyboard::new()?)
+    let has_keyboard = io::stdin().is_terminal();
+    let interactive = arguments.command.is_empty() && has_keyboard;
+    let input: Box<dyn Input> = if has_keyboard {
+        Box::new(Keyboard::default())
     } else {
         Box::new(Piped)
     };
@@ -78,13 +61,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
 }
 
-impl Arguments {
-    /// The words of the command as the one line that the shelf's console takes apart again.
-    fn line(&self) -> String {
-        console::lexer::join(&self.command)
-    }
-}
-
 /// A conversation between a user and the shelf.
 struct Console {
     connection: Connection,
@@ -98,7 +74,8 @@ impl Console {
     fn run(&mut self) -> anyhow::Result<bool> {
         let mut all_done = true;
         while self.connection.prompt().kind != PromptKind::End {
-            match self.input.command(&self.connection.prompt().text)? {
+            let prompt = self.connection.prompt().text.clone();
+            match self.input.command(&prompt, &mut self.connection)? {
                 Entered::Line(line) if line.trim().is_empty() => {}
                 Entered::Line(line) => all_done &= self.command(&line)?,
                 Entered::Interrupt => {}
@@ -118,14 +95,31 @@ impl Console {
         };
         let json = console::command::asks_for_json(&line);
         let mut response = self.ask(&Request::Line(line))?;
-        while response.prompt.kind == PromptKind::Answer {
-            let answer = match self.input.answer(&response.prompt.text, json)? {
-                Entered::Line(answer) => answer,
-                Entered::Interrupt | Entered::End => String::new(),
+        loop {
+            let request = match response.prompt.kind {
+                PromptKind::Answer | PromptKind::Secret => {
+                    let question = Question {
+                        text: &response.prompt.text,
+                        is_secret: response.prompt.kind == PromptKind::Secret,
+                        json,
+                    };
+                    match self.input.answer(&question, &mut self.connection)? {
+                        Entered::Line(answer) => Request::Answer(answer),
+                        Entered::Interrupt | Entered::End => Request::Cancel,
+                    }
+                }
+                PromptKind::Later => {
+                    let after = response.prompt.after_ms.unwrap_or_default();
+                    if self.input.pause(Duration::from_millis(after))? {
+                        Request::Cancel
+                    } else {
+                        Request::GoOn
+                    }
+                }
+                PromptKind::Command | PromptKind::End => return Ok(response.ok),
             };
-            response = self.ask(&Request::Answer(answer))?;
+            response = self.ask(&request)?;
         }
-        Ok(response.ok)
     }
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {

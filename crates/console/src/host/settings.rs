@@ -1,0 +1,22 @@
+//! What is set on a console and is no property of a LUN.
+//!
+//! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; one that
+//! is not known is refused, so that nothing is lost when an older version writes the file.
+
+use serde::{Deserialize, Serialize};
+
+/// What is set on a console and is no property of a LUN.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// First word of the prompt. Scripts look for `SR` or `SRX`.
+    pub product: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            product: "SR".to_owned(),
+        }
+    }
+}
