@@ -13,7 +13,8 @@
 //! generic 1.39, packet 1.62; of reads, whose requests are short and whose data AF_XDP sends without a copy,
 //! native did 1.62 times as many, generic 1.61, packet 1.30. Only packet is at what is asked of both: 1.15
 //! for reads, 1.5 for writes. With frames of 1500 bytes native is ahead (1.57 against 1.44), and stays the
-//! first.
+//! first. So it does with several workers: XDP spreads frames among them, while of a packet socket one worker
+//! takes all and hands them on.
 //! A card puts its frames where XDP wants them, so none of this says anything of cards.
 
 use crate::interface::{Interface, leave_vlan_tags};
@@ -166,7 +167,8 @@ fn copies_for_xdp(found: &Interface) -> bool {
 
 /// Tries the modes from the fastest down; the module tells the rule.
 fn open_best(found: &Interface, opening: &Opening<'_>) -> Result<Vec<Box<dyn Port>>, OpenError> {
-    if copies_for_xdp(found) {
+    let workers = opening.sharing.map_or(1, |sharing| sharing.memories.len());
+    if copies_for_xdp(found) && workers == 1 {
         return open_packet(
             found,
             "by rule: a veth copies frames longer than a page for XDP, so mode packet does most writes here, and \

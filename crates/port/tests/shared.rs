@@ -6,7 +6,7 @@
 mod net;
 
 use net::{NEAR, Net, inside, next_frame};
-use port::{BufferMemory, Opening, Port, RequestedMode, SharedMemory, Sharing};
+use port::{BufferMemory, Mode, Opening, Port, RequestedMode, SharedMemory, Sharing};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -136,6 +136,26 @@ struct EndAll<'a>(&'a AtomicBool);
 impl Drop for EndAll<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// With one worker it is packet on such a veth: the rule is in `open.rs`.
+#[test]
+fn auto_takes_the_mode_that_spreads_frames_among_several_workers() {
+    for (queues, workers) in [(1, 2), (2, 2), (1, 1)] {
+        let shared = open(RequestedMode::Auto, queues, workers, 0);
+        let mode = if workers == 1 {
+            Mode::Packet
+        } else {
+            Mode::Native
+        };
+        for port in &shared.ports {
+            assert_eq!(
+                port.facts().mode,
+                mode,
+                "{queues} queues, {workers} workers"
+            );
+        }
     }
 }
 
