@@ -11,10 +11,11 @@ mod table;
 pub use needs::{Lists, Needs};
 pub use table::{COMMANDS, NOT_AVAILABLE};
 
-use crate::commands::is_mask;
+use crate::commands::{MISSING, is_mask};
 use crate::lexer::{self, Word};
 use crate::problem::Problem;
 use nearest::nearest;
+use std::ops::RangeInclusive;
 
 /// What a row of the table does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -223,12 +224,35 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     if operands.len() < command.operands_min || operands.len() > command.operands_max {
         return Err(Problem::Usage(command.usage));
     }
+    if let Some(word) = twice(command.verb, &operands) {
+        return Err(Problem::NamedTwice(word.to_owned()));
+    }
     Ok(Some(Invocation {
         command,
         name,
         options,
         operands,
     }))
+}
+
+/// Commands that cannot do the same thing to the same LUN or drive twice.
+const ONCE: &[Verb] = &[
+    Verb::Make,
+    Verb::Grow,
+    Verb::Jbod,
+    Verb::Remove,
+    Verb::Eject,
+    Verb::Spare,
+    Verb::Rmspare,
+];
+
+/// What stands twice among the operands of such a command. Any number of members may be missing.
+fn twice(verb: Verb, operands: &[String]) -> Option<&str> {
+    let later = |(index, word): &(usize, &String)| {
+        word.as_str() != MISSING && operands[..*index].contains(word)
+    };
+    let mut operands = operands.iter().enumerate().filter(|_| ONCE.contains(&verb));
+    operands.find(later).map(|(_, word)| word.as_str())
 }
 
 /// Whether a line asks for JSON. Looked at before the line is understood, because the error of a
@@ -249,6 +273,21 @@ impl Command {
     /// Its name and its aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// How many operands it takes.
+    #[must_use]
+    pub fn operands(&self) -> RangeInclusive<usize> {
+        self.operands_min..=self.operands_max
+    }
+
+    /// The letters of its options that a value follows.
+    pub fn value_options(&self) -> impl Iterator<Item = char> {
+        let options = self.options;
+        let letters = options
+            .char_indices()
+            .filter(|(at, _)| options[at + 1..].starts_with(':'));
+        letters.map(|(_, letter)| letter)
     }
 
     fn takes_value(&self, letter: char) -> bool {

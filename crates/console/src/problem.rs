@@ -34,6 +34,10 @@ pub(crate) enum Problem {
     NoLun,
     #[error("wrong format of mask: {0}; as +001004012e81 or -001004012e81")]
     WrongMask(String),
+    #[error("{0} is to be added and taken away")]
+    MaskBoth(String),
+    #[error("{0} is named twice")]
+    NamedTwice(String),
     #[error("vlanid must be in the range 1 to 4094")]
     InvalidVlan(String),
     #[error("seconds must be an integer between 1 and 32 inclusive")]
@@ -94,6 +98,8 @@ impl Problem {
             Self::InvalidShelf(_) => "invalid_shelf",
             Self::NoLun => "no_lun",
             Self::WrongMask(_) => "wrong_mask",
+            Self::MaskBoth(_) => "contradiction",
+            Self::NamedTwice(_) => "named_twice",
             Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
@@ -125,6 +131,8 @@ impl Problem {
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
             | Self::WrongMask(word)
+            | Self::MaskBoth(word)
+            | Self::NamedTwice(word)
             | Self::InvalidVlan(word)
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)

@@ -1,36 +1,40 @@
 //! Whole sessions, character for character: what an administrator types and reads, as text and as
 //! JSON. Monitoring plug-ins and scripts take these forms apart.
 
-#[path = "session/access.rs"]
-mod access;
-#[path = "session/consoles.rs"]
-mod consoles;
-#[path = "session/events.rs"]
-mod events;
-mod fake;
-#[path = "session/protection.rs"]
-mod protection;
-#[path = "session/statistics.rs"]
-mod statistics;
-
-use console::host::{Caller, Role, World};
-use console::protocol::{PromptKind, Request};
-use console::{Next, Reply, Session, SessionOptions};
-use fake::{FakeHost, FakeShelf, administrator};
-use proptest::prelude::*;
-use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
-use std::time::Duration;
-
 /// What commands act on, of a bench.
 macro_rules! world {
     ($bench:expr) => {
-        World {
+        console::host::World {
             admin: &mut $bench.shelf,
             host: &mut $bench.host,
             who: &$bench.who,
         }
     };
 }
+
+#[path = "session/access.rs"]
+mod access;
+#[path = "session/arguments.rs"]
+mod arguments;
+#[path = "session/consoles.rs"]
+mod consoles;
+#[path = "session/events.rs"]
+mod events;
+mod fake;
+#[path = "session/golden.rs"]
+mod golden;
+#[path = "session/protection.rs"]
+mod protection;
+#[path = "session/statistics.rs"]
+mod statistics;
+
+use console::host::{Caller, Role};
+use console::protocol::{PromptKind, Request};
+use console::{Next, Reply, Session, SessionOptions};
+use fake::{FakeHost, FakeShelf, administrator};
+use proptest::prelude::*;
+use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
+use std::time::Duration;
 
 /// A shelf and one console of it.
 struct Bench {

@@ -25,6 +25,7 @@ mod when;
 pub(crate) use access::is_mask;
 pub use help::SERIES;
 pub(crate) use log::Following;
+pub(crate) use luns::MISSING;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use users::PasswordChange;

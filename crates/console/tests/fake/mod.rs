@@ -167,7 +167,12 @@ impl FakeShelf {
             return Err(AdminError::InvalidChunk(chunk_kib));
         }
         let data_members = check_count(request.level, request.members.len())?;
-        for choice in &request.members {
+        for (index, choice) in request.members.iter().enumerate() {
+            if let MemberChoice::Drive(slot) = choice
+                && request.members[..index].contains(choice)
+            {
+                return Err(AdminError::DriveInUse(self.name(*slot)));
+            }
             if let MemberChoice::Drive(slot) = choice {
                 self.check_drive(*slot, request.force)?;
             }
@@ -565,6 +570,9 @@ impl Admin for FakeShelf {
         let access = &mut self.lun(lun)?.access;
         match change {
             AccessChange::Masks { remove, add } => {
+                if let Some(group) = add.iter().find(|mac| mac.is_multicast()) {
+                    return Err(AdminError::WrongMask(*group));
+                }
                 access.masks.retain(|known| !remove.contains(known));
                 access.masks.extend(add);
                 if access.masks.len() > 9 {

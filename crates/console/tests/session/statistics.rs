@@ -32,7 +32,7 @@ fn rates(reads: u64) -> Rates {
 }
 
 /// With LUN 0 measured, and one of its members.
-fn measured() -> Bench {
+pub(super) fn measured() -> Bench {
     let mut bench = Bench::with_luns();
     let (mut reads, tally) = (
         Latency::new(),
