@@ -46,6 +46,10 @@ pub enum Verb {
     When,
     /// Waits for long jobs.
     Wait,
+    /// How this console shows things.
+    Terminal,
+    /// Whether this console shows events.
+    Events,
     /// Lists or adds spares.
     Spare,
     /// Takes spares from the pool.
@@ -155,6 +159,8 @@ pub struct Options {
     pub replacement: bool,
     /// `-d`.
     pub drives: bool,
+    /// `-w`.
+    pub watch: bool,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -305,6 +311,7 @@ impl Command {
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,
+            'w' => options.watch = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
         }

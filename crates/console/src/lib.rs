@@ -35,6 +35,7 @@ pub mod host;
 pub mod lexer;
 pub mod protocol;
 pub mod session;
+pub mod terminal;
 
 mod commands;
 mod names;

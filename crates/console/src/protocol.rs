@@ -52,6 +52,15 @@ pub enum Request {
     },
     /// What may come after this? The answer is text.
     Help(String),
+    /// There is a terminal. The answer says nothing.
+    Terminal {
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        columns: usize,
+        /// It shows colours, and they are wanted.
+        color: bool,
+    },
     /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
     /// is at a prompt, and shows it above the line that is being typed.
     Events,

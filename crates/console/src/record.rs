@@ -177,6 +177,14 @@ pub(crate) enum Record {
         bytes_per_second: u64,
         is_per_drive: bool,
     },
+    Terminal {
+        rows: usize,
+        columns: usize,
+        color: bool,
+    },
+    Events {
+        shown: bool,
+    },
     Console(ConsoleRecord),
     User(UserRecord),
     Cec(CecRecord),

@@ -1,6 +1,6 @@
 //! One console: a prompt, a line in, text out, and perhaps a question.
 
-use crate::command;
+use crate::command::{self, Verb};
 use crate::commands::{self, Outcome, Pending, Watch};
 use crate::complete::{complete, help};
 use crate::host::{Caller, Role, World};
@@ -10,7 +10,11 @@ use crate::options::SessionOptions;
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
+use crate::terminal::{Terminal, colored};
 use std::time::Duration;
+
+/// Begins a page: terminals are cleared, elsewhere it is left out.
+pub const PAGE: char = '\u{c}';
 
 /// The state of one console.
 #[derive(Debug, Default)]
@@ -18,6 +22,7 @@ pub struct Session {
     options: SessionOptions,
     open: Option<Open>,
     watched: Option<Watched>,
+    terminal: Terminal,
 }
 
 /// The command that has the console's attention.
@@ -87,7 +92,19 @@ impl Session {
             options,
             open: None,
             watched: None,
+            terminal: Terminal::default(),
         }
+    }
+
+    /// What is known of its terminal, and what its user wants.
+    #[must_use]
+    pub fn terminal(&self) -> Terminal {
+        self.terminal
+    }
+
+    /// Whoever has the terminal knows more of it.
+    pub fn set_terminal(&mut self, terminal: Terminal) {
+        self.terminal = terminal;
     }
 
     /// What to print before reading the next line: the open question, or the command prompt, such
@@ -122,7 +139,7 @@ impl Session {
         match self.watched.take() {
             Some(Watched { watch, of, .. }) => {
                 let outcome = match allowed(world.who, of) {
-                    Ok(()) => watch.go_on(world),
+                    Ok(()) => watch.go_on(world, &self.options),
                     Err(problem) => Report::from(problem).into(),
                 };
                 self.reply(outcome, of, false)
@@ -135,7 +152,12 @@ impl Session {
     /// plan is not carried out. Without either this says and does nothing.
     pub fn cancel(&mut self) -> Reply {
         let of = match (self.open.take(), self.watched.take()) {
-            (Some(Open { of, .. }), _) | (None, Some(Watched { of, .. })) => of,
+            (Some(Open { of, .. }), _) => of,
+            // That is how it ends.
+            (None, Some(watched)) if matches!(watched.watch, Watch::View(_)) => {
+                return Reply::nothing();
+            }
+            (None, Some(Watched { of, .. })) => of,
             (None, None) => return Reply::nothing(),
         };
         self.reply(Report::from(Problem::Canceled).into(), of, false)
@@ -149,6 +171,16 @@ impl Session {
                 Some((String::new(), Some(complete(line, *cursor, world.admin))))
             }
             Request::Help(line) => Some((help(line, world.admin), None)),
+            Request::Terminal {
+                rows,
+                columns,
+                color,
+            } => {
+                self.terminal.rows = *rows;
+                self.terminal.columns = *columns;
+                self.terminal.has_color = *color;
+                Some((String::new(), None))
+            }
             // Whoever has events adds them.
             Request::Events => Some((String::new(), None)),
             _ => None,
@@ -232,8 +264,13 @@ impl Session {
         if let Err(problem) = allowed(world.who, of) {
             return self.reply(Report::from(problem).into(), of, false);
         }
-        let outcome = commands::run(&invocation, world, &self.options);
-        let end = invocation.command.verb == command::Verb::Exit;
+        let outcome = match invocation.command.verb {
+            Verb::Terminal | Verb::Events => {
+                commands::terminal(&invocation, &mut self.terminal).into()
+            }
+            _ => commands::run(&invocation, world, &self.options),
+        };
+        let end = invocation.command.verb == Verb::Exit;
         self.reply(outcome, of, end)
     }
 
@@ -247,7 +284,7 @@ impl Session {
         } = outcome;
         let is_silent = pending.is_some() || (watch.is_some() && report.is_empty());
         let output = match of.json {
-            false => report.text(),
+            false => self.shown(&report, &watch),
             true if is_silent => String::new(),
             true => report.json(),
         };
@@ -257,6 +294,20 @@ impl Session {
             output,
             ok: report.is_ok(),
             next: self.next(end),
+        }
+    }
+
+    /// A report as text for its terminal. What is shown anew begins on a page of its own.
+    fn shown(&self, report: &Report, watch: &Option<(Duration, Watch)>) -> String {
+        let text = report.text();
+        let text = if self.terminal.has_color {
+            colored(&text)
+        } else {
+            text
+        };
+        match watch {
+            Some((_, Watch::View(_))) => format!("{PAGE}{text}"),
+            _ => text,
         }
     }
 

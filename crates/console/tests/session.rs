@@ -27,6 +27,8 @@ mod golden;
 mod protection;
 #[path = "session/statistics.rs"]
 mod statistics;
+#[path = "session/views.rs"]
+mod views;
 
 use console::host::{Caller, Role};
 use console::protocol::{PromptKind, Request};

@@ -18,6 +18,7 @@ mod shelf_number;
 mod spares;
 mod statistics;
 mod system;
+mod terminal;
 mod users;
 mod wait;
 mod when;
@@ -28,6 +29,7 @@ pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
+pub(crate) use terminal::terminal;
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
@@ -49,14 +51,20 @@ pub(crate) enum Pending {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
     Wait(Waiting),
+    /// A listing that is shown anew.
+    View(Box<Invocation>),
     Log(Following),
 }
 
+/// How often a listing is shown anew.
+const VIEW_PERIOD: Duration = Duration::from_secs(1);
+
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>) -> Outcome {
+    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
+            Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
         }
     }
@@ -107,6 +115,21 @@ impl Pending {
     }
 }
 
+/// Shows a listing now and again later, until it fails or nobody wants it any more.
+fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    let mut once = invocation.clone();
+    once.options.watch = false;
+    let mut outcome = run(&once, world, session);
+    if outcome.report.is_ok() {
+        if outcome.report.is_empty() {
+            outcome.report.line("nothing is going on");
+        }
+        outcome.report.line("any key ends this");
+        outcome.watch = Some((VIEW_PERIOD, Watch::View(Box::new(invocation))));
+    }
+    outcome
+}
+
 /// Runs a command until it is done or asks.
 pub(crate) fn run(
     invocation: &Invocation,
@@ -119,6 +142,9 @@ pub(crate) fn run(
         options,
         operands,
     } = invocation;
+    if options.watch {
+        return view(invocation.clone(), world, session);
+    }
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
@@ -173,7 +199,8 @@ pub(crate) fn run(
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        Verb::Exit => {}
+        // These are of the session, which does them.
+        Verb::Terminal | Verb::Events | Verb::Exit => {}
     }
     report.into()
 }
