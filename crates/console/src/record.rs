@@ -178,8 +178,8 @@ pub(crate) enum Record {
         is_per_drive: bool,
     },
     Terminal {
-        rows: usize,
-        columns: usize,
+        rows: Option<usize>,
+        columns: Option<usize>,
         color: bool,
     },
     Events {

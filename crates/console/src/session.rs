@@ -102,11 +102,6 @@ impl Session {
         self.terminal
     }
 
-    /// Whoever has the terminal knows more of it.
-    pub fn set_terminal(&mut self, terminal: Terminal) {
-        self.terminal = terminal;
-    }
-
     /// What to print before reading the next line: the open question, or the command prompt, such
     /// as `SR shelf 1> ` or `SR shelf unset> `. Nothing while a command is not over.
     #[must_use]
@@ -176,8 +171,8 @@ impl Session {
                 columns,
                 color,
             } => {
-                self.terminal.rows = *rows;
-                self.terminal.columns = *columns;
+                self.terminal.rows = Some(*rows);
+                self.terminal.columns = Some(*columns);
                 self.terminal.has_color = *color;
                 Some((String::new(), None))
             }

@@ -6,10 +6,10 @@
 /// What is known of a terminal, and what its user wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terminal {
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub columns: usize,
+    /// Rows, if somebody has said how many.
+    pub rows: Option<usize>,
+    /// Columns, if somebody has said how many.
+    pub columns: Option<usize>,
     /// States are shown in colour.
     pub has_color: bool,
     /// Events are shown as they come.
@@ -20,8 +20,8 @@ impl Default for Terminal {
     /// Nobody tells an Ethernet console how large a terminal is, or whether there is one.
     fn default() -> Self {
         Self {
-            rows: 24,
-            columns: 80,
+            rows: None,
+            columns: None,
             has_color: false,
             shows_events: true,
         }

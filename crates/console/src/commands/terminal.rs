@@ -34,8 +34,8 @@ pub(crate) fn terminal(invocation: &Invocation, terminal: &mut Terminal) -> Repo
             report.row(
                 format!(
                     "rows {} columns {} color {}",
-                    terminal.rows,
-                    terminal.columns,
+                    number(terminal.rows),
+                    number(terminal.columns),
                     word(terminal.has_color)
                 ),
                 Record::Terminal {
@@ -46,8 +46,8 @@ pub(crate) fn terminal(invocation: &Invocation, terminal: &mut Terminal) -> Repo
             );
             Ok(())
         }
-        (_, ["rows", word]) => size(word, 2).map(|rows| terminal.rows = rows),
-        (_, ["columns", word]) => size(word, 20).map(|columns| terminal.columns = columns),
+        (_, ["rows", word]) => size(word, 2).map(|rows| terminal.rows = Some(rows)),
+        (_, ["columns", word]) => size(word, 20).map(|columns| terminal.columns = Some(columns)),
         (_, ["color", word]) => switch(word).map(|on| terminal.has_color = on),
         _ => Err(wrong()),
     };
@@ -55,6 +55,11 @@ pub(crate) fn terminal(invocation: &Invocation, terminal: &mut Terminal) -> Repo
         report.fail(problem, &[]);
     }
     report
+}
+
+/// A size, or that nobody has told it.
+fn number(size: Option<usize>) -> String {
+    size.map_or_else(|| "-".to_owned(), |size| size.to_string())
 }
 
 const fn word(on: bool) -> &'static str {

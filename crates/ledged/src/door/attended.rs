@@ -10,6 +10,7 @@ use crate::host::Premises;
 use console::host::{Caller, EntryKind, World};
 use console::protocol::{PromptKind, Request, Response};
 use console::session::{Next, Reply, Session};
+use console::terminal::Terminal;
 
 /// Characters of an error that are noted.
 const RESULT_CHARS_MAX: usize = 200;
@@ -88,7 +89,10 @@ impl Attended {
             Request::Line(line) => self.begin(line, false),
             Request::Answer(line) => self.begin(line, true),
             // What a terminal asks by itself is no sign of life of its user.
-            Request::Complete { .. } | Request::Help(_) | Request::Events => {}
+            Request::Complete { .. }
+            | Request::Help(_)
+            | Request::Terminal { .. }
+            | Request::Events => {}
             Request::GoOn | Request::Cancel => {}
         }
         let response = {
@@ -108,6 +112,11 @@ impl Attended {
     /// What to print before the next line.
     pub(crate) fn prompt(&self, world: &World<'_>) -> String {
         self.session.prompt(world)
+    }
+
+    /// How its terminal is to be used.
+    pub(crate) fn terminal(&self) -> Terminal {
+        self.session.terminal()
     }
 
     /// Whether the next line must not be seen.

@@ -64,6 +64,8 @@ pub(crate) enum Done {
         next: Next,
         /// Somebody has logged in with a password, and may be logged out.
         is_locked: bool,
+        /// How the terminal is to be used; `None` before somebody has come in.
+        terminal: Option<console::terminal::Terminal>,
     },
     /// What may stand at the cursor.
     Completed(Completion),
@@ -113,6 +115,8 @@ struct Terminal {
     later: Option<Duration>,
     typed_at: Duration,
     is_locked: bool,
+    /// Events are shown: to those who have come in, and want to see them.
+    shows_events: bool,
     /// When a sequence of keys that has begun is given up.
     sequence_until: Option<Duration>,
 }
@@ -175,7 +179,9 @@ impl Door {
             }
             Message::Shelf(shelf) => self.reception.cec.set_shelf(shelf),
             Message::Told(session, Told::Event(event)) => {
-                if let Some(terminal) = self.terminals.get_mut(&session) {
+                if let Some(terminal) = self.terminals.get_mut(&session)
+                    && terminal.shows_events
+                {
                     let text = format!("{}\n", event.text);
                     let echo = terminal.editor.interject(&text);
                     self.push_output(session, &echo);
@@ -356,8 +362,17 @@ impl Door {
                 output,
                 next,
                 is_locked,
+                terminal: wanted,
             } => {
                 terminal.is_locked = is_locked;
+                terminal.shows_events = wanted.is_some_and(|wanted| wanted.shows_events);
+                if let Some(wanted) = wanted {
+                    let (rows, columns) = terminal.editor.size();
+                    let rows = wanted.rows.unwrap_or(rows);
+                    terminal
+                        .editor
+                        .resize(rows, wanted.columns.unwrap_or(columns));
+                }
                 echo.extend_from_slice(to_terminal(&output).as_bytes());
                 match next {
                     Next::Line { prompt, mode } => {

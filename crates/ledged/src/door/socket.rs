@@ -170,7 +170,8 @@ fn converse(stream: &UnixStream, reception: &Reception, premises: &Premises) -> 
                 let mut response = attended.request(premises, &request);
                 if request == Request::Events {
                     let mut events = happened.lock().unwrap_or_else(PoisonError::into_inner);
-                    for event in events.drain(..) {
+                    let is_muted = !attended.terminal().shows_events;
+                    for event in events.drain(..).filter(|_| !is_muted) {
                         response.output.push_str(&event.text);
                         response.output.push('\n');
                     }

@@ -65,6 +65,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         input,
         json: arguments.json,
     };
+    console.tell_terminal()?;
     if !arguments.has_command() {
         let all_done = console.run()?;
         // Who sits at a terminal has seen what failed.
@@ -83,6 +84,24 @@ struct Console {
 }
 
 impl Console {
+    /// Tells the shelf what the output goes to, if that is a terminal that shows more than text.
+    fn tell_terminal(&mut self) -> anyhow::Result<()> {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if self.json || is_plain || !io::stdout().is_terminal() {
+            return Ok(());
+        }
+        let (rows, columns) = cli::terminal::size().unwrap_or((24, 80));
+        let color = true;
+        let request = Request::Terminal {
+            rows,
+            columns,
+            color,
+        };
+        self.connection.ask(&request)?;
+        Ok(())
+    }
+
     /// Runs commands until the input or the session ends.
     fn run(&mut self) -> anyhow::Result<bool> {
         let mut all_done = true;

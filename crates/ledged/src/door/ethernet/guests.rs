@@ -26,6 +26,7 @@ use console::complete;
 use console::editor::Mode;
 use console::host::{Caller, DoorKind, Role};
 use console::session;
+use console::terminal::Terminal;
 use crossbeam::channel::Receiver;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -268,6 +269,7 @@ impl Guests {
                 output,
                 next: Next::End,
                 is_locked: false,
+                terminal: None,
             });
         }
         self.ask_for_log_in(id, output)
@@ -287,6 +289,7 @@ impl Guests {
                     output: "\nnobody has logged in\n".to_owned(),
                     next: Next::End,
                     is_locked: false,
+                    terminal: None,
                 })
             }
         }
@@ -326,10 +329,12 @@ impl Guests {
             Seat::Moving => return None,
         };
         let next = Next::Line { prompt, mode };
+        let terminal = guest.seat.terminal();
         Some(Done::Said {
             output,
             next,
             is_locked,
+            terminal,
         })
     }
 
@@ -345,6 +350,7 @@ impl Guests {
             output: reply.output,
             next,
             is_locked: false,
+            terminal: self.guests.get(&id)?.seat.terminal(),
         })
     }
 }
@@ -354,6 +360,14 @@ impl Seat {
         match self {
             Self::User(place) | Self::Password(place, _) => Some(place),
             Self::In { .. } | Self::Moving => None,
+        }
+    }
+
+    /// How the terminal of somebody who has come in is to be used.
+    fn terminal(&self) -> Option<Terminal> {
+        match self {
+            Self::In { attended, .. } => Some(attended.terminal()),
+            Self::User(_) | Self::Password(..) | Self::Moving => None,
         }
     }
 }
@@ -372,5 +386,6 @@ fn nobody() -> Done {
         output: String::new(),
         next: Next::End,
         is_locked: false,
+        terminal: None,
     }
 }
