@@ -10,14 +10,15 @@
 //! * What a call changed is durable when it returns, or it has not happened.
 
 mod caller;
+mod machine;
 mod settings;
 
 pub use caller::{Caller, DoorKind, Role};
+pub use machine::{BoxFacts, CpuTimes, Machine, Power};
 pub use settings::Settings;
 
 use shelf::admin::Admin;
 use std::fmt;
-use std::time::Duration;
 
 /// All that a command acts on.
 pub struct World<'a> {
@@ -52,15 +53,6 @@ pub trait SettingsStore {
     /// # Errors
     /// They could not be stored; then the old ones hold.
     fn change_settings(&mut self, settings: Settings) -> Result<(), HostError>;
-}
-
-/// The machine itself.
-pub trait Machine {
-    /// Time since some moment, for intervals.
-    fn now(&self) -> Duration;
-
-    /// Seconds since 1970, UTC.
-    fn unix_seconds(&self) -> u64;
 }
 
 /// Consoles and those who use them.

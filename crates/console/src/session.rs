@@ -5,7 +5,7 @@ use crate::commands::{self, Outcome, Pending, Watch};
 use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
-use crate::options::SessionOptions;
+use crate::options::{Modes, SessionOptions};
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
@@ -15,6 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Session {
     options: SessionOptions,
+    modes: Modes,
     open: Option<Open>,
     watched: Option<Watched>,
 }
@@ -84,6 +85,7 @@ impl Session {
     pub fn new(options: SessionOptions) -> Self {
         Self {
             options,
+            modes: Modes::default(),
             open: None,
             watched: None,
         }
@@ -96,6 +98,9 @@ impl Session {
         match (&self.open, &self.watched) {
             (Some(open), _) => open.plan.question(),
             (None, Some(_)) => String::new(),
+            (None, None) if self.modes.expert => {
+                format!("{} EXPERTMODE# ", world.host.settings().product)
+            }
             (None, None) => Self::command_prompt(world).text,
         }
     }
@@ -163,7 +168,7 @@ impl Session {
         };
         let Reply { output, ok, next } = reply;
         let prompt = match next {
-            Next::Command => Self::command_prompt(world),
+            Next::Command => Prompt::new(PromptKind::Command, self.prompt(world)),
             Next::Answer { prompt, is_secret } => {
                 let kind = if is_secret {
                     PromptKind::Secret
@@ -206,8 +211,9 @@ impl Session {
         if let Err(problem) = allowed(world.who, of) {
             return self.reply(Report::from(problem).into(), of, false);
         }
-        let outcome = commands::run(&invocation, world, &self.options);
-        let end = invocation.command.verb == command::Verb::Exit;
+        let outcome = commands::run(&invocation, world, &self.options, &mut self.modes);
+        let is_exit = invocation.command.verb == command::Verb::Exit;
+        let end = is_exit && !std::mem::take(&mut self.modes.expert);
         self.reply(outcome, of, end)
     }
 
@@ -220,7 +226,7 @@ impl Session {
             watch,
         } = outcome;
         let is_silent = pending.is_some() || (watch.is_some() && report.is_empty());
-        let output = match of.json {
+        let mut output = match of.json {
             false => report.text(),
             true if is_silent => String::new(),
             true => report.json(),
@@ -238,6 +244,12 @@ impl Session {
             (None, None) if end => Next::End,
             (None, None) => Next::Command,
         };
+        if self.modes.batch && matches!(next, Next::Command | Next::End) {
+            output.push_str(&match report.problem_count() {
+                0 => "OK\n".to_owned(),
+                count => format!("FAIL {count}\n"),
+            });
+        }
         Reply {
             output,
             ok: report.is_ok(),
