@@ -66,12 +66,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         json: arguments.json,
     };
     console.tell_terminal()?;
-    if !arguments.has_command() {
+    if arguments.has_command() {
+        console.command(&arguments.line())
+    } else {
         let all_done = console.run()?;
         // Who sits at a terminal has seen what failed.
         Ok(all_done || interactive)
-    } else {
-        console.command(&arguments.line())
     }
 }
 
