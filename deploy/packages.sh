@@ -16,7 +16,7 @@ run="iproute2 procps util-linux"
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py, strace sees what
 # workers ask of the kernel.
 test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod libc-bin man-db mdadm mount mtools nmap \
-python3 qemu-system-x86 strace syslinux syslinux-common tcpdump tmux tshark valgrind vblade"
+python3 qemu-system-x86 strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;

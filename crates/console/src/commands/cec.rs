@@ -36,7 +36,9 @@ pub(super) fn stat(report: &mut Report, world: &World<'_>, long: bool, operands:
         return;
     }
     let wanted = |port: &&CecStatus| operands.is_empty() || operands.contains(&port.interface);
-    report.line(format!("{:<10} {:>10}", "NAME", "CEC"));
+    if !ports.is_empty() {
+        report.line(format!("{:<10} {:>10}", "NAME", "CEC"));
+    }
     for port in ports.iter().filter(wanted) {
         let state = if port.is_enabled {
             "enabled"

@@ -11,11 +11,15 @@ use std::time::Duration;
 /// Lists the consoles.
 pub(super) fn sessions(report: &mut Report, world: &World<'_>) {
     let now = world.host.unix_seconds();
+    let consoles = world.host.consoles();
+    if consoles.is_empty() {
+        return;
+    }
     report.line(format!(
         "{:>3} {:<6} {:<12} {:<9} {:>9} {:>9} FROM",
         "ID", "DOOR", "USER", "ROLE", "OPEN", "IDLE"
     ));
-    for console in world.host.consoles() {
+    for console in consoles {
         let (user, role) = console
             .user
             .as_ref()

@@ -66,7 +66,9 @@ fn list(report: &mut Report, world: &World<'_>) {
         Ok(users) => users,
         Err(error) => return report.fail(Problem::Host(error), &[]),
     };
-    report.line(format!("{:<16} {:<9} PASSWORD", "USER", "ROLE"));
+    if !users.is_empty() {
+        report.line(format!("{:<16} {:<9} PASSWORD", "USER", "ROLE"));
+    }
     for user in users {
         let password = if user.has_password { "set" } else { "none" };
         let line = format!("{:<16} {:<9} {password}", user.name, user.role);

@@ -67,8 +67,8 @@ struct Said {
 }
 
 impl Said {
-    fn say(&mut self, severity: Severity, tag: &str, text: String) {
-        let text = text.chars().filter(|c| !c.is_control()).collect();
+    fn say(&mut self, severity: Severity, tag: &str, mut text: String) {
+        text.retain(|c| !c.is_control());
         self.events.push(Event {
             unix_seconds: self.unix_seconds,
             severity,

@@ -157,6 +157,46 @@ fn users_are_listed_and_changed() {
     }
 }
 
+/// Two consoles, two users, two ports, a log, and something to mend.
+pub(super) fn busy() -> Bench {
+    let mut bench = with_users();
+    let console = |id, user: Option<(&str, Role)>| ConsoleStatus {
+        id,
+        door: DoorKind::Ethernet,
+        user: user.map(|(user, role)| (user.to_owned(), role)),
+        address: "020000000001 tag 5 on eth1".to_owned(),
+        since_unix_seconds: 1_800_000_000 - 3661,
+        idle: Duration::from_secs(75),
+        running: user.map(|_| "when -w".to_owned()),
+    };
+    bench.host.consoles = vec![console(1, Some(("admin", Role::Admin))), console(12, None)];
+    let session = CecSession {
+        id: 1,
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        tag: 5,
+        counters: vec![("sent_bytes", 7), ("resent", 1)],
+    };
+    let port = |interface: &str, is_enabled| CecStatus {
+        interface: interface.to_owned(),
+        is_enabled,
+        admitted: Vec::new(),
+        sessions: Vec::new(),
+    };
+    bench.host.cec = vec![port("eth1", true), port("eth2", false)];
+    bench.host.cec[0].admitted = vec![MacAddress([2, 0, 0, 0, 0, 1])];
+    bench.host.cec[0].sessions = vec![session];
+    let mut command = entry(EntryKind::Command, "remove 0", true);
+    command.answers = vec!["y".to_owned()];
+    bench.host.log = vec![
+        entry(EntryKind::Login, "log-in", true),
+        command,
+        entry(EntryKind::Command, "online 9", false),
+        entry(EntryKind::Event, "LUN 1.0 removed", true),
+    ];
+    bench.shelf.ports[0].has_link = false;
+    bench
+}
+
 #[test]
 fn consoles_are_listed_and_ended() {
     let mut bench = Bench::new();
