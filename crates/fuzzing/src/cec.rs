@@ -155,21 +155,24 @@ fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step
         Step::Switch {
             is_attached,
             admitted,
-        } => {
-            server.detach(PORT);
-            if *is_attached {
-                server.attach(PORT, PORT_MAC);
-            }
-            if let Some(admitted) = admitted {
-                let stations = admitted.iter().map(|client| station(*client));
-                server.admit_only(PORT, stations.collect());
-            }
-        }
+        } => switch(server, *is_attached, admitted.as_deref()),
         Step::Close { pick } => {
             if let Some(session) = session(*pick) {
                 server.close(*now, session);
             }
         }
+    }
+}
+
+/// The port goes, and perhaps comes back, and perhaps for some stations only.
+fn switch(server: &mut Server, is_attached: bool, admitted: Option<&[u8]>) {
+    server.detach(PORT);
+    if is_attached {
+        server.attach(PORT, PORT_MAC);
+    }
+    if let Some(admitted) = admitted {
+        let stations = admitted.iter().map(|client| station(*client));
+        server.admit_only(PORT, stations.collect());
     }
 }
 
