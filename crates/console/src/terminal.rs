@@ -62,7 +62,7 @@ pub(crate) fn colored(text: &str) -> String {
             let worst = bare.split(',').map(color_of).reduce(worse).flatten();
             match worst {
                 Some(color) => {
-                    out.push_str(&format!("{color}{bare}{PLAIN}{}", &word[bare.len()..]))
+                    out.push_str(&format!("{color}{bare}{PLAIN}{}", &word[bare.len()..]));
                 }
                 None => out.push_str(word),
             }

@@ -66,13 +66,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         json: arguments.json,
     };
     console.tell_terminal()?;
-    if !arguments.has_command() {
-        let all_done = console.run()?;
-        // Who sits at a terminal has seen what failed.
-        Ok(all_done || interactive)
-    } else {
-        console.command(&arguments.line())
+    if arguments.has_command() {
+        return console.command(&arguments.line());
     }
+    let all_done = console.run()?;
+    // Who sits at a terminal has seen what failed.
+    Ok(all_done || interactive)
 }
 
 /// A conversation between a user and the shelf.
