@@ -1,5 +1,5 @@
-//! Who comes in, over what, with which rights, and what is remembered of it: a shelf with its doors, our client
-//! on a terminal, and the acceptance tests of the Ethernet console.
+//! Who comes in, over what, with which rights, and what is remembered of it: a shelf with its doors, our
+//! client on a terminal, and the acceptance tests of the Ethernet console.
 
 mod support;
 
@@ -633,8 +633,8 @@ fn with_full_state(ledge: &mut Ledge<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A login shell: its name begins with `-`, or it is given a command by `-c`; where the socket is it cannot be
-/// told, so this one is run where that is the usual one.
+/// A login shell: its name begins with `-`, or it is given a command by `-c`; where the socket is it cannot
+/// be told, so this one is run where that is the usual one.
 #[test]
 fn ledge_is_a_login_shell_without_a_way_out() -> Result<()> {
     let network = PairNetwork::new(1500)?;
