@@ -15,7 +15,7 @@ run="iproute2 procps util-linux"
 # with Debian's kernel, which apt downloads, or with a LUN that iPXE boots and syslinux and mtools have
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py.
 test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod libc-bin man-db mdadm mount mtools nmap \
-python3 qemu-system-x86 syslinux syslinux-common tcpdump tmux tshark valgrind vblade"
+python3 qemu-system-x86 syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;

@@ -112,12 +112,81 @@ pub enum Verb {
     History,
     /// Lists and acknowledges problems.
     Alerts,
+    /// Labels LUNs.
+    Label,
+    /// Takes labels away.
+    Unlabel,
+    /// Looks at the slots again.
+    Scan,
+    /// Something about the box.
+    Box(BoxVerb),
     /// Tells the version.
     Release,
     /// Tells about commands.
     Help,
     /// Ends the session.
     Exit,
+}
+
+/// What a row about the box does, or one that has one answer only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoxVerb {
+    /// Lists how LUNs read ahead.
+    IoMode,
+    /// Asks for a way to read ahead.
+    SetIoMode,
+    /// Lists whether FLUSH CACHE is honoured.
+    FlushCacheStat,
+    /// Asks for that.
+    FlushCacheEnable,
+    /// Asks for the opposite.
+    FlushCacheDisable,
+    /// Lists whether elements that are needed can be failed.
+    LunFailGuard,
+    /// Asks that they cannot.
+    LunFailGuardEnable,
+    /// Asks for the opposite.
+    LunFailGuardDisable,
+    /// Makes everything durable.
+    Sync,
+    /// Lists serial numbers of LUNs.
+    LunSerial,
+    /// Lists the MTU of ports.
+    Mtu,
+    /// Tells the time.
+    Date,
+    /// Tells and sets the time zone.
+    Timezone,
+    /// Tells since when everything runs.
+    Uptime,
+    /// Tells what the machine is.
+    Model,
+    /// Tells the serial number of the machine.
+    Serial,
+    /// Tells what the machine does.
+    Sysstat,
+    /// Makes the log tell everything.
+    Debug,
+    /// Shows and sets what sessions begin with.
+    Motd,
+    /// Stops the machine and starts it again.
+    Reboot,
+    /// Stops the machine.
+    Halt,
+    /// Shows and sets where the log is sent.
+    Syslog,
+    /// Sends a text there.
+    Syslogtest,
+    /// Tells or saves the configuration.
+    Saveconfig,
+    /// Does what is missing of a saved configuration.
+    Restoreconfig,
+    /// Writes a bundle for those who are to help.
+    Sos,
+    /// Shows and sets how sessions behave.
+    Set,
+    /// Begins expert mode.
+    Expertmode,
 }
 
 /// One row of the table.
@@ -161,6 +230,8 @@ pub struct Options {
     pub drives: bool,
     /// `-w`.
     pub watch: bool,
+    /// `-n`: nothing is done, only told.
+    pub plan: bool,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -312,6 +383,7 @@ impl Command {
             'c' => options.clean = true,
             'd' => options.drives = true,
             'w' => options.watch = true,
+            'n' => options.plan = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
         }

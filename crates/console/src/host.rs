@@ -11,6 +11,7 @@
 
 mod caller;
 mod consoles;
+mod machine;
 mod settings;
 
 pub use caller::{Caller, DoorKind, Role};
@@ -18,11 +19,11 @@ pub use consoles::{
     AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
     UserStatus,
 };
+pub use machine::{BoxFacts, CpuTimes, Machine, Power};
 pub use settings::Settings;
 
 use shelf::admin::Admin;
 use std::fmt;
-use std::time::Duration;
 
 /// All that a command acts on.
 pub struct World<'a> {
@@ -57,15 +58,6 @@ pub trait SettingsStore {
     /// # Errors
     /// They could not be stored; then the old ones hold.
     fn change_settings(&mut self, settings: Settings) -> Result<(), HostError>;
-}
-
-/// The machine itself.
-pub trait Machine {
-    /// Time since some moment, for intervals.
-    fn now(&self) -> Duration;
-
-    /// Seconds since 1970, UTC.
-    fn unix_seconds(&self) -> u64;
 }
 
 /// Why the box did not do what was asked.

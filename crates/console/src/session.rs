@@ -6,7 +6,7 @@ use crate::complete::{complete, help};
 use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
-use crate::options::SessionOptions;
+use crate::options::{Modes, SessionOptions};
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
@@ -20,6 +20,7 @@ pub const PAGE: char = '\u{c}';
 #[derive(Debug, Default)]
 pub struct Session {
     options: SessionOptions,
+    modes: Modes,
     open: Option<Open>,
     watched: Option<Watched>,
     terminal: Terminal,
@@ -90,6 +91,7 @@ impl Session {
     pub fn new(options: SessionOptions) -> Self {
         Self {
             options,
+            modes: Modes::default(),
             open: None,
             watched: None,
             terminal: Terminal::default(),
@@ -109,6 +111,9 @@ impl Session {
         match (&self.open, &self.watched) {
             (Some(open), _) => open.plan.question(),
             (None, Some(_)) => String::new(),
+            (None, None) if self.modes.expert => {
+                format!("{} EXPERTMODE# ", world.host.settings().product)
+            }
             (None, None) => Self::command_prompt(world).text,
         }
     }
@@ -184,7 +189,7 @@ impl Session {
             return Response {
                 output,
                 ok: true,
-                prompt: Self::prompt_for(self.next(false), world),
+                prompt: self.prompt_for(self.next(false), world),
                 completion,
             };
         }
@@ -210,14 +215,14 @@ impl Session {
         Response {
             output,
             ok,
-            prompt: Self::prompt_for(next, world),
+            prompt: self.prompt_for(next, world),
             completion: None,
         }
     }
 
-    fn prompt_for(next: Next, world: &World<'_>) -> Prompt {
+    fn prompt_for(&self, next: Next, world: &World<'_>) -> Prompt {
         match next {
-            Next::Command => Self::command_prompt(world),
+            Next::Command => Prompt::new(PromptKind::Command, self.prompt(world)),
             Next::Answer { prompt, is_secret } => {
                 let kind = if is_secret {
                     PromptKind::Secret
@@ -263,9 +268,10 @@ impl Session {
             Verb::Terminal | Verb::Events => {
                 commands::terminal(&invocation, &mut self.terminal).into()
             }
-            _ => commands::run(&invocation, world, &self.options),
+            _ => commands::run(&invocation, world, &self.options, &mut self.modes),
         };
-        let end = invocation.command.verb == Verb::Exit;
+        let is_exit = invocation.command.verb == Verb::Exit;
+        let end = is_exit && !std::mem::take(&mut self.modes.expert);
         self.reply(outcome, of, end)
     }
 
@@ -278,17 +284,24 @@ impl Session {
             watch,
         } = outcome;
         let is_silent = pending.is_some() || (watch.is_some() && report.is_empty());
-        let output = match of.json {
+        let mut output = match of.json {
             false => self.shown(&report, &watch),
             true if is_silent => String::new(),
             true => report.json(),
         };
         self.open = pending.map(|plan| Open { plan, of });
         self.watched = watch.map(|(after, watch)| Watched { watch, after, of });
+        let next = self.next(end);
+        if self.modes.batch && matches!(next, Next::Command | Next::End) {
+            output.push_str(&match report.problem_count() {
+                0 => "OK\n".to_owned(),
+                count => format!("FAIL {count}\n"),
+            });
+        }
         Reply {
             output,
             ok: report.is_ok(),
-            next: self.next(end),
+            next,
         }
     }
 

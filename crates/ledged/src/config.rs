@@ -20,6 +20,8 @@ use toml::Spanned;
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// The text of the file.
+    pub(crate) text: String,
     /// Shelf number; unset on a new box.
     pub(crate) shelf: Option<Shelf>,
     /// Shelf-wide settings.
@@ -250,6 +252,7 @@ impl Source<'_> {
         let cores = self.check_cores(raw.cores.as_ref(), workers)?;
         self.refuse_paces(workers, &raw.port)?;
         Ok(Config {
+            text: self.text.to_owned(),
             shelf: raw
                 .shelf
                 .as_ref()

@@ -5,6 +5,7 @@ use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::door::reception::Reception;
 use crate::host::{Machinery, Premises};
+use crate::log::Log;
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
@@ -37,10 +38,10 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
-    pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
         let reception = Reception::open(config)?;
-        let machinery = Machinery::new(state.clone(), reception.clone());
+        let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;

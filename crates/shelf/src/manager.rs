@@ -479,6 +479,10 @@ impl Admin for Manager {
         self.change_config_string(lun, string)
     }
 
+    fn set_label(&mut self, lun: LunNumber, label: Option<&str>) -> Result<(), AdminError> {
+        self.change_label(lun, label)
+    }
+
     fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
         self.change_rate_limit(limit)
     }

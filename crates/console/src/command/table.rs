@@ -1,6 +1,9 @@
 //! The commands of this version, and those that it does not have.
 
-use super::{Command, Lists, Needs, Verb};
+#[path = "rows.rs"]
+mod rows;
+
+use super::{BoxVerb, Command, Lists, Needs, Verb};
 
 const ANY_NUMBER: usize = usize::MAX;
 
@@ -463,6 +466,37 @@ pub const COMMANDS: &[Command] = &[
         operands_min: 0,
         operands_max: 0,
     },
+    rows::LABEL,
+    rows::UNLABEL,
+    rows::SCAN,
+    rows::IOMODE,
+    rows::SETIOMODE,
+    rows::FLUSHCACHESTAT,
+    rows::FLUSHCACHEENABLE,
+    rows::FLUSHCACHEDISABLE,
+    rows::LUNFAILGUARD,
+    rows::LUNFAILGUARDENABLE,
+    rows::LUNFAILGUARDDISABLE,
+    rows::LUNSERIAL,
+    rows::MTU,
+    rows::DATE,
+    rows::TIMEZONE,
+    rows::UPTIME,
+    rows::MODEL,
+    rows::SERIAL,
+    rows::SYSSTAT,
+    rows::MOTD,
+    rows::SYSLOG,
+    rows::SYSLOGTEST,
+    rows::DEBUG,
+    rows::SAVECONFIG,
+    rows::RESTORECONFIG,
+    rows::SOS,
+    rows::SYNC,
+    rows::REBOOT,
+    rows::HALT,
+    rows::SET,
+    rows::EXPERTMODE,
     Command {
         verb: Verb::Cecenable,
         name: "cecenable",
@@ -659,17 +693,7 @@ pub const COMMANDS: &[Command] = &[
 /// administrator is told the truth instead of `unknown command`.
 pub const NOT_AVAILABLE: &[&str] = &[
     // LUNs.
-    "label",
-    "unlabel",
-    "iomode",
-    "setiomode",
-    "flushcacheenable",
-    "flushcachedisable",
-    "flushcachestat",
     // Protection and background work.
-    "lunfailguard",
-    "lunfailguardenable",
-    "lunfailguarddisable",
     // Drives.
     "setslotled",
     "slotled",
@@ -698,24 +722,9 @@ pub const NOT_AVAILABLE: &[&str] = &[
     "ipaddress",
     "ipgateway",
     "service",
-    "syslog",
-    "syslogtest",
-    "date",
-    "timezone",
-    "model",
-    "serial",
-    "motd",
-    "uptime",
     "temp",
     "fans",
     "power",
-    "sysstat",
-    "sos",
     "update",
-    "reboot",
-    "halt",
     "sigcheck",
-    "debug",
-    "sync",
-    "expertmode",
 ];

@@ -3,13 +3,18 @@
 mod access;
 mod alerts;
 mod cec;
+mod configuration;
 mod consoles;
 mod drives;
+mod fixed;
 mod health;
 mod help;
+mod labels;
 mod log;
 mod luns;
+mod machine;
 mod members;
+mod modes;
 mod ratelimit;
 mod remove;
 mod restore;
@@ -17,6 +22,7 @@ mod scrub;
 mod shelf_number;
 mod spares;
 mod statistics;
+mod syslog;
 mod system;
 mod terminal;
 mod users;
@@ -28,15 +34,17 @@ pub use health::open_troubles;
 pub use help::SERIES;
 pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
+pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
-use crate::command::{Invocation, Verb};
+use crate::command::{BoxVerb, Invocation, Verb};
+use crate::host::Power;
 use crate::host::World;
-use crate::options::SessionOptions;
+use crate::options::{Modes, SessionOptions};
 use crate::report::Report;
 use std::time::Duration;
 
@@ -46,6 +54,7 @@ pub(crate) enum Pending {
     Removal(Removal),
     ShelfChange(ShelfChange),
     PasswordChange(PasswordChange),
+    Stop(Stop),
 }
 
 /// A command that is not over and looks again after some time.
@@ -98,6 +107,7 @@ impl Pending {
             Self::Removal(removal) => removal.question(),
             Self::ShelfChange(change) => change.question(),
             Self::PasswordChange(change) => change.question(),
+            Self::Stop(stop) => stop.question(),
         }
     }
 
@@ -112,6 +122,7 @@ impl Pending {
             Self::Removal(removal) => removal.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
             Self::PasswordChange(change) => change.answer(world, answer),
+            Self::Stop(stop) => stop.answer(world, answer),
         }
     }
 }
@@ -120,7 +131,7 @@ impl Pending {
 fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
     let mut once = invocation.clone();
     once.options.watch = false;
-    let mut outcome = run(&once, world, session);
+    let mut outcome = run(&once, world, session, &mut Modes::default());
     if outcome.report.is_ok() {
         if outcome.report.is_empty() {
             outcome.report.line("nothing is going on");
@@ -136,6 +147,7 @@ pub(crate) fn run(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
+    modes: &mut Modes,
 ) -> Outcome {
     let Invocation {
         command,
@@ -198,10 +210,74 @@ pub(crate) fn run(
         Verb::Aoestats => statistics::aoestats(&mut report, admin, options.long),
         Verb::Iostats => statistics::iostats(&mut report, admin, options, operands),
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
+        Verb::Label => labels::label(&mut report, admin, operands),
+        Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
+        Verb::Scan => {
+            if let Err(error) = admin.rescan() {
+                report.fail(error, &[]);
+            }
+        }
+        Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them.
         Verb::Terminal | Verb::Events | Verb::Exit => {}
+    }
+    report.into()
+}
+
+/// Runs a command about the box.
+fn run_of_box(
+    verb: BoxVerb,
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    let Invocation {
+        options, operands, ..
+    } = invocation;
+    let mut report = Report::default();
+    let admin = &mut *world.admin;
+    match verb {
+        BoxVerb::IoMode | BoxVerb::FlushCacheStat | BoxVerb::LunFailGuard => {
+            fixed::list(&mut report, verb, admin, operands);
+        }
+        BoxVerb::FlushCacheEnable | BoxVerb::LunFailGuardEnable => {
+            fixed::affirm(&mut report, admin, operands);
+        }
+        BoxVerb::FlushCacheDisable | BoxVerb::LunFailGuardDisable => {
+            fixed::refuse(&mut report, verb, operands);
+        }
+        BoxVerb::SetIoMode => fixed::set_io_mode(&mut report, admin, operands),
+        // Everything that was acknowledged is durable, and what was configured, too.
+        BoxVerb::Sync => {}
+        BoxVerb::LunSerial => machine::lun_serial(&mut report, admin, operands),
+        BoxVerb::Mtu => machine::mtu(&mut report, admin, operands),
+        BoxVerb::Date => machine::date(&mut report, world),
+        BoxVerb::Timezone => machine::timezone(&mut report, world, options.long, operands),
+        BoxVerb::Uptime => machine::uptime(&mut report, world),
+        BoxVerb::Model => machine::model(&mut report, world),
+        BoxVerb::Serial => machine::serial(&mut report, world),
+        BoxVerb::Sysstat => machine::sysstat(&mut report, world),
+        BoxVerb::Debug => machine::debug(&mut report, world, operands),
+        BoxVerb::Motd => machine::motd(&mut report, world, options, operands),
+        BoxVerb::Reboot => return machine::stop(world, Power::Reboot, options.force),
+        BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
+        BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),
+        BoxVerb::Syslogtest => syslog::test(&mut report, world, operands),
+        BoxVerb::Saveconfig => configuration::save(&mut report, world, operands),
+        BoxVerb::Restoreconfig => {
+            let is_plan = options.plan;
+            configuration::restore(&mut report, world, session, is_plan, operands);
+        }
+        BoxVerb::Sos => {
+            if let Err(error) = configuration::bundle(&mut report, world, session) {
+                report.fail(error, &[]);
+            }
+        }
+        BoxVerb::Set => modes::set(&mut report, world, modes, operands),
+        BoxVerb::Expertmode => modes::expert(&mut report, modes),
     }
     report.into()
 }

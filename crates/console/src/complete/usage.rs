@@ -62,6 +62,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "on",
     "pause",
     "policy",
+    "random",
     "read-only",
     "remove",
     "repair",
@@ -70,6 +71,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "role",
     "rows",
     "schedule",
+    "sequential",
     "series",
     "start",
     "status",
@@ -80,8 +82,8 @@ pub(super) const KEYWORDS: &[&str] = &[
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "array", "DAYS", "id", "KiB", "lines", "n", "newlun", "number", "oldlun", "oldshelf", "secs",
-    "string", "user",
+    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "n", "name", "newlun", "number",
+    "oldlun", "oldshelf", "secs", "string", "text", "user", "value",
 ];
 
 /// The types that `make` knows.
@@ -94,7 +96,7 @@ fn kind(word: &'static str) -> Kind {
         "LUN.part.drive" => Kind::Element,
         "type" => Kind::Type,
         "mac" => Kind::Mac,
-        "port" => Kind::Port,
+        "port" | "interface" => Kind::Port,
         "command" => Kind::Command,
         other => Kind::Free(other),
     }
@@ -203,7 +205,7 @@ impl Usage {
     }
 }
 
-/// Words, brackets and signs of a usage. The size in `n[K|M|G]` is one word, and so is `{+|-}mac`.
+/// Words, brackets and signs of a usage. `{+|-}mac` is one word.
 fn tokens(usage: &'static str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = usage;
@@ -228,11 +230,12 @@ fn tokens(usage: &'static str) -> Vec<Token> {
         let word = rest[..bytes].trim_end_matches("...");
         let (word, after) = (&rest[..word.len()], &rest[word.len()..]);
         rest = after;
-        if let Some(unit) = rest
-            .strip_prefix("[K")
-            .and_then(|unit| unit.split_once(']'))
+        // What may be glued to a word is no word of its own: `n[K|M|G]`, `address[:port]`.
+        if let Some((_, after)) = rest
+            .strip_prefix('[')
+            .and_then(|glued| glued.split_once(']'))
         {
-            rest = unit.1;
+            rest = after;
         }
         tokens.push(match word {
             "|" => Token::Or,

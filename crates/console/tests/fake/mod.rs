@@ -11,7 +11,7 @@ use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
     DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus,
     MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
-    ScrubRepair, ScrubStatus, SpareStatus,
+    ScrubRepair, ScrubStatus, SpareStatus, check_label,
 };
 use shelf::observe::{Initiators, Observe, PortStatistics};
 use shelf::statistics::{LunStatistics, Rates};
@@ -596,6 +596,12 @@ impl Admin for FakeShelf {
             return Err(AdminError::ConfigStringTooLong(string.len()));
         }
         self.lun(lun)?.config_string = string.to_vec();
+        Ok(())
+    }
+
+    fn set_label(&mut self, lun: LunNumber, label: Option<&str>) -> Result<(), AdminError> {
+        label.map_or(Ok(()), check_label)?;
+        self.lun(lun)?.label = label.map(str::to_owned);
         Ok(())
     }
 

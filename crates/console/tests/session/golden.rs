@@ -36,10 +36,14 @@ fn every_command_has_its_transcript() {
         }
     }
     for entry in fs::read_dir(path("x").parent().unwrap()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
+        let name = entry
+            .unwrap()
+            .file_name()
+            .into_string()
+            .expect("a String takes everything");
         let name = name.trim_end_matches(".txt");
         if !SESSIONS.contains(&name) && !COMMANDS.iter().any(|command| command.name == name) {
-            writeln!(wrong, "{name}.txt is of no command").unwrap();
+            writeln!(wrong, "{name}.txt is of no command").expect("a String takes everything");
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -49,16 +53,18 @@ fn every_command_has_its_transcript() {
 fn check_forms(wrong: &mut String, name: &str, text: &str) {
     for form in FORMS {
         let Some((_, section)) = text.split_once(&format!("== {form}: ")) else {
-            writeln!(wrong, "{name}.txt has no form {form}").unwrap();
+            writeln!(wrong, "{name}.txt has no form {form}").expect("a String takes everything");
             continue;
         };
         let section = section.split("== ").next().unwrap_or_default();
         if !section.contains(&format!("> {name}")) {
-            writeln!(wrong, "{name}.txt does not type {name} in the form {form}").unwrap();
+            writeln!(wrong, "{name}.txt does not type {name} in the form {form}")
+                .expect("a String takes everything");
         }
         let is_error = section.contains("\nerror: ") || section.contains("\nusage: ");
         if form == "error" && !is_error {
-            writeln!(wrong, "{name}.txt has no error in its form error").unwrap();
+            writeln!(wrong, "{name}.txt has no error in its form error")
+                .expect("a String takes everything");
         }
     }
 }
@@ -68,13 +74,13 @@ fn transcripts_are_as_they_were() {
     let mut changed = String::new();
     for entry in fs::read_dir(path("x").parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).expect("a String takes everything");
         let now = replay(&text);
         if now == text {
             continue;
         }
         if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
-            fs::write(&path, now).unwrap();
+            fs::write(&path, now).expect("a String takes everything");
             continue;
         }
         let (line, (old, new)) = (1..)
@@ -82,7 +88,8 @@ fn transcripts_are_as_they_were() {
             .find(|(_, (old, new))| old != new)
             .unwrap_or((0, ("", "")));
         let name = path.display();
-        writeln!(changed, "{name}:{line}:\n  was {old}\n  is  {new}").unwrap();
+        writeln!(changed, "{name}:{line}:\n  was {old}\n  is  {new}")
+            .expect("a String takes everything");
     }
     assert!(changed.is_empty(), "GOLDEN=write takes over:\n{changed}");
 }
@@ -96,14 +103,14 @@ fn replay(text: &str) -> String {
             if !now.is_empty() {
                 now.push('\n');
             }
-            writeln!(now, "{line}").unwrap();
+            writeln!(now, "{line}").expect("a String takes everything");
         } else if let Some(change) = line.strip_prefix("! ") {
-            writeln!(now, "{line}").unwrap();
+            writeln!(now, "{line}").expect("a String takes everything");
             if let Some(reply) = apply(&mut bench, change) {
                 show(&mut now, &reply);
             }
         } else if let Some(typed) = line.strip_prefix("> ") {
-            writeln!(now, "{line}").unwrap();
+            writeln!(now, "{line}").expect("a String takes everything");
             let reply = bench.line(typed);
             show(&mut now, &reply);
         }
@@ -115,9 +122,13 @@ fn show(now: &mut String, reply: &Reply) {
     now.push_str(&reply.output);
     match &reply.next {
         Next::Command => {}
-        Next::Answer { prompt, .. } => writeln!(now, "? {prompt}").unwrap(),
-        Next::Later { after } => writeln!(now, "(goes on after {after:?})").unwrap(),
-        Next::End => writeln!(now, "(the session is over)").unwrap(),
+        Next::Answer { prompt, .. } => {
+            writeln!(now, "? {prompt}").expect("a String takes everything");
+        }
+        Next::Later { after } => {
+            writeln!(now, "(goes on after {after:?})").expect("a String takes everything");
+        }
+        Next::End => writeln!(now, "(the session is over)").expect("a String takes everything"),
     }
 }
 
@@ -170,6 +181,13 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         ["seconds", seconds] => {
             bench.host.now += Duration::from_secs(seconds.parse().expect("seconds"));
             return Some(bench.session.go_on(&mut world!(bench)));
+        }
+        ["no", "firmware"] => bench.host.has_firmware = false,
+        ["no", "power"] => bench.host.has_power = false,
+        ["saved", name, line @ ..] => {
+            let text = bench.host.saved.entry((*name).to_owned()).or_default();
+            text.push_str(&line.join(" "));
+            text.push('\n');
         }
         ["cancel"] => return Some(bench.session.cancel()),
         ["store", fault @ ..] => bench.host.store_fault = Some(fault.join(" ")),
