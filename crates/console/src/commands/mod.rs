@@ -131,7 +131,7 @@ impl Pending {
 fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
     let mut once = invocation.clone();
     once.options.watch = false;
-    let mut outcome = run(&once, world, session, &mut Modes::default());
+    let mut outcome = run_once(&once, world, session, &mut Modes::default());
     if outcome.report.is_ok() {
         if outcome.report.is_empty() {
             outcome.report.line("nothing is going on");
@@ -149,15 +149,25 @@ pub(crate) fn run(
     session: &SessionOptions,
     modes: &mut Modes,
 ) -> Outcome {
+    if invocation.options.watch {
+        view(invocation.clone(), world, session)
+    } else {
+        run_once(invocation, world, session, modes)
+    }
+}
+
+fn run_once(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
     let Invocation {
         command,
         name,
         options,
         operands,
     } = invocation;
-    if options.watch {
-        return view(invocation.clone(), world, session);
-    }
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
@@ -212,11 +222,7 @@ pub(crate) fn run(
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
         Verb::Label => labels::label(&mut report, admin, operands),
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
-        Verb::Scan => {
-            if let Err(error) = admin.rescan() {
-                report.fail(error, &[]);
-            }
-        }
+        Verb::Scan => drives::scan(&mut report, admin),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
