@@ -13,14 +13,14 @@
  * network card has taken off is not seen here, and the frame is taken for one without: receive
  * VLAN offload must be off where LUNs are bound to VLANs, and the port turns it off.
  *
- * The program is of the "frags" kind, so that it may run on frames of several buffers. The Ethernet
- * header and a tag are always in the first one; more is looked at only where workers share a queue,
- * and copied from wherever it lies.
+ * The program is of the "frags" kind, so that it may run on frames of several buffers. The
+ * Ethernet header and a tag are always in the first one; more is looked at only where workers share
+ * a queue, and copied from wherever it lies.
  *
  * Which worker a frame is for is what shelf::shard::Place::receiver says: for a read or write of
- * sectors of one group the owner of the group, for another command the home of the LUN, for anything
- * else the queue's own worker. A worker drops what it is not the receiver of, so that a difference
- * between the two costs frames and never their order.
+ * sectors of one group the owner of the group, for another command the home of the LUN, for
+ * anything else the queue's own worker. A worker drops what it is not the receiver of, so that a
+ * difference between the two costs frames and never their order.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -61,8 +61,8 @@ struct {
 	__type(value, __u64);
 } luns SEC(".maps");
 
-/* One AF_XDP socket for each receive queue and worker. The user-space side sets the real size before
- * loading.
+/* One AF_XDP socket for each receive queue and worker. The user-space side sets the real size
+ * before loading.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);

@@ -25,6 +25,11 @@ const POST_DELAY: Micros = 60;
 const LOOK_DELAY: Micros = 90;
 const TAKE_DELAY: Micros = 20;
 
+/// Of a thousand looks, so many come late, because the worker is held up, and by so much at most: long enough
+/// that an initiator sends again, has its answer, and goes on.
+const HELD_UP: u64 = 60;
+const HELD_UP_DELAY: Micros = 30_000;
+
 /// The ring of a worker of a queue that they share.
 #[derive(Debug, Default)]
 struct Ring {
@@ -254,7 +259,7 @@ impl World {
         };
         ring.frames.push_back(frame.to_vec());
         if !std::mem::replace(&mut ring.is_look_queued, true) {
-            let delay = self.random.between(1..=LOOK_DELAY);
+            let delay = self.look_delay(LOOK_DELAY);
             self.at(delay, Event::Ring { worker: receiver });
         }
     }
@@ -359,9 +364,16 @@ impl World {
         };
         ring.is_look_queued = has_found || !ring.frames.is_empty();
         if ring.is_look_queued {
-            let delay = self.random.between(1..=delay_max);
+            let delay = self.look_delay(delay_max);
             self.at(delay, Event::Ring { worker });
         }
+    }
+
+    /// When a worker goes on with its ring.
+    fn look_delay(&mut self, delay_max: Micros) -> Micros {
+        let is_held_up = self.random.chance(HELD_UP);
+        let delay_max = if is_held_up { HELD_UP_DELAY } else { delay_max };
+        self.random.between(1..=delay_max)
     }
 
     fn post(&mut self, to: WorkerIndex, post: Post) {
