@@ -39,6 +39,7 @@ mod names;
 mod options;
 mod problem;
 mod record;
+mod rehearsal;
 mod report;
 
 pub use editor::{Editor, Event};

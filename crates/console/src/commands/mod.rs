@@ -34,6 +34,8 @@ use crate::command::{BoxVerb, Invocation, Verb};
 use crate::host::Power;
 use crate::host::World;
 use crate::options::{Modes, SessionOptions};
+use crate::problem::Problem;
+use crate::rehearsal::Rehearsal;
 use crate::report::Report;
 use std::time::Duration;
 
@@ -96,6 +98,15 @@ impl Pending {
         false
     }
 
+    /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
+    fn consent(self, world: &mut World<'_>) -> Outcome {
+        match self {
+            Self::Removal(removal) => removal.consent(world.admin),
+            Self::ShelfChange(change) => change.apply(world.admin),
+            Self::Stop(_) => Report::from(Problem::Canceled).into(),
+        }
+    }
+
     /// Goes on with an answer, if the plan still fits the shelf.
     pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
@@ -119,6 +130,9 @@ pub(crate) fn run(
         options,
         operands,
     } = invocation;
+    if options.plan && command.is_planned() {
+        return rehearse(invocation, world, session, modes);
+    }
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
@@ -172,6 +186,33 @@ pub(crate) fn run(
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         Verb::Exit => {}
+    }
+    report.into()
+}
+
+/// Tells what a command would do, by running it on a shelf that only takes notes. Questions are answered with
+/// yes.
+fn rehearse(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    let mut invocation = invocation.clone();
+    invocation.options.plan = false;
+    let mut rehearsal = Rehearsal::new(world.admin);
+    let mut stage = World {
+        admin: &mut rehearsal,
+        host: &mut *world.host,
+        who: world.who,
+    };
+    let outcome = run(&invocation, &mut stage, session, modes);
+    let mut report = match outcome.pending {
+        Some(pending) => pending.consent(&mut stage).report,
+        None => outcome.report,
+    };
+    for step in rehearsal.into_steps() {
+        report.would(step);
     }
     report.into()
 }
@@ -233,7 +274,7 @@ fn run_of_box(
 }
 
 /// A size as the console shows it: decimal gigabytes, cut to megabytes.
-fn gigabytes(size_bytes: u64) -> String {
+pub(crate) fn gigabytes(size_bytes: u64) -> String {
     let megabytes = size_bytes / 1_000_000;
     format!("{}.{:03}", megabytes / 1000, megabytes % 1000)
 }
