@@ -4,10 +4,11 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench
+.PHONY: help build man demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
+	@echo 'make man     manual pages and shell completions into $(TARGET_DIR)/manual'
 	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
@@ -30,6 +31,9 @@ packages-bench:
 
 build: packages-build
 	$(CARGO) build --release --locked --workspace --bins
+
+man:
+	$(CARGO) run --locked -p manual -- $(TARGET_DIR)/manual
 
 demo-needs-root:
 	@[ "$$(id -u)" -eq 0 ] || command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP: run it as root, or install sudo" >&2; exit 1; }

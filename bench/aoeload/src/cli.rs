@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line. `crates/manual` makes the manual page from it.
 
 use aoe::{Shelf, Slot};
 use clap::{Args, FromArgMatches, Subcommand, ValueEnum};
@@ -37,7 +37,7 @@ impl Request {
 }
 
 /// The options of a load, or a subcommand in their place.
-fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let command = clap::Command::new("aoeload");
     Command::augment_subcommands(LoadArgs::augment_args(command))
         .about(ABOUT)

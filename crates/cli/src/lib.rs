@@ -1,2 +1,4 @@
-//! ledge (control) and cec (Ethernet console client)
+//! What `ledge` and `cec` share.
 #![forbid(unsafe_code)]
+
+pub mod terminal;

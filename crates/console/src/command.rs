@@ -46,6 +46,10 @@ pub enum Verb {
     When,
     /// Waits for long jobs.
     Wait,
+    /// How this console shows things.
+    Terminal,
+    /// Whether this console shows events.
+    Events,
     /// Lists or adds spares.
     Spare,
     /// Takes spares from the pool.
@@ -88,6 +92,26 @@ pub enum Verb {
     Initiators,
     /// Lists the counters of the data path.
     Aoestats,
+    /// Lets the Ethernet console answer on ports.
+    Cecenable,
+    /// Keeps it from answering.
+    Cecdisable,
+    /// Tells on which ports it answers.
+    Cecstat,
+    /// Lists the consoles.
+    Sessions,
+    /// Ends consoles.
+    Kick,
+    /// Sets a password.
+    Passwd,
+    /// Lists and changes those who may log in.
+    Users,
+    /// Shows the log.
+    Log,
+    /// Shows who did what.
+    History,
+    /// Lists and acknowledges problems.
+    Alerts,
     /// Labels LUNs.
     Label,
     /// Takes labels away.
@@ -204,6 +228,8 @@ pub struct Options {
     pub replacement: bool,
     /// `-d`.
     pub drives: bool,
+    /// `-w`.
+    pub watch: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
     /// The value of the option that takes one; a command has one at most.
@@ -393,6 +419,7 @@ impl Command {
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,
+            'w' => options.watch = true,
             'n' => options.plan = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}

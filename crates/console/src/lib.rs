@@ -28,11 +28,14 @@
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod command;
+pub mod complete;
 pub mod editor;
+pub mod events;
 pub mod host;
 pub mod lexer;
 pub mod protocol;
 pub mod session;
+pub mod terminal;
 
 mod commands;
 mod names;
@@ -42,6 +45,12 @@ mod record;
 mod rehearsal;
 mod report;
 
+/// What the manual page tells beside the command table.
+pub mod help {
+    pub use crate::commands::SERIES;
+}
+
+pub use commands::open_troubles;
 pub use editor::{Editor, Event};
 pub use options::SessionOptions;
 pub use report::error_document;

@@ -66,6 +66,8 @@ pub(crate) enum Problem {
     InvalidSeconds(String),
     #[error("seconds to wait must be an integer between 0 and 31622400 inclusive")]
     InvalidWait(String),
+    #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
+    InvalidSize(String),
     #[error("LUN {0} is not done yet; when tells how far it is")]
     StillBusy(LunNumber),
     #[error("{0} changes something, and {1} may only look")]
@@ -137,6 +139,7 @@ impl Problem {
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
+            Self::InvalidSize(_) => "invalid_size",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
             Self::Host(HostError::Refused(_)) => "refused",
@@ -179,6 +182,7 @@ impl Problem {
             | Self::InvalidRate(word)
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
+            | Self::InvalidSize(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) => Some((*name).to_owned()),

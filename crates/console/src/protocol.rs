@@ -15,10 +15,11 @@
 //! any time. After a prompt of kind `end` the server closes. A client that closes while a question is open
 //! has answered no.
 //!
-//! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer
-//! client is never half understood by an older server; who may connect is a matter of the socket's
-//! permissions.
+//! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer client is
+//! never half understood by an older server. Whoever may not use the console is greeted with a prompt
+//! of kind `end`, whose text says why.
 
+use crate::complete::Completion;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, Read, Write};
@@ -42,6 +43,27 @@ pub enum Request {
     Line(String),
     /// The answer to the open question.
     Answer(String),
+    /// What may stand at the cursor of a line that is being typed? Like the next, it changes nothing.
+    Complete {
+        /// What is typed.
+        line: String,
+        /// Where the cursor is, in bytes.
+        cursor: usize,
+    },
+    /// What may come after this? The answer is text.
+    Help(String),
+    /// There is a terminal. The answer says nothing.
+    Terminal {
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        columns: usize,
+        /// It shows colours, and they are wanted.
+        color: bool,
+    },
+    /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
+    /// is at a prompt, and shows it above the line that is being typed.
+    Events,
     /// The command that is not over may go on.
     GoOn,
     /// Drop the open question, or the command that is not over.
@@ -70,6 +92,9 @@ pub struct Response {
     pub ok: bool,
     /// What the server waits for.
     pub prompt: Prompt,
+    /// The answer to [`Request::Complete`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
 }
 
 /// What the server waits for, and the text to show while it does.
@@ -242,6 +267,7 @@ mod tests {
             output: "1.0\n".to_owned(),
             ok: true,
             prompt,
+            completion: None,
         };
         let line =
             "{\"output\":\"1.0\\n\",\"ok\":true,\"prompt\":{\"kind\":\"end\",\"text\":\"\"}}\n";

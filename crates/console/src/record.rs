@@ -3,10 +3,13 @@
 //! Sizes are in bytes, MAC addresses twelve lower-case hex digits. Fields are never removed or
 //! renamed within one schema version; new ones may be added.
 
+pub(crate) mod consoles;
 pub(crate) mod statistics;
 
+use crate::host::LogEntry;
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
+use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState};
@@ -243,6 +246,19 @@ pub(crate) enum Record {
         bytes_per_second: u64,
         is_per_drive: bool,
     },
+    Terminal {
+        rows: Option<usize>,
+        columns: Option<usize>,
+        color: bool,
+    },
+    Events {
+        shown: bool,
+    },
+    Console(ConsoleRecord),
+    User(UserRecord),
+    Cec(CecRecord),
+    Log(LogEntry),
+    Alert(AlertRecord),
     Release {
         product: &'static str,
         version: String,

@@ -1,7 +1,8 @@
 //! One console: a prompt, a line in, text out, and perhaps a question.
 
-use crate::command;
+use crate::command::{self, Verb};
 use crate::commands::{self, Outcome, Pending, Watch};
+use crate::complete::{complete, help};
 use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
@@ -9,7 +10,11 @@ use crate::options::{Modes, SessionOptions};
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
+use crate::terminal::{Terminal, colored};
 use std::time::Duration;
+
+/// Begins a page: terminals are cleared, elsewhere it is left out.
+pub const PAGE: char = '\u{c}';
 
 /// The state of one console.
 #[derive(Debug, Default)]
@@ -18,6 +23,7 @@ pub struct Session {
     modes: Modes,
     open: Option<Open>,
     watched: Option<Watched>,
+    terminal: Terminal,
 }
 
 /// The command that has the console's attention.
@@ -88,7 +94,14 @@ impl Session {
             modes: Modes::default(),
             open: None,
             watched: None,
+            terminal: Terminal::default(),
         }
+    }
+
+    /// What is known of its terminal, and what its user wants.
+    #[must_use]
+    pub fn terminal(&self) -> Terminal {
+        self.terminal
     }
 
     /// What to print before reading the next line: the open question, or the command prompt, such
@@ -126,7 +139,7 @@ impl Session {
         match self.watched.take() {
             Some(Watched { watch, of, .. }) => {
                 let outcome = match allowed(world.who, of) {
-                    Ok(()) => watch.go_on(world),
+                    Ok(()) => watch.go_on(world, &self.options),
                     Err(problem) => Report::from(problem).into(),
                 };
                 self.reply(outcome, of, false)
@@ -139,7 +152,12 @@ impl Session {
     /// plan is not carried out. Without either this says and does nothing.
     pub fn cancel(&mut self) -> Reply {
         let of = match (self.open.take(), self.watched.take()) {
-            (Some(Open { of, .. }), _) | (None, Some(Watched { of, .. })) => of,
+            (Some(Open { of, .. }), _) => of,
+            // That is how it ends.
+            (None, Some(watched)) if matches!(watched.watch, Watch::View(_)) => {
+                return Reply::nothing();
+            }
+            (None, Some(Watched { of, .. })) => of,
             (None, None) => return Reply::nothing(),
         };
         self.reply(Report::from(Problem::Canceled).into(), of, false)
@@ -148,26 +166,62 @@ impl Session {
     /// Takes one request of the control socket. A command is never taken for an answer nor an answer
     /// for a command: either is refused, and a question that was open is canceled.
     pub fn request(&mut self, world: &mut World<'_>, request: &Request) -> Response {
+        let asked = match request {
+            Request::Complete { line, cursor } => {
+                Some((String::new(), Some(complete(line, *cursor, world.admin))))
+            }
+            Request::Help(line) => Some((help(line, world.admin), None)),
+            Request::Terminal {
+                rows,
+                columns,
+                color,
+            } => {
+                self.terminal.rows = Some(*rows);
+                self.terminal.columns = Some(*columns);
+                self.terminal.has_color = *color;
+                Some((String::new(), None))
+            }
+            // Whoever has events adds them.
+            Request::Events => Some((String::new(), None)),
+            _ => None,
+        };
+        if let Some((output, completion)) = asked {
+            return Response {
+                output,
+                ok: true,
+                prompt: self.prompt_for(self.next(false), world),
+                completion,
+            };
+        }
         let reply = match (request, self.open.take()) {
             (Request::Line(line), None) => self.line(world, line),
             (Request::Answer(answer), Some(open)) => {
                 self.open = Some(open);
                 self.line(world, answer)
             }
-            (Request::Line(_) | Request::GoOn, Some(Open { of, .. })) => {
-                self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
-            }
             (Request::Answer(_), None) => {
                 self.reply(Report::from(Problem::NoQuestion).into(), NONE, false)
             }
-            (Request::GoOn, None) => self.go_on(world),
             (Request::Cancel, open) => {
                 self.open = open;
                 self.cancel()
             }
+            (_, None) => self.go_on(world),
+            (_, Some(Open { of, .. })) => {
+                self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
+            }
         };
         let Reply { output, ok, next } = reply;
-        let prompt = match next {
+        Response {
+            output,
+            ok,
+            prompt: self.prompt_for(next, world),
+            completion: None,
+        }
+    }
+
+    fn prompt_for(&self, next: Next, world: &World<'_>) -> Prompt {
+        match next {
             Next::Command => Prompt::new(PromptKind::Command, self.prompt(world)),
             Next::Answer { prompt, is_secret } => {
                 let kind = if is_secret {
@@ -182,8 +236,7 @@ impl Session {
                 ..Prompt::new(PromptKind::Later, String::new())
             },
             Next::End => Prompt::new(PromptKind::End, String::new()),
-        };
-        Response { output, ok, prompt }
+        }
     }
 
     /// The prompt while no question is open, as the greeting of the control socket carries it.
@@ -211,8 +264,13 @@ impl Session {
         if let Err(problem) = allowed(world.who, of) {
             return self.reply(Report::from(problem).into(), of, false);
         }
-        let outcome = commands::run(&invocation, world, &self.options, &mut self.modes);
-        let is_exit = invocation.command.verb == command::Verb::Exit;
+        let outcome = match invocation.command.verb {
+            Verb::Terminal | Verb::Events => {
+                commands::terminal(&invocation, &mut self.terminal).into()
+            }
+            _ => commands::run(&invocation, world, &self.options, &mut self.modes),
+        };
+        let is_exit = invocation.command.verb == Verb::Exit;
         let end = is_exit && !std::mem::take(&mut self.modes.expert);
         self.reply(outcome, of, end)
     }
@@ -227,23 +285,13 @@ impl Session {
         } = outcome;
         let is_silent = pending.is_some() || (watch.is_some() && report.is_empty());
         let mut output = match of.json {
-            false => report.text(),
+            false => self.shown(&report, &watch),
             true if is_silent => String::new(),
             true => report.json(),
         };
         self.open = pending.map(|plan| Open { plan, of });
         self.watched = watch.map(|(after, watch)| Watched { watch, after, of });
-        let next = match (&self.open, &self.watched) {
-            (Some(open), _) => Next::Answer {
-                prompt: open.plan.question(),
-                is_secret: open.plan.is_secret(),
-            },
-            (None, Some(watched)) => Next::Later {
-                after: watched.after,
-            },
-            (None, None) if end => Next::End,
-            (None, None) => Next::Command,
-        };
+        let next = self.next(end);
         if self.modes.batch && matches!(next, Next::Command | Next::End) {
             output.push_str(&match report.problem_count() {
                 0 => "OK\n".to_owned(),
@@ -254,6 +302,35 @@ impl Session {
             output,
             ok: report.is_ok(),
             next,
+        }
+    }
+
+    /// A report as text for its terminal. What is shown anew begins on a page of its own.
+    fn shown(&self, report: &Report, watch: &Option<(Duration, Watch)>) -> String {
+        let text = report.text();
+        let text = if self.terminal.has_color {
+            colored(&text)
+        } else {
+            text
+        };
+        match watch {
+            Some((_, Watch::View(_))) => format!("{PAGE}{text}"),
+            _ => text,
+        }
+    }
+
+    /// What this waits for.
+    fn next(&self, end: bool) -> Next {
+        match (&self.open, &self.watched) {
+            (Some(open), _) => Next::Answer {
+                prompt: open.plan.question(),
+                is_secret: open.plan.is_secret(),
+            },
+            (None, Some(watched)) => Next::Later {
+                after: watched.after,
+            },
+            (None, None) if end => Next::End,
+            (None, None) => Next::Command,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Whole sessions, character for character: what an administrator types and reads, as text and as
 //! JSON. Monitoring plug-ins and scripts take these forms apart.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// What commands act on, of a bench.
 macro_rules! world {
@@ -16,6 +17,10 @@ macro_rules! world {
 mod access;
 #[path = "session/arguments.rs"]
 mod arguments;
+#[path = "session/consoles.rs"]
+mod consoles;
+#[path = "session/events.rs"]
+mod events;
 mod fake;
 #[path = "session/golden.rs"]
 mod golden;
@@ -27,6 +32,8 @@ mod protection;
 mod schema;
 #[path = "session/statistics.rs"]
 mod statistics;
+#[path = "session/views.rs"]
+mod views;
 
 use console::host::{Caller, Role};
 use console::protocol::{PromptKind, Request};
@@ -110,6 +117,14 @@ impl Bench {
 
     fn prompt(&mut self) -> String {
         self.session.prompt(&world!(self))
+    }
+
+    fn go_on(&mut self) -> Reply {
+        self.session.go_on(&mut world!(self))
+    }
+
+    fn request(&mut self, request: &Request) -> console::protocol::Response {
+        self.session.request(&mut world!(self), request)
     }
 
     fn luns(&self) -> Vec<u8> {

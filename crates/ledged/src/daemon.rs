@@ -3,12 +3,14 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
+use crate::door::reception::Reception;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
+use console::events::Watcher;
 use engine::{Spin, WorkerOptions, Workers};
 use port::{Opening, Port, SharedMemory};
 use shelf::admin::{Admin, PortStatus};
@@ -24,6 +26,9 @@ const COMMANDS: u16 = 1280;
 /// How often the administration is told the time: a spare takes the place of a failed member within it.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is looked for problems.
+const ALERTS: Duration = Duration::from_secs(10);
+
 /// A running shelf.
 pub(crate) struct Daemon {
     administration: Administration,
@@ -35,7 +40,8 @@ impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
-        let machinery = Machinery::new(state.clone(), log, config.text.clone());
+        let reception = Reception::open(config)?;
+        let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -89,11 +95,11 @@ impl Daemon {
                 events::run(&receiver, (&workers, index), &administration);
             })?;
         }
-        let timed = administration.clone();
-        spawn("timer", move || timer(&timed))?;
+        let timed = (administration.clone(), reception.clone());
+        spawn("timer", move || timer(&timed.0, &timed.1))?;
         let premises = Premises::new(administration.clone(), machinery);
-        socket.serve(&premises)?;
-        door::ethernet::serve(config, &premises)?;
+        socket.serve(&reception, &premises)?;
+        door::ethernet::serve(&reception, &premises)?;
         Ok(Self {
             administration,
             workers,
@@ -131,13 +137,38 @@ impl Daemon {
     }
 }
 
-/// Tells the administration the time, for what is due by it, until the process ends.
-fn timer(administration: &Administration) {
+/// Tells the administration the time, for what is due by it, and every console what has happened, until the
+/// process ends.
+fn timer(administration: &Administration, reception: &Reception) {
     let start = Instant::now();
+    let mut watcher = Watcher::default();
+    let mut looked = None;
     loop {
-        administration.lock().tick(start.elapsed());
+        let (happened, mut troubles) = {
+            let mut manager = administration.lock();
+            manager.tick(start.elapsed());
+            let happened = watcher.look(&*manager, unix_seconds());
+            let troubles = is_due(&mut looked).then(|| console::open_troubles(&*manager));
+            (happened, troubles)
+        };
+        for event in happened {
+            reception.publish(event);
+        }
+        if let Some(troubles) = &mut troubles {
+            troubles.extend(reception.troubles());
+            reception.alerts().update(troubles, unix_seconds());
+        }
         std::thread::sleep(TICK);
     }
+}
+
+/// Whether it is time to look for problems, so that each has the number and the time of when it began.
+fn is_due(looked: &mut Option<Instant>) -> bool {
+    let is_due = looked.is_none_or(|at| at.elapsed() >= ALERTS);
+    if is_due {
+        *looked = Some(Instant::now());
+    }
+    is_due
 }
 
 /// The number that the command `shelf` set last; before it was ever used, that of the configuration.

@@ -1,13 +1,12 @@
 //! The box as the consoles see it: [`console::host::Host`].
 
 use crate::administration::Administration;
+use crate::door::reception::Reception;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
-use console::host::{
-    BoxFacts, Caller, Consoles, HostError, Machine, Power, Settings, SettingsStore, World,
-};
-use shelf::manager::Manager;
+use console::host::{BoxFacts, Caller, HostError, Machine, Power, Settings, SettingsStore, World};
+use shelf::admin::Admin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,15 +51,17 @@ impl Entered<'_> {
         }
     }
 
-    /// The shelf.
-    pub(crate) fn manager(&self) -> &Manager {
-        &self.manager
+    /// The shelf, as consoles see it.
+    pub(crate) fn admin(&self) -> &dyn Admin {
+        &*self.manager
     }
 }
 
 /// The box.
 pub(crate) struct Machinery {
     state: StateDir,
+    /// What all doors share.
+    pub(crate) reception: Reception,
     settings: Settings,
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,
@@ -73,7 +74,7 @@ pub(crate) struct Machinery {
 
 impl Machinery {
     /// Reads the settings. Damaged ones are told of, and do not keep the shelf from serving.
-    pub(crate) fn new(state: StateDir, log: Log, config: String) -> Self {
+    pub(crate) fn new(state: StateDir, log: Log, config: String, reception: Reception) -> Self {
         let (settings, damage) = match state.settings() {
             Ok(settings) => (settings, None),
             Err(reason) => {
@@ -84,6 +85,7 @@ impl Machinery {
         log.set_target(settings.syslog);
         Self {
             state,
+            reception,
             settings,
             damage,
             start: Instant::now(),
@@ -191,5 +193,3 @@ impl Machine for Machinery {
         self.state.save(name, text).map_err(HostError::Io)
     }
 }
-
-impl Consoles for Machinery {}

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod administration;
+mod arguments;
 mod bundle;
 mod config;
 mod daemon;
@@ -24,22 +25,10 @@ mod store;
 mod threads;
 
 use anyhow::Context;
+use arguments::Arguments;
 use clap::Parser;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// The Ledge storage shelf: serves disks as ATA-over-Ethernet LUNs.
-#[derive(Parser, Debug)]
-#[command(version)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-    /// Check the configuration file and end.
-    #[arg(long)]
-    check: bool,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

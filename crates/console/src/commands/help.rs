@@ -5,7 +5,7 @@ use crate::record::Record;
 use crate::report::Report;
 
 /// The text of `help series`.
-const SERIES: &[&str] = &[
+pub const SERIES: &[&str] = &[
     "Two numbers joined by - stand for all numbers from the first to the last. What is left",
     "and right of them goes with each number; the digits of the first are kept.",
     "  1.0-3      1.0 1.1 1.2 1.3",

@@ -1,12 +1,16 @@
 //! The commands: each plans and acts on the [`World`] and reports.
 
 mod access;
+mod alerts;
+mod cec;
 mod configuration;
+mod consoles;
 mod drives;
 mod fixed;
 mod health;
 mod help;
 mod labels;
+mod log;
 mod luns;
 mod machine;
 mod members;
@@ -20,14 +24,21 @@ mod spares;
 mod statistics;
 mod syslog;
 mod system;
+mod terminal;
+mod users;
 mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use health::open_troubles;
+pub use help::SERIES;
+pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
 pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
+pub(crate) use terminal::terminal;
+pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
 use crate::command::{BoxVerb, Invocation, Verb};
@@ -44,6 +55,7 @@ use std::time::Duration;
 pub(crate) enum Pending {
     Removal(Removal),
     ShelfChange(ShelfChange),
+    PasswordChange(PasswordChange),
     Stop(Stop),
 }
 
@@ -51,13 +63,21 @@ pub(crate) enum Pending {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
     Wait(Waiting),
+    /// A listing that is shown anew.
+    View(Box<Invocation>),
+    Log(Following),
 }
+
+/// How often a listing is shown anew.
+const VIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>) -> Outcome {
+    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
+            Self::View(invocation) => view(*invocation, world, session),
+            Self::Log(following) => following.go_on(world),
         }
     }
 }
@@ -88,14 +108,14 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.question(),
             Self::ShelfChange(change) => change.question(),
+            Self::PasswordChange(change) => change.question(),
             Self::Stop(stop) => stop.question(),
         }
     }
 
     /// Whether the answer must not be seen while it is typed, nor be kept anywhere.
-    #[allow(clippy::unused_self, reason = "no question asks for a secret yet")]
     pub(crate) fn is_secret(&self) -> bool {
-        false
+        matches!(self, Self::PasswordChange(_))
     }
 
     /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
@@ -103,7 +123,7 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.consent(world.admin),
             Self::ShelfChange(change) => change.apply(world.admin),
-            Self::Stop(_) => Report::from(Problem::Canceled).into(),
+            Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
         }
     }
 
@@ -112,13 +132,45 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
+            Self::PasswordChange(change) => change.answer(world, answer),
             Self::Stop(stop) => stop.answer(world, answer),
         }
     }
 }
 
+/// Shows a listing now and again later, until it fails or nobody wants it any more.
+fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    let mut once = invocation.clone();
+    once.options.watch = false;
+    let mut outcome = run(&once, world, session, &mut Modes::default());
+    if outcome.report.is_ok() {
+        if outcome.report.is_empty() {
+            outcome.report.line("nothing is going on");
+        }
+        outcome.report.line("any key ends this");
+        outcome.watch = Some((VIEW_PERIOD, Watch::View(Box::new(invocation))));
+    }
+    outcome
+}
+
 /// Runs a command until it is done or asks.
 pub(crate) fn run(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    if invocation.options.plan && invocation.command.is_planned() {
+        return rehearse(invocation, world, session, modes);
+    }
+    if invocation.options.watch {
+        return view(invocation.clone(), world, session);
+    }
+    perform(invocation, world, session, modes)
+}
+
+/// Runs a command once, in earnest.
+fn perform(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
@@ -130,9 +182,6 @@ pub(crate) fn run(
         options,
         operands,
     } = invocation;
-    if options.plan && command.is_planned() {
-        return rehearse(invocation, world, session, modes);
-    }
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
@@ -151,9 +200,19 @@ pub(crate) fn run(
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
         Verb::When => when::when(&mut report, admin),
         Verb::Wait => return wait::wait(world, options, operands),
+        Verb::Cecenable => cec::switch(&mut report, world, true, operands),
+        Verb::Cecdisable => cec::switch(&mut report, world, false, operands),
+        Verb::Cecstat => cec::stat(&mut report, world, options.long, operands),
+        Verb::Sessions => consoles::sessions(&mut report, world),
+        Verb::Kick => consoles::kick(&mut report, world, operands),
+        Verb::Passwd => return users::passwd(world, operands),
+        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Log => return log::log(world, options),
+        Verb::History => log::history(&mut report, world, options),
+        Verb::Alerts => alerts::alerts(&mut report, world, operands),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
-        Verb::Health => health::health(&mut report, admin),
+        Verb::Health => health::health(&mut report, world),
         Verb::Fail if options.replacement => {
             members::each(&mut report, operands, |id| admin.fail_replacement(id));
         }
@@ -177,15 +236,12 @@ pub(crate) fn run(
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
         Verb::Label => labels::label(&mut report, admin, operands),
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
-        Verb::Scan => {
-            if let Err(error) = admin.rescan() {
-                report.fail(error, &[]);
-            }
-        }
+        Verb::Scan => restore::scan(&mut report, admin),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        Verb::Exit => {}
+        // These are of the session, which does them.
+        Verb::Terminal | Verb::Events | Verb::Exit => {}
     }
     report.into()
 }

@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, access, protection, statistics};
+use super::{Bench, access, consoles, protection, statistics};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
@@ -138,6 +138,7 @@ fn setup(name: &str) -> Bench {
         "16 drives" => Bench::new(),
         "four LUNs" => Bench::with_luns(),
         "spares" => protection::protected(),
+        "consoles" => consoles::busy(),
         "statistics" => statistics::measured(),
         "initiators" => statistics::heard(),
         "reservations" => access::reserved(),

@@ -1,4 +1,4 @@
-//! The command line, option by option that of cec-14.
+//! The command line, option by option that of cec-14. `crates/manual` makes the manual page from it.
 
 use aoe::MacAddress;
 use cec::Offer;

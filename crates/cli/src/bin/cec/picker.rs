@@ -2,10 +2,10 @@
 
 use crate::SIGNAL_CHECK;
 use crate::link::{Link, Ready};
-use crate::terminal::read_stdin;
 use anyhow::{Context, Result};
 use aoe::MacAddress;
 use cec::Offer;
+use cli::terminal::read_stdin;
 use std::io::{Write, stdout};
 
 /// What the user wants.

@@ -8,43 +8,28 @@
 //! `skipping:` go to the standard error. In JSON everything is one document on the standard output.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod connection;
 mod input;
+mod keyboard;
 mod output;
 
-use clap::Parser;
+use arguments::Arguments;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
-use input::{Entered, Input, Keyboard, Piped};
+use input::{Entered, Input, Piped, Question};
+use keyboard::Keyboard;
+use signal_hook::consts::{SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs console commands of a Ledge storage shelf. `ledge help` lists them; without a command it is
-/// an interactive console.
-#[derive(Debug, Parser)]
-#[command(name = "ledge", version)]
-struct Arguments {
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = "/run/ledge/control.sock")]
-    socket: PathBuf,
-
-    /// Answer in JSON
-    #[arg(short = 'j', long)]
-    json: bool,
-
-    /// The command and its arguments, such as: make 0 raid10 1.0-15
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
-    command: Vec<String>,
-}
-
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(std::env::args_os());
+    if arguments.is_shell {
+        stay();
+    }
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -56,12 +41,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// A shell does not end because somebody presses the wrong keys, and does not stop either: nobody is there to
+/// let it go on.
+fn stay() {
+    for signal in [SIGTSTP, SIGQUIT, SIGTTIN, SIGTTOU] {
+        // A flag that nobody looks at: the signal does nothing. It fails for no signal that can be caught.
+        drop(signal_hook::flag::register(signal, Arc::default()));
+    }
+}
+
 /// Whether everything that was asked was done.
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let connection = Connection::open(&arguments.socket)?;
-    let interactive = arguments.command.is_empty() && io::stdin().is_terminal();
-    let input: Box<dyn Input> = if interactive {
-        Box::new(Keyboard::new()?)
+    let has_keyboard = io::stdin().is_terminal();
+    let interactive = !arguments.has_command() && has_keyboard;
+    let input: Box<dyn Input> = if has_keyboard {
+        Box::new(Keyboard::default())
     } else {
         Box::new(Piped)
     };
@@ -70,20 +65,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         input,
         json: arguments.json,
     };
-    if arguments.command.is_empty() {
-        let all_done = console.run()?;
-        // Who sits at a terminal has seen what failed.
-        Ok(all_done || interactive)
-    } else {
-        console.command(&arguments.line())
+    console.tell_terminal()?;
+    if arguments.has_command() {
+        return console.command(&arguments.line());
     }
-}
-
-impl Arguments {
-    /// The words of the command as the one line that the shelf's console takes apart again.
-    fn line(&self) -> String {
-        console::lexer::join(&self.command)
-    }
+    let all_done = console.run()?;
+    // Who sits at a terminal has seen what failed.
+    Ok(all_done || interactive)
 }
 
 /// A conversation between a user and the shelf.
@@ -95,11 +83,30 @@ struct Console {
 }
 
 impl Console {
+    /// Tells the shelf what the output goes to, if that is a terminal that shows more than text.
+    fn tell_terminal(&mut self) -> anyhow::Result<()> {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if self.json || is_plain || !io::stdout().is_terminal() {
+            return Ok(());
+        }
+        let (rows, columns) = cli::terminal::size().unwrap_or((24, 80));
+        let color = true;
+        let request = Request::Terminal {
+            rows,
+            columns,
+            color,
+        };
+        self.connection.ask(&request)?;
+        Ok(())
+    }
+
     /// Runs commands until the input or the session ends.
     fn run(&mut self) -> anyhow::Result<bool> {
         let mut all_done = true;
         while self.connection.prompt().kind != PromptKind::End {
-            match self.input.command(&self.connection.prompt().text)? {
+            let prompt = self.connection.prompt().text.clone();
+            match self.input.command(&prompt, &mut self.connection)? {
                 Entered::Line(line) if line.trim().is_empty() => {}
                 Entered::Line(line) => all_done &= self.command(&line)?,
                 Entered::Interrupt => {}
@@ -122,15 +129,23 @@ impl Console {
         loop {
             let request = match response.prompt.kind {
                 PromptKind::Answer | PromptKind::Secret => {
-                    match self.input.answer(&response.prompt.text, json)? {
+                    let question = Question {
+                        text: &response.prompt.text,
+                        is_secret: response.prompt.kind == PromptKind::Secret,
+                        json,
+                    };
+                    match self.input.answer(&question, &mut self.connection)? {
                         Entered::Line(answer) => Request::Answer(answer),
                         Entered::Interrupt | Entered::End => Request::Cancel,
                     }
                 }
                 PromptKind::Later => {
                     let after = response.prompt.after_ms.unwrap_or_default();
-                    std::thread::sleep(Duration::from_millis(after));
-                    Request::GoOn
+                    if self.input.pause(Duration::from_millis(after))? {
+                        Request::Cancel
+                    } else {
+                        Request::GoOn
+                    }
                 }
                 PromptKind::Command | PromptKind::End => return Ok(response.ok),
             };

@@ -1,0 +1,26 @@
+//! The command line. `crates/manual` makes the manual page from it.
+
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Where the configuration is, unless the command line says otherwise.
+const DEFAULT_PATH: &str = "/etc/ledge/ledge.toml";
+
+const AFTER_HELP: &str = "\
+Logs go to the standard error; LEDGE_LOG chooses what (error, warn, info, debug, or by module). It prints one
+line with `ready` when it serves, tells systemd so, and ends on SIGTERM with everything durable.
+
+SEE ALSO
+  ledge(8), ledge-console(7), cec(8), ledge-recover(8)";
+
+/// The Ledge storage shelf: serves disks as ATA-over-Ethernet LUNs
+#[derive(Parser, Debug)]
+#[command(name = "ledged", version, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+    /// Check the configuration file and end
+    #[arg(long)]
+    pub(crate) check: bool,
+}
