@@ -312,6 +312,36 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     }))
 }
 
+/// Commands that change nothing but the shelf: with `-n` they tell what they would do.
+const PLANNED: &[Verb] = &[
+    Verb::Make,
+    Verb::Grow,
+    Verb::Jbod,
+    Verb::Online,
+    Verb::Offline,
+    Verb::Remove,
+    Verb::Eject,
+    Verb::Shelf,
+    Verb::Mask,
+    Verb::Rmmask,
+    Verb::Reservations,
+    Verb::Setvlan,
+    Verb::Clrvlan,
+    Verb::Readonly,
+    Verb::Confstr,
+    Verb::Ratelimit,
+    Verb::Fail,
+    Verb::Unfail,
+    Verb::Replace,
+    Verb::Spare,
+    Verb::Rmspare,
+    Verb::Scrub,
+    Verb::Restore,
+    Verb::Label,
+    Verb::Unlabel,
+    Verb::Scan,
+];
+
 /// Commands that cannot do the same thing to the same LUN or drive twice.
 const ONCE: &[Verb] = &[
     Verb::Make,
@@ -367,13 +397,20 @@ impl Command {
         letters.map(|(_, letter)| letter)
     }
 
+    /// Whether `-n` tells what it would do.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        PLANNED.contains(&self.verb)
+    }
+
     fn takes_value(&self, letter: char) -> bool {
         let after = self.options.split_once(letter).map(|(_, after)| after);
         letter != 'j' && after.is_some_and(|after| after.starts_with(':'))
     }
 
     fn set(&self, options: &mut Options, letter: char) -> Result<(), Problem> {
-        if letter == ':' || (letter != 'j' && !self.options.contains(letter)) {
+        let is_plan = letter == 'n' && self.is_planned();
+        if letter == ':' || (letter != 'j' && !is_plan && !self.options.contains(letter)) {
             return Err(Problem::Usage(self.usage));
         }
         match letter {

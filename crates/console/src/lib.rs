@@ -42,6 +42,7 @@ mod names;
 mod options;
 mod problem;
 mod record;
+mod rehearsal;
 mod report;
 
 /// What the manual page tells beside the command table.

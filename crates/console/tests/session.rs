@@ -24,8 +24,12 @@ mod events;
 mod fake;
 #[path = "session/golden.rs"]
 mod golden;
+#[path = "session/plans.rs"]
+mod plans;
 #[path = "session/protection.rs"]
 mod protection;
+#[path = "session/schema.rs"]
+mod schema;
 #[path = "session/statistics.rs"]
 mod statistics;
 #[path = "session/views.rs"]
@@ -681,6 +685,7 @@ fn help_tells_of_every_command() {
         "\
 usage: remove [-f] LUN ...
 forget LUNs and free their drives; asks; -f does not ask, and takes online LUNs too
+-n only tells what would be done
 other names: rmlun
 examples:
   remove 0

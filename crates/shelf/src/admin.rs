@@ -681,6 +681,12 @@ pub trait Admin: Observe {
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
 
+    /// What [`Admin::make`] would say, without doing it; the usable size if it would be done.
+    ///
+    /// # Errors
+    /// As for [`Admin::make`], but for drives that fail to be written.
+    fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError>;
+
     /// Appends a RAID to a LUN, which may be online: it has its room at once. What is said of the LUN in
     /// the request is which one it is; the rest is as for [`Admin::make`].
     ///

@@ -337,6 +337,10 @@ impl Observe for Manager {
 }
 
 impl Admin for Manager {
+    fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
+        self.plan_lun(request)
+    }
+
     fn shelf(&self) -> Option<Shelf> {
         self.shelf
     }

@@ -45,6 +45,8 @@ use crate::command::{BoxVerb, Invocation, Verb};
 use crate::host::Power;
 use crate::host::World;
 use crate::options::{Modes, SessionOptions};
+use crate::problem::Problem;
+use crate::rehearsal::Rehearsal;
 use crate::report::Report;
 use std::time::Duration;
 
@@ -116,6 +118,15 @@ impl Pending {
         matches!(self, Self::PasswordChange(_))
     }
 
+    /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
+    fn consent(self, world: &mut World<'_>) -> Outcome {
+        match self {
+            Self::Removal(removal) => removal.consent(world.admin),
+            Self::ShelfChange(change) => change.apply(world.admin),
+            Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
+        }
+    }
+
     /// Goes on with an answer, if the plan still fits the shelf.
     pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
@@ -131,7 +142,7 @@ impl Pending {
 fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
     let mut once = invocation.clone();
     once.options.watch = false;
-    let mut outcome = run_once(&once, world, session, &mut Modes::default());
+    let mut outcome = perform(&once, world, session, &mut Modes::default());
     if outcome.report.is_ok() {
         if outcome.report.is_empty() {
             outcome.report.line("nothing is going on");
@@ -149,14 +160,17 @@ pub(crate) fn run(
     session: &SessionOptions,
     modes: &mut Modes,
 ) -> Outcome {
-    if invocation.options.watch {
-        view(invocation.clone(), world, session)
-    } else {
-        run_once(invocation, world, session, modes)
+    if invocation.options.plan && invocation.command.is_planned() {
+        return rehearse(invocation, world, session, modes);
     }
+    if invocation.options.watch {
+        return view(invocation.clone(), world, session);
+    }
+    perform(invocation, world, session, modes)
 }
 
-fn run_once(
+/// Runs a command once, in earnest.
+fn perform(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
@@ -232,6 +246,33 @@ fn run_once(
     report.into()
 }
 
+/// Tells what a command would do, by running it on a shelf that only takes notes. Questions are answered with
+/// yes.
+fn rehearse(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    let mut invocation = invocation.clone();
+    invocation.options.plan = false;
+    let mut rehearsal = Rehearsal::new(world.admin);
+    let mut stage = World {
+        admin: &mut rehearsal,
+        host: &mut *world.host,
+        who: world.who,
+    };
+    let outcome = run(&invocation, &mut stage, session, modes);
+    let mut report = match outcome.pending {
+        Some(pending) => pending.consent(&mut stage).report,
+        None => outcome.report,
+    };
+    for step in rehearsal.into_steps() {
+        report.would(step);
+    }
+    report.into()
+}
+
 /// Runs a command about the box.
 fn run_of_box(
     verb: BoxVerb,
@@ -289,7 +330,7 @@ fn run_of_box(
 }
 
 /// A size as the console shows it: decimal gigabytes, cut to megabytes.
-fn gigabytes(size_bytes: u64) -> String {
+pub(crate) fn gigabytes(size_bytes: u64) -> String {
     let megabytes = size_bytes / 1_000_000;
     format!("{}.{:03}", megabytes / 1000, megabytes % 1000)
 }

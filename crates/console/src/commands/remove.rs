@@ -168,6 +168,11 @@ impl Removal {
         self.proceed(admin, Report::default(), consent)
     }
 
+    /// All of it is consented to.
+    pub(super) fn consent(self, admin: &mut dyn Admin) -> Outcome {
+        self.proceed(admin, Report::default(), Consent::All)
+    }
+
     /// Removes what is consented to, then stops at the next question, at a failure, or at the end.
     fn proceed(
         mut self,

@@ -270,6 +270,14 @@ impl Admin for FakeShelf {
         ]
     }
 
+    fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
+        let before = (self.drives.clone(), self.luns.clone(), self.made);
+        let done = self.make(request);
+        let bytes = self.lun(request.lun).map_or(0, |lun| lun.size_bytes);
+        (self.drives, self.luns, self.made) = before;
+        done.map(|()| bytes)
+    }
+
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));

@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, consoles, protection, statistics};
+use super::{Bench, access, consoles, protection, statistics};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
@@ -22,7 +22,7 @@ const FORMS: [&str; 3] = ["normal", "empty", "error"];
 /// Files that are of no command.
 const SESSIONS: [&str; 1] = ["journal"];
 
-fn path(name: &str) -> PathBuf {
+pub(super) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"))
 }
 
@@ -140,6 +140,8 @@ fn setup(name: &str) -> Bench {
         "spares" => protection::protected(),
         "consoles" => consoles::busy(),
         "statistics" => statistics::measured(),
+        "initiators" => statistics::heard(),
+        "reservations" => access::reserved(),
         "nothing" => {
             let mut bench = Bench::new();
             bench.shelf.drives.clear();
