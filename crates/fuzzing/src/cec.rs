@@ -175,18 +175,6 @@ fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step
     }
 }
 
-/// The port goes, and perhaps comes back, and perhaps for some stations only.
-fn switch(server: &mut Server, is_attached: bool, admitted: Option<&[u8]>) {
-    server.detach(PORT);
-    if is_attached {
-        server.attach(PORT, PORT_MAC);
-    }
-    if let Some(admitted) = admitted {
-        let stations = admitted.iter().map(|client| station(*client));
-        server.admit_only(PORT, stations.collect());
-    }
-}
-
 fn check(action: Action, open: &mut BTreeSet<SessionId>) {
     match action {
         Action::Transmit { port, frame } => {
