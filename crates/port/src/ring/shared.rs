@@ -52,10 +52,11 @@ pub(crate) struct Umem {
 #[derive(Debug)]
 pub(crate) struct PortArea {
     umem: Arc<Umem>,
-    /// Which of its sockets.
-    socket: usize,
-    /// Where in the umem the buffers of its worker lie.
+    /// Where in the umem the buffers of its worker lie, and its own area.
     buffers: Range<usize>,
+    own: usize,
+    /// Where in the mapping the umem begins.
+    start: usize,
 }
 
 #[derive(Debug)]
@@ -150,8 +151,9 @@ impl SharedMemory {
         let umem = Arc::new(umem);
         let area = |(socket, memory): (usize, &Self)| PortArea {
             umem: Arc::clone(&umem),
-            socket,
             buffers: umem.buffers(memory.worker),
+            own: umem.area_start(socket),
+            start: umem.start(),
         };
         Ok(sharers.iter().enumerate().map(area).collect())
     }
@@ -305,12 +307,12 @@ unsafe impl StableDeref for BufferMemory {}
 impl PortArea {
     /// Where the umem begins.
     pub(crate) fn address(&self) -> NonNull<u8> {
-        self.umem.mapping.at(self.umem.start())
+        self.umem.mapping.at(self.start)
     }
 
     /// Bytes of the umem: the areas, those of earlier ports, the buffers.
     pub(crate) fn umem_bytes(&self) -> usize {
-        self.umem.mapping.len_bytes() - self.umem.start()
+        self.umem.mapping.len_bytes() - self.start
     }
 
     /// Where in the umem the buffers of the worker lie.
@@ -319,15 +321,15 @@ impl PortArea {
     }
 
     /// Where in the umem its own area begins.
-    pub(crate) fn start(&self) -> usize {
-        self.umem.area_start(self.socket)
+    pub(crate) const fn start(&self) -> usize {
+        self.own
     }
 
     /// Which of the sockets of the queue a place of the umem belongs to: by its area, or the buffers of its
     /// worker.
     pub(crate) fn socket_of(&self, place: usize) -> usize {
         let mapping = &self.umem.mapping;
-        let place = place.saturating_add(self.umem.start());
+        let place = place.saturating_add(self.start);
         if let Some(offset) = place.checked_sub(mapping.buffers_start(0)) {
             return offset / mapping.buffer_bytes.max(1);
         }
@@ -339,13 +341,19 @@ impl PortArea {
     /// Some bytes of a chunk that the kernel has received into, and given to the socket.
     pub(crate) fn received(&self, range: Range<usize>) -> &[u8] {
         let mapping = &self.umem.mapping;
-        let area_bytes = mapping.area_bytes;
-        let start = range.start + self.umem.start();
-        let within = start % area_bytes;
+        let start = range.start + self.start;
+        // Mostly in its own area, where there is nothing to divide.
+        let in_own = range.start.wrapping_sub(self.own);
+        let is_own = in_own < super::umem::TX_START;
+        let within = if is_own {
+            in_own
+        } else {
+            start % super::umem::AREA_BYTES
+        };
         assert!(
-            start < mapping.buffers_start(0)
-                && range.start <= range.end
-                && within + range.len() <= super::umem::TX_START,
+            range.start <= range.end
+                && within + range.len() <= super::umem::TX_START
+                && (is_own || start < mapping.buffers_start(0)),
             "{range:?} is not where frames are received"
         );
         let start = mapping.at(start);
@@ -356,13 +364,13 @@ impl PortArea {
 
     /// Some bytes of its own area, to be written: of what it sends.
     pub(crate) fn sent_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        let own = self.start();
+        let own = self.own;
         let (first, end) = (own + super::umem::TX_START, own + super::umem::AREA_BYTES);
         assert!(
             first <= range.start && range.start <= range.end && range.end <= end,
             "{range:?} leaves its area"
         );
-        let start = self.umem.mapping.at(self.umem.start() + range.start);
+        let start = self.umem.mapping.at(self.start + range.start);
         // SAFETY: the range lies where the socket's own area sends, which is `self`'s alone and lives as
         // long, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
