@@ -510,10 +510,10 @@ fn of_two_administrators_the_second_is_told_what_has_changed() -> Result<()> {
         user.type_text("remove 0\r")?;
         user.expect("[n]: ")?;
     }
-    first.type_text("y\r")?;
+    first.type_text("0\r")?;
     first.expect(PROMPT)?;
     ensure!(ask(&mut first, "make 0 jbod 1.1")?.is_empty());
-    second.type_text("y\r")?;
+    second.type_text("0\r")?;
     let refused = second.expect(PROMPT)?;
     let said = "error: LUN 0 changed while the question was open; nothing was done to it";
     ensure!(refused.contains(said), "{refused}");
@@ -529,7 +529,7 @@ fn of_two_administrators_the_second_is_told_what_has_changed() -> Result<()> {
     ensure!(!ledge.console_ok("show -l")?.contains("1.3.0"));
     let history = ledge.console_ok("history")?;
     ensure!(
-        history.contains("remove 0 [y] -> error: LUN 0 changed"),
+        history.contains("remove 0 [0] -> error: LUN 0 changed"),
         "{history}"
     );
     Ok(())
