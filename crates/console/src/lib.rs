@@ -49,6 +49,7 @@ pub mod help {
     pub use crate::commands::SERIES;
 }
 
+pub use commands::open_troubles;
 pub use editor::{Editor, Event};
 pub use options::SessionOptions;
 pub use report::error_document;

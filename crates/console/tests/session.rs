@@ -1,5 +1,6 @@
 //! Whole sessions, character for character: what an administrator types and reads, as text and as
 //! JSON. Monitoring plug-ins and scripts take these forms apart.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// What commands act on, of a bench.
 macro_rules! world {

@@ -97,6 +97,17 @@ fn station(client: u8) -> MacAddress {
     MacAddress([2, 0, 0, 0, 1, client])
 }
 
+fn switch(server: &mut Server, is_attached: bool, admitted: Option<&[u8]>) {
+    server.detach(PORT);
+    if is_attached {
+        server.attach(PORT, PORT_MAC);
+    }
+    if let Some(admitted) = admitted {
+        let stations = admitted.iter().map(|client| station(*client));
+        server.admit_only(PORT, stations.collect());
+    }
+}
+
 fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step: &Step) {
     let session = |pick: u8| {
         open.iter()
@@ -155,16 +166,7 @@ fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step
         Step::Switch {
             is_attached,
             admitted,
-        } => {
-            server.detach(PORT);
-            if *is_attached {
-                server.attach(PORT, PORT_MAC);
-            }
-            if let Some(admitted) = admitted {
-                let stations = admitted.iter().map(|client| station(*client));
-                server.admit_only(PORT, stations.collect());
-            }
-        }
+        } => switch(server, *is_attached, admitted.as_deref()),
         Step::Close { pick } => {
             if let Some(session) = session(*pick) {
                 server.close(*now, session);

@@ -26,6 +26,9 @@ const COMMANDS: u16 = 1280;
 /// How often the administration is told the time: a spare takes the place of a failed member within it.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is looked for problems.
+const ALERTS: Duration = Duration::from_secs(10);
+
 /// A running shelf.
 pub(crate) struct Daemon {
     administration: Administration,
@@ -139,17 +142,33 @@ impl Daemon {
 fn timer(administration: &Administration, reception: &Reception) {
     let start = Instant::now();
     let mut watcher = Watcher::default();
+    let mut looked = None;
     loop {
-        let happened = {
+        let (happened, mut troubles) = {
             let mut manager = administration.lock();
             manager.tick(start.elapsed());
-            watcher.look(&*manager, unix_seconds())
+            let happened = watcher.look(&*manager, unix_seconds());
+            let troubles = is_due(&mut looked).then(|| console::open_troubles(&*manager));
+            (happened, troubles)
         };
         for event in happened {
             reception.publish(event);
         }
+        if let Some(troubles) = &mut troubles {
+            troubles.extend(reception.troubles());
+            reception.alerts().update(troubles, unix_seconds());
+        }
         std::thread::sleep(TICK);
     }
+}
+
+/// Whether it is time to look for problems, so that each has the number and the time of when it began.
+fn is_due(looked: &mut Option<Instant>) -> bool {
+    let is_due = looked.is_none_or(|at| at.elapsed() >= ALERTS);
+    if is_due {
+        *looked = Some(Instant::now());
+    }
+    is_due
 }
 
 /// The number that the command `shelf` set last; before it was ever used, that of the configuration.

@@ -22,7 +22,8 @@
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
-//!   with its configuration and disks; [`pty`]: a program on a terminal; [`vblade`]: Debian's target, the yardstick.
+//!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick; [`pty`]: a program on a
+//!   terminal.
 //!
 //! - [`faulty`]: disks that are slow, hang, fail or vanish on command; [`scheduling`]: how long a program
 //!   was kept from running.

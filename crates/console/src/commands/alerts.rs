@@ -1,6 +1,6 @@
 //! `alerts`: the problems that are open, by number, and who knows of them.
 
-use super::health::{NOTHING_TO_DO, troubles};
+use super::open_troubles;
 use crate::host::{AlertStatus, HostError, World};
 use crate::names::decimal;
 use crate::problem::Problem;
@@ -20,8 +20,8 @@ pub(super) fn alerts(report: &mut Report, world: &mut World<'_>, operands: &[Str
 
 /// What mends itself is no alert.
 fn update(world: &mut World<'_>) -> Vec<AlertStatus> {
-    let mut troubles = troubles(world);
-    troubles.retain(|trouble| trouble.advice != NOTHING_TO_DO);
+    let mut troubles = open_troubles(world.admin);
+    troubles.extend(world.host.troubles());
     world.host.alerts(&troubles)
 }
 

@@ -13,7 +13,7 @@ use shelf::admin::{
 };
 
 /// What to do about what mends itself.
-pub(super) const NOTHING_TO_DO: &str = "nothing to do";
+const NOTHING_TO_DO: &str = "nothing to do";
 
 /// Tells every problem, or `ok`.
 pub(super) fn health(report: &mut Report, world: &World<'_>) {
@@ -41,6 +41,14 @@ pub(super) fn health(report: &mut Report, world: &World<'_>) {
 pub(super) fn troubles(world: &World<'_>) -> Vec<Trouble> {
     let mut troubles = of_shelf(world.admin);
     troubles.extend(world.host.troubles());
+    troubles
+}
+
+/// What is wrong with the shelf and does not mend itself.
+#[must_use]
+pub fn open_troubles(admin: &dyn Admin) -> Vec<Trouble> {
+    let mut troubles = of_shelf(admin);
+    troubles.retain(|trouble| trouble.advice != NOTHING_TO_DO);
     troubles
 }
 

@@ -30,6 +30,7 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use health::open_troubles;
 pub use help::SERIES;
 pub(crate) use log::Following;
 pub(crate) use luns::MISSING;

@@ -67,8 +67,8 @@ struct Said {
 }
 
 impl Said {
-    fn say(&mut self, severity: Severity, tag: &str, mut text: String) {
-        text.retain(|c| !c.is_control());
+    fn say(&mut self, severity: Severity, tag: &str, text: &str) {
+        let text = text.chars().filter(|c| !c.is_control()).collect();
         self.events.push(Event {
             unix_seconds: self.unix_seconds,
             severity,
@@ -85,7 +85,7 @@ impl Said {
 fn compare(before: &Seen, now: &Seen, said: &mut Said) {
     if before.shelf != now.shelf {
         let text = format!("shelf number is {}", shelf_name(now.shelf));
-        said.say(Severity::Notice, "SHELF_ID_SET", text);
+        said.say(Severity::Notice, "SHELF_ID_SET", &text);
     }
     for drive in &now.drives {
         let was = before.drives.iter().find(|other| other.slot == drive.slot);
@@ -99,17 +99,17 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
     for lun in &before.luns {
         if !now.luns.iter().any(|other| other.lun == lun.lun) {
             let text = format!("LUN {}.{} removed", shelf_name(before.shelf), lun.lun);
-            said.say(Severity::Notice, "LUN_REMOVED", text);
+            said.say(Severity::Notice, "LUN_REMOVED", &text);
         }
     }
     let has = |spares: &[DriveSlot], slot| spares.contains(slot);
     for slot in now.spares.iter().filter(|slot| !has(&before.spares, slot)) {
         let text = format!("spare {} added", said.drive(*slot));
-        said.say(Severity::Notice, "SPARE_ADD", text);
+        said.say(Severity::Notice, "SPARE_ADD", &text);
     }
     for slot in before.spares.iter().filter(|slot| !has(&now.spares, slot)) {
         let text = format!("spare {} is no longer in the pool", said.drive(*slot));
-        said.say(Severity::Notice, "SPARE_REMOVE", text);
+        said.say(Severity::Notice, "SPARE_REMOVE", &text);
     }
     for (port, has_link) in &now.links {
         match (before.links.get(port), has_link) {
@@ -117,14 +117,14 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
                 said.say(
                     Severity::Critical,
                     "PORT_DOWN",
-                    format!("port {port} has no link"),
+                    &format!("port {port} has no link"),
                 );
             }
             (Some(false), true) => {
                 said.say(
                     Severity::Notice,
                     "PORT_UP",
-                    format!("port {port} has a link"),
+                    &format!("port {port} has a link"),
                 );
             }
             _ => {}
@@ -139,21 +139,21 @@ fn of_drive(was: Option<DriveState>, drive: &DriveStatus, said: &mut Said) {
         (Some(_), DriveState::Down) => {
             let reason = drive.note.as_deref().unwrap_or("it does not answer");
             let text = format!("drive {name} is down: {reason}");
-            said.say(Severity::Critical, "DRIVE_DOWN", text);
+            said.say(Severity::Critical, "DRIVE_DOWN", &text);
         }
         (Some(_), DriveState::Missing) => {
             said.say(
                 Severity::Critical,
                 "DRIVE_MISSING",
-                format!("drive {name} is missing"),
+                &format!("drive {name} is missing"),
             );
         }
         (Some(_), DriveState::Up) => {
-            said.say(Severity::Notice, "DRIVE_UP", format!("drive {name} is up"));
+            said.say(Severity::Notice, "DRIVE_UP", &format!("drive {name} is up"));
         }
         (None, _) => {
             let text = format!("drive {name} is {}", drive.state.name());
-            said.say(Severity::Notice, "DRIVE_ADDED", text);
+            said.say(Severity::Notice, "DRIVE_ADDED", &text);
         }
     }
 }
@@ -162,21 +162,25 @@ fn of_lun(was: Option<&LunStatus>, lun: &LunStatus, said: &mut Said) {
     let name = format!("LUN {}.{}", shelf_name(said.shelf), lun.lun);
     let was_online = was.is_some_and(|was| was.online);
     if was.is_none() {
-        said.say(Severity::Notice, "LUN_CREATED", format!("{name} created"));
+        said.say(Severity::Notice, "LUN_CREATED", &format!("{name} created"));
     }
     match (was_online, lun.online) {
-        (false, true) => said.say(Severity::Notice, "LUN_ONLINE", format!("{name} online")),
-        (true, false) => said.say(Severity::Notice, "LUN_OFFLINE", format!("{name} offline")),
+        (false, true) => said.say(Severity::Notice, "LUN_ONLINE", &format!("{name} online")),
+        (true, false) => said.say(Severity::Notice, "LUN_OFFLINE", &format!("{name} offline")),
         _ => {}
     }
     let trouble_before = was.and_then(|was| was.trouble.as_ref());
     match &lun.trouble {
         Some(trouble) if trouble_before != Some(trouble) => {
-            said.say(Severity::Alert, "LUN_TROUBLE", format!("{name}: {trouble}"));
+            said.say(
+                Severity::Alert,
+                "LUN_TROUBLE",
+                &format!("{name}: {trouble}"),
+            );
         }
         None if trouble_before.is_some() => {
             let text = format!("{name}: what kept it from being served is over");
-            said.say(Severity::Notice, "LUN_TROUBLE_OVER", text);
+            said.say(Severity::Notice, "LUN_TROUBLE_OVER", &text);
         }
         _ => {}
     }
@@ -185,12 +189,12 @@ fn of_lun(was: Option<&LunStatus>, lun: &LunStatus, said: &mut Said) {
         (false, true) => said.say(
             Severity::Notice,
             "SCRUB_STARTED",
-            format!("beginning scrub: {name}"),
+            &format!("beginning scrub: {name}"),
         ),
         (true, false) => said.say(
             Severity::Notice,
             "SCRUB_ENDED",
-            format!("scrub ended: {name}"),
+            &format!("scrub ended: {name}"),
         ),
         _ => {}
     }
@@ -206,23 +210,23 @@ fn of_part(was: Option<&PartStatus>, (lun, part): (&LunStatus, &PartStatus), sai
     let (before, now) = (state(was), part.state);
     if now.failed && !before.failed {
         let text = format!("unrecoverable failure on raid {name}");
-        said.say(Severity::Alert, "RAID_FAILURE", text);
+        said.say(Severity::Alert, "RAID_FAILURE", &text);
     }
     if before.failed && !now.failed {
         said.say(
             Severity::Notice,
             "RAID_RECOVERED",
-            format!("raid {name} is no longer failed"),
+            &format!("raid {name} is no longer failed"),
         );
     }
     match (before.initing, now.initing) {
         (false, true) => {
             let text = format!("beginning building parity: {name}");
-            said.say(Severity::Warning, "PARITY_STARTED", text);
+            said.say(Severity::Warning, "PARITY_STARTED", &text);
         }
         (true, false) => {
             let text = format!("building parity complete: {name}");
-            said.say(Severity::Notice, "PARITY_COMPLETED", text);
+            said.say(Severity::Notice, "PARITY_COMPLETED", &text);
         }
         _ => {}
     }
@@ -253,10 +257,10 @@ fn ended(element: &ElementStatus, is_complete: bool, said: &mut Said) {
     let what = device(element, said);
     if is_complete {
         let text = format!("recovery complete: {what}");
-        said.say(Severity::Notice, "DRIVE_RECOVERY_COMPLETED", text);
+        said.say(Severity::Notice, "DRIVE_RECOVERY_COMPLETED", &text);
     } else {
         let text = format!("aborted recovery of {what}");
-        said.say(Severity::Critical, "DRIVE_RECOVERY_ABORTED", text);
+        said.say(Severity::Critical, "DRIVE_RECOVERY_ABORTED", &text);
     }
 }
 
@@ -269,7 +273,7 @@ fn of_element(was: Option<&ElementStatus>, element: &ElementStatus, said: &mut S
         (Some(Replaced), Replaced) if is_same_drive => {}
         (_, Replaced) => {
             let text = format!("beginning recovery of {what}");
-            said.say(Severity::Critical, "DRIVE_RECOVERY_STARTED", text);
+            said.say(Severity::Critical, "DRIVE_RECOVERY_STARTED", &text);
         }
         (Some(Replaced), Normal) => ended(element, true, said),
         (Some(Replaced), Failed | Missing) => ended(was.unwrap_or(element), false, said),
@@ -277,7 +281,7 @@ fn of_element(was: Option<&ElementStatus>, element: &ElementStatus, said: &mut S
             said.say(
                 Severity::Alert,
                 "DRIVE_FAILURE",
-                format!("{what} has failed"),
+                &format!("{what} has failed"),
             );
         }
         (Some(Normal | Failed), Missing) => {
@@ -286,14 +290,14 @@ fn of_element(was: Option<&ElementStatus>, element: &ElementStatus, said: &mut S
             said.say(
                 Severity::Alert,
                 "DRIVE_FAILURE",
-                format!("{what} is missing"),
+                &format!("{what} is missing"),
             );
         }
         (Some(Failed | Missing), Normal) => {
             said.say(
                 Severity::Notice,
                 "DRIVE_RECOVERED",
-                format!("{what} is in use again"),
+                &format!("{what} is in use again"),
             );
         }
         _ => {}

@@ -251,7 +251,7 @@ impl Consoles for FakeHost {
     }
 
     fn log_from(&self, position: u64) -> (Vec<LogEntry>, u64) {
-        self.log(self.log.len() - usize::try_from(position).unwrap())
+        self.log(self.log.len() - usize::try_from(position).unwrap_or(usize::MAX))
     }
 
     fn alerts(&mut self, troubles: &[Trouble]) -> Vec<AlertStatus> {

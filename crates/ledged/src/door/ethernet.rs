@@ -376,7 +376,7 @@ impl Door {
                 echo.extend_from_slice(to_terminal(&output).as_bytes());
                 match next {
                     Next::Line { prompt, mode } => {
-                        echo.extend(terminal.editor.begin(&prompt, mode))
+                        echo.extend(terminal.editor.begin(&prompt, mode));
                     }
                     Next::Later(after) => {
                         terminal.busy = true;

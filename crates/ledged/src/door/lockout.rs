@@ -1,8 +1,8 @@
 //! How long a station has to wait after wrong passwords.
 //!
 //! ```text
-//! failures in a row    1  2  3  4   5   6   7 ...
-//! seconds to wait      1  2  4  8  60 120 240 ... 900
+//! failures one after the other   1  2  3  4   5   6   7 ...
+//! seconds to wait                1  2  4  8  60 120 240 ... 900
 //! ```
 //!
 //! Invariants: memory is bounded; a station that is not known waits for nobody else, unless so many are

@@ -67,12 +67,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     };
     console.tell_terminal()?;
     if arguments.has_command() {
-        console.command(&arguments.line())
-    } else {
-        let all_done = console.run()?;
-        // Who sits at a terminal has seen what failed.
-        Ok(all_done || interactive)
+        return console.command(&arguments.line());
     }
+    let all_done = console.run()?;
+    // Who sits at a terminal has seen what failed.
+    Ok(all_done || interactive)
 }
 
 /// A conversation between a user and the shelf.

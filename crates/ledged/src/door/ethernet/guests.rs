@@ -66,7 +66,7 @@ enum Seat {
     Password(Place, String),
     /// In; with a password, if there are any.
     In {
-        attended: Attended,
+        attended: Box<Attended>,
         by_password: bool,
     },
     /// Between two of them.
@@ -202,7 +202,7 @@ impl Guests {
         };
         guest.attempts = 0;
         guest.seat = Seat::In {
-            attended: Attended::new(who, place, &self.reception, how),
+            attended: Box::new(Attended::new(who, place, &self.reception, how)),
             by_password,
         };
     }
