@@ -59,7 +59,7 @@ SIM_SECONDS ?= 3600
 SIM_LEVEL ?=
 
 sim:
-	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL)) $(if $(SIM_WORKERS),--workers $(SIM_WORKERS))
+	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL)) $(if $(SIM_WORKERS),--workers $(SIM_WORKERS)) $(if $(SIM_PACE),--pace $(SIM_PACE))
 
 # The core with known bugs built in: the simulator has to find each of them, but for one that a test of the
 # data path finds, and the fuzzer's corpus some.
@@ -93,7 +93,7 @@ test-vm: export TMPDIR ?= /dev/shm
 test-vm: packages-test
 	$(CARGO) build --locked --workspace --bins
 	for series in 6.1 6.12; do \
-		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways \
+		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways --test nvme \
 			-- --nocapture --test-threads=1 || exit 1; \
 	done
 

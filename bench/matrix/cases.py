@@ -13,6 +13,9 @@ RAM_MIB = 256
 FILE_MIB = 1024
 # Four members of so much have a LUN of as much as vblade's file, and room for metadata.
 MEMBER_MIB = 80
+# A program spins on the CPU of the generators, as the generator itself does while it loads a target: what the
+# kernel would do there, such as to flush and to take interrupts of the disk, then has to wait.
+BESIDE_SPINNER = ", the other CPU busy"
 # What fio does for the same durability: each write by itself, or one flush for as many as are under way.
 FIO_DURABLE = {"fio dsync": ["--sync=dsync"], "fio fdatasync": ["--fdatasync=64"]}
 
@@ -74,7 +77,10 @@ class Matrix:
         return loads.aoeload(target.wire, self.options.client_cpu, self.options.generator, seconds, words)
 
     def aoe_case(self, group, subject, target, address, operation, size, depth):
-        load = lambda: self.aoe(target, address, operation, size, depth, self.options.seconds, "--random")
+        def load():
+            measured = self.aoe(target, address, operation, size, depth, self.options.seconds, "--random")
+            # Of use in the rows of zero loss only.
+            return {name: what for name, what in measured.items() if name not in ("series", "losses")}
         self.cases.append(Case(key(group, operation, size, depth), subject, target.name, load))
 
     # Groups
@@ -137,12 +143,20 @@ class Matrix:
             self.aoe_case(group, "vblade -d -s", durable, "2.0", "write", size, 64)
             for subject, more in FIO_DURABLE.items():
                 self.fio_case(group, subject, "write", size, more)
+                if size == 8192:
+                    self.fio_case(group, f"{subject}{BESIDE_SPINNER}", "write", size, more, is_beside_spinner=True)
             self.iscsi_case(group, tgt, "write", size)
             self.nbd_case(group, nbd_durable, "write", size)
 
-    def fio_case(self, group, subject, operation, size, more):
+    def fio_case(self, group, subject, operation, size, more, is_beside_spinner=False):
         """The disk without a network, from the CPU that targets have."""
         def load():
+            if not is_beside_spinner:
+                return measured()
+            with loads.Spinner(self.options.bin, self.options.client_cpu):
+                return measured()
+
+        def measured():
             here = lambda *words: ["ip", "netns", "exec", self.network.client, "taskset", "-c", str(TARGET_CPU), *words]
             options = [f"--filename={self.file}", f"--size={FILE_MIB}m", "--direct=1", "--registerfiles",
                        "--fixedbufs", *more]

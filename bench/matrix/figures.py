@@ -2,7 +2,7 @@
 import statistics
 
 import loss
-from cases import FIO_DURABLE, LUN_COUNTS, key
+from cases import BESIDE_SPINNER, FIO_DURABLE, LUN_COUNTS, key
 
 
 def iops(measured):
@@ -18,7 +18,8 @@ def latency(percentile):
 
 
 class Ratio:
-    """`metric` of one subject by that of another, round by round. With `at_most` less is better."""
+    """`metric` of one subject by that of another, round by round. With `at_most` less is better; without a bar it
+    stands beside one that has one."""
 
     def __init__(self, title, bar, metric, above, below, at_most=False):
         self.title, self.bar, self.metric, self.at_most = title, bar, metric, at_most
@@ -37,11 +38,13 @@ class Ratio:
             return {"title": self.title, "bar": self.bar, "at_most": self.at_most,
                     "error": errors[0] if errors else "not measured"}
         median = statistics.median(values)
+        told = {"title": self.title, "bar": self.bar, "at_most": self.at_most, "median": median,
+                "min": min(values), "max": max(values), "rounds": len(values)}
+        if self.bar is None:
+            return told
         # How much of the bar is reached.
         part = self.bar / median if self.at_most else median / self.bar
-        return {"title": self.title, "bar": self.bar, "at_most": self.at_most, "median": median,
-                "min": min(values), "max": max(values), "rounds": len(values),
-                "part": part, "holds": part >= 1}
+        return {**told, "part": part, "holds": part >= 1}
 
 
 def rows(modes, chosen):
@@ -80,8 +83,10 @@ def file_rows():
         Ratio("8 KiB random durable write, depth 64: against vblade -d -s", 8.0, iops,
               (write, "ledged"), (write, "vblade -d -s")),
     ]
-    found += [Ratio(f"the same: against {subject} (io_uring)", 0.85, iops, (write, "ledged"), (write, subject))
-              for subject in FIO_DURABLE]
+    for subject in FIO_DURABLE:
+        for beside, bar in (("", 0.85), (BESIDE_SPINNER, None)):
+            found.append(Ratio(f"the same: against {subject} (io_uring){beside}", bar, iops,
+                               (write, "ledged"), (write, f"{subject}{beside}")))
     for size in (4096, 8192):
         for group, operation in (("O_DIRECT file", "read"), ("O_DIRECT file, durable", "write")):
             where = key(group, operation, size, 64)

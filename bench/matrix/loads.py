@@ -23,10 +23,13 @@ def latencies(latency):
 
 
 def aoeload(wire, cpu, tool, seconds, options):
-    """`tool` is the program with its backend. Lost commands are a result here, not an error."""
+    """`tool` is the program with its backend. Lost commands are a result here, not an error.
+
+    Without probes in the kernel: they would cost something for each frame that the generator receives.
+    """
     program, backend = tool
     command = wire.in_client(cpu, program, "--interface", wire.interface, "--backend", backend,
-                             "--warmup", WARMUP, "--seconds", seconds, "--json", *options)
+                             "--warmup", WARMUP, "--seconds", seconds, "--json", "--probes", "off", *options)
     return of_aoeload(json.loads(output(command, seconds, codes=(0, 1))))
 
 
@@ -43,7 +46,7 @@ def of_aoeload(report):
     if report["errors"] or not kinds:
         raise RuntimeError(f"aoeload in {report['seconds']:.1f} s: {counts}")
     return {"iops": report["iops"], "latency_us": latency, "counts": counts, "generator": report["mode"],
-            "range_bytes": report["range_bytes"],
+            "range_bytes": report["range_bytes"], "series": report["series"], "losses": report["losses"],
             "load_seconds": report["seconds"] + WARMUP}
 
 
@@ -54,6 +57,24 @@ def fio(command_in, engine, seconds, operation, size, depth, options):
                          f"--runtime={milliseconds(seconds)}", "--randrepeat=0", "--norandommap",
                          "--output-format=json", *options)
     return of_fio(output(command, seconds), operation)
+
+
+class Spinner:
+    """A program that keeps a CPU busy for as long as its block lasts."""
+
+    def __init__(self, binaries, cpu):
+        self.words = [str(binaries / "corebench"), "stalls", "--cpu", str(cpu), "--seconds", "3600"]
+
+    def __enter__(self):
+        self.program = subprocess.Popen(self.words, stdout=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_):
+        ended = self.program.poll()
+        self.program.kill()
+        self.program.wait()
+        if ended is not None:
+            raise RuntimeError(f"the program that was to spin ended: {ended}")
 
 
 def milliseconds(seconds):

@@ -1,13 +1,20 @@
 """The rows of zero loss: an open loop at the rate of 10GbE, without retransmission, for a minute each.
 
 A command counts as lost that got no answer in two seconds, or could not be sent when it was due because
-64 were under way already. Losses are looked for at each layer: generator, both ends of the wire, the
+64 were under way already. aoeload follows the frames layer by layer: generator, both ends of the wire, the
 shelf's port and its target.
+
+How slow the slowest hundredth is, is a matter of the machine, too: a host that takes a CPU away for more than a
+hundredth of the time makes it as slow as it stays away, whatever answers. So right before each row the bare
+responder is asked the same for some seconds, and before and after all of them a program that does nothing but
+read the clock tells how long either CPU is taken away (`corebench stalls`).
 """
 import json
+import statistics
+import subprocess
 
 from cases import MEMBER_MIB
-from targets import Shelf
+from targets import TARGET_CPU, Responder, Shelf
 
 # 8 KiB frames on 10GbE (a frame is 8,228 bytes and 24 more on the wire).
 LINE_RATE = 151_478
@@ -27,59 +34,97 @@ ROWS = (
                                           ("sequential writes", "write", "--sequential", 0.8))]
 )
 
-# Counters of `ledge ifstat -a` whose rise is a lost frame: of the port's rings, and of the target. Those of the
-# interface are looked at from both ends of the wire.
-LOSSES = ("rx_dropped", "rx_ring_full", "rx_invalid", "tx_invalid", "tx_too_long", "kernel_errors", "aoe_to_kernel",
-          "no_buffer", "commands_dropped")
+# Of the time of a row: how long the responder is asked, and at most; and how long stalls are looked for.
+RESPONDER_PART, RESPONDER_SECONDS_MAX = 0.1, 6
+STALLS_SECONDS_MAX = 10
 
 
-def counters(value, path=()):
-    """All numbers of a JSON value by their path."""
-    if isinstance(value, dict):
-        pairs = value.items()
-    elif isinstance(value, list):
-        pairs = enumerate(value)
-    else:
-        return {path: value} if isinstance(value, int) and not isinstance(value, bool) else {}
-    return {where: number for name, inner in pairs
-            for where, number in counters(inner, (*path, str(name))).items()}
+def losses_of(result):
+    """Frames that are missing, by the layer in which they stayed and what was seen of them there."""
+    found = {}
+    for way in result["losses"]["ways"]:
+        for layer in way["layers"]:
+            if layer["lost"]:
+                found[layer["layer"]] = {"lost": layer["lost"],
+                                         "seen": {sight["what"]: sight["frames"] for sight in layer["seen"]}}
+    return found
 
 
-def rises(before, after):
-    """Losses between two readings, by the name of the counter."""
-    return {"/".join(path): number - before.get(path, 0) for path, number in after.items()
-            if number > before.get(path, 0) and path[-1] in LOSSES and "nic" not in path}
+def missing(result):
+    return sum(way["missing"] for way in result["losses"]["ways"])
+
+
+def p99_of_seconds(result):
+    """The p99 of the median second, which a stop of the machine in other seconds does not reach."""
+    seconds = [row["latency_us"]["p99"] for row in result["series"] if row["latency_us"] and row["seconds"] > 0.5]
+    return statistics.median(seconds) if seconds else None
 
 
 def verdict(result):
     """Whether nothing was lost anywhere, and the slowest hundredth was fast enough."""
     counts = result["counts"]
-    lost = counts["lost"] + counts["overdue"] + result["wire_drops"] + sum(result["shelf_losses"].values())
+    lost = counts["lost"] + counts["overdue"] + missing(result)
     return lost == 0 and result["latency_us"]["p99"] <= P99_US_MAX
 
 
+def stalls(binaries, cpus, seconds):
+    """How long each CPU is taken away from a program that spins on it; all at once, as in a row."""
+    words = lambda cpu: [binaries / "corebench", "stalls", "--cpu", cpu, "--seconds", seconds, "--late-us", P99_US_MAX]
+    programs = [subprocess.Popen([str(word) for word in words(cpu)], stdout=subprocess.PIPE, text=True) for cpu in cpus]
+    told = [program.communicate(timeout=seconds * 3 + 20)[0] for program in programs]
+    if any(program.returncode for program in programs):
+        raise RuntimeError(f"corebench stalls: {told}")
+    return [json.loads(text) for text in told]
+
+
 class Loss:
-    """The shelf with a LUN of each kind, made for these rows alone."""
+    """The shelf with a LUN of each kind, made for these rows alone, and the bare responder."""
 
     def __init__(self, matrix):
-        self.matrix = matrix
+        self.matrix, self.options = matrix, matrix.options
         disks = [f"ram:{MEMBER_MIB}M"] * 27
-        self.shelf = matrix.add(Shelf, "ledged-loss", matrix.options.bin, matrix.options.mode, disks, LUNS)
+        self.shelf = matrix.add(Shelf, "ledged-loss", self.options.bin, self.options.mode, disks, LUNS)
+        self.bare = matrix.add(Responder, "bare-loss", self.options.bin, self.options.mode)
 
-    def read_counters(self):
-        return counters(json.loads(self.shelf.console("ifstat", "-a", "-j")))
+    def start(self):
+        for target in (self.shelf, self.bare):
+            self.matrix.start(target)
+
+    def stalls(self):
+        seconds = min(self.options.loss_seconds / 4, STALLS_SECONDS_MAX)
+        return stalls(self.options.bin, (TARGET_CPU, self.options.client_cpu), seconds)
+
+    def load(self, target, address, words, part, seconds, *more):
+        result = self.matrix.aoe(
+            target, address, words[1], 8192, 64, seconds, "--rate", LINE_RATE * part, "--retransmit", "never",
+            "--deadline", 2, "--peer-interface", f"{target.wire.namespace}:eth1", *words[2:], *more)
+        return {**result, "p99_of_seconds": p99_of_seconds(result)}
+
+    def responder(self, words, part):
+        """What the bare responder makes of the same commands."""
+        if self.bare.name in self.matrix.failures:
+            return {"error": self.matrix.failures[self.bare.name]}
+        self.bare.resume()
+        try:
+            seconds = min(self.options.loss_seconds * RESPONDER_PART, RESPONDER_SECONDS_MAX)
+            result = self.load(self.bare, "9.0", words, part, max(seconds, 1))
+            return {name: result[name] for name in ("iops", "latency_us", "counts", "p99_of_seconds")}
+        except Exception as error:
+            return {"error": str(error)}
+        finally:
+            self.bare.pause()
 
     def measure(self, row):
         title, number, words, part = row
         if self.shelf.name in self.matrix.failures:
             return {"error": self.matrix.failures[self.shelf.name]}
         try:
-            before, wire = self.read_counters(), self.shelf.wire.dropped()
-            result = self.matrix.aoe(
-                self.shelf, f"1.{number}", words[1], 8192, 64, self.matrix.options.loss_seconds,
-                "--rate", LINE_RATE * part, "--retransmit", "never", "--deadline", 2, *words[2:])
-            result["wire_drops"] = self.shelf.wire.dropped() - wire
-            result["shelf_losses"] = rises(before, self.read_counters())
-            return {**result, "rate": LINE_RATE * part, "holds": verdict(result)}
+            responder = self.responder(words, part)
+            result = self.load(self.shelf, f"1.{number}", words, part, self.options.loss_seconds,
+                               "--shelf-socket", self.shelf.socket)
+            measured = {**result, "rate": LINE_RATE * part, "missing": missing(result), "layers": losses_of(result),
+                        "responder": responder, "holds": verdict(result)}
+            del measured["losses"], measured["series"]
+            return measured
         except Exception as error:
             return {"error": str(error)}

@@ -1,6 +1,5 @@
 """Namespaces and veth pairs, one pair from the client to each target, and their end."""
 import ipaddress
-import json
 import os
 import subprocess
 
@@ -30,20 +29,9 @@ class Wire:
     def in_client(self, cpu, *words):
         return inside(self.client, cpu, *words)
 
-    def dropped(self):
-        """Frames that either end of the wire has dropped so far."""
-        ends = ((self.namespace, "eth1"), (self.client, self.interface))
-        return sum(drops(namespace, interface) for namespace, interface in ends)
-
 
 def inside(namespace, cpu, *words):
     return ["ip", "netns", "exec", namespace, "taskset", "-c", str(cpu), *map(str, words)]
-
-
-def drops(namespace, interface):
-    link = json.loads(run("ip", "-n", namespace, "-j", "-s", "link", "show", "dev", interface))[0]
-    return sum(link["stats64"][way].get(kind, 0)
-               for way in ("rx", "tx") for kind in ("dropped", "errors", "over_errors"))
 
 
 class Network:

@@ -32,7 +32,7 @@ def parse(words=None):
     parser.add_argument("bin", type=pathlib.Path, nargs="?", default=pathlib.Path("target/release"),
                         help="directory of the binaries")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (default 5)")
-    parser.add_argument("--seconds", type=float, help="time of each measurement (default 1.5)")
+    parser.add_argument("--seconds", type=float, help="time of each measurement (default 1)")
     parser.add_argument("--loss-seconds", type=float, help="time of each row of zero loss (default 60)")
     parser.add_argument("--quick", action="store_true", help="one short round: whether it works, no figures")
     parser.add_argument("--only", type=re.compile, metavar="REGEX", help="only what has such a name; --list shows names")
@@ -43,7 +43,7 @@ def parse(words=None):
     parser.add_argument("--out", type=pathlib.Path, help="where to write (default: bench/results; target/matrix for a part)")
     parser.add_argument("--render", type=pathlib.Path, metavar="JSON", help="write the report of an earlier run anew and end")
     options = parser.parse_args(words, Options())
-    rounds, seconds, loss_seconds = (1, 0.3, 1) if options.quick else (5, 1.5, 60)
+    rounds, seconds, loss_seconds = (1, 0.3, 1) if options.quick else (5, 1.0, 60)
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds
     options.loss_seconds = options.loss_seconds or loss_seconds

@@ -1,4 +1,5 @@
 """The report as Markdown: the figures with their bars, all measurements, and how they were come by."""
+import math
 import statistics
 
 import loss
@@ -19,11 +20,14 @@ def short(error):
 
 
 def figure_row(figure):
-    bar = f"{'≤' if figure['at_most'] else '≥'} {figure['bar']}"
+    bar = "none" if figure["bar"] is None else f"{'≤' if figure['at_most'] else '≥'} {figure['bar']}"
     if "error" in figure:
         return f"| {figure['title']} | {bar} | not measured: {short(figure['error'])} | |"
     measured = f"{figure['median']:.2f} ({figure['min']:.2f} to {figure['max']:.2f})"
-    result = "holds" if figure["holds"] else f"**{figure['part']:.2f} of it**"
+    if figure["bar"] is None:
+        result = "beside it"
+    else:
+        result = "holds" if figure["holds"] else f"**{figure['part']:.2f} of it**"
     return f"| {figure['title']} | {bar} | {measured} | {result} |"
 
 
@@ -33,10 +37,86 @@ def loss_row(row):
         return f"| {row['title']} | {bar} | not measured: {short(row['error'])} | |"
     counts, latency = row["counts"], row["latency_us"]
     measured = (f"{row['iops']:,.0f}/s; lost {counts['lost']}, not sent in time {counts['overdue']}, "
-                f"on the wire {row['wire_drops']}, in the shelf {sum(row['shelf_losses'].values())}; "
-                f"p99 {latency['p99']:.0f} µs")
-    result = "holds" if row["holds"] else f"**{row['iops'] / row['rate']:.2f} of the rate**"
+                f"frames missing {row['missing']}{layers_of(row)}; p99 {latency['p99']:.0f} µs")
+    if row["holds"]:
+        result = "holds"
+    elif counts["lost"] + counts["overdue"] + row["missing"]:
+        result = f"**{row['iops'] / row['rate']:.2f} of the rate**"
+    else:
+        result = f"**nothing lost; p99 {latency['p99'] / loss.P99_US_MAX:.1f} times the bar**"
     return f"| {row['title']} | {bar} | {measured} | {result} |"
+
+
+def layers_of(row):
+    """Where the missing frames stayed."""
+    layers = ", ".join(f"{name} {layer['lost']}" for name, layer in row["layers"].items())
+    return f" ({layers})" if layers else ""
+
+
+def percentile_cells(measured):
+    """p50, p90, p99 and the p99 of the median second."""
+    latency, median_second = measured["latency_us"], measured["p99_of_seconds"]
+    cells = [latency["p50"], latency["p90"], latency["p99"], median_second]
+    return [number(cell) if cell is not None else "" for cell in cells]
+
+
+def slowest_row(row):
+    """The shelf beside the bare responder at the same rate."""
+    title = row["title"].removeprefix("zero loss at ")
+    if "error" in row or "error" in row["responder"]:
+        error = row.get("error") or row["responder"]["error"]
+        return f"| {title} | not measured: {short(error)} | | | | | | | | |"
+    shelf, responder = percentile_cells(row), percentile_cells(row["responder"])
+    return f"| {title} | {' | '.join(shelf)} | {' | '.join(responder)} | {slowest_ratio(row)} |"
+
+
+def slowest_ratio(row):
+    """Of two that both kept the rate: what was never sent has no latency."""
+    behind = [name for name, one in (("shelf", row), ("responder", row["responder"]))
+              if one["counts"]["overdue"] + one["counts"]["lost"]]
+    if behind:
+        return f"{' and '.join(behind)} did not keep the rate"
+    return f"{row['latency_us']['p99'] / row['responder']['latency_us']['p99']:.2f}"
+
+
+def slowest_lines(document):
+    """What the slowest hundredth is made of: shelf, generator, or machine."""
+    if not document["losses"]:
+        return []
+    lines = ["## The slowest hundredth at line rate", "",
+             "| µs | shelf: p50 | p90 | p99 | p99 of the median second | bare responder: p50 | p90 | p99 | p99 of the "
+             "median second | p99: shelf's by responder's |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines += [slowest_row(row) for row in document["losses"]]
+    lines += ["", f"The bar is p99 ≤ {loss.P99_US_MAX} µs. The bare responder does nothing but answer, and is asked the "
+              "same right before each row: what it does not reach, no target reaches on this machine with this "
+              "generator.", ""]
+    if "error" in document["stalls"]:
+        return lines + [f"How long the CPUs are taken away was not measured: {short(document['stalls']['error'])}", ""]
+    return lines + stall_lines(document["stalls"])
+
+
+def percent(part):
+    return f"{part * 100:.2f} %"
+
+
+def stall_lines(stalls):
+    lines = ["| a program that only reads the clock | gaps of more than 20 µs | part of the time | others of this machine "
+             f"ran | longest, ms | late by more than {loss.P99_US_MAX} µs |", "| --- | --- | --- | --- | --- | --- |"]
+    for when, measured in stalls.items():
+        for one in measured:
+            lines.append(f"| {when} the rows, CPU {one['cpu']} | {one['gaps']:,} | {percent(one['gaps_part'])} | "
+                         f"{percent(one['waited_part'])} | {one['longest_us'] / 1e3:.1f} | {percent(one['late_part'])} |")
+    late = [1 - math.prod(1 - one["late_part"] for one in measured) for measured in stalls.values()]
+    lines += ["", "What is in the gaps and is not others of this machine is interrupts and the host: no clock of a "
+              f"virtual machine tells of the latter. The last column is the part of the time in which what comes waits for "
+              f"more than {loss.P99_US_MAX} µs, however fast it is answered; a command needs both CPUs. "]
+    if max(late) >= 0.01:
+        lines[-1] += (f"Both together: {percent(min(late))} to {percent(max(late))}. So the machine alone takes the "
+                      "hundredth that the bar is about, or more.")
+    else:
+        lines[-1] += f"Both together: {percent(min(late))} to {percent(max(late))}, less than the hundredth of the bar."
+    return lines + [""]
 
 
 def figures_table(document):
@@ -97,7 +177,7 @@ def ceiling_lines(document):
 
 
 def summary(document):
-    figures = [row for row in document["figures"] + document["losses"]]
+    figures = [row for row in document["figures"] + document["losses"] if row.get("bar", 0) is not None]
     holds = sum(row.get("holds", False) for row in figures)
     missing = sum("error" in row for row in figures)
     return f"{holds} of {len(figures)} figures hold, {missing} were not measured."
@@ -125,7 +205,9 @@ def render(document, plots):
         f"while it ran, of {document['elapsed_seconds']:.0f} s.",
         f"The shelf's own choice of mode here (`auto`): {document['mode']}; its rows come first.", "",
         *disturbance(document), summary(document), "", "## Figures", "", *figures_table(document), "",
-        "*holds*: the median reaches the bar. Otherwise the part of the bar that it reaches.", "",
+        "*holds*: the median reaches the bar. Otherwise the part of the bar that it reaches. *beside it*: no bar of its "
+        "own; it stands beside the one above.", "",
+        *slowest_lines(document),
         "## How hard the generator can load", "", *ceiling_lines(document), "",
     ]
     if plots:
@@ -147,6 +229,8 @@ def conditions(document):
         "* `O_DIRECT file`: one file of 1 GiB, written, served by each in turn; `durable`: an answered write is on "
         "stable storage (vblade -s, O_SYNC of tgt, directsync of qemu-nbd, O_DSYNC or one fdatasync for 64 writes of "
         "fio).",
+        "* `the other CPU busy`: beside fio a program spins on the CPU of the generators, as aoeload does while it loads "
+        "a target. Without it the kernel's own work for the disk has that CPU for itself.",
         "* iSCSI is read by libiscsi's iscsi-perf and written by qemu-img bench, which scatters its writes by a "
         "stride; neither tells latencies. NBD is loaded by fio.",
     ]

@@ -38,7 +38,7 @@ class Parsing(unittest.TestCase):
     def test_aoeload(self):
         kind = {"commands": 200, "latency_us": LATENCY}
         told = {"iops": 100.0, "read": kind, "write": None, "seconds": 2.0, "mode": "packet",
-                "range_bytes": 1, **COUNTS}
+                "range_bytes": 1, "series": [], "losses": {"ways": []}, **COUNTS}
         got = loads.of_aoeload(told)
         self.assertEqual((got["iops"], got["latency_us"]["p999"], got["load_seconds"]), (100.0, 40.0, 2.0 + loads.WARMUP))
         slow = {"commands": 1, "latency_us": {**LATENCY, "p99": 99.0}}
@@ -110,42 +110,65 @@ class Ratios(unittest.TestCase):
         self.assertIn(key("memory", "read", 8192, DEPTHS[-1]), found)
 
 
-class Losses(unittest.TestCase):
-    def test_only_rises_of_losses_count(self):
-        def read(frames, dropped):
-            counts = {"nic": {"rx_dropped": frames}, "ring": {"rx_frames": frames, "rx_dropped": dropped}}
-            return loss.counters({"ok": True, "data": [{"name": "eth1", "counters": counts}]})
-        before, after = read(1, 1), read(9, 3)
-        self.assertEqual(loss.rises(before, after), {"data/0/counters/ring/rx_dropped": 2})
-        self.assertEqual(loss.rises(after, after), {})
+def lost_nothing():
+    """A row in which all is well, as aoeload tells it."""
+    row = lambda second, p99: {"second": second, "seconds": 1.0, "latency_us": {"p50": 1.0, "p99": p99, "max": 9.0}}
+    way = {"missing": 0, "layers": [{"layer": "wire, back", "lost": 0, "seen": []}]}
+    # The last second is cut short.
+    series = [row(0, 30.0), row(1, 50.0), row(2, 900.0), {**row(3, 7000.0), "seconds": 0.1}]
+    return {"counts": dict(COUNTS), "latency_us": dict(LATENCY), "losses": {"ways": [way]}, "series": series}
 
-    def test_one_frame_at_any_layer_or_a_slow_hundredth_does_not_hold(self):
-        good = {"counts": dict(COUNTS), "latency_us": dict(LATENCY), "wire_drops": 0, "shelf_losses": {}}
+
+class Losses(unittest.TestCase):
+    def test_missing_frames_are_told_by_layer_with_what_was_seen_of_them(self):
+        sight = {"what": "shelf's requests no_buffer", "frames": 2}
+        layers = [{"layer": "target", "lost": 3, "seen": [sight]}, {"layer": "wire, back", "lost": 0, "seen": []}]
+        result = {**lost_nothing(), "losses": {"ways": [{"missing": 3, "layers": layers}]}}
+        self.assertEqual(loss.losses_of(result), {"target": {"lost": 3, "seen": {"shelf's requests no_buffer": 2}}})
+        self.assertEqual(loss.missing(result), 3)
+        self.assertFalse(loss.verdict(result))
+
+    def test_one_command_or_a_slow_hundredth_does_not_hold(self):
+        good = lost_nothing()
         self.assertTrue(loss.verdict(good))
-        for change in ({"counts": {**COUNTS, "lost": 1}}, {"counts": {**COUNTS, "overdue": 1}}, {"wire_drops": 1},
-                       {"shelf_losses": {"x": 1}}, {"latency_us": {**LATENCY, "p99": loss.P99_US_MAX + 1}}):
+        for change in ({"counts": {**COUNTS, "lost": 1}}, {"counts": {**COUNTS, "overdue": 1}},
+                       {"latency_us": {**LATENCY, "p99": loss.P99_US_MAX + 1}}):
             self.assertFalse(loss.verdict({**good, **change}), change)
+
+    def test_the_median_second_is_one_of_the_whole_ones(self):
+        self.assertEqual(loss.p99_of_seconds(lost_nothing()), 50.0)
+        self.assertIsNone(loss.p99_of_seconds({"series": []}))
 
 
 class Report(unittest.TestCase):
     def document(self):
         found = results(lambda case: 300.0 if case.subject.startswith("ledged") else 100.0)
         found[key("memory", "read", 8192, 32)]["vblade"] = [{"error": "a|b\nc"}]
-        lost = {"raid0, random reads": {**measured(150_000.0), "counts": COUNTS, "wire_drops": 0, "shelf_losses": {},
-                                        "rate": float(loss.LINE_RATE), "holds": True},
-                "raid0, random writes": {"error": "no wire"}}
+        responder = {"iops": 150_000.0, "latency_us": {**LATENCY, "p99": 15.0}, "counts": COUNTS, "p99_of_seconds": 14.0}
+        row = {**measured(150_000.0), "counts": COUNTS, "missing": 0, "layers": {}, "rate": float(loss.LINE_RATE),
+               "p99_of_seconds": 50.0, "responder": responder, "holds": True}
+        late = {**row, "latency_us": {**LATENCY, "p99": 4230.0}, "holds": False}
+        dropped = {**row, "missing": 7, "layers": {"wire, back": {"lost": 7, "seen": {}}}, "holds": False}
+        lost = {"raid0, random reads": row, "raid0, random writes": {"error": "no wire"}, "raid10, random reads": late,
+                "raid10, random writes": dropped}
+        stalls = {when: [{"cpu": cpu, "gaps": 1234, "gaps_part": 0.009, "waited_part": 0.0005, "longest_us": 11_000.0,
+                          "late_part": part} for cpu in (0, 1)] for when, part in (("before", 0.004), ("after", 0.006))}
         return {"host": {"cpus": 2, "model": "X", "kernel": "6", "busy": 0.01}, "date": "2026-01-01", "rounds": 3,
                 "seconds": 1.5, "loss_seconds": 60, "versions": {"vblade": "25"}, "mode": "generic",
                 "elapsed_seconds": 100.0, "stolen_seconds": 0.0, "results": found,
                 "ceiling": {"backend": "packet", "rates": {"packet": {"read": 1e5, "write": 1e5},
                                                            "xdp": {"read": "no XDP", "write": 1.0}}},
                 "figures": [row.evaluate(found) for row in figures.rows(MODES, "generic")],
-                "losses": figures.loss_rows(lost)}
+                "losses": figures.loss_rows(lost), "stalls": stalls}
 
     def test_it_has_every_row_and_every_failure_and_its_tables_are_whole(self):
         document = self.document()
         text = report.render(document, [("IOPS", "throughput.svg")])
-        for words in ("| holds |", "a/b c", "not measured: no wire", "throughput.svg", "0 lost, p99 ≤ 423 µs", "vblade: 25"):
+        for words in ("| holds |", "a/b c", "not measured: no wire", "throughput.svg", "0 lost, p99 ≤ 423 µs", "vblade: 25",
+                      "nothing lost; p99 10.0 times the bar", "frames missing 7 (wire, back 7)", "beside it",
+                      "| 151,478/s of 8 KiB: raid0, random reads | 10.00 | 20.00 | 30.00 | 50.00 | 10.00 | 20.00 | 15.00 | "
+                      "14.00 | 2.00 |", "| after the rows, CPU 1 | 1,234 | 0.90 % | 0.05 % | 11.0 | 0.60 % |",
+                      "0.80 % to 1.20 %. So the machine alone takes the hundredth"):
             self.assertIn(words, text)
         self.assertIn("it got 100 reads/s from the bare responder in its best mode and 300 from the shelf", text)
         self.assertNotIn("was not quiet", text)
@@ -153,7 +176,13 @@ class Report(unittest.TestCase):
         for line in text.splitlines():
             if line.startswith("|"):
                 widths.setdefault(line.count("|"), line)
-        self.assertEqual(sorted(widths), [4, 5, 8], widths)
+        self.assertEqual(sorted(widths), [4, 5, 7, 8, 11], widths)
+
+    def test_latencies_of_what_did_not_keep_the_rate_are_not_compared(self):
+        keeps = {"counts": COUNTS, "latency_us": dict(LATENCY)}
+        behind = {"counts": {**COUNTS, "overdue": 1}, "latency_us": {**LATENCY, "p99": 0.0}}
+        self.assertEqual(report.slowest_ratio({**keeps, "responder": keeps}), "1.00")
+        self.assertEqual(report.slowest_ratio({**keeps, "responder": behind}), "responder did not keep the rate")
 
     def test_a_machine_that_had_other_things_to_do_is_said_so(self):
         document = self.document()

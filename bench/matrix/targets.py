@@ -76,12 +76,13 @@ class Shelf(Target):
         super().__init__(name, directory)
         self.binaries, self.asked_mode, self.disks, self.luns = binaries, mode, disks, luns
         self.mode = None
+        self.socket = directory / name / "control.sock"
         self.volatile_luns = [number for number, (level, _) in enumerate(luns) if level != "raw"]
 
     def start(self):
         home = self.directory / self.name
         home.mkdir()
-        text = (f'shelf = 1\nstate_dir = "{home}/state"\ncontrol_socket = "{home}/control.sock"\n'
+        text = (f'shelf = 1\nstate_dir = "{home}/state"\ncontrol_socket = "{self.socket}"\n'
                 f'cores = [{TARGET_CPU}]\n[[port]]\ninterface = "eth1"\nmode = "{self.asked_mode}"\n')
         text += "".join(f'[[disk]]\nslot = {slot}\npath = "{path}"\n' for slot, path in enumerate(self.disks))
         (home / "ledge.toml").write_text(text)
@@ -98,7 +99,7 @@ class Shelf(Target):
             self.console("online", number)
 
     def console(self, *words):
-        return run(self.binaries / "ledge", "--socket", self.directory / self.name / "control.sock", *words)
+        return run(self.binaries / "ledge", "--socket", self.socket, *words)
 
 
 class Vblade(Target):

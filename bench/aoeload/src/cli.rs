@@ -121,10 +121,8 @@ pub(crate) struct LoadArgs {
     /// frame that AF_PACKET receives
     #[arg(long, value_enum, default_value_t = ProbesArg::Auto)]
     pub(crate) probes: ProbesArg,
-    /// The other end of the interface's wire, if it is on this machine, so that losses on the wire are told
-    /// from those of the target; with several interfaces, one for each, in their order
-    #[arg(long, value_name = "[NAMESPACE:]IF")]
-    pub(crate) peer_interface: Vec<PeerInterface>,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
     /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
     /// 10GbE in any case
     #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
@@ -132,6 +130,19 @@ pub(crate) struct LoadArgs {
     /// Print one JSON object, with what happened second by second in it, and no progress bar
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Who else tells where frames are lost.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WatchArgs {
+    /// The other end of the interface's wire, if it is on this machine, so that losses on the wire are told
+    /// from those of the target; with several interfaces, one for each, in their order
+    #[arg(long, value_name = "[NAMESPACE:]IF")]
+    pub(crate) peer_interface: Vec<PeerInterface>,
+    /// Control socket of ledged, if that is the target, so that what its ports and the shelf itself have
+    /// dropped is told
+    #[arg(long, value_name = "PATH")]
+    pub(crate) shelf_socket: Option<PathBuf>,
 }
 
 /// Whether there are probes in the kernel.
@@ -245,6 +256,12 @@ pub(crate) struct SearchArgs {
     /// Stop when the result is known to so many percent
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_rate)]
     pub(crate) resolution: f64,
+    /// Count in the kernel where frames are lost. As this costs something for each frame, it lowers the rate
+    /// that is found
+    #[arg(long, value_enum, default_value_t = ProbesArg::Off)]
+    pub(crate) probes: ProbesArg,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
     /// Compare throughput with a wire of this speed, in Mb/s, not with the interface's own; and with
     /// 10GbE in any case
     #[arg(long, value_name = "MBIT", value_parser = parse_rate)]
@@ -415,6 +432,7 @@ mod tests {
         assert_eq!(load.path.interface, ["veth0", "veth1"]);
         assert_eq!((load.path.queues, load.probes), (2, ProbesArg::On));
         let peers: Vec<_> = load
+            .watch
             .peer_interface
             .iter()
             .map(|peer| (peer.namespace.as_deref(), peer.interface.as_str()))

@@ -7,7 +7,7 @@
 use crate::cli::{Backend, PathArgs};
 use crate::plan::UsageError;
 use anyhow::{Context, Result, bail};
-use port::{Mode, Port, PortCounters, PortFacts, ReceivedFrame, RequestedMode, TransmitError};
+use port::{OpenError, Port, PortCounters, PortFacts, ReceivedFrame, RequestedMode, TransmitError};
 
 /// How many frames are taken at once. They share one time, so that of the last is that much too early.
 const BATCH: usize = 8;
@@ -66,18 +66,11 @@ impl Interface {
 
     /// Opens an interface with the back end that was asked for, and no other.
     fn open(name: &str, path: &PathArgs) -> Result<Self> {
-        let mode = match path.backend {
-            Backend::Xdp => RequestedMode::Auto,
-            Backend::Packet => RequestedMode::Packet,
+        let ports = match path.backend {
+            Backend::Xdp => open_xdp(name)?,
+            Backend::Packet => port::open(name, RequestedMode::Packet)?,
         };
-        let interface = Self::new(port::open(name, mode)?, path.queues.into())?;
-        let facts = &interface.facts;
-        if path.backend == Backend::Xdp && facts.mode == Mode::Packet {
-            bail!(
-                "{name}: AF_XDP does not work here: {}; use --backend packet",
-                facts.reason
-            );
-        }
+        let interface = Self::new(ports, path.queues.into())?;
         let link =
             port::link(name).with_context(|| format!("cannot ask for the link of {name}"))?;
         Ok(Self {
@@ -113,6 +106,26 @@ impl Interface {
         self.turn = (self.turn + 1) % self.queues;
         Ok(())
     }
+}
+
+/// Opens an interface for AF_XDP, in the best mode that works.
+fn open_xdp(name: &str) -> Result<Vec<Box<dyn Port>>> {
+    let mut refusals = Vec::new();
+    for mode in [
+        RequestedMode::Zerocopy,
+        RequestedMode::Native,
+        RequestedMode::Generic,
+    ] {
+        match port::open(name, mode) {
+            Ok(ports) => return Ok(ports),
+            Err(error @ OpenError::ModeRefused { .. }) => refusals.push(error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!(
+        "AF_XDP does not work here: {}; use --backend packet",
+        refusals.join("; ")
+    )
 }
 
 /// All interfaces, in the order of the command line.

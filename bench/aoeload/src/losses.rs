@@ -11,9 +11,13 @@
 //! why: one frame may be seen by several of them, so what they have seen is told beside a layer and never
 //! added up.
 //!
+//! A shelf of ours also tells what its sockets have received and sent, and why its target was silent. Asked
+//! on its control socket ([`shelf`]), it is two more points between *arrived* and *answered*.
+//!
 //! Interfaces count frames of every protocol. What else is on the wire shows as a difference without a
 //! reason, and may be negative.
 
+mod shelf;
 mod text;
 pub(crate) mod watch;
 
@@ -21,6 +25,7 @@ use crate::interfaces::InterfaceCounters;
 use port::{Link, PortCounters};
 use probes::{InterfaceId, Loss, LossKind};
 use serde::Serialize;
+use shelf::TargetCounters;
 
 /// What the kernel calls the drop of a frame for an XDP program: an echo of what the probes on XDP see.
 const XDP_REASON: &str = "XDP";
@@ -29,6 +34,11 @@ const XDP_REASON: &str = "XDP";
 const UNWANTED_REASON: &str = "UNHANDLED_PROTO";
 /// What the functions are called with which packet sockets receive.
 const PACKET_SOCKET: &str = "packet_rcv";
+
+/// Layers of the target, by whatever is known of them.
+const TARGET_RECEIVING: &str = "target's kernel, receiving";
+const TARGET_SILENT: &str = "target, which got them and did not answer";
+const TARGET_SENDING: &str = "target's kernel, sending";
 
 /// One way: an interface of ours, and the other end of its wire if that is on this machine.
 #[derive(Clone, Debug)]
@@ -46,6 +56,8 @@ pub(crate) struct Snapshot {
     /// `None`: no interface of the kernel.
     pub(crate) own: Option<Link>,
     pub(crate) peer: Option<Link>,
+    /// `None`: the shelf is not asked.
+    pub(crate) target: Option<TargetCounters>,
 }
 
 /// Frames at each point of a way. `None`: nobody counts them there.
@@ -57,6 +69,12 @@ pub(crate) struct Frames {
     pub(crate) left: Option<i64>,
     /// Received by the other end's.
     pub(crate) arrived: Option<i64>,
+    /// Received through the sockets of the shelf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_received: Option<i64>,
+    /// Given to the sockets of the shelf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_sent: Option<i64>,
     /// Sent by the other end's.
     pub(crate) answered: Option<i64>,
     /// Received by our interface.
@@ -123,6 +141,20 @@ impl Between<'_> {
         difference(self.before.peer.as_ref()?, self.after.peer.as_ref()?, name)
     }
 
+    /// A counter of the shelf.
+    fn target(&self, counter: impl Fn(&TargetCounters) -> u64) -> Option<u64> {
+        let (before, after) = (self.before.target.as_ref()?, self.after.target.as_ref()?);
+        Some(counter(after).saturating_sub(counter(before)))
+    }
+
+    /// What counters of the shelf have seen.
+    fn target_seen(&self, counters: impl Fn(&TargetCounters) -> &shelf::Counts) -> Vec<Sight> {
+        match (&self.before.target, &self.after.target) {
+            (Some(before), Some(after)) => shelf::rises(counters(before), counters(after)),
+            _ => Vec::new(),
+        }
+    }
+
     fn frames(&self) -> Frames {
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         // What is of other protocols is no frame of ours.
@@ -133,6 +165,8 @@ impl Between<'_> {
             sent: signed(self.port(|port| port.tx_frames)),
             left: self.own("tx_packets").map(signed),
             arrived: self.peer("rx_packets").map(signed),
+            target_received: self.target(|target| target.received).map(signed),
+            target_sent: self.target(|target| target.sent).map(signed),
             answered: self.peer("tx_packets").map(signed),
             came_back: came_back.map(|frames| signed(frames.saturating_sub(foreign))),
             received: signed(self.port(|port| port.rx_frames)),
@@ -263,6 +297,9 @@ impl WayLosses {
             &mut there,
         ));
         match (frames.arrived, frames.answered) {
+            _ if between.after.target.is_some() => {
+                layers.extend(at_shelf(&between, way, losses, &frames, there, &mut here));
+            }
             (Some(arrived), Some(answered)) => {
                 layers.push(layer("wire, to the target", left - arrived, Vec::new()));
                 let missing = arrived - answered;
@@ -339,11 +376,7 @@ fn at_target(
     let unseen = lost_sending.saturating_sub(total(&dropped));
     sent.extend(dropped);
     sent.extend(take(here, unseen));
-    let mut interface = counted([
-        ("rx_dropped", between.peer("rx_dropped")),
-        ("rx_missed_errors", between.peer("rx_missed_errors")),
-        ("rx_errors", between.peer("rx_errors")),
-    ]);
+    let mut interface = at_interface(between);
     drop_copies(&mut interface, &mut there, limit);
     let seen_receiving = total(&there).max(total(&interface));
     let lost_receiving = seen_receiving.min(limit - lost_sending);
@@ -351,18 +384,67 @@ fn at_target(
     let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let silent = missing - signed(lost_receiving) - signed(lost_sending);
     [
-        layer(
-            "target's kernel, receiving",
-            signed(lost_receiving),
-            received,
-        ),
-        layer(
-            "target, which got them and did not answer",
-            silent,
-            Vec::new(),
-        ),
-        layer("target's kernel, sending", signed(lost_sending), sent),
+        layer(TARGET_RECEIVING, signed(lost_receiving), received),
+        layer(TARGET_SILENT, silent, Vec::new()),
+        layer(TARGET_SENDING, signed(lost_sending), sent),
     ]
+}
+
+/// Between the frames that left our interface and those that came back, where the shelf tells what it has
+/// received and sent.
+fn at_shelf(
+    between: &Between<'_>,
+    way: &Way,
+    losses: &[Loss],
+    frames: &Frames,
+    mut there: Vec<Sight>,
+    here: &mut Vec<Sight>,
+) -> Vec<Layer> {
+    let known = |count: Option<i64>| count.unwrap_or_default();
+    let (left, came_back) = (known(frames.left), known(frames.came_back));
+    let (received, sent) = (known(frames.target_received), known(frames.target_sent));
+    let mut layers = Vec::new();
+    let mut taken = between.target_seen(|target| &target.receiving);
+    let mut given = counted([
+        ("tx_dropped", between.peer("tx_dropped")),
+        ("tx_errors", between.peer("tx_errors")),
+    ]);
+    given.extend(between.target_seen(|target| &target.sending));
+    given.extend(sent_drops(losses, way.peer_id, LossKind::Response));
+    if let Some(arrived) = frames.arrived {
+        layers.push(layer("wire, to the target", left - arrived, Vec::new()));
+        let lost = arrived - received;
+        let limit = u64::try_from(lost).unwrap_or_default();
+        let mut interface = at_interface(between);
+        drop_copies(&mut interface, &mut there, limit);
+        taken.extend(interface);
+        taken.extend(there);
+        layers.push(layer(TARGET_RECEIVING, lost, taken));
+    } else {
+        taken.extend(there);
+        let lost = left - received;
+        layers.push(layer("wire and target's kernel, receiving", lost, taken));
+    }
+    let kept = between.target_seen(|target| &target.silent);
+    layers.push(layer(TARGET_SILENT, received - sent, kept));
+    let lost = sent - frames.answered.unwrap_or(came_back);
+    given.extend(take(here, u64::try_from(lost).unwrap_or_default()));
+    if let Some(answered) = frames.answered {
+        layers.push(layer(TARGET_SENDING, lost, given));
+        layers.push(layer("wire, back", answered - came_back, Vec::new()));
+    } else {
+        layers.push(layer("target's kernel, sending, and wire", lost, given));
+    }
+    layers
+}
+
+/// What the other end's interface has counted as lost of what it received.
+fn at_interface(between: &Between<'_>) -> Vec<Sight> {
+    counted([
+        ("rx_dropped", between.peer("rx_dropped")),
+        ("rx_missed_errors", between.peer("rx_missed_errors")),
+        ("rx_errors", between.peer("rx_errors")),
+    ])
 }
 
 /// Leaves out what can only have been copies: more than is missing.

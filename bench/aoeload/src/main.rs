@@ -84,7 +84,7 @@ fn run_load(args: &LoadArgs) -> Result<bool> {
         }
         None => None,
     };
-    let watch = Watch::begin(&connection, &args.peer_interface, args.probes)?;
+    let watch = Watch::begin(&connection, &args.watch, args.probes)?;
     let summary = drive::run(&mut connection, &plan, log, &stop)?;
     let watched = watch.end(&connection, &summary.total.counters)?;
     let report = report::Report::new(&connection, &plan, &summary).with(watched);

@@ -3,13 +3,15 @@
 //! First a closed loop finds what the target can do at all; then trials at fixed rates halve the
 //! interval between a rate that passed and one that did not (the method of RFC 2544). A trial passes
 //! when every command that was due was started and answered, with nothing sent twice, refused or
-//! lost. Nothing is retransmitted in a trial: a lost frame is a lost command.
+//! lost. Nothing is retransmitted in a trial: a lost frame is a lost command. Every trial is watched
+//! layer by layer, so that the result tells where the frames stayed at the rate above the highest.
 
 use crate::cli::SearchArgs;
 use crate::connect::Connection;
 use crate::drive;
 use crate::line_rate::{self, LineShare, Traffic};
 use crate::load::Summary;
+use crate::losses::watch::Watch;
 use crate::plan::{Plan, nanoseconds};
 use crate::report::Report;
 use anyhow::Result;
@@ -34,6 +36,8 @@ struct SearchReport {
     trials: Vec<Trial>,
     /// The last trial that passed.
     best: Option<Report>,
+    /// The one at the lowest rate that failed: what limits the rate is where its frames were lost.
+    above: Option<Report>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +62,7 @@ pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
     };
     plan.check_limits()?;
     let stop = crate::stop_on_signals()?;
-    let report = bisect(&mut connection, &plan, args.resolution / 100.0, &stop)?;
+    let report = bisect(&mut connection, &plan, args, &stop)?;
     if args.json {
         crate::print(&serde_json::to_string(&report)?)?;
     } else {
@@ -71,6 +75,10 @@ pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
         if let Some(best) = &report.best {
             crate::print(&best.to_string())?;
         }
+        if let Some(above) = &report.above {
+            crate::print("\nthe lowest rate that failed, and where its frames were lost:")?;
+            crate::print(&above.to_string())?;
+        }
     }
     Ok(report.best.is_some() && !stop.load(Ordering::Relaxed))
 }
@@ -78,9 +86,10 @@ pub(crate) fn search(args: &SearchArgs) -> Result<bool> {
 fn bisect(
     connection: &mut Connection,
     plan: &Plan,
-    resolution: f64,
+    args: &SearchArgs,
     stop: &AtomicBool,
 ) -> Result<SearchReport> {
+    let resolution = args.resolution / 100.0;
     let ceiling = drive::run(connection, plan, None, stop)?;
     let closed_rate = Report::new(connection, plan, &ceiling).iops();
     crate::complain(&format!("closed loop: {closed_rate:.0} commands/s"));
@@ -90,6 +99,7 @@ fn bisect(
         line_rate: Vec::new(),
         trials: Vec::new(),
         best: None,
+        above: None,
     };
     let mut high = f64::INFINITY;
     let mut rate = closed_rate * START_FACTOR;
@@ -103,15 +113,22 @@ fn bisect(
             retransmission: Retransmission::Never,
             ..plan.clone()
         };
+        let watch = Watch::begin(connection, &args.watch, args.probes)?;
         let summary = drive::run(connection, &trial_plan, None, stop)?;
+        let watched = watch.end(connection, &summary.total.counters)?;
         let trial = Trial::new(rate, &summary);
+        let whole = Report::new(connection, &trial_plan, &summary).with(watched);
         crate::complain(&trial.line());
         if trial.passed {
             report.rate = rate;
             report.mb_per_s = rate * plan.size_bytes() as f64 / 1e6;
-            report.best = Some(Report::new(connection, &trial_plan, &summary));
+            report.best = Some(whole);
         } else {
             high = rate;
+            // What was broken off says nothing.
+            if !summary.interrupted {
+                report.above = Some(whole);
+            }
         }
         report.trials.push(trial);
         rate = next_rate(report.rate, high);

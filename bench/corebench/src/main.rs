@@ -9,6 +9,7 @@
 //! else: the time that its I/O takes.
 //!
 //! `corebench respond` is the opposite: a network without a core, the limit of what a shelf can reach.
+//! `corebench stalls` is neither: how long the machine stops whoever wants to run.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -22,6 +23,7 @@ mod luns;
 mod measured;
 mod respond;
 mod stages;
+mod stalls;
 
 use anyhow::Result;
 use clap::Parser;
@@ -88,6 +90,8 @@ enum Command {
     Stages(stages::Arguments),
     /// Answer AoE reads and writes straight from the rings of a port, until it is ended
     Respond(respond::RespondArguments),
+    /// Spin on a CPU, and tell how long it was taken away
+    Stalls(stalls::Arguments),
 }
 
 /// A level, and requests of 8 KiB.
@@ -227,6 +231,7 @@ fn main() -> Result<()> {
     match &arguments.command {
         Some(Command::Stages(arguments)) => return stages::run(arguments),
         Some(Command::Respond(arguments)) => return respond::respond(arguments),
+        Some(Command::Stalls(arguments)) => return stalls::run(arguments),
         None => {}
     }
     if !arguments.file.is_empty() {

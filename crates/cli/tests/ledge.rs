@@ -349,3 +349,25 @@ fn on_a_terminal_it_is_a_console() {
     terminal.keys("\x04");
     assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn lines_are_completed_edited_and_remembered() {
+    let server = Server::start();
+    let mut terminal = Terminal::start(&server);
+    terminal.until("SR shelf 1> ");
+    // Completed: the command, the number that is free, the type, a drive, and a series of them.
+    terminal.keys("mak\t\traid10\t1.0-1\t5\r");
+    terminal.until("make 0 raid10 1.0-1");
+    terminal.until("SR shelf 1> ");
+    terminal.keys("list -l 7\x7f0?");
+    let help = terminal.until("SR shelf 1> list -l 0");
+    assert!(help.contains("usage: list [-l] [-j] [LUN ...]"), "{help}");
+    terminal.keys("\r");
+    terminal.until("raid10 normal");
+    terminal.until("SR shelf 1> ");
+    // Twice up is what made it; the number is changed, and the shelf refuses.
+    terminal.keys("\x1b[A\x1b[A\x01\x06\x06\x06\x06\x06\x04\x31\r");
+    terminal.until("error: 1.0 already in use");
+    terminal.keys("\x04");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+}

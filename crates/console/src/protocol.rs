@@ -52,6 +52,9 @@ pub enum Request {
     },
     /// What may come after this? The answer is text.
     Help(String),
+    /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
+    /// is at a prompt, and shows it above the line that is being typed.
+    Events,
     /// The command that is not over may go on.
     GoOn,
     /// Drop the open question, or the command that is not over.

@@ -12,6 +12,7 @@ const SCHEMA: u32 = 1;
 pub(crate) struct Report {
     lines: Vec<String>,
     records: Vec<Record>,
+    warnings: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -31,6 +32,14 @@ impl Report {
     /// A line that is only for people.
     pub(crate) fn line(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
+    }
+
+    /// Something was done, but is likely not what was meant: a line of text, and an entry of `warnings` in
+    /// JSON.
+    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+        let warning = warning.into();
+        self.lines.push(format!("warning: {warning}"));
+        self.warnings.push(warning);
     }
 
     /// A failure that ends the command; `rest` are the arguments that were not tried.
@@ -70,6 +79,7 @@ impl Report {
                 schema: SCHEMA,
                 ok: true,
                 content: Content::Data(&self.records),
+                warnings: &self.warnings,
             });
         }
         let errors: Vec<ErrorRecord> = self.problems.iter().map(ErrorRecord::new).collect();
@@ -77,6 +87,7 @@ impl Report {
             schema: SCHEMA,
             ok: false,
             content: Content::Errors(&errors),
+            warnings: &self.warnings,
         })
     }
 }
@@ -103,6 +114,7 @@ pub fn error_document(code: &'static str, arg: Option<&str>, text: &str) -> Stri
         schema: SCHEMA,
         ok: false,
         content: Content::Errors(&errors),
+        warnings: &[],
     })
 }
 
@@ -112,6 +124,8 @@ struct Document<'a> {
     ok: bool,
     #[serde(flatten)]
     content: Content<'a>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
 }
 
 #[derive(Serialize)]

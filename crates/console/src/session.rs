@@ -149,6 +149,8 @@ impl Session {
                 Some((String::new(), Some(complete(line, *cursor, world.admin))))
             }
             Request::Help(line) => Some((help(line, world.admin), None)),
+            // Whoever has events adds them.
+            Request::Events => Some((String::new(), None)),
             _ => None,
         };
         if let Some((output, completion)) = asked {
@@ -168,13 +170,11 @@ impl Session {
             (Request::Answer(_), None) => {
                 self.reply(Report::from(Problem::NoQuestion).into(), NONE, false)
             }
-            (Request::GoOn | Request::Complete { .. } | Request::Help(_), None) => {
-                self.go_on(world)
-            }
             (Request::Cancel, open) => {
                 self.open = open;
                 self.cancel()
             }
+            (_, None) => self.go_on(world),
             (_, Some(Open { of, .. })) => {
                 self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
             }

@@ -281,6 +281,12 @@ impl Executor {
         self.ring.take_back(loan);
     }
 
+    /// How many I/Os were polled for, since the start.
+    #[must_use]
+    pub const fn polled_ios(&self) -> u64 {
+        self.ring.polled_ios()
+    }
+
     /// How many I/Os are submitted and not given back.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -116,6 +116,10 @@ impl MetadataDrive for MetadataHandle {
         self.drive.size_sectors()
     }
 
+    fn keeps_nothing(&self) -> bool {
+        matches!(self.drive.medium(), Medium::Null)
+    }
+
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
         let bytes = buffer.len();
         self.check("read", sector, bytes)?;

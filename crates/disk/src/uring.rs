@@ -104,6 +104,8 @@ pub(crate) struct Ring {
     polled: Option<IoUring>,
     /// Of all I/O in flight, what is in the polled ring.
     polled_total: usize,
+    /// What was in it since the start.
+    polled_ios: u64,
     /// The memory of the buffers, and where it lies.
     memory: Box<dyn StableMemory>,
     base: NonNull<u8>,
@@ -217,6 +219,7 @@ impl Ring {
             base,
             polled,
             polled_total: 0,
+            polled_ios: 0,
             memory,
             zeroes,
             buffers,
@@ -485,7 +488,13 @@ impl Ring {
         hand_over(polled);
         self.total += 1;
         self.polled_total += 1;
+        self.polled_ios += 1;
         Ok(())
+    }
+
+    /// I/O that was polled for, since the start.
+    pub(crate) const fn polled_ios(&self) -> u64 {
+        self.polled_ios
     }
 
     /// Whether I/O is in flight whose end nothing tells: it is found by [`Ring::submit`] only.

@@ -134,6 +134,8 @@ pub struct EngineCounters {
     pub stale_frames: u64,
     /// How often it slept, because there was nothing to do for as long as it polls.
     pub sleeps: u64,
+    /// Reads and writes of drives that were polled for (`io_poll`).
+    pub polled_ios: u64,
     /// Frames that were handed to another worker.
     pub handed_over: u64,
     /// Frames dropped because too many were on their way to other workers.
@@ -177,6 +179,7 @@ impl WorkerReport {
         target.push(("configs_dropped", self.engine.configs_dropped));
         target.push(("stale_frames", self.engine.stale_frames));
         target.push(("sleeps", self.engine.sleeps));
+        target.push(("polled_ios", self.engine.polled_ios));
         target.push(("handed_over", self.engine.handed_over));
         target.push(("handovers_dropped", self.engine.handovers_dropped));
         let mut groups = vec![CounterGroup {

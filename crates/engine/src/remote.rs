@@ -82,7 +82,9 @@ impl Port for RemotePort {
 
     fn take_error(&mut self) {}
 
-    fn poll_fds<'a>(&'a self, _fds: &mut Vec<BorrowedFd<'a>>) {}
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     fn counters(&self) -> PortCounters {
         PortCounters::default()

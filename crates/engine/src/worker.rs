@@ -10,6 +10,7 @@ mod stale;
 mod wait_set;
 
 pub use idle::Spin;
+pub use replies::Paces;
 
 use handover::take_in;
 use idle::Idle;
@@ -96,9 +97,8 @@ pub struct WorkerOptions {
     pub commands: u16,
     /// How long drives may take.
     pub limits: Limits,
-    /// Interfaces whose replies are paced, and to how many Mbit/s for each station; the others send as fast
-    /// as they can.
-    pub paces: Vec<(String, u64)>,
+    /// How fast replies are sent; the same for all workers of a shelf.
+    pub paces: Paces,
 }
 
 /// The channels that a worker speaks into.
@@ -133,8 +133,8 @@ pub struct Worker {
     /// When to ask ports for their MTU and link again.
     interface_check: Instant,
     turns: u32,
-    /// When the worker started: what its clock counts from.
-    started: Instant,
+    /// What its clock counts from, as those of the other workers.
+    epoch: Instant,
     /// The clock as it was looked at last: once in a turn, and once more when I/O has ended in it.
     now_ns: u64,
     idle: Idle,
@@ -231,14 +231,9 @@ impl Worker {
         let views: Vec<PortView> = views
             .map(|(port, is_own)| view_of(port.facts(), *is_own))
             .collect();
-        let pace = |facts: &PortFacts| {
-            let mut paces = options.paces.iter();
-            let own = paces.find(|(interface, _)| *interface == facts.interface);
-            own.map_or(0, |(_, mbit_per_second)| *mbit_per_second)
-        };
-        let paces = ports.iter().map(|port| pace(port.facts()));
-        let waiting = paces
-            .map(|pace| Waiting::new(options.commands, pace))
+        let pacers = ports.iter().map(|port| options.paces.of(port.facts()));
+        let waiting = pacers
+            .map(|pacer| Waiting::new(options.commands, pacer))
             .collect();
         let plan = plan(options.commands);
         let executor = Executor::with_memory(drives, plan, Box::new(memory))
@@ -263,7 +258,7 @@ impl Worker {
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
-            started: Instant::now(),
+            epoch: options.paces.epoch(),
             now_ns: 0,
             idle: Idle::new(options.spin),
             unsaid: VecDeque::new(),
@@ -387,7 +382,7 @@ impl Worker {
 
     /// Looks at the clock, and tells those who want to know.
     fn tell_time(&mut self) -> u64 {
-        let elapsed_ns = self.started.elapsed().as_nanos();
+        let elapsed_ns = self.epoch.elapsed().as_nanos();
         self.now_ns = u64::try_from(elapsed_ns).unwrap_or(u64::MAX);
         self.patience.set_now(self.now_ns);
         self.target.set_now(self.now_ns);

@@ -5,15 +5,19 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
-use disk::{Drive, DriveSpec};
-use engine::{FromWorker, Spin, WorkerOptions, Workers};
+mod rig;
+
+use aoe::{AtaRegisters, MacAddress};
+use engine::{FromWorker, Spin, Workers};
 use port::{MemoryPort, Port, PortCounters, PortFacts, ReceivedFrame, TransmitError, memory_pair};
 use raid::bad_blocks::BadRange;
 use raid::{Geometry, Level};
-use shelf::admin::{DriveSlot, LunNumber};
-use shelf::patience::Limits;
-use shelf::plane::{DataPlane, LunView, MemberView, PartView};
+use rig::{
+    CLIENT, LIMIT, PORT, Start, counter, frame, is_answered, lun, mirror, next_answer, read_frame,
+    send, start,
+};
+use shelf::admin::DriveSlot;
+use shelf::plane::DataPlane;
 use shelf::target::Report;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,113 +25,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
-
-const CLIENT: MacAddress = MacAddress([2, 0, 0, 0, 0, 99]);
-const PORT: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-const LIMIT: Duration = Duration::from_secs(10);
-
-fn lun() -> LunNumber {
-    LunNumber::new(0).unwrap()
-}
-
-/// A mirror over drive 0, which is there, and drive 1, which is not: each write to it fails.
-fn mirror() -> Arc<LunView> {
-    let member = |drive| {
-        Some(MemberView {
-            drive: DriveSlot(drive),
-            data_offset_sectors: 0,
-            in_sync: true,
-            log_area: raid::layout::Area {
-                sector: 0,
-                sectors: 0,
-            },
-            log_tag: 1,
-        })
-    };
-    Arc::new(LunView {
-        lun: lun(),
-        shelf: Shelf(1),
-        online: true,
-        capacity_sectors: 1024,
-        parts: vec![PartView {
-            geometry: Geometry::new(Level::Raid1, 2, 128, 1024).unwrap(),
-            members: vec![member(0), member(1)],
-            twins: Vec::new(),
-            mirrors_unsynced: false,
-            sync: None,
-            regions: None,
-            lost: [].into(),
-            log: None,
-        }],
-        identify: Box::new([0; 512]),
-        config_string: Vec::new(),
-        access: shelf::access::Access::default(),
-    })
-}
-
-fn start(ports: Vec<Box<dyn Port>>) -> Workers {
-    start_paced(ports, Vec::new())
-}
-
-fn start_paced(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>) -> Workers {
-    let spin = Spin::For(Duration::from_micros(50));
-    start_with(ports, paces, spin)
-}
-
-fn start_with(ports: Vec<Box<dyn Port>>, paces: Vec<(String, u64)>, spin: Spin) -> Workers {
-    let ram = Drive::open(&DriveSpec::Ram {
-        size_bytes: 1 << 20,
-    })
-    .unwrap();
-    let options = WorkerOptions {
-        paces,
-        index: 0,
-        core: None,
-        spin,
-        commands: 16,
-        limits: Limits::default(),
-    };
-    let drives = vec![(DriveSlot(0), Arc::new(ram))];
-    let (_, memory) = engine::worker_memory(options.commands).unwrap();
-    let mut seats = engine::seats(1, ports, options.commands, 1).unwrap();
-    let mut workers = Workers::new(vec![
-        engine::spawn(options, seats.remove(0), memory, drives, |_| true).unwrap(),
-    ]);
-    workers.attach(mirror()).unwrap();
-    workers
-}
-
-/// A request to 1.0.
-fn frame(port: MacAddress, command: u8, argument: &[u8]) -> Vec<u8> {
-    let header = Header::request(port, CLIENT, Shelf(1), Slot(0), command, Tag(1));
-    let mut frame = header.as_bytes().to_vec();
-    frame.extend_from_slice(argument);
-    frame
-}
-
-fn send(port: &mut MemoryPort, frame: &[u8]) {
-    while port.transmit(frame, &[]).is_err() {
-        thread::yield_now();
-    }
-    port.flush();
-}
-
-fn is_answered(port: &mut MemoryPort) -> bool {
-    let end = Instant::now() + LIMIT;
-    while Instant::now() < end {
-        if port.receive(1, &mut |_| {}) > 0 {
-            return true;
-        }
-        thread::yield_now();
-    }
-    false
-}
-
-fn counter(workers: &Workers, name: &str) -> u64 {
-    let groups = workers.counters();
-    let mut rows = groups.iter().flat_map(|group| &group.counters);
-    rows.find(|(row, _)| *row == name).unwrap().1
-}
 
 #[test]
 fn a_port_without_room_does_not_hold_up_the_others() {
@@ -153,28 +50,6 @@ fn a_port_without_room_does_not_hold_up_the_others() {
     workers.stop();
 }
 
-/// A read of one sector, which drive 0 gives.
-fn read_frame(lba: u64) -> Vec<u8> {
-    frame(
-        PORT,
-        0,
-        AtaRegisters::extended(0x24, false, lba, 1).as_bytes(),
-    )
-}
-
-/// Command and LBA of the next answer.
-fn next_answer(port: &mut MemoryPort) -> (u8, u8) {
-    let end = Instant::now() + LIMIT;
-    let mut answer = None;
-    while answer.is_none() {
-        assert!(Instant::now() < end, "no answer");
-        port.receive(1, &mut |frame| {
-            answer = Some((frame.first[19], frame.first[28]));
-        });
-    }
-    answer.unwrap()
-}
-
 #[test]
 fn a_config_answer_does_not_wait_behind_data_for_room() {
     let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
@@ -192,26 +67,6 @@ fn a_config_answer_does_not_wait_behind_data_for_room() {
     }
     let commands: Vec<u8> = (0..9).map(|_| next_answer(&mut client).0).collect();
     assert_eq!(commands, [0, 0, 0, 0, 1, 0, 0, 0, 0]);
-    workers.stop();
-}
-
-#[test]
-fn paced_data_leaves_in_order() {
-    let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 64).unwrap();
-    let workers = start_paced(vec![Box::new(ours)], vec![("memory0".to_owned(), 1)]);
-    // More than a burst, each answer 512 bytes and what is before them.
-    let mut next = 0;
-    for _ in 0..30 {
-        for _ in 0..8 {
-            send(&mut client, &read_frame(next % 256));
-            next += 1;
-        }
-        for back in (1..=8).rev() {
-            let (command, lba) = next_answer(&mut client);
-            assert_eq!((command, u64::from(lba)), (0, (next - back) % 256));
-        }
-    }
-    assert!(counter(&workers, "paced_replies") > 0);
     workers.stop();
 }
 
@@ -367,8 +222,8 @@ impl Port for PausingPort {
         self.port.take_error();
     }
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        self.port.poll_fds(fds);
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.port.poll_fd()
     }
 
     fn counters(&self) -> PortCounters {
@@ -398,7 +253,11 @@ fn pausing(pause: Duration) -> (Workers, MemoryPort, impl Fn()) {
 /// How often a worker sleeps in the gaps between some requests.
 fn sleeps_with(spin: Spin) -> u64 {
     let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
-    let workers = start_with(vec![Box::new(ours)], Vec::new(), spin);
+    let start = Start {
+        spin,
+        ..Start::default()
+    };
+    let workers = start.start(vec![Box::new(ours)]);
     for lba in 0..10 {
         send(&mut client, &read_frame(lba));
         assert_eq!(u64::from(next_answer(&mut client).1), lba);

@@ -230,7 +230,6 @@ impl Source<'_> {
         })?;
         let workers = self.check_workers(raw.workers.as_ref())?;
         let cores = self.check_cores(raw.cores.as_ref(), workers)?;
-        self.refuse_paces(workers, &raw.port)?;
         Ok(Config {
             shelf: raw
                 .shelf
@@ -345,24 +344,6 @@ impl Source<'_> {
             found.push(id.id);
         }
         Ok(found)
-    }
-
-    /// Each worker would send at the pace by itself.
-    fn refuse_paces(&self, workers: u8, raw: &[Spanned<RawPort>]) -> Result<(), ConfigError> {
-        let mut paces = raw.iter().filter_map(|port| {
-            let pace = port.get_ref().pace_mbit_per_second.as_ref();
-            pace.filter(|pace| *pace.get_ref() > 0)
-        });
-        match paces.next() {
-            Some(pace) if workers > 1 => {
-                let reason = format!(
-                    "pace_mbit_per_second = {}: this version paces with workers = 1 only",
-                    pace.get_ref()
-                );
-                Err(self.refuse(&pace.span(), reason))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn check_ports(&self, raw: &[Spanned<RawPort>]) -> Result<Vec<PortConfig>, ConfigError> {

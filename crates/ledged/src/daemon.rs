@@ -8,7 +8,7 @@ use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
-use engine::{Spin, WorkerOptions, Workers};
+use engine::{Paces, Spin, WorkerOptions, Workers};
 use port::{Opening, Port, SharedMemory};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
@@ -45,6 +45,8 @@ impl Daemon {
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+        let paces: Vec<_> = config.ports.iter().map(pace).collect();
+        let paces = Paces::new(&paces);
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
@@ -58,7 +60,7 @@ impl Daemon {
         let start = |(index, (seat, memory))| {
             let options = WorkerOptions {
                 index,
-                paces: config.ports.iter().map(pace).collect(),
+                paces: paces.clone(),
                 core: config.cores.get(index).copied(),
                 spin: config.spin,
                 commands: COMMANDS,

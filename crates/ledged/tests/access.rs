@@ -40,7 +40,7 @@ fn read(wire: &mut Wire, to: MacAddress) -> Vec<u8> {
 fn rows_54_57_60_what_was_answered_holds_after_a_kill() -> Result<()> {
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let mut ledge = with_lun(&network, file_disks("auto"))?;
+    let mut ledge = with_lun(&network, file_disks("native"))?;
     let to = wire.discover(E10)?;
     let wire = &mut wire;
 

@@ -76,7 +76,7 @@ fn register<'a>(output: &'a str, name: &str) -> Result<&'a str> {
 #[test]
 fn aoeping_asks_for_the_health() -> Result<()> {
     let network = PairNetwork::new(9000)?;
-    let ledge = shelf(&network, "auto")?;
+    let ledge = shelf(&network, "native")?;
     for (command, log, has_data) in [
         ("read_data", "0x00", true),
         ("read_log:0", "0x00", true),
@@ -181,7 +181,7 @@ fn aoecfg_reads_sets_and_tests_the_string() -> Result<()> {
 #[test]
 fn aoe_sancheck_finds_nothing_to_complain_about() -> Result<()> {
     let network = PairNetwork::new(9000)?;
-    let _ledge = shelf(&network, "auto")?;
+    let _ledge = shelf(&network, "native")?;
     // It reads /sys/class/net, which shows the interfaces of the namespace it was mounted in.
     let script = format!(
         "mount -t sysfs sysfs /sys && {} eth0",

@@ -512,7 +512,7 @@ fn nmap_discovers_every_lun() -> Result<()> {
         .client
         .ip(&["address", "add", "192.0.2.2/24", "dev", CLIENT_INTERFACE])?;
     let mut wire = Wire::open(&network)?;
-    let ledge = with_lun(&network, memory_disks("auto"))?;
+    let ledge = with_lun(&network, memory_disks("native"))?;
     ledge.console_ok("make 7 jbod 1.2")?;
     ledge.console_ok("online 7")?;
     let station = wire.discover(E10)?;

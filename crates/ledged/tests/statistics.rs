@@ -260,7 +260,7 @@ fn check_sums(ledge: &Ledge) -> Result<()> {
 fn iostats_tells_the_rates_of_luns_and_their_members() -> Result<()> {
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let ledge = with_lun(&network, memory_disks("auto"))?;
+    let ledge = with_lun(&network, memory_disks("native"))?;
     let to = wire.discover(E10)?;
     let deadline = Instant::now() + LIMIT;
     loop {

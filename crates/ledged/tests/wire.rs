@@ -141,7 +141,7 @@ fn rows_33_to_45_the_config_string_and_its_five_commands() -> Result<()> {
     use ConfigCommand::{ForceSet, Read, SetIfEmpty, TestExact, TestPrefix};
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let mut ledge = with_lun(&network, file_disks("auto"))?;
+    let mut ledge = with_lun(&network, file_disks("native"))?;
     let to = wire.discover(E10)?;
     let wire = &mut wire;
     ensure!(config_ok(wire, to, Read, &[])?.is_empty());
@@ -210,7 +210,7 @@ fn malformed_strings_store_nothing(wire: &mut Wire, to: MacAddress) -> Result<()
 fn row_40_a_changed_string_is_advertised() -> Result<()> {
     let network = PairNetwork::new(9000)?;
     let mut wire = Wire::open(&network)?;
-    let _ledge = with_lun(&network, memory_disks("auto"))?;
+    let _ledge = with_lun(&network, memory_disks("native"))?;
     let to = wire.discover(E10)?;
     wire.drain()?;
     let request = wire.config_frame(to, E10, ConfigCommand::ForceSet, b"fresh");

@@ -154,7 +154,18 @@ fn a_null_drive_makes_raw_luns_and_nothing_else() -> Result<()> {
     }
     let luns = setup.console("list")?.success("list")?;
     ensure!(luns.is_empty(), "half-made: {luns}");
-    setup.console("make 0 raw 1.0")?.success("make")?;
+    let made = setup.console("make 0 raw 1.0")?.success("make")?;
+    let warning = "warning: nothing is stored: 1.0 drops what is written to it\n";
+    ensure!(made == warning, "{made}");
+    says(
+        &setup.row(0)?,
+        &["1.0 ", " up 0.0.0 null drive: nothing is stored"],
+    )?;
+    let health = setup.console("health")?.success("health")?;
+    says(
+        &health,
+        &["drive 1.0 is a null drive: nothing is stored on it; "],
+    )?;
     // Nothing of the refused LUN is on the other disk.
     setup.console("make 1 jbod 1.1")?.success("make")?;
     daemon.terminate(LIMIT)

@@ -10,7 +10,7 @@ macro_rules! command_line {
         #[path = $path]
         #[allow(
             dead_code,
-            unreachable_pub,
+            clippy::print_stderr,
             reason = "the program uses what the manual does not"
         )]
         mod $name;

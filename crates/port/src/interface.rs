@@ -25,6 +25,8 @@ pub(crate) struct Interface {
     pub(crate) mtu_bytes: usize,
     pub(crate) has_link: bool,
     pub(crate) rx_queue_count: u32,
+    /// Empty where nobody says.
+    pub(crate) driver: String,
 }
 
 impl Interface {
@@ -72,6 +74,7 @@ impl Interface {
             .map_err(fail("read the interface flags"))?;
         let rx_queue_count =
             rx_queue_count(&request, &socket).map_err(fail("read the queue count"))?;
+        let driver = driver(&request, &socket).map_err(fail("ask for the driver"))?;
         Ok(Self {
             name: name.to_owned(),
             index,
@@ -80,6 +83,7 @@ impl Interface {
             mtu_bytes,
             has_link,
             rx_queue_count,
+            driver,
         })
     }
 }
@@ -142,6 +146,14 @@ pub(crate) fn mtu_and_link(name: &str) -> io::Result<(usize, bool)> {
     )?;
     let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
     Ok((request.mtu_bytes(&socket)?, request.has_link(&socket)?))
+}
+
+/// Who drives the interface; empty where nobody says.
+fn driver(request: &InterfaceRequest<'_>, socket: &OwnedFd) -> io::Result<String> {
+    match request.driver(socket) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(String::new()),
+        driver => driver,
+    }
 }
 
 /// Receive queues of the interface. Drivers that cannot say so have one.

@@ -256,8 +256,8 @@ pub trait Port: Send + fmt::Debug {
     /// poll until somebody takes it.
     fn take_error(&mut self);
 
-    /// Adds what to poll for input when idle. Polling an AF_XDP socket also sends what is queued.
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>);
+    /// What to poll for input when idle, if anything. Polling an AF_XDP socket also sends what is queued.
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// What this port has counted. Asks the kernel for its share, so this is not for every frame.
     fn counters(&self) -> PortCounters;

@@ -170,8 +170,8 @@ impl Port for MemoryPort {
 
     fn take_error(&mut self) {}
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.incoming.bell.as_fd());
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.incoming.bell.as_fd())
     }
 
     fn counters(&self) -> PortCounters {
@@ -248,10 +248,9 @@ mod tests {
     fn the_poll_descriptor_is_readable_exactly_while_frames_wait() {
         let (mut one, mut two) = pair(2);
         let readable = |port: &MemoryPort| {
-            let mut fds = Vec::new();
-            port.poll_fds(&mut fds);
+            let fd = port.poll_fd().unwrap();
             let mut polls = [rustix::event::PollFd::new(
-                &fds[0],
+                &fd,
                 rustix::event::PollFlags::IN,
             )];
             let none = rustix::event::Timespec::default();

@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RequestedMode {
     /// The fastest that works: native XDP (zero copy where the driver offers it), generic XDP,
-    /// AF_PACKET, in this order.
+    /// AF_PACKET, in this order; AF_PACKET first where XDP would copy every frame (`open.rs` has the rule).
     #[default]
     Auto,
     /// AF_XDP with the card writing into our memory; an error if the driver cannot.

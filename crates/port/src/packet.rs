@@ -241,8 +241,8 @@ impl Port for PacketPort {
         }
     }
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.socket.as_fd());
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
     }
 
     fn counters(&self) -> PortCounters {

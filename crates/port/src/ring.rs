@@ -212,6 +212,9 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
 
+/// `ETHTOOL_GDRVINFO`: who drives an interface.
+const ETHTOOL_GDRVINFO: u32 = 0x3;
+
 /// The network card takes VLAN tags off.
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
@@ -231,6 +234,18 @@ pub(crate) struct EthtoolChannels {
     /// Queues that receive and send.
     pub(crate) combined_count: u32,
 }
+
+/// `struct ethtool_drvinfo` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct EthtoolDriver {
+    command: u32,
+    driver: [u8; 32],
+    /// Versions, bus, reserved, lengths of tables.
+    rest: [[u8; 32]; 5],
+}
+
+const _: () = assert!(size_of::<EthtoolDriver>() == 196);
 
 /// Questions to the kernel about one interface, asked through any socket of its namespace.
 #[derive(Debug)]
@@ -322,6 +337,26 @@ impl<'a> InterfaceRequest<'a> {
         // reads and writes for this command; both outlive the call.
         checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
         Ok(channels)
+    }
+
+    /// Name of the driver, such as `veth`. EOPNOTSUPP where there is none that says so.
+    pub(crate) fn driver(&self, socket: &OwnedFd) -> io::Result<String> {
+        let mut driver = EthtoolDriver {
+            command: ETHTOOL_GDRVINFO,
+            driver: [0; 32],
+            rest: [[0; 32]; 5],
+        };
+        let mut request = libc::ifreq {
+            ifr_name: self.kernel_name,
+            ifr_ifru: libc::__c_anonymous_ifr_ifru {
+                ifru_data: (&raw mut driver).cast(),
+            },
+        };
+        // SAFETY: the request carries a pointer to a whole `ethtool_drvinfo`, whose size is asserted above,
+        // and which the kernel reads and writes for this command; both outlive the call.
+        checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
+        let name = driver.driver.split(|byte| *byte == 0).next();
+        Ok(String::from_utf8_lossy(name.unwrap_or_default()).into_owned())
     }
 
     /// Makes the interface leave VLAN tags in received frames; whether it took them off before. EOPNOTSUPP

@@ -318,8 +318,8 @@ impl Port for XdpPort {
         );
     }
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<BorrowedFd<'a>>) {
-        fds.push(self.rings.descriptor());
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.rings.descriptor())
     }
 
     fn counters(&self) -> PortCounters {

@@ -472,7 +472,7 @@ fn the_interface_is_as_before_after_the_process_was_killed() {
 
 #[test]
 fn auto_takes_native_where_it_works_and_packet_where_xdp_is_taken() {
-    let net = Net::new(9000);
+    let net = Net::new(3500);
     if kinds().count() < MODES.len() {
         return;
     }
@@ -484,14 +484,25 @@ fn auto_takes_native_where_it_works_and_packet_where_xdp_is_taken() {
         port.facts().reason
     );
     let mut peer = net.peer();
-    echo(&mut *port, &mut peer, 9014);
+    echo(&mut *port, &mut peer, 3514);
     let mut second = net.open_one(RequestedMode::Auto);
     assert_eq!(second.facts().mode, Mode::Packet);
     let reason = &second.facts().reason;
     assert!(reason.contains("native XDP refused"), "{reason}");
     assert!(reason.contains("generic XDP refused"), "{reason}");
     drop(port);
-    echo(&mut *second, &mut peer, 9014);
+    echo(&mut *second, &mut peer, 3514);
+}
+
+/// A veth copies jumbo frames for XDP: the rule is in `open.rs`.
+#[test]
+fn auto_takes_packet_on_a_veth_with_jumbo_frames() {
+    let net = Net::new(9000);
+    let mut port = net.open_one(RequestedMode::Auto);
+    let facts = port.facts();
+    assert_eq!(facts.mode, Mode::Packet);
+    assert!(facts.reason.starts_with("by rule: "), "{}", facts.reason);
+    echo(&mut *port, &mut net.peer(), 9014);
 }
 
 #[test]
@@ -500,7 +511,7 @@ fn auto_takes_generic_where_the_driver_refuses_native() {
         return;
     }
     // veth wants as many receive queues here as there are transmit queues at the other end.
-    let net = Net::with_queues(9000, 1, 2);
+    let net = Net::with_queues(3500, 1, 2);
     let native = || port::open(NEAR, RequestedMode::Native);
     let error = inside(&net.near, native).unwrap_err();
     assert!(matches!(error, OpenError::ModeRefused { .. }), "{error}");
@@ -508,7 +519,7 @@ fn auto_takes_generic_where_the_driver_refuses_native() {
     assert_eq!(port.facts().mode, Mode::Generic);
     let reason = &port.facts().reason;
     assert!(reason.contains("native XDP refused"), "{reason}");
-    echo(&mut *port, &mut net.peer(), 9014);
+    echo(&mut *port, &mut net.peer(), 3514);
 }
 
 #[test]

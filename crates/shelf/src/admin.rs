@@ -67,6 +67,8 @@ pub struct DriveStatus {
     pub path: String,
     /// Why it is down, or a remark such as "buffered: the file system does not offer O_DIRECT".
     pub note: Option<String>,
+    /// It is a null drive: it drops what is written to it.
+    pub keeps_nothing: bool,
 }
 
 /// State of an element, in the words that monitoring plug-ins know.

@@ -375,6 +375,11 @@ pub trait MetadataDrive: Send {
     /// Size of the drive.
     fn size_sectors(&self) -> u64;
 
+    /// Whether it is a null drive: it drops what is written to it.
+    fn keeps_nothing(&self) -> bool {
+        false
+    }
+
     /// Fills `buffer`, a multiple of 512 bytes, from `sector` on.
     ///
     /// # Errors

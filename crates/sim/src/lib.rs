@@ -25,6 +25,7 @@ pub mod faults;
 pub mod initiator;
 mod operator;
 pub mod oracle;
+mod pace;
 pub mod plane;
 pub mod random;
 pub mod run;

@@ -38,6 +38,9 @@ struct Arguments {
     /// Workers of the shelf
     #[arg(long, default_value_t = 1)]
     workers: u8,
+    /// Mbit/s that each initiator is sent; 0 for as fast as can be
+    #[arg(long, default_value_t = 0)]
+    pace: u64,
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: u64,
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         keeps_members: false,
         stress: None,
         workers: arguments.workers,
+        pace: arguments.pace,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();

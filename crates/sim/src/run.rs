@@ -78,6 +78,8 @@ pub struct Options {
     pub stress: Option<Stress>,
     /// How many workers there are; 0 is one, too.
     pub workers: u8,
+    /// Mbit/s that each initiator is sent; 0 for as fast as can be.
+    pub pace: u64,
 }
 
 /// What is seldom of itself.
@@ -264,6 +266,9 @@ impl Life {
                 world.switch = Switch::random(&mut random);
             }
             world.waits = is_slow;
+            if options.pace > 0 {
+                world.set_pace(options.pace);
+            }
             world.set_working(true);
         }
         Self {

@@ -400,6 +400,27 @@ impl World {
     }
 
     fn reply(&mut self, mut reply: Reply) {
+        let wait = self
+            .pace
+            .as_ref()
+            .and_then(|pace| pace.wait(&reply, self.now));
+        if let (Some(wait), Some(target)) = (wait, &mut self.target) {
+            let mut memory = Arena {
+                bytes: &mut self.arena,
+                plan: self.plan,
+            };
+            target.keep(&mut reply, &mut memory);
+            self.counts.paced += 1;
+            let (worker, reply) = (self.crew.acting(), Box::new(reply));
+            self.at(wait, Event::Due { worker, reply });
+            return;
+        }
+        self.send(reply);
+    }
+
+    /// Hands a reply to the port.
+    pub(crate) fn send(&mut self, mut reply: Reply) {
+        self.count_pace(&reply);
         // A port without room: the reply is kept for a while.
         if self.random.chance(100)
             && let Some(target) = &mut self.target

@@ -14,6 +14,7 @@ use crate::exhaustive::Hand;
 use crate::faults::{Fault, Faults};
 use crate::initiator::{Initiator, Refusal};
 use crate::oracle::Oracle;
+use crate::pace::Pace;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
@@ -66,6 +67,11 @@ pub(crate) enum Event {
     },
     /// A disk is done.
     IoDone { id: u64 },
+    /// A reply that waits for its pace goes to the port.
+    Due {
+        worker: WorkerIndex,
+        reply: Box<Reply>,
+    },
     /// A port of a worker sends a reply from where its data lies.
     Leaves {
         worker: WorkerIndex,
@@ -89,6 +95,7 @@ impl Event {
         !matches!(
             self,
             Self::IoDone { .. }
+                | Self::Due { .. }
                 | Self::Leaves { .. }
                 | Self::Turn { .. }
                 | Self::Post { .. }
@@ -162,6 +169,8 @@ pub struct Counts {
     pub abandoned: u64,
     /// Errors that were right.
     pub errors: u64,
+    /// Replies that waited for their pace.
+    pub paced: u64,
 }
 
 impl Counts {
@@ -175,6 +184,7 @@ impl Counts {
         self.faults += other.faults;
         self.abandoned += other.abandoned;
         self.errors += other.errors;
+        self.paced += other.paced;
     }
 }
 
@@ -224,6 +234,8 @@ pub struct World {
     /// The disk that each element was on last.
     pub(crate) placement: Vec<usize>,
     pub(crate) switch: Switch,
+    /// How fast replies are sent, if that has a limit.
+    pub(crate) pace: Option<Pace>,
     pub(crate) initiators: Vec<Initiator>,
     /// What may be read.
     pub oracle: Oracle,
@@ -334,6 +346,7 @@ impl World {
             members: Vec::new(),
             placement: (0..spec.disks).collect(),
             switch: Switch::GOOD,
+            pace: None,
             initiators: Vec::new(),
             oracle: Oracle::default(),
             faults: Faults::default(),
@@ -555,6 +568,11 @@ impl World {
                 sends,
             } => self.overdue(initiator, slot, tag, sends),
             Event::IoDone { id } => self.io_done(id),
+            Event::Due { worker, reply } => {
+                self.act_as(worker);
+                self.send(*reply);
+                self.turn();
+            }
             Event::Leaves { worker, reply } => {
                 self.act_as(worker);
                 self.leave(&reply);

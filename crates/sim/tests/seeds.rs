@@ -3,26 +3,31 @@
 use raid::Level;
 use sim::faults::FaultClass;
 use sim::run::{LEVELS, Options, run};
+use sim::world::Counts;
 
 /// Seeds of a level.
 const SEEDS: u64 = 200;
 
 fn run_seeds(seeds: impl IntoIterator<Item = u64>, options: &Options) -> u64 {
-    let mut power_cuts = 0;
-    for seed in seeds {
-        let report = run(seed, options);
-        assert_eq!(
-            report.violation,
-            None,
-            "seed {seed}, {} with {} members; replay: make sim SEED={seed} SIM_LEVEL={} SIM_WORKERS={}",
-            report.level,
-            report.members,
-            report.level,
-            options.workers.max(1)
-        );
-        power_cuts += report.counts.power_cuts;
-    }
-    power_cuts
+    seeds
+        .into_iter()
+        .map(|seed| run_one(seed, options).power_cuts)
+        .sum()
+}
+
+fn run_one(seed: u64, options: &Options) -> Counts {
+    let report = run(seed, options);
+    assert_eq!(
+        report.violation,
+        None,
+        "seed {seed}, {} with {} members; replay: make sim SEED={seed} SIM_LEVEL={} SIM_WORKERS={} SIM_PACE={}",
+        report.level,
+        report.members,
+        report.level,
+        options.workers.max(1),
+        options.pace
+    );
+    report.counts
 }
 
 /// Runs that were found before there was an administrator who replaces members.
@@ -87,6 +92,25 @@ fn several_workers_keep_every_acknowledged_write() {
             ..Options::default()
         };
         run_seeds(0..SEEDS / 2, &options);
+    }
+}
+
+/// Replies wait for their pace while all else goes on; the world checks that none leaves too early.
+#[test]
+fn paced_replies_lose_nothing_with_one_worker_and_with_several() {
+    for (workers, pace) in [(1, 10), (2, 5), (4, 20)] {
+        let options = Options {
+            workers,
+            pace,
+            ..Options::default()
+        };
+        let paced: u64 = (0..SEEDS / 4)
+            .map(|seed| run_one(seed, &options).paced)
+            .sum();
+        assert!(
+            paced > 100,
+            "{paced} replies were paced by {workers} workers"
+        );
     }
 }
 

@@ -32,8 +32,13 @@ load_modules() {
             [ -e /sys/class/net/eth0 ] || give_up "there is no eth0"
             ;;
         esac
+        # What a parameter of the kernel's command line is to whoever loads modules by their names.
+        case $module in
+        */nvme.ko) options="poll_queues=$(parameter poll_queues)" ;;
+        *) options= ;;
+        esac
         # Modules for CPU features that the emulated CPU lacks refuse to load; that is no loss.
-        insmod "$module" || echo "guest: $module not loaded"
+        insmod "$module" $options || echo "guest: $module not loaded"
     done <"/etc/modules.$role"
     for module in "$@"; do
         [ -d "/sys/module/$module" ] || give_up "$module is not loaded"
@@ -63,6 +68,10 @@ case $role in
 client) load_modules virtio_pci virtio_net ext4 md_mod raid1 aoe ;;
 storage)
     load_modules virtio_pci virtio_scsi sd_mod md_mod raid0 raid1 raid10 raid456
+    name_disks "$(parameter disks)"
+    ;;
+shelf)
+    load_modules virtio_pci virtio_scsi sd_mod nvme veth
     name_disks "$(parameter disks)"
     ;;
 *) give_up "role $role" ;;

@@ -48,6 +48,13 @@ pub fn prepare() -> Result<GuestImage> {
     build_if_changed(&directory, &package)
 }
 
+/// Makes `target` of the guest's image and these programs of ours, which go to `/usr/sbin`.
+pub(crate) fn with_programs(image: &GuestImage, programs: &[PathBuf], target: &Path) -> Result<()> {
+    let files = initramfs::shelf_files(programs, &initramfs::host_files()?)?;
+    let staging = tempfile::tempdir().context("staging directory")?;
+    initramfs::add(&files, staging.path(), &image.initramfs, target)
+}
+
 fn build_if_changed(directory: &Path, package: &Path) -> Result<GuestImage> {
     let image = GuestImage {
         kernel: directory.join("vmlinuz"),

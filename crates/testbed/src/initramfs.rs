@@ -52,6 +52,10 @@ const MODULES: &[(Role, &[&str])] = &[
             "raid456",
         ],
     ),
+    (
+        Role::Shelf,
+        &["virtio_pci", "virtio_scsi", "sd_mod", "nvme", "veth"],
+    ),
 ];
 
 /// What a guest is for.
@@ -61,6 +65,8 @@ pub(crate) enum Role {
     Client,
     /// A host of disks with Linux md.
     Storage,
+    /// A host of disks with a shelf of ours, and an initiator on the other end of a veth pair.
+    Shelf,
 }
 
 impl Role {
@@ -69,6 +75,7 @@ impl Role {
         match self {
             Self::Client => "client",
             Self::Storage => "storage",
+            Self::Shelf => "shelf",
         }
     }
 }
@@ -102,6 +109,18 @@ pub(crate) fn fio_files(present: &[Copied]) -> Result<Vec<Copied>> {
     let fio = program("fio")?;
     let mut files = vec![(fio.clone(), PathBuf::from("/usr/sbin/fio"))];
     add_libraries(&fio, &mut files)?;
+    files.retain(|file| !present.contains(file));
+    Ok(files)
+}
+
+/// Programs of ours, what they call, and those of their libraries that are not among `present`.
+pub(crate) fn shelf_files(programs: &[PathBuf], present: &[Copied]) -> Result<Vec<Copied>> {
+    let mut files = Vec::new();
+    for source in programs.iter().cloned().chain([program("blkid")?]) {
+        let name = source.file_name().context("a program has a name")?;
+        files.push((source.clone(), Path::new("/usr/sbin").join(name)));
+        add_libraries(&source, &mut files)?;
+    }
     files.retain(|file| !present.contains(file));
     Ok(files)
 }

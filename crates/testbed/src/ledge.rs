@@ -45,12 +45,13 @@ pub struct LedgeOptions {
 }
 
 impl Default for LedgeOptions {
-    /// Shelf 1 with 16 disks of 256 MiB on [`TARGET_INTERFACE`], mode `auto`, with a console.
+    /// Shelf 1 with 16 disks of 256 MiB on [`TARGET_INTERFACE`], with a console; in the mode that cards have,
+    /// which `auto` does not choose on a veth.
     fn default() -> Self {
         Self {
             shelf: Some(1),
             interfaces: vec![TARGET_INTERFACE.to_owned()],
-            mode: "auto".to_owned(),
+            mode: "native".to_owned(),
             cec: true,
             port_lines: String::new(),
             disks: 16,

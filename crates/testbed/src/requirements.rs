@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("aoecfg", "aoetools"),
     ("aoeping", "aoetools"),
     ("bash", "bash"),
+    ("blkid", "util-linux"),
     ("busybox", "busybox-static"),
     ("chrt", "util-linux"),
     ("cpio", "cpio"),

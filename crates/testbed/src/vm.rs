@@ -130,6 +130,33 @@ impl Vm {
         Self::start(command, &parameters, options)
     }
 
+    /// Boots a host for a shelf: NVMe drives with a poll queue each, of which the guest knows the N-th as
+    /// `/dev/nvmeNn1`, disks as those of [`Vm::boot_with_disks`], which have none, and programs of ours.
+    ///
+    /// # Errors
+    /// As [`Vm::boot_with_disks`].
+    pub fn boot_shelf(
+        drives: &[PathBuf],
+        disks: &[PathBuf],
+        programs: &[PathBuf],
+        options: &VmOptions,
+    ) -> Result<Self> {
+        let image = guest::prepare()?;
+        let directory = tempfile::tempdir().context("directory for the guest's image")?;
+        let initramfs = directory.path().join("initramfs");
+        guest::with_programs(&image, programs, &initramfs)?;
+        let mut command = Command::new(requirements::program(EMULATOR)?);
+        attach_disks(&mut command, disks);
+        attach_drives(&mut command, drives);
+        attach_machine(&mut command, options);
+        let (role, count) = (Role::Shelf.name(), disks.len());
+        let parameters = format!(
+            "{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.disks={count} guest.poll_queues=1"
+        );
+        attach_guest(&mut command, (&image.kernel, &initramfs), &parameters);
+        Self::start_emulator(command, options)
+    }
+
     /// Boots a machine without a disk from a LUN, e.g. `e1.0`: iPXE takes the LUN for a disk, and what is on
     /// it decides what runs ([`crate::boot_image`] has the guest on it).
     ///
@@ -380,17 +407,31 @@ fn attach_network(command: &mut Command, number: usize, end: GuestEnd, mtu: u16)
 fn attach_disks(command: &mut Command, disks: &[PathBuf]) {
     command.args(["-device", "virtio-scsi-pci,id=scsi0"]);
     for (number, path) in disks.iter().enumerate() {
-        // A comma in a name is doubled. "unsafe" leaves out the flushes to the host's disk: the host
-        // does not lose power in a test.
-        let path = path.display().to_string().replace(',', ",,");
-        command.arg("-drive").arg(format!(
-            "if=none,id=disk{number},format=raw,cache=unsafe,file={path}"
-        ));
+        attach_image(command, &format!("disk{number}"), path);
         let (target, lun) = (number % TARGETS, number / TARGETS);
         command.arg("-device").arg(format!(
             "scsi-hd,bus=scsi0.0,scsi-id={target},lun={lun},drive=disk{number}"
         ));
     }
+}
+
+fn attach_drives(command: &mut Command, drives: &[PathBuf]) {
+    for (number, path) in drives.iter().enumerate() {
+        let name = format!("nvme{number}");
+        attach_image(command, &name, path);
+        command
+            .arg("-device")
+            .arg(format!("nvme,drive={name},serial=ledge{number}"));
+    }
+}
+
+fn attach_image(command: &mut Command, name: &str, path: &Path) {
+    // A comma in a name is doubled. "unsafe" leaves out the flushes to the host's disk: the host
+    // does not lose power in a test.
+    let path = path.display().to_string().replace(',', ",,");
+    command.arg("-drive").arg(format!(
+        "if=none,id={name},format=raw,cache=unsafe,file={path}"
+    ));
 }
 
 #[cfg(test)]

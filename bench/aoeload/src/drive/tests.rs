@@ -273,7 +273,7 @@ fn load_over(
         let log = args.histogram.as_deref().map(|path| {
             HistogramLog::create(path, plan.is_mixed(), connection.clock.now_ns()).unwrap()
         });
-        let watch = Watch::begin(&connection, &[], args.probes).unwrap();
+        let watch = Watch::begin(&connection, &args.watch, args.probes).unwrap();
         let mut summary = run(&mut connection, &plan, log, &stop).unwrap();
         let watched = watch.end(&connection, &summary.total.counters).unwrap();
         let report = Report::new(&connection, &plan, &summary).with(watched);

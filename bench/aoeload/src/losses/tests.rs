@@ -61,6 +61,7 @@ impl Counted {
             },
             own: Some(own),
             peer: has_peer.then_some(peer),
+            target: None,
         };
         let none = PortCounters::default();
         let before = snapshot(none, 0, zeroes(&self.own), zeroes(&self.peer));

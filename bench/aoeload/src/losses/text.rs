@@ -86,6 +86,8 @@ impl fmt::Display for Frames {
         let between = [
             ("left", self.left),
             ("arrived", self.arrived),
+            ("received by the shelf", self.target_received),
+            ("sent by it", self.target_sent),
             ("answered", self.answered),
             ("came back", self.came_back),
         ];

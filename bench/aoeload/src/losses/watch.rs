@@ -1,7 +1,8 @@
 //! Watching a load: snapshots of all counters before and after it, and the probes meanwhile.
 
+use super::shelf::{Shelf, TargetCounters};
 use super::{Sight, Snapshot, Way, WayLosses};
-use crate::cli::{PeerInterface, ProbesArg};
+use crate::cli::{PeerInterface, ProbesArg, WatchArgs};
 use crate::connect::Connection;
 use crate::interfaces::Interface;
 use crate::plan::UsageError;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub(crate) struct Watch {
     ways: Vec<Way>,
     peers: Vec<PeerInterface>,
+    shelf: Option<Shelf>,
     before: Vec<Snapshot>,
     probes: ProbesState,
 }
@@ -83,14 +85,18 @@ impl Watch {
     /// Begins to watch: to be called right before the load.
     pub(crate) fn begin(
         connection: &Connection,
-        peers: &[PeerInterface],
+        args: &WatchArgs,
         probes: ProbesArg,
     ) -> Result<Self> {
+        let peers = args.peer_interface.as_slice();
         let count = connection.interfaces.count();
         if !peers.is_empty() && peers.len() != count {
             let given = peers.len();
             return Err(UsageError::PeersDiffer { given, count }.into());
         }
+        let shelf = args.shelf_socket.as_deref();
+        let shelf = shelf.map(|path| Shelf::find(path, connection).context("--shelf-socket"));
+        let shelf = shelf.transpose()?;
         let probes = match probes {
             ProbesArg::Off => ProbesState::Absent("off".to_owned()),
             ProbesArg::On => ProbesState::Attached(Probes::attach().context("--probes on")?),
@@ -105,14 +111,15 @@ impl Watch {
         Ok(Self {
             ways,
             peers: peers.to_vec(),
-            before: look(connection, peers)?,
+            before: look(connection, peers, shelf.as_ref())?,
+            shelf,
             probes,
         })
     }
 
     /// What happened since: to be called right after the load.
     pub(crate) fn end(self, connection: &Connection, counters: &Counters) -> Result<Watched> {
-        let after = look(connection, &self.peers)?;
+        let after = look(connection, &self.peers, self.shelf.as_ref())?;
         let (probes, seen) = match &self.probes {
             ProbesState::Attached(probes) => ("attached".to_owned(), probes.seen()?),
             ProbesState::Absent(why) => (why.clone(), Seen::default()),
@@ -162,13 +169,25 @@ impl Watch {
 }
 
 /// All counters as they are now.
-fn look(connection: &Connection, peers: &[PeerInterface]) -> Result<Vec<Snapshot>> {
+fn look(
+    connection: &Connection,
+    peers: &[PeerInterface],
+    shelf: Option<&Shelf>,
+) -> Result<Vec<Snapshot>> {
+    let targets = shelf.map(Shelf::read).transpose()?;
     let each = connection.interfaces.each().enumerate();
-    each.map(|(index, interface)| snapshot(interface, peers.get(index)))
-        .collect()
+    each.map(|(index, interface)| {
+        let target = targets.as_ref().map(|each| each[index].clone());
+        snapshot(interface, peers.get(index), target)
+    })
+    .collect()
 }
 
-fn snapshot(interface: &Interface, peer: Option<&PeerInterface>) -> Result<Snapshot> {
+fn snapshot(
+    interface: &Interface,
+    peer: Option<&PeerInterface>,
+    target: Option<TargetCounters>,
+) -> Result<Snapshot> {
     let name = &interface.facts().interface;
     let own = is_of_kernel(interface).then(|| {
         let link = port::link(name);
@@ -182,6 +201,7 @@ fn snapshot(interface: &Interface, peer: Option<&PeerInterface>) -> Result<Snaps
         counters: interface.counters(),
         own: own.transpose()?,
         peer: peer.transpose()?,
+        target,
     })
 }
 

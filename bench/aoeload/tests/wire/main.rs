@@ -7,5 +7,6 @@
 mod bench;
 mod losses;
 mod several;
+mod shelf;
 mod standing;
 mod vblade;

@@ -53,6 +53,9 @@ fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
         DriveRole::Element(id) => line.push_str(&format!(" {id}")),
         DriveRole::Foreign(what) => line.push_str(&format!(" foreign: {what}")),
     }
+    if drive.keeps_nothing {
+        line.push_str(" null drive: nothing is stored");
+    }
     if drive.state != DriveState::Up
         && let Some(reason) = &drive.note
     {

@@ -60,6 +60,11 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
             let reason = drive.note.as_deref().unwrap_or("it does not answer");
             let problem = format!("is down: {reason}");
             tell(format!("drive {name}"), problem, "replace it".to_owned());
+        } else if drive.keeps_nothing {
+            let name = drive_name(shelf, drive.slot);
+            let problem = "is a null drive: nothing is stored on it".to_owned();
+            let advice = "have none in the configuration but for load tests of the network";
+            tell(format!("drive {name}"), problem, advice.to_owned());
         }
     }
     of_spares(admin, shelf, &mut tell);

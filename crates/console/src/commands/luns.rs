@@ -125,7 +125,10 @@ pub(super) fn grow(
 
 fn made(report: &mut Report, admin: &dyn Admin, done: Result<MakeRequest, Problem>) {
     match done {
-        Ok(request) => warn_of_large_drives(report, admin, &request),
+        Ok(request) => {
+            warn_of_large_drives(report, admin, &request);
+            warn_of_null_drives(report, admin, &request.members);
+        }
         Err(problem) => report.fail(problem, &[]),
     }
 }
@@ -143,10 +146,27 @@ fn warn_of_large_drives(report: &mut Report, admin: &dyn Admin, request: &MakeRe
     if request.level == Level::Raid5
         && members.any(|member| matches!(member, MemberChoice::Drive(slot) if is_large(*slot)))
     {
-        report.line(
-            "warning: with drives of 4 TB and more, a rebuild of raid5 is likely to meet a sector that \
+        report.warn(
+            "with drives of 4 TB and more, a rebuild of raid5 is likely to meet a sector that \
              cannot be read; raid6 survives that",
         );
+    }
+}
+
+/// Says which of the drives that were taken store nothing.
+fn warn_of_null_drives(report: &mut Report, admin: &dyn Admin, members: &[MemberChoice]) {
+    let is_taken = |slot| members.contains(&MemberChoice::Drive(slot));
+    let drives = admin.drives();
+    let null = drives.iter().filter(|drive| drive.keeps_nothing);
+    let names: Vec<String> = null
+        .filter(|drive| is_taken(drive.slot))
+        .map(|drive| drive_name(admin.shelf(), drive.slot))
+        .collect();
+    if !names.is_empty() {
+        report.warn(format!(
+            "nothing is stored: {} drops what is written to it",
+            names.join(" ")
+        ));
     }
 }
 

@@ -54,6 +54,7 @@ impl FakeShelf {
             model: "ST4000NM0033".to_owned(),
             path: format!("/dev/disk{slot}"),
             note: None,
+            keeps_nothing: false,
         };
         let port = PortStatus {
             interface: "eth1".to_owned(),

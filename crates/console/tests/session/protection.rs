@@ -261,6 +261,37 @@ fn health_tells_what_scrubs_found_and_what_a_failure_would_cost() {
 }
 
 #[test]
+fn a_null_drive_is_called_so_wherever_it_could_be_taken_for_a_disk() {
+    let mut bench = Bench::new();
+    bench.shelf.drives[3].keeps_nothing = true;
+    bench.shelf.drives[4].keeps_nothing = true;
+    let warning = "nothing is stored: 1.3 drops what is written to it";
+    assert_eq!(
+        bench.good("make 0 raw 1.3"),
+        format!("warning: {warning}\n")
+    );
+    bench.silent("make 1 raw 1.5");
+    assert_eq!(
+        bench.good("make -j 2 raw 1.4"),
+        format!(
+            "{{\"schema\":1,\"ok\":true,\"data\":[],\"warnings\":[\"{}\"]}}\n",
+            warning.replace("1.3", "1.4")
+        )
+    );
+    assert_eq!(
+        bench.good("show -l 1.3"),
+        "1.3  4000.787GB up 0.0.0 null drive: nothing is stored\n"
+    );
+    let health = bench.good("health");
+    let lines: Vec<&str> = health.lines().collect();
+    assert_eq!(lines.len(), 2, "{health}");
+    assert!(
+        lines[0].starts_with("drive 1.3 is a null drive: nothing is stored on it; "),
+        "{health}"
+    );
+}
+
+#[test]
 fn parity_levels_are_made_with_the_chunk_that_was_asked_for() {
     let mut bench = Bench::new();
     bench.silent("make -k 128K 0 raid6rs 1.0-3");

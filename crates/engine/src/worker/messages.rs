@@ -192,6 +192,7 @@ impl Worker {
         WorkerReport {
             target: *self.target.counters(),
             engine: EngineCounters {
+                polled_ios: self.executor.polled_ios(),
                 handed_over: self.peers.as_ref().map_or(0, |peers| peers.handed_over),
                 handovers_dropped: self.peers.as_ref().map_or(0, |peers| peers.dropped),
                 ..self.counted

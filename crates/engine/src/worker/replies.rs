@@ -2,17 +2,53 @@
 //!
 //! * A port without room holds up its own replies only. When it has room again, what belongs to no command
 //!   (config, IDENTIFY, lists) leaves before data: initiators wait longest for it.
-//! * With a pace, data for a station waits until its line has room; what belongs to no command does not.
+//! * With a pace, data for a station waits until its line has room; what belongs to no command does not. The
+//!   queues of an interface, and the workers that send by them, share one pace. Data that another worker's
+//!   port is to send waits where its command is, and is handed over when its time has come.
 //! * Bounded: what belongs to a command by the number of commands, the rest is dropped beyond that, since
 //!   initiators ask again.
 
 use super::Worker;
 use crate::peers::Peers;
-use port::TransmitError;
+use port::{PortFacts, TransmitError};
 use shelf::pacing::Pacer;
 use shelf::target::{Body, Reply};
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How fast replies are sent by each interface, for all workers of a shelf; clones are of the same.
+#[derive(Clone, Debug)]
+pub struct Paces {
+    /// What the clocks of those who pace together count from.
+    epoch: Instant,
+    by_interface: BTreeMap<String, Arc<Pacer>>,
+}
+
+impl Paces {
+    /// Interfaces, and how many Mbit/s each of their stations is sent; 0 for as fast as can be, as by those
+    /// that are not named.
+    #[must_use]
+    pub fn new(mbit_per_second: &[(String, u64)]) -> Self {
+        let paced = mbit_per_second.iter().filter(|(_, pace)| *pace > 0);
+        let pacer =
+            |(interface, pace): &(String, u64)| (interface.clone(), Arc::new(Pacer::new(*pace)));
+        Self {
+            epoch: Instant::now(),
+            by_interface: paced.map(pacer).collect(),
+        }
+    }
+
+    /// The pacer of the interface of a port, if it has one.
+    pub(super) fn of(&self, port: &PortFacts) -> Option<Arc<Pacer>> {
+        self.by_interface.get(&port.interface).cloned()
+    }
+
+    pub(super) const fn epoch(&self) -> Instant {
+        self.epoch
+    }
+}
 
 /// What waits for one port.
 #[derive(Debug)]
@@ -22,7 +58,7 @@ pub(super) struct Waiting {
     /// Found no room.
     bulk: VecDeque<Reply>,
     /// How fast each station is sent to, if that has a limit.
-    pacer: Option<Pacer>,
+    pacer: Option<Arc<Pacer>>,
     /// Waits for its time; the earliest on top.
     paced: BinaryHeap<Reverse<Paced>>,
     /// How many were paced: replies of one time leave in order.
@@ -65,15 +101,15 @@ impl Ord for Paced {
 }
 
 impl Waiting {
-    /// Room for the replies of all commands; `mbit_per_second` to each station, 0 for as fast as can be.
-    pub(super) fn new(commands: u16, mbit_per_second: u64) -> Self {
+    /// Room for the replies of all commands, which leave as fast as can be without a pacer.
+    pub(super) fn new(commands: u16, pacer: Option<Arc<Pacer>>) -> Self {
         let replies_max = usize::from(commands);
-        let is_paced = mbit_per_second > 0;
+        let paced_max = if pacer.is_some() { replies_max } else { 0 };
         Self {
             ahead: VecDeque::with_capacity(replies_max),
             bulk: VecDeque::with_capacity(replies_max),
-            pacer: is_paced.then(|| Pacer::new(mbit_per_second)),
-            paced: BinaryHeap::with_capacity(if is_paced { replies_max } else { 0 }),
+            pacer,
+            paced: BinaryHeap::with_capacity(paced_max),
             paced_count: 0,
             replies_max,
         }
@@ -98,8 +134,8 @@ impl Waiting {
     }
 
     /// When the reply may leave, if not now.
-    fn later(&mut self, reply: &Reply, now_ns: u64) -> Option<u64> {
-        let pacer = self.pacer.as_mut()?;
+    fn later(&self, reply: &Reply, now_ns: u64) -> Option<u64> {
+        let pacer = self.pacer.as_ref()?;
         let departure_ns = pacer.departure_ns(reply.destination(), reply.frame_bytes(), now_ns);
         (reply.command.is_some() && departure_ns > now_ns).then_some(departure_ns)
     }
@@ -109,8 +145,7 @@ impl Worker {
     pub(super) fn reply(&mut self, mut reply: Reply) {
         let port = usize::from(reply.port.0);
         let now_ns = self.last_turn_ns;
-        let waiting = &mut self.waiting[port];
-        if let Some(departure_ns) = waiting.later(&reply, now_ns) {
+        if let Some(departure_ns) = self.waiting[port].later(&reply, now_ns) {
             self.counted.paced_replies += 1;
             self.target.keep(&mut reply, &mut self.executor);
             let waiting = &mut self.waiting[port];

@@ -105,9 +105,7 @@ impl WaitSet {
 
     /// A port is gone, and would end every sleep.
     pub(super) fn forget(&self, port: &dyn Port) {
-        let mut fds = Vec::new();
-        port.poll_fds(&mut fds);
-        for fd in fds {
+        if let Some(fd) = port.poll_fd() {
             let _ = epoll::delete(&self.epoll, fd);
         }
     }
@@ -138,15 +136,10 @@ impl Watched<'_> {
     fn each(self, mut act: impl FnMut(BorrowedFd<'_>, u64) -> io::Result<()>) -> io::Result<()> {
         act(self.executor.poll_fd(), RESULTS)?;
         act(self.wake.fd(), MESSAGES)?;
-        let mut fds = Vec::new();
         for (index, port) in self.ports.iter().enumerate() {
-            if self.errors_in_row[index] >= PORT_ERRORS_MAX {
-                continue;
-            }
-            fds.clear();
-            port.poll_fds(&mut fds);
-            for fd in &fds {
-                act(*fd, index as u64)?;
+            let is_gone = self.errors_in_row[index] >= PORT_ERRORS_MAX;
+            if let Some(fd) = port.poll_fd().filter(|_| !is_gone) {
+                act(fd, index as u64)?;
             }
         }
         Ok(())

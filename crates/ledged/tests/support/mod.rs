@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod capture;
+pub(crate) mod mix;
 pub(crate) mod shelf;
 pub(crate) mod wire;
 

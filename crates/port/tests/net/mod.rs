@@ -270,9 +270,7 @@ pub(crate) fn take(port: &mut dyn Port, count: usize, budget: usize) -> Vec<Vec<
         });
         assert!(handed <= budget);
         if handed == 0 {
-            let mut fds = Vec::new();
-            port.poll_fds(&mut fds);
-            wait(&fds);
+            wait(port.poll_fd().as_slice());
         }
     }
     frames

@@ -111,6 +111,11 @@ impl Entry {
                         .then(|| "slow: it takes a second and more to answer".to_owned())
                 })
                 .or_else(|| self.drive.note.clone()),
+            keeps_nothing: self
+                .drive
+                .drive
+                .as_ref()
+                .is_ok_and(|drive| drive.keeps_nothing()),
         }
     }
 }

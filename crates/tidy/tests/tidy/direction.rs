@@ -37,7 +37,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Namespaces and machines, for tests and for benchmarks that want a wire.
     ("testbed", &["aoe", "port"]),
     ("probes", &[]),
-    ("aoeload", &["aoe", "ata", "port", "initiator", "probes"]),
+    (
+        "aoeload",
+        &["aoe", "ata", "console", "port", "initiator", "probes"],
+    ),
     (
         "corebench",
         &[

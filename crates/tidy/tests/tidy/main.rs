@@ -7,6 +7,7 @@
 
 mod direction;
 mod lexer;
+mod locks;
 mod purity;
 mod rows;
 mod style;

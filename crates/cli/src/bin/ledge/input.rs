@@ -1,10 +1,10 @@
 //! Where commands and answers come from.
 
+use crate::connection::Connection;
 use crate::output;
 use anyhow::Context;
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
-use std::io::{self, IsTerminal};
+use std::io;
+use std::time::Duration;
 
 /// What a user entered.
 pub(crate) enum Entered {
@@ -16,52 +16,29 @@ pub(crate) enum Entered {
     End,
 }
 
+/// A question of the shelf.
+pub(crate) struct Question<'a> {
+    pub(crate) text: &'a str,
+    /// The answer must not be seen.
+    pub(crate) is_secret: bool,
+    /// The standard output is kept for a document.
+    pub(crate) json: bool,
+}
+
 /// A source of commands and answers.
 pub(crate) trait Input {
     /// Reads a command.
-    fn command(&mut self, prompt: &str) -> anyhow::Result<Entered>;
+    fn command(&mut self, prompt: &str, shelf: &mut Connection) -> anyhow::Result<Entered>;
 
-    /// Reads the answer to a question. With `json` the standard output is kept for the document.
-    fn answer(&mut self, question: &str, json: bool) -> anyhow::Result<Entered>;
-}
+    /// Reads the answer to a question.
+    fn answer(
+        &mut self,
+        question: &Question<'_>,
+        shelf: &mut Connection,
+    ) -> anyhow::Result<Entered>;
 
-/// A terminal, with line editing and a history of commands.
-pub(crate) struct Keyboard {
-    editor: DefaultEditor,
-}
-
-impl Keyboard {
-    /// Takes the terminal.
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            editor: DefaultEditor::new().context("cannot use the terminal")?,
-        })
-    }
-
-    fn read(&mut self, prompt: &str) -> anyhow::Result<Entered> {
-        match self.editor.readline(prompt) {
-            Ok(line) => Ok(Entered::Line(line)),
-            Err(ReadlineError::Interrupted) => Ok(Entered::Interrupt),
-            Err(ReadlineError::Eof) => Ok(Entered::End),
-            Err(error) => Err(error).context("cannot read the terminal"),
-        }
-    }
-}
-
-impl Input for Keyboard {
-    fn command(&mut self, prompt: &str) -> anyhow::Result<Entered> {
-        let entered = self.read(prompt)?;
-        if let Entered::Line(line) = &entered {
-            self.editor
-                .add_history_entry(line)
-                .context("cannot keep the history")?;
-        }
-        Ok(entered)
-    }
-
-    fn answer(&mut self, question: &str, _json: bool) -> anyhow::Result<Entered> {
-        self.read(question)
-    }
+    /// Waits while a command goes on; whether somebody is tired of it.
+    fn pause(&mut self, time: Duration) -> anyhow::Result<bool>;
 }
 
 /// The standard input, line by line. Only questions are shown: they are what a script that feeds
@@ -84,17 +61,23 @@ impl Piped {
 }
 
 impl Input for Piped {
-    fn command(&mut self, _prompt: &str) -> anyhow::Result<Entered> {
+    fn command(&mut self, _prompt: &str, _shelf: &mut Connection) -> anyhow::Result<Entered> {
         Self::read()
     }
 
-    fn answer(&mut self, question: &str, json: bool) -> anyhow::Result<Entered> {
-        output::question(question, json)?;
+    fn answer(
+        &mut self,
+        question: &Question<'_>,
+        _shelf: &mut Connection,
+    ) -> anyhow::Result<Entered> {
+        output::question(question.text, question.json)?;
         let entered = Self::read()?;
-        // A person's Enter ends the line of the question; what is piped in does not.
-        if !io::stdin().is_terminal() || matches!(entered, Entered::End) {
-            output::question("\n", json)?;
-        }
+        output::question("\n", question.json)?;
         Ok(entered)
+    }
+
+    fn pause(&mut self, time: Duration) -> anyhow::Result<bool> {
+        std::thread::sleep(time);
+        Ok(false)
     }
 }

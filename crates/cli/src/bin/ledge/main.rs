@@ -11,13 +11,15 @@
 mod arguments;
 mod connection;
 mod input;
+mod keyboard;
 mod output;
 
 use arguments::Arguments;
 use clap::Parser;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
-use input::{Entered, Input, Keyboard, Piped};
+use input::{Entered, Input, Piped, Question};
+use keyboard::Keyboard;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,9 +40,10 @@ fn main() -> ExitCode {
 /// Whether everything that was asked was done.
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let connection = Connection::open(&arguments.socket)?;
-    let interactive = arguments.command.is_empty() && io::stdin().is_terminal();
-    let input: Box<dyn Input> = if interactive {
-        Box::new(Keyboard::new()?)
+    let has_keyboard = io::stdin().is_terminal();
+    let interactive = arguments.command.is_empty() && has_keyboard;
+    let input: Box<dyn Input> = if has_keyboard {
+        Box::new(Keyboard::default())
     } else {
         Box::new(Piped)
     };
@@ -71,7 +74,8 @@ impl Console {
     fn run(&mut self) -> anyhow::Result<bool> {
         let mut all_done = true;
         while self.connection.prompt().kind != PromptKind::End {
-            match self.input.command(&self.connection.prompt().text)? {
+            let prompt = self.connection.prompt().text.clone();
+            match self.input.command(&prompt, &mut self.connection)? {
                 Entered::Line(line) if line.trim().is_empty() => {}
                 Entered::Line(line) => all_done &= self.command(&line)?,
                 Entered::Interrupt => {}
@@ -94,15 +98,23 @@ impl Console {
         loop {
             let request = match response.prompt.kind {
                 PromptKind::Answer | PromptKind::Secret => {
-                    match self.input.answer(&response.prompt.text, json)? {
+                    let question = Question {
+                        text: &response.prompt.text,
+                        is_secret: response.prompt.kind == PromptKind::Secret,
+                        json,
+                    };
+                    match self.input.answer(&question, &mut self.connection)? {
                         Entered::Line(answer) => Request::Answer(answer),
                         Entered::Interrupt | Entered::End => Request::Cancel,
                     }
                 }
                 PromptKind::Later => {
                     let after = response.prompt.after_ms.unwrap_or_default();
-                    std::thread::sleep(Duration::from_millis(after));
-                    Request::GoOn
+                    if self.input.pause(Duration::from_millis(after))? {
+                        Request::Cancel
+                    } else {
+                        Request::GoOn
+                    }
                 }
                 PromptKind::Command | PromptKind::End => return Ok(response.ok),
             };
