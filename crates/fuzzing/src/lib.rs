@@ -9,6 +9,7 @@ use arbitrary::{Arbitrary, Unstructured};
 
 pub mod bitmap;
 pub mod cec;
+pub mod lines;
 pub mod log;
 pub mod shelf;
 pub mod superblock;
@@ -17,12 +18,13 @@ pub mod superblock;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("shelf", shelf::run),
     ("superblock", superblock::run),
     ("bitmap", bitmap::run),
     ("log", log::run),
     ("cec", cec::run),
+    ("lines", lines::run),
 ];
 
 /// What bytes say, read as a fuzzer reads them; nothing where they are too few.

@@ -12,7 +12,7 @@ use super::further::names;
 use super::lun::{Lun, ids_of};
 use super::raid::{Member, Raid};
 use super::rounds::Rounds;
-use super::scan::scan;
+use super::scan::{Candidate, scan};
 use super::set::{Set, put_all_together};
 use super::{LunNumber, Manager};
 use crate::admin::{DriveSlot, PartId};
@@ -20,6 +20,7 @@ use raid::md::Superblock;
 use raid::record::{Record, RecordState};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
@@ -28,7 +29,8 @@ impl Manager {
         self.elsewhere.clear();
         let found = scan(&mut self.drives, &mut self.notices);
         self.take_in_spares(found.spares);
-        let mut sets = put_all_together(found.candidates, &found.other_versions);
+        let candidates = self.without_former(found.candidates);
+        let mut sets = put_all_together(candidates, &found.other_versions);
         for set in &mut sets {
             self.settle_shelf(set);
         }
@@ -61,6 +63,29 @@ impl Manager {
             self.serve_again(number);
             self.take_returned(number);
         }
+    }
+
+    /// Leaves out the drives that a LUN which is here has done without: they would be a LUN of the same set,
+    /// which the next start takes for what they are, so that what was written to it since would be gone.
+    fn without_former(&mut self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let present: BTreeSet<Uuid> = self
+            .raids
+            .values()
+            .filter_map(|raid| raid.set_uuid)
+            .collect();
+        let former = candidates.extract_if(.., |candidate| {
+            present.contains(&candidate.superblock.set_uuid())
+        });
+        for candidate in former {
+            let kind = if candidate.superblock.is_replacement() {
+                "a former replacement of"
+            } else {
+                "a former"
+            };
+            let usage = Usage::Foreign(candidate.called(kind));
+            self.drives.set_usage(candidate.drive, usage);
+        }
+        candidates
     }
 
     pub(super) fn is_own(&self, shelf: u16) -> bool {

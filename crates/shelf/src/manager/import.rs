@@ -128,6 +128,11 @@ impl Manager {
         if self.removed_sets.contains(&uuid) {
             return Err("it was a LUN of this shelf and was removed".to_owned());
         }
+        let mut present = self.raids.values();
+        if let Some(raid) = present.find(|raid| raid.set_uuid == Some(uuid)) {
+            let id = raid.id;
+            return Err(format!("it is what raid {id} has done without since"));
+        }
         let geometry = freshest.geometry().map_err(|error| error.to_string())?;
         let is_replaced = |device: &Device| {
             let role = freshest.role(device.superblock.dev_number());

@@ -27,6 +27,16 @@ pub(super) struct Candidate {
     pub(super) bad_blocks: Result<BadBlocks, String>,
 }
 
+impl Candidate {
+    /// What it is, as in `a former element 0.0.1 (set …)`.
+    pub(super) fn called(&self, kind: &str) -> String {
+        let record = &self.stored.record;
+        let (lun, part, element) = (record.lun, record.part, record.element);
+        let set = self.superblock.set_uuid();
+        format!("{kind} element {lun}.{part}.{element} (set {set})")
+    }
+}
+
 /// A drive whose record another version wrote. It may be a member of a set.
 #[derive(Clone, Debug)]
 pub(super) struct OtherVersion {

@@ -208,11 +208,7 @@ fn place(
         .into_iter()
         .partition(|candidate| candidate.superblock.is_replacement());
     let mut object = |kind: &str, candidate: &Candidate| {
-        let element = candidate.stored.record.element;
-        let lun = candidate.stored.record.lun;
-        let part = candidate.stored.record.part;
-        let what = format!("{kind} element {lun}.{part}.{element} (set {uuid})");
-        spurious.push((candidate.drive, what));
+        spurious.push((candidate.drive, candidate.called(kind)));
     };
     for candidate in originals {
         let slot: &mut Option<Candidate> =

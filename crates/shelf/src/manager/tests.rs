@@ -5,6 +5,7 @@ mod assembly;
 mod bad_blocks;
 mod changes;
 mod crash;
+mod every_write;
 mod failures;
 mod grow;
 mod huge;

@@ -190,3 +190,43 @@ fn drives_that_were_used_for_something_else_are_no_longer_of_the_other_shelf() {
     };
     assert_eq!(seen(&manager).drives["drive5"], DriveRole::Element(id));
 }
+
+/// The mirror that a twin had taken the place of was listed as LUN 0 of shelf 1 when the shelf had another
+/// number. It could be taken over, and served, beside the LUN that it was of; the next start took it for a
+/// former element, and what had been written to it was gone.
+#[test]
+fn what_a_lun_has_done_without_is_no_lun_of_another_shelf() {
+    let world = World::new(&[2 * MIB; 3]);
+    let mut manager = world.start();
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    let id = ElementId {
+        lun: number(0),
+        part: 0,
+        member: 1,
+    };
+    manager.replace(id, world.slot(2), false).unwrap();
+    manager.fail(id).unwrap();
+    let former = seen(&manager).drives["drive1"].clone();
+    assert!(
+        matches!(&former, DriveRole::Foreign(what) if what.starts_with("a former element 0.0.1"))
+    );
+    manager.rescan().unwrap();
+    assert_eq!(seen(&manager).drives["drive1"], former);
+    manager.set_shelf(2).unwrap();
+    manager.rescan().unwrap();
+    assert_eq!(manager.elsewhere(None), []);
+    let refused = manager.adopt(1, number(0), number(7));
+    assert!(
+        matches!(refused, Err(AdminError::NothingElsewhere { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(found(&world.fork()).luns.len(), 1);
+    let arrays = manager.arrays();
+    let refusal = arrays[0].refusal.as_deref();
+    assert_eq!(refusal, Some("it is what raid 0.0 has done without since"));
+    let refused = manager.import(&arrays[0].uuid, number(7));
+    assert!(
+        matches!(refused, Err(AdminError::NotImportable { .. })),
+        "{refused:?}"
+    );
+}

@@ -14,7 +14,7 @@ use raid::Level;
 const MIB: u64 = super::world::MIB;
 
 /// A world with LUN 0 of this level on all drives but the last.
-fn with_lun(level: Level, members: usize, online: bool) -> World {
+pub(super) fn with_lun(level: Level, members: usize, online: bool) -> World {
     let world = World::new(&vec![2 * MIB; members + 1]);
     let mut manager = world.start();
     let drives: Vec<usize> = (0..members).collect();
@@ -30,7 +30,7 @@ fn with_lun(level: Level, members: usize, online: bool) -> World {
     world.fork()
 }
 
-pub(super) type Change = dyn Fn(&World, &mut Manager) -> bool;
+pub(super) type Change<'a> = dyn Fn(&World, &mut Manager) -> bool + 'a;
 
 /// Starts twice: what is found must stay.
 pub(super) fn found(world: &World) -> Seen {
@@ -43,7 +43,7 @@ pub(super) fn found(world: &World) -> Seen {
     first
 }
 
-fn cut(base: &World, change: &Change, writes: u64, tear: Tear) -> (World, bool) {
+pub(super) fn cut(base: &World, change: &Change, writes: u64, tear: Tear) -> (World, bool) {
     let world = base.fork();
     let mut manager = world.start();
     world.cut_power_after(writes, tear);
@@ -105,7 +105,7 @@ fn check_every_second_cut(world: &World, expected: &Seen, at: &str) {
     }
 }
 
-const SHAPES: [(Level, usize); 6] = [
+pub(super) const SHAPES: [(Level, usize); 6] = [
     (Level::Jbod, 1),
     (Level::Raid0, 3),
     (Level::Raid1, 2),
@@ -265,7 +265,7 @@ fn id(member: u8) -> ElementId {
     }
 }
 
-const REDUNDANT: [(Level, usize); 4] = [
+pub(super) const REDUNDANT: [(Level, usize); 4] = [
     (Level::Raid1, 2),
     (Level::Raid10, 4),
     (Level::Raid5, 3),

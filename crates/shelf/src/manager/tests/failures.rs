@@ -170,7 +170,7 @@ fn power_cut_while_a_member_is_given_up_leaves_it_in_or_out() {
             }
         }
     }
-    assert_eq!((ins, outs), (7, 11));
+    assert_eq!((ins, outs), (13, 17));
 }
 
 /// A kernel takes a member that is one event behind the freshest for as good as that. A member that

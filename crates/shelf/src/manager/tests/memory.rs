@@ -24,10 +24,19 @@ use uuid::Uuid;
 pub(super) enum Tear {
     Nothing,
     FirstSector,
+    /// A drive may do the sectors of a write in any order.
+    AllButTheFirst,
+    EveryOther,
     Everything,
 }
 
-pub(super) const TEARS: [Tear; 3] = [Tear::Nothing, Tear::FirstSector, Tear::Everything];
+pub(super) const TEARS: [Tear; 5] = [
+    Tear::Nothing,
+    Tear::FirstSector,
+    Tear::AllButTheFirst,
+    Tear::EveryOther,
+    Tear::Everything,
+];
 
 /// The power supply of everything durable.
 #[derive(Debug, Default)]
@@ -149,6 +158,12 @@ impl MetadataDrive for MemoryDrive {
         match done {
             Tear::Nothing => {}
             Tear::FirstSector => image.write(sector, &data[..512]),
+            Tear::AllButTheFirst => image.write(sector + 1, &data[512..]),
+            Tear::EveryOther => {
+                for (at, bytes) in (sector..).zip(data.chunks(512)).skip(1).step_by(2) {
+                    image.write(at, bytes);
+                }
+            }
             Tear::Everything => image.write(sector, data),
         }
         if succeeds {

@@ -5,7 +5,7 @@ use super::memory::{
 };
 use crate::admin::{
     AccessStatus, Admin, DriveRole, DriveSlot, ElementId, ElementState, LunNumber, MakeRequest,
-    MemberChoice,
+    MemberChoice, ScrubStatus,
 };
 use crate::manager::{Drive, Manager, NoDrive, Parts};
 use crate::plane::LunView;
@@ -37,6 +37,8 @@ pub(super) struct Seen {
     pub(super) shelf: Option<Shelf>,
     pub(super) luns: Vec<SeenLun>,
     pub(super) drives: BTreeMap<String, DriveRole>,
+    /// The LUN that each spare is for.
+    pub(super) spares: BTreeMap<String, Option<LunNumber>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +49,8 @@ pub(super) struct SeenLun {
     pub(super) label: Option<String>,
     pub(super) config_string: Vec<u8>,
     pub(super) access: AccessStatus,
+    pub(super) label: Option<String>,
+    pub(super) scrub: Option<ScrubStatus>,
     pub(super) elements: Vec<(ElementId, ElementState, Option<String>)>,
 }
 
@@ -246,6 +250,8 @@ pub(super) fn seen(manager: &Manager) -> Seen {
         serial: lun.serial.clone(),
         config_string: lun.config_string.clone(),
         access: lun.access.clone(),
+        label: lun.label.clone(),
+        scrub: lun.scrub,
         elements: lun
             .parts
             .iter()
@@ -256,6 +262,11 @@ pub(super) fn seen(manager: &Manager) -> Seen {
     Seen {
         shelf: manager.shelf(),
         luns: manager.luns().iter().map(lun).collect(),
+        spares: manager
+            .spares()
+            .iter()
+            .filter_map(|spare| Some((path(spare.drive)?, spare.dedicated_to)))
+            .collect(),
         drives: drives
             .iter()
             .map(|drive| (drive.path.clone(), drive.role.clone()))

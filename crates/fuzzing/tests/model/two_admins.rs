@@ -1,0 +1,1 @@
+//! Two administrators on one shelf.
