@@ -321,7 +321,7 @@ impl PortArea {
     }
 
     /// Where in the umem its own area begins.
-    pub(crate) const fn start(&self) -> usize {
+    pub(crate) const fn own_start(&self) -> usize {
         self.own
     }
 
@@ -401,7 +401,7 @@ mod tests {
             assert_eq!(umem + area.buffers().start, base);
             assert_eq!(area.buffers().len(), buffers.len());
             assert_eq!(area.umem_bytes(), area.buffers().end);
-            assert_eq!(area.start(), 0);
+            assert_eq!(area.own_start(), 0);
         }
         buffers.fill(1);
         first.sent_mut(TX_START..TX_START + 9).fill(2);
@@ -429,14 +429,14 @@ mod tests {
             let own = buffers[socket].as_ptr().addr();
             assert_eq!(base + area.buffers().start, own);
             for place in [
-                area.start(),
-                area.start() + AREA_BYTES - 1,
+                area.own_start(),
+                area.own_start() + AREA_BYTES - 1,
                 area.buffers().start,
             ] {
                 assert!(areas.iter().all(|other| other.socket_of(place) == socket));
             }
         }
-        let starts: std::collections::BTreeSet<_> = areas.iter().map(PortArea::start).collect();
+        let starts: std::collections::BTreeSet<_> = areas.iter().map(PortArea::own_start).collect();
         assert_eq!(starts.len(), 3);
         let strangers = [memories[0].clone(), SharedMemory::new(1).unwrap().0];
         assert!(SharedMemory::areas(&strangers).is_err());

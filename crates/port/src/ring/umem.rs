@@ -416,7 +416,7 @@ impl UmemRings {
     /// A socket that is not bound, with its chunks. `sockets` share its queue.
     fn new(socket: OwnedFd, area: PortArea, supply: Supply, sockets: u32) -> io::Result<Self> {
         let rings = Rings::map(&socket)?;
-        let start = area.start() as u64;
+        let start = area.own_start() as u64;
         let chunks = 0..u64::from(RX_CHUNKS);
         // Whoever finds the fill ring in use may have them all for a while.
         let mut returning = Vec::with_capacity((RX_CHUNKS * sockets) as usize);
@@ -434,7 +434,7 @@ impl UmemRings {
             returned: VecDeque::with_capacity(TX_CHUNKS as usize),
             polls_busily: false,
             buffers: area.buffers(),
-            tx_start: area.start() + TX_START,
+            tx_start: area.own_start() + TX_START,
             area,
         })
     }
