@@ -278,7 +278,8 @@ impl Terminal {
         command
             .arg("--socket")
             .arg(&server.socket)
-            .env("TERM", "xterm");
+            .env("TERM", "xterm")
+            .env("NO_COLOR", "1");
         command.stdin(open()).stdout(open()).stderr(open());
         let child = command.spawn().unwrap();
         Self {

@@ -1,4 +1,8 @@
 //! The pages are read by `man` without a warning, and tell of everything.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests; a panic is the failure of the test"
+)]
 
 use console::command::COMMANDS;
 use std::collections::BTreeSet;

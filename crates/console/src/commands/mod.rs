@@ -142,7 +142,7 @@ impl Pending {
 fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
     let mut once = invocation.clone();
     once.options.watch = false;
-    let mut outcome = run(&once, world, session, &mut Modes::default());
+    let mut outcome = run_once(&once, world, session, &mut Modes::default());
     if outcome.report.is_ok() {
         if outcome.report.is_empty() {
             outcome.report.line("nothing is going on");
@@ -166,11 +166,11 @@ pub(crate) fn run(
     if invocation.options.watch {
         return view(invocation.clone(), world, session);
     }
-    perform(invocation, world, session, modes)
+    run_once(invocation, world, session, modes)
 }
 
 /// Runs a command once, in earnest.
-fn perform(
+fn run_once(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
@@ -236,7 +236,7 @@ fn perform(
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
         Verb::Label => labels::label(&mut report, admin, operands),
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
-        Verb::Scan => restore::scan(&mut report, admin),
+        Verb::Scan => drives::scan(&mut report, admin),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),

@@ -23,13 +23,6 @@ enum Wanted<'a> {
     Array(&'a str, LunNumber),
 }
 
-/// Looks at all drives that are in no LUN.
-pub(super) fn scan(report: &mut Report, admin: &mut dyn Admin) {
-    if let Err(error) = admin.rescan() {
-        report.fail(error, &[]);
-    }
-}
-
 /// Finds LUNs again, lists what is on the drives, or takes it over.
 pub(super) fn restore(report: &mut Report, admin: &mut dyn Admin, list: bool, words: &[String]) {
     let wanted = match wanted(words) {
