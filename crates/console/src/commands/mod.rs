@@ -142,7 +142,7 @@ impl Pending {
 fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
     let mut once = invocation.clone();
     once.options.watch = false;
-    let mut outcome = perform(&once, world, session, &mut Modes::default());
+    let mut outcome = run_once(&once, world, session, &mut Modes::default());
     if outcome.report.is_ok() {
         if outcome.report.is_empty() {
             outcome.report.line("nothing is going on");
@@ -166,11 +166,11 @@ pub(crate) fn run(
     if invocation.options.watch {
         return view(invocation.clone(), world, session);
     }
-    perform(invocation, world, session, modes)
+    run_once(invocation, world, session, modes)
 }
 
 /// Runs a command once, in earnest.
-fn perform(
+fn run_once(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
