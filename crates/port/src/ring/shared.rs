@@ -65,11 +65,14 @@ struct Mapping {
     area_bytes: usize,
     /// Of each worker.
     buffer_bytes: usize,
-    workers: usize,
+    /// Of all areas that there can be, and of these and all buffers: known, since frame by frame is checked
+    /// against them.
+    areas_bytes: usize,
+    len_bytes: usize,
     areas: Mutex<Areas>,
 }
 
-// SAFETY: a mapping is an address and two lengths, which never change, and a list behind a lock; the bytes
+// SAFETY: a mapping is an address and some lengths, which never change, and a list behind a lock; the bytes
 // belong to the owners of areas and buffers, each to one.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
@@ -202,7 +205,8 @@ impl Mapping {
             base,
             area_bytes,
             buffer_bytes,
-            workers,
+            areas_bytes,
+            len_bytes,
             areas: Mutex::new(Areas {
                 opened: 0,
                 free: Vec::new(),
@@ -212,18 +216,14 @@ impl Mapping {
         Ok(mapping)
     }
 
-    const fn len_bytes(&self) -> usize {
-        self.buffers_start(self.workers)
-    }
-
     /// How many areas there can be.
     const fn areas_max(&self) -> usize {
-        AREAS_MAX * self.workers
+        self.areas_bytes / self.area_bytes
     }
 
     /// Where the buffers of a worker begin.
     const fn buffers_start(&self, worker: usize) -> usize {
-        self.areas_max() * self.area_bytes + worker * self.buffer_bytes
+        self.areas_bytes + worker * self.buffer_bytes
     }
 
     /// Makes a part readable and writable.
@@ -237,7 +237,7 @@ impl Mapping {
 
     /// The address of a place.
     fn at(&self, offset: usize) -> NonNull<u8> {
-        assert!(offset <= self.len_bytes(), "{offset} is outside");
+        assert!(offset <= self.len_bytes, "{offset} is outside");
         // SAFETY: the assertion keeps it inside the mapping.
         unsafe { self.base.add(offset) }
     }
@@ -278,7 +278,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is whole and ours, and nobody has any of it any more: every owner holds it.
-        let result = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len_bytes()) };
+        let result = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len_bytes) };
         debug_assert!(result.is_ok(), "unmapping shared memory: {result:?}");
     }
 }
@@ -312,7 +312,7 @@ impl PortArea {
 
     /// Bytes of the umem: the areas, those of earlier ports, the buffers.
     pub(crate) fn umem_bytes(&self) -> usize {
-        self.umem.mapping.len_bytes() - self.start
+        self.umem.mapping.len_bytes - self.start
     }
 
     /// Where in the umem the buffers of the worker lie.
@@ -353,7 +353,7 @@ impl PortArea {
         assert!(
             range.start <= range.end
                 && within + range.len() <= super::umem::TX_START
-                && (is_own || start < mapping.buffers_start(0)),
+                && (is_own || start < mapping.areas_bytes),
             "{range:?} is not where frames are received"
         );
         let start = mapping.at(start);
