@@ -108,7 +108,9 @@ def stall_lines(stalls):
             lines.append(f"| {when} the rows, CPU {one['cpu']} | {one['gaps']:,} | {percent(one['gaps_part'])} | "
                          f"{percent(one['waited_part'])} | {one['longest_us'] / 1e3:.1f} | {percent(one['late_part'])} |")
     late = [1 - math.prod(1 - one["late_part"] for one in measured) for measured in stalls.values()]
-    lines += ["", "What is in the gaps and is not others of this machine is interrupts and the host: no clock of a "
+    others = [max(one["gaps_part"] - one["waited_part"], 0) for measured in stalls.values() for one in measured]
+    lines += ["", "What is in the gaps and is not others of this machine is interrupts and the host: "
+              f"{percent(min(others))} to {percent(max(others))} of the time of a CPU. No clock of a "
               f"virtual machine tells of the latter. The last column is the part of the time in which what comes waits for "
               f"more than {loss.P99_US_MAX} µs, however fast it is answered; a command needs both CPUs. "]
     if max(late) >= 0.01:

@@ -168,7 +168,7 @@ class Report(unittest.TestCase):
                       "nothing lost; p99 10.0 times the bar", "frames missing 7 (wire, back 7)", "beside it",
                       "| 151,478/s of 8 KiB: raid0, random reads | 10.00 | 20.00 | 30.00 | 50.00 | 10.00 | 20.00 | 15.00 | "
                       "14.00 | 2.00 |", "| after the rows, CPU 1 | 1,234 | 0.90 % | 0.05 % | 11.0 | 0.60 % |",
-                      "0.80 % to 1.20 %. So the machine alone takes the hundredth"):
+                      "0.85 % to 0.85 % of the time of a CPU", "0.80 % to 1.20 %. So the machine alone takes the hundredth"):
             self.assertIn(words, text)
         self.assertIn("it got 100 reads/s from the bare responder in its best mode and 300 from the shelf", text)
         self.assertNotIn("was not quiet", text)

@@ -1,24 +1,8 @@
-//! Compiles `bpf/steer.bpf.c` with clang into the object that `steer.rs` carries.
+//! Compiles `bpf/steer.bpf.c` into the object that `steer.rs` carries.
 
-use libbpf_cargo::SkeletonBuilder;
-use std::env;
-use std::error::Error;
-use std::path::PathBuf;
+#[path = "compile.rs"]
+mod compile;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../bpf/steer.bpf.c");
-    println!("cargo:rerun-if-changed={}", source.display());
-    // Debian keeps <asm/types.h> in a directory per architecture, which clang does not search when
-    // it compiles for the BPF machine.
-    let multiarch = format!(
-        "/usr/include/{}-linux-gnu",
-        env::var("CARGO_CFG_TARGET_ARCH")?
-    );
-    SkeletonBuilder::new()
-        .source(&source)
-        .obj(PathBuf::from(env::var("OUT_DIR")?).join("steer.bpf.o"))
-        .clang_args(["-Wall", "-Werror", "-I", &multiarch])
-        .build()
-        .map_err(|error| format!("compiling {}: {error:#}", source.display()))?;
-    Ok(())
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    compile::compile("steer")
 }

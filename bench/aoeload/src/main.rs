@@ -86,7 +86,7 @@ fn run_load(args: &LoadArgs) -> Result<bool> {
     };
     let watch = Watch::begin(&connection, &args.watch, args.probes)?;
     let summary = drive::run(&mut connection, &plan, log, &stop)?;
-    let watched = watch.end(&connection, &summary.total.counters)?;
+    let watched = watch.end(&connection, &summary.total)?;
     let report = report::Report::new(&connection, &plan, &summary).with(watched);
     if args.json {
         print(&serde_json::to_string(&report)?)?;

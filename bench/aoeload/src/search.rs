@@ -115,7 +115,7 @@ fn bisect(
         };
         let watch = Watch::begin(connection, &args.watch, args.probes)?;
         let summary = drive::run(connection, &trial_plan, None, stop)?;
-        let watched = watch.end(connection, &summary.total.counters)?;
+        let watched = watch.end(connection, &summary.total)?;
         let trial = Trial::new(rate, &summary);
         let whole = Report::new(connection, &trial_plan, &summary).with(watched);
         crate::complain(&trial.line());

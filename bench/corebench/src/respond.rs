@@ -2,9 +2,9 @@
 //! without a shelf would: the limit that the shelf is compared with by `bench/matrix`.
 //!
 //! Invariants:
-//! * reads are answered with zeroes and what is written is dropped, unless it is told to hold its disk in memory:
-//!   then each has the one copy, from the disk to the rings or from them to it, that no target can do without whose
-//!   disk is memory; every answer is well-formed;
+//! * reads are answered with zeroes and what is written is dropped, unless it is told to hold its disk in
+//!   memory: then each has the one copy, from the disk to the rings or from them to it, that no target can do
+//!   without whose disk is memory; every answer is well-formed;
 //! * it allocates nothing after its start, and never sleeps.
 
 use anyhow::{Context, Result, bail};

@@ -29,4 +29,6 @@ mod transmitter;
 pub use client::{Client, ClientAction, Ending};
 pub use frame::{ConnectionTag, ETHERTYPE, Frame, Kind, ParseError, Payload};
 pub use offer::{Identity, Offer, Probe};
-pub use server::{Action, Counters, Peer, PortIndex, Server, SessionGone, SessionId};
+pub use server::{
+    Action, Counters, Peer, PortIndex, Server, SessionCounters, SessionGone, SessionId,
+};

@@ -68,6 +68,11 @@ impl Transmitter {
         self.queue_bytes_max.saturating_sub(self.queue.len())
     }
 
+    /// Forgets what is queued, but for the packet that is on its way.
+    pub(crate) fn discard(&mut self) {
+        self.queue.clear();
+    }
+
     /// Nothing queued and nothing on its way.
     pub(crate) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.outstanding.is_none()

@@ -4,22 +4,18 @@
 use cec::{Action, Identity, PortIndex, Server, SessionId};
 use port::RawSocket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::process::Signal;
+use rustix::termios::LocalModes;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use testbed::PairNetwork;
 use testbed::network::{CLIENT_INTERFACE, TARGET_INTERFACE};
-
-/// Far more than anything here takes; a test that waits so long has failed.
-const LIMIT: Duration = Duration::from_secs(30);
+use testbed::pty::Pty;
 
 /// Output of the toy's command `big`, in bytes.
 const BIG_BYTES: usize = 300_000;
@@ -185,84 +181,6 @@ fn pipe(network: &PairNetwork, options: &str, input: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The program on a terminal of its own.
-struct Pty {
-    master: File,
-    child: Child,
-    heard: Arc<Mutex<Vec<u8>>>,
-    modes_before: LocalModes,
-}
-
-impl Pty {
-    fn start(mut command: Command) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let terminal = || {
-            let name = name.to_str().unwrap();
-            File::options().read(true).write(true).open(name).unwrap()
-        };
-        let modes_before = tcgetattr(&master).unwrap().local_modes;
-        let child = command
-            .stdin(terminal())
-            .stdout(terminal())
-            .stderr(terminal())
-            .spawn()
-            .unwrap();
-        let master = File::from(master);
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let mut reader = master.try_clone().unwrap();
-        let collected = Arc::clone(&heard);
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            // The read fails when the program's end is closed.
-            while let Ok(length) = reader.read(&mut buffer) {
-                collected.lock().unwrap().extend(&buffer[..length]);
-            }
-        });
-        Self {
-            master,
-            child,
-            heard,
-            modes_before,
-        }
-    }
-
-    /// Waits until the program has written `text`, and forgets all up to there.
-    fn expect(&mut self, text: &str) {
-        let end = Instant::now() + LIMIT;
-        loop {
-            let mut heard = self.heard.lock().unwrap();
-            let found = heard.windows(text.len()).position(|w| w == text.as_bytes());
-            if let Some(position) = found {
-                heard.drain(..position + text.len());
-                return;
-            }
-            let so_far = String::from_utf8_lossy(&heard).into_owned();
-            drop(heard);
-            assert!(Instant::now() < end, "no {text:?} in {so_far:?}");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn type_text(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let end = Instant::now() + LIMIT;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        self.child.kill().unwrap();
-        panic!("cec does not end");
-    }
-}
-
 #[test]
 fn a_probe_prints_one_row_per_shelf_and_fails_when_there_is_none() {
     let Some(network) = network() else { return };
@@ -322,15 +240,15 @@ fn piped_input_gets_its_whole_answer_and_status_0() {
 fn a_batch_beside_an_open_session_leaves_that_alone() {
     let Some(network) = network() else { return };
     let toy = Toy::start(&network);
-    let mut user = Pty::start(cec(&network, "-s 7"));
-    user.expect("toy> ");
+    let mut user = Pty::start(cec(&network, "-s 7")).unwrap();
+    user.expect("toy> ").unwrap();
     let output = pipe(&network, "-q -s 7", b"hi\r");
     assert_eq!(output.stdout, b"toy> hi\r\n2 bytes\r\ntoy> ");
     assert_eq!(output.status.code(), Some(0));
-    user.type_text("still\r");
-    user.expect("5 bytes\r\ntoy> ");
-    user.type_text("bye\r");
-    assert_eq!(user.exit_code(), Some(0));
+    user.type_text("still\r").unwrap();
+    user.expect("5 bytes\r\ntoy> ").unwrap();
+    user.type_text("bye\r").unwrap();
+    assert_eq!(user.exit_code().unwrap(), Some(0));
     drop(toy);
 }
 
@@ -338,26 +256,27 @@ fn a_batch_beside_an_open_session_leaves_that_alone() {
 fn a_user_has_echo_the_escape_menu_and_a_session_that_survives_a_restart() {
     let Some(network) = network() else { return };
     let toy = Toy::start(&network);
-    let mut user = Pty::start(cec(&network, "-s 7 -e d"));
-    user.expect("Probing for shelves ... shelf 7 found.");
-    user.expect("Escape is Ctrl-d");
-    user.expect("toy> ");
-    user.type_text("abc\r");
-    user.expect("abc\r\n3 bytes\r\ntoy> ");
-    user.type_text("\x04i\r");
-    user.expect(">>> ");
-    user.expect("\x04");
-    user.type_text("\r");
-    user.expect("1 bytes\r\ntoy> ");
+    let mut user = Pty::start(cec(&network, "-s 7 -e d")).unwrap();
+    user.expect("Probing for shelves ... shelf 7 found.")
+        .unwrap();
+    user.expect("Escape is Ctrl-d").unwrap();
+    user.expect("toy> ").unwrap();
+    user.type_text("abc\r").unwrap();
+    user.expect("abc\r\n3 bytes\r\ntoy> ").unwrap();
+    user.type_text("\x04i\r").unwrap();
+    user.expect(">>> ").unwrap();
+    user.expect("\x04").unwrap();
+    user.type_text("\r").unwrap();
+    user.expect("1 bytes\r\ntoy> ").unwrap();
     drop(toy);
     let toy = Toy::start(&network);
-    user.type_text("again\r");
-    user.expect("toy> ");
-    user.expect("5 bytes\r\ntoy> ");
-    user.type_text("\x04");
-    user.expect(">>> ");
-    user.type_text("q");
-    assert_eq!(user.exit_code(), Some(0));
+    user.type_text("again\r").unwrap();
+    user.expect("toy> ").unwrap();
+    user.expect("5 bytes\r\ntoy> ").unwrap();
+    user.type_text("\x04").unwrap();
+    user.expect(">>> ").unwrap();
+    user.type_text("q").unwrap();
+    assert_eq!(user.exit_code().unwrap(), Some(0));
     drop(toy);
 }
 
@@ -365,40 +284,39 @@ fn a_user_has_echo_the_escape_menu_and_a_session_that_survives_a_restart() {
 fn the_picker_asks_again_after_a_session_and_the_shelf_can_end_one() {
     let Some(network) = network() else { return };
     let toy = Toy::start(&network);
-    let mut user = Pty::start(cec(&network, "-w 1"));
-    user.expect("SHELF | EA\r\n7       ");
-    user.expect("[#qp]: ");
-    user.type_text("8\n");
-    user.expect("[#qp]: ");
-    user.type_text("7\n");
-    user.expect("connecting ... ");
-    user.expect("toy> ");
-    user.type_text("bye\r");
-    user.expect("[#qp]: ");
-    user.type_text("p\n");
-    user.expect("done.");
-    user.expect("[#qp]: ");
-    user.type_text("7\n");
-    user.expect("toy> ");
+    let mut user = Pty::start(cec(&network, "-w 1")).unwrap();
+    user.expect("SHELF | EA\r\n7       ").unwrap();
+    user.expect("[#qp]: ").unwrap();
+    user.type_text("8\n").unwrap();
+    user.expect("[#qp]: ").unwrap();
+    user.type_text("7\n").unwrap();
+    user.expect("connecting ... ").unwrap();
+    user.expect("toy> ").unwrap();
+    user.type_text("bye\r").unwrap();
+    user.expect("[#qp]: ").unwrap();
+    user.type_text("p\n").unwrap();
+    user.expect("done.").unwrap();
+    user.expect("[#qp]: ").unwrap();
+    user.type_text("7\n").unwrap();
+    user.expect("toy> ").unwrap();
     drop(toy);
-    user.type_text("x");
-    user.expect("Connection timed out");
-    user.expect("[#qp]: ");
-    user.type_text("q\n");
-    assert_eq!(user.exit_code(), Some(0));
+    user.type_text("x").unwrap();
+    user.expect("Connection timed out").unwrap();
+    user.expect("[#qp]: ").unwrap();
+    user.type_text("q\n").unwrap();
+    assert_eq!(user.exit_code().unwrap(), Some(0));
 }
 
 #[test]
 fn a_signal_ends_the_session_and_restores_the_terminal() {
     let Some(network) = network() else { return };
     let toy = Toy::start(&network);
-    let mut user = Pty::start(cec(&network, "-s 7"));
-    user.expect("toy> ");
-    let during = tcgetattr(&user.master).unwrap();
-    assert!(!during.local_modes.contains(LocalModes::ICANON), "raw mode");
-    kill_process(Pid::from_child(&user.child), Signal::TERM).unwrap();
-    assert_eq!(user.exit_code(), Some(128 + 15));
-    let after = tcgetattr(&user.master).unwrap();
-    assert_eq!(after.local_modes, user.modes_before);
+    let mut user = Pty::start(cec(&network, "-s 7")).unwrap();
+    user.expect("toy> ").unwrap();
+    let during = user.local_modes().unwrap();
+    assert!(!during.contains(LocalModes::ICANON), "raw mode");
+    user.signal(Signal::TERM).unwrap();
+    assert_eq!(user.exit_code().unwrap(), Some(128 + 15));
+    assert_eq!(user.local_modes().unwrap(), user.modes_before());
     drop(toy);
 }

@@ -159,15 +159,15 @@ fn json_is_asked_for_before_or_after_the_command() {
 fn questions_are_answered_from_the_standard_input() {
     let server = Server::start();
     server.good(&["jbod", "1.0-3"], "");
-    let question = "'n' to cancel, 'a' for all, or 'y' to remove";
-    assert_eq!(server.good(&["remove", "0"], "y\n"), {
-        format!("Request to remove 1 LUN: 0\n{question} 0 [n]: \n")
+    let question = "'n' to cancel, 'a' for all, or 'y' to rmlun";
+    assert_eq!(server.good(&["rmlun", "0"], "y\n"), {
+        format!("Request to rmlun 1 lun: 0\n{question} 0 [n]: \n")
     });
-    let (stdout, stderr) = server.bad(&["remove", "1", "2"], "y\nn\n");
+    let (stdout, stderr) = server.bad(&["rmlun", "1", "2"], "y\nn\n");
     assert_eq!(stderr, "");
     assert_eq!(stdout, {
         format!(
-            "Request to remove 2 LUNs: 1 and 2\n{question} 1 [n]: \n{question} 2 [n]: \n\
+            "Request to rmlun 2 luns: 1 and 2\n{question} 1 [n]: \n{question} 2 [n]: \n\
              action canceled\n"
         )
     });
@@ -175,7 +175,7 @@ fn questions_are_answered_from_the_standard_input() {
         server.good(&["list"], ""),
         " 2 4000.786GB offline\n 3 4000.786GB offline\n"
     );
-    assert_eq!(server.good(&["remove", "-f", "2"], ""), "");
+    assert_eq!(server.good(&["rmlun", "-f", "2"], ""), "");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn the_end_of_the_input_is_no_consent() {
     let (stdout, _) = server.bad(&["remove", "0"], "");
     assert!(stdout.ends_with("[n]: \naction canceled\n"), "{stdout}");
     let output = server.run(&["-j", "remove", "0"], "");
-    assert!(text(&output.stderr).contains("'y' to remove 0 [n]: "));
+    assert!(text(&output.stderr).contains("or type 0 to remove LUN 0 [n]: "));
     assert!(text(&output.stdout).contains("\"code\":\"canceled\""));
     assert_eq!(server.good(&["list"], ""), " 0 4000.786GB offline\n");
 }
@@ -193,7 +193,7 @@ fn the_end_of_the_input_is_no_consent() {
 #[test]
 fn piped_lines_are_commands_and_answers() {
     let server = Server::start();
-    let script = "jbod 1.0-1\r\n\nremove 0\ny\nlist\nexit\nshow\n";
+    let script = "jbod 1.0-1\r\n\nremove 0\n0\nlist\nexit\nshow\n";
     let stdout = server.good(&[], script);
     assert!(
         stdout.ends_with("[n]: \n 1 4000.786GB offline\n"),
@@ -278,7 +278,8 @@ impl Terminal {
         command
             .arg("--socket")
             .arg(&server.socket)
-            .env("TERM", "xterm");
+            .env("TERM", "xterm")
+            .env("NO_COLOR", "1");
         command.stdin(open()).stdout(open()).stderr(open());
         let child = command.spawn().unwrap();
         Self {

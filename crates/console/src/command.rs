@@ -11,10 +11,11 @@ mod table;
 pub use needs::{Lists, Needs};
 pub use table::{COMMANDS, NOT_AVAILABLE};
 
-use crate::commands::is_mask;
+use crate::commands::{MISSING, is_mask};
 use crate::lexer::{self, Word};
 use crate::problem::Problem;
 use nearest::nearest;
+use std::ops::RangeInclusive;
 
 /// What a row of the table does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +46,10 @@ pub enum Verb {
     When,
     /// Waits for long jobs.
     Wait,
+    /// How this console shows things.
+    Terminal,
+    /// Whether this console shows events.
+    Events,
     /// Lists or adds spares.
     Spare,
     /// Takes spares from the pool.
@@ -87,12 +92,101 @@ pub enum Verb {
     Initiators,
     /// Lists the counters of the data path.
     Aoestats,
+    /// Lets the Ethernet console answer on ports.
+    Cecenable,
+    /// Keeps it from answering.
+    Cecdisable,
+    /// Tells on which ports it answers.
+    Cecstat,
+    /// Lists the consoles.
+    Sessions,
+    /// Ends consoles.
+    Kick,
+    /// Sets a password.
+    Passwd,
+    /// Lists and changes those who may log in.
+    Users,
+    /// Shows the log.
+    Log,
+    /// Shows who did what.
+    History,
+    /// Lists and acknowledges problems.
+    Alerts,
+    /// Labels LUNs.
+    Label,
+    /// Takes labels away.
+    Unlabel,
+    /// Looks at the slots again.
+    Scan,
+    /// Something about the box.
+    Box(BoxVerb),
     /// Tells the version.
     Release,
     /// Tells about commands.
     Help,
     /// Ends the session.
     Exit,
+}
+
+/// What a row about the box does, or one that has one answer only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoxVerb {
+    /// Lists how LUNs read ahead.
+    IoMode,
+    /// Asks for a way to read ahead.
+    SetIoMode,
+    /// Lists whether FLUSH CACHE is honoured.
+    FlushCacheStat,
+    /// Asks for that.
+    FlushCacheEnable,
+    /// Asks for the opposite.
+    FlushCacheDisable,
+    /// Lists whether elements that are needed can be failed.
+    LunFailGuard,
+    /// Asks that they cannot.
+    LunFailGuardEnable,
+    /// Asks for the opposite.
+    LunFailGuardDisable,
+    /// Makes everything durable.
+    Sync,
+    /// Lists serial numbers of LUNs.
+    LunSerial,
+    /// Lists the MTU of ports.
+    Mtu,
+    /// Tells the time.
+    Date,
+    /// Tells and sets the time zone.
+    Timezone,
+    /// Tells since when everything runs.
+    Uptime,
+    /// Tells what the machine is.
+    Model,
+    /// Tells the serial number of the machine.
+    Serial,
+    /// Tells what the machine does.
+    Sysstat,
+    /// Makes the log tell everything.
+    Debug,
+    /// Shows and sets what sessions begin with.
+    Motd,
+    /// Stops the machine and starts it again.
+    Reboot,
+    /// Stops the machine.
+    Halt,
+    /// Shows and sets where the log is sent.
+    Syslog,
+    /// Sends a text there.
+    Syslogtest,
+    /// Tells or saves the configuration.
+    Saveconfig,
+    /// Does what is missing of a saved configuration.
+    Restoreconfig,
+    /// Writes a bundle for those who are to help.
+    Sos,
+    /// Shows and sets how sessions behave.
+    Set,
+    /// Begins expert mode.
+    Expertmode,
 }
 
 /// One row of the table.
@@ -134,6 +228,10 @@ pub struct Options {
     pub replacement: bool,
     /// `-d`.
     pub drives: bool,
+    /// `-w`.
+    pub watch: bool,
+    /// `-n`: nothing is done, only told.
+    pub plan: bool,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -203,12 +301,65 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     if operands.len() < command.operands_min || operands.len() > command.operands_max {
         return Err(Problem::Usage(command.usage));
     }
+    if let Some(word) = twice(command.verb, &operands) {
+        return Err(Problem::NamedTwice(word.to_owned()));
+    }
     Ok(Some(Invocation {
         command,
         name,
         options,
         operands,
     }))
+}
+
+/// Commands that change nothing but the shelf: with `-n` they tell what they would do.
+const PLANNED: &[Verb] = &[
+    Verb::Make,
+    Verb::Grow,
+    Verb::Jbod,
+    Verb::Online,
+    Verb::Offline,
+    Verb::Remove,
+    Verb::Eject,
+    Verb::Shelf,
+    Verb::Mask,
+    Verb::Rmmask,
+    Verb::Reservations,
+    Verb::Setvlan,
+    Verb::Clrvlan,
+    Verb::Readonly,
+    Verb::Confstr,
+    Verb::Ratelimit,
+    Verb::Fail,
+    Verb::Unfail,
+    Verb::Replace,
+    Verb::Spare,
+    Verb::Rmspare,
+    Verb::Scrub,
+    Verb::Restore,
+    Verb::Label,
+    Verb::Unlabel,
+    Verb::Scan,
+];
+
+/// Commands that cannot do the same thing to the same LUN or drive twice.
+const ONCE: &[Verb] = &[
+    Verb::Make,
+    Verb::Grow,
+    Verb::Jbod,
+    Verb::Remove,
+    Verb::Eject,
+    Verb::Spare,
+    Verb::Rmspare,
+];
+
+/// What stands twice among the operands of such a command. Any number of members may be missing.
+fn twice(verb: Verb, operands: &[String]) -> Option<&str> {
+    let later = |(index, word): &(usize, &String)| {
+        word.as_str() != MISSING && operands[..*index].contains(word)
+    };
+    let mut operands = operands.iter().enumerate().filter(|_| ONCE.contains(&verb));
+    operands.find(later).map(|(_, word)| word.as_str())
 }
 
 /// Whether a line asks for JSON. Looked at before the line is understood, because the error of a
@@ -231,13 +382,35 @@ impl Command {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
+    /// How many operands it takes.
+    #[must_use]
+    pub fn operands(&self) -> RangeInclusive<usize> {
+        self.operands_min..=self.operands_max
+    }
+
+    /// The letters of its options that a value follows.
+    pub fn value_options(&self) -> impl Iterator<Item = char> {
+        let options = self.options;
+        let letters = options
+            .char_indices()
+            .filter(|(at, _)| options[at + 1..].starts_with(':'));
+        letters.map(|(_, letter)| letter)
+    }
+
+    /// Whether `-n` tells what it would do.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        PLANNED.contains(&self.verb)
+    }
+
     fn takes_value(&self, letter: char) -> bool {
         let after = self.options.split_once(letter).map(|(_, after)| after);
         letter != 'j' && after.is_some_and(|after| after.starts_with(':'))
     }
 
     fn set(&self, options: &mut Options, letter: char) -> Result<(), Problem> {
-        if letter == ':' || (letter != 'j' && !self.options.contains(letter)) {
+        let is_plan = letter == 'n' && self.is_planned();
+        if letter == ':' || (letter != 'j' && !is_plan && !self.options.contains(letter)) {
             return Err(Problem::Usage(self.usage));
         }
         match letter {
@@ -246,6 +419,8 @@ impl Command {
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,
+            'w' => options.watch = true,
+            'n' => options.plan = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
         }

@@ -25,6 +25,7 @@ mod keys;
 mod screen;
 
 use crate::complete::{self, Completion};
+use crate::session::PAGE;
 use history::History;
 use keys::{Key, KeyReader};
 use screen::{CLEAR, ERASE_BELOW, Place, go, in_columns, place, settle};
@@ -675,10 +676,10 @@ fn joins(text: &str, at: usize) -> bool {
     boundary == Ok(false)
 }
 
-/// Text for a raw terminal: every `\n` becomes CR LF.
+/// Text for a raw terminal: every `\n` becomes CR LF, and a new page an empty screen.
 #[must_use]
 pub fn to_terminal(text: &str) -> String {
-    text.replace('\n', "\r\n")
+    text.replace('\n', "\r\n").replace(PAGE, "\x1b[H\x1b[2J")
 }
 
 #[cfg(test)]

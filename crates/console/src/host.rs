@@ -10,14 +10,20 @@
 //! * What a call changed is durable when it returns, or it has not happened.
 
 mod caller;
+mod consoles;
+mod machine;
 mod settings;
 
 pub use caller::{Caller, DoorKind, Role};
+pub use consoles::{
+    AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
+    UserStatus,
+};
+pub use machine::{BoxFacts, CpuTimes, Machine, Power};
 pub use settings::Settings;
 
 use shelf::admin::Admin;
 use std::fmt;
-use std::time::Duration;
 
 /// All that a command acts on.
 pub struct World<'a> {
@@ -53,18 +59,6 @@ pub trait SettingsStore {
     /// They could not be stored; then the old ones hold.
     fn change_settings(&mut self, settings: Settings) -> Result<(), HostError>;
 }
-
-/// The machine itself.
-pub trait Machine {
-    /// Time since some moment, for intervals.
-    fn now(&self) -> Duration;
-
-    /// Seconds since 1970, UTC.
-    fn unix_seconds(&self) -> u64;
-}
-
-/// Consoles and those who use them.
-pub trait Consoles {}
 
 /// Why the box did not do what was asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -30,16 +30,19 @@
 pub mod command;
 pub mod complete;
 pub mod editor;
+pub mod events;
 pub mod host;
 pub mod lexer;
 pub mod protocol;
 pub mod session;
+pub mod terminal;
 
 mod commands;
 mod names;
 mod options;
 mod problem;
 mod record;
+mod rehearsal;
 mod report;
 
 /// What the manual page tells beside the command table.
@@ -47,6 +50,7 @@ pub mod help {
     pub use crate::commands::SERIES;
 }
 
+pub use commands::open_troubles;
 pub use editor::{Editor, Event};
 pub use options::SessionOptions;
 pub use report::error_document;

@@ -7,6 +7,15 @@ pub struct SessionOptions {
     pub version: String,
 }
 
+/// What commands have switched in a session.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Modes {
+    /// Each command ends with `OK` or `FAIL n` on a line of its own.
+    pub(crate) batch: bool,
+    /// Expert mode, as Coraid's shelves have it: another prompt.
+    pub(crate) expert: bool,
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {

@@ -34,12 +34,40 @@ pub(crate) enum Problem {
     NoLun,
     #[error("wrong format of mask: {0}; as +001004012e81 or -001004012e81")]
     WrongMask(String),
+    #[error("{0} is to be added and taken away")]
+    MaskBoth(String),
+    #[error("{0} is named twice")]
+    NamedTwice(String),
+    #[error("{0}")]
+    Fixed(&'static str),
+    #[error("invalid mode {0}: random or sequential")]
+    InvalidMode(String),
+    #[error("{0} is neither on nor off")]
+    NotOnOff(String),
+    #[error("interface {0} does not exist")]
+    NoInterface(String),
+    #[error("a message has at most 1024 characters, and no control characters")]
+    InvalidMotd,
+    #[error("the product is one word of at most 16 characters")]
+    InvalidProduct,
+    #[error("nothing is called {0} that could be set; set lists what there is")]
+    NoSuchSetting(String),
+    #[error("invalid address {0}: an IP address, perhaps with :port, or off")]
+    InvalidAddress(String),
+    #[error("invalid name {0}: at most 32 of letters, digits, - and _")]
+    InvalidName(String),
+    #[error("no line of a configuration: {0}")]
+    NoConfiguration(String),
+    #[error("would have to ask: {0}")]
+    WouldAsk(String),
     #[error("vlanid must be in the range 1 to 4094")]
     InvalidVlan(String),
     #[error("seconds must be an integer between 1 and 32 inclusive")]
     InvalidSeconds(String),
     #[error("seconds to wait must be an integer between 0 and 31622400 inclusive")]
     InvalidWait(String),
+    #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
+    InvalidSize(String),
     #[error("LUN {0} is not done yet; when tells how far it is")]
     StillBusy(LunNumber),
     #[error("{0} changes something, and {1} may only look")]
@@ -94,10 +122,24 @@ impl Problem {
             Self::InvalidShelf(_) => "invalid_shelf",
             Self::NoLun => "no_lun",
             Self::WrongMask(_) => "wrong_mask",
+            Self::Fixed(_) => "fixed",
+            Self::InvalidMode(_) => "invalid_mode",
+            Self::NotOnOff(_) => "not_on_off",
+            Self::NoInterface(_) => "no_such_interface",
+            Self::InvalidMotd => "invalid_motd",
+            Self::InvalidProduct => "invalid_product",
+            Self::NoSuchSetting(_) => "no_such_setting",
+            Self::InvalidAddress(_) => "invalid_address",
+            Self::InvalidName(_) => "invalid_name",
+            Self::NoConfiguration(_) => "no_configuration",
+            Self::WouldAsk(_) => "would_ask",
+            Self::MaskBoth(_) => "contradiction",
+            Self::NamedTwice(_) => "named_twice",
             Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
+            Self::InvalidSize(_) => "invalid_size",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
             Self::Host(HostError::Refused(_)) => "refused",
@@ -125,11 +167,22 @@ impl Problem {
             | Self::WrongShelf(word)
             | Self::InvalidShelf(word)
             | Self::WrongMask(word)
+            | Self::InvalidMode(word)
+            | Self::NotOnOff(word)
+            | Self::NoInterface(word)
+            | Self::NoSuchSetting(word)
+            | Self::InvalidAddress(word)
+            | Self::InvalidName(word)
+            | Self::NoConfiguration(word)
+            | Self::WouldAsk(word)
+            | Self::MaskBoth(word)
+            | Self::NamedTwice(word)
             | Self::InvalidVlan(word)
             | Self::InvalidChunk(word)
             | Self::InvalidRate(word)
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
+            | Self::InvalidSize(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) => Some((*name).to_owned()),
@@ -142,6 +195,9 @@ impl Problem {
             | Self::AnswerExpected
             | Self::NoQuestion
             | Self::Host(_)
+            | Self::Fixed(_)
+            | Self::InvalidMotd
+            | Self::InvalidProduct
             | Self::Canceled => None,
         }
     }
@@ -189,6 +245,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::AmbiguousArray(_) => "ambiguous_array",
         AdminError::NotImportable { .. } => "not_importable",
         AdminError::ScrubUnderWay(_) => "scrub_under_way",
+        AdminError::LabelLength | AdminError::LabelUnprintable => "invalid_label",
         AdminError::NoScrub(_) => "no_scrub",
         AdminError::NotASpare(_) => "not_a_spare",
         AdminError::TooManySpares => "too_many_spares",
@@ -239,6 +296,8 @@ fn admin_arg(error: &AdminError) -> Option<String> {
             Some(number.to_string())
         }
         AdminError::ShelfUnset
+        | AdminError::LabelLength
+        | AdminError::LabelUnprintable
         | AdminError::OnlineLuns
         | AdminError::TooManySpares
         | AdminError::Stopping

@@ -15,9 +15,9 @@
 //! any time. After a prompt of kind `end` the server closes. A client that closes while a question is open
 //! has answered no.
 //!
-//! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer
-//! client is never half understood by an older server; who may connect is a matter of the socket's
-//! permissions.
+//! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer client is
+//! never half understood by an older server. Whoever may not use the console is greeted with a prompt
+//! of kind `end`, whose text says why.
 
 use crate::complete::Completion;
 use serde::Serialize;
@@ -52,6 +52,15 @@ pub enum Request {
     },
     /// What may come after this? The answer is text.
     Help(String),
+    /// There is a terminal. The answer says nothing.
+    Terminal {
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        columns: usize,
+        /// It shows colours, and they are wanted.
+        color: bool,
+    },
     /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
     /// is at a prompt, and shows it above the line that is being typed.
     Events,

@@ -3,10 +3,13 @@
 //! Sizes are in bytes, MAC addresses twelve lower-case hex digits. Fields are never removed or
 //! renamed within one schema version; new ones may be added.
 
+pub(crate) mod consoles;
 pub(crate) mod statistics;
 
+use crate::host::LogEntry;
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
+use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState};
@@ -170,10 +173,92 @@ pub(crate) enum Record {
     Shelf {
         shelf: Option<u16>,
     },
+    /// A step of a plan (`-n`), in words.
+    Plan {
+        would: String,
+    },
+    /// What is so for every LUN, and cannot be otherwise.
+    Fixed {
+        lun: u8,
+        setting: String,
+        value: &'static str,
+    },
+    Date {
+        /// In the time zone of the shelf.
+        date: String,
+        unix_seconds: u64,
+        /// `null` for that of the machine.
+        timezone: Option<String>,
+    },
+    Timezone {
+        timezone: String,
+    },
+    Uptime {
+        seconds: u64,
+        daemon_seconds: u64,
+        /// Over 1, 5 and 15 minutes.
+        load: [String; 3],
+    },
+    Fact {
+        name: &'static str,
+        value: String,
+    },
+    LunSerial {
+        lun: u8,
+        serial: String,
+    },
+    Machine {
+        hostname: String,
+        kernel: String,
+        uptime_seconds: u64,
+        load: [String; 3],
+        memory_total_bytes: u64,
+        memory_available_bytes: u64,
+        daemon_resident_bytes: u64,
+        cpus: Vec<CpuRecord>,
+    },
+    Mtu {
+        name: String,
+        mtu_bytes: usize,
+    },
+    Debug {
+        debug: bool,
+    },
+    Motd {
+        motd: String,
+    },
+    Syslog {
+        /// Address and port; `null` for none.
+        target: Option<String>,
+    },
+    /// A line of a configuration.
+    Line {
+        line: String,
+    },
+    /// A saved configuration.
+    Saved {
+        name: String,
+    },
+    Bundle {
+        path: String,
+    },
     RateLimit {
         bytes_per_second: u64,
         is_per_drive: bool,
     },
+    Terminal {
+        rows: Option<usize>,
+        columns: Option<usize>,
+        color: bool,
+    },
+    Events {
+        shown: bool,
+    },
+    Console(ConsoleRecord),
+    User(UserRecord),
+    Cec(CecRecord),
+    Log(LogEntry),
+    Alert(AlertRecord),
     Release {
         product: &'static str,
         version: String,
@@ -183,6 +268,16 @@ pub(crate) enum Record {
         usage: &'static str,
         help: &'static str,
     },
+}
+
+/// What a CPU did since the machine was started, in clock ticks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct CpuRecord {
+    pub(crate) user: u64,
+    pub(crate) system: u64,
+    pub(crate) idle: u64,
+    pub(crate) io_wait: u64,
+    pub(crate) interrupts: u64,
 }
 
 /// A key of a reservation, sixteen hex digits, and the stations registered under it.

@@ -55,6 +55,23 @@ impl Report {
         self.lines.is_empty() && self.records.is_empty() && self.problems.is_empty()
     }
 
+    /// A step of a plan, as text and as data.
+    pub(crate) fn would(&mut self, step: impl Into<String>) {
+        let step = step.into();
+        self.row(format!("would {step}"), Record::Plan { would: step });
+    }
+
+    /// How many things failed; what was skipped because of one is none.
+    pub(crate) fn problem_count(&self) -> usize {
+        let is_cause = |problem: &&Problem| !matches!(problem, Problem::Skipped(_));
+        self.problems.iter().filter(is_cause).count()
+    }
+
+    /// What failed first.
+    pub(crate) fn first_problem(&self) -> Option<Problem> {
+        self.problems.first().cloned()
+    }
+
     /// Whether everything that was asked was done.
     pub(crate) fn is_ok(&self) -> bool {
         self.problems.is_empty()

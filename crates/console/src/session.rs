@@ -1,23 +1,29 @@
 //! One console: a prompt, a line in, text out, and perhaps a question.
 
-use crate::command;
+use crate::command::{self, Verb};
 use crate::commands::{self, Outcome, Pending, Watch};
 use crate::complete::{complete, help};
 use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
-use crate::options::SessionOptions;
+use crate::options::{Modes, SessionOptions};
 use crate::problem::Problem;
 use crate::protocol::{Prompt, PromptKind, Request, Response};
 use crate::report::Report;
+use crate::terminal::{Terminal, colored};
 use std::time::Duration;
+
+/// Begins a page: terminals are cleared, elsewhere it is left out.
+pub const PAGE: char = '\u{c}';
 
 /// The state of one console.
 #[derive(Debug, Default)]
 pub struct Session {
     options: SessionOptions,
+    modes: Modes,
     open: Option<Open>,
     watched: Option<Watched>,
+    terminal: Terminal,
 }
 
 /// The command that has the console's attention.
@@ -85,9 +91,17 @@ impl Session {
     pub fn new(options: SessionOptions) -> Self {
         Self {
             options,
+            modes: Modes::default(),
             open: None,
             watched: None,
+            terminal: Terminal::default(),
         }
+    }
+
+    /// What is known of its terminal, and what its user wants.
+    #[must_use]
+    pub fn terminal(&self) -> Terminal {
+        self.terminal
     }
 
     /// What to print before reading the next line: the open question, or the command prompt, such
@@ -97,6 +111,9 @@ impl Session {
         match (&self.open, &self.watched) {
             (Some(open), _) => open.plan.question(),
             (None, Some(_)) => String::new(),
+            (None, None) if self.modes.expert => {
+                format!("{} EXPERTMODE# ", world.host.settings().product)
+            }
             (None, None) => Self::command_prompt(world).text,
         }
     }
@@ -122,7 +139,7 @@ impl Session {
         match self.watched.take() {
             Some(Watched { watch, of, .. }) => {
                 let outcome = match allowed(world.who, of) {
-                    Ok(()) => watch.go_on(world),
+                    Ok(()) => watch.go_on(world, &self.options),
                     Err(problem) => Report::from(problem).into(),
                 };
                 self.reply(outcome, of, false)
@@ -135,7 +152,12 @@ impl Session {
     /// plan is not carried out. Without either this says and does nothing.
     pub fn cancel(&mut self) -> Reply {
         let of = match (self.open.take(), self.watched.take()) {
-            (Some(Open { of, .. }), _) | (None, Some(Watched { of, .. })) => of,
+            (Some(Open { of, .. }), _) => of,
+            // That is how it ends.
+            (None, Some(watched)) if matches!(watched.watch, Watch::View(_)) => {
+                return Reply::nothing();
+            }
+            (None, Some(Watched { of, .. })) => of,
             (None, None) => return Reply::nothing(),
         };
         self.reply(Report::from(Problem::Canceled).into(), of, false)
@@ -149,6 +171,16 @@ impl Session {
                 Some((String::new(), Some(complete(line, *cursor, world.admin))))
             }
             Request::Help(line) => Some((help(line, world.admin), None)),
+            Request::Terminal {
+                rows,
+                columns,
+                color,
+            } => {
+                self.terminal.rows = Some(*rows);
+                self.terminal.columns = Some(*columns);
+                self.terminal.has_color = *color;
+                Some((String::new(), None))
+            }
             // Whoever has events adds them.
             Request::Events => Some((String::new(), None)),
             _ => None,
@@ -157,7 +189,7 @@ impl Session {
             return Response {
                 output,
                 ok: true,
-                prompt: Self::prompt_for(self.next(false), world),
+                prompt: self.prompt_for(self.next(false), world),
                 completion,
             };
         }
@@ -183,14 +215,14 @@ impl Session {
         Response {
             output,
             ok,
-            prompt: Self::prompt_for(next, world),
+            prompt: self.prompt_for(next, world),
             completion: None,
         }
     }
 
-    fn prompt_for(next: Next, world: &World<'_>) -> Prompt {
+    fn prompt_for(&self, next: Next, world: &World<'_>) -> Prompt {
         match next {
-            Next::Command => Self::command_prompt(world),
+            Next::Command => Prompt::new(PromptKind::Command, self.prompt(world)),
             Next::Answer { prompt, is_secret } => {
                 let kind = if is_secret {
                     PromptKind::Secret
@@ -232,8 +264,14 @@ impl Session {
         if let Err(problem) = allowed(world.who, of) {
             return self.reply(Report::from(problem).into(), of, false);
         }
-        let outcome = commands::run(&invocation, world, &self.options);
-        let end = invocation.command.verb == command::Verb::Exit;
+        let outcome = match invocation.command.verb {
+            Verb::Terminal | Verb::Events => {
+                commands::terminal(&invocation, &mut self.terminal).into()
+            }
+            _ => commands::run(&invocation, world, &self.options, &mut self.modes),
+        };
+        let is_exit = invocation.command.verb == Verb::Exit;
+        let end = is_exit && !std::mem::take(&mut self.modes.expert);
         self.reply(outcome, of, end)
     }
 
@@ -246,17 +284,38 @@ impl Session {
             watch,
         } = outcome;
         let is_silent = pending.is_some() || (watch.is_some() && report.is_empty());
-        let output = match of.json {
-            false => report.text(),
+        let mut output = match of.json {
+            false => self.shown(&report, &watch),
             true if is_silent => String::new(),
             true => report.json(),
         };
         self.open = pending.map(|plan| Open { plan, of });
         self.watched = watch.map(|(after, watch)| Watched { watch, after, of });
+        let next = self.next(end);
+        if self.modes.batch && matches!(next, Next::Command | Next::End) {
+            output.push_str(&match report.problem_count() {
+                0 => "OK\n".to_owned(),
+                count => format!("FAIL {count}\n"),
+            });
+        }
         Reply {
             output,
             ok: report.is_ok(),
-            next: self.next(end),
+            next,
+        }
+    }
+
+    /// A report as text for its terminal. What is shown anew begins on a page of its own.
+    fn shown(&self, report: &Report, watch: &Option<(Duration, Watch)>) -> String {
+        let text = report.text();
+        let text = if self.terminal.has_color {
+            colored(&text)
+        } else {
+            text
+        };
+        match watch {
+            Some((_, Watch::View(_))) => format!("{PAGE}{text}"),
+            _ => text,
         }
     }
 

@@ -1,32 +1,47 @@
 //! Whole sessions, character for character: what an administrator types and reads, as text and as
 //! JSON. Monitoring plug-ins and scripts take these forms apart.
-
-#[path = "session/access.rs"]
-mod access;
-mod fake;
-#[path = "session/protection.rs"]
-mod protection;
-#[path = "session/statistics.rs"]
-mod statistics;
-
-use console::host::{Caller, Role, World};
-use console::protocol::{PromptKind, Request};
-use console::{Next, Reply, Session, SessionOptions};
-use fake::{FakeHost, FakeShelf, administrator};
-use proptest::prelude::*;
-use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
-use std::time::Duration;
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// What commands act on, of a bench.
 macro_rules! world {
     ($bench:expr) => {
-        World {
+        console::host::World {
             admin: &mut $bench.shelf,
             host: &mut $bench.host,
             who: &$bench.who,
         }
     };
 }
+
+#[path = "session/access.rs"]
+mod access;
+#[path = "session/arguments.rs"]
+mod arguments;
+#[path = "session/consoles.rs"]
+mod consoles;
+#[path = "session/events.rs"]
+mod events;
+mod fake;
+#[path = "session/golden.rs"]
+mod golden;
+#[path = "session/plans.rs"]
+mod plans;
+#[path = "session/protection.rs"]
+mod protection;
+#[path = "session/schema.rs"]
+mod schema;
+#[path = "session/statistics.rs"]
+mod statistics;
+#[path = "session/views.rs"]
+mod views;
+
+use console::host::{Caller, Role};
+use console::protocol::{PromptKind, Request};
+use console::{Next, Reply, Session, SessionOptions};
+use fake::{FakeHost, FakeShelf, administrator};
+use proptest::prelude::*;
+use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
+use std::time::Duration;
 
 /// A shelf and one console of it.
 struct Bench {
@@ -102,6 +117,14 @@ impl Bench {
 
     fn prompt(&mut self) -> String {
         self.session.prompt(&world!(self))
+    }
+
+    fn go_on(&mut self) -> Reply {
+        self.session.go_on(&mut world!(self))
+    }
+
+    fn request(&mut self, request: &Request) -> console::protocol::Response {
+        self.session.request(&mut world!(self), request)
     }
 
     fn luns(&self) -> Vec<u8> {
@@ -339,11 +362,11 @@ fn list_online_and_offline_stop_at_the_first_failure() {
 #[test]
 fn remove_asks_with_coraids_texts() {
     let mut bench = Bench::with_luns();
-    let (output, question) = bench.asks("remove 3");
-    assert_eq!(output, "Request to remove 1 LUN: 3\n");
+    let (output, question) = bench.asks("rmlun 3");
+    assert_eq!(output, "Request to rmlun 1 lun: 3\n");
     assert_eq!(
         question,
-        "'n' to cancel, 'a' for all, or 'y' to remove 3 [n]: "
+        "'n' to cancel, 'a' for all, or 'y' to rmlun 3 [n]: "
     );
     bench.silent("y");
     assert_eq!(bench.luns(), [0, 1, 2]);
@@ -365,12 +388,36 @@ fn remove_asks_with_coraids_texts() {
     assert_eq!(bench.bad("remove"), "usage: remove [-f] LUN ...\n");
 }
 
+/// By its own name it wants to be told which LUN, as what is removed is lost.
+#[test]
+fn remove_wants_the_number_or_the_label() {
+    let mut bench = Bench::with_luns();
+    bench.silent("label 'vm store' 2");
+    bench.silent("label n 3");
+    for answer in ["y", "a", "Y", "", "n", "2", "vm store", "01", "remove 1"] {
+        let (output, question) = bench.asks("remove 1");
+        assert_eq!(output, "Request to remove 1 LUN: 1\n");
+        assert_eq!(question, "'n' to cancel, or type 1 to remove LUN 1 [n]: ");
+        assert_eq!(bench.bad(answer), "action canceled\n", "{answer}");
+    }
+    assert_eq!(bench.asks("remove 3").1, {
+        "'n' to cancel, or type 3 or n to remove LUN 3 [n]: "
+    });
+    assert_eq!(bench.bad("n"), "action canceled\n");
+    bench.asks("remove 1 2");
+    assert_eq!(bench.asks(" 1 ").1, {
+        "'n' to cancel, or type 2 or vm store to remove LUN 2 [n]: "
+    });
+    bench.silent("vm store");
+    assert_eq!(bench.luns(), [0, 3]);
+}
+
 #[test]
 fn remove_takes_all_after_one_answer() {
     let mut bench = Bench::with_luns();
     assert_eq!(
-        bench.asks("remove 1-3").0,
-        "Request to remove 3 LUNs: 1 ... 3\n"
+        bench.asks("rmlun 1-3").0,
+        "Request to rmlun 3 luns: 1 ... 3\n"
     );
     bench.silent("a");
     assert_eq!(bench.luns(), [0]);
@@ -380,12 +427,12 @@ fn remove_takes_all_after_one_answer() {
 fn everything_but_y_and_a_cancels_a_removal() {
     for answer in ["n", "yes", "all", "", "remove 1", "\u{1b}", "ja"] {
         let mut bench = Bench::with_luns();
-        bench.asks("remove 1");
+        bench.asks("rmlun 1");
         assert_eq!(bench.bad(answer), "action canceled\n");
         assert_eq!(bench.luns(), [0, 1, 2, 3]);
     }
     let mut bench = Bench::with_luns();
-    bench.asks("remove 1");
+    bench.asks("rmlun 1");
     assert_eq!(bench.session.cancel().output, "action canceled\n");
     assert_eq!(bench.session.cancel().output, "");
     assert_eq!(bench.prompt(), "SR shelf 1> ");
@@ -404,7 +451,7 @@ fn remove_refuses_online_and_unknown_luns() {
     assert_eq!(bench.bad("remove 1 x 2"), {
         "error: LUN must be an integer between 0 and 254 inclusive\nskipping: 1 2\n"
     });
-    bench.asks("remove 1 0 2");
+    bench.asks("rmlun 1 0 2");
     assert_eq!(
         bench.bad("a"),
         "error: LUN 0 needs to be offline before removal\nskipping: 2\n"
@@ -426,7 +473,7 @@ fn forced_removal_does_not_ask() {
 #[test]
 fn an_answer_does_not_reach_a_lun_that_changed_meanwhile() {
     let mut bench = Bench::with_luns();
-    bench.asks("remove 1");
+    bench.asks("rmlun 1");
     let one = LunNumber::new(1).unwrap();
     bench.shelf.remove(one, false).unwrap();
     let mut other = Session::new(SessionOptions::default());
@@ -434,7 +481,7 @@ fn an_answer_does_not_reach_a_lun_that_changed_meanwhile() {
     assert_eq!(bench.bad("y"), {
         "error: LUN 1 changed while the question was open; nothing was done to it\n"
     });
-    bench.asks("remove 1");
+    bench.asks("rmlun 1");
     bench.shelf.online(one).unwrap();
     assert_eq!(
         bench.bad("y"),
@@ -638,6 +685,7 @@ fn help_tells_of_every_command() {
         "\
 usage: remove [-f] LUN ...
 forget LUNs and free their drives; asks; -f does not ask, and takes online LUNs too
+-n only tells what would be done
 other names: rmlun
 examples:
   remove 0
@@ -670,7 +718,7 @@ fn commands_that_are_not_there_are_told_apart() {
         bench.bad("lsit -l"),
         "error: unknown command lsit; did you mean list?\n"
     );
-    for name in ["locate", "erase", "/setsize", "sysstat"] {
+    for name in ["locate", "fans", "/smartlog", "update"] {
         let name_shown = name.trim_start_matches('/');
         let output = format!("error: {name_shown} is not available in this version\n");
         assert_eq!(bench.bad(&format!("{name} 1.0")), output);
@@ -790,7 +838,7 @@ fn errors_come_as_json() {
 #[test]
 fn a_question_in_json_keeps_to_one_document() {
     let mut bench = Bench::with_luns();
-    let (output, question) = bench.asks("remove -j 1-2");
+    let (output, question) = bench.asks("rmlun -j 1-2");
     assert_eq!(output, "");
     assert!(question.ends_with("[n]: "));
     assert_eq!(bench.asks("y").0, "");
@@ -816,7 +864,7 @@ fn the_control_socket_tells_commands_from_answers() {
     assert_eq!(response.prompt.text, "SR shelf 1> ");
     assert_eq!(request(line("list 1")).output, " 1 4000.786GB offline\n");
     request(line("remove 1"));
-    let response = request(answer("y"));
+    let response = request(answer("1"));
     assert!(response.ok && response.prompt.kind == PromptKind::Command);
     assert_eq!(
         request(line("list 1")).output,
@@ -909,4 +957,34 @@ fn wait_ends_when_all_is_done_or_the_time_is_over() {
         "error: seconds to wait must be an integer between 0 and 31622400 inclusive\n"
     );
     assert_eq!(bench.bad("wait 9"), "error: LUN 9 does not exist\n");
+}
+
+#[test]
+fn sos_collects_what_helpers_ask_for_and_no_passwords() {
+    let mut bench = Bench::with_luns();
+    bench.good("sos");
+    let files = &bench.host.bundle;
+    let text = |name: &str| {
+        let file = files.iter().find(|(known, _)| known == name);
+        &file.unwrap_or_else(|| panic!("no {name}")).1
+    };
+    assert!(text("list-l.txt").contains("0.0.1  normal"));
+    assert!(text("saveconfig.txt").contains("make 0 raid1 1.0 1.1"));
+    for name in [
+        "show-l",
+        "health",
+        "ifstat-a",
+        "aoestats-a",
+        "sysstat",
+        "release",
+    ] {
+        let json = text(&format!("{name}.json"));
+        assert!(
+            json.starts_with("{\"schema\":1,\"ok\":true"),
+            "{name}: {json}"
+        );
+    }
+    for (name, text) in files {
+        assert!(!text.to_lowercase().contains("password"), "{name}");
+    }
 }

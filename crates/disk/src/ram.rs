@@ -3,8 +3,9 @@
 //! Memory is cut into regions, each behind a lock of its own, so that a worker and the administration
 //! may share the drive. Only they could ever meet, on the few sectors of metadata.
 //!
-//! Regions are mappings of their own, in huge pages where the system gives some: commands go all over the drive, and
-//! with small pages each would wait for the walk through the page tables, too (2 to 4 % of a read of 8 KiB).
+//! Regions are mappings of their own, in huge pages where the system gives some: commands go all over the
+//! drive, and with small pages each waits for walks through the page tables, too: reads of 8 KiB at depth 32
+//! were 10 % fewer (native) and 17 % fewer (generic).
 
 use crate::SECTOR_BYTES;
 use memmap2::{Advice, MmapMut};

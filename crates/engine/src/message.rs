@@ -211,6 +211,7 @@ pub(crate) fn port_rows(counters: &PortCounters) -> Vec<(&'static str, u64)> {
         ("rx_invalid", counters.rx_invalid),
         ("rx_other_host", counters.rx_other_host),
         ("aoe_to_kernel", counters.aoe_to_kernel),
+        ("aoe_spread", counters.aoe_spread),
         ("passed_to_kernel", counters.passed_to_kernel),
         ("kernel_errors", counters.kernel_errors),
     ]

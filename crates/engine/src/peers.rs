@@ -6,6 +6,9 @@
 //! What targets say to one another goes through the same inboxes, so that it keeps its order with the
 //! frames.
 //!
+//! Where workers share a receive queue each has a port of its own on it, takes in what comes there, and
+//! answers by it; what each has taken in the others see in its count of rounds ([`Target::looked`]).
+//!
 //! Budget: 300 ns one way when both ends poll, for a frame of 8 KiB as for a short one. `corebench
 //! --handover` measures it.
 //!
@@ -19,15 +22,16 @@
 use crate::remote::RemotePort;
 use crate::wake::Wake;
 use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
 use port::{Port, PortFacts, ReceivedFrame};
 use shelf::shard::{Place, WORKERS_MAX, WorkerIndex, WorkerSet};
 use shelf::target::{
-    Action, BUFFER_SECTORS, CROSSINGS_MAX, Io, PeerMessage, PortIndex, Route, Target,
+    Action, BUFFER_SECTORS, CROSSINGS_MAX, Io, PeerMessage, PortIndex, Rounds, Route, Target,
 };
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// How many buffers a worker has for replies: of its command slots one of so many. Replies wait for one; for
 /// requests there are as many buffers as command slots, so that what initiators may have under way is not
@@ -87,6 +91,8 @@ struct End {
     wake: Wake,
     requests: Pool,
     replies: Pool,
+    /// How many of its rounds have ended.
+    rounds: CachePadded<AtomicU64>,
 }
 
 /// Buffers of one worker that are not on their way.
@@ -156,6 +162,7 @@ impl Exchange {
                 wake: Wake::new()?,
                 requests: Pool::new(WorkerIndex(index), slots),
                 replies: Pool::new(WorkerIndex(index), slots.div_ceil(REPLY_SHARE)),
+                rounds: CachePadded::default(),
             })
         };
         let link = |facts: &PortFacts| LinkState {
@@ -234,6 +241,8 @@ pub(crate) struct Peers {
     told: WorkerSet,
     /// For each drive how many of our writes were abandoned and may still land.
     landing: Box<[u32]>,
+    /// Which ports are of a queue that the workers share.
+    shared: Box<[bool]>,
     /// For each port the frames of others that wait for room in it.
     waiting: Box<[VecDeque<Parcel>]>,
     /// Requests that were handed over, and that were dropped because there was no buffer.
@@ -269,6 +278,29 @@ impl Peers {
                 }
                 false
             }
+        }
+    }
+
+    /// Looks what has come to a port, if the workers share its queue; else it needs no look.
+    pub(crate) fn look(&self, target: &mut Target, port: PortIndex, at: &mut dyn Port) {
+        if !self.shared[usize::from(port.0)] {
+            return;
+        }
+        let mut rounds: Rounds = Rounds::default();
+        for (round, end) in rounds.iter_mut().zip(&self.exchange.ends) {
+            // Before the look: what was taken in by then came before what it finds the next time.
+            *round = end.rounds.load(Ordering::Acquire);
+        }
+        if at.look() {
+            target.looked(port, &rounds);
+        }
+    }
+
+    /// What a look has found is taken in.
+    pub(crate) fn taken_in(&self, target: &mut Target) {
+        if let Some(rounds) = target.taken_in() {
+            let own = self.exchange.end(self.place.own);
+            own.rounds.store(rounds, Ordering::Release);
         }
     }
 
@@ -444,7 +476,7 @@ pub struct Seat {
     pub(crate) place: Place,
     /// All ports of the shelf; those of other workers only to send by.
     pub(crate) ports: Vec<Box<dyn Port>>,
-    /// Which of them are its own.
+    /// Which of them are its own: of those that all workers share it is the first one's.
     pub(crate) own: Box<[bool]>,
     pub(crate) wake: Wake,
     /// Unless there is only one worker.
@@ -478,8 +510,9 @@ impl Seat {
     }
 }
 
-/// Shares ports out among `workers` workers with so many command slots each, one after the other.
-/// `drives` is one more than the highest slot of a drive.
+/// Shares ports out among `workers` workers with so many command slots each, one after the other. The sockets
+/// of a queue that they share are one port, of which each gets its own. `drives` is one more than the highest
+/// slot of a drive.
 ///
 /// # Errors
 /// When the kernel gives no event descriptor.
@@ -493,7 +526,6 @@ pub fn seats(
     drives: usize,
 ) -> io::Result<Vec<Seat>> {
     assert!((1..=WORKERS_MAX).contains(&workers), "{workers} workers");
-    let facts: Vec<PortFacts> = ports.iter().map(|port| port.facts().clone()).collect();
     if workers == 1 {
         return Ok(vec![Seat {
             place: Place::ALONE,
@@ -503,14 +535,19 @@ pub fn seats(
             peers: None,
         }]);
     }
+    let mut queues = queues_of(ports, workers);
+    let facts: Vec<PortFacts> = queues.iter().filter_map(Queue::facts).collect();
     let exchange = Arc::new(Exchange::new(workers, &facts, commands, drives)?);
-    let mut real: Vec<Option<Box<dyn Port>>> = ports.into_iter().map(Some).collect();
     let owner = |port: u8| WorkerIndex(port % workers);
     let seat = |own: WorkerIndex| {
         let numbered = || (0u8..).zip(&facts);
         let is_own = |port: u8| owner(port) == own;
+        let is_here = |port: u8, facts: &PortFacts| facts.sharer.is_some() || is_own(port);
         let alias = |(port, facts): (u8, &PortFacts)| {
-            let mut ours = numbered().filter(|(other, _)| is_own(*other));
+            if is_here(port, facts) {
+                return port;
+            }
+            let mut ours = numbered().filter(|(other, facts)| is_here(*other, facts));
             let same = ours.find(|(_, other)| other.interface == facts.interface);
             same.map_or(port, |(other, _)| other)
         };
@@ -521,6 +558,7 @@ pub fn seats(
             aliases: numbered().map(alias).collect(),
             told: WorkerSet::default(),
             landing: vec![0; drives].into(),
+            shared: facts.iter().map(|facts| facts.sharer.is_some()).collect(),
             waiting: facts
                 .iter()
                 .map(|_| VecDeque::with_capacity(usize::from(commands) * usize::from(workers)))
@@ -528,9 +566,8 @@ pub fn seats(
             handed_over: 0,
             dropped: 0,
         };
-        let ports = (0u8..).zip(&mut real).map(|(port, real)| {
-            let here = if is_own(port) { real.take() } else { None };
-            here.unwrap_or_else(|| {
+        let ports = (0u8..).zip(&mut queues).map(|(port, queue)| {
+            queue.take(own, owner(port)).unwrap_or_else(|| {
                 let facts = facts[usize::from(port)].clone();
                 let ends = (own, owner(port));
                 Box::new(RemotePort::new(facts, Arc::clone(&exchange), ends, port))
@@ -545,6 +582,44 @@ pub fn seats(
         }
     };
     Ok((0..workers).map(WorkerIndex).map(seat).collect())
+}
+
+/// The ports of a receive queue: one, or one for each worker.
+struct Queue(Vec<Option<Box<dyn Port>>>);
+
+impl Queue {
+    fn facts(&self) -> Option<PortFacts> {
+        let first = self.0.first()?.as_ref()?;
+        Some(first.facts().clone())
+    }
+
+    /// The port of a worker, if it has one.
+    fn take(&mut self, worker: WorkerIndex, owner: WorkerIndex) -> Option<Box<dyn Port>> {
+        match &mut self.0[..] {
+            [only] if worker == owner => only.take(),
+            [_] => None,
+            all => all.get_mut(usize::from(worker.0))?.take(),
+        }
+    }
+}
+
+/// Puts together what is of one queue.
+fn queues_of(ports: Vec<Box<dyn Port>>, workers: u8) -> Vec<Queue> {
+    let mut queues: Vec<Queue> = Vec::new();
+    for port in ports {
+        match (port.facts().sharer, queues.last_mut()) {
+            (Some(sharer), Some(queue)) if sharer > 0 => queue.0.push(Some(port)),
+            _ => queues.push(Queue(vec![Some(port)])),
+        }
+    }
+    for queue in &queues {
+        let sockets = queue.0.len();
+        assert!(
+            sockets == 1 || sockets == usize::from(workers),
+            "{sockets} sockets for {workers} workers"
+        );
+    }
+    queues
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use shelf::plane::CounterGroup;
 use shelf::statistics::PortTally;
 
 /// Counters that each queue tells of its whole interface.
-const OF_INTERFACE: [&str; 2] = ["aoe_to_kernel", "passed_to_kernel"];
+const OF_INTERFACE: [&str; 3] = ["aoe_to_kernel", "aoe_spread", "passed_to_kernel"];
 
 /// What an interface has counted in all its queues.
 struct Sums {

@@ -84,6 +84,17 @@ pub fn worker_memory(commands: u16) -> io::Result<(SharedMemory, BufferMemory)> 
     SharedMemory::new(Executor::buffer_bytes(plan(commands)))
 }
 
+/// The memories of several workers, who may share receive queues ([`port::Opening::sharing`]).
+///
+/// # Errors
+/// When the kernel gives no memory.
+pub fn worker_memories(
+    commands: u16,
+    workers: u8,
+) -> io::Result<Vec<(SharedMemory, BufferMemory)>> {
+    SharedMemory::of_workers(Executor::buffer_bytes(plan(commands)), workers)
+}
+
 /// How a worker is set up.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
@@ -402,6 +413,9 @@ impl Worker {
             peers,
             ..
         } = self;
+        if let Some(peers) = peers {
+            peers.look(target, number, &mut *ports[index]);
+        }
         let frames = ports[index].receive(RECEIVE_BUDGET, &mut |frame| {
             let Some(peers) = peers else {
                 return take_in(target, executor, number, frame, actions);
@@ -412,6 +426,9 @@ impl Worker {
                 peers.carry_from(actions, before);
             }
         });
+        if let Some(peers) = peers {
+            peers.taken_in(target);
+        }
         self.carry_out();
         if frames > 0 {
             self.errors_in_row[index] = 0;
@@ -592,5 +609,6 @@ fn view_of(facts: &PortFacts, is_own: bool) -> PortView {
         stations: facts.stations,
         mtu_bytes: facts.mtu_bytes,
         announces: is_own && facts.queue_index == 0,
+        is_shared: facts.sharer.is_some(),
     }
 }

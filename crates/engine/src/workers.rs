@@ -5,12 +5,14 @@ use crate::ports;
 use crate::wake::Wake;
 use aoe::{MacAddress, Shelf};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use port::Spreader;
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::observe::{Initiator, Initiators, Observe, PortStatistics};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
+use shelf::shard::spread_sectors;
 use shelf::statistics::{ForgottenStations, LunStatistics, Rates, StationStatistics};
 use shelf::target::{Change, ChangeDecision, MendTicket, Wish};
 use std::collections::BTreeMap;
@@ -71,6 +73,8 @@ impl WorkerHandle {
 #[derive(Clone, Debug)]
 pub struct Workers {
     workers: Arc<Mutex<Vec<WorkerHandle>>>,
+    /// Of interfaces whose queues they share.
+    spreaders: Arc<[Spreader]>,
 }
 
 impl Workers {
@@ -79,7 +83,31 @@ impl Workers {
     pub fn new(workers: Vec<WorkerHandle>) -> Self {
         Self {
             workers: Arc::new(Mutex::new(workers)),
+            spreaders: [].into(),
         }
+    }
+
+    /// The same, who share the receive queues of some interfaces.
+    #[must_use]
+    pub fn spreading_by(self, spreaders: Vec<Spreader>) -> Self {
+        Self {
+            spreaders: spreaders.into(),
+            ..self
+        }
+    }
+
+    /// Tells the interfaces for whom frames of a LUN are from now on.
+    fn spread(&self, lun: LunNumber, spread_sectors: Option<u64>) -> Result<(), String> {
+        for spreader in &*self.spreaders {
+            let told = spreader.set(lun.get(), spread_sectors);
+            told.map_err(|error| {
+                format!(
+                    "interface {} cannot be told how to spread LUN {lun}: {error}",
+                    spreader.interface()
+                )
+            })?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
@@ -256,12 +284,17 @@ impl Observe for Workers {
 }
 
 impl DataPlane for Workers {
+    /// Frames find their receivers before a worker serves the LUN, and for as long as one does. Where a part
+    /// was added, its frames may be dropped until all of them know of it.
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
+        self.spread(view.lun, Some(spread_sectors(&view)))?;
         self.change(view.lun, &ToWorker::Attach(view)).map(|_| ())
     }
 
     fn detach(&mut self, lun: LunNumber) -> Result<Detached, String> {
-        self.change(lun, &ToWorker::Detach(lun))
+        let detached = self.change(lun, &ToWorker::Detach(lun))?;
+        self.spread(lun, None)?;
+        Ok(detached)
     }
 
     fn regions_ready(

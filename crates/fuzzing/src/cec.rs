@@ -45,6 +45,15 @@ enum Step {
     Close {
         pick: u8,
     },
+    HangUp {
+        pick: u8,
+        last_words: Vec<u8>,
+    },
+    /// The port loses the console, or has it again, for some stations only or for all.
+    Switch {
+        is_attached: bool,
+        admitted: Option<Vec<u8>>,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -84,6 +93,21 @@ fn converse(steps: &[Step]) {
     }
 }
 
+fn station(client: u8) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 1, client])
+}
+
+fn switch(server: &mut Server, is_attached: bool, admitted: Option<&[u8]>) {
+    server.detach(PORT);
+    if is_attached {
+        server.attach(PORT, PORT_MAC);
+    }
+    if let Some(admitted) = admitted {
+        let stations = admitted.iter().map(|client| station(*client));
+        server.admit_only(PORT, stations.collect());
+    }
+}
+
 fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step: &Step) {
     let session = |pick: u8| {
         open.iter()
@@ -106,7 +130,7 @@ fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step
             };
             let frame = Frame {
                 destination,
-                source: MacAddress([2, 0, 0, 0, 1, *client]),
+                source: station(*client),
                 kind: Kind::Data,
                 sequence: *sequence,
                 tag: ConnectionTag(*tag),
@@ -134,6 +158,15 @@ fn act(server: &mut Server, now: &mut Duration, open: &BTreeSet<SessionId>, step
                 server.set_busy(*now, session, *busy);
             }
         }
+        Step::HangUp { pick, last_words } => {
+            if let Some(session) = session(*pick) {
+                server.hang_up(*now, session, last_words);
+            }
+        }
+        Step::Switch {
+            is_attached,
+            admitted,
+        } => switch(server, *is_attached, admitted.as_deref()),
         Step::Close { pick } => {
             if let Some(session) = session(*pick) {
                 server.close(*now, session);

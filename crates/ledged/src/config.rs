@@ -3,13 +3,15 @@
 //! Every complaint names the file, the line, the key and what to do. Unknown keys are refused: a
 //! mistyped key must not silently mean its default.
 
-use aoe::{ADDRESSES_MAX, Shelf};
+use crate::door::peer::Groups;
+use aoe::{ADDRESSES_MAX, MacAddress, Shelf};
 use disk::DriveSpec;
 use engine::Spin;
 use port::RequestedMode;
 use serde::Deserialize;
 use shelf::admin::DriveSlot;
 use shelf::shard::WORKERS_MAX;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +20,8 @@ use toml::Spanned;
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// The text of the file.
+    pub(crate) text: String,
     /// Shelf number; unset on a new box.
     pub(crate) shelf: Option<Shelf>,
     /// Shelf-wide settings.
@@ -32,6 +36,10 @@ pub(crate) struct Config {
     pub(crate) spin: Spin,
     /// How long a disk may take before it is given up.
     pub(crate) disk_timeout: Duration,
+    /// Who may use the control socket.
+    pub(crate) groups: Groups,
+    /// After this time without a key an Ethernet console is logged out; `None` for never.
+    pub(crate) cec_idle: Option<Duration>,
     /// Ports, at least one.
     pub(crate) ports: Vec<PortConfig>,
     /// Drives, each slot once.
@@ -45,8 +53,10 @@ pub(crate) struct PortConfig {
     pub(crate) interface: String,
     /// How frames are exchanged with the kernel.
     pub(crate) mode: RequestedMode,
-    /// Whether the Ethernet console answers here.
+    /// Whether the Ethernet console answers here, until a command says otherwise.
     pub(crate) cec: bool,
+    /// The only stations that it answers; everybody if there are none.
+    pub(crate) cec_allow: BTreeSet<MacAddress>,
     /// Station addresses that it answers from, its own among them.
     pub(crate) addresses: u8,
     /// Whether its worker drives the NIC, instead of interrupts.
@@ -97,6 +107,9 @@ struct RawConfig {
     cores: Option<Spanned<Vec<i64>>>,
     spin_us: Option<Spanned<toml::Value>>,
     disk_timeout_seconds: Option<Spanned<i64>>,
+    admin_group: Option<Spanned<String>>,
+    reader_group: Option<Spanned<String>>,
+    cec_idle_minutes: Option<Spanned<i64>>,
     #[serde(default)]
     port: Vec<Spanned<RawPort>>,
     #[serde(default)]
@@ -110,6 +123,7 @@ struct RawPort {
     mode: Option<Spanned<String>>,
     #[serde(default)]
     cec: bool,
+    cec_allow: Option<Spanned<Vec<String>>>,
     addresses: Option<Spanned<i64>>,
     busy_poll: Option<Spanned<bool>>,
     pace_mbit_per_second: Option<Spanned<i64>>,
@@ -142,6 +156,12 @@ const DEFAULT_DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a disk may take, in seconds: longer than it takes to call it slow, shorter than initiators
 /// are told that there is no hope.
 const DISK_TIMEOUTS: std::ops::RangeInclusive<u64> = 2..=30;
+
+/// After which time without a key an Ethernet console is logged out, without `cec_idle_minutes`.
+const DEFAULT_CEC_IDLE: Duration = Duration::from_secs(15 * 60);
+
+/// A day; who wants more wants never.
+const CEC_IDLE_MINUTES_MAX: u64 = 24 * 60;
 
 /// Rates that ports of initiators have, in Mbit/s.
 const PACES_MBIT_PER_SECOND: std::ops::RangeInclusive<u64> = 10..=400_000;
@@ -231,6 +251,7 @@ impl Source<'_> {
         let workers = self.check_workers(raw.workers.as_ref())?;
         let cores = self.check_cores(raw.cores.as_ref(), workers)?;
         Ok(Config {
+            text: self.text.to_owned(),
             shelf: raw
                 .shelf
                 .as_ref()
@@ -246,6 +267,8 @@ impl Source<'_> {
             cores,
             spin: self.check_spin(raw.spin_us.as_ref())?,
             disk_timeout: self.check_disk_timeout(raw.disk_timeout_seconds.as_ref())?,
+            groups: self.check_groups(&raw)?,
+            cec_idle: self.check_cec_idle(raw.cec_idle_minutes.as_ref())?,
             ports: self.check_ports(&raw.port)?,
             disks: self.check_disks(&raw.disk)?,
         })
@@ -370,6 +393,7 @@ impl Source<'_> {
                 interface,
                 mode,
                 cec: port.cec,
+                cec_allow: self.check_cec_allow(port.cec_allow.as_ref())?,
                 addresses: self.check_addresses(port.addresses.as_ref())?,
                 busy_poll: self.check_busy_poll(port.busy_poll.as_ref(), mode)?,
                 pace_mbit_per_second: self.check_pace(port.pace_mbit_per_second.as_ref())?,
@@ -381,6 +405,69 @@ impl Source<'_> {
             return Err(self.refuse(&end, reason));
         }
         Ok(ports)
+    }
+
+    fn check_groups(&self, raw: &RawConfig) -> Result<Groups, ConfigError> {
+        let mut groups = Groups::default();
+        let given = [
+            ("admin_group", &raw.admin_group, &mut groups.admin),
+            ("reader_group", &raw.reader_group, &mut groups.reader),
+        ];
+        for (key, text, group) in given {
+            let Some(text) = text else { continue };
+            let name = text.get_ref();
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            if name.is_empty() || name.len() > 32 || !name.chars().all(is_name) {
+                let reason = format!("{key} = {name:?} is no name of a group");
+                return Err(self.refuse(&text.span(), reason));
+            }
+            group.clone_from(name);
+        }
+        Ok(groups)
+    }
+
+    fn check_cec_idle(
+        &self,
+        minutes: Option<&Spanned<i64>>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let Some(minutes) = minutes else {
+            return Ok(Some(DEFAULT_CEC_IDLE));
+        };
+        let given = *minutes.get_ref();
+        match u64::try_from(given) {
+            Ok(0) => Ok(None),
+            Ok(given) if given <= CEC_IDLE_MINUTES_MAX => Ok(Some(Duration::from_secs(60 * given))),
+            _ => {
+                let reason = format!(
+                    "cec_idle_minutes = {given}: must be 1 to {CEC_IDLE_MINUTES_MAX}, or 0 for never"
+                );
+                Err(self.refuse(&minutes.span(), reason))
+            }
+        }
+    }
+
+    fn check_cec_allow(
+        &self,
+        stations: Option<&Spanned<Vec<String>>>,
+    ) -> Result<BTreeSet<MacAddress>, ConfigError> {
+        let Some(stations) = stations else {
+            return Ok(BTreeSet::new());
+        };
+        let refuse = |reason| Err(self.refuse(&stations.span(), reason));
+        if stations.get_ref().is_empty() {
+            return refuse(
+                "cec_allow = []: nobody; leave it out for everybody, or set cec = false".to_owned(),
+            );
+        }
+        let mut found = BTreeSet::new();
+        for word in stations.get_ref() {
+            match word.parse::<MacAddress>() {
+                Ok(mac) if !mac.is_multicast() => drop(found.insert(mac)),
+                Ok(_) => return refuse(format!("cec_allow: {word} is a group, no station")),
+                Err(error) => return refuse(format!("cec_allow: {word:?}: {error}")),
+            }
+        }
+        Ok(found)
     }
 
     fn check_busy_poll(

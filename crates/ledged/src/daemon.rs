@@ -3,16 +3,20 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
+use crate::door::reception::Reception;
 use crate::host::{Machinery, Premises};
+use crate::log::Log;
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{drives, events};
 use anyhow::{Context, bail};
+use console::events::Watcher;
 use engine::{Paces, Spin, WorkerOptions, Workers};
-use port::{Opening, Port, SharedMemory};
+use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
+use shelf::shard::GROUP_SECTORS;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -23,6 +27,9 @@ const COMMANDS: u16 = 1280;
 /// How often the administration is told the time: a spare takes the place of a failed member within it.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is looked for problems.
+const ALERTS: Duration = Duration::from_secs(10);
+
 /// A running shelf.
 pub(crate) struct Daemon {
     administration: Administration,
@@ -32,18 +39,19 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
-    pub(crate) fn start(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
-        let machinery = Machinery::new(state.clone());
+        let reception = Reception::open(config)?;
+        let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
         let opened = drives::open(&config.disks, config.disk_timeout);
-        let memories = (0..config.workers).map(|_| engine::worker_memory(COMMANDS));
-        let memories: std::io::Result<Vec<_>> = memories.collect();
+        let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
+        let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
         let paces: Vec<_> = config.ports.iter().map(pace).collect();
         let paces = Paces::new(&paces);
@@ -72,7 +80,7 @@ impl Daemon {
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
         let handles = seats.into_iter().zip(memories).enumerate().map(start);
-        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?);
+        let workers = Workers::new(handles.collect::<anyhow::Result<_>>()?).spreading_by(spreaders);
         let manager = Manager::start(Parts {
             shelf: number,
             drives: opened.slots,
@@ -90,11 +98,11 @@ impl Daemon {
                 events::run(&receiver, (&workers, index), &administration);
             })?;
         }
-        let timed = administration.clone();
-        spawn("timer", move || timer(&timed))?;
+        let timed = (administration.clone(), reception.clone());
+        spawn("timer", move || timer(&timed.0, &timed.1))?;
         let premises = Premises::new(administration.clone(), machinery);
-        socket.serve(&premises)?;
-        door::ethernet::serve(config, &premises)?;
+        socket.serve(&reception, &premises)?;
+        door::ethernet::serve(&reception, &premises)?;
         Ok(Self {
             administration,
             workers,
@@ -132,13 +140,38 @@ impl Daemon {
     }
 }
 
-/// Tells the administration the time, for what is due by it, until the process ends.
-fn timer(administration: &Administration) {
+/// Tells the administration the time, for what is due by it, and every console what has happened, until the
+/// process ends.
+fn timer(administration: &Administration, reception: &Reception) {
     let start = Instant::now();
+    let mut watcher = Watcher::default();
+    let mut looked = None;
     loop {
-        administration.lock().tick(start.elapsed());
+        let (happened, mut troubles) = {
+            let mut manager = administration.lock();
+            manager.tick(start.elapsed());
+            let happened = watcher.look(&*manager, unix_seconds());
+            let troubles = is_due(&mut looked).then(|| console::open_troubles(&*manager));
+            (happened, troubles)
+        };
+        for event in happened {
+            reception.publish(event);
+        }
+        if let Some(troubles) = &mut troubles {
+            troubles.extend(reception.troubles());
+            reception.alerts().update(troubles, unix_seconds());
+        }
         std::thread::sleep(TICK);
     }
+}
+
+/// Whether it is time to look for problems, so that each has the number and the time of when it began.
+fn is_due(looked: &mut Option<Instant>) -> bool {
+    let is_due = looked.is_none_or(|at| at.elapsed() >= ALERTS);
+    if is_due {
+        *looked = Some(Instant::now());
+    }
+    is_due
 }
 
 /// The number that the command `shelf` set last; before it was ever used, that of the configuration.
@@ -165,12 +198,19 @@ fn open_ports(
     let mut ports: Ports = Vec::new();
     let mut statuses = Vec::new();
     let mut failures = Vec::new();
+    let mut queue_count = 0;
     for port in &config.ports {
+        let first = queue_count % memories.len();
         let opening = Opening {
             mode: port.mode,
             addresses: port.addresses,
             busy_poll: port.busy_poll,
-            memory: &|queue| memories.get((ports.len() + queue as usize) % memories.len()),
+            memory: &|queue| memories.get((first + queue as usize) % memories.len()),
+            sharing: Some(Sharing {
+                memories,
+                first: u8::try_from(first)?,
+                group_sectors: GROUP_SECTORS,
+            }),
         };
         match port::open_as(&port.interface, &opening) {
             Ok(queues) => {
@@ -183,6 +223,11 @@ fn open_ports(
                         mode: first.mode.to_string(),
                     });
                 }
+                // Of those that workers share, the socket of the first one.
+                let sharers = queues.iter().map(|port| port.facts().sharer);
+                queue_count += sharers
+                    .filter(|sharer| sharer.is_none_or(|of| of == 0))
+                    .count();
                 ports.extend(queues);
             }
             Err(error) => failures.push(error.to_string()),
@@ -194,11 +239,8 @@ fn open_ports(
     for failure in &failures {
         tracing::error!("port {failure}");
     }
-    if u8::try_from(ports.len()).is_err() {
-        bail!(
-            "{} receive queues are too many: at most 255; fewer queues: ethtool -L",
-            ports.len()
-        );
+    if u8::try_from(queue_count).is_err() {
+        bail!("{queue_count} receive queues are too many: at most 255; fewer queues: ethtool -L");
     }
     Ok((ports, statuses))
 }

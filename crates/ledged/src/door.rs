@@ -1,6 +1,16 @@
 //! The doors of the shelf: where administrators come in. All of them lead to the same command engine.
 
+mod accounts;
+mod alerts;
+mod attended;
+mod audit;
+mod cec_ports;
+mod consoles;
 pub(crate) mod ethernet;
+mod lockout;
+pub(crate) mod peer;
+pub(crate) mod reception;
+mod registry;
 pub(crate) mod socket;
 
 use console::SessionOptions;

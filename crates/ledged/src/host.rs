@@ -1,9 +1,12 @@
 //! The box as the consoles see it: [`console::host::Host`].
 
 use crate::administration::Administration;
+use crate::door::reception::Reception;
+use crate::log::Log;
+use crate::machine;
 use crate::store::StateDir;
-use console::host::{Caller, Consoles, HostError, Machine, Settings, SettingsStore, World};
-use shelf::manager::Manager;
+use console::host::{BoxFacts, Caller, HostError, Machine, Power, Settings, SettingsStore, World};
+use shelf::admin::Admin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,24 +51,30 @@ impl Entered<'_> {
         }
     }
 
-    /// The shelf.
-    pub(crate) fn manager(&self) -> &Manager {
-        &self.manager
+    /// The shelf, as consoles see it.
+    pub(crate) fn admin(&self) -> &dyn Admin {
+        &*self.manager
     }
 }
 
 /// The box.
 pub(crate) struct Machinery {
     state: StateDir,
+    /// What all doors share.
+    pub(crate) reception: Reception,
     settings: Settings,
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,
     start: Instant,
+    log: Log,
+    is_debugging: bool,
+    /// The text of the configuration file.
+    config: String,
 }
 
 impl Machinery {
     /// Reads the settings. Damaged ones are told of, and do not keep the shelf from serving.
-    pub(crate) fn new(state: StateDir) -> Self {
+    pub(crate) fn new(state: StateDir, log: Log, config: String, reception: Reception) -> Self {
         let (settings, damage) = match state.settings() {
             Ok(settings) => (settings, None),
             Err(reason) => {
@@ -73,11 +82,16 @@ impl Machinery {
                 (Settings::default(), Some(reason))
             }
         };
+        log.set_target(settings.syslog);
         Self {
             state,
+            reception,
             settings,
             damage,
             start: Instant::now(),
+            log,
+            is_debugging: false,
+            config,
         }
     }
 }
@@ -92,6 +106,7 @@ impl SettingsStore for Machinery {
             return Err(HostError::Io(reason.clone()));
         }
         self.state.save_settings(&settings).map_err(HostError::Io)?;
+        self.log.set_target(settings.syslog);
         self.settings = settings;
         Ok(())
     }
@@ -107,6 +122,74 @@ impl Machine for Machinery {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())
     }
-}
 
-impl Consoles for Machinery {}
+    fn facts(&self) -> BoxFacts {
+        machine::facts(self.start.elapsed())
+    }
+
+    fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {
+        machine::local_time(unix_seconds, zone)
+    }
+
+    fn timezones(&self) -> Vec<String> {
+        machine::timezones()
+    }
+
+    fn power(&mut self, what: Power) -> Result<(), HostError> {
+        machine::power(what)
+    }
+
+    fn is_debugging(&self) -> bool {
+        self.is_debugging
+    }
+
+    fn set_debugging(&mut self, on: bool) -> Result<(), HostError> {
+        self.log.set_debugging(on).map_err(HostError::Io)?;
+        self.is_debugging = on;
+        Ok(())
+    }
+
+    fn send_syslog(&mut self, text: &str) -> Result<(), HostError> {
+        let Some(target) = self.settings.syslog else {
+            let text = "there is no syslog target; set one with: syslog ADDRESS";
+            return Err(HostError::Refused(text.to_owned()));
+        };
+        crate::log::send_now(target, text)
+            .map_err(|error| HostError::Io(format!("syslog {target}: {error}")))
+    }
+
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+        let now = self.unix_seconds();
+        let time = jiff::Timestamp::from_second(i64::try_from(now).unwrap_or(0))
+            .map_err(|error| HostError::Io(error.to_string()))?;
+        let name = format!("ledge-{}", time.strftime("%Y%m%dT%H%M%SZ"));
+        let mut all = files.to_vec();
+        all.push(("ledge.toml".to_owned(), self.config.clone()));
+        all.push(("log.txt".to_owned(), self.log.text()));
+        let directory = self.state.path("sos");
+        let written = crate::bundle::write(&directory, &name, now, &all);
+        let written = written
+            .map_err(|error| error.to_string())
+            .map(|path| path.display().to_string());
+        written.map_err(|error| HostError::Io(format!("{}: {error}", directory.display())))
+    }
+
+    fn saved(&self) -> Result<Vec<String>, HostError> {
+        self.state.saved().map_err(HostError::Io)
+    }
+
+    fn load(&self, name: &str) -> Result<String, HostError> {
+        match self.state.load(name) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => {
+                let text = format!("no configuration is saved as {name}");
+                Err(HostError::Refused(text))
+            }
+            Err(error) => Err(HostError::Io(error)),
+        }
+    }
+
+    fn save(&mut self, name: &str, text: &str) -> Result<(), HostError> {
+        self.state.save(name, text).map_err(HostError::Io)
+    }
+}

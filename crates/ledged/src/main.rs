@@ -5,18 +5,21 @@
 //! SIGTERM or SIGINT, upon which it ends with everything durable.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `control` and one per connection; `cec` and `cec-run`; and the main
+//! (what is due once a second); `syslog`; `control` and one per connection; `cec` and `cec-run`; and the main
 //! thread, which waits for signals. All but the worker meet in one lock around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
 mod arguments;
+mod bundle;
 mod config;
 mod daemon;
 mod door;
 mod drives;
 mod events;
 mod host;
+mod log;
+mod machine;
 mod read_errors;
 mod store;
 mod threads;
@@ -29,15 +32,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LEDGE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    match run(&arguments) {
+    let log = match log::Log::start(std::io::stderr().is_terminal()) {
+        Ok(log) => log,
+        Err(error) => {
+            report(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&arguments, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -46,7 +48,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Tells what there is no log for.
+fn report(error: &anyhow::Error) {
+    use std::io::Write;
+    // There is nobody left to tell; the exit code still does.
+    drop(writeln!(std::io::stderr(), "ledged: {error:#}"));
+}
+
+fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<()> {
     let config = config::load(&arguments.config)?;
     if arguments.check {
         tracing::info!("{} is fine", arguments.config.display());
@@ -58,7 +67,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         signal_hook::consts::SIGINT,
     ])
     .context("cannot catch signals")?;
-    let daemon = daemon::Daemon::start(&config)?;
+    let daemon = daemon::Daemon::start(&config, log)?;
     daemon.announce_ready()?;
     let signal = signals.forever().next().unwrap_or_default();
     tracing::info!("ending on signal {signal}");

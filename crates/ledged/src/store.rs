@@ -5,6 +5,8 @@
 //!
 //! The limit of passes is kept in `ratelimit`: bytes a second, and `per-drive` if it is one of each drive.
 //!
+//! Configurations that `saveconfig` saved are in `config`, bundles of `sos` in `sos`.
+//!
 //! What is set on a console is kept in `settings.toml`, replaced atomically.
 //!
 //! The sets are kept in `removed`, a UUID a line, the last one removed last, replaced atomically. Of
@@ -35,6 +37,9 @@ pub(crate) enum StateError {
     )]
     Damaged { path: PathBuf, text: String },
 }
+
+/// Where saved configurations are.
+const SAVED: &str = "config";
 
 /// Most removed sets that are kept: more than a shelf has slots, many times over.
 const REMOVED_MAX: usize = 1024;
@@ -93,6 +98,45 @@ impl StateDir {
         self.replace("settings.toml", &text)
     }
 
+    /// A place in the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The names of the configurations that were saved.
+    pub(crate) fn saved(&self) -> Result<Vec<String>, String> {
+        let path = self.path.join(SAVED);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let name = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            Some(name.strip_suffix(".txt")?.to_owned())
+        };
+        let mut names: Vec<String> = entries.filter_map(name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// A configuration that was saved, if it was. Names are plain: the console has seen to that.
+    pub(crate) fn load(&self, name: &str) -> Result<Option<String>, String> {
+        let path = self.path.join(format!("{SAVED}/{name}.txt"));
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Saves a configuration.
+    pub(crate) fn save(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.path.join(SAVED);
+        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.replace(&format!("{SAVED}/{name}.txt"), text)
+    }
+
     /// Replaces a file; durable and atomic when this returns.
     fn replace(&self, name: &str, content: &str) -> Result<(), String> {
         replace_file(&self.path, name, content, &mut |_| Ok(()))
@@ -116,6 +160,7 @@ fn replace_file(
     content: &str,
     before: &mut dyn FnMut(Step<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
+    let path = directory.join(name);
     let new = directory.join(format!("{name}.new"));
     before(Step::Create)?;
     let mut file = File::create(&new)?;
@@ -124,9 +169,9 @@ fn replace_file(
     before(Step::SyncFile)?;
     file.sync_all()?;
     before(Step::Rename)?;
-    fs::rename(&new, directory.join(name))?;
+    fs::rename(&new, &path)?;
     before(Step::SyncDirectory)?;
-    File::open(directory)?.sync_all()
+    File::open(path.parent().unwrap_or(directory))?.sync_all()
 }
 
 impl ShelfStore for StateDir {
@@ -305,6 +350,9 @@ mod tests {
         assert_eq!(state.settings(), Ok(Settings::default()));
         let settings = Settings {
             product: "SRX".to_owned(),
+            syslog: "[2001:db8::1]:514".parse().ok(),
+            timezone: Some("Europe/Berlin".to_owned()),
+            ..Settings::default()
         };
         state.save_settings(&settings).unwrap();
         assert_eq!(state.settings(), Ok(settings));
@@ -312,6 +360,19 @@ mod tests {
             fs::write(dir.path().join("settings.toml"), damaged).unwrap();
             assert!(state.settings().unwrap_err().contains("mend"), "{damaged}");
         }
+    }
+
+    #[test]
+    fn configurations_are_saved_under_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.saved(), Ok(Vec::new()));
+        assert_eq!(state.load("a"), Ok(None));
+        state.save("b", "shelf 1\n").unwrap();
+        state.save("a", "shelf 2\n").unwrap();
+        state.save("a", "shelf 3\n").unwrap();
+        assert_eq!(state.saved(), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(state.load("a"), Ok(Some("shelf 3\n".to_owned())));
     }
 
     /// To take a damaged file for an empty one would be to serve what was removed.

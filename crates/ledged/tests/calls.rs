@@ -1,5 +1,5 @@
-//! Workers wait for nobody: what system calls they make under load, counted by the kernel's own tracing of
-//! processes. A lock that one of them had to wait for would show as `futex`, memory as `mmap` or `brk`.
+//! Workers wait for nobody: what system calls they make under load, as the kernel lets another process see.
+//! A lock that one of them had to wait for would show as a `futex` that waits, memory as `mmap` or `brk`.
 
 mod support;
 
@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::mix::{Host, open_ends, wire};
@@ -18,22 +20,46 @@ use testbed::{Ledge, LedgeOptions, PairNetwork};
 const WARM_UP: u32 = 1500;
 const COMMANDS: u32 = 1500;
 
-/// What a worker asks the kernel for: I/O of drives and ports, its idle wait, the bell of another worker, the
-/// time on machines where the kernel has to tell it, and once a second the state of its interfaces.
+/// What a worker asks the kernel for: I/O of drives and ports, its idle wait, the bell of another worker and
+/// of the administration ([`WAKE`]), the time on machines where the kernel has to tell it, and once a second
+/// the state of its interfaces.
 const CALLS: &[&str] = &[
     "clock_gettime",
+    "close",
     "epoll_ctl",
     "epoll_pwait",
     "epoll_pwait2",
     "epoll_wait",
+    "fcntl",
     "io_uring_enter",
+    "ioctl",
     "read",
     "recvfrom",
     "recvmsg",
     "restart_syscall",
     "sendto",
+    "socket",
     "write",
+    WAKE,
 ];
+
+/// A futex by which a thread that sleeps is woken, and one by which a thread waits.
+const WAKE: &str = "futex that wakes";
+const WAIT: &str = "futex that waits";
+
+/// What a line of a trace tells of: the call that begins in it.
+fn call_of(line: &str) -> Option<&str> {
+    let (name, arguments) = line.split_once('(')?;
+    let mut words = name.split_whitespace();
+    // The number of the thread, when there are several, and the end of a call that was told of before.
+    let name = words.find(|word| !word.bytes().all(|c| c.is_ascii_digit()))?;
+    match name {
+        "futex" if arguments.contains("FUTEX_WAKE") => Some(WAKE),
+        "futex" => Some(WAIT),
+        "<..." | "---" | "+++" => None,
+        name => Some(name),
+    }
+}
 
 /// The threads of a process whose names begin so.
 fn threads(process: u32, name: &str) -> Result<Vec<String>> {
@@ -54,10 +80,10 @@ fn calls_during(
     work: impl FnOnce() -> Result<()>,
 ) -> Result<BTreeMap<String, u64>> {
     let directory = tempfile::tempdir()?;
-    let table = directory.path().join("calls");
+    let trace = directory.path().join("trace");
     let messages = directory.path().join("messages");
     let mut strace = Command::new("strace");
-    strace.args(["-c", "-U", "name,calls", "-o"]).arg(&table);
+    strace.args(["-s", "0", "-o"]).arg(&trace);
     for thread in threads {
         strace.args(["-p", thread]);
     }
@@ -79,13 +105,13 @@ fn calls_during(
     ensure!(interrupt.status()?.success(), "strace has ended");
     strace.wait()?;
     done?;
-    let table = fs::read_to_string(&table)?;
-    let rows = table.lines().filter_map(|row| {
-        let mut words = row.split_whitespace();
-        let (name, calls) = (words.next()?, words.next()?);
-        Some((name.to_owned(), calls.parse().ok()?))
-    });
-    Ok(rows.filter(|(name, _)| name != "total").collect())
+    let mut calls = BTreeMap::new();
+    for line in fs::read_to_string(&trace)?.lines() {
+        if let Some(call) = call_of(line) {
+            *calls.entry(call.to_owned()).or_insert(0) += 1;
+        }
+    }
+    Ok(calls)
 }
 
 fn count_calls(workers: u16) -> Result<()> {
@@ -119,15 +145,41 @@ fn count_calls(workers: u16) -> Result<()> {
             "{workers} workers: {name} in {calls:?}"
         );
     }
-    // Whoever waits for a lock is seen by this: the administration does.
-    let others = threads(process, "events")?;
-    let calls = calls_during(&others, || {
-        ledge.console_ok("fail 0.0.1")?;
-        ledge.console_ok("unfail 0.0.1")?;
-        host.run(COMMANDS / 10)
-    })?;
-    ensure!(calls.contains_key("futex"), "{calls:?}");
     check_log(&ledge.log())
+}
+
+/// A thread of the test that has to wait for a lock is seen to.
+#[test]
+fn who_waits_for_a_lock_is_found() -> Result<()> {
+    let (lock, is_over) = (Mutex::new(()), AtomicBool::new(false));
+    let wait = || {
+        while !is_over.load(Ordering::Relaxed) {
+            drop(lock.lock());
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let calls = thread::scope(|scope| {
+        thread::Builder::new()
+            .name("waiter".to_owned())
+            .spawn_scoped(scope, wait)?;
+        // It has its name when it runs.
+        let mut waiter = Vec::new();
+        while waiter.is_empty() {
+            waiter = threads(std::process::id(), "waiter")?;
+        }
+        let calls = calls_during(&waiter, || {
+            for _ in 0..50 {
+                let held = lock.lock();
+                thread::sleep(Duration::from_millis(10));
+                drop(held);
+            }
+            Ok(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        calls
+    })?;
+    ensure!(calls.contains_key(WAIT), "{calls:?}");
+    Ok(())
 }
 
 #[test]

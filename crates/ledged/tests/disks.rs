@@ -480,10 +480,10 @@ fn remove_asks_and_erases_and_force_does_not_ask() -> Result<()> {
         row(&ledge, 0)?.contains("offline"),
         "removed without consent"
     );
-    for (answer, removed) in [("n", false), ("\n", false), ("yes", false), ("y", true)] {
+    for (answer, removed) in [("n", false), ("\n", false), ("y", false), ("0", true)] {
         let output = answered(&ledge, "remove 0", answer)?;
         ensure!(output.contains("Request to remove 1 LUN: 0"), "{output}");
-        ensure!(output.contains("'y' to remove 0 [n]: "), "{output}");
+        ensure!(output.contains("type 0 to remove LUN 0 [n]: "), "{output}");
         ensure!(
             ledge.console_ok("list")?.is_empty() == removed,
             "{answer:?}: {output}"

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use support::mix::{Host, open_ends, wire};
 use support::shelf::check_log;
 use support::{LIMIT, memory_disks};
-use testbed::{Ledge, LedgeOptions, PairNetwork};
+use testbed::network::CLIENT_INTERFACE;
+use testbed::process::run;
+use testbed::{Ledge, LedgeOptions, PairNetwork, paths};
 
 /// Commands of a run.
 const COMMANDS: u32 = 3000;
@@ -60,19 +62,35 @@ fn serve(workers: u16, queues: usize, ports: usize, member_fails: bool) -> Resul
         ensure!(told.contains(" 0 differ"), "{told}");
         host.read_back()?;
     }
-    let value = |name: &str| {
-        let row = told.lines().find(|line| line.contains(name));
-        row.and_then(|row| row.split_whitespace().last()?.parse::<u64>().ok())
-    };
+    let is_shared = queues < usize::from(workers);
     let crossed = workers > 1;
-    for name in ["loans", "handed_over"] {
-        let count = value(name).with_context(|| format!("no {name} in {told}"))?;
+    for (name, is_any) in [
+        ("loans", crossed),
+        ("handed_over", crossed && !is_shared),
+        ("misdirected", false),
+    ] {
+        let count = value(&told, name)?;
         ensure!(
-            (count > 0) == crossed,
+            (count > 0) == is_any,
             "{name} {count} with {workers} workers"
         );
     }
+    let told = ledge.console_ok("ifstat -a")?;
+    let spread = value(&told, "aoe_spread")?;
+    ensure!(
+        (spread > 0) == is_shared,
+        "aoe_spread {spread} with {workers} workers"
+    );
     check_log_of_failure(&ledge.log(), member_fails)
+}
+
+/// The number behind a name.
+fn value(told: &str, name: &str) -> Result<u64> {
+    let mut words = told.split_whitespace();
+    words
+        .find(|word| *word == name)
+        .and_then(|_| words.next()?.parse().ok())
+        .with_context(|| format!("no {name} in {told}"))
 }
 
 fn check_log_of_failure(log: &str, member_fails: bool) -> Result<()> {
@@ -106,4 +124,50 @@ fn two_workers_serve_the_same_mix() -> Result<()> {
 #[test]
 fn four_workers_serve_the_same_mix() -> Result<()> {
     serve_all(4)
+}
+
+/// A load that reads back and compares all that it writes, of a LUN that is spread and of one whose home gets
+/// everything, while they share one queue. Frames of 14 sectors cross from one worker to the next at the end
+/// of groups.
+#[test]
+fn loads_over_a_shared_queue_read_back_what_they_have_written() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let options = LedgeOptions {
+        workers: 3,
+        disks: 5,
+        disk_bytes: 24 << 20,
+        cec: false,
+        ..memory_disks("native")
+    };
+    let ledge = Ledge::start(&network.target, options)?;
+    ledge.console_ok("make 0 raid0 1.0-1")?;
+    ledge.console_ok("make 1 raid5 1.2-4")?;
+    ledge.console_ok("online 0-1")?;
+    for load in [
+        "--target 1.0 --op mixed --random --size 7168 --depth 16",
+        "--target 1.0 --op write --sequential --size 7168 --depth 8",
+        "--target 1.1 --op mixed --random --size 8192 --depth 8",
+        "--target 1.1 --op write --sequential --size 8192 --depth 8",
+    ] {
+        let mut command = network.client.command(paths::binary("aoeload")?);
+        command.args([
+            "--interface",
+            CLIENT_INTERFACE,
+            "--seconds",
+            "2",
+            "--verify",
+        ]);
+        command.args(load.split(' '));
+        run(command, 2 * LIMIT)?.success(load)?;
+    }
+    let told = ledge.console_ok("aoestats -a")?;
+    for (name, is_any) in [
+        ("loans", true),
+        ("handed_over", false),
+        ("misdirected", false),
+    ] {
+        let count = value(&told, name)?;
+        ensure!((count > 0) == is_any, "{name} {count}");
+    }
+    check_log(&ledge.log())
 }

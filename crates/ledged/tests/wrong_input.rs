@@ -378,7 +378,7 @@ fn a_stale_control_socket_is_replaced_and_a_file_is_not() -> Result<()> {
     let daemon = setup.start()?;
     setup.console("show")?.success("show")?;
     let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
-    ensure!(mode == 0o660, "mode {mode:o}");
+    ensure!(mode == 0o666, "mode {mode:o}");
     daemon.terminate(LIMIT)?;
 
     fs::write(&socket, "precious")?;

@@ -1,4 +1,8 @@
 //! The pages are read by `man` without a warning, and tell of everything.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests; a panic is the failure of the test"
+)]
 
 use console::command::COMMANDS;
 use std::collections::BTreeSet;
@@ -16,11 +20,11 @@ const PROGRAMS: [&str; 5] = [
 ];
 
 fn generate() -> TempDir {
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("a temporary directory");
     let manual = Command::new(env!("CARGO_BIN_EXE_manual"))
         .arg(directory.path())
         .output()
-        .unwrap();
+        .expect("the generator runs");
     assert!(manual.status.success(), "{manual:?}");
     directory
 }
@@ -44,7 +48,7 @@ fn text(page: &Path) -> String {
         "{}: {complaints}",
         page.display()
     );
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn every_page_is_read_without_a_warning() {
 /// A page that is wrong is noticed.
 #[test]
 fn man_warns_of_what_is_wrong() {
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("a temporary directory");
     let page = directory.path().join("wrong.1");
     fs::write(
         &page,
@@ -136,7 +140,7 @@ fn shells_complete_options_and_commands() {
             directory.path().display()
         );
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(output.stdout).expect("UTF-8")
     };
     assert_eq!(ask("--so").trim(), "--socket");
     assert_eq!(ask("onl").trim(), "online");

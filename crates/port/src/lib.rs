@@ -6,7 +6,8 @@
 //! protocols with little traffic such as the Ethernet console.
 //!
 //! Invariants:
-//! - One [`Port`] is one receive queue and has one owner. Nothing in it is shared or locked.
+//! - One [`Port`] is one receive queue and has one owner, or the socket of one worker on a queue that several
+//!   share. Nobody ever waits for another one.
 //! - After [`open`], receiving, transmitting and flushing allocate nothing.
 //! - A received frame is borrowed: its memory goes back to the kernel when the sink returns.
 //! - A payload is copied once, into memory that the kernel reads; the caller may reuse its buffer. Or it is
@@ -38,10 +39,11 @@ pub use frame::ReceivedFrame;
 pub use link::{Link, link};
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};
-pub use open::{MTU_BYTES_MIN, Opening, open, open_as};
+pub use open::{MTU_BYTES_MIN, Opening, Sharing, open, open_as};
 pub use packet::PacketPort;
 pub use raw::RawSocket;
 pub use ring::{BufferMemory, SharedMemory};
+pub use steer::Spreader;
 pub use xdp::XdpPort;
 
 use aoe::vlan::{ETHERTYPE_VLAN, TAG_BYTES, TAG_OFFSET};
@@ -63,6 +65,8 @@ pub struct PortFacts {
     pub interface: String,
     /// Which receive queue of the interface this port drains, counted from 0.
     pub queue_index: u32,
+    /// Of several sockets on the queue, the one of which worker this is.
+    pub sharer: Option<u8>,
     /// The interface's own station address, and those that it was given beside it.
     pub stations: StationAddresses,
     /// The MTU that the port serves: bytes after the Ethernet header.
@@ -132,6 +136,9 @@ pub struct PortCounters {
     /// AoE frames that the XDP program left to the kernel because their queue had no socket. Of the
     /// whole interface.
     pub aoe_to_kernel: u64,
+    /// AoE frames that the XDP program gave to the socket of another worker than the queue's own, because
+    /// that one owns what they ask for. Of the whole interface.
+    pub aoe_spread: u64,
     /// Frames of other protocols that the XDP program passed to the kernel. Of the whole interface.
     pub passed_to_kernel: u64,
     /// System calls on the data path that failed in a way that they normally do not.
@@ -198,6 +205,19 @@ impl PortCounters {
 pub trait Port: Send + fmt::Debug {
     /// What this port is.
     fn facts(&self) -> &PortFacts;
+
+    /// Looks what has come to a queue that several workers share, if all of the last look was received:
+    /// [`receive`](Port::receive) gives only what was found by looks, in that case. Whether it looked; other
+    /// ports never do.
+    fn look(&mut self) -> bool {
+        false
+    }
+
+    /// What tells the interface which frames are for which worker: of one of the ports of an interface whose
+    /// queues are shared.
+    fn spreader(&self) -> Option<Spreader> {
+        None
+    }
 
     /// Hands up to `budget` frames to `sink` and returns how many. A frame is valid only during the
     /// call; its memory goes back to the kernel afterwards. Never blocks.

@@ -86,6 +86,7 @@ pub fn memory_pair(
         facts: PortFacts {
             interface: interface.to_owned(),
             queue_index: 0,
+            sharer: None,
             stations: StationAddresses::single(mac),
             mtu_bytes,
             has_link: true,

@@ -12,7 +12,9 @@
 //! copies it once more; for a packet socket it is copied once. So native did 1.28 times the writes of vblade,
 //! generic 1.39, packet 1.62; of reads, whose requests are short and whose data AF_XDP sends without a copy,
 //! native did 1.62 times as many, generic 1.61, packet 1.30. Only packet is at what is asked of both: 1.15
-//! for reads, 1.5 for writes. With frames of 1500 bytes native is ahead (1.57 against 1.44) and stays the first.
+//! for reads, 1.5 for writes. With frames of 1500 bytes native is ahead (1.57 against 1.44), and stays the
+//! first. So it does with several workers: XDP spreads frames among them, while of a packet socket one worker
+//! takes all and hands them on.
 //! A card puts its frames where XDP wants them, so none of this says anything of cards.
 
 use crate::interface::{Interface, leave_vlan_tags};
@@ -43,6 +45,28 @@ pub struct Opening<'a> {
     /// The memory of the worker that the port of a queue is for, if it is to be shared: where the kernel lets
     /// them, ports send payloads from there without a copy of their own.
     pub memory: &'a dyn Fn(u32) -> Option<&'a SharedMemory>,
+    /// Several workers, who are to have a socket each on every queue, where the kernel lets them and the
+    /// interface has fewer queues than there are workers.
+    pub sharing: Option<Sharing<'a>>,
+}
+
+/// Workers that share receive queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharing<'a> {
+    /// The memory of each: [`SharedMemory::of_workers`].
+    pub memories: &'a [SharedMemory],
+    /// The worker that gets what is nobody's in particular of the first queue; those of the others follow.
+    pub first: u8,
+    /// Sectors that one worker owns before the next one does: a power of two.
+    pub group_sectors: u64,
+}
+
+impl Opening<'_> {
+    /// The workers that share queues, if an interface with so many has too few for them.
+    pub(crate) fn sharing_of(&self, queues: u32) -> Option<&Sharing<'_>> {
+        let sharing = self.sharing.as_ref();
+        sharing.filter(|sharing| (queues as usize) < sharing.memories.len())
+    }
 }
 
 impl Default for Opening<'_> {
@@ -53,6 +77,7 @@ impl Default for Opening<'_> {
             addresses: 1,
             busy_poll: false,
             memory: &|_| None,
+            sharing: None,
         }
     }
 }
@@ -79,7 +104,8 @@ pub fn open(interface: &str, mode: RequestedMode) -> Result<Vec<Box<dyn Port>>, 
     open_as(interface, &opening)
 }
 
-/// Opens every receive queue of an interface: one [`Port`] per queue, in the order of the queues.
+/// Opens every receive queue of an interface: one [`Port`] per queue, in the order of the queues, or where
+/// workers share them one for each queue and worker.
 /// Mode `packet` has one port for all queues.
 ///
 /// Each choice is logged once, at level info, with its reason.
@@ -114,10 +140,16 @@ pub fn open_as(interface: &str, opening: &Opening<'_>) -> Result<Vec<Box<dyn Por
         } else if opening.busy_poll {
             warn!("port {interface} is in mode packet, in which there is no busy polling");
         }
+        let is_shared = facts.sharer.is_some();
+        let queues = ports
+            .iter()
+            .filter(|port| port.facts().sharer.is_none_or(|sharer| sharer == 0));
         info!(
             interface,
             mode = %facts.mode,
-            queues = ports.len(),
+            queues = queues.count(),
+            sockets = ports.len(),
+            spreads = is_shared,
             mtu = facts.mtu_bytes,
             addresses = opening.addresses,
             lends = port.lends(),
@@ -135,7 +167,8 @@ fn copies_for_xdp(found: &Interface) -> bool {
 
 /// Tries the modes from the fastest down; the module tells the rule.
 fn open_best(found: &Interface, opening: &Opening<'_>) -> Result<Vec<Box<dyn Port>>, OpenError> {
-    if copies_for_xdp(found) {
+    let workers = opening.sharing.map_or(1, |sharing| sharing.memories.len());
+    if copies_for_xdp(found) && workers == 1 {
         return open_packet(
             found,
             "by rule: a veth copies frames longer than a page for XDP, so mode packet does most writes here, and \

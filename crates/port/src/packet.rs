@@ -103,6 +103,7 @@ impl PacketPort {
             facts: PortFacts {
                 interface: name.to_owned(),
                 queue_index: 0,
+                sharer: None,
                 stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
                 has_link: interface.has_link,

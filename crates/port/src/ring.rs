@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 mod shared;
+mod supply;
 mod umem;
 
 pub use shared::{BufferMemory, SharedMemory};

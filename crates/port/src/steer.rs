@@ -4,15 +4,19 @@
 //! Invariants:
 //! - The program is attached through a BPF link that only this process holds. When the last
 //!   [`Steering`] of an interface is dropped, or the process dies, the interface is as before.
+//! - Where the workers share queues, frames go to the worker that [`Spreader::set`] makes their receiver,
+//!   which is the same for as long as a LUN is served.
 //! - A queue without a socket passes its AoE frames to the kernel; nothing is dropped.
 
-use crate::OpenError;
 use crate::interface::Interface;
 use crate::patience::patiently;
 use crate::ring;
+use crate::{OpenError, Sharing};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use zerocopy::{Immutable, IntoBytes};
 
 /// The compiled `bpf/steer.bpf.c`, aligned as an ELF reader likes it.
 static PROGRAM: &Aligned<[u8]> =
@@ -25,6 +29,10 @@ struct Aligned<Bytes: ?Sized>(Bytes);
 const PROGRAM_NAME: &str = "steer";
 /// Name of the map from receive queue to AF_XDP socket.
 const SOCKETS_MAP: &str = "sockets";
+/// Name of the map from LUN to how its frames are spread.
+const LUNS_MAP: &str = "luns";
+/// How the name of the map of constants ends.
+const CONSTANTS_MAP: &str = ".rodata";
 /// Name of the map from outcome to frame count.
 const OUTCOMES_MAP: &str = "outcomes";
 
@@ -38,6 +46,7 @@ enum Outcome {
     Tagged,
     Other,
     Short,
+    AoeSpread,
 }
 
 /// Frames that the XDP program of an interface has seen since it was attached, by what became of
@@ -46,6 +55,8 @@ enum Outcome {
 pub(crate) struct SteerCounters {
     /// AoE frames handed to an AF_XDP socket.
     pub(crate) aoe_to_socket: u64,
+    /// Of these, those to the socket of another worker than the queue's own.
+    pub(crate) aoe_spread: u64,
     /// AoE frames passed to the kernel because their queue had no socket.
     pub(crate) aoe_to_kernel: u64,
     /// Frames of the Ethernet console, passed to the kernel.
@@ -82,13 +93,79 @@ pub(crate) struct Steering {
     /// Detaches the program when it closes.
     _link: OwnedFd,
     sockets: MapHandle,
+    luns: MapHandle,
     outcomes: MapHandle,
+    workers: u32,
+}
+
+/// How the program spreads frames among the workers that share each queue. Laid out as in
+/// `bpf/steer.bpf.c`.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct Spreading {
+    workers: u32,
+    first: u32,
+    group_shift: u32,
+}
+
+impl Spreading {
+    /// One worker for each queue.
+    const NONE: Self = Self {
+        workers: 1,
+        first: 0,
+        group_shift: 0,
+    };
+
+    pub(crate) fn among(sharing: &Sharing<'_>) -> Self {
+        assert!(sharing.group_sectors.is_power_of_two(), "{sharing:?}");
+        Self {
+            workers: u32::try_from(sharing.memories.len()).unwrap_or(u32::MAX),
+            first: u32::from(sharing.first),
+            group_shift: sharing.group_sectors.trailing_zeros(),
+        }
+    }
+}
+
+/// Tells an interface which frames are for which worker.
+#[derive(Clone, Debug)]
+pub struct Spreader {
+    interface: String,
+    steering: Arc<Steering>,
+}
+
+impl Spreader {
+    pub(crate) fn new(interface: &str, steering: &Arc<Steering>) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            steering: Arc::clone(steering),
+        }
+    }
+
+    /// From now on commands of a LUN go to the owner of their group, if they lie in one of its first so many
+    /// sectors, and else to its home; with `None`, to the queue's own worker.
+    ///
+    /// # Errors
+    /// When the kernel refuses: then nothing has changed.
+    pub fn set(&self, slot: u8, spread_sectors: Option<u64>) -> io::Result<()> {
+        set_lun(&self.steering.luns, slot, spread_sectors)
+    }
+
+    /// The interface.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
 }
 
 impl Steering {
     /// Loads the program and attaches it to the interface.
-    pub(crate) fn attach(interface: &Interface, hook: Hook) -> Result<Self, AttachError> {
-        let object = load(interface.rx_queue_count).map_err(AttachError::Load)?;
+    pub(crate) fn attach(
+        interface: &Interface,
+        hook: Hook,
+        spreading: Option<Spreading>,
+    ) -> Result<Self, AttachError> {
+        let spreading = spreading.unwrap_or(Spreading::NONE);
+        let object = load(interface.rx_queue_count, spreading).map_err(AttachError::Load)?;
         let program = object
             .progs()
             .find(|program| program.name() == PROGRAM_NAME)
@@ -99,14 +176,22 @@ impl Steering {
         Ok(Self {
             _link: link,
             sockets: map(&object, SOCKETS_MAP).map_err(AttachError::Load)?,
+            luns: map(&object, LUNS_MAP).map_err(AttachError::Load)?,
             outcomes: map(&object, OUTCOMES_MAP).map_err(AttachError::Load)?,
+            workers: spreading.workers,
         })
     }
 
-    /// From now on AoE frames of this receive queue go to this AF_XDP socket. When the socket
-    /// closes, the kernel takes it out again.
-    pub(crate) fn add_socket(&self, queue_index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-        insert_socket(&self.sockets, queue_index, socket)
+    /// From now on AoE frames of this receive queue, or those for one of the workers that share it, go to
+    /// this AF_XDP socket. When the socket closes, the kernel takes it out again.
+    pub(crate) fn add_socket(
+        &self,
+        queue_index: u32,
+        sharer: u8,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let key = queue_index * self.workers + u32::from(sharer);
+        insert_socket(&self.sockets, key, socket)
     }
 
     /// What the program has counted.
@@ -157,8 +242,8 @@ impl AttachError {
     }
 }
 
-/// Loads the program with room for one socket per receive queue.
-fn load(queue_count: u32) -> io::Result<Object> {
+/// Loads the program with room for a socket for each receive queue and worker.
+fn load(queue_count: u32, spreading: Spreading) -> io::Result<Object> {
     // libbpf prints to stderr by itself otherwise. Whatever goes wrong comes back as an error too.
     libbpf_rs::set_print(Some((PrintLevel::Debug, |level, text| {
         let text = text.trim_end();
@@ -173,7 +258,11 @@ fn load(queue_count: u32) -> io::Result<Object> {
         .map_err(plain)?;
     for mut map in open.maps_mut() {
         if map.name() == SOCKETS_MAP {
-            map.set_max_entries(queue_count).map_err(plain)?;
+            map.set_max_entries(queue_count * spreading.workers)
+                .map_err(plain)?;
+        }
+        if map.name().to_string_lossy().ends_with(CONSTANTS_MAP) {
+            map.set_initial_value(spreading.as_bytes()).map_err(plain)?;
         }
     }
     open.load().map_err(plain)
@@ -198,14 +287,19 @@ fn plain(error: libbpf_rs::Error) -> io::Error {
 }
 
 #[expect(clippy::host_endian_bytes, reason = "BPF maps hold host integers")]
-fn insert_socket(
-    sockets: &impl MapCore,
-    queue_index: u32,
-    socket: BorrowedFd<'_>,
-) -> io::Result<()> {
-    let key = queue_index.to_ne_bytes();
+fn insert_socket(sockets: &impl MapCore, key: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let key = key.to_ne_bytes();
     let value = socket.as_raw_fd().to_ne_bytes();
     sockets.update(&key, &value, MapFlags::ANY).map_err(plain)
+}
+
+#[expect(clippy::host_endian_bytes, reason = "BPF maps hold host integers")]
+fn set_lun(luns: &impl MapCore, slot: u8, spread_sectors: Option<u64>) -> io::Result<()> {
+    let key = u32::from(slot).to_ne_bytes();
+    // Nothing, or one more: a single word, which the program finds whole.
+    let value = spread_sectors.map_or(0, |sectors| sectors.saturating_add(1));
+    let value = value.to_ne_bytes();
+    luns.update(&key, &value, MapFlags::ANY).map_err(plain)
 }
 
 #[expect(clippy::host_endian_bytes, reason = "BPF maps hold host integers")]
@@ -230,6 +324,7 @@ fn read_counters(outcomes: &impl MapCore) -> io::Result<SteerCounters> {
         tagged: read_counter(outcomes, Outcome::Tagged)?,
         other: read_counter(outcomes, Outcome::Other)?,
         short: read_counter(outcomes, Outcome::Short)?,
+        aoe_spread: read_counter(outcomes, Outcome::AoeSpread)?,
     })
 }
 

@@ -6,7 +6,8 @@
 //! - Received chunks go back to the fill ring as soon as the sink has returned. Payloads to be sent
 //!   are copied into transmit chunks, which come back through the completion ring; or they are lent from
 //!   memory that the port shares with its worker's drives, until the completion ring says that they are sent.
-//! - The sockets of one interface share one XDP program, which leaves with the last of them.
+//! - The sockets of one interface share one XDP program, which leaves with the last of them. It has one
+//!   socket for each queue, or one for each queue and worker, among which it spreads frames.
 //!
 //! Budget (`corebench stages receive`): 60 ns, 280 instructions.
 //! Budget (`corebench stages transmit`): 3000 ns, 480 instructions.
@@ -18,10 +19,10 @@ use crate::ring::{
     ReceiveTally, UMEM_FRAME_BYTES_MAX, UmemRings, XSK_FRAME_BYTES_MAX, XskRings, is_zero_copy,
     tells_the_truth, xdp_statistics,
 };
-use crate::steer::{AttachError, Hook, Steering};
+use crate::steer::{AttachError, Hook, Spreader, Spreading, Steering};
 use crate::{
     ETHERNET_HEADER_BYTES, Mode, OpenError, Opening, Port, PortCounters, PortFacts, RequestedMode,
-    TransmitError,
+    Sharing, TransmitError,
 };
 use aoe::vlan::TAG_BYTES;
 use std::io;
@@ -119,12 +120,44 @@ impl Rings {
         let Some(memory) = (opening.memory)(queue_index) else {
             return XskRings::bind(&interface.name, queue_index, copy).map(Self::Own);
         };
-        let mut rings = UmemRings::bind(interface.index, queue_index, copy, memory)?;
+        let rings = UmemRings::bind(interface.index, queue_index, copy, memory)?;
+        Self::over_shared(rings, opening)
+    }
+
+    fn over_shared(mut rings: UmemRings, opening: &Opening<'_>) -> io::Result<Self> {
         if opening.busy_poll {
             rings.poll_busily()?;
         }
         let can_lend = tells_the_truth(is_zero_copy(&rings.descriptor())?);
         Ok(Self::Shared(rings, can_lend))
+    }
+
+    /// A socket of one queue for each worker.
+    fn bind_all(
+        interface: &Interface,
+        queue_index: u32,
+        copy: Option<bool>,
+        opening: &Opening<'_>,
+        sharing: &Sharing<'_>,
+    ) -> io::Result<Vec<Self>> {
+        let memories = sharing.memories;
+        let all = UmemRings::bind_all(interface.index, queue_index, copy, memories)?;
+        let over = |rings| Self::over_shared(rings, opening);
+        all.into_iter().map(over).collect()
+    }
+
+    fn look(&mut self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Shared(rings, _) => rings.look(),
+        }
+    }
+
+    fn has_chunks_waiting(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Shared(rings, _) => rings.has_chunks_waiting(),
+        }
     }
 
     /// The longest frame that can be sent.
@@ -186,23 +219,57 @@ impl XdpPort {
         reason: &str,
         opening: &Opening<'_>,
     ) -> Result<Vec<Self>, XdpError> {
-        let steering = Steering::attach(interface, hook).map_err(XdpError::Attach)?;
+        if let Some(sharing) = opening.sharing_of(interface.rx_queue_count) {
+            match Self::open_shared(interface, (hook, copy), reason, opening, sharing) {
+                Ok(ports) => return Ok(ports),
+                Err(error) => tracing::info!(
+                    interface = interface.name,
+                    "workers cannot share receive queues here, frames are handed on: {error}"
+                ),
+            }
+        }
+        let steering = Steering::attach(interface, hook, None).map_err(XdpError::Attach)?;
         let steering = Arc::new(steering);
         (0..interface.rx_queue_count)
             .map(|queue_index| {
                 let rings = patiently(|| Rings::bind(interface, queue_index, copy, opening));
                 rings
                     .and_then(|rings| {
-                        Self::new(interface, queue_index, hook, reason, &steering, rings)
+                        let place = (queue_index, None);
+                        Self::new(interface, place, hook, reason, &steering, rings)
                     })
                     .map_err(|error| XdpError::Bind(queue_index, error))
             })
             .collect()
     }
 
+    /// The same with a socket for each worker on every receive queue: queue by queue.
+    fn open_shared(
+        interface: &Interface,
+        (hook, copy): (Hook, Option<bool>),
+        reason: &str,
+        opening: &Opening<'_>,
+        sharing: &Sharing<'_>,
+    ) -> Result<Vec<Self>, XdpError> {
+        let spreading = Spreading::among(sharing);
+        let steering = Steering::attach(interface, hook, Some(spreading));
+        let steering = Arc::new(steering.map_err(XdpError::Attach)?);
+        let mut ports = Vec::new();
+        for queue_index in 0..interface.rx_queue_count {
+            let refused = |error| XdpError::Bind(queue_index, error);
+            let all = patiently(|| Rings::bind_all(interface, queue_index, copy, opening, sharing));
+            for (sharer, rings) in (0..).zip(all.map_err(refused)?) {
+                let place = (queue_index, Some(sharer));
+                let port = Self::new(interface, place, hook, reason, &steering, rings);
+                ports.push(port.map_err(refused)?);
+            }
+        }
+        Ok(ports)
+    }
+
     fn new(
         interface: &Interface,
-        queue_index: u32,
+        (queue_index, sharer): (u32, Option<u8>),
         hook: Hook,
         reason: &str,
         steering: &Arc<Steering>,
@@ -220,11 +287,12 @@ impl XdpPort {
             Hook::Native => Mode::Native,
             Hook::Generic => Mode::Generic,
         };
-        steering.add_socket(queue_index, rings.descriptor())?;
+        steering.add_socket(queue_index, sharer.unwrap_or(0), rings.descriptor())?;
         Ok(Self {
             facts: PortFacts {
                 interface: interface.name.clone(),
                 queue_index,
+                sharer,
                 stations: interface.stations,
                 mtu_bytes: interface.mtu_bytes,
                 has_link: interface.has_link,
@@ -254,6 +322,10 @@ impl XdpPort {
 impl Port for XdpPort {
     fn facts(&self) -> &PortFacts {
         &self.facts
+    }
+
+    fn look(&mut self) -> bool {
+        self.facts.sharer.is_some() && self.rings.look()
     }
 
     fn receive(&mut self, budget: usize, sink: &mut dyn FnMut(&ReceivedFrame<'_>)) -> usize {
@@ -302,7 +374,7 @@ impl Port for XdpPort {
         let sent = self.rings.kick();
         self.note(sent);
         self.rings.reclaim();
-        self.rings.unsent() > 0
+        self.rings.unsent() > 0 || self.rings.has_chunks_waiting()
     }
 
     fn refresh(&mut self) -> bool {
@@ -322,13 +394,21 @@ impl Port for XdpPort {
         Some(self.rings.descriptor())
     }
 
+    fn spreader(&self) -> Option<Spreader> {
+        let is_first = self.facts.queue_index == 0 && self.facts.sharer == Some(0);
+        is_first.then(|| Spreader::new(&self.facts.interface, &self.steering))
+    }
+
     fn counters(&self) -> PortCounters {
         let mut counters = self.counted;
         match xdp_statistics(&self.rings.descriptor()) {
             Ok(kernel) => {
                 counters.rx_dropped = kernel.rx_dropped;
                 counters.rx_ring_full = kernel.rx_ring_full;
-                counters.fill_ring_empty = kernel.rx_fill_ring_empty_descs;
+                // Sockets that share a queue have one fill ring, and each tells of all of it.
+                if self.facts.sharer.is_none_or(|sharer| sharer == 0) {
+                    counters.fill_ring_empty = kernel.rx_fill_ring_empty_descs;
+                }
                 counters.tx_invalid = kernel.tx_invalid_descs;
             }
             Err(error) => {
@@ -339,6 +419,7 @@ impl Port for XdpPort {
         match self.steering.counters() {
             Ok(steered) => {
                 counters.aoe_to_kernel = steered.aoe_to_kernel;
+                counters.aoe_spread = steered.aoe_spread;
                 counters.passed_to_kernel =
                     steered.console + steered.tagged + steered.other + steered.short;
             }

@@ -36,6 +36,8 @@ pub enum Bug {
     OverlapIgnored,
     /// Commands that touch sectors of several workers, and passes, do not wait until these have lent them.
     LoanNotAwaited,
+    /// Workers that share a queue take in writes whatever others that came later have done.
+    ArrivalIgnored,
     /// Reads use all mirrors although they are not known to agree.
     UnsyncedReadsBalanced,
     /// Writes go to the first mirror only until the pass is done.
@@ -76,7 +78,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::AckBeforeMended,
@@ -91,6 +93,7 @@ impl Bug {
         Self::TrimEndsEarly,
         Self::OverlapIgnored,
         Self::LoanNotAwaited,
+        Self::ArrivalIgnored,
         Self::UnsyncedReadsBalanced,
         Self::UnsyncedWritesToOneMirror,
         Self::ReadErrorIsFinal,

@@ -151,6 +151,23 @@ pub struct ElementStatus {
 /// halved every hour, so that it takes a disk that goes bad, and not one that is old.
 pub const READ_ERRORS_LIMIT: u32 = 20;
 
+/// Most characters of a label.
+pub const LABEL_CHARACTERS_MAX: usize = 16;
+
+/// Whether a label may be one.
+///
+/// # Errors
+/// It is too long, empty, or has control characters.
+pub fn check_label(label: &str) -> Result<(), AdminError> {
+    if !(1..=LABEL_CHARACTERS_MAX).contains(&label.chars().count()) {
+        return Err(AdminError::LabelLength);
+    }
+    if label.chars().any(char::is_control) {
+        return Err(AdminError::LabelUnprintable);
+    }
+    Ok(())
+}
+
 /// One RAID row of `list -l`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartStatus {
@@ -510,10 +527,16 @@ pub enum AdminError {
     MaskListFull(LunNumber),
     /// Rules for a LUN whose drive carries nothing but its data.
     #[error(
-        "LUN {0} is raw: nothing but data is on its drive, so that masks, reservations, a VLAN or read-only \
+        "LUN {0} is raw: nothing but data is on its drive, so that a label, masks, reservations, a VLAN or read-only \
          would be lost with the next start"
     )]
     NotRecorded(LunNumber),
+    /// A label that is too long, or empty.
+    #[error("label length limited to {LABEL_CHARACTERS_MAX} characters, at least one")]
+    LabelLength,
+    /// A label that could not be shown.
+    #[error("a label has no control characters")]
+    LabelUnprintable,
     /// A string that is too long.
     #[error("config string of {0} bytes is too long: at most 1024")]
     ConfigStringTooLong(usize),
@@ -658,6 +681,12 @@ pub trait Admin: Observe {
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
 
+    /// What [`Admin::make`] would say, without doing it; the usable size if it would be done.
+    ///
+    /// # Errors
+    /// As for [`Admin::make`], but for drives that fail to be written.
+    fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError>;
+
     /// Appends a RAID to a LUN, which may be online: it has its room at once. What is said of the LUN in
     /// the request is which one it is; the rest is as for [`Admin::make`].
     ///
@@ -794,6 +823,12 @@ pub trait Admin: Observe {
     /// # Errors
     /// No such LUN, a string that is too long, or a member failed to record it.
     fn set_config_string(&mut self, lun: LunNumber, string: &[u8]) -> Result<(), AdminError>;
+
+    /// Labels a LUN; `None` takes the label away.
+    ///
+    /// # Errors
+    /// No such LUN, a label that is none, or a member failed to record it.
+    fn set_label(&mut self, lun: LunNumber, label: Option<&str>) -> Result<(), AdminError>;
 
     /// The most that each pass goes over in a second.
     fn rate_limit(&self) -> RateLimit;

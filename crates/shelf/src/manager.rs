@@ -337,6 +337,10 @@ impl Observe for Manager {
 }
 
 impl Admin for Manager {
+    fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
+        self.plan_lun(request)
+    }
+
     fn shelf(&self) -> Option<Shelf> {
         self.shelf
     }
@@ -477,6 +481,10 @@ impl Admin for Manager {
 
     fn set_config_string(&mut self, lun: LunNumber, string: &[u8]) -> Result<(), AdminError> {
         self.change_config_string(lun, string)
+    }
+
+    fn set_label(&mut self, lun: LunNumber, label: Option<&str>) -> Result<(), AdminError> {
+        self.change_label(lun, label)
     }
 
     fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {

@@ -12,6 +12,7 @@
 
 use crate::ids::LunNumber;
 use crate::plane::LunView;
+use raid::Geometry;
 
 /// Sectors of a group: 1 MiB, so that a stream stays with its owner for a while, and streams and random
 /// commands use all workers.
@@ -121,6 +122,28 @@ impl Place {
         self.home(lun).0 == self.own.0
     }
 
+    /// Who is to receive a command of these sectors where the workers share a receive queue; what has none,
+    /// home. `spread_sectors` is of the view: [`spread_sectors`]. What brings frames to sockets does the
+    /// same.
+    #[must_use]
+    pub fn receiver(
+        self,
+        lun: LunNumber,
+        spread_sectors: u64,
+        lba: u64,
+        sectors: u64,
+    ) -> WorkerIndex {
+        let end = lba.saturating_add(sectors);
+        let group = lba / self.group_sectors;
+        let is_spread =
+            sectors > 0 && end <= spread_sectors && (end - 1) / self.group_sectors == group;
+        if !is_spread {
+            return self.home(lun);
+        }
+        let worker = (group + u64::from(lun.get())) % u64::from(self.workers);
+        WorkerIndex(u8::try_from(worker).unwrap_or_default())
+    }
+
     /// Who owns sectors of a range.
     #[must_use]
     pub fn owners(self, view: &LunView, lba: u64, sectors: u64) -> WorkerSet {
@@ -156,6 +179,16 @@ impl Place {
             owners.with(WorkerSet(1 << index))
         })
     }
+}
+
+/// How many sectors of a LUN, from its first, are spread among the workers where they share a receive queue:
+/// all before the first part with parity. Frames of the others come in at the home, which hands them on.
+#[must_use]
+pub fn spread_sectors(view: &LunView) -> u64 {
+    let parts = view.parts.iter().map(|part| &part.geometry);
+    let spread = parts.take_while(|geometry| geometry.parity_count() == 0);
+    let sectors: u64 = spread.map(Geometry::capacity_sectors).sum();
+    sectors.min(view.capacity_sectors)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod access;
 mod action;
 mod admit;
 mod answer;
+mod arrival;
 mod count;
 mod counters;
 mod impostor;
@@ -53,6 +54,7 @@ pub use action::{
     PassEvent, PortIndex, PortView, Purpose, REPLY_HEAD_BYTES, Reply, Report, ScrubFinding, Wish,
 };
 pub use admit::Payload;
+pub use arrival::Rounds;
 pub use counters::Counters;
 pub use loan::{CROSSINGS_MAX, PeerMessage, Route};
 pub use memory::{
@@ -164,6 +166,8 @@ struct Command {
     awaits: WorkerSet,
     /// Its own order lets it run; it waits for them.
     is_due: bool,
+    /// One of them cannot tell whether it has done a newer write of these sectors.
+    is_stale: bool,
     /// A write that waits for an earlier command: it may be that one, sent again.
     may_repeat: bool,
     /// An I/O of this plan failed for good.
@@ -227,6 +231,7 @@ impl Command {
             lenders: WorkerSet::default(),
             awaits: WorkerSet::default(),
             is_due: false,
+            is_stale: false,
             may_repeat: false,
             failed: false,
             unmapped: false,
@@ -275,6 +280,8 @@ pub struct Target {
     /// Which of the workers it is.
     place: Place,
     loans: loan::Loans,
+    /// Of writes that came by queues that the workers share.
+    arrivals: arrival::Arrivals,
     ports: Box<[PortView]>,
     luns: Box<[Option<Lun>]>,
     commands: Box<[Command]>,
@@ -320,6 +327,7 @@ impl Target {
         Self {
             place,
             loans: loan::Loans::new(commands, others),
+            arrivals: arrival::Arrivals::new(ports.len(), ports.iter().any(|port| port.is_shared)),
             ports: ports.into(),
             luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),
             commands: vec![Command::free(); usize::from(commands)].into(),

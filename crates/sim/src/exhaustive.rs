@@ -224,6 +224,7 @@ fn world(case: &Case) -> World {
         further_count: 0,
         plan: PLAN,
         workers: (1, GROUP_SECTORS),
+        shares_queue: false,
         ticks: false,
         trace_lines: 0,
     };

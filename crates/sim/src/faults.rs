@@ -298,10 +298,17 @@ impl World {
         self.faults.geometry.is_some_and(|geometry| {
             let is_left = |element: u8| {
                 let other = self.placement[usize::from(element)];
-                other != disk && !lost.contains(&other)
+                other != disk && !lost.contains(&other) && !self.is_of_another(element, other)
             };
             geometry.level().is_redundant() && geometry.can_serve(is_left)
         })
+    }
+
+    /// Whether the disk that an element was on last is another element's by now: then it is on none.
+    fn is_of_another(&self, element: u8, disk: usize) -> bool {
+        let mut members = (0..).zip(&self.members);
+        members
+            .any(|(other, member)| other != element && member.is_some_and(|(own, _)| own == disk))
     }
 
     /// The last view has other members: who was lost and is in sync again is good again.
@@ -534,7 +541,8 @@ impl World {
         let sector = segment.member_sector;
         let is_bad = |element: &u8| {
             let disk = self.placement[usize::from(*element)];
-            self.faults.lost.contains(&disk) || is_bad(*element, disk, sector)
+            let is_lost = self.faults.lost.contains(&disk) || self.is_of_another(*element, disk);
+            is_lost || is_bad(*element, disk, sector)
         };
         let parity = geometry.parity_count();
         let is_beyond = if parity > 0 {

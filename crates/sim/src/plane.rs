@@ -17,6 +17,7 @@ use shelf::plane::{
     CounterGroup, DataPlane, Detached, DriveError, Impostor, LunView, MetadataDrive, RateLimit,
     RunningPass,
 };
+use shelf::shard::spread_sectors;
 use shelf::target::MendTicket;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -177,6 +178,9 @@ impl DataPlane for SimPlane {
             return Err("a worker has ended".to_owned());
         }
         let lun = view.lun;
+        world
+            .spread_sectors
+            .insert(lun.get(), spread_sectors(&view));
         world.change_view(Arc::clone(&view));
         world.for_each_worker(|target, actions| target.attach(Arc::clone(&view), actions));
         Self::settle(world, lun)?;
@@ -194,7 +198,9 @@ impl DataPlane for SimPlane {
         }
         world.is_detaching = true;
         world.for_each_worker(|target, actions| target.detach(lun, actions));
-        Self::settle(world, lun)
+        let detached = Self::settle(world, lun)?;
+        world.spread_sectors.remove(&lun.get());
+        Ok(detached)
     }
 
     fn advertise(&mut self, _lun: LunNumber) {}

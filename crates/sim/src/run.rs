@@ -76,7 +76,7 @@ pub struct Options {
     pub keeps_members: bool,
     /// What happens more often than it would.
     pub stress: Option<Stress>,
-    /// How many workers there are; 0 is one, too.
+    /// How many workers there are; 0 is one, too. Of every second seed they share a receive queue.
     pub workers: u8,
     /// Mbit/s that each initiator is sent; 0 for as fast as can be.
     pub pace: u64,
@@ -144,6 +144,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         further_count,
         plan: PLAN,
         workers: (options.workers.max(1), GROUP_SECTORS),
+        shares_queue: options.workers > 1 && seed.is_multiple_of(2),
         ticks: true,
         trace_lines: options.trace_lines,
     };
@@ -262,6 +263,8 @@ impl Life {
             world.initiators = (0..initiators).map(initiator).collect();
             world.faults = Faults::new(classes.iter().copied(), geometry);
             world.faults.stress = options.stress;
+            // Who is no member yet, such as spares.
+            world.members_change();
             if classes.contains(&FaultClass::Network) {
                 world.switch = Switch::random(&mut random);
             }

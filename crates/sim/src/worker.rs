@@ -34,9 +34,12 @@ const LOAN_MAX: Micros = 500;
 /// No data lies before this sector of a member, in any layout.
 const DATA_SECTOR_MIN: u64 = 256;
 
-/// A target with one port at MTU 9000.
-pub(crate) fn new_target(plan: BufferPlan, place: Place) -> Target {
-    let port = PortView::single(TARGET_MAC, 9000);
+/// A target with one port at MTU 9000, of a queue that the workers may share.
+pub(crate) fn new_target(plan: BufferPlan, place: Place, is_shared: bool) -> Target {
+    let port = PortView {
+        is_shared,
+        ..PortView::single(TARGET_MAC, 9000)
+    };
     Target::of_worker(&[port], plan, place)
 }
 

@@ -81,6 +81,8 @@ pub(crate) enum Event {
     Turn { worker: WorkerIndex },
     /// A worker takes the next out of its inbox.
     Post { to: WorkerIndex },
+    /// A worker looks at the queue that they share.
+    Ring { worker: WorkerIndex },
     /// The worker looks for I/O that is overdue.
     Look,
     /// A message reaches the administration.
@@ -99,6 +101,7 @@ impl Event {
                 | Self::Leaves { .. }
                 | Self::Turn { .. }
                 | Self::Post { .. }
+                | Self::Ring { .. }
                 | Self::Look
                 | Self::Message(_)
                 | Self::Tick
@@ -204,6 +207,8 @@ pub struct World {
     pub(crate) place: Place,
     /// The worker that acts: what it has of its own is here, that of the others in `crew`.
     pub(crate) crew: Crew,
+    /// What is told of each LUN to whatever brings frames to workers that share a queue.
+    pub(crate) spread_sectors: BTreeMap<u8, u64>,
     /// The data path, while there is power.
     pub(crate) target: Option<Target>,
     pub(crate) plan: BufferPlan,
@@ -300,6 +305,8 @@ pub struct WorldSpec {
     pub plan: BufferPlan,
     /// How many workers there are, and the sectors of a group.
     pub workers: (u8, u64),
+    /// Whether they share a receive queue, of which each has a ring; else each has a port.
+    pub shares_queue: bool,
     /// Whether the administration is told the time.
     pub ticks: bool,
     /// So many of the last events are kept as text.
@@ -326,7 +333,8 @@ impl World {
                 workers: spec.workers.0,
                 group_sectors: spec.workers.1,
             },
-            crew: Crew::new(spec.workers.0, spec.plan),
+            crew: Crew::new(spec.workers.0, spec.shares_queue, spec.plan),
+            spread_sectors: BTreeMap::new(),
             target: None,
             plan: spec.plan,
             arena: vec![0; spec.plan.total_sectors() * crate::content::SECTOR],
@@ -579,6 +587,7 @@ impl World {
                 self.turn();
             }
             Event::Post { to } => self.take_post(to),
+            Event::Ring { worker } => self.look_at_ring(worker),
             Event::Turn { worker } => {
                 self.act_as(worker);
                 self.turn_is_queued = false;

@@ -56,7 +56,7 @@ fn options(bug: Option<Bug>, has_parity: bool) -> Options {
             ]),
             ..general
         },
-        Some(Bug::LoanNotAwaited) => Options {
+        Some(Bug::LoanNotAwaited | Bug::ArrivalIgnored) => Options {
             workers: 3,
             ..general
         },

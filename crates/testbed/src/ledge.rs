@@ -32,6 +32,8 @@ pub struct LedgeOptions {
     pub mode: String,
     /// Whether the Ethernet console answers on the interfaces.
     pub cec: bool,
+    /// Further lines before the first `[[port]]`.
+    pub lines: String,
     /// Further lines of each `[[port]]`.
     pub port_lines: String,
     /// Number of disks, in slots from 0.
@@ -53,6 +55,7 @@ impl Default for LedgeOptions {
             interfaces: vec![TARGET_INTERFACE.to_owned()],
             mode: "native".to_owned(),
             cec: true,
+            lines: String::new(),
             port_lines: String::new(),
             disks: 16,
             disk_bytes: 256 << 20,
@@ -207,6 +210,12 @@ impl<'a> Ledge<'a> {
         self.path("control.sock")
     }
 
+    /// The directory of the shelf's own state.
+    #[must_use]
+    pub fn state_path(&self) -> PathBuf {
+        self.path("state")
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -238,6 +247,7 @@ fn config(options: &LedgeOptions, directory: &Path) -> String {
     text += &format!("state_dir = \"{directory}/state\"\n");
     text += &format!("control_socket = \"{directory}/control.sock\"\n");
     text += &format!("workers = {}\n", options.workers);
+    text += &options.lines;
     for interface in &options.interfaces {
         let (mode, cec) = (&options.mode, options.cec);
         text +=

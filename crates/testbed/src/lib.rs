@@ -22,7 +22,8 @@
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
 //! - [`daemon`]: a program that is started, waited for, terminated or killed; [`ledge`]: our shelf
-//!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick.
+//!   with its configuration and disks; [`vblade`]: Debian's target, the yardstick; [`pty`]: a program on a
+//!   terminal.
 //!
 //! - [`faulty`]: disks that are slow, hang, fail or vanish on command; [`scheduling`]: how long a program
 //!   was kept from running.
@@ -49,6 +50,7 @@ pub mod netns;
 pub mod network;
 pub mod paths;
 pub mod process;
+pub mod pty;
 pub mod relay;
 pub mod requirements;
 pub mod scheduling;

@@ -275,7 +275,7 @@ fn load_over(
         });
         let watch = Watch::begin(&connection, &args.watch, args.probes).unwrap();
         let mut summary = run(&mut connection, &plan, log, &stop).unwrap();
-        let watched = watch.end(&connection, &summary.total.counters).unwrap();
+        let watched = watch.end(&connection, &summary.total).unwrap();
         let report = Report::new(&connection, &plan, &summary).with(watched);
         if let Some(log) = summary.log.take() {
             log.finish().unwrap();

@@ -39,6 +39,13 @@ impl fmt::Display for LossReport {
             "losses, layer by layer: {} sent, {} answered, {} of them late, {} never; probes in the kernel: {}",
             self.sent, self.answered, self.late, self.never_answered, self.probes
         )?;
+        if self.never_sent > 0 {
+            write!(
+                f,
+                "\ngenerator: {} due and never sent, its windows being full",
+                self.never_sent
+            )?;
+        }
         for way in &self.ways {
             write!(f, "\n{way}")?;
         }

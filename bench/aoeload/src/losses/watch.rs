@@ -5,9 +5,9 @@ use super::{Sight, Snapshot, Way, WayLosses};
 use crate::cli::{PeerInterface, ProbesArg, WatchArgs};
 use crate::connect::Connection;
 use crate::interfaces::Interface;
+use crate::load::Outcome;
 use crate::plan::UsageError;
 use anyhow::{Context, Result};
-use initiator::Counters;
 use port::Mode;
 use probes::{DriveLatency, Loss, NamespacePath, Probes, Seen};
 use serde::Serialize;
@@ -54,6 +54,8 @@ pub(super) struct PortReport {
 /// Where frames were lost, and how long drives took.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct LossReport {
+    /// Open loop: commands that were due and never sent, because all windows were full of others.
+    pub(super) never_sent: u64,
     /// Frames with commands that the load has sent, those sent again included.
     pub(super) sent: u64,
     pub(super) answered: u64,
@@ -118,7 +120,8 @@ impl Watch {
     }
 
     /// What happened since: to be called right after the load.
-    pub(crate) fn end(self, connection: &Connection, counters: &Counters) -> Result<Watched> {
+    pub(crate) fn end(self, connection: &Connection, outcome: &Outcome) -> Result<Watched> {
+        let counters = &outcome.counters;
         let after = look(connection, &self.peers, self.shelf.as_ref())?;
         let (probes, seen) = match &self.probes {
             ProbesState::Attached(probes) => ("attached".to_owned(), probes.seen()?),
@@ -137,6 +140,7 @@ impl Watch {
         Ok(Watched {
             ports: ports.collect(),
             losses: LossReport {
+                never_sent: outcome.overdue,
                 sent,
                 answered,
                 late,

@@ -30,7 +30,9 @@ impl fmt::Display for Report {
             self.pattern, self.operation, self.size_bytes, self.depth
         )?;
         if let Some(rate) = self.rate {
-            write!(f, ", {rate} commands/s asked for")?;
+            // Whole numbers, but of the slowest.
+            let digits = if rate < 100.0 { 2 } else { 0 };
+            write!(f, ", {rate:.digits$} commands/s asked for")?;
         }
         writeln!(f, ", {:.2} s, seed {}", self.seconds, self.seed)?;
         self.figures.lines(f)?;

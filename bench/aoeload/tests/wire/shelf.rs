@@ -62,6 +62,20 @@ fn peer(network: &PairNetwork) -> String {
     format!("--peer-interface {name}:{TARGET_INTERFACE}")
 }
 
+/// A load in which nothing was sent again: on a machine that has much else to do an answer may come so late
+/// that it is, and a write that came twice is answered once.
+fn undisturbed(network: &PairNetwork, ledge: &Ledge<'_>, options: &str) -> Value {
+    for _ in 0..10 {
+        let command = aoeload(network, &ledge.control_socket(), options);
+        let (code, report) = report(&output(command), options);
+        assert_eq!(code, 0, "{report}");
+        if report["retransmissions"] == 0 {
+            return report;
+        }
+    }
+    panic!("no load without a command that was sent again");
+}
+
 #[test]
 fn what_the_shelf_has_received_and_sent_is_part_of_the_account() {
     let network = network();
@@ -69,9 +83,7 @@ fn what_the_shelf_has_received_and_sent_is_part_of_the_account() {
         let ledge = shelf(&network, mode);
         for more in [String::new(), peer(&network)] {
             let options = format!("--op mixed --depth 16 --seconds 0.5 --probes off --json {more}");
-            let command = aoeload(&network, &ledge.control_socket(), &options);
-            let (code, report) = report(&output(command), &options);
-            assert_eq!(code, 0, "{report}");
+            let report = undisturbed(&network, &ledge, &options);
             let way = way(&report);
             assert_eq!(lost(way), [], "{way:#}");
             let frames = way["frames"].as_object().unwrap();
@@ -187,6 +199,7 @@ fn a_search_tells_where_the_frames_stayed_above_the_rate_that_it_found() {
         "{above}"
     );
     assert_eq!(above["losses"]["probes"], "off");
+    assert_eq!(above["losses"]["never_sent"], above["overdue"]);
     let way = way(above);
     assert!(way["frames"]["target_received"].is_i64(), "{way:#}");
     if let Some(best) = value["best"].as_object() {

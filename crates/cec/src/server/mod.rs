@@ -18,6 +18,7 @@
 //! * Data is acknowledged before anything looks at it, and only if its session is known: the data
 //!   of an unknown one is answered with an offer, upon which the client connects again and sends
 //!   the same data again.
+//! * To a station that a port does not admit it is as if it had no console.
 //! * Treset is sent only to a host that has no other session here: Unix clients do not look at
 //!   the tag, and one Treset ends all of them. Elsewhere the tag dies of silence.
 //!
@@ -35,10 +36,10 @@ use aoe::MacAddress;
 use core::time::Duration;
 use limiter::Limiter;
 use session::{Fate, Session};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use session::OUTPUT_BYTES_MAX;
-pub use types::{Action, Counters, Peer, PortIndex, SessionGone, SessionId};
+pub use types::{Action, Counters, Peer, PortIndex, SessionCounters, SessionGone, SessionId};
 
 /// Sessions at once, on all ports together.
 pub const SESSIONS_MAX: usize = 64;
@@ -54,11 +55,19 @@ const INVITATION_INTERVAL: Duration = Duration::from_millis(900);
 /// How long a tag is neither acknowledged nor invited after its end: the client gives up after 3 s.
 const DYING_TIME: Duration = Duration::from_secs(5);
 
+/// A port that offers the console.
+#[derive(Debug)]
+struct Port {
+    mac: MacAddress,
+    /// The stations that are admitted; everybody if there is no list.
+    admitted: Option<BTreeSet<MacAddress>>,
+}
+
 /// All console sessions of a shelf.
 #[derive(Debug)]
 pub struct Server {
     identity: Identity,
-    ports: BTreeMap<PortIndex, MacAddress>,
+    ports: BTreeMap<PortIndex, Port>,
     sessions: BTreeMap<SessionId, Session>,
     dying: Vec<(Peer, Duration)>,
     session_next: u64,
@@ -85,9 +94,41 @@ impl Server {
         }
     }
 
-    /// Offers the console on `port`, whose address is `mac`.
+    /// Offers the console on `port`, whose address is `mac`, to everybody. Nothing is announced: an
+    /// announcement would make every open Unix session of its segment connect again.
     pub fn attach(&mut self, port: PortIndex, mac: MacAddress) {
-        self.ports.insert(port, mac);
+        let admitted = None;
+        self.ports.insert(port, Port { mac, admitted });
+    }
+
+    /// From now on answers only these stations on `port`; others do not even get an acknowledgement.
+    pub fn admit_only(&mut self, port: PortIndex, stations: BTreeSet<MacAddress>) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            port.admitted = Some(stations);
+        }
+    }
+
+    /// Offers the console on `port` no longer, and ends its sessions there and then.
+    pub fn detach(&mut self, port: PortIndex) {
+        self.ports.remove(&port);
+        self.dying.retain(|(peer, _)| peer.port != port);
+        let on_port = |session: &(&SessionId, &Session)| session.1.peer.port == port;
+        let ended: Vec<(SessionId, Action)> = self
+            .sessions
+            .iter()
+            .filter(on_port)
+            .map(|(id, session)| (*id, session.reset()))
+            .collect();
+        for (id, reset) in ended {
+            self.actions.push_back(reset);
+            self.free(id);
+        }
+    }
+
+    /// Whether the console is offered on `port`.
+    #[must_use]
+    pub fn is_attached(&self, port: PortIndex) -> bool {
+        self.ports.contains_key(&port)
     }
 
     /// Changes what probes are told. Nothing is announced: an announcement would make every open
@@ -107,11 +148,19 @@ impl Server {
             return;
         }
         let to_all = frame.kind == Kind::Discover && frame.destination == MacAddress::BROADCAST;
-        let addressed = |mac: &&MacAddress| to_all || frame.destination == **mac;
-        let Some(&mac) = self.ports.get(&port).filter(addressed) else {
+        let addressed = |port: &&Port| to_all || frame.destination == port.mac;
+        let Some(Port { mac, admitted }) = self.ports.get(&port).filter(addressed) else {
             self.counters.misaddressed += 1;
             return;
         };
+        let mac = *mac;
+        if admitted
+            .as_ref()
+            .is_some_and(|admitted| !admitted.contains(&frame.source))
+        {
+            self.counters.not_admitted += 1;
+            return;
+        }
         let peer = Peer {
             port,
             mac: frame.source,
@@ -168,6 +217,17 @@ impl Server {
         self.advance(now, session);
     }
 
+    /// Ends the session soon, whether or not its client reads: what is queued is forgotten, and
+    /// `last_words` take its place.
+    pub fn hang_up(&mut self, now: Duration, session: SessionId, last_words: &[u8]) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.discard_output();
+            session.push_output(last_words);
+            session.closing = true;
+        }
+        self.advance(now, session);
+    }
+
     /// Does what has become due.
     pub fn tick(&mut self, now: Duration) {
         let due: Vec<SessionId> = self
@@ -206,6 +266,12 @@ impl Server {
             .iter()
             .filter(|(_, session)| session.is_open())
             .map(move |(id, session)| (*id, session.peer, now.saturating_sub(session.heard_at())))
+    }
+
+    /// What has passed in a session.
+    #[must_use]
+    pub fn session_counters(&self, session: SessionId) -> Option<SessionCounters> {
+        self.sessions.get(&session).map(Session::counters)
     }
 
     /// Frames that were dropped.
@@ -251,7 +317,7 @@ impl Server {
         self.dying.retain(|(dying, _)| *dying != peer);
         let id = match self.find(&peer) {
             Some(id) => id,
-            None if self.sessions.len() >= SESSIONS_MAX => {
+            None if self.sessions.len() >= SESSIONS_MAX && !self.displace_handshake() => {
                 self.counters.sessions_exhausted += 1;
                 return;
             }
@@ -266,6 +332,18 @@ impl Server {
             session.heard(now);
             session.greet(now, &mut self.actions);
         }
+    }
+
+    /// Makes room at the cost of the oldest handshake that is not complete, so that whoever only ever
+    /// begins them keeps nobody out.
+    fn displace_handshake(&mut self) -> bool {
+        let oldest = self.sessions.iter().find(|(_, session)| !session.is_open());
+        let Some(id) = oldest.map(|(id, _)| *id) else {
+            return false;
+        };
+        self.counters.handshakes_displaced += 1;
+        self.free(id);
+        true
     }
 
     /// Treset: the client has left. It says so twice.

@@ -1,6 +1,6 @@
 //! One console session of the server: handshake, stop-and-wait both ways, and when it is over.
 
-use super::{Action, Peer};
+use super::{Action, Peer, SessionCounters};
 use crate::frame::{Frame, Kind, Payload};
 use crate::transmitter::{Expiry, Packet, SENDS_MAX, Transmitter};
 use aoe::MacAddress;
@@ -48,6 +48,7 @@ pub(super) struct Session {
     transmitter: Transmitter,
     heard_at: Duration,
     given_up: u8,
+    counters: SessionCounters,
     empty_packets: u8,
     output_refused: bool,
     pub(super) busy: bool,
@@ -65,6 +66,7 @@ impl Session {
             transmitter: Transmitter::new(OUTPUT_BYTES_MAX),
             heard_at: now,
             given_up: 0,
+            counters: SessionCounters::default(),
             empty_packets: 0,
             output_refused: false,
             busy: false,
@@ -86,6 +88,10 @@ impl Session {
         self.heard_at
     }
 
+    pub(super) fn counters(&self) -> SessionCounters {
+        self.counters
+    }
+
     /// Tinita, the first or another one. An open session continues: any probe from the client's
     /// host makes Unix clients shake hands again in the middle of a session.
     pub(super) fn greet(&mut self, now: Duration, actions: &mut VecDeque<Action>) {
@@ -97,6 +103,7 @@ impl Session {
         // repetition of a packet whose acknowledgement was lost.
         self.received_last = self.received_last.filter(|sequence| *sequence > 1);
         self.empty_packets = 0;
+        self.counters.handshakes += 1;
         self.transmitter.peer_may_be_fresh();
         actions.push_back(self.frame(Kind::InitB, 0, &[]));
     }
@@ -124,9 +131,11 @@ impl Session {
     pub(super) fn take_data(&mut self, frame: &Frame<'_>, actions: &mut VecDeque<Action>) -> bool {
         actions.push_back(self.frame(Kind::Ack, frame.sequence, &[]));
         if self.received_last == Some(frame.sequence) {
+            self.counters.repeated += 1;
             return false;
         }
         self.received_last = Some(frame.sequence);
+        self.counters.received_bytes += frame.payload.bytes().len() as u64;
         self.empty_packets = if frame.payload.bytes().is_empty() {
             self.empty_packets.saturating_add(1)
         } else {
@@ -145,6 +154,12 @@ impl Session {
         accepted
     }
 
+    /// Forgets what is queued, but for the packet that is on its way.
+    pub(super) fn discard_output(&mut self) {
+        self.transmitter.discard();
+        self.output_refused = false;
+    }
+
     /// True once, when output had been refused and half of the buffer is free again.
     pub(super) fn take_writable(&mut self) -> bool {
         let writable = self.output_refused
@@ -158,6 +173,7 @@ impl Session {
     pub(super) fn transmit(&mut self, now: Duration, actions: &mut VecDeque<Action>) {
         if self.open && self.handshake.is_none() {
             let packet = self.transmitter.start(now);
+            self.counters.sent_bytes += packet.as_ref().map_or(0, |p| p.payload.len() as u64);
             actions.extend(packet.map(|packet| self.data(&packet)));
         }
     }
@@ -183,10 +199,16 @@ impl Session {
         }
         match self.transmitter.expire(now) {
             Expiry::NotDue => {}
-            Expiry::Resend(packet) => actions.push_back(self.data(&packet)),
+            Expiry::Resend(packet) => {
+                self.counters.resent += 1;
+                actions.push_back(self.data(&packet));
+            }
             // A Unix client acknowledges a packet only once. If that got lost, no repetition
             // will be answered, although the bytes arrived.
-            Expiry::GivenUp => self.given_up += 1,
+            Expiry::GivenUp => {
+                self.given_up += 1;
+                self.counters.given_up += 1;
+            }
         }
         if self.given_up >= GIVEN_UP_MAX {
             return Fate::Dead;

@@ -1,5 +1,6 @@
 //! The server against scripted frames of a Unix client: one test per observed fact of the
-//! protocol (numbered T1 to T19, TE as in the experiments with the original client).
+//! protocol (numbered T1 to T19, TE, TB as in the experiments with the original client). `facts.rs` holds
+//! that none is missing.
 
 use super::session::OUTPUT_BYTES_MAX;
 use super::*;
@@ -120,7 +121,9 @@ impl Bench {
                     assert!(frame.len() >= FRAME_BYTES_MIN, "T2: padded");
                     let frame = Frame::parse(&frame).unwrap();
                     assert!(!frame.destination.is_multicast(), "T3: unicast");
-                    assert_eq!(Some(&frame.source), self.server.ports.get(&port));
+                    if let Some(attached) = self.server.ports.get(&port) {
+                        assert_eq!(frame.source, attached.mac);
+                    }
                     let text = frame.payload.bytes().escape_ascii();
                     let (tag, sequence) = (frame.tag.0, frame.sequence);
                     format!("{} {tag}.{sequence} {text}", frame.kind)
@@ -142,15 +145,15 @@ const NOTHING: [&str; 0] = [];
 const SESSION: SessionId = SessionId(1);
 
 #[test]
-fn t1_a_probe_is_answered_with_shelf_and_name_and_its_own_number() {
+fn t01_a_probe_is_answered_with_shelf_and_name_and_its_own_number() {
     let mut bench = Bench::new();
     assert_eq!(bench.probe(0), ["Toffer 0.0 7 test shelf"]);
     assert_eq!(bench.probe(1), ["Toffer 0.1 7 test shelf"]);
 }
 
 #[test]
-fn t2_t3_every_frame_is_padded_and_unicast() {
-    // `Bench::take` asserts both for each frame of each test; here all kinds that a server sends.
+fn t02_every_frame_is_padded() {
+    // `Bench::take` asserts it for each frame of each test; here all kinds that a server sends.
     let mut bench = Bench::new();
     bench.probe(0);
     bench.connect(5);
@@ -162,7 +165,24 @@ fn t2_t3_every_frame_is_padded_and_unicast() {
 }
 
 #[test]
-fn t4_a_whole_session_ends_with_the_first_of_two_resets() {
+fn t03_an_offer_goes_to_the_asker_alone() {
+    let mut bench = Bench::new();
+    bench.server.receive(bench.now, PORT, &{
+        let mut probe = bench.frame(Kind::Discover, 0, 0, b"");
+        probe[..6].fill(0xff);
+        probe
+    });
+    let Some(Action::Transmit { frame, .. }) = bench.server.next_action() else {
+        panic!("no offer");
+    };
+    assert_eq!(Frame::parse(&frame).unwrap().destination, HOST);
+    bench.server.set_identity(Identity::new(None, "other"));
+    bench.server.attach(PortIndex(2), MacAddress([2; 6]));
+    assert_eq!(bench.take(), NOTHING, "nothing is announced");
+}
+
+#[test]
+fn t04_a_whole_session_ends_with_the_first_of_two_resets() {
     let mut bench = Bench::new();
     assert_eq!(bench.say(Kind::InitA, 5, 0, b""), ["Tinitb 5.0"]);
     assert_eq!(bench.say(Kind::InitC, 5, 0, b""), ["Tdata 5.1", "opened 1"]);
@@ -180,7 +200,7 @@ fn t4_a_whole_session_ends_with_the_first_of_two_resets() {
 }
 
 #[test]
-fn t5_a_handshake_that_nobody_completes_is_dropped_after_three_sends() {
+fn t05_a_handshake_that_nobody_completes_is_dropped_after_three_sends() {
     let mut bench = Bench::new();
     assert_eq!(bench.say(Kind::InitA, 5, 0, b""), ["Tinitb 5.0"]);
     assert_eq!(
@@ -195,7 +215,7 @@ fn t5_a_handshake_that_nobody_completes_is_dropped_after_three_sends() {
 }
 
 #[test]
-fn t6_close_delivers_the_output_first_and_then_resets() {
+fn t06_close_delivers_the_output_first_and_then_resets() {
     let mut bench = Bench::open();
     bench.print(SESSION, b"bye");
     assert_eq!(bench.close(SESSION), NOTHING);
@@ -213,7 +233,7 @@ fn t6_close_delivers_the_output_first_and_then_resets() {
 }
 
 #[test]
-fn t7_t13_another_handshake_continues_the_session() {
+fn t07_another_handshake_continues_the_session() {
     let mut bench = Bench::open();
     assert_eq!(bench.say(Kind::Data, 5, 7, b"a"), ["Tack 5.7", "input 1 a"]);
     assert_eq!(
@@ -241,7 +261,7 @@ fn t7_t13_another_handshake_continues_the_session() {
 }
 
 #[test]
-fn t7_a_new_process_that_reuses_the_tag_starts_at_one() {
+fn t07_a_new_process_that_reuses_the_tag_starts_at_one() {
     let mut bench = Bench::open();
     bench.say(Kind::Data, 5, 1, b"a");
     bench.say(Kind::InitA, 5, 0, b"");
@@ -250,7 +270,7 @@ fn t7_a_new_process_that_reuses_the_tag_starts_at_one() {
 }
 
 #[test]
-fn t7_data_sent_into_a_handshake_is_repeated_after_it() {
+fn t07_data_sent_into_a_handshake_is_repeated_after_it() {
     let mut bench = Bench::open();
     assert_eq!(bench.print(SESSION, b"out"), ["Tdata 5.2 out"]);
     bench.say(Kind::InitA, 5, 0, b"");
@@ -258,7 +278,7 @@ fn t7_data_sent_into_a_handshake_is_repeated_after_it() {
 }
 
 #[test]
-fn t7_a_handshake_left_open_does_not_end_an_open_session() {
+fn t07_a_handshake_left_open_does_not_end_an_open_session() {
     let mut bench = Bench::open();
     bench.say(Kind::InitA, 5, 0, b"");
     bench.print(SESSION, b"out");
@@ -269,7 +289,7 @@ fn t7_a_handshake_left_open_does_not_end_an_open_session() {
 }
 
 #[test]
-fn t8_the_first_packet_after_a_handshake_never_has_number_255() {
+fn t08_the_first_packet_after_a_handshake_never_has_number_255() {
     let mut bench = Bench::open();
     for sequence in 2..=254 {
         assert_eq!(
@@ -297,7 +317,7 @@ fn t8_the_first_packet_after_a_handshake_never_has_number_255() {
 }
 
 #[test]
-fn t9_t18_beside_a_second_session_of_the_host_the_first_dies_of_silence() {
+fn t09_beside_a_second_session_of_the_host_the_first_dies_of_silence() {
     let mut bench = Bench::open();
     let other = bench.connect(6);
     assert_eq!(
@@ -327,7 +347,7 @@ fn t9_t18_beside_a_second_session_of_the_host_the_first_dies_of_silence() {
 }
 
 #[test]
-fn t9_a_dying_tag_may_connect_again() {
+fn t09_a_dying_tag_may_connect_again() {
     let mut bench = Bench::open();
     bench.connect(6);
     bench.close(SESSION);
@@ -417,6 +437,33 @@ fn t12_invitations_go_out_once_per_resend_of_the_client() {
     bench.wait_ms(1000);
     assert_eq!(bench.say(Kind::Data, 5, 9, b"x"), invited);
     assert_eq!(bench.server.counters().rate_limited, 1);
+}
+
+#[test]
+fn t13_probes_of_the_host_disturb_no_session() {
+    let mut bench = Bench::open();
+    let mut typed = String::new();
+    for round in 1..=20 {
+        assert_eq!(bench.probe(0), ["Toffer 0.0 7 test shelf"]);
+        let letter = [b'a' + round];
+        let printed = bench.print(SESSION, &letter);
+        assert_eq!(printed.len(), 1);
+        let sequence = round + 1;
+        assert_eq!(bench.say(Kind::InitA, 5, 0x55, b""), ["Tinitb 5.0"]);
+        assert_eq!(
+            bench.say(Kind::InitC, 5, 0, b""),
+            printed,
+            "was thrown away"
+        );
+        bench.say(Kind::Ack, 5, sequence, b"");
+        let heard = bench.say(Kind::Data, 5, sequence, &letter);
+        let input = heard.last().unwrap().strip_prefix("input 1 ").unwrap();
+        typed.push_str(input);
+    }
+    assert_eq!(typed, "bcdefghijklmnopqrstu");
+    let counters = bench.server.session_counters(SESSION).unwrap();
+    assert_eq!(counters.handshakes, 21);
+    assert_eq!((counters.received_bytes, counters.sent_bytes), (20, 20));
 }
 
 #[test]
@@ -577,6 +624,89 @@ fn the_table_of_sessions_is_bounded_and_full_is_counted() {
     );
     bench.say(Kind::Reset, 0, 0, b"");
     assert_eq!(bench.say(Kind::InitA, 64, 0, b""), ["Tinitb 64.0"]);
+}
+
+#[test]
+fn whoever_only_begins_handshakes_keeps_nobody_out() {
+    let mut bench = Bench::open();
+    for tag in 10..74 {
+        bench.say(Kind::InitA, tag, 0, b"");
+    }
+    assert_eq!(bench.server.sessions.len(), SESSIONS_MAX);
+    assert_eq!(bench.server.counters().handshakes_displaced, 1);
+    bench.host = OTHER_HOST;
+    let opened = bench.connect(1);
+    assert_eq!(bench.print(opened, b"hi"), ["Tdata 1.2 hi"]);
+    bench.host = HOST;
+    assert_eq!(bench.print(SESSION, b"still"), ["Tdata 5.2 still"]);
+}
+
+#[test]
+fn a_port_that_is_detached_ends_its_sessions() {
+    let mut bench = Bench::open();
+    bench.connect(6);
+    bench.host = OTHER_HOST;
+    bench.connect(5);
+    bench.port = (OTHER_PORT, OTHER_PORT_MAC);
+    let elsewhere = bench.connect(5);
+    bench.server.detach(PORT);
+    let mut ended = bench.take();
+    ended.sort();
+    let resets = ["Treset 5.0", "Treset 5.0", "Treset 6.0"];
+    assert_eq!(ended[..3], resets);
+    assert_eq!(ended[3..], ["closed 1", "closed 2", "closed 3"]);
+    assert_eq!(bench.print(elsewhere, b"x"), ["Tdata 5.2 x"]);
+    bench.port = (PORT, PORT_MAC);
+    assert_eq!(bench.probe(0), NOTHING);
+    assert_eq!(bench.say(Kind::Data, 5, 1, b"x"), NOTHING);
+    bench.server.attach(PORT, PORT_MAC);
+    assert_eq!(bench.probe(0), ["Toffer 0.0 7 test shelf"]);
+}
+
+#[test]
+fn a_station_that_is_not_admitted_finds_no_console() {
+    let mut bench = Bench::new();
+    bench.server.admit_only(PORT, BTreeSet::from([HOST]));
+    bench.connect(5);
+    bench.host = OTHER_HOST;
+    assert_eq!(bench.probe(0), NOTHING);
+    assert_eq!(bench.say(Kind::InitA, 5, 0, b""), NOTHING);
+    assert_eq!(bench.say(Kind::Data, 5, 1, b"x"), NOTHING);
+    assert_eq!(bench.server.counters().not_admitted, 3);
+    bench.host = HOST;
+    assert_eq!(bench.say(Kind::Data, 5, 1, b"x"), ["Tack 5.1", "input 1 x"]);
+}
+
+#[test]
+fn a_session_is_hung_up_with_last_words_whether_its_client_reads_or_not() {
+    let mut bench = Bench::open();
+    bench.print(SESSION, &[b'.'; 250 * 100]);
+    bench.server.hang_up(bench.now, SESSION, b"bye");
+    assert_eq!(bench.say(Kind::Ack, 5, 2, b""), ["Tdata 5.3 bye"]);
+    assert_eq!(bench.say(Kind::Ack, 5, 3, b""), ["Treset 5.0", "closed 1"]);
+    let other = bench.connect(6);
+    bench.print(other, &[b'.'; 250 * 100]);
+    bench.server.hang_up(bench.now, other, b"bye");
+    let waited = bench.wait_ms(6000);
+    assert_eq!(waited.last().unwrap(), "closed 2");
+}
+
+#[test]
+fn a_session_counts_what_is_lost() {
+    let mut bench = Bench::open();
+    bench.say(Kind::Data, 5, 1, b"abc");
+    bench.say(Kind::Data, 5, 1, b"abc");
+    bench.print(SESSION, b"xy");
+    bench.wait_ms(3000);
+    let expected = SessionCounters {
+        received_bytes: 3,
+        sent_bytes: 2,
+        repeated: 1,
+        resent: 2,
+        given_up: 1,
+        handshakes: 1,
+    };
+    assert_eq!(bench.server.session_counters(SESSION), Some(expected));
 }
 
 #[test]

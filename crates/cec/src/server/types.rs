@@ -88,4 +88,26 @@ pub struct Counters {
     pub rate_limited: u64,
     /// A connection wish while all sessions were in use.
     pub sessions_exhausted: u64,
+    /// Handshakes that were given up for another one while all sessions were in use.
+    pub handshakes_displaced: u64,
+    /// Sent by a station that the port does not admit.
+    pub not_admitted: u64,
+}
+
+/// What has passed in one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounters {
+    /// Bytes that the client typed.
+    pub received_bytes: u64,
+    /// Bytes that were sent to it, each counted once.
+    pub sent_bytes: u64,
+    /// Packets that came again: their acknowledgement was lost.
+    pub repeated: u64,
+    /// Packets that were sent again.
+    pub resent: u64,
+    /// Packets that were never acknowledged.
+    pub given_up: u64,
+    /// Handshakes; more than one when the client has connected again, or another process of its host
+    /// has taken the same tag.
+    pub handshakes: u64,
 }

@@ -17,8 +17,10 @@ pub enum Needs {
 /// The form in which a command only lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lists {
-    /// Without operands.
+    /// Without operands and `-c`.
     WithoutOperands,
+    /// `set` of what concerns nobody but the session.
+    OwnSession,
     /// All operands are numbers, and there is no `-c`.
     NumbersOnly,
     /// There is one operand at most, and no `-c`.
@@ -52,7 +54,8 @@ impl Lists {
                 .all(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
         };
         match self {
-            Self::WithoutOperands => operands.is_empty(),
+            Self::WithoutOperands => operands.is_empty() && !options.clean,
+            Self::OwnSession => operands.len() <= 1 || operands[0] == "batch",
             Self::NumbersOnly => numbers(operands) && !options.clean,
             Self::OneNumber => operands.len() <= 1 && !options.clean,
             Self::StatusOrNumbers => match operands.as_slice() {
@@ -96,6 +99,12 @@ mod tests {
             "restore -l",
             "restore -l 2",
             "when",
+            "motd",
+            "set",
+            "set product",
+            "set batch on",
+            "syslog",
+            "restoreconfig",
             "exit",
         ] {
             assert_eq!(needs(line), Role::Reader, "{line}");
@@ -120,6 +129,12 @@ mod tests {
             "scrub every 7 0",
             "restore",
             "restore 2",
+            "motd hello",
+            "motd -c",
+            "set product SRX",
+            "syslog off",
+            "restoreconfig -n saved",
+            "reboot",
             "online 0",
         ] {
             assert_eq!(needs(line), Role::Admin, "{line}");

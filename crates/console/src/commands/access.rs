@@ -57,7 +57,7 @@ pub(super) fn mask(report: &mut Report, admin: &mut dyn Admin, words: &[String])
 }
 
 fn mask_change(words: &[String]) -> Result<AccessChange, Problem> {
-    let (mut add, mut remove) = (Vec::new(), Vec::new());
+    let (mut add, mut remove): (Vec<MacAddress>, Vec<MacAddress>) = Default::default();
     for word in words {
         let wrong = || Problem::WrongMask(word.clone());
         let mac = word.get(1..).unwrap_or("").parse().map_err(|_| wrong())?;
@@ -67,6 +67,9 @@ fn mask_change(words: &[String]) -> Result<AccessChange, Problem> {
             &mut remove
         };
         list.push(mac);
+    }
+    if let Some(mac) = add.iter().find(|mac| remove.contains(mac)) {
+        return Err(Problem::MaskBoth(mac.to_string()));
     }
     Ok(AccessChange::Masks { remove, add })
 }

@@ -63,3 +63,10 @@ fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
     }
     line
 }
+
+/// Looks at the slots again.
+pub(super) fn scan(report: &mut Report, admin: &mut dyn Admin) {
+    if let Err(error) = admin.rescan() {
+        report.fail(error, &[]);
+    }
+}

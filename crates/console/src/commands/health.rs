@@ -2,6 +2,7 @@
 
 use super::scrub::date;
 use super::when::remaining;
+use crate::host::{Trouble, World};
 use crate::names::drive_name;
 use crate::record::Record;
 use crate::report::Report;
@@ -11,11 +12,21 @@ use shelf::admin::{
     READ_ERRORS_LIMIT, ScrubStatus,
 };
 
+/// What to do about what mends itself.
+const NOTHING_TO_DO: &str = "nothing to do";
+
 /// Tells every problem, or `ok`.
-pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
-    let mut any = false;
-    let mut tell = |subject: String, problem: String, advice: String| {
-        any = true;
+pub(super) fn health(report: &mut Report, world: &World<'_>) {
+    let troubles = troubles(world);
+    if troubles.is_empty() {
+        report.line("ok");
+    }
+    for trouble in troubles {
+        let Trouble {
+            subject,
+            problem,
+            advice,
+        } = trouble;
         let line = format!("{subject} {problem}; {advice}");
         let record = Record::Trouble {
             subject,
@@ -23,6 +34,32 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
             advice,
         };
         report.row(line, record);
+    }
+}
+
+/// Everything that is wrong.
+pub(super) fn troubles(world: &World<'_>) -> Vec<Trouble> {
+    let mut troubles = of_shelf(world.admin);
+    troubles.extend(world.host.troubles());
+    troubles
+}
+
+/// What is wrong with the shelf and does not mend itself.
+#[must_use]
+pub fn open_troubles(admin: &dyn Admin) -> Vec<Trouble> {
+    let mut troubles = of_shelf(admin);
+    troubles.retain(|trouble| trouble.advice != NOTHING_TO_DO);
+    troubles
+}
+
+fn of_shelf(admin: &dyn Admin) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    let mut tell = |subject: String, problem: String, advice: String| {
+        troubles.push(Trouble {
+            subject,
+            problem,
+            advice,
+        });
     };
     let shelf = admin.shelf();
     if shelf.is_none() {
@@ -69,9 +106,7 @@ pub(super) fn health(report: &mut Report, admin: &dyn Admin) {
     }
     of_spares(admin, shelf, &mut tell);
     of_ports(&admin.ports(), &mut tell);
-    if !any {
-        report.line("ok");
-    }
+    troubles
 }
 
 /// Ports without a link, and those whose small MTU makes the frames of all ports small.
@@ -253,7 +288,7 @@ fn of_rebuild(
         format!("rebuilt ({drive})")
     };
     let problem = format!("of {} is being {job}, {left}", part.level);
-    tell(id.to_string(), problem, "nothing to do".to_owned());
+    tell(id.to_string(), problem, NOTHING_TO_DO.to_owned());
 }
 
 fn of_spares(admin: &dyn Admin, shelf: Option<Shelf>, tell: &mut Tell) {

@@ -39,6 +39,9 @@ fn all(report: &mut Report) {
 fn one(report: &mut Report, command: &Command) {
     report.row(format!("usage: {}", command.usage), record(command));
     report.line(command.summary);
+    if command.is_planned() {
+        report.line("-n only tells what would be done");
+    }
     if !command.aliases.is_empty() {
         report.line(format!("other names: {}", command.aliases.join(", ")));
     }

@@ -12,7 +12,7 @@ use shelf::admin::{Admin, AdminError, ElementStatus, LunNumber, LunStatus};
 use shelf::admin::{MakeRequest, MemberChoice, PartStatus};
 
 /// The word that stands for a member that is not there.
-const MISSING: &str = "missing";
+pub(crate) const MISSING: &str = "missing";
 
 const MAKE_USAGE: &str = "make [-c] [-f] [-k KiB] LUN type drive ...";
 const GROW_USAGE: &str = "grow [-c] [-f] [-k KiB] LUN type drive ...";

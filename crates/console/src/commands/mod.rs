@@ -1,11 +1,20 @@
 //! The commands: each plans and acts on the [`World`] and reports.
 
 mod access;
+mod alerts;
+mod cec;
+mod configuration;
+mod consoles;
 mod drives;
+mod fixed;
 mod health;
 mod help;
+mod labels;
+mod log;
 mod luns;
+mod machine;
 mod members;
+mod modes;
 mod ratelimit;
 mod remove;
 mod restore;
@@ -13,19 +22,31 @@ mod scrub;
 mod shelf_number;
 mod spares;
 mod statistics;
+mod syslog;
 mod system;
+mod terminal;
+mod users;
 mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use health::open_troubles;
 pub use help::SERIES;
+pub(crate) use log::Following;
+pub(crate) use luns::MISSING;
+pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
+pub(crate) use terminal::terminal;
+pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
-use crate::command::{Invocation, Verb};
+use crate::command::{BoxVerb, Invocation, Verb};
+use crate::host::Power;
 use crate::host::World;
-use crate::options::SessionOptions;
+use crate::options::{Modes, SessionOptions};
+use crate::problem::Problem;
+use crate::rehearsal::Rehearsal;
 use crate::report::Report;
 use std::time::Duration;
 
@@ -34,19 +55,29 @@ use std::time::Duration;
 pub(crate) enum Pending {
     Removal(Removal),
     ShelfChange(ShelfChange),
+    PasswordChange(PasswordChange),
+    Stop(Stop),
 }
 
 /// A command that is not over and looks again after some time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
     Wait(Waiting),
+    /// A listing that is shown anew.
+    View(Box<Invocation>),
+    Log(Following),
 }
+
+/// How often a listing is shown anew.
+const VIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>) -> Outcome {
+    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
+            Self::View(invocation) => view(*invocation, world, session),
+            Self::Log(following) => following.go_on(world),
         }
     }
 }
@@ -77,13 +108,23 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.question(),
             Self::ShelfChange(change) => change.question(),
+            Self::PasswordChange(change) => change.question(),
+            Self::Stop(stop) => stop.question(),
         }
     }
 
     /// Whether the answer must not be seen while it is typed, nor be kept anywhere.
-    #[allow(clippy::unused_self, reason = "no question asks for a secret yet")]
     pub(crate) fn is_secret(&self) -> bool {
-        false
+        matches!(self, Self::PasswordChange(_))
+    }
+
+    /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
+    fn consent(self, world: &mut World<'_>) -> Outcome {
+        match self {
+            Self::Removal(removal) => removal.consent(world.admin),
+            Self::ShelfChange(change) => change.apply(world.admin),
+            Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
+        }
     }
 
     /// Goes on with an answer, if the plan still fits the shelf.
@@ -91,8 +132,25 @@ impl Pending {
         match self {
             Self::Removal(removal) => removal.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
+            Self::PasswordChange(change) => change.answer(world, answer),
+            Self::Stop(stop) => stop.answer(world, answer),
         }
     }
+}
+
+/// Shows a listing now and again later, until it fails or nobody wants it any more.
+fn view(invocation: Invocation, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    let mut once = invocation.clone();
+    once.options.watch = false;
+    let mut outcome = perform(&once, world, session, &mut Modes::default());
+    if outcome.report.is_ok() {
+        if outcome.report.is_empty() {
+            outcome.report.line("nothing is going on");
+        }
+        outcome.report.line("any key ends this");
+        outcome.watch = Some((VIEW_PERIOD, Watch::View(Box::new(invocation))));
+    }
+    outcome
 }
 
 /// Runs a command until it is done or asks.
@@ -100,6 +158,23 @@ pub(crate) fn run(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    if invocation.options.plan && invocation.command.is_planned() {
+        return rehearse(invocation, world, session, modes);
+    }
+    if invocation.options.watch {
+        return view(invocation.clone(), world, session);
+    }
+    perform(invocation, world, session, modes)
+}
+
+/// Runs a command once, in earnest.
+fn perform(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
 ) -> Outcome {
     let Invocation {
         command,
@@ -125,9 +200,19 @@ pub(crate) fn run(
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
         Verb::When => when::when(&mut report, admin),
         Verb::Wait => return wait::wait(world, options, operands),
+        Verb::Cecenable => cec::switch(&mut report, world, true, operands),
+        Verb::Cecdisable => cec::switch(&mut report, world, false, operands),
+        Verb::Cecstat => cec::stat(&mut report, world, options.long, operands),
+        Verb::Sessions => consoles::sessions(&mut report, world),
+        Verb::Kick => consoles::kick(&mut report, world, operands),
+        Verb::Passwd => return users::passwd(world, operands),
+        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Log => return log::log(world, options),
+        Verb::History => log::history(&mut report, world, options),
+        Verb::Alerts => alerts::alerts(&mut report, world, operands),
         Verb::Scrub => scrub::scrub(&mut report, admin, operands),
         Verb::Restore => restore::restore(&mut report, admin, options.long, operands),
-        Verb::Health => health::health(&mut report, admin),
+        Verb::Health => health::health(&mut report, world),
         Verb::Fail if options.replacement => {
             members::each(&mut report, operands, |id| admin.fail_replacement(id));
         }
@@ -149,15 +234,103 @@ pub(crate) fn run(
         Verb::Aoestats => statistics::aoestats(&mut report, admin, options.long),
         Verb::Iostats => statistics::iostats(&mut report, admin, options, operands),
         Verb::Initiators => statistics::initiators(&mut report, admin, options.long, operands),
+        Verb::Label => labels::label(&mut report, admin, operands),
+        Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
+        Verb::Scan => drives::scan(&mut report, admin),
+        Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        Verb::Exit => {}
+        // These are of the session, which does them.
+        Verb::Terminal | Verb::Events | Verb::Exit => {}
+    }
+    report.into()
+}
+
+/// Tells what a command would do, by running it on a shelf that only takes notes. Questions are answered with
+/// yes.
+fn rehearse(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    let mut invocation = invocation.clone();
+    invocation.options.plan = false;
+    let mut rehearsal = Rehearsal::new(world.admin);
+    let mut stage = World {
+        admin: &mut rehearsal,
+        host: &mut *world.host,
+        who: world.who,
+    };
+    let outcome = run(&invocation, &mut stage, session, modes);
+    let mut report = match outcome.pending {
+        Some(pending) => pending.consent(&mut stage).report,
+        None => outcome.report,
+    };
+    for step in rehearsal.into_steps() {
+        report.would(step);
+    }
+    report.into()
+}
+
+/// Runs a command about the box.
+fn run_of_box(
+    verb: BoxVerb,
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    let Invocation {
+        options, operands, ..
+    } = invocation;
+    let mut report = Report::default();
+    let admin = &mut *world.admin;
+    match verb {
+        BoxVerb::IoMode | BoxVerb::FlushCacheStat | BoxVerb::LunFailGuard => {
+            fixed::list(&mut report, verb, admin, operands);
+        }
+        BoxVerb::FlushCacheEnable | BoxVerb::LunFailGuardEnable => {
+            fixed::affirm(&mut report, admin, operands);
+        }
+        BoxVerb::FlushCacheDisable | BoxVerb::LunFailGuardDisable => {
+            fixed::refuse(&mut report, verb, operands);
+        }
+        BoxVerb::SetIoMode => fixed::set_io_mode(&mut report, admin, operands),
+        // Everything that was acknowledged is durable, and what was configured, too.
+        BoxVerb::Sync => {}
+        BoxVerb::LunSerial => machine::lun_serial(&mut report, admin, operands),
+        BoxVerb::Mtu => machine::mtu(&mut report, admin, operands),
+        BoxVerb::Date => machine::date(&mut report, world),
+        BoxVerb::Timezone => machine::timezone(&mut report, world, options.long, operands),
+        BoxVerb::Uptime => machine::uptime(&mut report, world),
+        BoxVerb::Model => machine::model(&mut report, world),
+        BoxVerb::Serial => machine::serial(&mut report, world),
+        BoxVerb::Sysstat => machine::sysstat(&mut report, world),
+        BoxVerb::Debug => machine::debug(&mut report, world, operands),
+        BoxVerb::Motd => machine::motd(&mut report, world, options, operands),
+        BoxVerb::Reboot => return machine::stop(world, Power::Reboot, options.force),
+        BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
+        BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),
+        BoxVerb::Syslogtest => syslog::test(&mut report, world, operands),
+        BoxVerb::Saveconfig => configuration::save(&mut report, world, operands),
+        BoxVerb::Restoreconfig => {
+            let is_plan = options.plan;
+            configuration::restore(&mut report, world, session, is_plan, operands);
+        }
+        BoxVerb::Sos => {
+            if let Err(error) = configuration::bundle(&mut report, world, session) {
+                report.fail(error, &[]);
+            }
+        }
+        BoxVerb::Set => modes::set(&mut report, world, modes, operands),
+        BoxVerb::Expertmode => modes::expert(&mut report, modes),
     }
     report.into()
 }
 
 /// A size as the console shows it: decimal gigabytes, cut to megabytes.
-fn gigabytes(size_bytes: u64) -> String {
+pub(crate) fn gigabytes(size_bytes: u64) -> String {
     let megabytes = size_bytes / 1_000_000;
     format!("{}.{:03}", megabytes / 1000, megabytes % 1000)
 }

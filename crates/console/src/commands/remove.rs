@@ -1,5 +1,9 @@
 //! `remove` and `eject`: ask for each LUN, then remove it, or let go of it.
 //!
+//! What destroys is not done by a habit of typing `y`: `remove` wants the number or the label of the LUN.
+//! Under its name of SRX 7, `rmlun`, it asks as those shelves did, and so does `eject`, which destroys
+//! nothing.
+//!
 //! Every LUN is looked at twice: before its question, so that nobody is asked in vain, and after the
 //! answer, because another console may have changed things in between. A LUN is known by its serial
 //! number, so a new one under the old number is not mistaken for it.
@@ -62,6 +66,8 @@ struct Target {
     lun: LunNumber,
     /// Serial number when the command was given; `None` if there was no such LUN.
     serial: Option<String>,
+    /// Its label then.
+    label: Option<String>,
 }
 
 /// How far the answers reach.
@@ -99,19 +105,15 @@ pub(super) fn remove(
     }
     report.line(format!("Request to {name} {}", count(name, &luns)));
     let known = admin.luns();
-    let serial = |lun| {
-        known
-            .iter()
-            .find(|status| status.lun == lun)
-            .map(|s| s.serial.clone())
-    };
-    let targets = luns
-        .into_iter()
-        .map(|lun| Target {
+    let target = |lun| {
+        let status = known.iter().find(|status| status.lun == lun);
+        Target {
             lun,
-            serial: serial(lun),
-        })
-        .collect();
+            serial: status.map(|status| status.serial.clone()),
+            label: status.and_then(|status| status.label.clone()),
+        }
+    };
+    let targets = luns.into_iter().map(target).collect();
     Removal { way, name, targets }.proceed(admin, report, Consent::No)
 }
 
@@ -127,12 +129,21 @@ fn count(name: &str, luns: &[LunNumber]) -> String {
 }
 
 impl Removal {
+    /// Whether the LUN must be named in the answer.
+    fn is_typed(&self) -> bool {
+        self.way == Way::Remove && self.name == "remove"
+    }
+
     pub(super) fn question(&self) -> String {
-        let lun = self
-            .targets
-            .front()
-            .map(|target| target.lun.to_string())
-            .unwrap_or_default();
+        let target = self.targets.front();
+        let lun = target.map(|target| target.lun.to_string());
+        let lun = lun.unwrap_or_default();
+        if self.is_typed() {
+            let label = target.and_then(|target| target.label.as_deref());
+            let label = label.map(|label| format!(" or {label}"));
+            let label = label.unwrap_or_default();
+            return format!("'n' to cancel, or type {lun}{label} to remove LUN {lun} [n]: ");
+        }
         format!(
             "'n' to cancel, 'a' for all, or 'y' to {} {lun} [n]: ",
             self.name
@@ -140,12 +151,26 @@ impl Removal {
     }
 
     pub(super) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
+        let names = |target: &Target| {
+            let answer = answer.trim();
+            let is_label = target.label.as_deref() == Some(answer);
+            answer == target.lun.to_string() || (is_label && !matches!(answer, "n" | "N"))
+        };
         let consent = match answer.trim() {
+            _ if self.is_typed() => match self.targets.front() {
+                Some(target) if names(target) => Consent::ThisOne,
+                _ => return Report::from(Problem::Canceled).into(),
+            },
             "y" | "Y" => Consent::ThisOne,
             "a" | "A" => Consent::All,
             _ => return Report::from(Problem::Canceled).into(),
         };
         self.proceed(admin, Report::default(), consent)
+    }
+
+    /// All of it is consented to.
+    pub(super) fn consent(self, admin: &mut dyn Admin) -> Outcome {
+        self.proceed(admin, Report::default(), Consent::All)
     }
 
     /// Removes what is consented to, then stops at the next question, at a failure, or at the end.

@@ -84,7 +84,7 @@ impl ShelfChange {
         self.apply(admin)
     }
 
-    fn apply(&self, admin: &mut dyn Admin) -> Outcome {
+    pub(super) fn apply(&self, admin: &mut dyn Admin) -> Outcome {
         match admin.set_shelf(u32::from(self.to.0)) {
             Ok(()) => Outcome::default(),
             Err(error) => Report::from(Problem::from(error)).into(),

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// How often it is told how far it is.
+const TELL_PERIOD: Duration = Duration::from_secs(10);
+
 /// Longest time that can be waited: a year.
 const SECONDS_MAX: u64 = 366 * 24 * 3600;
 
@@ -22,6 +25,8 @@ pub(crate) struct Waiting {
     luns: Vec<LunNumber>,
     /// When it is given up.
     until: Option<Duration>,
+    /// When it is told again how far it is.
+    tell_at: Duration,
 }
 
 /// Waits for the LUNs that are named.
@@ -35,14 +40,20 @@ pub(super) fn wait(world: &mut World<'_>, options: &Options, words: &[String]) -
         (Err(problem), _) | (_, Err(problem)) => Report::from(problem).into(),
         (Ok(limit), Ok(luns)) => {
             let until = limit.map(|seconds| world.host.now() + Duration::from_secs(seconds));
-            Waiting { luns, until }.go_on(world)
+            let tell_at = world.host.now();
+            Waiting {
+                luns,
+                until,
+                tell_at,
+            }
+            .go_on(world)
         }
     }
 }
 
 impl Waiting {
     /// Looks again.
-    pub(super) fn go_on(self, world: &mut World<'_>) -> Outcome {
+    pub(super) fn go_on(mut self, world: &mut World<'_>) -> Outcome {
         let known = world.admin.luns();
         for lun in &self.luns {
             if !known.iter().any(|status| status.lun == *lun) {
@@ -64,9 +75,16 @@ impl Waiting {
         if self.until.is_some_and(|until| world.host.now() >= until) {
             return Report::from(Problem::StillBusy(*lun)).into();
         }
+        let mut report = Report::default();
+        let now = world.host.now();
+        if now >= self.tell_at {
+            super::when::of(&mut report, world.admin, |lun| self.luns.contains(&lun));
+            self.tell_at = now + TELL_PERIOD;
+        }
         Outcome {
+            report,
+            pending: None,
             watch: Some((PERIOD, Watch::Wait(self))),
-            ..Outcome::default()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::record::Record;
 use crate::report::Report;
-use shelf::admin::{Admin, ElementState, ElementStatus};
+use shelf::admin::{Admin, ElementState, ElementStatus, LunNumber};
 use shelf::plane::{RunningPass, SyncKind};
 
 const SECTOR_BYTES: u64 = 512;
@@ -10,8 +10,14 @@ const SECTOR_BYTES: u64 = 512;
 /// Lists the jobs that are running, in the form of SRX 6: `L.P percent rate KBps H:MM:SS left`, with
 /// `L.P.D` for each element that is rebuilt.
 pub(super) fn when(report: &mut Report, admin: &dyn Admin) {
+    of(report, admin, |_| true);
+}
+
+/// The same, of some LUNs.
+pub(super) fn of(report: &mut Report, admin: &dyn Admin, wanted: impl Fn(LunNumber) -> bool) {
     let luns = admin.luns();
-    for pass in admin.passes() {
+    let passes = admin.passes().into_iter();
+    for pass in passes.filter(|pass| wanted(pass.progress.lun)) {
         let place = pass.progress;
         let lun = luns.iter().find(|lun| lun.lun == place.lun);
         let part = lun.and_then(|lun| lun.parts.get(usize::from(place.part)));

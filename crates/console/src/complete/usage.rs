@@ -48,14 +48,42 @@ pub(super) struct OptionUsage {
 
 /// Words of usages that are typed as they are.
 pub(super) const KEYWORDS: &[&str] = &[
-    "all", "clear", "every", "located", "monthly", "off", "on", "pause", "policy", "repair",
-    "report", "resume", "schedule", "series", "start", "status", "stop", "weekly",
+    "ack",
+    "add",
+    "admin",
+    "all",
+    "clear",
+    "color",
+    "columns",
+    "every",
+    "located",
+    "monthly",
+    "off",
+    "on",
+    "pause",
+    "policy",
+    "random",
+    "read-only",
+    "remove",
+    "repair",
+    "report",
+    "resume",
+    "role",
+    "rows",
+    "schedule",
+    "sequential",
+    "series",
+    "start",
+    "status",
+    "stop",
+    "weekly",
 ];
 
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "array", "DAYS", "id", "KiB", "n", "newlun", "number", "oldlun", "oldshelf", "secs", "string",
+    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "n", "name", "newlun", "number",
+    "oldlun", "oldshelf", "secs", "string", "text", "user", "value",
 ];
 
 /// The types that `make` knows.
@@ -68,7 +96,7 @@ fn kind(word: &'static str) -> Kind {
         "LUN.part.drive" => Kind::Element,
         "type" => Kind::Type,
         "mac" => Kind::Mac,
-        "port" => Kind::Port,
+        "port" | "interface" => Kind::Port,
         "command" => Kind::Command,
         other => Kind::Free(other),
     }
@@ -177,7 +205,7 @@ impl Usage {
     }
 }
 
-/// Words, brackets and signs of a usage. The size in `n[K|M|G]` is one word, and so is `{+|-}mac`.
+/// Words, brackets and signs of a usage. `{+|-}mac` is one word.
 fn tokens(usage: &'static str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = usage;
@@ -202,11 +230,12 @@ fn tokens(usage: &'static str) -> Vec<Token> {
         let word = rest[..bytes].trim_end_matches("...");
         let (word, after) = (&rest[..word.len()], &rest[word.len()..]);
         rest = after;
-        if let Some(unit) = rest
-            .strip_prefix("[K")
-            .and_then(|unit| unit.split_once(']'))
+        // What may be glued to a word is no word of its own: `n[K|M|G]`, `address[:port]`.
+        if let Some((_, after)) = rest
+            .strip_prefix('[')
+            .and_then(|glued| glued.split_once(']'))
         {
-            rest = unit.1;
+            rest = after;
         }
         tokens.push(match word {
             "|" => Token::Or,

@@ -3,6 +3,7 @@
 //! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; one that
 //! is not known is refused, so that nothing is lost when an older version writes the file.
 
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// What is set on a console and is no property of a LUN.
@@ -11,12 +12,21 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// First word of the prompt. Scripts look for `SR` or `SRX`.
     pub product: String,
+    /// What every session begins with.
+    pub motd: String,
+    /// Where the log is sent, beside where it goes anyway: address and port.
+    pub syslog: Option<SocketAddr>,
+    /// IANA name of the time zone of dates; `None` for that of the machine.
+    pub timezone: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             product: "SR".to_owned(),
+            motd: String::new(),
+            syslog: None,
+            timezone: None,
         }
     }
 }

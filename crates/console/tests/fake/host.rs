@@ -1,17 +1,61 @@
 //! A box that exists in memory only, for tests of consoles.
 
 use console::host::{
-    Caller, Consoles, DoorKind, HostError, Machine, Role, Settings, SettingsStore,
+    AlertStatus, BoxFacts, Caller, CecStatus, ConsoleStatus, Consoles, CpuTimes, DoorKind,
+    HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The box. Its time stands still until a test moves it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FakeHost {
     pub(crate) settings: Settings,
     /// Why settings cannot be stored.
     pub(crate) store_fault: Option<String>,
     pub(crate) now: Duration,
+    pub(crate) consoles: Vec<ConsoleStatus>,
+    pub(crate) users: BTreeMap<String, (Role, Option<String>)>,
+    pub(crate) cec: Vec<CecStatus>,
+    pub(crate) log: Vec<LogEntry>,
+    pub(crate) acknowledged: BTreeMap<u64, String>,
+    pub(crate) alerts_open: u64,
+    pub(crate) troubles: Vec<Trouble>,
+    /// Whether the firmware tells what the box is.
+    pub(crate) has_firmware: bool,
+    /// Whether somebody could stop it.
+    pub(crate) has_power: bool,
+    /// How it was stopped.
+    pub(crate) stopped: Option<Power>,
+    pub(crate) is_debugging: bool,
+    pub(crate) sent: Vec<String>,
+    pub(crate) saved: BTreeMap<String, String>,
+    /// The files of the bundle that was written last.
+    pub(crate) bundle: Vec<(String, String)>,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            store_fault: None,
+            now: Duration::ZERO,
+            has_firmware: true,
+            has_power: true,
+            stopped: None,
+            is_debugging: false,
+            sent: Vec::new(),
+            saved: BTreeMap::new(),
+            bundle: Vec::new(),
+            consoles: Vec::new(),
+            users: BTreeMap::new(),
+            cec: Vec::new(),
+            log: Vec::new(),
+            acknowledged: BTreeMap::new(),
+            alerts_open: 0,
+            troubles: Vec::new(),
+        }
+    }
 }
 
 /// Somebody who may do everything.
@@ -24,15 +68,21 @@ pub(crate) fn administrator() -> Caller {
     }
 }
 
+impl FakeHost {
+    fn fault(&self) -> Result<(), HostError> {
+        self.store_fault
+            .as_ref()
+            .map_or(Ok(()), |fault| Err(HostError::Io(fault.clone())))
+    }
+}
+
 impl SettingsStore for FakeHost {
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
     fn change_settings(&mut self, settings: Settings) -> Result<(), HostError> {
-        if let Some(fault) = &self.store_fault {
-            return Err(HostError::Io(fault.clone()));
-        }
+        self.fault()?;
         self.settings = settings;
         Ok(())
     }
@@ -46,6 +96,194 @@ impl Machine for FakeHost {
     fn unix_seconds(&self) -> u64 {
         1_800_000_000 + self.now.as_secs()
     }
+
+    fn facts(&self) -> BoxFacts {
+        let cpu = CpuTimes {
+            user: 1000,
+            system: 200,
+            idle: 30_000,
+            io_wait: 40,
+            interrupts: 5,
+        };
+        BoxFacts {
+            model: self.has_firmware.then(|| "Storage 2000".to_owned()),
+            serial: self.has_firmware.then(|| "SN-0042".to_owned()),
+            hostname: "shelf1".to_owned(),
+            kernel: "6.12.37".to_owned(),
+            uptime_seconds: 273_906,
+            daemon_uptime_seconds: 3_661,
+            load: ["0.10", "0.20", "0.30"].map(str::to_owned),
+            memory_total_bytes: 8 << 30,
+            memory_available_bytes: 7 << 30,
+            daemon_resident_bytes: 150 << 20,
+            cpus: vec![cpu; 2],
+        }
+    }
+
+    fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {
+        let zone = zone.unwrap_or("UTC");
+        if !self.timezones().iter().any(|known| known == zone) {
+            let text = format!("unknown time zone {zone}; timezone -l lists all");
+            return Err(HostError::Refused(text));
+        }
+        Ok(format!("second {unix_seconds} {zone}"))
+    }
+
+    fn timezones(&self) -> Vec<String> {
+        ["Europe/Berlin", "UTC"].map(str::to_owned).to_vec()
+    }
+
+    fn power(&mut self, what: Power) -> Result<(), HostError> {
+        if !self.has_power {
+            let text = "there is no systemd here that could; do it where the machine is run";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        self.stopped = Some(what);
+        Ok(())
+    }
+
+    fn is_debugging(&self) -> bool {
+        self.is_debugging
+    }
+
+    fn set_debugging(&mut self, on: bool) -> Result<(), HostError> {
+        self.is_debugging = on;
+        Ok(())
+    }
+
+    fn send_syslog(&mut self, text: &str) -> Result<(), HostError> {
+        if self.settings.syslog.is_none() {
+            let text = "there is no syslog target; set one with: syslog ADDRESS";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        self.sent.push(text.to_owned());
+        Ok(())
+    }
+
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+        self.fault()?;
+        files.clone_into(&mut self.bundle);
+        Ok("/var/lib/ledge/sos/bundle.tar".to_owned())
+    }
+
+    fn saved(&self) -> Result<Vec<String>, HostError> {
+        Ok(self.saved.keys().cloned().collect())
+    }
+
+    fn load(&self, name: &str) -> Result<String, HostError> {
+        let text = self.saved.get(name).cloned();
+        text.ok_or_else(|| HostError::Refused(format!("no configuration is saved as {name}")))
+    }
+
+    fn save(&mut self, name: &str, text: &str) -> Result<(), HostError> {
+        self.fault()?;
+        self.saved.insert(name.to_owned(), text.to_owned());
+        Ok(())
+    }
 }
 
-impl Consoles for FakeHost {}
+impl Consoles for FakeHost {
+    fn consoles(&self) -> Vec<ConsoleStatus> {
+        self.consoles.clone()
+    }
+
+    fn kick(&mut self, id: u64, _by: &Caller) -> Result<(), HostError> {
+        let before = self.consoles.len();
+        self.consoles.retain(|console| console.id != id);
+        if self.consoles.len() == before {
+            return Err(HostError::Refused(format!("no console {id} is open")));
+        }
+        Ok(())
+    }
+
+    fn users(&self) -> Result<Vec<UserStatus>, HostError> {
+        let status = |(name, (role, password)): (&String, &(Role, Option<String>))| UserStatus {
+            name: name.clone(),
+            role: *role,
+            has_password: password.is_some(),
+        };
+        Ok(self.users.iter().map(status).collect())
+    }
+
+    fn add_user(&mut self, name: &str, role: Role) -> Result<(), HostError> {
+        self.users.insert(name.to_owned(), (role, None));
+        Ok(())
+    }
+
+    fn remove_user(&mut self, name: &str) -> Result<(), HostError> {
+        match self.users.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(HostError::Refused(format!("user {name} does not exist"))),
+        }
+    }
+
+    fn set_role(&mut self, name: &str, role: Role) -> Result<(), HostError> {
+        self.user(name)?.0 = role;
+        Ok(())
+    }
+
+    fn is_password(&self, name: &str, password: &str) -> bool {
+        let user = self.users.get(name);
+        user.is_some_and(|(_, stored)| stored.as_deref() == Some(password))
+    }
+
+    fn set_password(&mut self, name: &str, password: &str, _by: &Caller) -> Result<(), HostError> {
+        self.user(name)?.1 = Some(password.to_owned());
+        Ok(())
+    }
+
+    fn cec(&self) -> Vec<CecStatus> {
+        self.cec.clone()
+    }
+
+    fn set_cec(&mut self, interface: &str, is_enabled: bool) -> Result<(), HostError> {
+        let mut ports = self.cec.iter_mut();
+        let port = ports.find(|port| port.interface == interface);
+        let port = port
+            .ok_or_else(|| HostError::Refused(format!("interface {interface} does not exist")))?;
+        port.is_enabled = is_enabled;
+        Ok(())
+    }
+
+    fn log(&self, count: usize) -> (Vec<LogEntry>, u64) {
+        let skipped = self.log.len().saturating_sub(count);
+        (self.log[skipped..].to_vec(), self.log.len() as u64)
+    }
+
+    fn log_from(&self, position: u64) -> (Vec<LogEntry>, u64) {
+        self.log(self.log.len() - usize::try_from(position).unwrap_or(usize::MAX))
+    }
+
+    fn alerts(&mut self, troubles: &[Trouble]) -> Vec<AlertStatus> {
+        let alert = |(id, trouble): (u64, &Trouble)| AlertStatus {
+            id,
+            since_unix_seconds: 1_800_000_000,
+            subject: trouble.subject.clone(),
+            problem: trouble.problem.clone(),
+            advice: trouble.advice.clone(),
+            acknowledged_by: self.acknowledged.get(&id).cloned(),
+        };
+        let alerts: Vec<AlertStatus> = (1..).zip(troubles).map(alert).collect();
+        self.alerts_open = alerts.len() as u64;
+        alerts
+    }
+
+    fn acknowledge(&mut self, id: u64, by: &Caller) -> Result<(), HostError> {
+        if id == 0 || id > self.alerts_open {
+            return Err(HostError::Refused(format!("no alert {id} is open")));
+        }
+        self.acknowledged.insert(id, by.user.clone());
+        Ok(())
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.troubles.clone()
+    }
+}
+
+impl FakeHost {
+    fn user(&mut self, name: &str) -> Result<&mut (Role, Option<String>), HostError> {
+        let user = self.users.get_mut(name);
+        user.ok_or_else(|| HostError::Refused(format!("user {name} does not exist")))
+    }
+}

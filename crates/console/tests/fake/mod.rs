@@ -11,7 +11,7 @@ use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
     DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus,
     MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
-    ScrubRepair, ScrubStatus, SpareStatus,
+    ScrubRepair, ScrubStatus, SpareStatus, check_label,
 };
 use shelf::observe::{Initiators, Observe, PortStatistics};
 use shelf::statistics::{LunStatistics, Rates};
@@ -168,7 +168,12 @@ impl FakeShelf {
             return Err(AdminError::InvalidChunk(chunk_kib));
         }
         let data_members = check_count(request.level, request.members.len())?;
-        for choice in &request.members {
+        for (index, choice) in request.members.iter().enumerate() {
+            if let MemberChoice::Drive(slot) = choice
+                && request.members[..index].contains(choice)
+            {
+                return Err(AdminError::DriveInUse(self.name(*slot)));
+            }
             if let MemberChoice::Drive(slot) = choice {
                 self.check_drive(*slot, request.force)?;
             }
@@ -263,6 +268,14 @@ impl Admin for FakeShelf {
                 counters: vec![("rx_frames", 12), ("rx_dropped", 1)],
             },
         ]
+    }
+
+    fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
+        let before = (self.drives.clone(), self.luns.clone(), self.made);
+        let done = self.make(request);
+        let bytes = self.lun(request.lun).map_or(0, |lun| lun.size_bytes);
+        (self.drives, self.luns, self.made) = before;
+        done.map(|()| bytes)
     }
 
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
@@ -566,6 +579,9 @@ impl Admin for FakeShelf {
         let access = &mut self.lun(lun)?.access;
         match change {
             AccessChange::Masks { remove, add } => {
+                if let Some(group) = add.iter().find(|mac| mac.is_multicast()) {
+                    return Err(AdminError::WrongMask(*group));
+                }
                 access.masks.retain(|known| !remove.contains(known));
                 access.masks.extend(add);
                 if access.masks.len() > 9 {
@@ -589,6 +605,12 @@ impl Admin for FakeShelf {
             return Err(AdminError::ConfigStringTooLong(string.len()));
         }
         self.lun(lun)?.config_string = string.to_vec();
+        Ok(())
+    }
+
+    fn set_label(&mut self, lun: LunNumber, label: Option<&str>) -> Result<(), AdminError> {
+        label.map_or(Ok(()), check_label)?;
+        self.lun(lun)?.label = label.map(str::to_owned);
         Ok(())
     }
 

@@ -89,10 +89,9 @@ fn wrong_masks_change_nothing() {
     );
 }
 
-#[test]
-fn reservations_are_listed_and_cleared() {
+/// With LUN 0 reserved without a key and LUN 2 by one.
+pub(super) fn reserved() -> Bench {
     let mut bench = Bench::with_luns();
-    assert_eq!(bench.good("reservations"), "");
     bench.shelf.luns[0].access.reserved = vec![mac(0x81), mac(0x82)];
     let access = &mut bench.shelf.luns[2].access;
     let key = |key, stations| KeyStatus {
@@ -105,6 +104,13 @@ fn reservations_are_listed_and_cleared() {
     ];
     access.reservation = Some(ReservationKind::WriteExclusive);
     (access.owner, access.generation) = (Some(Key(0x51)), 7);
+    bench
+}
+
+#[test]
+fn reservations_are_listed_and_cleared() {
+    assert_eq!(Bench::with_luns().good("reservations"), "");
+    let mut bench = reserved();
     assert_eq!(
         bench.good("lunreservations"),
         "0        -     -                -                001004012e81 001004012e82\n\

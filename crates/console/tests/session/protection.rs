@@ -7,7 +7,7 @@ const SCRUB_USAGE: &str = "usage: scrub [status | start | repair | stop | pause 
                            schedule off|weekly|monthly | policy report|located|all] [LUN ...]\n";
 
 /// A mirror and a striped set, with two spares.
-fn protected() -> Bench {
+pub(super) fn protected() -> Bench {
     let mut bench = Bench::new();
     for line in [
         "make 0 raid1 1.0-1",

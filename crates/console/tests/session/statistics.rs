@@ -32,7 +32,7 @@ fn rates(reads: u64) -> Rates {
 }
 
 /// With LUN 0 measured, and one of its members.
-fn measured() -> Bench {
+pub(super) fn measured() -> Bench {
     let mut bench = Bench::with_luns();
     let (mut reads, tally) = (
         Latency::new(),
@@ -248,14 +248,32 @@ fn initiator(last: u8, luns: &[u8]) -> Initiator {
     }
 }
 
-#[test]
-fn initiators_are_listed_with_what_they_do() {
+/// With two initiators, and a port that was measured.
+pub(super) fn heard() -> Bench {
     let mut bench = Bench::with_luns();
-    assert_eq!(bench.good("initiators"), "");
     bench.shelf.initiators = Initiators {
         known: vec![initiator(1, &[0, 1, 2]), initiator(2, &[3])],
         forgotten: ForgottenStations::default(),
     };
+    bench.shelf.port_statistics = vec![PortStatistics {
+        interface: "eth1".to_owned(),
+        link: Some(LinkStatus {
+            has_carrier: true,
+            speed_mbps: Some(10_000),
+            speed_max_mbps: Some(25_000),
+        }),
+        layers: vec![
+            layer("nic", &[("rx_packets", 120), ("rx_missed_errors", 0)]),
+            layer("shelf", &[("frames", 12)]),
+        ],
+    }];
+    bench
+}
+
+#[test]
+fn initiators_are_listed_with_what_they_do() {
+    assert_eq!(Bench::with_luns().good("initiators"), "");
+    let mut bench = heard();
     let title = "MAC          PORT       SEEN(s)        READS       WRITES     IO/s        MB/s  RESENT REFUSED LUNS\n";
     let row = |mac: &str, luns: &str| {
         format!(

@@ -141,3 +141,88 @@ fn a_drive_on_which_a_write_may_land_is_barred_to_the_others() {
         .landing_changed(&write, true);
     assert_eq!(barred(&seats, &write), [false; 3]);
 }
+
+/// A socket of a worker on a queue that all share.
+#[derive(Debug)]
+struct Socket {
+    facts: PortFacts,
+    /// How often it was looked at.
+    looks: Arc<AtomicU32>,
+}
+
+impl Port for Socket {
+    fn facts(&self) -> &PortFacts {
+        &self.facts
+    }
+
+    fn look(&mut self) -> bool {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn receive(&mut self, _: usize, _: &mut dyn FnMut(&ReceivedFrame<'_>)) -> usize {
+        0
+    }
+
+    fn transmit(&mut self, _: &[u8], _: &[u8]) -> Result<(), TransmitError> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> bool {
+        false
+    }
+
+    fn refresh(&mut self) -> bool {
+        false
+    }
+
+    fn take_error(&mut self) {}
+
+    fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+
+    fn counters(&self) -> port::PortCounters {
+        port::PortCounters::default()
+    }
+}
+
+#[test]
+fn sockets_of_a_queue_are_one_port_of_which_each_worker_has_its_own() {
+    let looks: Vec<_> = (0..3).map(|_| Arc::new(AtomicU32::new(0))).collect();
+    let socket = |(sharer, looks): (u8, &Arc<AtomicU32>)| {
+        let facts = PortFacts {
+            interface: "shared".to_owned(),
+            sharer: Some(sharer),
+            ..port(7).facts().clone()
+        };
+        let looks = Arc::clone(looks);
+        Box::new(Socket { facts, looks }) as Box<dyn Port>
+    };
+    let sockets = (0..3).zip(&looks).map(socket);
+    let ports = std::iter::once(Box::new(port(1)) as _).chain(sockets);
+    let mut seats = three_of(ports.chain([Box::new(port(2)) as _]).collect());
+    for (worker, seat) in (0u8..).zip(&mut seats) {
+        assert_eq!(seat.ports.len(), 3);
+        // The second port is that of the second worker: it alone announces.
+        let own: Vec<bool> = (0..3).map(|port| port == worker).collect();
+        assert_eq!(&*seat.own, own);
+        assert_eq!(seat.ports[1].facts().sharer, Some(worker));
+        let peers = seat.peers.as_ref().unwrap();
+        assert_eq!(peers.alias(PortIndex(1)), PortIndex(1));
+        let mut target = Target::of_worker(
+            &[shelf::target::PortView::single(MacAddress::BROADCAST, 1500); 3],
+            shelf::target::BufferPlan {
+                commands: 16,
+                pages: 16,
+                records: 4,
+            },
+            seat.place,
+        );
+        for (index, at) in (0u8..).zip(&mut seat.ports) {
+            peers.look(&mut target, PortIndex(index), &mut **at);
+        }
+        let count = looks[usize::from(worker)].load(Ordering::Relaxed);
+        assert_eq!(count, 1, "only the shared one is looked at");
+    }
+}

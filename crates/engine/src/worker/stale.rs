@@ -24,6 +24,8 @@ impl Worker {
         for port in &mut self.ports {
             let mut dropped = 0;
             while dropped < QUEUED_MAX {
+                // Of none of it is the order of any interest.
+                port.look();
                 match port.receive(RECEIVE_BUDGET, &mut |_| {}) {
                     0 => break,
                     frames => dropped += frames,

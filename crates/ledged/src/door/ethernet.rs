@@ -1,185 +1,104 @@
-//! The Ethernet console on the ports that have `cec = true`.
+//! The Ethernet console on the ports where it is enabled.
 //!
-//! Two threads: `cec` feeds frames and time to the sans-I/O [`Server`] and never waits for anything
-//! else, so that packets are acknowledged in time; `cec-run` runs the commands, one after the other.
+//! Two threads: `cec` feeds frames and time to the sans-I/O [`cec::Server`] and never waits for anything
+//! else, so that packets are acknowledged in time; `cec-run` ([`guests`]) lets people in and runs their
+//! commands, one after the other.
+//!
+//! Invariants: what is typed unseen is neither echoed nor remembered; a console that nobody types at for
+//! [`Reception::idle_limit`] is logged out, if there is anything to log in with.
 
-use crate::config::Config;
+mod guests;
+
+use super::reception::Reception;
+use super::registry::Told;
 use crate::host::Premises;
 use crate::threads::spawn;
-use anyhow::Context;
 use aoe::Shelf;
-use cec::{Action, Identity, PortIndex, Server, SessionId};
-use console::complete::{Completion, complete, help};
+use cec::{Action, Peer, PortIndex, SessionId};
+use console::complete::Completion;
 use console::editor::{Editor, Event, Mode, SEQUENCE, to_terminal};
-use console::host::{Caller, DoorKind, Role};
-use console::session::{Next, Session};
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Sender, unbounded};
 use port::RawSocket;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::OwnedFd;
-use shelf::admin::Admin;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a probe shows beside the number.
-const NAME: &str = "ledge";
 
 /// Input that waits while a command runs; a client has one packet outstanding, so this is plenty.
 const INPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// To the thread that runs commands.
+/// To the thread that serves the ports.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The console answers on another port.
+    Attach(PortIndex, RawSocket),
+    /// It answers on a port no more.
+    Detach(PortIndex),
+    /// A session is told something.
+    Told(SessionId, Told),
+    /// What was given to the other thread is done.
+    Done(SessionId, Done),
+    /// The shelf has this number.
+    Shelf(Option<Shelf>),
+}
+
+/// To the thread that lets people in and runs commands.
+#[derive(Debug)]
 enum Job {
-    Open(SessionId, Caller),
+    Open(SessionId, Peer),
     Line(SessionId, String),
-    /// What may stand at the cursor of a line?
-    Complete(SessionId, String, usize),
-    /// What may come after what is typed?
-    Help(SessionId, String),
     GoOn(SessionId),
     Cancel(SessionId),
+    Complete(SessionId, String, usize),
+    Help(SessionId, String),
+    Logout(SessionId),
     Close(SessionId),
 }
 
-/// From the thread that runs commands.
-struct Done {
-    session: SessionId,
-    said: Said,
-    /// The session is over.
-    over: bool,
-    /// The command is not: when it goes on.
-    later: Option<Duration>,
-    shelf: Option<Shelf>,
+/// What came of a job.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Text, and what is waited for then.
+    Said {
+        /// Lines end in `\n`.
+        output: String,
+        next: Next,
+        /// Somebody has logged in with a password, and may be logged out.
+        is_locked: bool,
+        /// How the terminal is to be used; `None` before somebody has come in.
+        terminal: Option<console::terminal::Terminal>,
+    },
+    /// What may stand at the cursor.
+    Completed(Completion),
+    /// What may come there, in words.
+    Helped(String),
 }
 
-/// What a job has to say.
-enum Said {
-    /// Output, and what is asked next, unless the command is not over or the session is.
-    Output(String, Option<(String, Mode)>),
-    /// The line that is being typed goes on.
-    Completion(Completion),
-    Help(String),
+/// What is waited for.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A line.
+    Line { prompt: String, mode: Mode },
+    /// Time.
+    Later(Duration),
+    /// Nothing.
+    End,
 }
 
 /// Opens the console on every port that has it.
-pub(crate) fn serve(config: &Config, premises: &Premises) -> anyhow::Result<()> {
-    let mut sockets = Vec::new();
-    for port in config.ports.iter().filter(|port| port.cec) {
-        match RawSocket::open(&port.interface, cec::ETHERTYPE) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => tracing::error!("no Ethernet console on {}: {error}", port.interface),
-        }
-    }
-    if sockets.is_empty() {
-        return Ok(());
-    }
-    let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).context("cec")?);
+pub(crate) fn serve(reception: &Reception, premises: &Premises) -> anyhow::Result<()> {
+    reception.cec.set_shelf(premises.enter().admin().shelf());
+    reception.cec.open_enabled();
     let (jobs, job_receiver) = unbounded();
-    let (done_sender, done) = unbounded();
-    let shelf = premises.enter().manager().shelf();
-    let runner_wake = Arc::clone(&wake);
-    let premises = premises.clone();
-    spawn("cec-run", move || {
-        run_jobs(&job_receiver, &done_sender, &runner_wake, &premises);
-    })?;
-    let mut server = Server::new(Identity::new(shelf, NAME));
-    for (index, socket) in sockets.iter().enumerate() {
-        server.attach(PortIndex(index), socket.mac());
-    }
-    let terminals = BTreeMap::new();
-    let start = Instant::now();
+    let mut guests = guests::Guests::new(reception, premises);
+    spawn("cec-run", move || guests.run(&job_receiver))?;
     let mut door = Door {
-        server,
-        sockets,
-        terminals,
+        reception: reception.clone(),
+        sockets: BTreeMap::new(),
+        terminals: BTreeMap::new(),
         jobs,
-        done,
-        wake,
-        start,
-        shelf,
+        start: Instant::now(),
     };
     spawn("cec", move || door.run())
-}
-
-fn run_jobs(jobs: &Receiver<Job>, done: &Sender<Done>, wake: &OwnedFd, premises: &Premises) {
-    let mut sessions = BTreeMap::new();
-    for job in jobs {
-        let Some(finished) = run_job(job, &mut sessions, premises) else {
-            continue;
-        };
-        if done.send(finished).is_err() {
-            return;
-        }
-        // It fails only when the count is at its limit: then the other thread is awake.
-        let _ = rustix::io::write(wake, &1u64.to_le_bytes());
-    }
-}
-
-/// Runs one job; `None` when nobody waits for its end.
-fn run_job(
-    job: Job,
-    sessions: &mut BTreeMap<SessionId, (Session, Caller)>,
-    premises: &Premises,
-) -> Option<Done> {
-    let (Job::Open(id, _)
-    | Job::Line(id, _)
-    | Job::Complete(id, ..)
-    | Job::Help(id, _)
-    | Job::GoOn(id)
-    | Job::Cancel(id)
-    | Job::Close(id)) = job;
-    if let Job::Open(_, who) = &job {
-        let session = Session::new(super::session_options());
-        sessions.insert(id, (session, who.clone()));
-    }
-    if matches!(job, Job::Close(_)) {
-        sessions.remove(&id);
-        return None;
-    }
-    let (session, who) = sessions.get_mut(&id)?;
-    let mut entered = premises.enter();
-    let mut world = entered.world(who);
-    let mut done = Done {
-        session: id,
-        said: Said::Output(String::new(), None),
-        over: false,
-        later: None,
-        shelf: world.admin.shelf(),
-    };
-    let reply = match job {
-        Job::Complete(_, line, cursor) => {
-            done.said = Said::Completion(complete(&line, cursor, world.admin));
-            return Some(done);
-        }
-        Job::Help(_, line) => {
-            done.said = Said::Help(help(&line, world.admin));
-            return Some(done);
-        }
-        Job::Line(_, line) => session.line(&mut world, &line),
-        Job::GoOn(_) => session.go_on(&mut world),
-        Job::Open(..) | Job::Cancel(_) | Job::Close(_) => session.cancel(),
-    };
-    let mode = match reply.next {
-        Next::Command => Some(Mode::Command),
-        Next::Answer {
-            is_secret: false, ..
-        } => Some(Mode::Answer),
-        Next::Answer {
-            is_secret: true, ..
-        } => Some(Mode::Secret),
-        Next::Later { after } => {
-            done.later = Some(after);
-            None
-        }
-        Next::End => {
-            done.over = true;
-            None
-        }
-    };
-    let prompt = mode.map(|mode| (session.prompt(&world), mode));
-    done.said = Said::Output(reply.output, prompt);
-    done.shelf = world.admin.shelf();
-    Some(done)
 }
 
 /// One session's terminal.
@@ -194,19 +113,20 @@ struct Terminal {
     over: bool,
     /// When the command that is not over goes on.
     later: Option<Duration>,
-    /// When an escape sequence that has begun was the key ESC.
-    lone_escape: Option<Duration>,
+    typed_at: Duration,
+    is_locked: bool,
+    /// Events are shown: to those who have come in, and want to see them.
+    shows_events: bool,
+    /// When a sequence of keys that has begun is given up.
+    sequence_until: Option<Duration>,
 }
 
 struct Door {
-    server: Server,
-    sockets: Vec<RawSocket>,
+    reception: Reception,
+    sockets: BTreeMap<PortIndex, RawSocket>,
     terminals: BTreeMap<SessionId, Terminal>,
     jobs: Sender<Job>,
-    done: Receiver<Done>,
-    wake: Arc<OwnedFd>,
     start: Instant,
-    shelf: Option<Shelf>,
 }
 
 impl Door {
@@ -217,13 +137,14 @@ impl Door {
     fn run(&mut self) {
         loop {
             self.receive();
-            while let Ok(done) = self.done.try_recv() {
-                self.finish(done);
+            while let Ok(message) = self.reception.cec.messages().0.try_recv() {
+                self.take(message);
             }
             let now = self.now();
-            self.server.tick(now);
+            self.reception.cec.server().tick(now);
             self.act();
             self.go_on();
+            self.log_out_the_idle();
             self.wait();
         }
     }
@@ -231,10 +152,13 @@ impl Door {
     fn receive(&mut self) {
         let mut frame = [0; 2048];
         let now = self.now();
-        for (index, socket) in self.sockets.iter_mut().enumerate() {
+        for (port, socket) in &mut self.sockets {
             loop {
                 match socket.receive(&mut frame) {
-                    Ok(Some(bytes)) => self.server.receive(now, PortIndex(index), &frame[..bytes]),
+                    Ok(Some(bytes)) => {
+                        let mut server = self.reception.cec.server();
+                        server.receive(now, *port, &frame[..bytes]);
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::debug!("cec: {error}");
@@ -245,38 +169,59 @@ impl Door {
         }
     }
 
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Attach(port, socket) => drop(self.sockets.insert(port, socket)),
+            Message::Detach(port) => {
+                self.reception.cec.server().detach(port);
+                self.act();
+                self.sockets.remove(&port);
+            }
+            Message::Shelf(shelf) => self.reception.cec.set_shelf(shelf),
+            Message::Told(session, Told::Event(event)) => {
+                if let Some(terminal) = self.terminals.get_mut(&session)
+                    && terminal.shows_events
+                {
+                    let text = format!("{}\n", event.text);
+                    let echo = terminal.editor.interject(&text);
+                    self.push_output(session, &echo);
+                }
+            }
+            Message::Told(session, Told::End(reason)) => {
+                let now = self.now();
+                let last_words = format!("\r\n{reason}\r\n");
+                let mut server = self.reception.cec.server();
+                server.hang_up(now, session, last_words.as_bytes());
+            }
+            Message::Done(session, done) => self.finish(session, done),
+        }
+    }
+
     fn act(&mut self) {
-        while let Some(action) = self.server.next_action() {
+        loop {
+            let action = self.reception.cec.server().next_action();
+            let Some(action) = action else {
+                return;
+            };
             match action {
                 Action::Transmit { port, frame } => {
                     // A lost frame is sent again by the protocol.
-                    if let Err(error) = self.sockets[port.0].send(&frame) {
+                    let sent = self
+                        .sockets
+                        .get_mut(&port)
+                        .map(|socket| socket.send(&frame));
+                    if let Some(Err(error)) = sent {
                         tracing::debug!("cec: {error}");
                     }
                 }
-                Action::Opened { session, peer } => {
-                    tracing::info!("cec session {session} from {}", peer.mac);
-                    self.terminals.insert(
-                        session,
-                        Terminal {
-                            busy: true,
-                            ..Terminal::default()
-                        },
-                    );
-                    self.server.set_busy(self.start.elapsed(), session, true);
-                    let who = Caller {
-                        user: "admin".to_owned(),
-                        role: Role::Admin,
-                        door: DoorKind::Ethernet,
-                        address: peer.mac.to_string(),
-                    };
-                    self.say(Job::Open(session, who));
-                }
+                Action::Opened { session, peer } => self.open(session, peer),
                 Action::Input { session, bytes } => {
+                    let now = self.now();
                     if let Some(terminal) = self.terminals.get_mut(&session)
                         && terminal.input.len() < INPUT_BYTES_MAX
                     {
                         terminal.input.extend_from_slice(&bytes);
+                        terminal.typed_at = now;
                     }
                     self.feed(session);
                 }
@@ -293,24 +238,69 @@ impl Door {
         }
     }
 
+    fn open(&mut self, session: SessionId, peer: Peer) {
+        tracing::info!("cec session {session} from {}", peer.mac);
+        let terminal = Terminal {
+            busy: true,
+            typed_at: self.now(),
+            ..Terminal::default()
+        };
+        self.terminals.insert(session, terminal);
+        self.give(session, Job::Open(session, peer));
+    }
+
+    /// Gives a job to the other thread, and takes no more input until it is done.
+    fn give(&mut self, session: SessionId, job: Job) {
+        if let Some(terminal) = self.terminals.get_mut(&session) {
+            terminal.busy = true;
+        }
+        let now = self.now();
+        self.reception.cec.server().set_busy(now, session, true);
+        self.say(job);
+    }
+
     fn say(&self, job: Job) {
         if self.jobs.send(job).is_err() {
             tracing::error!("cec: nobody runs commands any more");
         }
     }
 
-    /// Lets commands that are not over go on when it is time.
+    /// Lets commands that are not over go on when it is time, and gives up keys that do not come.
     fn go_on(&mut self) {
         let now = self.now();
+        let mut due = Vec::new();
         for (session, terminal) in &mut self.terminals {
-            if terminal.lone_escape.take_if(|at| *at <= now).is_some() {
+            if terminal.later.take_if(|at| *at <= now).is_some() {
+                due.push(*session);
+            }
+            if terminal.sequence_until.take_if(|at| *at <= now).is_some() {
                 terminal.editor.drop_sequence();
             }
-            if terminal.later.take_if(|at| *at <= now).is_some()
-                && self.jobs.send(Job::GoOn(*session)).is_err()
-            {
-                tracing::error!("cec: nobody runs commands any more");
+        }
+        for session in due {
+            self.say(Job::GoOn(session));
+        }
+    }
+
+    /// Whoever has not typed for long is logged out; whoever has not even logged in is shown the door.
+    fn log_out_the_idle(&mut self) {
+        let Some(limit) = self.reception.idle_limit else {
+            return;
+        };
+        let now = self.now();
+        let is_idle = |terminal: &Terminal| {
+            terminal.is_locked && !terminal.busy && now.saturating_sub(terminal.typed_at) >= limit
+        };
+        let idle = self
+            .terminals
+            .iter()
+            .filter(|(_, terminal)| is_idle(terminal));
+        let idle: Vec<SessionId> = idle.map(|(session, _)| *session).collect();
+        for session in idle {
+            if let Some(terminal) = self.terminals.get_mut(&session) {
+                terminal.typed_at = now;
             }
+            self.give(session, Job::Logout(session));
         }
     }
 
@@ -332,16 +322,18 @@ impl Door {
         {
             let fed = terminal.editor.feed(&terminal.input);
             terminal.input.drain(..fed.taken);
-            let is_in_sequence = terminal.editor.is_in_sequence();
-            terminal.lone_escape = is_in_sequence.then(|| self.start.elapsed() + SEQUENCE);
+            terminal.sequence_until = terminal
+                .editor
+                .is_in_sequence()
+                .then(|| self.start.elapsed() + SEQUENCE);
             let job = match fed.event {
                 None => None,
+                Some(Event::Line(line)) => Some(Job::Line(session, line)),
+                Some(Event::Interrupt) => Some(Job::Cancel(session)),
                 Some(Event::Complete { line, cursor }) => {
                     Some(Job::Complete(session, line, cursor))
                 }
                 Some(Event::Help { line }) => Some(Job::Help(session, line)),
-                Some(Event::Line(line)) => Some(Job::Line(session, line)),
-                Some(Event::Interrupt) => Some(Job::Cancel(session)),
                 Some(Event::End) => {
                     terminal.busy = true;
                     terminal.over = true;
@@ -349,41 +341,61 @@ impl Door {
                     return;
                 }
             };
-            terminal.busy = job.is_some();
             self.push_output(session, &fed.echo);
             if let Some(job) = job {
-                self.server.set_busy(self.start.elapsed(), session, true);
-                self.say(job);
+                self.give(session, job);
             }
         }
     }
 
-    fn finish(&mut self, done: Done) {
-        if done.shelf != self.shelf {
-            self.shelf = done.shelf;
-            self.server.set_identity(Identity::new(done.shelf, NAME));
-        }
-        let Some(terminal) = self.terminals.get_mut(&done.session) else {
+    fn finish(&mut self, session: SessionId, done: Done) {
+        let now = self.now();
+        let Some(terminal) = self.terminals.get_mut(&session) else {
             return;
         };
-        terminal.busy = done.over || done.later.is_some();
-        terminal.over = done.over;
-        terminal.later = done.later.map(|after| self.start.elapsed() + after);
-        let text = match done.said {
-            Said::Output(output, prompt) => {
-                let mut text = to_terminal(&output).into_bytes();
-                if let Some((prompt, mode)) = prompt {
-                    text.extend(terminal.editor.begin(&prompt, mode));
+        let mut echo = Vec::new();
+        terminal.busy = false;
+        match done {
+            Done::Completed(completion) => echo = terminal.editor.completed(&completion),
+            Done::Helped(text) => echo = terminal.editor.helped(&text),
+            Done::Said {
+                output,
+                next,
+                is_locked,
+                terminal: wanted,
+            } => {
+                terminal.is_locked = is_locked;
+                terminal.shows_events = wanted.is_some_and(|wanted| wanted.shows_events);
+                if let Some(wanted) = wanted {
+                    let (rows, columns) = terminal.editor.size();
+                    let rows = wanted.rows.unwrap_or(rows);
+                    terminal
+                        .editor
+                        .resize(rows, wanted.columns.unwrap_or(columns));
                 }
-                text
+                echo.extend_from_slice(to_terminal(&output).as_bytes());
+                match next {
+                    Next::Line { prompt, mode } => {
+                        echo.extend(terminal.editor.begin(&prompt, mode));
+                    }
+                    Next::Later(after) => {
+                        terminal.busy = true;
+                        terminal.later = Some(now + after);
+                    }
+                    Next::End => {
+                        terminal.busy = true;
+                        terminal.over = true;
+                    }
+                }
             }
-            Said::Completion(completion) => terminal.editor.completed(&completion),
-            Said::Help(text) => terminal.editor.helped(&text),
-        };
-        self.push_output(done.session, &text);
-        self.server
-            .set_busy(self.start.elapsed(), done.session, done.later.is_some());
-        self.feed(done.session);
+        }
+        let is_running = terminal.later.is_some();
+        self.push_output(session, &echo);
+        self.reception
+            .cec
+            .server()
+            .set_busy(now, session, is_running);
+        self.feed(session);
     }
 
     /// Queues output, keeping what the server has no room for; closes the session behind the last of
@@ -394,42 +406,51 @@ impl Door {
             return;
         };
         terminal.output.extend_from_slice(bytes);
-        match self.server.output(now, session, &terminal.output) {
+        let mut server = self.reception.cec.server();
+        match server.output(now, session, &terminal.output) {
             Ok(taken) => drop(terminal.output.drain(..taken)),
             Err(_gone) => terminal.output.clear(),
         }
         if terminal.over && terminal.output.is_empty() {
-            self.server.close(now, session);
+            server.close(now, session);
         }
     }
 
-    /// Sleeps until a frame, a finished command or a timer.
+    /// Sleeps until a frame, a message or a timer.
     fn wait(&self) {
-        let timers = |terminal: &Terminal| terminal.later.into_iter().chain(terminal.lone_escape);
-        let later = self.terminals.values().flat_map(timers).min();
-        let until = self
-            .server
-            .deadline()
+        let now = self.now();
+        let limit = self.reception.idle_limit;
+        let timers = self.terminals.values().flat_map(|terminal| {
+            let idle = limit.filter(|_| terminal.is_locked && !terminal.busy);
+            [
+                terminal.later,
+                terminal.sequence_until,
+                idle.map(|limit| terminal.typed_at + limit),
+            ]
+        });
+        let deadline = self.reception.cec.server().deadline();
+        let until = deadline
             .into_iter()
-            .chain(later)
+            .chain(timers.flatten())
             .min()
             .map_or(Duration::from_secs(60), |deadline| {
-                deadline.saturating_sub(self.now())
+                deadline.saturating_sub(now)
             });
         let timeout = Timespec::try_from(until).unwrap_or(Timespec {
             tv_sec: 1,
             tv_nsec: 0,
         });
+        let (_, wake) = self.reception.cec.messages();
         let mut fds: Vec<PollFd<'_>> = self
             .sockets
-            .iter()
+            .values()
             .map(|socket| PollFd::new(socket, PollFlags::IN))
             .collect();
-        fds.push(PollFd::new(&*self.wake, PollFlags::IN));
+        fds.push(PollFd::new(wake, PollFlags::IN));
         // Interrupted or not, the next turn looks at everything.
         let _ = poll(&mut fds, Some(&timeout));
         let mut count = [0; 8];
         // It fails only when nobody rang.
-        let _ = rustix::io::read(&*self.wake, &mut count);
+        let _ = rustix::io::read(wake, &mut count);
     }
 }

@@ -1,5 +1,5 @@
-//! A host that checks what it reads: a seeded mix of overlapping reads, writes, TRIMs and flushes about the ends
-//! of groups, so that many touch sectors of several workers.
+//! A host that checks what it reads: a seeded mix of overlapping reads, writes, TRIMs and flushes about the
+//! ends of groups, so that many touch sectors of several workers.
 
 use super::LIMIT;
 use anyhow::{Result, ensure};

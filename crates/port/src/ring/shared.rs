@@ -2,10 +2,12 @@
 //!
 //! One mapping holds the buffers of the worker's commands and, before them, an area for each of its AF_XDP
 //! ports. The umem of a port is everything from its own area to the end of the buffers, so that it may
-//! receive into the one and send from the other.
+//! receive into the one and send from the other. Where several workers have sockets on one receive queue, all
+//! these are over one umem: then one mapping holds the buffers of all of them, and each socket has an area.
 //!
 //! Invariants:
-//! - an area has one owner, and so have the buffers: no two of them overlap;
+//! - an area has one owner, and so have the buffers of a worker: no two of them overlap. But chunks that
+//!   receive belong to whichever socket of their umem the kernel has given them to;
 //! - the mapping stays where it is, and readable and writable wherever it was given out, until nobody has any
 //!   of it;
 //! - areas are given out from the buffers down, so that a umem covers nothing that was never given out.
@@ -25,26 +27,45 @@ const AREAS_MAX: usize = 64;
 
 /// Memory of a worker; clones are of the same.
 #[derive(Clone, Debug)]
-pub struct SharedMemory(Arc<Mapping>);
+pub struct SharedMemory {
+    mapping: Arc<Mapping>,
+    /// Which of the workers.
+    worker: usize,
+}
 
 /// The buffers of a worker's commands; whoever has them is their only owner.
 #[derive(Debug)]
 pub struct BufferMemory {
     mapping: Arc<Mapping>,
+    worker: usize,
 }
 
-/// The area of a port.
+/// The areas of the sockets of a queue, and all memory behind the first of them.
+#[derive(Debug)]
+pub(crate) struct Umem {
+    mapping: Arc<Mapping>,
+    /// Their indices: of each socket its own.
+    areas: Box<[usize]>,
+}
+
+/// What a socket sees of its umem.
 #[derive(Debug)]
 pub(crate) struct PortArea {
-    mapping: Arc<Mapping>,
-    index: usize,
+    umem: Arc<Umem>,
+    /// Where in the umem the buffers of its worker lie, and its own area.
+    buffers: Range<usize>,
+    own: usize,
+    /// Where in the mapping the umem begins.
+    start: usize,
 }
 
 #[derive(Debug)]
 struct Mapping {
     base: NonNull<u8>,
     area_bytes: usize,
+    /// Of each worker.
     buffer_bytes: usize,
+    workers: usize,
     areas: Mutex<Areas>,
 }
 
@@ -73,28 +94,104 @@ impl SharedMemory {
     /// # Errors
     /// When the kernel gives no memory.
     pub fn new(buffer_bytes: usize) -> io::Result<(Self, BufferMemory)> {
-        let mapping = Mapping::new(whole_pages(buffer_bytes), super::umem::AREA_BYTES)?;
-        let mapping = Arc::new(mapping);
-        let buffers = BufferMemory {
-            mapping: Arc::clone(&mapping),
-        };
-        Ok((Self(mapping), buffers))
+        let mut all = Self::of_workers(buffer_bytes, 1)?;
+        all.pop().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
-    /// An area for a port.
-    pub(crate) fn area(&self) -> io::Result<PortArea> {
-        let index = self.0.open_area()?;
-        Ok(PortArea {
-            mapping: Arc::clone(&self.0),
-            index,
-        })
+    /// The same for each of some workers, who may share receive queues then.
+    ///
+    /// # Errors
+    /// When the kernel gives no memory.
+    pub fn of_workers(buffer_bytes: usize, workers: u8) -> io::Result<Vec<(Self, BufferMemory)>> {
+        let workers = usize::from(workers);
+        let area_bytes = super::umem::AREA_BYTES;
+        let mapping = Mapping::new(whole_pages(buffer_bytes), area_bytes, workers)?;
+        let mapping = Arc::new(mapping);
+        let of = |worker| {
+            let memory = Self {
+                mapping: Arc::clone(&mapping),
+                worker,
+            };
+            let buffers = BufferMemory {
+                mapping: Arc::clone(&mapping),
+                worker,
+            };
+            (memory, buffers)
+        };
+        Ok((0..workers).map(of).collect())
+    }
+
+    /// A umem for a queue that these workers share; for each of them what it sees of it.
+    pub(crate) fn areas(sharers: &[Self]) -> io::Result<Vec<PortArea>> {
+        let Some(mapping) = sharers.first().map(|first| &first.mapping) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if !sharers
+            .iter()
+            .all(|other| Arc::ptr_eq(mapping, &other.mapping))
+        {
+            return Err(io::Error::other("the workers have no memory in common"));
+        }
+        let mut umem = Umem {
+            mapping: Arc::clone(mapping),
+            areas: Box::default(),
+        };
+        let mut areas = Vec::with_capacity(sharers.len());
+        for _ in sharers {
+            match mapping.open_area() {
+                Ok(area) => areas.push(area),
+                Err(error) => {
+                    // Gives back those that there were.
+                    umem.areas = areas.into();
+                    return Err(error);
+                }
+            }
+        }
+        umem.areas = areas.into();
+        let umem = Arc::new(umem);
+        let area = |(socket, memory): (usize, &Self)| PortArea {
+            umem: Arc::clone(&umem),
+            buffers: umem.buffers(memory.worker),
+            own: umem.area_start(socket),
+            start: umem.start(),
+        };
+        Ok(sharers.iter().enumerate().map(area).collect())
+    }
+}
+
+impl Umem {
+    /// Where it begins in the mapping: at the lowest area.
+    fn start(&self) -> usize {
+        let starts = self
+            .areas
+            .iter()
+            .map(|index| self.mapping.area_start(*index));
+        starts.min().unwrap_or(0)
+    }
+
+    /// Where in the umem an area begins.
+    fn area_start(&self, socket: usize) -> usize {
+        self.mapping.area_start(self.areas[socket]) - self.start()
+    }
+
+    fn buffers(&self, worker: usize) -> Range<usize> {
+        let start = self.mapping.buffers_start(worker) - self.start();
+        start..start + self.mapping.buffer_bytes
+    }
+}
+
+impl Drop for Umem {
+    fn drop(&mut self) {
+        for index in &self.areas {
+            self.mapping.close_area(*index);
+        }
     }
 }
 
 impl Mapping {
-    fn new(buffer_bytes: usize, area_bytes: usize) -> io::Result<Self> {
-        let areas_bytes = AREAS_MAX * area_bytes;
-        let len_bytes = areas_bytes + buffer_bytes;
+    fn new(buffer_bytes: usize, area_bytes: usize, workers: usize) -> io::Result<Self> {
+        let areas_bytes = AREAS_MAX * workers * area_bytes;
+        let len_bytes = areas_bytes + workers * buffer_bytes;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
         let address = unsafe {
@@ -105,6 +202,7 @@ impl Mapping {
             base,
             area_bytes,
             buffer_bytes,
+            workers,
             areas: Mutex::new(Areas {
                 opened: 0,
                 free: Vec::new(),
@@ -115,7 +213,17 @@ impl Mapping {
     }
 
     const fn len_bytes(&self) -> usize {
-        AREAS_MAX * self.area_bytes + self.buffer_bytes
+        self.buffers_start(self.workers)
+    }
+
+    /// How many areas there can be.
+    const fn areas_max(&self) -> usize {
+        AREAS_MAX * self.workers
+    }
+
+    /// Where the buffers of a worker begin.
+    const fn buffers_start(&self, worker: usize) -> usize {
+        self.areas_max() * self.area_bytes + worker * self.buffer_bytes
     }
 
     /// Makes a part readable and writable.
@@ -136,7 +244,7 @@ impl Mapping {
 
     /// Where an area begins: the first lies next to the buffers.
     const fn area_start(&self, index: usize) -> usize {
-        (AREAS_MAX - 1 - index) * self.area_bytes
+        (self.areas_max() - 1 - index) * self.area_bytes
     }
 
     fn open_area(&self) -> io::Result<usize> {
@@ -145,14 +253,25 @@ impl Mapping {
             return Ok(index);
         }
         let index = areas.opened;
-        if index == AREAS_MAX {
-            let text = format!("a worker has at most {AREAS_MAX} receive queues of AF_XDP");
+        let areas_max = self.areas_max();
+        if index == areas_max {
+            let text = format!("there are at most {areas_max} sockets of AF_XDP");
             return Err(io::Error::other(text));
         }
         let start = self.area_start(index);
         self.open(start..start + self.area_bytes)?;
         areas.opened += 1;
         Ok(index)
+    }
+
+    /// An area is nobody's any more.
+    fn close_area(&self, index: usize) {
+        let start = self.at(self.area_start(index)).as_ptr().cast();
+        // SAFETY: the area is inside the mapping and nobody's any more: what it holds may be forgotten.
+        let result = unsafe { rustix::mm::madvise(start, self.area_bytes, Advice::LinuxDontNeed) };
+        debug_assert!(result.is_ok(), "giving back an area: {result:?}");
+        let mut areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
+        areas.free.push(index);
     }
 }
 
@@ -168,7 +287,7 @@ impl Deref for BufferMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let start = self.mapping.at(AREAS_MAX * self.mapping.area_bytes);
+        let start = self.mapping.at(self.mapping.buffers_start(self.worker));
         // SAFETY: the buffers lie inside the mapping, which lives as long as `self`, the only owner of them.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), self.mapping.buffer_bytes) }
     }
@@ -176,7 +295,7 @@ impl Deref for BufferMemory {
 
 impl DerefMut for BufferMemory {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let start = self.mapping.at(AREAS_MAX * self.mapping.area_bytes);
+        let start = self.mapping.at(self.mapping.buffers_start(self.worker));
         // SAFETY: as for `deref`, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.mapping.buffer_bytes) }
     }
@@ -188,63 +307,85 @@ unsafe impl StableDeref for BufferMemory {}
 impl PortArea {
     /// Where the umem begins.
     pub(crate) fn address(&self) -> NonNull<u8> {
-        self.mapping.at(self.mapping.area_start(self.index))
+        self.umem.mapping.at(self.start)
     }
 
-    /// Bytes of the umem: the area, those of earlier ports, the buffers.
+    /// Bytes of the umem: the areas, those of earlier ports, the buffers.
     pub(crate) fn umem_bytes(&self) -> usize {
-        self.mapping.len_bytes() - self.mapping.area_start(self.index)
+        self.umem.mapping.len_bytes() - self.start
     }
 
-    /// Where in the umem the buffers lie.
+    /// Where in the umem the buffers of the worker lie.
     pub(crate) fn buffers(&self) -> Range<usize> {
-        let end = self.umem_bytes();
-        end - self.mapping.buffer_bytes..end
+        self.buffers.clone()
     }
 
-    /// Some bytes of the area.
-    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        let start = self.part(&range);
-        // SAFETY: the range lies inside the area, which is `self`'s alone and lives as long. Of what the
-        // kernel may be writing nobody asks (`UmemRings`).
+    /// Where in the umem its own area begins.
+    pub(crate) const fn start(&self) -> usize {
+        self.own
+    }
+
+    /// Which of the sockets of the queue a place of the umem belongs to: by its area, or the buffers of its
+    /// worker.
+    pub(crate) fn socket_of(&self, place: usize) -> usize {
+        let mapping = &self.umem.mapping;
+        let place = place.saturating_add(self.start);
+        if let Some(offset) = place.checked_sub(mapping.buffers_start(0)) {
+            return offset / mapping.buffer_bytes.max(1);
+        }
+        let index = mapping.areas_max() - 1 - place / mapping.area_bytes;
+        let areas = &self.umem.areas;
+        areas.iter().position(|area| *area == index).unwrap_or(0)
+    }
+
+    /// Some bytes of a chunk that the kernel has received into, and given to the socket.
+    pub(crate) fn received(&self, range: Range<usize>) -> &[u8] {
+        let mapping = &self.umem.mapping;
+        let start = range.start + self.start;
+        // Mostly in its own area, where there is nothing to divide.
+        let in_own = range.start.wrapping_sub(self.own);
+        let is_own = in_own < super::umem::TX_START;
+        let within = if is_own {
+            in_own
+        } else {
+            start % super::umem::AREA_BYTES
+        };
+        assert!(
+            range.start <= range.end
+                && within + range.len() <= super::umem::TX_START
+                && (is_own || start < mapping.buffers_start(0)),
+            "{range:?} is not where frames are received"
+        );
+        let start = mapping.at(start);
+        // SAFETY: the range lies where an area receives. The kernel gave its chunk to this socket, whose
+        // alone it is until it goes back to the fill ring, which takes `&mut UmemRings`.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), range.len()) }
     }
 
-    /// Some bytes of the area, to be written.
-    pub(crate) fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        let start = self.part(&range);
-        // SAFETY: as for `bytes`, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
-    }
-
-    fn part(&self, range: &Range<usize>) -> NonNull<u8> {
-        let area_bytes = self.mapping.area_bytes;
+    /// Some bytes of its own area, to be written: of what it sends.
+    pub(crate) fn sent_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        let own = self.own;
+        let (first, end) = (own + super::umem::TX_START, own + super::umem::AREA_BYTES);
         assert!(
-            range.start <= range.end && range.end <= area_bytes,
+            first <= range.start && range.start <= range.end && range.end <= end,
             "{range:?} leaves its area"
         );
-        self.mapping
-            .at(self.mapping.area_start(self.index) + range.start)
-    }
-}
-
-impl Drop for PortArea {
-    fn drop(&mut self) {
-        let bytes = self.mapping.area_bytes;
-        let start = self.address();
-        // SAFETY: the area is inside the mapping and nobody's any more: what it holds may be forgotten.
-        let result =
-            unsafe { rustix::mm::madvise(start.as_ptr().cast(), bytes, Advice::LinuxDontNeed) };
-        debug_assert!(result.is_ok(), "giving back an area: {result:?}");
-        let areas = &self.mapping.areas;
-        let mut areas = areas.lock().unwrap_or_else(PoisonError::into_inner);
-        areas.free.push(self.index);
+        let start = self.umem.mapping.at(self.start + range.start);
+        // SAFETY: the range lies where the socket's own area sends, which is `self`'s alone and lives as
+        // long, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::umem::{AREA_BYTES, TX_START};
     use super::*;
+
+    fn area(memory: &SharedMemory) -> PortArea {
+        let areas = SharedMemory::areas(std::slice::from_ref(memory));
+        areas.unwrap().pop().unwrap()
+    }
 
     #[test]
     fn areas_lie_below_the_buffers_and_are_used_again() {
@@ -252,32 +393,66 @@ mod tests {
         assert_eq!(buffers.len(), 4 * PAGE_BYTES);
         let base = buffers.as_ptr().addr();
         assert!(base.is_multiple_of(PAGE_BYTES));
-        let mut first = memory.area().unwrap();
-        let second = memory.area().unwrap();
+        let mut first = area(&memory);
+        let second = area(&memory);
         for (area, distance) in [(&first, 1), (&second, 2)] {
             let umem = area.address().addr().get();
-            assert_eq!(base - umem, distance * super::super::umem::AREA_BYTES);
+            assert_eq!(base - umem, distance * AREA_BYTES);
             assert_eq!(umem + area.buffers().start, base);
             assert_eq!(area.buffers().len(), buffers.len());
             assert_eq!(area.umem_bytes(), area.buffers().end);
+            assert_eq!(area.start(), 0);
         }
         buffers.fill(1);
-        first.bytes_mut(0..9).fill(2);
-        assert_eq!(second.bytes(0..9), [0; 9]);
+        first.sent_mut(TX_START..TX_START + 9).fill(2);
+        assert_eq!(second.received(0..9), [0; 9]);
         assert!(buffers.iter().all(|&byte| byte == 1));
-        let index = first.index;
+        let place = first.address();
         drop(first);
-        let again = memory.area().unwrap();
-        assert_eq!((again.index, again.bytes(0..9)), (index, &[0; 9][..]));
+        let mut again = area(&memory);
+        assert_eq!(again.address(), place);
+        assert_eq!(again.sent_mut(TX_START..TX_START + 9), [0; 9]);
         drop((memory, second, again));
         assert_eq!(buffers[5], 1);
+    }
+
+    #[test]
+    fn workers_that_share_a_queue_have_one_umem_with_areas_and_buffers_of_their_own() {
+        let all = SharedMemory::of_workers(PAGE_BYTES, 3).unwrap();
+        let (memories, buffers): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let _other = area(&memories[1]);
+        let areas = SharedMemory::areas(&memories).unwrap();
+        let base = areas[0].address().addr().get();
+        for (socket, area) in areas.iter().enumerate() {
+            assert_eq!(area.address().addr().get(), base);
+            assert_eq!(area.umem_bytes(), areas[0].umem_bytes());
+            let own = buffers[socket].as_ptr().addr();
+            assert_eq!(base + area.buffers().start, own);
+            for place in [
+                area.start(),
+                area.start() + AREA_BYTES - 1,
+                area.buffers().start,
+            ] {
+                assert!(areas.iter().all(|other| other.socket_of(place) == socket));
+            }
+        }
+        let starts: std::collections::BTreeSet<_> = areas.iter().map(PortArea::start).collect();
+        assert_eq!(starts.len(), 3);
+        let strangers = [memories[0].clone(), SharedMemory::new(1).unwrap().0];
+        assert!(SharedMemory::areas(&strangers).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "is not where frames are received")]
+    fn nothing_is_received_where_frames_are_sent() {
+        let (memory, _buffers) = SharedMemory::new(1).unwrap();
+        area(&memory).received(TX_START - 1..TX_START + 1);
     }
 
     #[test]
     #[should_panic(expected = "leaves its area")]
     fn an_area_ends_where_it_ends() {
         let (memory, _buffers) = SharedMemory::new(1).unwrap();
-        let bytes = super::super::umem::AREA_BYTES;
-        memory.area().unwrap().bytes(bytes - 1..bytes + 1);
+        area(&memory).sent_mut(AREA_BYTES - 1..AREA_BYTES + 1);
     }
 }

@@ -7,6 +7,9 @@
 //! - a chunk of the area is in exactly one place: the fill ring or the kernel's hands, the run of the frame
 //!   being received, the list going back to the fill ring, the list of free transmit chunks, or in flight.
 //!   Receive chunks and transmit chunks never mix. The fill ring has a place for every receive chunk;
+//! - sockets that share a queue have one fill ring and one completion ring, which one of them uses at a time
+//!   ([`super::supply`]). What is received goes back to the fill ring wherever it was taken from; what is
+//!   sent comes back to the socket that sent it, in its order;
 //! - *lent* are bytes of the buffers that a frame in flight sends. Their owner neither writes them nor lets
 //!   a drive write them until the frame's token has come back;
 //! - the completion ring has a place for every entry of the transmit ring;
@@ -14,6 +17,7 @@
 //!   right after the other ([`tells_the_truth`]).
 
 use super::shared::PortArea;
+use super::supply::Supply;
 use super::{
     BATCH, CHUNK_BYTES, FRAME_CONTINUES, HEADROOM_BYTES, RX_RUN_MAX, ReceiveTally, checked,
     get_option, kernel_len, raise_send_budget, set_option,
@@ -35,7 +39,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// 10 Gb/s, which is longer than a scheduler tick.
 const RX_CHUNKS: u32 = 4096;
 
-/// Entries of the receive ring.
+/// Entries of the receive ring: as many as a socket has chunks, so that one whose worker is held up takes no
+/// more than those from the others of its queue.
 const RX_RING_ENTRIES: u32 = 4096;
 
 /// Chunks that send headers, and whole frames whose bytes lie in no buffer.
@@ -56,7 +61,7 @@ const PAGE: usize = CHUNK_BYTES as usize;
 pub(super) const AREA_BYTES: usize = (RX_CHUNKS + TX_CHUNKS) as usize * PAGE;
 
 /// Where transmit chunks begin.
-const TX_START: usize = RX_CHUNKS as usize * PAGE;
+pub(super) const TX_START: usize = RX_CHUNKS as usize * PAGE;
 
 /// The most pieces of a frame: a header and the pages that 9 KiB can touch, which every driver with zero copy
 /// for jumbo frames takes (eight).
@@ -78,7 +83,7 @@ pub(crate) fn tells_the_truth(is_zero_copy: bool) -> bool {
 // --- Rings ---------------------------------------------------------------------------------------
 
 /// One of the four rings, mapped.
-struct Ring<T> {
+pub(super) struct Ring<T> {
     base: NonNull<u8>,
     len_bytes: usize,
     offsets: libc::xdp_ring_offset,
@@ -150,7 +155,7 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Whether the kernel waits for a call.
-    fn needs_wakeup(&self) -> bool {
+    pub(super) fn needs_wakeup(&self) -> bool {
         self.word(self.offsets.flags).load(Ordering::Relaxed) & libc::XDP_RING_NEED_WAKEUP != 0
     }
 
@@ -162,7 +167,7 @@ impl<T: Copy> Ring<T> {
     }
 
     /// How many entries we may write.
-    fn room(&mut self, wanted: u32) -> u32 {
+    pub(super) fn room(&mut self, wanted: u32) -> u32 {
         if self.entries - self.own.wrapping_sub(self.seen) < wanted {
             self.seen = self.consumer().load(Ordering::Acquire);
         }
@@ -170,14 +175,14 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Writes the next entry; the kernel sees it after [`Ring::publish`].
-    fn write(&mut self, value: T) {
+    pub(super) fn write(&mut self, value: T) {
         debug_assert!(self.own.wrapping_sub(self.seen) < self.entries, "no room");
         // SAFETY: entries from the consumer's place on are ours (`room`), and this is the next of them.
         unsafe { self.entry(self.own).write(value) };
         self.own = self.own.wrapping_add(1);
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.producer().store(self.own, Ordering::Release);
     }
 
@@ -185,6 +190,24 @@ impl<T: Copy> Ring<T> {
     fn untaken(&self) -> u32 {
         self.own
             .wrapping_sub(self.consumer().load(Ordering::Acquire))
+    }
+
+    /// Asks the kernel how far it is filled, if everything was read that it said last; whether it was asked.
+    fn look(&mut self) -> bool {
+        let is_read = self.own == self.seen;
+        if is_read {
+            self.seen = self.producer().load(Ordering::Acquire);
+        }
+        is_read
+    }
+
+    /// Reads the next entry that was seen by [`Ring::look`].
+    fn read_seen(&mut self) -> Option<T> {
+        if self.own == self.seen {
+            None
+        } else {
+            self.read()
+        }
     }
 
     /// Whether there is an entry to read.
@@ -196,7 +219,7 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Reads the next entry, if there is one; the kernel may use its place after [`Ring::release`].
-    fn read(&mut self) -> Option<T> {
+    pub(super) fn read(&mut self) -> Option<T> {
         if !self.has_entry() {
             return None;
         }
@@ -206,7 +229,7 @@ impl<T: Copy> Ring<T> {
         Some(value)
     }
 
-    fn release(&self) {
+    pub(super) fn release(&self) {
         self.consumer().store(self.own, Ordering::Release);
     }
 }
@@ -219,28 +242,48 @@ impl<T> Drop for Ring<T> {
     }
 }
 
-/// The rings of a socket.
+/// The rings that a socket has for itself.
 struct Rings {
     rx: Ring<libc::xdp_desc>,
     tx: Ring<libc::xdp_desc>,
-    fill: Ring<u64>,
-    completion: Ring<u64>,
+}
+
+fn offsets_of(socket: &OwnedFd) -> io::Result<libc::xdp_mmap_offsets> {
+    get_option(socket, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS)
+}
+
+/// Tells the first socket of a queue the sizes of the rings that so many share, and maps them.
+fn map_supply(socket: &OwnedFd, sockets: u32) -> io::Result<(Ring<u64>, Ring<u64>)> {
+    let fill_entries = (RX_CHUNKS * sockets).next_power_of_two();
+    let completion_entries = (TX_RING_ENTRIES * sockets).next_power_of_two();
+    let level = libc::SOL_XDP;
+    set_option(socket, level, libc::XDP_UMEM_FILL_RING, &fill_entries)?;
+    set_option(
+        socket,
+        level,
+        libc::XDP_UMEM_COMPLETION_RING,
+        &completion_entries,
+    )?;
+    let offsets = offsets_of(socket)?;
+    let (fd, place) = (socket.as_fd(), libc::XDP_UMEM_PGOFF_COMPLETION_RING);
+    let fill_place = libc::XDP_UMEM_PGOFF_FILL_RING;
+    Ok((
+        Ring::map(fd, offsets.fr, fill_entries, fill_place)?,
+        Ring::map(fd, offsets.cr, completion_entries, place)?,
+    ))
 }
 
 impl Rings {
     /// Tells a socket the sizes of its rings, and maps them.
     fn map(socket: &OwnedFd) -> io::Result<Self> {
         let sizes = [
-            (libc::XDP_UMEM_FILL_RING, RX_CHUNKS),
-            (libc::XDP_UMEM_COMPLETION_RING, TX_RING_ENTRIES),
             (libc::XDP_RX_RING, RX_RING_ENTRIES),
             (libc::XDP_TX_RING, TX_RING_ENTRIES),
         ];
         for (name, entries) in sizes {
             set_option(socket, libc::SOL_XDP, name, &entries)?;
         }
-        let offsets: libc::xdp_mmap_offsets =
-            get_option(socket, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS)?;
+        let offsets = offsets_of(socket)?;
         let fd = socket.as_fd();
         let place = |offset: libc::off_t| offset.cast_unsigned();
         Ok(Self {
@@ -255,13 +298,6 @@ impl Rings {
                 offsets.tx,
                 TX_RING_ENTRIES,
                 place(libc::XDP_PGOFF_TX_RING),
-            )?,
-            fill: Ring::map(fd, offsets.fr, RX_CHUNKS, libc::XDP_UMEM_PGOFF_FILL_RING)?,
-            completion: Ring::map(
-                fd,
-                offsets.cr,
-                TX_RING_ENTRIES,
-                libc::XDP_UMEM_PGOFF_COMPLETION_RING,
             )?,
         })
     }
@@ -282,6 +318,7 @@ struct InFlight {
 pub(crate) struct UmemRings {
     // Fields drop in order: the rings and the socket before the memory that the kernel has through it.
     rings: Rings,
+    supply: Supply,
     socket: OwnedFd,
     /// The pieces of the frame being received. It may end in a later batch.
     run: Vec<libc::xdp_desc>,
@@ -299,8 +336,9 @@ pub(crate) struct UmemRings {
     returned: VecDeque<u16>,
     /// Whether whoever receives drives the NIC.
     polls_busily: bool,
-    /// Where in the umem the buffers lie.
+    /// Where in the umem the buffers lie, and the first transmit chunk.
     buffers: Range<usize>,
+    tx_start: usize,
     area: PortArea,
 }
 
@@ -326,41 +364,90 @@ impl UmemRings {
         copy: Option<bool>,
         memory: &SharedMemory,
     ) -> io::Result<Self> {
-        let area = memory.area()?;
-        let socket = rustix::net::socket_with(
-            rustix::net::AddressFamily::XDP,
-            rustix::net::SocketType::RAW,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        )?;
-        register(&socket, &area)?;
-        let rings = Rings::map(&socket)?;
-        let chunks = 0..u64::from(RX_CHUNKS);
-        let mut rings = Self {
-            rings,
-            socket,
-            run: Vec::with_capacity(RX_RUN_MAX),
-            run_overflows: false,
-            returning: chunks.map(|chunk| chunk * PAGE as u64).collect(),
-            in_flight: vec![InFlight::default(); TX_CHUNKS as usize].into(),
-            tx_free: (0..chunk_number(TX_CHUNKS)).rev().collect(),
-            completing: None,
-            returned: VecDeque::with_capacity(TX_CHUNKS as usize),
-            polls_busily: false,
-            buffers: area.buffers(),
-            area,
+        let memories = std::slice::from_ref(memory);
+        let mut all = Self::bind_all(interface_index, queue_index, copy, memories)?;
+        all.pop().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// The same with a socket for each of several workers, over one umem. Frames come to none of them by
+    /// itself: the XDP program has to choose.
+    pub(crate) fn bind_all(
+        interface_index: u32,
+        queue_index: u32,
+        copy: Option<bool>,
+        memories: &[SharedMemory],
+    ) -> io::Result<Vec<Self>> {
+        let areas = SharedMemory::areas(memories)?;
+        let sockets: Vec<OwnedFd> = areas
+            .iter()
+            .map(|_| new_socket())
+            .collect::<io::Result<_>>()?;
+        let (Some(first), Some(area)) = (sockets.first(), areas.first()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
         };
-        // Before the socket is bound: some drivers take their receive chunks then, and never again.
-        rings.refill();
+        register(first, area)?;
+        let count = u32::try_from(areas.len()).map_err(io::Error::other)?;
+        let (fill, completion) = map_supply(first, count)?;
+        let first = first.try_clone()?;
         let mut flags = libc::XDP_USE_SG | libc::XDP_USE_NEED_WAKEUP;
         match copy {
             Some(true) => flags |= libc::XDP_COPY,
             Some(false) => flags |= libc::XDP_ZEROCOPY,
             None => {}
         }
-        bind_xdp(&rings.socket, interface_index, queue_index, flags)?;
-        raise_send_budget(&rings.socket, TX_RING_ENTRIES);
-        Ok(rings)
+        let supplies = Supply::among(fill, completion, areas.len(), TX_RING_ENTRIES as usize);
+        let parts = sockets.into_iter().zip(areas).zip(supplies);
+        let mut all: Vec<Self> = parts
+            .map(|((socket, area), supply)| Self::new(socket, area, supply, count))
+            .collect::<io::Result<_>>()?;
+        // Before the first socket is bound: some drivers take their receive chunks then, and never again.
+        all.iter_mut().for_each(Self::refill);
+        for (index, rings) in all.iter().enumerate() {
+            let (flags, shared) = match index {
+                0 => (flags, 0),
+                _ => (libc::XDP_SHARED_UMEM, first.as_raw_fd().cast_unsigned()),
+            };
+            bind_xdp(&rings.socket, (interface_index, queue_index), flags, shared)?;
+            raise_send_budget(&rings.socket, TX_RING_ENTRIES);
+        }
+        Ok(all)
+    }
+
+    /// A socket that is not bound, with its chunks. `sockets` share its queue.
+    fn new(socket: OwnedFd, area: PortArea, supply: Supply, sockets: u32) -> io::Result<Self> {
+        let rings = Rings::map(&socket)?;
+        let start = area.start() as u64;
+        let chunks = 0..u64::from(RX_CHUNKS);
+        // Whoever finds the fill ring in use may have them all for a while.
+        let mut returning = Vec::with_capacity((RX_CHUNKS * sockets) as usize);
+        returning.extend(chunks.map(|chunk| start + chunk * PAGE as u64));
+        Ok(Self {
+            rings,
+            supply,
+            socket,
+            run: Vec::with_capacity(RX_RUN_MAX),
+            run_overflows: false,
+            returning,
+            in_flight: vec![InFlight::default(); TX_CHUNKS as usize].into(),
+            tx_free: (0..chunk_number(TX_CHUNKS)).rev().collect(),
+            completing: None,
+            returned: VecDeque::with_capacity(TX_CHUNKS as usize),
+            polls_busily: false,
+            buffers: area.buffers(),
+            tx_start: area.start() + TX_START,
+            area,
+        })
+    }
+
+    /// Looks how far the receive ring of a shared queue is filled, if everything was taken that it had at the
+    /// last look: only that much is received then. Whether it was looked at.
+    pub(crate) fn look(&mut self) -> bool {
+        let rx = &self.rings.rx;
+        if self.polls_busily && rx.own == rx.seen {
+            // As in `receive`.
+            let _ = self.drive_receive();
+        }
+        self.rings.rx.look()
     }
 
     /// From now on a receive call that finds nothing has the kernel look into the NIC's own queue.
@@ -390,13 +477,16 @@ impl UmemRings {
         sink: &mut dyn FnMut(&ReceivedFrame<'_>),
     ) -> ReceiveTally {
         let mut tally = ReceiveTally::default();
-        if self.polls_busily && !self.rings.rx.has_entry() {
+        let is_shared = self.supply.is_shared();
+        if !is_shared && self.polls_busily && !self.rings.rx.has_entry() {
             // It fails only in ways that the next call meets, too, and that `kick` tells of.
             let _ = self.drive_receive();
         }
         let mut ended = 0;
         while ended < budget {
-            let Some(piece) = self.rings.rx.read() else {
+            let rx = &mut self.rings.rx;
+            let piece = if is_shared { rx.read_seen() } else { rx.read() };
+            let Some(piece) = piece else {
                 break;
             };
             ended += usize::from(self.accept(piece, &mut tally, sink));
@@ -452,7 +542,7 @@ impl UmemRings {
             let start = usize::try_from(piece.addr).unwrap_or(usize::MAX);
             *segment = self
                 .area
-                .bytes(start..start.saturating_add(piece.len as usize));
+                .received(start..start.saturating_add(piece.len as usize));
         }
         let frame = ReceivedFrame {
             first: segments[0],
@@ -462,21 +552,16 @@ impl UmemRings {
         frame.len_bytes() as u64
     }
 
-    /// Puts the chunks of delivered frames on the fill ring, which has room for all of them.
+    /// Puts the chunks of delivered frames on the fill ring, which has room for all of them; unless it is
+    /// being used by another socket: then the next time.
     fn refill(&mut self) {
-        let fill = &mut self.rings.fill;
-        let count = u32::try_from(self.returning.len()).unwrap_or(u32::MAX);
-        let room = fill.room(count).min(count) as usize;
-        for chunk in self.returning.drain(..room) {
-            fill.write(chunk);
-        }
-        fill.publish();
+        self.supply.refill(&mut self.returning);
     }
 
     /// Tells a driver that ran out of receive chunks that there are some again. Only drivers with zero copy
     /// ever ask for it.
     pub(crate) fn wake_fill(&self) -> io::Result<()> {
-        if self.rings.fill.needs_wakeup() {
+        if self.supply.fill_needs_wakeup() {
             return self.drive_receive();
         }
         Ok(())
@@ -511,7 +596,7 @@ impl UmemRings {
             let Some(start) = self.take_chunk(0, 0) else {
                 unreachable!("counted before")
             };
-            frame.copy_to(offset, self.area.bytes_mut(start..start + bytes));
+            frame.copy_to(offset, self.area.sent_mut(start..start + bytes));
             self.push(start, bytes, piece + 1 < pieces);
         }
         self.rings.tx.publish();
@@ -543,7 +628,7 @@ impl UmemRings {
             unreachable!("counted before")
         };
         self.area
-            .bytes_mut(start..start + header.len())
+            .sent_mut(start..start + header.len())
             .copy_from_slice(header);
         self.push(start, header.len(), true);
         for page in pages.clone() {
@@ -567,7 +652,7 @@ impl UmemRings {
             lent,
             token,
         };
-        Some(TX_START + chunk * PAGE)
+        Some(self.tx_start + chunk * PAGE)
     }
 
     /// Puts a piece on the transmit ring, where there is room for it.
@@ -581,18 +666,36 @@ impl UmemRings {
 
     /// Takes back what the kernel has sent.
     pub(crate) fn reclaim(&mut self) {
+        if self.supply.is_shared() {
+            return self.reclaim_shared();
+        }
         let mut any = false;
-        while let Some(address) = self.rings.completion.read() {
+        while let Some(address) = self.supply.next_sent() {
             any = true;
             self.completed(usize::try_from(address).unwrap_or(usize::MAX));
         }
         if any {
-            self.rings.completion.release();
+            self.supply.release_sent();
+        }
+    }
+
+    fn reclaim_shared(&mut self) {
+        let mut addresses = [0; BATCH];
+        loop {
+            let count = self.supply.reclaim(&self.area, &mut addresses);
+            for address in &addresses[..count] {
+                self.completed(usize::try_from(*address).unwrap_or(usize::MAX));
+            }
+            if count < BATCH {
+                return;
+            }
         }
     }
 
     fn completed(&mut self, address: usize) {
-        let chunk = address.checked_sub(TX_START).map(|offset| offset / PAGE);
+        let chunk = address
+            .checked_sub(self.tx_start)
+            .map(|offset| offset / PAGE);
         if let Some(chunk) = chunk.filter(|chunk| *chunk < self.in_flight.len()) {
             let InFlight { is_it, lent, token } = std::mem::take(&mut self.in_flight[chunk]);
             if is_it {
@@ -618,6 +721,11 @@ impl UmemRings {
     /// Descriptors that the kernel has not taken from the transmit ring yet.
     pub(crate) fn unsent(&self) -> u32 {
         self.rings.tx.untaken()
+    }
+
+    /// Whether chunks wait for the fill ring, which another socket was using.
+    pub(crate) const fn has_chunks_waiting(&self) -> bool {
+        !self.returning.is_empty()
     }
 
     /// Tells the kernel to send what is queued, as far as the interface takes it now.
@@ -652,6 +760,15 @@ const fn chunk_of(piece: &libc::xdp_desc) -> u64 {
     piece.addr & !(PAGE as u64 - 1)
 }
 
+fn new_socket() -> io::Result<OwnedFd> {
+    let (family, kind) = (
+        rustix::net::AddressFamily::XDP,
+        rustix::net::SocketType::RAW,
+    );
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
+
 /// Registers the umem of a port.
 fn register(socket: &OwnedFd, area: &PortArea) -> io::Result<()> {
     let umem = libc::xdp_umem_reg {
@@ -667,16 +784,16 @@ fn register(socket: &OwnedFd, area: &PortArea) -> io::Result<()> {
 
 fn bind_xdp(
     socket: &OwnedFd,
-    interface_index: u32,
-    queue_index: u32,
+    (interface_index, queue_index): (u32, u32),
     flags: libc::__u16,
+    shared_umem_fd: u32,
 ) -> io::Result<()> {
     let address = libc::sockaddr_xdp {
         sxdp_family: u16::try_from(libc::AF_XDP).unwrap_or_default(),
         sxdp_flags: flags,
         sxdp_ifindex: interface_index,
         sxdp_queue_id: queue_index,
-        sxdp_shared_umem_fd: 0,
+        sxdp_shared_umem_fd: shared_umem_fd,
     };
     let fd = socket.as_raw_fd();
     let len = kernel_len::<libc::sockaddr_xdp>();

@@ -5,7 +5,7 @@
 
 use super::{LunNumber, Manager};
 use crate::access::decide;
-use crate::admin::{AccessChange, AccessStatus, AdminError, KeyStatus, PartId};
+use crate::admin::{AccessChange, AccessStatus, AdminError, KeyStatus, PartId, check_label};
 use crate::target::{Change, ChangeDecision, Wish};
 use aoe::{ConfigCommand, Key, MacAddress, ReservationKind};
 use raid::record::{AccessRecord, Record, STATIONS_MAX, Station};
@@ -134,6 +134,32 @@ impl Manager {
                 Err(AdminError::Io(reason))
             }
         }
+    }
+}
+
+impl Manager {
+    /// Labels a LUN. Nothing of that reaches the data path.
+    pub(super) fn change_label(
+        &mut self,
+        number: LunNumber,
+        label: Option<&str>,
+    ) -> Result<(), AdminError> {
+        label.map_or(Ok(()), check_label)?;
+        let lun = self.lun(number)?;
+        if lun.record().label.as_deref() == label {
+            return Ok(());
+        }
+        if !lun.is_recorded() {
+            return Err(AdminError::NotRecorded(number));
+        }
+        let record = Record {
+            label: label.map(str::to_owned),
+            ..lun.record().clone()
+        };
+        let stored = self.record(PartId::first(number), record);
+        // Also after an error: the round may have given up a member.
+        let attached = self.attach_if_live(number);
+        stored.and(attached)
     }
 }
 

@@ -32,13 +32,24 @@ pub(super) struct Fit {
 }
 
 impl Manager {
-    pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+    /// What a LUN would be, in bytes. Nothing is written.
+    pub(super) fn plan_lun(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
+        let (raid, _) = self.check_make(request)?;
+        Ok(raid.geometry.capacity_sectors() * 512)
+    }
+
+    /// The first RAID of a LUN that is to be made.
+    fn check_make(&mut self, request: &MakeRequest) -> Result<(Raid, Vec<Fit>), AdminError> {
         self.shelf.ok_or(AdminError::ShelfUnset)?;
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
         self.check_no_second_set(request)?;
-        let (raid, fits) = self.plan_raid(request, PartId::first(request.lun))?;
+        self.plan_raid(request, PartId::first(request.lun))
+    }
+
+    pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
+        let (raid, fits) = self.check_make(request)?;
         let id = raid.id;
         if raid.is_recorded() {
             self.write_new(raid)?;

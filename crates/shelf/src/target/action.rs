@@ -30,6 +30,9 @@ pub struct PortView {
     pub mtu_bytes: usize,
     /// Frames that nobody asked for leave by it. Of several queues of an interface one has that task.
     pub announces: bool,
+    /// Its queue has a socket for each worker, and frames come in at their receiver:
+    /// [`crate::shard::Place::receiver`].
+    pub is_shared: bool,
 }
 
 impl PortView {
@@ -40,6 +43,7 @@ impl PortView {
             stations: StationAddresses::single(mac),
             mtu_bytes,
             announces: true,
+            is_shared: false,
         }
     }
 }

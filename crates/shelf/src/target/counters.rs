@@ -65,6 +65,11 @@ pub struct Counters {
     /// Writes that were dropped because one that overlaps, and that touches sectors of several workers, had
     /// not taken its place yet.
     pub crossings_dropped: u64,
+    /// Writes that were dropped because one that overlaps, and that came in at another worker by the same
+    /// queue, may be newer.
+    pub stale_writes: u64,
+    /// Frames that came in at a worker that is not their receiver: while a LUN grew.
+    pub misdirected: u64,
     /// Commands that had to wait for an earlier one that overlaps.
     pub overlaps: u64,
     /// Of the writes admitted, those that an earlier one in flight answers: sent again, or copied on the way.
@@ -133,6 +138,8 @@ impl Counters {
             ("of_others", self.of_others),
             ("loans", self.loans),
             ("crossings_dropped", self.crossings_dropped),
+            ("stale_writes", self.stale_writes),
+            ("misdirected", self.misdirected),
             ("overlaps", self.overlaps),
             ("duplicates", self.duplicates),
             ("region_waits", self.region_waits),

@@ -12,13 +12,14 @@
 //!   their way to a worker, and one back;
 //! * a loan always finds room: the order has a place for each command slot of each other worker;
 //! * a write that the home has not put in its place yet ([`Target::placed`]) is overtaken by no conflicting
-//!   write of the same port: that one is dropped, and the initiator sends it again.
+//!   write of the same port: that one is dropped, and the initiator sends it again. Where frames of a port
+//!   come in at several workers the same is kept in another way (`super::arrival`).
 
-use super::{Action, CommandIndex, Target};
+use super::{Action, CommandIndex, PortIndex, Rounds, Target};
 use crate::ids::LunNumber;
 use crate::order::{BLOCK_SECTORS, Extent, Range};
 use crate::plane::LunView;
-use crate::shard::{WorkerIndex, WorkerSet};
+use crate::shard::{self, WorkerIndex, WorkerSet};
 use aoe::{MacAddress, Request, Slot};
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
@@ -37,6 +38,8 @@ pub enum PeerMessage {
         lun: LunNumber,
         /// The sectors.
         extent: Extent,
+        /// For a write that came by a shared queue: how many rounds of the owner had surely ended by then.
+        since: Option<u64>,
     },
     /// It has them.
     Grant {
@@ -46,6 +49,9 @@ pub enum PeerMessage {
         commands: u32,
         /// A write to mirrors was answered with a fault there.
         mirrors_differ: bool,
+        /// A write of these sectors that was done there may be newer than the command, which is to be
+        /// dropped.
+        is_stale: bool,
     },
     /// It does not need them any more.
     Return {
@@ -88,6 +94,8 @@ pub(super) struct Loans {
     luns: Box<[LunNumber]>,
     /// In the order in which they were handed over.
     crossings: Vec<Crossing>,
+    /// By place in the order: the loan is not to be used.
+    stale: Box<[bool]>,
 }
 
 impl Loans {
@@ -99,6 +107,7 @@ impl Loans {
         let count = usize::from(commands) * usize::from(others);
         Self {
             luns: vec![lun; count].into(),
+            stale: vec![false; count].into(),
             crossings: Vec::with_capacity(if others > 0 { CROSSINGS_MAX } else { 0 }),
         }
     }
@@ -134,7 +143,7 @@ impl Target {
     }
 
     /// Who is to take in a frame that came in here. `head` is as for [`Target::receive`].
-    pub fn route(&mut self, port: super::PortIndex, head: &[u8]) -> Route {
+    pub fn route(&mut self, port: PortIndex, head: &[u8]) -> Route {
         let Ok(frame) = aoe::request::parse(head) else {
             return Route::Here;
         };
@@ -162,13 +171,54 @@ impl Target {
         let Some(worker) = self.doer(&view, &command) else {
             return Route::Here;
         };
-        let (lba, end) = match command {
+        if self.ports[usize::from(port.0)].is_shared
+            && let Some(route) = self.route_shared(port, &view, &command)
+        {
+            return route;
+        }
+        self.route_to(worker, &view, &command)
+    }
+
+    /// The same of a command that came by a queue that the workers share, if it is not as for any other
+    /// queue.
+    fn route_shared(
+        &mut self,
+        port: PortIndex,
+        view: &LunView,
+        command: &ata::Command,
+    ) -> Option<Route> {
+        let home = self.place.home(view.lun);
+        let (lba, sectors) = match *command {
+            ata::Command::Read { lba, count } | ata::Command::Write { lba, count } => {
+                (lba, u64::from(count))
+            }
+            _ => (0, 0),
+        };
+        let spread_sectors = shard::spread_sectors(view);
+        let receiver = self.place.receiver(view.lun, spread_sectors, lba, sectors);
+        if receiver != self.place.own {
+            self.counters.misdirected += 1;
+            return Some(Route::Nowhere);
+        }
+        let is_write = matches!(command, ata::Command::Write { .. });
+        if receiver == home {
+            return None;
+        }
+        if is_write && !self.arrivals.take_in(port, view.lun, lba, lba + sectors) {
+            self.counters.stale_writes += 1;
+            return Some(Route::Nowhere);
+        }
+        Some(Route::Here)
+    }
+
+    fn route_to(&mut self, worker: WorkerIndex, view: &LunView, command: &ata::Command) -> Route {
+        let (lba, end) = match *command {
             ata::Command::Write { lba, count } => (lba, lba.saturating_add(u64::from(count))),
             ata::Command::Trim { .. } => (0, u64::MAX),
             _ => (0, 0),
         };
         let home = self.place.home(view.lun);
-        let owners = self.place.owners(&view, lba, end - lba);
+        let owners = self.place.owners(view, lba, end - lba);
         let is_trim = matches!(command, ata::Command::Trim { .. });
         let is_crossing = end > 0 && (is_trim || owners.only().is_none());
         if is_crossing && home != self.place.own {
@@ -219,20 +269,34 @@ impl Target {
         self.loans.crossings.pop();
     }
 
+    /// A worker looks at a queue that it shares ([`PortView::is_shared`]), and these rounds were read before.
+    ///
+    /// [`PortView::is_shared`]: super::PortView::is_shared
+    pub fn looked(&mut self, port: PortIndex, rounds: &Rounds) {
+        self.arrivals.looked(port, rounds);
+    }
+
+    /// What a look has found is taken in; how many rounds that makes, if the others are to be told.
+    pub fn taken_in(&mut self) -> Option<u64> {
+        self.arrivals.end_round()
+    }
+
     /// Asks for what a command has to borrow.
     #[inline]
     pub(super) fn borrow(&mut self, index: CommandIndex, extent: Extent, out: &mut Vec<Action>) {
         let command = &self.commands[usize::from(index)];
-        let (lun, lenders) = (command.lun, command.lenders);
+        let (lun, lenders, port) = (command.lun, command.lenders, command.port);
         if lenders.is_empty() {
             return;
         }
+        let is_of_shared = command.kind.is_write() && self.ports[usize::from(port.0)].is_shared;
         for to in lenders.iter() {
             self.counters.loans += 1;
             let message = PeerMessage::Borrow {
                 command: index,
                 lun,
                 extent,
+                since: is_of_shared.then(|| self.arrivals.since(port, to)),
             };
             out.push(Action::Peer { to, message });
         }
@@ -284,9 +348,13 @@ impl Target {
                 command,
                 lun,
                 extent,
+                since,
             } => {
                 let index = self.loan_index(from, command);
-                self.loans.luns[usize::from(index) - self.commands.len()] = lun;
+                let place = usize::from(index) - self.commands.len();
+                self.loans.luns[place] = lun;
+                let is_lent = since.is_none_or(|since| self.arrivals.lend(lun, &extent, since));
+                self.loans.stale[place] = !is_lent;
                 let may_run = if extent.sectors > BLOCK_SECTORS {
                     match self.order.enter_wide(index, lun, &[extent]) {
                         Some(may_run) => may_run,
@@ -313,7 +381,11 @@ impl Target {
                 command,
                 commands,
                 mirrors_differ,
-            } => self.granted(from, command, (commands, mirrors_differ), out),
+                is_stale,
+            } => {
+                self.commands[usize::from(command)].is_stale |= is_stale;
+                self.granted(from, command, (commands, mirrors_differ), out);
+            }
             PeerMessage::Return { command } => {
                 let index = self.loan_index(from, command);
                 let ready = &mut self.ready;
@@ -337,6 +409,7 @@ impl Target {
             command,
             commands: lun.map_or(0, |lun| lun.commands),
             mirrors_differ: lun.is_some_and(|lun| lun.mirrors_differ),
+            is_stale: self.loans.stale[usize::from(index) - slots],
         };
         let to = WorkerIndex(rank + u8::from(rank >= self.place.own.0));
         out.push(Action::Peer { to, message });

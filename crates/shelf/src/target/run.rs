@@ -53,6 +53,11 @@ impl Target {
         {
             return;
         }
+        if self.commands[usize::from(index)].is_stale {
+            self.counters.stale_writes += 1;
+            self.release_command(index, out);
+            return;
+        }
         let stamp = self.next_mend_stamp();
         let command = &mut self.commands[usize::from(index)];
         let Some(lun) = &mut self.luns[usize::from(command.lun.get())] else {

@@ -2,6 +2,7 @@
 
 mod access;
 mod again;
+mod arrival;
 mod ata;
 mod config;
 mod failure;

@@ -38,7 +38,7 @@ impl<'a> Bench<'a> {
     fn replay(base: &'a Base, path: &[Choice]) -> Result<Self, String> {
         let mut bench = Self {
             base,
-            target: worker::new_target(PLAN, Place::ALONE),
+            target: worker::new_target(PLAN, Place::ALONE, false),
             arena: vec![0; PLAN.total_sectors() * SECTOR],
             pending: Vec::new(),
             durable: BTreeMap::new(),

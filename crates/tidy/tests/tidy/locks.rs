@@ -91,6 +91,11 @@ const PLACES: &[(&str, &[&str], &str)] = &[
         "areas for ports are given out when these are opened",
     ),
     (
+        "crates/port/src/ring/supply.rs",
+        &["Mutex"],
+        "rings of a queue that workers share, only ever tried: who finds one in use goes on without it",
+    ),
+    (
         "crates/raid/src/parity/kernel.rs",
         &["OnceLock"],
         "the kernels for this processor: chosen once, at the first use, then a load",

@@ -124,7 +124,7 @@ fn probe(link: &mut Link, options: &Options) -> Result<Vec<Offer>> {
 
 /// One session; returns the exit status.
 fn converse(link: &mut Link, options: &Options, offer: &Offer, tag: ConnectionTag) -> Result<u8> {
-    let ending = session::run(link, options, offer.mac, tag)?;
+    let ending = session::run(link, options, offer, tag)?;
     let complaint = match ending {
         cec::Ending::ConnectFailed => "connection failed.",
         cec::Ending::TimedOut => "Connection timed out",

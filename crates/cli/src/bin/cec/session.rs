@@ -4,14 +4,18 @@ use crate::keyboard::{Keyboard, Typed};
 use crate::link::{Link, Ready, Stopped};
 use crate::options::Options;
 use anyhow::Result;
-use aoe::MacAddress;
-use cec::{Client, ClientAction, ConnectionTag, Ending};
-use cli::terminal::{RawTerminal, read_stdin, write_stdout};
+use cec::{Client, ClientAction, ConnectionTag, Ending, Offer};
+use cli::terminal::{RawTerminal, read_stdin, size, write_stdout};
+use rustix::termios::isatty;
 use std::collections::VecDeque;
+use std::io::{stdin, stdout};
 use std::time::Duration;
 
 /// Keys taken at once from the terminal.
 const READ_BYTES: usize = 4096;
+
+/// How the name of a shelf begins that is one of ours. Others would take for typed what tells them the size.
+const LEDGE: &str = "ledge";
 
 struct Session<'a> {
     link: &'a mut Link,
@@ -25,17 +29,21 @@ struct Session<'a> {
     open: bool,
     at_end_of_input: bool,
     ending: Option<Ending>,
+    /// The shelf understands how large the terminal is.
+    tells_size: bool,
+    /// What it was told.
+    size: Option<(usize, usize)>,
 }
 
-/// Connects to the port `server` of a shelf and lives until the session ends.
+/// Connects to the port of a shelf that made the offer, and lives until the session ends.
 pub(crate) fn run(
     link: &mut Link,
     options: &Options,
-    server: MacAddress,
+    offer: &Offer,
     tag: ConnectionTag,
 ) -> Result<Ending> {
     options.chat("connecting ... ");
-    let client = Client::connect(link.now(), link.mac(), server, tag, options.wait());
+    let client = Client::connect(link.now(), link.mac(), offer.mac, tag, options.wait());
     let mut session = Session {
         link,
         options,
@@ -46,6 +54,8 @@ pub(crate) fn run(
         open: false,
         at_end_of_input: false,
         ending: None,
+        tells_size: offer.name.starts_with(LEDGE) && isatty(stdin()) && isatty(stdout()),
+        size: None,
     };
     let ending = session.run();
     if let Err(error) = &ending
@@ -77,6 +87,7 @@ impl Session<'_> {
             if ready.stdin {
                 self.read()?;
             }
+            self.tell_size();
             self.feed();
             self.client.tick(self.link.now());
         }
@@ -98,6 +109,19 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells the shelf how large the terminal is, at first and when that has changed: as keys, which is all
+    /// that the protocol carries, in the form in which terminals tell it.
+    fn tell_size(&mut self) {
+        let size = size().filter(|_| self.open && self.tells_size && self.ending.is_none());
+        if let Some((rows, columns)) = size.filter(|size| self.size != Some(*size)) {
+            let report = format!("\x1b[8;{rows};{columns}t");
+            if self.client.room_bytes() >= report.len() {
+                self.client.input(self.link.now(), report.as_bytes());
+                self.size = size;
+            }
+        }
     }
 
     fn wait(&self) -> Result<Ready> {

@@ -1,7 +1,7 @@
 //! The connection to the daemon.
 
 use anyhow::{Context, bail};
-use console::protocol::{self, Greeting, Prompt, Request, Response};
+use console::protocol::{self, Greeting, Prompt, PromptKind, Request, Response};
 use std::io::{BufReader, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -40,6 +40,9 @@ impl Connection {
                 greeting.protocol,
                 protocol::VERSION
             );
+        }
+        if greeting.prompt.kind == PromptKind::End {
+            bail!("{}", greeting.prompt.text);
         }
         Ok(Self {
             reader,

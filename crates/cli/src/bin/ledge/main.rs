@@ -15,17 +15,21 @@ mod keyboard;
 mod output;
 
 use arguments::Arguments;
-use clap::Parser;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
 use input::{Entered, Input, Piped, Question};
 use keyboard::Keyboard;
+use signal_hook::consts::{SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read(std::env::args_os());
+    if arguments.is_shell {
+        stay();
+    }
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -37,11 +41,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// A shell does not end because somebody presses the wrong keys, and does not stop either: nobody is there to
+/// let it go on.
+fn stay() {
+    for signal in [SIGTSTP, SIGQUIT, SIGTTIN, SIGTTOU] {
+        // A flag that nobody looks at: the signal does nothing. It fails for no signal that can be caught.
+        drop(signal_hook::flag::register(signal, Arc::default()));
+    }
+}
+
 /// Whether everything that was asked was done.
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let connection = Connection::open(&arguments.socket)?;
     let has_keyboard = io::stdin().is_terminal();
-    let interactive = arguments.command.is_empty() && has_keyboard;
+    let interactive = !arguments.has_command() && has_keyboard;
     let input: Box<dyn Input> = if has_keyboard {
         Box::new(Keyboard::default())
     } else {
@@ -52,13 +65,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         input,
         json: arguments.json,
     };
-    if arguments.command.is_empty() {
-        let all_done = console.run()?;
-        // Who sits at a terminal has seen what failed.
-        Ok(all_done || interactive)
-    } else {
-        console.command(&arguments.line())
+    console.tell_terminal()?;
+    if arguments.has_command() {
+        return console.command(&arguments.line());
     }
+    let all_done = console.run()?;
+    // Who sits at a terminal has seen what failed.
+    Ok(all_done || interactive)
 }
 
 /// A conversation between a user and the shelf.
@@ -70,6 +83,24 @@ struct Console {
 }
 
 impl Console {
+    /// Tells the shelf what the output goes to, if that is a terminal that shows more than text.
+    fn tell_terminal(&mut self) -> anyhow::Result<()> {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if self.json || is_plain || !io::stdout().is_terminal() {
+            return Ok(());
+        }
+        let (rows, columns) = cli::terminal::size().unwrap_or((24, 80));
+        let color = true;
+        let request = Request::Terminal {
+            rows,
+            columns,
+            color,
+        };
+        self.connection.ask(&request)?;
+        Ok(())
+    }
+
     /// Runs commands until the input or the session ends.
     fn run(&mut self) -> anyhow::Result<bool> {
         let mut all_done = true;

@@ -2,17 +2,25 @@
 
 use anyhow::Context;
 use console::protocol::Response;
-use std::io::{self, ErrorKind, Write};
+use console::session::PAGE;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// How lines begin that tell of a failure.
-const FAILURE_STARTS: [&str; 3] = ["error:", "usage:", "skipping:"];
+const FAILURE_STARTS: [&str; 4] = ["error:", "usage:", "skipping:", "\x1b[31merror:"];
 
 /// Shows the output of a command.
 pub(crate) fn show(response: &Response) -> anyhow::Result<()> {
     let is_failure =
         |line: &&str| !response.ok && FAILURE_STARTS.iter().any(|start| line.starts_with(start));
+    // A new page is an empty screen, where there is one.
+    let page = if io::stdout().is_terminal() {
+        "\x1b[H\x1b[2J"
+    } else {
+        ""
+    };
+    let output = response.output.replace(PAGE, page);
     let (failures, rows): (Vec<&str>, Vec<&str>) =
-        response.output.split_inclusive('\n').partition(is_failure);
+        output.split_inclusive('\n').partition(is_failure);
     print(&mut io::stdout().lock(), &rows.concat()).context("cannot write the output")?;
     print(&mut io::stderr().lock(), &failures.concat()).context("cannot write errors")
 }

@@ -202,6 +202,16 @@ fn a_config_string_is_stored_wholly_or_not_at_all() {
 }
 
 #[test]
+fn a_label_is_stored_wholly_or_not_at_all() {
+    for (level, members) in SHAPES {
+        let base = with_lun(level, members, true);
+        check_every_cut(&base, &|_, manager| {
+            manager.set_label(number(0), Some("vm store")).is_ok()
+        });
+    }
+}
+
+#[test]
 fn rules_of_access_are_stored_wholly_or_not_at_all() {
     for (level, members) in SHAPES {
         let base = with_lun(level, members, true);

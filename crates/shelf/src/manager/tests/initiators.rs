@@ -357,6 +357,34 @@ fn rules_move_with_the_disks_and_grow_with_the_lun() {
 }
 
 #[test]
+fn a_label_moves_with_the_disks_and_goes_when_it_is_taken_away() {
+    let mut bench = Bench::new(Level::Raid1, 2);
+    let lun = number(0);
+    let label = |bench: &Bench| bench.manager.luns()[0].label.clone();
+    let sixteen = "sechzehn Zeichen";
+    bench.manager.set_label(lun, Some(sixteen)).unwrap();
+    assert_eq!(label(&bench).as_deref(), Some(sixteen));
+    let refused = |bench: &mut Bench, text| bench.manager.set_label(lun, Some(text));
+    for wrong in ["", "siebzehn Zeichen!"] {
+        assert_eq!(refused(&mut bench, wrong), Err(AdminError::LabelLength));
+    }
+    assert_eq!(
+        refused(&mut bench, "a\u{1b}[2J"),
+        Err(AdminError::LabelUnprintable)
+    );
+    let mut bench = bench.restart();
+    assert_eq!(label(&bench).as_deref(), Some(sixteen));
+    bench.manager.set_label(lun, None).unwrap();
+    let bench = bench.restart();
+    assert_eq!(label(&bench), None);
+    let mut raw = Bench::new(Level::Raw, 1);
+    let lost = raw.manager.set_label(lun, Some("a"));
+    assert_eq!(lost, Err(AdminError::NotRecorded(lun)));
+    let nobody = raw.manager.set_label(number(9), None);
+    assert_eq!(nobody, Err(AdminError::NoSuchLun(number(9))));
+}
+
+#[test]
 fn rules_that_would_be_lost_or_that_are_wrong_are_refused() {
     let mut bench = Bench::new(Level::Raw, 1);
     let lun = number(0);

@@ -25,8 +25,22 @@ fn refusal(world: &World, request: &MakeRequest) -> AdminError {
     let mut manager = world.start();
     let before = (seen(&manager), world.power.lock().unwrap().writes);
     let error = manager.make(request).unwrap_err();
+    assert_eq!(manager.plan_make(request), Err(error.clone()));
     assert_eq!((seen(&manager), world.power.lock().unwrap().writes), before);
     error
+}
+
+/// What `make -n` asks for: the answer of `make`, and no write.
+#[test]
+fn a_plan_is_the_truth_and_writes_nothing() {
+    let world = World::new(&[2 * MIB; 4]);
+    let mut manager = world.start();
+    let request = world.request(0, Level::Raid10, &[0, 1, 2, 3]);
+    let before = (seen(&manager), world.power.lock().unwrap().writes);
+    let bytes = manager.plan_make(&request).unwrap();
+    assert_eq!((seen(&manager), world.power.lock().unwrap().writes), before);
+    manager.make(&request).unwrap();
+    assert_eq!(manager.luns()[0].size_bytes, bytes);
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(super) struct SeenLun {
     pub(super) lun: u8,
     pub(super) online: bool,
     pub(super) serial: String,
+    pub(super) label: Option<String>,
     pub(super) config_string: Vec<u8>,
     pub(super) access: AccessStatus,
     pub(super) label: Option<String>,
@@ -245,6 +246,7 @@ pub(super) fn seen(manager: &Manager) -> Seen {
     let lun = |lun: &crate::admin::LunStatus| SeenLun {
         lun: lun.lun.get(),
         online: lun.online,
+        label: lun.label.clone(),
         serial: lun.serial.clone(),
         config_string: lun.config_string.clone(),
         access: lun.access.clone(),

@@ -1,0 +1,209 @@
+//! Wrong arguments, made for every command from its row of the table: too few, too many, unknown options,
+//! options without their value, values that are out of range, no number or of something else, twice the same.
+//!
+//! Whatever they are, the answer is an error that says something, in both forms, and nothing has changed.
+
+use super::Bench;
+use console::command::{COMMANDS, Command};
+use console::{Next, Reply};
+
+/// What is no LUN, or none that is there.
+const NO_LUNS: [&str; 9] = [
+    "255",
+    "99999999999999999999",
+    "00",
+    "0x0",
+    "1.0",
+    "zero",
+    "''",
+    "1.0.0",
+    "200",
+];
+
+/// What is no drive, or none that is there.
+const NO_DRIVES: [&str; 9] = [
+    "1.16", "1.99999", "2.0", "1", "1.", "01.0", "1.0.0", "eth1", "''",
+];
+
+/// What is no element, or none that is there.
+const NO_ELEMENTS: [&str; 7] = ["0", "0.0", "0.0.99", "0.9.0", "9.0.0", "0.0.0.0", "a.b.c"];
+
+/// What no row takes where a word, a number or a name stands.
+const NO_WORDS: [&str; 3] = ["''", "\u{1b}", "99999999999999999999999"];
+
+/// Rows of which an operand may be any text.
+const FREE_TEXT: [&str; 2] = ["confstr", "help"];
+
+fn bad_words(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "LUN" => &NO_LUNS,
+        "drive" => &NO_DRIVES,
+        "LUN.part.drive" => &NO_ELEMENTS,
+        _ => &NO_WORDS,
+    }
+}
+
+fn good_word(kind: &str) -> &'static str {
+    match kind {
+        "LUN" => "1",
+        "drive" => "1.8",
+        "LUN.part.drive" => "0.0.1",
+        "type" => "jbod",
+        "id" => "100",
+        "secs" => "3",
+        _ => "2",
+    }
+}
+
+/// The operands that a usage asks for, in the first of its forms; those in brackets are left out.
+fn operands(command: &Command) -> Vec<&'static str> {
+    let form = command.usage.split(" | ").next().unwrap_or_default();
+    let (mut words, mut depth) = (Vec::new(), 0_usize);
+    for word in form.split_whitespace().skip(1) {
+        depth += word.matches('[').count();
+        if depth == 0 && word != "..." {
+            words.push(word);
+        }
+        depth -= word.matches(']').count().min(depth);
+    }
+    words
+}
+
+/// All wrong lines of a command.
+fn wrong_lines(command: &Command) -> Vec<String> {
+    let name = command.name;
+    let kinds = operands(command);
+    let good: Vec<&str> = kinds.iter().map(|kind| good_word(kind)).collect();
+    let mut lines = vec![
+        format!("{name} -Z {}", good.join(" ")),
+        format!("{name} -: {}", good.join(" ")),
+    ];
+    for letter in command.value_options() {
+        lines.push(format!("{name} {} -{letter}", good.join(" ")));
+    }
+    for count in 0..*command.operands().start() {
+        lines.push(format!(
+            "{name} {}",
+            good[..count.min(good.len())].join(" ")
+        ));
+    }
+    let most = *command.operands().end();
+    if most < 16 {
+        let many: Vec<&str> = good
+            .iter()
+            .copied()
+            .chain(["2"; 16])
+            .take(most + 1)
+            .collect();
+        lines.push(format!("{name} {}", many.join(" ")));
+    }
+    if !FREE_TEXT.contains(&name) {
+        for (place, kind) in kinds.iter().enumerate() {
+            for bad in bad_words(kind) {
+                // A new LUN may have any number.
+                if name == "make" && *bad == "200" {
+                    continue;
+                }
+                let mut words = good.clone();
+                words[place] = bad;
+                lines.push(format!("{name} {}", words.join(" ")));
+            }
+        }
+    }
+    lines
+}
+
+/// LUN 0 is a mirror, LUNs 1 to 3 are single drives; one of them is online.
+fn bench() -> Bench {
+    Bench::with_luns()
+}
+
+fn check_error(line: &str, reply: &Reply) {
+    assert!(!reply.ok, "{line} is done: {:?}", reply.output);
+    assert_eq!(reply.next, Next::Command, "{line}");
+    let says = |line: &str| line.starts_with("error: ") || line.starts_with("usage: ");
+    assert!(reply.output.lines().any(says), "{line}: {:?}", reply.output);
+}
+
+#[test]
+fn wrong_arguments_are_told_and_change_nothing() {
+    let mut count = 0;
+    for command in COMMANDS {
+        for line in wrong_lines(command) {
+            let mut bench = bench();
+            let before = format!("{:?} {:?}", bench.shelf, bench.host);
+            check_error(&line, &bench.line(&line));
+            let json = line.replacen(command.name, &format!("{} -j", command.name), 1);
+            let reply = bench.line(&json);
+            assert!(!reply.ok, "{json}: {}", reply.output);
+            check_json(&json, &reply.output);
+            let after = format!("{:?} {:?}", bench.shelf, bench.host);
+            assert_eq!(before, after, "{line} has changed something");
+            count += 1;
+        }
+    }
+    assert!(count > 200, "{count} lines");
+}
+
+fn check_json(line: &str, output: &str) {
+    let document: serde_json::Value = serde_json::from_str(output).expect(line);
+    assert_eq!(document["ok"], false, "{line}: {output}");
+    let errors = document["errors"].as_array().expect(line);
+    assert!(!errors.is_empty(), "{line}: {output}");
+    for error in errors {
+        for field in ["code", "text"] {
+            let text = error[field].as_str().expect(line);
+            assert!(!text.is_empty(), "{line}: {output}");
+        }
+    }
+}
+
+#[test]
+fn arguments_that_contradict_one_another_are_told_and_change_nothing() {
+    for line in [
+        "readonly on off 0",
+        "readonly on",
+        "confstr -c 0 text",
+        "mask clear 0 +001004012e81",
+        "mask 0 +001004012e81 -001004012e81",
+        "spare -l 0",
+        "spare -f",
+        "scrub start stop 0",
+        "scrub every 7 monthly 0",
+        "make 4 raid1 1.8 1.8",
+        "make -k 64 4 raid1 1.8-9",
+        "make 4 jbod 1.8 1.9",
+        "replace 0.0.1 1.0",
+        "remove 1 1",
+        "remove -f 1 1",
+        "eject -f 1 1",
+        "jbod 1.8 1.8",
+        "rmspare -f 1.8 1.8",
+        "spare 1.8 1.8",
+        "shelf -f 2 3",
+    ] {
+        let mut bench = bench();
+        let before = format!("{:?}", bench.shelf);
+        check_error(line, &bench.line(line));
+        assert_eq!(
+            before,
+            format!("{:?}", bench.shelf),
+            "{line} has changed something"
+        );
+    }
+}
+
+/// What may be said twice is not an error: it is so, or it is listed twice.
+#[test]
+fn what_is_said_twice_is_done_once() {
+    for line in [
+        "online 1 1",
+        "offline 1 1",
+        "list 1 1",
+        "show 1.0 1.0",
+        "setvlan 5 1 1",
+    ] {
+        let reply = bench().line(line);
+        assert!(reply.ok, "{line}: {}", reply.output);
+    }
+}
