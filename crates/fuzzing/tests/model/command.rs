@@ -6,6 +6,7 @@ use console::lexer;
 use proptest::prelude::*;
 use raid::Level;
 use shelf::admin::ScrubRepair;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ScrubWord {
@@ -278,6 +279,20 @@ impl Command {
         }
     }
 
+    /// Whether something is named twice, or is to be added and taken away.
+    fn says_twice(&self) -> bool {
+        let words: Vec<u16> = match self {
+            Self::Make(_, _, slots) | Self::Grow(_, _, slots) | Self::Jbod(slots) => slots.clone(),
+            Self::Remove { luns, .. } => luns.iter().copied().map(u16::from).collect(),
+            Self::Mask { add, remove, .. } => {
+                return add.iter().any(|station| remove.contains(station));
+            }
+            _ => return false,
+        };
+        let different: BTreeSet<u16> = words.iter().copied().collect();
+        different.len() < words.len()
+    }
+
     /// Whether it said itself that it is not to ask.
     pub(crate) fn is_forced(&self) -> bool {
         matches!(
@@ -296,6 +311,9 @@ impl Command {
 
     /// What it is to do.
     pub(crate) fn expect(&self, model: &Model) -> Expect {
+        if self.says_twice() {
+            return Expect::Refused;
+        }
         let mut next = model.clone();
         match self {
             Self::Make(lun, level, slots) => {
@@ -379,9 +397,6 @@ impl Command {
         };
         let can_scrub = lun.has_redundancy();
         match self {
-            Self::Mask { add, remove, .. } if add.iter().any(|mac| remove.contains(mac)) => {
-                return Expect::Refused;
-            }
             Self::Mask { add, remove, .. } => {
                 for station in remove {
                     lun.masks.remove(&mac(*station));
