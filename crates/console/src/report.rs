@@ -172,8 +172,21 @@ impl ErrorRecord {
 fn document(document: &Document<'_>) -> String {
     let mut text = serde_json::to_string(document)
         .expect("records are strings, numbers and lists: their serialization cannot fail");
+    // DEL and the control characters above 127 are allowed in JSON, but what they do to a terminal is not.
+    if text.contains(char::is_control) {
+        text = text.chars().map(visible).collect();
+    }
     text.push('\n');
     text
+}
+
+/// A character of a document, escaped if it is a control character. Those stand in strings only.
+fn visible(character: char) -> String {
+    if character.is_control() {
+        format!("\\u{:04x}", u32::from(character))
+    } else {
+        character.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +198,19 @@ mod tests {
         let mut report = Report::default();
         report.line("a\x1b[2Jb\u{9b}c\r\nd");
         assert_eq!(report.text(), "a?[2Jb?c??d\n");
+    }
+
+    /// JSON has escapes for those below 32, and lets the others through.
+    #[test]
+    fn control_characters_are_escaped_in_json() {
+        let document = error_document("unreachable", Some("\u{7f}\u{9b}2J"), "\x1b\n");
+        assert!(
+            !document.trim_end().contains(char::is_control),
+            "{document:?}"
+        );
+        let value: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(value["errors"][0]["arg"], "\u{7f}\u{9b}2J");
+        assert_eq!(value["errors"][0]["text"], "\x1b\n");
     }
 
     #[test]

@@ -107,8 +107,8 @@ struct Scene {
     house: House,
     sessions: [Session; SESSIONS],
     editors: [Editor; SESSIONS],
-    /// Whether the last reply was a question.
-    asks: [bool; SESSIONS],
+    /// The question that is open, and whether its answer is a secret.
+    asks: [Option<(String, bool)>; SESSIONS],
     /// What a start finds that was let go of: the next restart has it again.
     was_ejected: bool,
     uptime: Duration,
@@ -123,7 +123,7 @@ pub fn run(data: &[u8]) {
         house: House::new(&DISKS),
         sessions: Default::default(),
         editors: Default::default(),
-        asks: [false; SESSIONS],
+        asks: Default::default(),
         was_ejected: false,
         uptime: Duration::ZERO,
     };
@@ -162,19 +162,22 @@ impl Scene {
         let before = self.house.state();
         let session = &mut self.sessions[index];
         let reply = self.house.line(session, line);
-        let is_asking = matches!(reply.next, Next::Answer { .. });
-        let was_asked = std::mem::replace(&mut self.asks[index], is_asking);
-        oracle::check_output(&reply.output);
+        let open = match &reply.next {
+            Next::Answer { prompt, is_secret } => Some((prompt.clone(), *is_secret)),
+            _ => None,
+        };
+        if let Some((prompt, _)) = &open {
+            oracle::check_question(prompt);
+        }
+        let question = std::mem::replace(&mut self.asks[index], open);
         let now = self.house.state();
         let is_changed = now != before;
         self.was_ejected |= lets_go(&before, &now);
-        if was_asked {
-            oracle::check_answer(line, &reply, is_changed);
-        } else {
-            oracle::check_command(line, &reply, is_changed);
-        }
-        if let Next::Answer { prompt, .. } = &reply.next {
-            oracle::check_question(prompt);
+        oracle::check_output(&reply.output);
+        match question {
+            Some((_, true)) => assert!(!is_changed, "a secret changed the shelf"),
+            Some((question, false)) => oracle::check_answer(&question, line, &reply, is_changed),
+            None => oracle::check_command(line, &reply, is_changed),
         }
     }
 
@@ -218,18 +221,18 @@ impl Scene {
             PromptKind::Answer | PromptKind::Secret
         );
         // A request that is no answer drops the question, and says so.
-        assert!(
-            is_asking || !self.asks[index] || !response.ok,
-            "{request:?}"
-        );
-        self.asks[index] = is_asking;
+        let was_asking = self.asks[index].is_some();
+        assert!(is_asking || !was_asking || !response.ok, "{request:?}");
+        if !is_asking {
+            self.asks[index] = None;
+        }
         response
     }
 
     fn cancel(&mut self, index: usize) {
         let before = self.house.state();
         let reply = self.sessions[index].cancel();
-        self.asks[index] = false;
+        self.asks[index] = None;
         oracle::check_output(&reply.output);
         assert_eq!(reply.next, Next::Command);
         assert_eq!(self.house.state(), before, "what is canceled is not done");
@@ -258,7 +261,7 @@ impl Scene {
         let before = self.house.state();
         self.house.restart(is_orderly);
         self.sessions = Default::default();
-        self.asks = [false; SESSIONS];
+        self.asks = Default::default();
         self.uptime = Duration::ZERO;
         // Nothing but data is on the drive of a raw LUN.
         let mut parts = before.luns.iter().flat_map(|lun| &lun.parts);

@@ -139,17 +139,39 @@ impl StateDir {
 
     /// Replaces a file; durable and atomic when this returns.
     fn replace(&self, name: &str, content: &str) -> Result<(), String> {
-        let path = self.path.join(name);
-        let replace = || -> io::Result<()> {
-            let new = self.path.join(format!("{name}.new"));
-            let mut file = File::create(&new)?;
-            file.write_all(content.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(path.parent().unwrap_or(&self.path))?.sync_all()
-        };
-        replace().map_err(|error| format!("{}: {error}", path.display()))
+        replace_file(&self.path, name, content, &mut |_| Ok(()))
+            .map_err(|error| format!("{}: {error}", self.path.join(name).display()))
     }
+}
+
+/// What is done to replace a file.
+enum Step<'a> {
+    Create,
+    Write(&'a mut File),
+    SyncFile,
+    Rename,
+    SyncDirectory,
+}
+
+/// Replaces a file in a directory. Whoever asks hears of each step before it is done, and may end it there.
+fn replace_file(
+    directory: &Path,
+    name: &str,
+    content: &str,
+    before: &mut dyn FnMut(Step<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = directory.join(name);
+    let new = directory.join(format!("{name}.new"));
+    before(Step::Create)?;
+    let mut file = File::create(&new)?;
+    before(Step::Write(&mut file))?;
+    file.write_all(content.as_bytes())?;
+    before(Step::SyncFile)?;
+    file.sync_all()?;
+    before(Step::Rename)?;
+    fs::rename(&new, &path)?;
+    before(Step::SyncDirectory)?;
+    File::open(path.parent().unwrap_or(directory))?.sync_all()
 }
 
 impl ShelfStore for StateDir {
@@ -273,6 +295,52 @@ mod tests {
             fs::write(dir.path().join("ratelimit"), damaged).unwrap();
             assert!(state.rate_limit().unwrap_err().contains("no limit"));
         }
+    }
+
+    /// Power is cut before each step, or in the middle of the write; what is not synchronised may be lost or
+    /// not, so that the new content must be durable before it gets the name of the old one.
+    #[test]
+    fn whatever_the_power_a_file_is_replaced_wholly_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = StateDir::open(dir.path()).unwrap();
+        state.save_shelf(Shelf(1)).unwrap();
+        let mut steps = Vec::new();
+        let replace = |before: &mut dyn FnMut(Step<'_>) -> io::Result<()>| {
+            replace_file(dir.path(), "shelf", "65534\n", before)
+        };
+        for cut in 0..5 {
+            let mut done = Vec::new();
+            let result = replace(&mut |step| {
+                let name = match step {
+                    Step::Create => "create",
+                    Step::Write(file) if done.len() == cut => {
+                        file.write_all(b"65")?;
+                        "write"
+                    }
+                    Step::Write(_) => "write",
+                    Step::SyncFile => "sync file",
+                    Step::Rename => "rename",
+                    Step::SyncDirectory => "sync directory",
+                };
+                if done.len() == cut {
+                    return Err(io::Error::other("no power"));
+                }
+                done.push(name);
+                Ok(())
+            });
+            assert!(result.is_err(), "{done:?}");
+            let expected = if done.contains(&"rename") { 65534 } else { 1 };
+            assert_eq!(state.shelf().unwrap(), Some(Shelf(expected)), "{done:?}");
+            assert!(
+                !done.contains(&"rename") || done.contains(&"sync file"),
+                "{done:?}"
+            );
+            // What the cut has left behind is in nobody's way.
+            state.save_shelf(Shelf(1)).unwrap();
+            assert_eq!(state.shelf().unwrap(), Some(Shelf(1)));
+            steps = done;
+        }
+        assert_eq!(steps, ["create", "write", "sync file", "rename"]);
     }
 
     #[test]

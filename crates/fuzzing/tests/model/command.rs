@@ -6,6 +6,7 @@ use console::lexer;
 use proptest::prelude::*;
 use raid::Level;
 use shelf::admin::ScrubRepair;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ScrubWord {
@@ -36,6 +37,7 @@ pub(crate) enum Command {
         remove: Vec<u8>,
     },
     ClearMasks(u8),
+    Label(u8, Option<String>),
     Vlan(u16, Vec<u8>),
     ReadOnly(u8, bool),
     ConfigString(u8, String),
@@ -114,6 +116,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         3 => (lun(), stations(), stations())
             .prop_map(|(lun, add, remove)| Command::Mask { lun, add, remove }),
         1 => lun().prop_map(Command::ClearMasks),
+        2 => (lun(), prop::option::of(prop::sample::select(vec!["vm store", "it's", "0123456789abcdef"])))
+            .prop_map(|(lun, label)| Command::Label(lun, label.map(str::to_owned))),
         2 => (prop::sample::select(vec![0, 1, 7, 4094]), some_luns())
             .prop_map(|(vlan, luns)| Command::Vlan(vlan, luns)),
         2 => (lun(), any::<bool>()).prop_map(|(lun, on)| Command::ReadOnly(lun, on)),
@@ -132,7 +136,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 }
 
 /// Lines that are wrong whatever the shelf is like.
-const WRONG: [&str; 46] = [
+const WRONG: [&str; 52] = [
     "make",
     "make 0",
     "make 0 raid1",
@@ -179,6 +183,12 @@ const WRONG: [&str; 46] = [
     "fail 0.0",
     "replace 0.0.0",
     "frobnicate 0",
+    "label x",
+    "label '' 0",
+    "label 0123456789abcdefg 0",
+    "unlabel",
+    "unlabel 255",
+    "mask 0 +001004012e81 -001004012e81",
 ];
 
 pub(crate) fn wrong_line() -> impl Strategy<Value = String> {
@@ -232,6 +242,8 @@ impl Command {
                 format!("mask {lun}{words}")
             }
             Self::ClearMasks(lun) => format!("rmmask {lun}"),
+            Self::Label(lun, None) => format!("unlabel {lun}"),
+            Self::Label(lun, Some(label)) => format!("label {} {lun}", quoted(label)),
             Self::Vlan(0, luns) => format!("clrvlan {}", list(luns)),
             Self::Vlan(vlan, luns) => format!("setvlan {vlan} {}", list(luns)),
             Self::ReadOnly(lun, on) => format!("readonly {} {lun}", if *on { "on" } else { "off" }),
@@ -267,6 +279,20 @@ impl Command {
         }
     }
 
+    /// Whether something is named twice, or is to be added and taken away.
+    fn says_twice(&self) -> bool {
+        let words: Vec<u16> = match self {
+            Self::Make(_, _, slots) | Self::Grow(_, _, slots) | Self::Jbod(slots) => slots.clone(),
+            Self::Remove { luns, .. } => luns.iter().copied().map(u16::from).collect(),
+            Self::Mask { add, remove, .. } => {
+                return add.iter().any(|station| remove.contains(station));
+            }
+            _ => return false,
+        };
+        let different: BTreeSet<u16> = words.iter().copied().collect();
+        different.len() < words.len()
+    }
+
     /// Whether it said itself that it is not to ask.
     pub(crate) fn is_forced(&self) -> bool {
         matches!(
@@ -285,6 +311,9 @@ impl Command {
 
     /// What it is to do.
     pub(crate) fn expect(&self, model: &Model) -> Expect {
+        if self.says_twice() {
+            return Expect::Refused;
+        }
         let mut next = model.clone();
         match self {
             Self::Make(lun, level, slots) => {
@@ -355,6 +384,7 @@ impl Command {
             }
             Self::Mask { lun, .. }
             | Self::ClearMasks(lun)
+            | Self::Label(lun, _)
             | Self::ReadOnly(lun, _)
             | Self::ConfigString(lun, _)
             | Self::Every(lun, _)
@@ -374,6 +404,7 @@ impl Command {
                 lun.masks.extend(add.iter().map(|station| mac(*station)));
             }
             Self::ClearMasks(_) => lun.masks.clear(),
+            Self::Label(_, label) => lun.label.clone_from(label),
             Self::ReadOnly(_, on) => lun.is_read_only = *on,
             Self::ConfigString(_, text) => lun.string.clone_from(text),
             Self::Every(..) | Self::Policy(..) | Self::Scrub(..) if !can_scrub => {
@@ -423,6 +454,7 @@ impl Command {
             Self::Shelf(_) => one(format!("shelf {}", model.shelf)),
             Self::Restore => Undo::NotHere,
             Self::Mask { lun, .. } | Self::ClearMasks(lun) => masks(*lun, old(lun)),
+            Self::Label(lun, _) => one(Self::Label(*lun, old(lun).label.clone()).line(model)),
             Self::Vlan(_, luns) => {
                 let line = |lun: &u8| Self::Vlan(old(lun).vlan, vec![*lun]).line(model);
                 Undo::Lines(luns.iter().map(line).collect())

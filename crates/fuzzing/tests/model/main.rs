@@ -28,7 +28,7 @@ const MIB: u64 = 2048;
 /// The slots; the last two are of no use without force, and of no use at all.
 const DRIVES: u16 = 9;
 
-fn house() -> House {
+pub(crate) fn house() -> House {
     let mut disks: Vec<Disk> = (0..7)
         .map(|index| Disk {
             sectors: 2 * MIB + index * 128,
@@ -76,7 +76,7 @@ struct Bench {
 }
 
 /// The right answer to a question: what it asks to be typed, or yes.
-fn consent(question: &str) -> String {
+pub(crate) fn consent(question: &str) -> String {
     let typed = question.split_once("type ").map(|(_, rest)| rest);
     let typed = typed.and_then(|rest| rest.split([' ', ',']).next());
     typed.unwrap_or("y").to_owned()
@@ -117,7 +117,7 @@ fn without_former(mut state: State) -> State {
 }
 
 /// Types a line and consents to everything. Gives whether it was accepted, and whether it asked.
-fn type_line(house: &mut House, line: &str) -> (bool, bool, String) {
+pub(crate) fn type_line(house: &mut House, line: &str) -> (bool, bool, String) {
     let mut session = Session::default();
     let mut reply = house.line(&mut session, line);
     let mut was_asked = false;
