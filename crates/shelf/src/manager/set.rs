@@ -72,7 +72,7 @@ pub(super) fn put_together(
     let freshest = group.first()?.clone();
     let is_begun = judge_versions(&group, &freshest, other_versions);
     let mut spurious = Vec::new();
-    let (places, twins) = place(uuid, group, &freshest, &mut spurious);
+    let (places, twins) = place(group, &freshest, &mut spurious);
     let present = || places.iter().chain(&twins).flatten();
     let (generation, record, is_level) = newest_record(present, &freshest);
     let (is_dirty, sync_from) = match freshest.superblock.resync() {
@@ -197,7 +197,6 @@ type Places = Vec<Option<Candidate>>;
 /// Gives every candidate, in this order, its place among the elements or their twins, or says why it has
 /// none.
 fn place(
-    uuid: Uuid,
     group: Vec<Candidate>,
     freshest: &Candidate,
     spurious: &mut Vec<(DriveSlot, String)>,
