@@ -58,9 +58,9 @@ const ONE_BY_ONE: [&str; 30] = [
     "lunfailguard",
 ];
 
-/// Errors of Coraid's consoles, which tools know as they are, though they do not say of which word they are.
-/// In JSON the word is beside them.
-const WITHOUT_WORD: [&str; 12] = [
+/// Errors that do not say of which word they are: those of Coraid's consoles, which tools know as they are (in
+/// JSON the word is beside them), and those that are about the command as a whole.
+const WITHOUT_WORD: [&str; 23] = [
     "LUN must be an integer between 0 and 254 inclusive",
     "lun already exists",
     "no LUN specified",
@@ -73,10 +73,35 @@ const WITHOUT_WORD: [&str; 12] = [
     "seconds must be an integer",
     "seconds to wait must be an integer",
     "config string of",
+    "FLUSH CACHE is always honoured",
+    "there is no syslog target",
+    "LUNs are always in mode random",
+    "the guard is always there",
+    "a message has at most",
+    "the product is one word",
+    "label length limited",
+    "a label has no control characters",
+    "the shelf is stopping",
+    "a question was open",
+    "shelf address changed",
 ];
 
-/// Text in whole lines.
+/// Text without its colours, which a console may ask for.
+fn plain(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        let rest = rest.strip_prefix('m');
+        plain.push_str(rest.expect("a sequence in a reply is a colour"));
+    }
+    plain
+}
+
+/// Text in whole lines. A live view begins with a form feed, for which its door clears the screen.
 pub(super) fn check_output(output: &str) {
+    let output = plain(output);
+    let output = output.strip_prefix('\x0c').unwrap_or(&output);
     assert!(output.is_empty() || output.ends_with('\n'), "{output:?}");
     let control = output.chars().find(|c| c.is_control() && *c != '\n');
     assert_eq!(control, None, "{output:?}");
@@ -157,7 +182,7 @@ fn check_errors(line: &str, words: &[String], reply: &Reply) {
         let visible = |c: char| if c.is_control() { '?' } else { c };
         text.chars().map(visible).collect()
     };
-    for error in reply.output.lines() {
+    for error in plain(&reply.output).lines() {
         let Some(text) = error.strip_prefix("error: ") else {
             continue;
         };
@@ -165,7 +190,8 @@ fn check_errors(line: &str, words: &[String], reply: &Reply) {
         let names_one = words
             .iter()
             .any(|word| text.contains(&shown(word)) || is_about(text, word));
-        let is_known = WITHOUT_WORD.iter().any(|known| text.starts_with(known));
+        // Without operands there is nothing to name.
+        let is_known = words.len() == 1 || WITHOUT_WORD.iter().any(|known| text.starts_with(known));
         assert!(
             names_one || is_known,
             "{line:?}: {text:?} does not say of which word it is"

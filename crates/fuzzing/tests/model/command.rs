@@ -473,7 +473,7 @@ impl Command {
             Self::RemoveSpare(slot) => one(Self::Spare(*slot, model.spares[slot]).line(model)),
             Self::Every(lun, _) => one(Self::Every(*lun, old(lun).days).line(model)),
             Self::Policy(lun, _) => one(Self::Policy(*lun, old(lun).policy).line(model)),
-            Self::Scrub(lun, word) => scrubbed(*lun, *word, old(lun)),
+            Self::Scrub(lun, word) => scrubbed(*lun, *word),
             Self::Fail(lun, member) if old(lun).online && model.is_at_rest() => {
                 one(format!("unfail {lun}.0.{member}"))
             }
@@ -498,7 +498,7 @@ fn each(mut model: Model, luns: &[u8], change: impl Fn(&mut Lun)) -> Expect {
 
 fn jbod(mut model: Model, slots: &[u16]) -> Expect {
     for slot in slots {
-        let number = u8::try_from(*slot).unwrap();
+        let number = u8::try_from(*slot).expect("a slot of a small shelf");
         if model.luns.contains_key(&number) || !model.is_free(*slot) {
             return Expect::Partly(model);
         }
@@ -537,18 +537,12 @@ fn masks(number: u8, old: &Lun) -> Undo {
     Undo::Lines(lines)
 }
 
-fn scrubbed(number: u8, word: ScrubWord, old: &Lun) -> Undo {
-    let begin = match &old.scrub {
-        Some(scrub) if scrub.is_repair => "repair",
-        _ => "start",
+fn scrubbed(number: u8, word: ScrubWord) -> Undo {
+    let word = match word {
+        ScrubWord::Start | ScrubWord::Repair => "stop",
+        ScrubWord::Pause => "resume",
+        ScrubWord::Resume => "pause",
+        ScrubWord::Stop => return Undo::OneWay("it has read, and can be begun anew"),
     };
-    let words = match (word, &old.scrub) {
-        (ScrubWord::Start | ScrubWord::Repair, _) => vec!["stop"],
-        (ScrubWord::Stop, Some(scrub)) if scrub.is_paused => vec![begin, "pause"],
-        (ScrubWord::Stop, _) => vec![begin],
-        (ScrubWord::Pause, _) => vec!["resume"],
-        (ScrubWord::Resume, _) => vec!["pause"],
-    };
-    let line = |word: &str| format!("scrub {word} {number}");
-    Undo::Lines(words.into_iter().map(line).collect())
+    Undo::Lines(vec![format!("scrub {word} {number}")])
 }

@@ -19,7 +19,7 @@ use console::{Next, Session};
 use fuzzing::lines::house::{Disk, House, State};
 use model::{Expect, Model, Undo};
 use proptest::prelude::*;
-use shelf::admin::{DriveRole, ElementState};
+use shelf::admin::{DriveRole, ElementState, LunStatus};
 use std::collections::BTreeSet;
 
 /// Sectors of a MiB.
@@ -107,8 +107,9 @@ fn without_former(mut state: State) -> State {
         }
     }
     for drive in &mut state.drives {
-        let is_former =
-            matches!(&drive.role, DriveRole::Foreign(what) if what.starts_with("a former"));
+        let words = ["a former", "removed LUN"];
+        let is_former = matches!(&drive.role, DriveRole::Foreign(what)
+            if words.iter().any(|word| what.starts_with(word)));
         if is_former || failed.contains(&drive.slot) {
             drive.role = DriveRole::Foreign("a former element".to_owned());
         }
@@ -128,6 +129,16 @@ pub(crate) fn type_line(house: &mut House, line: &str) -> (bool, bool, String) {
         output.push_str(&reply.output);
     }
     (reply.ok, was_asked, output)
+}
+
+/// Whether every LUN is still there, with all that it had.
+fn keeps_data(before: &State, after: &State) -> bool {
+    before.luns.iter().all(|old| {
+        let mut luns = after.luns.iter();
+        let is_kept =
+            |new: &LunStatus| new.serial == old.serial && new.size_bytes >= old.size_bytes;
+        luns.any(is_kept)
+    })
 }
 
 impl Bench {
@@ -250,7 +261,12 @@ impl Bench {
         }
         let lines = match command.undo(&self.model) {
             Undo::Lines(lines) => lines,
-            Undo::OneWay(_) | Undo::NotHere => return,
+            Undo::NotHere => return,
+            Undo::OneWay(reason) => {
+                let after = self.house.state();
+                assert!(keeps_data(before, &after), "{command:?}: {reason}");
+                return;
+            }
             Undo::Confirmed => {
                 assert!(was_asked || command.is_forced(), "{command:?} did not ask");
                 return;

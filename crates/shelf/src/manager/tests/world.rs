@@ -49,7 +49,6 @@ pub(super) struct SeenLun {
     pub(super) label: Option<String>,
     pub(super) config_string: Vec<u8>,
     pub(super) access: AccessStatus,
-    pub(super) label: Option<String>,
     pub(super) scrub: Option<ScrubStatus>,
     pub(super) elements: Vec<(ElementId, ElementState, Option<String>)>,
 }
@@ -250,7 +249,6 @@ pub(super) fn seen(manager: &Manager) -> Seen {
         serial: lun.serial.clone(),
         config_string: lun.config_string.clone(),
         access: lun.access.clone(),
-        label: lun.label.clone(),
         scrub: lun.scrub,
         elements: lun
             .parts
