@@ -23,8 +23,8 @@ pub(super) const LISTINGS: [&str; 14] = [
     "ifstat -j",
 ];
 
-/// Commands that do one operand after the other: what was done before one was refused stays done, and the
-/// others are told as skipped.
+/// Commands that do one operand after the other: what was done before one was refused stays done, and
+/// the others are told as skipped.
 const ONE_BY_ONE: [&str; 30] = [
     "online",
     "offline",
@@ -58,8 +58,8 @@ const ONE_BY_ONE: [&str; 30] = [
     "lunfailguard",
 ];
 
-/// Errors that do not say of which word they are: those of Coraid's consoles, which tools know as they are (in
-/// JSON the word is beside them), and those that are about the command as a whole.
+/// Errors that do not say of which word they are: those of Coraid's consoles, which tools know as they are
+/// (in JSON the word is beside them), and those that are about the command as a whole.
 const WITHOUT_WORD: [&str; 23] = [
     "LUN must be an integer between 0 and 254 inclusive",
     "lun already exists",
@@ -107,8 +107,7 @@ pub(super) fn check_output(output: &str) {
     assert_eq!(control, None, "{output:?}");
 }
 
-/// What goes to a terminal: text, and nothing that a terminal does other than move the cursor, erase and
-/// beep.
+/// What goes to a terminal: text, and nothing that a terminal does other than move the cursor, erase, beep.
 pub(super) fn check_screen(bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).expect("what is shown is text");
     let mut rest = text.chars();

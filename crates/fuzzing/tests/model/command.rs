@@ -264,8 +264,8 @@ impl Command {
         }
     }
 
-    /// Whether it would let what was ejected be something else: a LUN of another shelf, as its drives have the
-    /// old number, or the older one of two under one number.
+    /// Whether it would let what was ejected be something else: a LUN of another shelf, as its drives have
+    /// the old number, or the older one of two under one number.
     pub(crate) fn forgets_ejected(&self, model: &Model) -> bool {
         let is_ejected = |lun: u8| model.ejected.contains_key(&lun);
         match self {

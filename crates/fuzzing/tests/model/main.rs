@@ -3,8 +3,8 @@
 //! After each line:
 //! * a refused command has changed nothing, but for the operands before the one that was refused;
 //! * an accepted one has changed what the model says, and nothing else;
-//! * it can be undone by a command that the model knows, after which everything that can be seen is as before;
-//!   or it was asked for and confirmed; or it is one of those few of which [`Undo::OneWay`] says why it is not;
+//! * it can be undone by a command that the model knows, after which everything that can be seen is as
+//!   before; or it was confirmed; or it is one of those few of which [`Undo::OneWay`] says why it is not;
 //! * an answer other than the right one has changed nothing.
 //!
 //! Restarts, in good order or by a power cut, change nothing.
