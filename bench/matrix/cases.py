@@ -92,6 +92,7 @@ class Matrix:
         shelves = {mode: self.add(Shelf, f"ledged-{mode}", self.options.bin, mode, disks, luns) for mode in MODES}
         vblade = self.add(Vblade, "vblade-tmpfs", 2, self.tmpfs)
         bare = {mode: self.add(Responder, f"bare-{mode}", self.options.bin, mode) for mode in MODES}
+        copying = {mode: self.add(Responder, f"copying-{mode}", self.options.bin, mode, True) for mode in MODES}
         for operation in ("read", "write"):
             for depth in DEPTHS:
                 def add(subject, target, address):
@@ -105,6 +106,7 @@ class Matrix:
                     for mode in MODES:
                         add(f"null LUN {mode}", shelves[mode], "1.1")
                         add(f"bare responder {mode}", bare[mode], "9.0")
+                        add(f"copying responder {mode}", copying[mode], "9.0")
 
     def small_frames(self):
         """1 KiB at MTU 1500."""

@@ -55,8 +55,9 @@ def rows(modes, chosen):
 
 
 def memory_rows(mode):
-    """Against vblade on tmpfs, and against the bare responder in the same mode."""
-    ours, bare = f"ledged {mode}", f"bare responder {mode}"
+    """Against vblade on tmpfs, and against the responders in the same mode: the bare one, and the one with its disk
+    in memory."""
+    ours, bare, copying = f"ledged {mode}", f"bare responder {mode}", f"copying responder {mode}"
     at = lambda operation, depth: key("memory", operation, 8192, depth)
     found = []
     for operation, bar in (("read", 1.15), ("write", 1.5)):
@@ -64,6 +65,8 @@ def memory_rows(mode):
         name = f"8 KiB random {operation}, depth 32, raid0 over 4 disks in memory, mode {mode}"
         found.append(Ratio(f"{name}: against vblade", bar, iops, (where, ours), (where, "vblade")))
         found.append(Ratio(f"{name}: against the bare responder", 0.85, iops, (where, ours), (where, bare)))
+        found.append(Ratio(f"{name}: against the responder that copies from and to memory", 0.85, iops,
+                           (where, ours), (where, copying)))
     for operation in ("read", "write"):
         where = at(operation, 1)
         found.append(Ratio(f"round trip at depth 1, {operation}, p50, mode {mode}: vblade's by ours", 3.0,

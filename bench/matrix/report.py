@@ -227,7 +227,8 @@ def conditions(document):
         "commands of the load. On a veth pair the softirq of what a side sends runs on the CPU of the sender. fio's "
         "own time where fio is the subject.",
         "* `memory`: a raid0 LUN over four `ram:` disks of ours, vblade over a file on tmpfs, all of it written "
-        "before. `null LUN`: our whole data path, with drives that keep nothing. `bare responder`: no data path.",
+        "before. `null LUN`: our whole data path, with drives that keep nothing. `bare responder`: no data path. "
+        "`copying responder`: the same with its disk in memory, one copy for each command.",
         "* `O_DIRECT file`: one file of 1 GiB, written, served by each in turn; `durable`: an answered write is on "
         "stable storage (vblade -s, O_SYNC of tgt, directsync of qemu-nbd, O_DSYNC or one fdatasync for 64 writes of "
         "fio).",

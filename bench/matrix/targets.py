@@ -116,15 +116,18 @@ class Vblade(Target):
 
 
 class Responder(Target):
-    """The bare responder. It never sleeps, so it is stopped while others are measured."""
+    """The bare responder. It never sleeps, so it is stopped while others are measured.
 
-    def __init__(self, name, directory, binaries, mode):
+    With its disk in memory it copies each block out of it or into it, once, as whoever serves from memory must.
+    """
+
+    def __init__(self, name, directory, binaries, mode, in_memory=False):
         super().__init__(name, directory)
-        self.binaries, self.mode = binaries, mode
+        self.binaries, self.mode, self.in_memory = binaries, mode, in_memory
 
     def start(self):
         self.spawn(self.binaries / "corebench", "respond", "--interface", "eth1", "--mode", self.mode,
-                   "--mib", 256)
+                   "--mib", 256, *(["--stored"] if self.in_memory else []))
         self.wait(lambda: "ready" in self.log())
         self.pause()
 
