@@ -133,7 +133,10 @@ impl StateDir {
     /// Saves a configuration.
     pub(crate) fn save(&self, name: &str, text: &str) -> Result<(), String> {
         let path = self.path.join(SAVED);
-        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        // The name of the folder is to be as durable as what is in it.
+        fs::create_dir_all(&path)
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         self.replace(&format!("{SAVED}/{name}.txt"), text)
     }
 
