@@ -478,7 +478,7 @@ mod tests {
     fn wrong_options_and_counts_tell_the_usage() {
         for line in [
             "show -x",
-            "online",
+            "unlabel",
             "make 0 raid1",
             "shelf 1 2",
             "exit now",

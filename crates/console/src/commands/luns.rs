@@ -40,6 +40,15 @@ pub(super) fn list(report: &mut Report, admin: &dyn Admin, long: bool, operands:
     }
 }
 
+/// The LUNs that are served to the network, or those that are not.
+pub(super) fn list_served(report: &mut Report, admin: &dyn Admin, online: bool) {
+    let shelf = admin.shelf();
+    for lun in admin.luns().iter().filter(|lun| lun.online == online) {
+        let record = Record::Lun(LunRecord::new(shelf, lun));
+        report.row(lun_line(lun), record);
+    }
+}
+
 /// The LUN that a word names.
 pub(super) fn named<'a>(luns: &'a [LunStatus], word: &str) -> Result<&'a LunStatus, Problem> {
     let number = parse_lun(word)?;

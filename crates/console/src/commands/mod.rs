@@ -190,7 +190,9 @@ fn run_once(
         Verb::Grow => luns::grow(&mut report, admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
+        Verb::Online if operands.is_empty() => luns::list_served(&mut report, admin, true),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
+        Verb::Offline if operands.is_empty() => luns::list_served(&mut report, admin, false),
         Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
         Verb::Remove | Verb::Eject => {
             let way = remove::Way::of(command.verb);

@@ -157,7 +157,7 @@ const WRONG: [&str; 52] = [
     "make 0 raid1 missing missing",
     "grow 0",
     "grow 99 raid1 1.0 1.1",
-    "online",
+    "online x",
     "online 255",
     "online -1",
     "offline 00",
