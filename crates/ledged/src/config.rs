@@ -751,11 +751,6 @@ mod tests {
             ("workers = 17\n", 1, "at most 16"),
             ("workers = 2\ncores = [0]\n", 2, "exactly 2"),
             ("workers = 2\ncores = [0, 0]\n", 2, "given twice"),
-            (
-                "workers = 2\n[[port]]\ninterface = \"a\"\npace_mbit_per_second = 100\n",
-                4,
-                "workers = 1 only",
-            ),
             ("workers = 0\n", 1, "at least 1"),
             ("cores = [0, 1]\n", 1, "exactly 1"),
         ] {
@@ -766,6 +761,10 @@ mod tests {
         }
         let config = check(&format!("workers = 4\n{PORT}")).unwrap();
         assert_eq!((config.workers, config.cores), (4, vec![]));
+        // A port keeps its pace whatever number of workers sends by it.
+        let paced = "workers = 2\n[[port]]\ninterface = \"a\"\npace_mbit_per_second = 100\n";
+        let config = check(paced).unwrap();
+        assert_eq!(config.ports[0].pace_mbit_per_second, 100);
     }
 
     #[test]
