@@ -133,8 +133,8 @@ fn failures_go_to_the_standard_error() {
     assert_eq!(stdout, "1.15\n");
     assert_eq!(stderr, "error: drive 1.16 does not exist\nskipping: 1.17\n");
     assert_eq!(
-        server.bad(&["online"], ""),
-        (String::new(), "usage: online LUN ...\n".to_owned())
+        server.bad(&["unlabel"], ""),
+        (String::new(), "usage: \n".to_owned())
     );
     let (_, stderr) = server.bad(&["frob nicate's"], "");
     assert_eq!(stderr, "error: unknown command frob nicate's\n");

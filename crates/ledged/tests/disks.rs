@@ -453,7 +453,7 @@ fn members_that_a_level_cannot_have_are_refused() -> Result<()> {
     );
     let twice = ledge.console("make 0 raid1 1.0 1.0")?;
     ensure!(
-        twice.status == 1 && twice.output.contains("1.0 already in use"),
+        twice.status == 1 && twice.output.contains("1.0 is named twice"),
         "{twice:?}"
     );
     let absent = ledge.console("make 0 raid1 1.0 1.9")?;
