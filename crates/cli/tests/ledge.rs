@@ -134,7 +134,7 @@ fn failures_go_to_the_standard_error() {
     assert_eq!(stderr, "error: drive 1.16 does not exist\nskipping: 1.17\n");
     assert_eq!(
         server.bad(&["unlabel"], ""),
-        (String::new(), "usage: \n".to_owned())
+        (String::new(), "usage: unlabel LUN ...\n".to_owned())
     );
     let (_, stderr) = server.bad(&["frob nicate's"], "");
     assert_eq!(stderr, "error: unknown command frob nicate's\n");
