@@ -92,21 +92,6 @@ impl Terminal {
         }
     }
 
-    /// Waits until a text is somewhere on the screen.
-    #[allow(dead_code)]
-    fn see_somewhere(&self, text: &str) -> Result<()> {
-        let end = Instant::now() + LIMIT;
-        while !self.screen()?.iter().any(|row| row.contains(text)) {
-            ensure!(
-                Instant::now() < end,
-                "no {text}:\n{}",
-                self.screen()?.join("\n")
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
-
     /// Column and row of the cursor.
     fn cursor(&self) -> Result<(usize, usize)> {
         let text = self.tmux(&["display-message", "-p", "#{cursor_x} #{cursor_y}"])?;
