@@ -33,10 +33,16 @@ impl Terminal {
         let mut arguments = vec!["-f", "/dev/null", "new-session", "-d"];
         arguments.extend(size);
         arguments.extend(["nsenter", network.as_str(), "--"]);
+        // tmux does not always learn how a program has ended; a shell does.
+        arguments.extend([
+            "sh",
+            "-c",
+            "\"$@\"; echo ended with $?; exec sleep 600",
+            "sh",
+        ]);
         arguments.extend(program);
         terminal.tmux(&arguments)?;
         terminal.tmux(&["set-option", "-g", "status", "off"])?;
-        terminal.tmux(&["set-option", "-g", "remain-on-exit", "on"])?;
         Ok(terminal)
     }
 
@@ -90,6 +96,20 @@ impl Terminal {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until a text is somewhere on the screen.
+    fn see_somewhere(&self, text: &str) -> Result<()> {
+        let end = Instant::now() + LIMIT;
+        while !self.screen()?.iter().any(|row| row.contains(text)) {
+            ensure!(
+                Instant::now() < end,
+                "no {text}:\n{}",
+                self.screen()?.join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// Column and row of the cursor.
@@ -271,5 +291,7 @@ fn watch(terminal: &Terminal) -> Result<()> {
         "a view has the screen for itself"
     );
     terminal.press(&["x"])?;
-    terminal.see(&["any key ends this", "SR shelf 1>"])
+    terminal.see(&["any key ends this", "SR shelf 1>"])?;
+    terminal.press(&["C-d"])?;
+    terminal.see_somewhere("ended with 0")
 }
