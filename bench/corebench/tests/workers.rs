@@ -224,7 +224,7 @@ fn start(count: u8) -> (Workers, Host) {
             limits: Limits::default(),
             paces: paces.clone(),
         };
-        let (_, memory) = engine::worker_memory(COMMANDS).unwrap();
+        let (_, memory) = engine::worker_memories(COMMANDS, 1).unwrap().remove(0);
         engine::spawn(options, seat, memory, drives.clone(), |_| true).unwrap()
     };
     let workers = Workers::new(seats.into_iter().enumerate().map(spawn).collect());

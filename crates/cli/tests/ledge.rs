@@ -11,16 +11,14 @@ use console::host::World;
 use console::protocol::{self, Greeting, PromptKind, Request};
 use console::{Session, SessionOptions};
 use fake::{FakeHost, FakeShelf, administrator};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tempfile::TempDir;
+use testbed::pty::Pty;
 
 /// A socket with a shelf behind it. Its threads end with the process.
 struct Server {
@@ -92,17 +90,8 @@ fn serve(stream: UnixStream, shelf: &Mutex<(FakeShelf, FakeHost)>) {
     }
 }
 
-fn feed(mut command: Command, stdin: &str) -> Output {
-    let command = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    // The program may end without reading its input.
-    drop(pipe.write_all(stdin.as_bytes()));
-    drop(pipe);
-    child.wait_with_output().unwrap()
+fn feed(command: Command, stdin: &str) -> Output {
+    testbed::process::feed(command, stdin.as_bytes()).unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -261,64 +250,31 @@ fn a_wrong_or_dying_server_is_told() {
     assert!(stderr.starts_with("error: "), "{stderr}");
 }
 
-/// `ledge` on a terminal of its own; ends with it.
-struct Terminal {
-    ours: File,
-    child: std::process::Child,
-}
+/// `ledge` on a terminal of its own.
+struct Terminal(Pty);
 
 impl Terminal {
     fn start(server: &Server) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let open = || File::options().read(true).write(true).open(&name).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ledge"));
         command
             .arg("--socket")
             .arg(&server.socket)
             .env("TERM", "xterm")
             .env("NO_COLOR", "1");
-        command.stdin(open()).stdout(open()).stderr(open());
-        let child = command.spawn().unwrap();
-        Self {
-            ours: File::from(ours),
-            child,
-        }
+        Self(Pty::start(command).unwrap())
     }
 
-    /// Reads until the screen shows `text`; returns all that it showed.
+    /// Reads until the screen shows `text`; returns what it showed before.
     fn until(&mut self, text: &str) -> String {
-        let mut shown = String::new();
-        let mut byte = [0];
-        while !shown.contains(text) {
-            // Only so that a failure does not hang.
-            let limit = Timespec {
-                tv_sec: 60,
-                tv_nsec: 0,
-            };
-            let mut ready = [PollFd::new(&self.ours, PollFlags::IN)];
-            let count = poll(&mut ready, Some(&limit)).unwrap();
-            assert_ne!(count, 0, "nothing more comes; shown: {shown:?}");
-            match self.ours.read(&mut byte) {
-                Ok(1) => shown.push(char::from(byte[0])),
-                end => panic!("{end:?} before {text:?}; shown: {shown:?}"),
-            }
-        }
-        shown
+        self.0.expect(text).unwrap()
     }
 
     fn keys(&mut self, keys: &str) {
-        self.ours.write_all(keys.as_bytes()).unwrap();
+        self.0.type_text(keys).unwrap();
     }
-}
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
+    fn exit_code(&mut self) -> Option<i32> {
+        self.0.exit_code().unwrap()
     }
 }
 
@@ -348,7 +304,7 @@ fn on_a_terminal_it_is_a_console() {
     terminal.until("SR shelf 1> ");
     // Ctrl-D ends it; who sits there has seen what failed.
     terminal.keys("\x04");
-    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+    assert_eq!(terminal.exit_code(), Some(0));
 }
 
 #[test]
@@ -370,5 +326,5 @@ fn lines_are_completed_edited_and_remembered() {
     terminal.keys("\x1b[A\x1b[A\x01\x06\x06\x06\x06\x06\x04\x31\r");
     terminal.until("error: 1.0 already in use");
     terminal.keys("\x04");
-    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+    assert_eq!(terminal.exit_code(), Some(0));
 }

@@ -75,16 +75,8 @@ const fn plan(commands: u16) -> BufferPlan {
     }
 }
 
-/// The memory of a worker with so many commands: for [`spawn`], and for the ports that it is to have
-/// ([`port::Opening::memory`]).
-///
-/// # Errors
-/// When the kernel gives no memory.
-pub fn worker_memory(commands: u16) -> io::Result<(SharedMemory, BufferMemory)> {
-    SharedMemory::new(Executor::buffer_bytes(plan(commands)))
-}
-
-/// The memories of several workers, who may share receive queues ([`port::Opening::sharing`]).
+/// The memories of so many workers, with so many commands each: for [`spawn`], and for the ports that they are
+/// to have ([`port::Opening::memory`]), whose receive queues they may share ([`port::Opening::sharing`]).
 ///
 /// # Errors
 /// When the kernel gives no memory.
@@ -172,7 +164,7 @@ pub struct Worker {
     stopping: Option<Instant>,
 }
 
-/// Starts a worker over its memory ([`worker_memory`]). `pin` is called on its thread with the core to pin
+/// Starts a worker over its memory ([`worker_memories`]). `pin` is called on its thread with the core to pin
 /// it to.
 ///
 /// # Errors

@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use support::memory_disks;
-use testbed::process::run_ok;
+use testbed::process::{feed, run_ok};
 use testbed::pty::Pty;
 use testbed::{Ledge, LedgeOptions, PairNetwork, paths};
 
@@ -53,18 +53,7 @@ fn ask(user: &mut Pty, line: &str) -> Result<String> {
 
 /// The client with its input from a pipe.
 fn pipe(network: &PairNetwork, input: &str) -> Result<Output> {
-    let mut command = cec(network, "-q -s 1")?;
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .context("stdin")?
-        .write_all(input.as_bytes())?;
-    Ok(child.wait_with_output()?)
+    feed(cec(network, "-q -s 1")?, input.as_bytes())
 }
 
 fn text(output: &Output) -> String {
@@ -647,17 +636,7 @@ fn ledge_is_a_login_shell_without_a_way_out() -> Result<()> {
         );
         let mut command = Command::new("unshare");
         command.args(["-m", "bash", "-c", &setup]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .context("stdin")?
-            .write_all(b"show\n!sh\nexit\n")?;
-        Ok(child.wait_with_output()?)
+        feed(command, b"show\n!sh\nexit\n")
     };
     let one = run(&format!("exec {shell} -c 'show 1.0'"))?;
     ensure!(text(&one) == "1.0\n" && one.status.success(), "{one:?}");

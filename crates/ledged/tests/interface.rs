@@ -6,14 +6,14 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use aoe::SECTOR_BYTES;
 use ata::opcode;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 use support::shelf::{Setup, check_log, disk, ledged_in, refusal};
 use support::wire::{Ata, Wire};
 use support::{E10, LIMIT, MODES, file_disks, with_lun};
+use testbed::process::feed;
 use testbed::requirements::program;
 use testbed::{Daemon, PairNetwork, paths};
 
@@ -217,17 +217,7 @@ fn piped(network: &PairNetwork, input: &str) -> Result<String> {
     let cec = paths::binary("cec")?.display().to_string();
     let mut command = network.client.command("timeout");
     command.args(["20", &cec, "-s", "1", "-w", "2", "eth0"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .context("stdin")?
-        .write_all(input.as_bytes())?;
-    let output = child.wait_with_output()?;
+    let output = feed(command, input.as_bytes())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(

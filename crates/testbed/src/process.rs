@@ -1,8 +1,8 @@
 //! Commands with a time limit. Their output is read by threads all the time, so that a talkative
 //! one never blocks on a full pipe.
 
-use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,28 @@ impl CommandOutput {
         }
         Ok(self.output)
     }
+}
+
+/// Runs a command to its end with a pipe as its input, which ends after `input`. One that does not read all of
+/// it may end all the same. There is no time limit.
+///
+/// # Errors
+/// It cannot be started, or its output cannot be read.
+pub fn feed(mut command: Command, input: &[u8]) -> Result<Output> {
+    let name = describe(&command);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{name}`"))?;
+    let mut pipe = child.stdin.take().context("stdin of the child")?;
+    // It has ended, or does not want more: its status and output say which.
+    drop(pipe.write_all(input));
+    drop(pipe);
+    child
+        .wait_with_output()
+        .with_context(|| format!("cannot read what `{name}` says"))
 }
 
 /// Runs a command to its end.

@@ -157,10 +157,9 @@ fn users_are_listed_and_changed() {
     }
 }
 
-/// Two consoles, two users, two ports, a log, and something to mend.
-pub(super) fn busy() -> Bench {
-    let mut bench = with_users();
-    let console = |id, user: Option<(&str, Role)>| ConsoleStatus {
+/// A console, where somebody watches a list if somebody has come in.
+fn console(id: u64, user: Option<(&str, Role)>) -> ConsoleStatus {
+    ConsoleStatus {
         id,
         door: DoorKind::Ethernet,
         user: user.map(|(user, role)| (user.to_owned(), role)),
@@ -168,7 +167,12 @@ pub(super) fn busy() -> Bench {
         since_unix_seconds: 1_800_000_000 - 3661,
         idle: Duration::from_secs(75),
         running: user.map(|_| "when -w".to_owned()),
-    };
+    }
+}
+
+/// Two consoles, two users, two ports, a log, and something to mend.
+pub(super) fn busy() -> Bench {
+    let mut bench = with_users();
     bench.host.consoles = vec![console(1, Some(("admin", Role::Admin))), console(12, None)];
     let session = CecSession {
         id: 1,
@@ -200,15 +204,6 @@ pub(super) fn busy() -> Bench {
 #[test]
 fn consoles_are_listed_and_ended() {
     let mut bench = Bench::new();
-    let console = |id, user: Option<(&str, Role)>| ConsoleStatus {
-        id,
-        door: DoorKind::Ethernet,
-        user: user.map(|(user, role)| (user.to_owned(), role)),
-        address: "020000000001 tag 5 on eth1".to_owned(),
-        since_unix_seconds: 1_800_000_000 - 3661,
-        idle: Duration::from_secs(75),
-        running: user.map(|_| "when -w".to_owned()),
-    };
     bench.host.consoles = vec![console(1, Some(("admin", Role::Admin))), console(12, None)];
     let expected = " ID DOOR   USER         ROLE           OPEN      IDLE FROM\n\
         \x20 1 cec    admin        admin       1:01:01   0:01:15 020000000001 tag 5 on eth1: when -w\n\

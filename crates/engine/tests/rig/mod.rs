@@ -116,7 +116,9 @@ impl Start {
                 commands: self.commands,
                 limits: Limits::default(),
             };
-            let (_, memory) = engine::worker_memory(options.commands).unwrap();
+            let (_, memory) = engine::worker_memories(options.commands, 1)
+                .unwrap()
+                .remove(0);
             engine::spawn(options, seat, memory, drives.clone(), |_| true).unwrap()
         };
         let mut workers = Workers::new(seats.into_iter().enumerate().map(spawn).collect());
