@@ -1,8 +1,8 @@
 //! A memory drive: volatile, for tests and for load tests of the network.
 //!
-//! Memory is cut into regions, each behind a lock of its own, so that workers and the administration may share
-//! the drive. A worker alone meets nobody but the administration, on the few sectors of metadata; several may
-//! meet in a region.
+//! Memory is cut into regions, each behind a lock of its own, so that workers and the administration may
+//! share the drive. A worker alone meets nobody but the administration, on the few sectors of metadata;
+//! several may meet in a region.
 //!
 //! Regions are mappings of their own, in huge pages where the system gives some: commands go all over the
 //! drive, and with small pages each waits for walks through the page tables, too: reads of 8 KiB at depth 32

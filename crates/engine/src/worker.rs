@@ -75,8 +75,9 @@ const fn plan(commands: u16) -> BufferPlan {
     }
 }
 
-/// The memories of so many workers, with so many commands each: for [`spawn`], and for the ports that they are
-/// to have ([`port::Opening::memory`]), whose receive queues they may share ([`port::Opening::sharing`]).
+/// The memories of so many workers, with so many commands each: for [`spawn`], and for the ports that they
+/// are to have ([`port::Opening::memory`]), whose receive queues they may share
+/// ([`port::Opening::sharing`]).
 ///
 /// # Errors
 /// When the kernel gives no memory.

@@ -37,8 +37,8 @@ impl CommandOutput {
     }
 }
 
-/// Runs a command to its end with a pipe as its input, which ends after `input`. One that does not read all of
-/// it may end all the same. There is no time limit.
+/// Runs a command to its end with a pipe as its input, which ends after `input`. One that does not read all
+/// of it may end all the same. There is no time limit.
 ///
 /// # Errors
 /// It cannot be started, or its output cannot be read.
