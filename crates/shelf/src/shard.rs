@@ -134,14 +134,11 @@ impl Place {
         sectors: u64,
     ) -> WorkerIndex {
         let end = lba.saturating_add(sectors);
-        let group = lba / self.group_sectors;
-        let is_spread =
-            sectors > 0 && end <= spread_sectors && (end - 1) / self.group_sectors == group;
-        if !is_spread {
-            return self.home(lun);
+        let home = self.home(lun);
+        if sectors == 0 || end > spread_sectors {
+            return home;
         }
-        let worker = (group + u64::from(lun.get())) % u64::from(self.workers);
-        WorkerIndex(u8::try_from(worker).unwrap_or_default())
+        self.of_groups(lun, lba, end).only().unwrap_or(home)
     }
 
     /// Who owns sectors of a range.
