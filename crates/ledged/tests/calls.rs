@@ -61,12 +61,12 @@ fn call_of(line: &str) -> Option<&str> {
     }
 }
 
-/// The threads of a process whose names begin so.
+/// The threads of a process whose names begin so. Others may end while they are looked through.
 fn threads(process: u32, name: &str) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(format!("/proc/{process}/task"))? {
         let path = entry?.path();
-        if fs::read_to_string(path.join("comm"))?.starts_with(name) {
+        if fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.starts_with(name)) {
             let id = path.file_name().context("a thread has a number")?;
             ids.push(id.to_string_lossy().into_owned());
         }
@@ -158,23 +158,28 @@ fn who_waits_for_a_lock_is_found() -> Result<()> {
             thread::sleep(Duration::from_millis(1));
         }
     };
-    let calls = thread::scope(|scope| {
-        thread::Builder::new()
-            .name("waiter".to_owned())
-            .spawn_scoped(scope, wait)?;
+    let hold = || {
+        for _ in 0..50 {
+            let held = lock.lock();
+            thread::sleep(Duration::from_millis(10));
+            drop(held);
+        }
+        Ok(())
+    };
+    let watch = || {
         // It has its name when it runs.
         let mut waiter = Vec::new();
         while waiter.is_empty() {
             waiter = threads(std::process::id(), "waiter")?;
         }
-        let calls = calls_during(&waiter, || {
-            for _ in 0..50 {
-                let held = lock.lock();
-                thread::sleep(Duration::from_millis(10));
-                drop(held);
-            }
-            Ok(())
-        });
+        calls_during(&waiter, hold)
+    };
+    let calls = thread::scope(|scope| {
+        thread::Builder::new()
+            .name("waiter".to_owned())
+            .spawn_scoped(scope, wait)?;
+        let calls = watch();
+        // Whatever came of it: the scope ends when the thread does.
         is_over.store(true, Ordering::Relaxed);
         calls
     })?;
