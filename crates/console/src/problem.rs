@@ -71,6 +71,12 @@ pub(crate) enum Problem {
     InvalidWait(String),
     #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
     InvalidSize(String),
+    #[error("invalid time {0}: milliseconds from 0 to 6553500; 0 for no limit")]
+    InvalidTimer(String),
+    #[error("invalid minutes {0}: from 1 to 10080")]
+    InvalidMinutes(String),
+    #[error("invalid state: {0}")]
+    InvalidLedState(String),
     #[error("LUN {0} is not done yet; when tells how far it is")]
     StillBusy(LunNumber),
     #[error("{0} changes something, and {1} may only look")]
@@ -143,6 +149,8 @@ impl Problem {
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
             Self::InvalidSize(_) => "invalid_size",
+            Self::InvalidTimer(_) | Self::InvalidMinutes(_) => "invalid_time",
+            Self::InvalidLedState(_) => "invalid_state",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
             Self::Host(HostError::Refused(_)) => "refused",
@@ -185,6 +193,9 @@ impl Problem {
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
             | Self::InvalidSize(word)
+            | Self::InvalidTimer(word)
+            | Self::InvalidMinutes(word)
+            | Self::InvalidLedState(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) | Self::NotAvailable { name, .. } => Some((*name).to_owned()),

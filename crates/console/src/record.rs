@@ -4,12 +4,14 @@
 //! renamed within one schema version; new ones may be added.
 
 pub(crate) mod consoles;
+pub(crate) mod hardware;
 pub(crate) mod statistics;
 
 use crate::host::LogEntry;
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
 use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
+use hardware::SmartRecord;
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState};
@@ -259,6 +261,56 @@ pub(crate) enum Record {
     Cec(CecRecord),
     Log(LogEntry),
     Alert(AlertRecord),
+    Smart(Box<SmartRecord>),
+    DriveLife {
+        drive: String,
+        life_left_percent: Option<u8>,
+    },
+    DriveTemperature {
+        drive: String,
+        celsius: Option<i16>,
+        celsius_limit: Option<i16>,
+    },
+    /// In milliseconds; 0 for no limit.
+    RecoveryTimers {
+        drive: String,
+        read_ms: Option<u32>,
+        write_ms: Option<u32>,
+    },
+    SelfTest {
+        drive: String,
+        /// `null` when none runs.
+        remaining_percent: Option<u8>,
+        kind: Option<String>,
+        result: Option<String>,
+        passed: Option<bool>,
+        at_hours: Option<u64>,
+    },
+    SlotLed {
+        slot: u16,
+        /// `locate`, `fault`, `rebuild`, `spare`, or `reset` for nothing.
+        state: &'static str,
+    },
+    SpareLeds {
+        enabled: bool,
+    },
+    Temperature {
+        location: String,
+        celsius: i16,
+        celsius_limit: Option<i16>,
+    },
+    Fan {
+        fan: String,
+        rpm: u32,
+        faulty: bool,
+    },
+    PowerSupply {
+        psu: String,
+        /// `ok` or `fault`.
+        status: &'static str,
+        celsius: Option<i16>,
+        rpm: Vec<u32>,
+    },
     Release {
         product: &'static str,
         version: String,

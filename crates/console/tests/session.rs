@@ -24,6 +24,8 @@ mod events;
 mod fake;
 #[path = "session/golden.rs"]
 mod golden;
+#[path = "session/hardware.rs"]
+mod hardware;
 #[path = "session/plans.rs"]
 mod plans;
 #[path = "session/protection.rs"]

@@ -9,6 +9,8 @@
 
 mod place;
 
+pub(crate) use place::bay_directory;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -293,7 +295,7 @@ fn wwn_of(disk: &Path, udev: &Udev) -> Option<String> {
 }
 
 /// What a file says in one line, without space around it; `None` for nothing.
-fn word(path: &Path) -> Option<String> {
+pub(crate) fn word(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim_matches(['\0', ' ', '\n', '\t']);
     // Runs of space pad the fields of fixed width.
@@ -302,7 +304,7 @@ fn word(path: &Path) -> Option<String> {
 }
 
 /// What a directory holds, in order; nothing of one that is not there.
-fn names_in(directory: &Path) -> Vec<String> {
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

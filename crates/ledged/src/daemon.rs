@@ -4,6 +4,7 @@ use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::door::reception::Reception;
+use crate::hardware::Hardware;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
 use crate::store::StateDir;
@@ -42,7 +43,14 @@ impl Daemon {
     pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
         let reception = Reception::open(config)?;
-        let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
+        let hardware = Hardware::default();
+        let machinery = Machinery::new(
+            state.clone(),
+            log,
+            config.text.clone(),
+            reception.clone(),
+            hardware.clone(),
+        );
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -100,6 +108,7 @@ impl Daemon {
         }
         let timed = (administration.clone(), reception.clone());
         spawn("timer", move || timer(&timed.0, &timed.1))?;
+        hardware.serve(&administration)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;

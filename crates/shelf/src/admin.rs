@@ -8,10 +8,12 @@ pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
 use crate::observe::Observe;
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
+use crate::smart::Smart;
 use aoe::{Key, MacAddress, ReservationKind, Shelf, StationAddresses, VlanId};
 use raid::Level;
 pub use raid::record::ScrubRepair;
 use std::fmt;
+use std::sync::Arc;
 
 /// State of a drive, in the words that monitoring plug-ins know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +71,8 @@ pub struct DriveStatus {
     pub note: Option<String>,
     /// It is a null drive: it drops what is written to it.
     pub keeps_nothing: bool,
+    /// What it told of its health, if it was asked.
+    pub smart: Option<Arc<Smart>>,
 }
 
 /// State of an element, in the words that monitoring plug-ins know.

@@ -1,5 +1,7 @@
 //! The commands of this version, and those that it does not have.
 
+#[path = "hardware.rs"]
+mod hardware;
 #[path = "rows.rs"]
 mod rows;
 
@@ -469,6 +471,20 @@ pub const COMMANDS: &[Command] = &[
     rows::LABEL,
     rows::UNLABEL,
     rows::SCAN,
+    hardware::SMARTLOG,
+    hardware::SMARTENABLE,
+    hardware::SMARTDISABLE,
+    hardware::SSDHEALTH,
+    hardware::DRIVETEMP,
+    hardware::ERCTIMERS,
+    hardware::SELFTEST,
+    hardware::SETSLOTLED,
+    hardware::SLOTLED,
+    hardware::SPARELED,
+    hardware::LOCATE,
+    hardware::TEMP,
+    hardware::FANS,
+    hardware::POWER,
     rows::IOMODE,
     rows::SETIOMODE,
     rows::FLUSHCACHESTAT,

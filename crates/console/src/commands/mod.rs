@@ -7,6 +7,7 @@ mod configuration;
 mod consoles;
 mod drives;
 mod fixed;
+mod hardware;
 mod health;
 mod help;
 mod labels;
@@ -30,6 +31,7 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub(crate) use hardware::Tasks;
 pub use health::open_troubles;
 pub use help::SERIES;
 pub(crate) use log::Following;
@@ -66,6 +68,7 @@ pub(crate) enum Watch {
     /// A listing that is shown anew.
     View(Box<Invocation>),
     Log(Following),
+    Hardware(Tasks),
 }
 
 /// How often a listing is shown anew.
@@ -78,6 +81,7 @@ impl Watch {
             Self::Wait(waiting) => waiting.go_on(world),
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
+            Self::Hardware(tasks) => tasks.go_on(world, Report::default()),
         }
     }
 }
@@ -240,6 +244,7 @@ fn run_once(
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
         Verb::Scan => drives::scan(&mut report, admin),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
+        Verb::Hardware(verb) => return hardware::run(verb, invocation, world),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them.

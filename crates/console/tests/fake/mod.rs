@@ -55,6 +55,7 @@ impl FakeShelf {
             path: format!("/dev/disk{slot}"),
             note: None,
             keeps_nothing: false,
+            smart: None,
         };
         let port = PortStatus {
             interface: "eth1".to_owned(),

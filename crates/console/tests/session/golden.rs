@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, access, consoles, protection, statistics};
+use super::{Bench, access, consoles, hardware, protection, statistics};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
@@ -142,6 +142,7 @@ fn setup(name: &str) -> Bench {
         "statistics" => statistics::measured(),
         "initiators" => statistics::heard(),
         "reservations" => access::reserved(),
+        "watched" => hardware::watched(),
         "nothing" => {
             let mut bench = Bench::new();
             bench.shelf.drives.clear();
@@ -186,6 +187,10 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         }
         ["no", "firmware"] => bench.host.has_firmware = false,
         ["no", "power"] => bench.host.has_power = false,
+        ["no", "smartctl"] => {
+            let text = "smartctl is not installed: apt-get install smartmontools";
+            bench.host.smart_fault = Some(text.to_owned());
+        }
         ["saved", name, line @ ..] => {
             let text = bench.host.saved.entry((*name).to_owned()).or_default();
             text.push_str(&line.join(" "));

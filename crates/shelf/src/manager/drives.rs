@@ -2,7 +2,9 @@
 
 use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
 use crate::plane::{DriveError, MetadataDrive};
+use crate::smart::Smart;
 use std::fmt;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Why a slot has no drive to use.
@@ -66,6 +68,8 @@ pub(super) struct Entry {
     pub(super) is_slow: bool,
     /// It did not answer the administration, and nobody has dealt with that.
     is_silent: bool,
+    /// What the drive told of its health.
+    pub(super) smart: Option<Arc<Smart>>,
 }
 
 impl Entry {
@@ -116,7 +120,18 @@ impl Entry {
                 .drive
                 .as_ref()
                 .is_ok_and(|drive| drive.keeps_nothing()),
+            smart: self.smart().cloned(),
         }
+    }
+
+    /// What the drive that is there told of its health.
+    fn smart(&self) -> Option<&Arc<Smart>> {
+        self.drive.drive.as_ref().ok().and(self.smart.as_ref())
+    }
+
+    /// Whether the drive says that it will fail.
+    pub(super) fn predicts_failure(&self) -> bool {
+        self.smart().is_some_and(|smart| smart.predicts_failure)
     }
 }
 
@@ -145,6 +160,7 @@ impl Drives {
             drive,
             is_slow: false,
             is_silent: false,
+            smart: None,
         };
         Self(drives.into_iter().map(entry).collect())
     }

@@ -368,8 +368,9 @@ impl Manager {
             if spare.fault.is_some() || dedicated.is_some_and(|lun| lun != id.lun) {
                 continue;
             }
-            let Some(size_sectors) = self.drives.get(spare.drive).and_then(|e| e.size_sectors())
-            else {
+            let entry = self.drives.get(spare.drive);
+            let entry = entry.filter(|entry| !entry.predicts_failure());
+            let Some(size_sectors) = entry.and_then(|entry| entry.size_sectors()) else {
                 continue;
             };
             let divided = divide(&mut self.drives, spare.drive, size_sectors, chunk_sectors);

@@ -3,6 +3,7 @@
 use super::world::{MIB, World, number};
 use crate::admin::{Admin, ElementId, READ_ERRORS_LIMIT};
 use crate::manager::{Manager, MemberFailure};
+use crate::smart::Smart;
 use raid::Level;
 use raid::bad_blocks::BadRange;
 use std::time::Duration;
@@ -152,4 +153,70 @@ fn the_last_redundancy_is_not_given_up_for_sectors_that_cannot_be_written() {
     let (world, mut manager) = online(Level::Raid1, 3);
     let given_up = manager.member_not_repaired(number(0), 0, 1, world.slot(1), &range(40));
     assert_eq!(given_up, MemberFailure::GivenUp);
+}
+
+/// A drive that says that it will fail.
+fn failing() -> Option<Smart> {
+    Some(Smart {
+        has_passed: Some(false),
+        predicts_failure: true,
+        ..Smart::default()
+    })
+}
+
+fn tell(world: &World, manager: &mut Manager, index: usize, smart: Option<Smart>) {
+    let slot = world.slot(index);
+    let drives = manager.drives();
+    let path = drives.iter().find(|drive| drive.slot == slot);
+    let path = path.unwrap().path.clone();
+    manager.drive_told(slot, &path, smart);
+}
+
+#[test]
+fn a_drive_that_predicts_its_failure_is_replaced_by_a_spare_while_it_works() {
+    for (level, members) in [(Level::Raid1, 2), (Level::Raid5, 3)] {
+        let (world, mut manager) = online(level, members);
+        manager.add_spare(world.slot(members), None, false).unwrap();
+        tell(&world, &mut manager, 1, Some(Smart::default()));
+        manager.tick(Duration::from_secs(1));
+        assert!(!is_replaced(&manager));
+        manager.drive_told(world.slot(1), "another path", failing());
+        manager.tick(Duration::from_secs(2));
+        assert!(!is_replaced(&manager), "it was another drive");
+        manager.take_notices();
+        tell(&world, &mut manager, 1, failing());
+        manager.tick(Duration::from_secs(3));
+        assert!(is_replaced(&manager), "{level}");
+        let notices = manager.take_notices().join("\n");
+        assert!(
+            notices.contains("is to replace 0.0.1, whose drive says by SMART"),
+            "{notices}"
+        );
+        world.finish_pass(&mut manager, 0);
+        manager.tick(Duration::from_secs(4));
+        assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
+        assert!(!is_replaced(&manager), "the new one is well");
+    }
+}
+
+#[test]
+fn a_spare_that_predicts_its_failure_is_not_taken_and_nothing_is_given_up_without_one() {
+    let (world, mut manager) = online(Level::Raid1, 2);
+    manager.add_spare(world.slot(2), None, false).unwrap();
+    tell(&world, &mut manager, 2, failing());
+    tell(&world, &mut manager, 1, failing());
+    manager.take_notices();
+    manager.tick(Duration::from_secs(1));
+    assert!(!is_replaced(&manager));
+    assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
+    let notices = manager.take_notices().join("\n");
+    assert!(
+        notices.contains("element 0.0.1 is on a drive that says by SMART"),
+        "{notices}"
+    );
+    manager.tick(Duration::from_secs(2));
+    assert_eq!(manager.take_notices(), Vec::<String>::new(), "told once");
+    tell(&world, &mut manager, 2, Some(Smart::default()));
+    manager.tick(Duration::from_secs(3));
+    assert!(is_replaced(&manager), "the spare is well after all");
 }

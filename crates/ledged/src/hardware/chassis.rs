@@ -1,0 +1,270 @@
+//! The thread that sets the LEDs of slots and reads the sensors of the box.
+//!
+//! A slot shows what somebody has set, until it is reset or its time is over; else what the shelf knows: fault of
+//! a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
+//!
+//! Invariants: an LED is written only when what it is to show has changed; nothing but its own slot suffers from
+//! one that cannot be set.
+
+use super::{For, Hardware};
+use crate::administration::Administration;
+use console::host::{Fan, HostError, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
+use disk::facts::{Facts, System};
+use disk::leds::{Shown, SlotLeds, ledctl};
+use disk::sensors::{Chip, chips};
+use shelf::admin::{Admin, DriveRole, DriveSlot, DriveState, DriveStatus, ElementState, LunStatus};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// From one look to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How often sensors are read, and LEDs are looked for.
+const PERIOD_SLOW: Duration = Duration::from_secs(10);
+
+/// How long `ledctl` may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a slot is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Way {
+    Kernel(SlotLeds),
+    /// By `ledctl`, with this device.
+    Ledctl(String),
+    /// Neither can.
+    None,
+}
+
+/// A slot and its LEDs.
+struct Slot {
+    path: String,
+    way: Way,
+    /// What it shows; `None` when that is not known.
+    shown: Option<LedState>,
+}
+
+/// What somebody has set, and until when.
+type Set = (LedState, Option<Instant>);
+
+/// Sets LEDs and reads sensors until the process ends.
+pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
+    let mut chassis = Chassis {
+        system: System::default(),
+        slots: BTreeMap::new(),
+        set: BTreeMap::new(),
+    };
+    let mut slow = Instant::now();
+    loop {
+        let (drives, luns) = {
+            let manager = administration.lock();
+            (manager.drives(), manager.luns())
+        };
+        if slow <= Instant::now() {
+            slow = Instant::now() + PERIOD_SLOW;
+            chassis.find(&drives);
+            let sensors = sensors(&chips(&chassis.system));
+            hardware.lock().sensors = sensors;
+        }
+        let shows_spares = hardware.lock().shows_spares;
+        chassis.update(&wanted(&drives, &luns, shows_spares));
+        hardware.lock().leds = chassis.leds();
+        if let Some((number, task)) = hardware.next(For::Chassis, PERIOD) {
+            let result = chassis.set(task, &drives);
+            hardware.lock().leds = chassis.leds();
+            hardware.done(number, result);
+        }
+    }
+}
+
+/// What the shelf knows of its drives, as LEDs show it.
+fn wanted(
+    drives: &[DriveStatus],
+    luns: &[LunStatus],
+    shows_spares: bool,
+) -> BTreeMap<DriveSlot, LedState> {
+    let mut wanted = BTreeMap::new();
+    for drive in drives {
+        let is_failing = drive
+            .smart
+            .as_ref()
+            .is_some_and(|smart| smart.predicts_failure);
+        let state = match (&drive.role, drive.state) {
+            (_, DriveState::Down) => LedState::Fault,
+            _ if is_failing => LedState::Fault,
+            (DriveRole::Spare, DriveState::Up) if shows_spares => LedState::Spare,
+            _ => LedState::Off,
+        };
+        wanted.insert(drive.slot, state);
+    }
+    let parts = luns.iter().flat_map(|lun| &lun.parts);
+    for element in parts.flat_map(|part| &part.elements) {
+        let Some(slot) = element.drive else {
+            continue;
+        };
+        match element.state {
+            ElementState::Failed => drop(wanted.insert(slot, LedState::Fault)),
+            ElementState::Replaced => drop(wanted.insert(slot, LedState::Rebuild)),
+            ElementState::Normal | ElementState::Missing => {}
+        }
+    }
+    wanted
+}
+
+fn shown(state: LedState) -> Shown {
+    match state {
+        LedState::Off => Shown::Off,
+        LedState::Locate => Shown::Locate,
+        LedState::Fault => Shown::Fault,
+        LedState::Rebuild => Shown::Rebuild,
+        LedState::Spare => Shown::Spare,
+    }
+}
+
+struct Chassis {
+    system: System,
+    slots: BTreeMap<DriveSlot, Slot>,
+    set: BTreeMap<DriveSlot, Set>,
+}
+
+impl Chassis {
+    /// Looks for the LEDs of slots. Those of a slot whose drive is pulled are still there.
+    fn find(&mut self, drives: &[DriveStatus]) {
+        for drive in drives {
+            let facts = Facts::of_path(&self.system, Path::new(&drive.path));
+            let leds = facts.and_then(|facts| SlotLeds::of(&self.system, &facts));
+            let slot = self.slots.entry(drive.slot).or_insert_with(|| Slot {
+                path: drive.path.clone(),
+                way: Way::None,
+                shown: None,
+            });
+            if let Some(leds) = leds {
+                let way = Way::Kernel(leds);
+                if slot.way != way {
+                    (slot.way, slot.shown) = (way, None);
+                }
+            }
+            if slot.path != drive.path {
+                slot.path.clone_from(&drive.path);
+                if matches!(slot.way, Way::Ledctl(_)) {
+                    (slot.way, slot.shown) = (Way::None, None);
+                }
+            }
+        }
+    }
+
+    /// What each slot is to show: what somebody has set, else what the shelf knows.
+    fn update(&mut self, wanted: &BTreeMap<DriveSlot, LedState>) {
+        let now = Instant::now();
+        self.set
+            .retain(|_, (_, until)| until.is_none_or(|until| now < until));
+        for (number, slot) in &mut self.slots {
+            let set = self.set.get(number).map(|(state, _)| *state);
+            let state = set
+                .or_else(|| wanted.get(number).copied())
+                .unwrap_or_default();
+            if slot.shown == Some(state) {
+                continue;
+            }
+            if let Err(error) = slot.show(state) {
+                tracing::warn!(
+                    "slot {number}: its LED cannot show {}: {error}",
+                    state.name()
+                );
+            }
+            // It is not tried again until it is to show something else.
+            slot.shown = Some(state);
+        }
+    }
+
+    fn leds(&self) -> Vec<SlotLed> {
+        let has_led = |slot: &&Slot| slot.way != Way::None;
+        let slots = self.slots.iter().filter(|(_, slot)| has_led(slot));
+        slots
+            .map(|(number, slot)| SlotLed {
+                slot: *number,
+                state: slot.shown.unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// Somebody sets an LED, or lets go of it.
+    fn set(&mut self, task: Task, drives: &[DriveStatus]) -> Result<(), HostError> {
+        let Task::Led {
+            slot: number,
+            state,
+            seconds,
+        } = task
+        else {
+            return Err(HostError::Refused("not about an LED".to_owned()));
+        };
+        self.find(drives);
+        let Some(slot) = self.slots.get_mut(&number) else {
+            return Err(HostError::Refused("this slot has no LED".to_owned()));
+        };
+        if slot.way == Way::None && !slot.path.starts_with("/dev/") {
+            let text = "this slot has no LED: its drive is no device";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        if state == LedState::Off {
+            self.set.remove(&number);
+        } else {
+            if slot.way == Way::None {
+                slot.way = Way::Ledctl(slot.path.clone());
+            }
+            if let Err(error) = slot.show(state) {
+                if matches!(slot.way, Way::Ledctl(_)) {
+                    slot.way = Way::None;
+                }
+                return Err(HostError::Refused(error));
+            }
+            slot.shown = Some(state);
+            let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+            self.set.insert(number, (state, until));
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn show(&self, state: LedState) -> Result<(), String> {
+        match &self.way {
+            Way::Kernel(leds) => leds.show(shown(state)).map_err(|error| error.to_string()),
+            Way::Ledctl(device) => {
+                ledctl(Path::new(device), shown(state), PATIENCE).map_err(|error| error.to_string())
+            }
+            Way::None => Ok(()),
+        }
+    }
+}
+
+/// What chips tell, as consoles list it.
+fn sensors(chips: &[Chip]) -> Sensors {
+    let mut sensors = Sensors::default();
+    for chip in chips {
+        let name = |label: &str| format!("{} {label}", chip.name);
+        for one in &chip.temperatures {
+            sensors.temperatures.push(Temperature {
+                location: name(&one.label),
+                celsius: one.celsius,
+                celsius_limit: one.celsius_limit,
+            });
+        }
+        for fan in &chip.fans {
+            sensors.fans.push(Fan {
+                name: name(&fan.label),
+                rpm: fan.rpm,
+                is_faulty: fan.is_faulty,
+            });
+        }
+        if chip.is_supply {
+            sensors.supplies.push(PowerSupply {
+                name: chip.name.clone(),
+                is_faulty: chip.is_faulty,
+                celsius: chip.temperatures.first().map(|one| one.celsius),
+                rpm: chip.fans.iter().map(|fan| fan.rpm).collect(),
+            });
+        }
+    }
+    sensors
+}
