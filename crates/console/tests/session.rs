@@ -32,6 +32,8 @@ mod protection;
 mod schema;
 #[path = "session/statistics.rs"]
 mod statistics;
+#[path = "session/top.rs"]
+mod top;
 #[path = "session/views.rs"]
 mod views;
 

@@ -47,6 +47,7 @@ enum Job {
     Open(SessionId, Peer),
     Line(SessionId, String),
     GoOn(SessionId),
+    Keys(SessionId, String),
     Cancel(SessionId),
     Complete(SessionId, String, usize),
     Help(SessionId, String),
@@ -80,6 +81,8 @@ pub(crate) enum Next {
     Line { prompt: String, mode: Mode },
     /// Time.
     Later(Duration),
+    /// Time, or keys.
+    Keys(Duration),
     /// Nothing.
     End,
 }
@@ -113,6 +116,8 @@ struct Terminal {
     over: bool,
     /// When the command that is not over goes on.
     later: Option<Duration>,
+    /// That command takes keys, and is not ended by them.
+    takes_keys: bool,
     typed_at: Duration,
     is_locked: bool,
     /// Events are shown: to those who have come in, and want to see them.
@@ -304,15 +309,21 @@ impl Door {
         }
     }
 
-    /// Takes typed input up to the next command. Any key ends a command that goes on later. None is taken
+    /// Takes typed input up to the next command. Any key ends a command that goes on later, unless it takes
+    /// keys. None is taken
     /// while output waits: a client that does not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
         if let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.input.is_empty()
             && terminal.later.take().is_some()
         {
-            terminal.input.clear();
-            self.say(Job::Cancel(session));
+            let typed = std::mem::take(&mut terminal.input);
+            let job = if terminal.takes_keys {
+                Job::Keys(session, String::from_utf8_lossy(&typed).into_owned())
+            } else {
+                Job::Cancel(session)
+            };
+            self.say(job);
             return;
         }
         while let Some(terminal) = self.terminals.get_mut(&session)
@@ -374,11 +385,12 @@ impl Door {
                         .resize(rows, wanted.columns.unwrap_or(columns));
                 }
                 echo.extend_from_slice(to_terminal(&output).as_bytes());
+                terminal.takes_keys = matches!(next, Next::Keys(_));
                 match next {
                     Next::Line { prompt, mode } => {
                         echo.extend(terminal.editor.begin(&prompt, mode));
                     }
-                    Next::Later(after) => {
+                    Next::Later(after) | Next::Keys(after) => {
                         terminal.busy = true;
                         terminal.later = Some(now + after);
                     }
