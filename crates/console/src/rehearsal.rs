@@ -9,7 +9,7 @@ use aoe::Shelf;
 use shelf::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus,
     ElementId, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus,
-    RateLimit, ScrubAction, SpareStatus, check_label,
+    RateLimit, ScrubAction, SpareStatus, SuperblockStatus, check_label,
 };
 use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::plane::{CounterGroup, RunningPass};
@@ -160,6 +160,10 @@ impl Admin for Rehearsal<'_> {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.real.drives()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.real.superblock(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {

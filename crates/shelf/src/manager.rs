@@ -26,6 +26,7 @@
 use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
     ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    SuperblockStatus,
 };
 use crate::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
@@ -68,6 +69,7 @@ mod set;
 mod settings;
 mod silence;
 mod spares;
+mod superblocks;
 mod sync;
 mod twin;
 
@@ -355,6 +357,10 @@ impl Admin for Manager {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.iter().map(drives::Entry::status).collect()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.superblock_of(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {

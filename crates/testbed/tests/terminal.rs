@@ -1,6 +1,9 @@
 //! A person at a terminal: completion, history, editing, and an event that arrives in mid-line, seen on the
 //! screen of a real terminal (tmux), once through `ledge` on the box and once through `cec` over the wire.
 
+#[path = "terminal/top.rs"]
+mod top;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,11 +36,11 @@ impl Terminal {
         let mut arguments = vec!["-f", "/dev/null", "new-session", "-d"];
         arguments.extend(size);
         arguments.extend(["nsenter", network.as_str(), "--"]);
-        // tmux does not always learn how a program has ended; a shell does.
+        // tmux does not always learn how a program has ended; a shell does, and outlives Ctrl-C.
         arguments.extend([
             "sh",
             "-c",
-            "\"$@\"; echo ended with $?; exec sleep 600",
+            "trap : INT; \"$@\"; echo ended with $?; exec sleep 600",
             "sh",
         ]);
         arguments.extend(program);
@@ -202,7 +205,9 @@ fn complete(terminal: &Terminal) -> Result<()> {
 /// Older lines, words, and a line that is longer than the screen is wide.
 fn edit_and_remember(terminal: &Terminal) -> Result<()> {
     // What was done is an event, too.
-    terminal.see(&["LUN 1.0 online", "SR shelf 1>"])?;
+    terminal.see_somewhere("LUN 1.0 online")?;
+    terminal.see_somewhere("building parity complete: 0.0")?;
+    terminal.see(&["SR shelf 1>"])?;
     terminal.press(&["Up", "Up"])?;
     terminal.see(&["SR shelf 1> make 0 raid10 1.0-3"])?;
     terminal.press(&["C-a", "M-f", "M-f", "C-w"])?;
