@@ -26,8 +26,11 @@ mod fake;
 mod golden;
 #[path = "session/plans.rs"]
 mod plans;
+#[path = "session/plugins.rs"]
+mod plugins;
 #[path = "session/protection.rs"]
 mod protection;
+mod rules;
 #[path = "session/schema.rs"]
 mod schema;
 #[path = "session/statistics.rs"]
@@ -40,7 +43,7 @@ use console::protocol::{PromptKind, Request};
 use console::{Next, Reply, Session, SessionOptions};
 use fake::{FakeHost, FakeShelf, administrator};
 use proptest::prelude::*;
-use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
+use shelf::admin::{Admin, DriveRole, DriveSlot, DriveState, ElementState, LunNumber};
 use std::time::Duration;
 
 /// A shelf and one console of it.
@@ -301,7 +304,7 @@ fn a_degraded_lun_shows_its_hole() {
     bench.silent("mklun -c 12 raid1 1.0 missing");
     bench.shelf.luns[0].label = Some("bob's\x1b[0m".to_owned());
     assert_eq!(
-        bench.good("luns -a"),
+        bench.good("list -l"),
         "\
 12 4000.786GB offline 'bob''s?[0m'
    12.0  4000.786GB raid1 degraded
@@ -313,6 +316,37 @@ fn a_degraded_lun_shows_its_hole() {
     assert_eq!(bench.bad("online 12"), {
         "error: LUN 12 cannot go online: both halves of a mirror are missing\n"
     });
+}
+
+/// The tables of SRX 7, to the column, under the names of SRX 7.
+#[test]
+fn luns_by_the_name_of_srx_7_are_in_its_table() {
+    let mut bench = Bench::with_luns();
+    let lun = &mut bench.shelf.luns[0];
+    (lun.size_bytes, lun.label) = (4_000_721_000_000, Some("vm1".to_owned()));
+    let part = &mut lun.parts[0];
+    (part.state.recovering, part.state.degraded) = (true, true);
+    part.elements[1].state = ElementState::Replaced;
+    part.elements[1].drive = Some(DriveSlot(9));
+    assert_eq!(
+        bench.good("luns -a 0"),
+        "\
+LUN   LABEL   STATUS     TYPE   SIZE(GB)   ELEMENT   DRIVE       STATE
+0       vm1   online    raid1   4000.721                    recovering
+                                4000.787     0.0.0     1.0      normal
+                                4000.787     0.0.1     1.9    replaced
+"
+    );
+    assert_eq!(
+        bench.bad("luns 0 9 1"),
+        "\
+LUN   LABEL   STATUS     TYPE   SIZE(GB)       STATE
+0       vm1   online    raid1   4000.721  recovering
+error: LUN 9 does not exist
+skipping: 1
+"
+    );
+    assert_eq!(bench.good("luns -j 0"), bench.good("list -l -j 0"));
 }
 
 #[test]
