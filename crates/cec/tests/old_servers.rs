@@ -123,6 +123,21 @@ fn a_first_packet_with_number_255_is_shown() {
 }
 
 #[test]
+fn payloads_of_255_bytes_are_shown() {
+    let mut bench = Bench::open();
+    let mut expected = String::new();
+    for sequence in 0..=255 {
+        let text = char::from(b'a' + sequence % 26).to_string().repeat(255);
+        assert_eq!(
+            bench.hear(Kind::Data, sequence, text.as_bytes()),
+            [format!("Tack {sequence} ")]
+        );
+        expected.push_str(&text);
+    }
+    assert!(bench.screen == expected && expected.len() > 65_000);
+}
+
+#[test]
 fn what_is_repeated_is_acknowledged_again_and_shown_once() {
     let mut bench = Bench::open();
     for _ in 0..3 {

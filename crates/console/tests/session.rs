@@ -43,7 +43,7 @@ use console::protocol::{PromptKind, Request};
 use console::{Next, Reply, Session, SessionOptions};
 use fake::{FakeHost, FakeShelf, administrator};
 use proptest::prelude::*;
-use shelf::admin::{Admin, DriveRole, DriveSlot, DriveState, ElementState, LunNumber};
+use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
 use std::time::Duration;
 
 /// A shelf and one console of it.
@@ -316,37 +316,6 @@ fn a_degraded_lun_shows_its_hole() {
     assert_eq!(bench.bad("online 12"), {
         "error: LUN 12 cannot go online: both halves of a mirror are missing\n"
     });
-}
-
-/// The tables of SRX 7, to the column, under the names of SRX 7.
-#[test]
-fn luns_by_the_name_of_srx_7_are_in_its_table() {
-    let mut bench = Bench::with_luns();
-    let lun = &mut bench.shelf.luns[0];
-    (lun.size_bytes, lun.label) = (4_000_721_000_000, Some("vm1".to_owned()));
-    let part = &mut lun.parts[0];
-    (part.state.recovering, part.state.degraded) = (true, true);
-    part.elements[1].state = ElementState::Replaced;
-    part.elements[1].drive = Some(DriveSlot(9));
-    assert_eq!(
-        bench.good("luns -a 0"),
-        "\
-LUN   LABEL   STATUS     TYPE   SIZE(GB)   ELEMENT   DRIVE       STATE
-0       vm1   online    raid1   4000.721                    recovering
-                                4000.787     0.0.0     1.0      normal
-                                4000.787     0.0.1     1.9    replaced
-"
-    );
-    assert_eq!(
-        bench.bad("luns 0 9 1"),
-        "\
-LUN   LABEL   STATUS     TYPE   SIZE(GB)       STATE
-0       vm1   online    raid1   4000.721  recovering
-error: LUN 9 does not exist
-skipping: 1
-"
-    );
-    assert_eq!(bench.good("luns -j 0"), bench.good("list -l -j 0"));
 }
 
 #[test]

@@ -160,8 +160,8 @@ fn await_so(is_so: impl Fn() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// T8, T11 and T17 on a wire: a client that says no third word of the handshake, never acknowledges twice,
-/// and whose memory begins with 255.
+/// T8, T11, T15 and T17 on a wire: a client that says no third word of the handshake, never acknowledges
+/// twice, sends 255 bytes at once, and whose memory begins with 255.
 #[test]
 fn acceptance_4_a_client_that_repeats_nothing() -> Result<()> {
     let network = PairNetwork::new(1500)?;
@@ -198,6 +198,14 @@ fn acceptance_4_a_client_that_repeats_nothing() -> Result<()> {
         shown.ends_with("error: unknown command lxyz\r\n"),
         "{shown:?}"
     );
+
+    // T15: as much as fits a packet.
+    let long = "w".repeat(255);
+    script.typed(long.as_bytes())?;
+    script.typed(b"\r")?;
+    let shown = script.see(PROMPT)?;
+    let error = format!("error: unknown command {long}\r\n");
+    ensure!(shown.ends_with(&error), "{shown:?}");
 
     // T8: up to number 254, then another handshake: the next number is not 255.
     for key in [b"a", b"\x08"].into_iter().cycle() {

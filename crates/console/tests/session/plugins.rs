@@ -1,4 +1,5 @@
-//! What monitoring reads, in every state that it is there for, by its rules alone ([`rules`]).
+//! What monitoring reads, in every state that it is there for, by its rules alone ([`rules`]); and the tables
+//! of SRX 7.
 
 use super::{Bench, rules, statistics};
 use shelf::admin::{DriveSlot, DriveState, ElementState, LunNumber};
@@ -187,6 +188,37 @@ fn rates_and_ports() {
             "10000/25000".to_owned()
         )]
     );
+}
+
+/// The tables of SRX 7, to the column, under the names of SRX 7.
+#[test]
+fn luns_by_the_name_of_srx_7_are_in_its_table() {
+    let mut bench = Bench::with_luns();
+    let lun = &mut bench.shelf.luns[0];
+    (lun.size_bytes, lun.label) = (4_000_721_000_000, Some("vm1".to_owned()));
+    let part = &mut lun.parts[0];
+    (part.state.recovering, part.state.degraded) = (true, true);
+    part.elements[1].state = ElementState::Replaced;
+    part.elements[1].drive = Some(DriveSlot(9));
+    assert_eq!(
+        bench.good("luns -a 0"),
+        "\
+LUN   LABEL   STATUS     TYPE   SIZE(GB)   ELEMENT   DRIVE       STATE
+0       vm1   online    raid1   4000.721                    recovering
+                                4000.787     0.0.0     1.0      normal
+                                4000.787     0.0.1     1.9    replaced
+"
+    );
+    assert_eq!(
+        bench.bad("luns 0 9 1"),
+        "\
+LUN   LABEL   STATUS     TYPE   SIZE(GB)       STATE
+0       vm1   online    raid1   4000.721  recovering
+error: LUN 9 does not exist
+skipping: 1
+"
+    );
+    assert_eq!(bench.good("luns -j 0"), bench.good("list -l -j 0"));
 }
 
 /// The rules can be broken.
