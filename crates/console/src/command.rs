@@ -90,6 +90,8 @@ pub enum Verb {
     Ratelimit,
     /// Tells how much LUNs and drives read and write.
     Iostats,
+    /// Shows what everything does.
+    Top,
     /// Lists the initiators.
     Initiators,
     /// Lists the counters of the data path.
@@ -232,6 +234,8 @@ pub struct Options {
     pub drives: bool,
     /// `-w`.
     pub watch: bool,
+    /// `-b`: told once, although somebody is looking.
+    pub batch: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
     /// The value of the option that takes one; a command has one at most.
@@ -422,6 +426,7 @@ impl Command {
             'c' => options.clean = true,
             'd' => options.drives = true,
             'w' => options.watch = true,
+            'b' => options.batch = true,
             'n' => options.plan = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}

@@ -21,11 +21,11 @@
 //! from `vte`, the line from `tui-input`, widths from `unicode-width`, and are joined here.
 
 mod history;
-mod keys;
+pub(crate) mod keys;
 mod screen;
 
 use crate::complete::{self, Completion};
-use crate::session::PAGE;
+use crate::terminal::as_page;
 use history::History;
 use keys::{Key, KeyReader};
 use screen::{CLEAR, ERASE_BELOW, Place, go, in_columns, place, settle};
@@ -696,7 +696,7 @@ fn joins(text: &str, at: usize) -> bool {
 /// Text for a raw terminal: every `\n` becomes CR LF, and a new page an empty screen.
 #[must_use]
 pub fn to_terminal(text: &str) -> String {
-    text.replace('\n', "\r\n").replace(PAGE, "\x1b[H\x1b[2J")
+    as_page(text).replace('\n', "\r\n")
 }
 
 #[cfg(test)]

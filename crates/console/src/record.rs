@@ -5,6 +5,7 @@
 
 pub(crate) mod consoles;
 pub(crate) mod statistics;
+pub(crate) mod top;
 
 use crate::host::LogEntry;
 use crate::names::drive_name;
@@ -55,6 +56,7 @@ pub(crate) enum Record {
     },
     Initiator(InitiatorRecord),
     ForgottenInitiators(ForgottenRecord),
+    Top(Box<top::TopRecord>),
     Pass {
         lun: u8,
         part: u8,

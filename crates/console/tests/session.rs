@@ -35,6 +35,8 @@ mod rules;
 mod schema;
 #[path = "session/statistics.rs"]
 mod statistics;
+#[path = "session/top.rs"]
+mod top;
 #[path = "session/views.rs"]
 mod views;
 

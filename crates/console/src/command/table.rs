@@ -439,6 +439,20 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Top,
+        name: "top",
+        aliases: &[],
+        usage: "top [-b] [-s secs] [-j]",
+        summary: "what workers, LUNs, initiators, disks and ports do, the most active first, anew every second \
+                  until q is pressed; h tells the other keys; -s every so many seconds, 1 to 32, which rates \
+                  are over then; -b, -j and where there is no terminal: once, after that time",
+        examples: &["top", "top -s 5", "top -b", "top -j"],
+        needs: Needs::Reader,
+        options: "bs:",
+        operands_min: 0,
+        operands_max: 0,
+    },
+    Command {
         verb: Verb::Initiators,
         name: "initiators",
         aliases: &[],

@@ -26,6 +26,7 @@ mod syslog;
 mod system;
 mod tables;
 mod terminal;
+mod top;
 mod users;
 mod wait;
 mod when;
@@ -39,6 +40,7 @@ pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
+pub(crate) use top::{Top, top};
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
@@ -49,6 +51,7 @@ use crate::options::{Modes, SessionOptions};
 use crate::problem::Problem;
 use crate::rehearsal::Rehearsal;
 use crate::report::Report;
+use crate::terminal::Terminal;
 use std::time::Duration;
 
 /// A plan that waits for the answer to a question.
@@ -67,6 +70,7 @@ pub(crate) enum Watch {
     /// A listing that is shown anew.
     View(Box<Invocation>),
     Log(Following),
+    Top(Box<Top>),
 }
 
 /// How often a listing is shown anew.
@@ -74,12 +78,23 @@ const VIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    pub(crate) fn go_on(
+        self,
+        world: &mut World<'_>,
+        session: &SessionOptions,
+        terminal: &Terminal,
+    ) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
+            Self::Top(top) => top.go_on(world, terminal),
         }
+    }
+
+    /// Whether it has the screen for itself, and takes keys.
+    pub(crate) fn is_screen(&self) -> bool {
+        matches!(self, Self::Top(top) if top.is_screen())
     }
 }
 
@@ -245,7 +260,7 @@ fn run_once(
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them.
-        Verb::Terminal | Verb::Events | Verb::Exit => {}
+        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit => {}
     }
     report.into()
 }

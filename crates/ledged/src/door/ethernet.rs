@@ -47,6 +47,7 @@ enum Job {
     Open(SessionId, Peer),
     Line(SessionId, String),
     GoOn(SessionId),
+    Keys(SessionId, String),
     Cancel(SessionId),
     Complete(SessionId, String, usize),
     Help(SessionId, String),
@@ -80,6 +81,8 @@ pub(crate) enum Next {
     Line { prompt: String, mode: Mode },
     /// Time.
     Later(Duration),
+    /// Time, or keys.
+    Keys(Duration),
     /// Nothing.
     End,
 }
@@ -113,6 +116,8 @@ struct Terminal {
     over: bool,
     /// When the command that is not over goes on.
     later: Option<Duration>,
+    /// That command takes keys, and is not ended by them.
+    takes_keys: bool,
     typed_at: Duration,
     is_locked: bool,
     /// Events are shown: to those who have come in, and want to see them.
@@ -311,9 +316,9 @@ impl Door {
         }
     }
 
-    /// Takes typed input up to the next command. Any key ends a command that goes on later; that the window
-    /// has another size is no key. None is taken while output waits: a client that does not read gets no more
-    /// to read.
+    /// Takes typed input up to the next command. Any key ends a command that goes on later, unless it takes
+    /// keys itself; that the window has another size is no key. None is taken while output waits: a client that
+    /// does not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
         if let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.input.is_empty()
@@ -325,6 +330,12 @@ impl Door {
             terminal.sequence_until = is_in_sequence.then(|| self.start.elapsed() + SEQUENCE);
             if is_pressed {
                 terminal.editor.drop_sequence();
+            }
+            if terminal.takes_keys {
+                terminal.later = None;
+                let typed = String::from_utf8_lossy(&input).into_owned();
+                self.say(Job::Keys(session, typed));
+            } else if is_pressed {
                 terminal.later = None;
                 self.say(Job::Cancel(session));
             }
@@ -389,11 +400,12 @@ impl Door {
                         .resize(rows, wanted.columns.unwrap_or(columns));
                 }
                 echo.extend_from_slice(to_terminal(&output).as_bytes());
+                terminal.takes_keys = matches!(next, Next::Keys(_));
                 match next {
                     Next::Line { prompt, mode } => {
                         echo.extend(terminal.editor.begin(&prompt, mode));
                     }
-                    Next::Later(after) => {
+                    Next::Later(after) | Next::Keys(after) => {
                         terminal.busy = true;
                         terminal.later = Some(now + after);
                     }

@@ -74,6 +74,7 @@ impl Guests {
             let (Job::Open(id, _)
             | Job::Line(id, _)
             | Job::GoOn(id)
+            | Job::Keys(id, _)
             | Job::Cancel(id)
             | Job::Complete(id, ..)
             | Job::Help(id, _)
@@ -122,6 +123,14 @@ impl Guests {
                     return self.ask(id, String::new());
                 };
                 let reply = attended.go_on(&self.premises);
+                self.said(id, reply)
+            }
+            Job::Keys(_, typed) => {
+                let guest = self.guests.get_mut(&id)?;
+                let Seat::In { attended, .. } = &mut guest.seat else {
+                    return self.ask(id, String::new());
+                };
+                let reply = attended.keys(&self.premises, &typed);
                 self.said(id, reply)
             }
             Job::Cancel(_) => {
@@ -314,6 +323,7 @@ impl Guests {
     fn said(&mut self, id: SessionId, reply: session::Reply) -> Option<Done> {
         let next = match reply.next {
             session::Next::Later { after } => Next::Later(after),
+            session::Next::Keys { after } => Next::Keys(after),
             session::Next::End => Next::End,
             session::Next::Command | session::Next::Answer { .. } => {
                 return self.ask(id, reply.output);
