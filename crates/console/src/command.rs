@@ -7,9 +7,11 @@
 mod nearest;
 mod needs;
 mod table;
+mod unavailable;
 
 pub use needs::{Lists, Needs};
-pub use table::{COMMANDS, NOT_AVAILABLE};
+pub use table::COMMANDS;
+pub use unavailable::NOT_AVAILABLE;
 
 use crate::commands::{MISSING, is_mask};
 use crate::lexer::{self, Word};
@@ -264,8 +266,8 @@ pub(crate) fn find(word: &str) -> Result<(&'static Command, &'static str), Probl
             return Ok((command, name));
         }
     }
-    if NOT_AVAILABLE.contains(&name) {
-        return Err(Problem::NotAvailable(name.to_owned()));
+    if let Some((name, reason)) = unavailable::reason(name) {
+        return Err(Problem::NotAvailable { name, reason });
     }
     Err(Problem::UnknownCommand {
         name: word.to_owned(),
@@ -451,7 +453,7 @@ mod tests {
         let mut names: Vec<&str> = COMMANDS
             .iter()
             .flat_map(Command::names)
-            .chain(NOT_AVAILABLE.iter().copied())
+            .chain(NOT_AVAILABLE.iter().map(|(name, _)| *name))
             .collect();
         let count = names.len();
         names.sort_unstable();

@@ -237,6 +237,23 @@ impl Editor {
         }
     }
 
+    /// Takes what comes while no line is typed but a command goes on; whether a key was pressed. That a
+    /// terminal tells its size is none, and neither is a sequence that is not complete.
+    pub fn is_pressed(&mut self, input: &[u8]) -> bool {
+        let mut is_pressed = false;
+        for byte in input {
+            for key in self.keys.take(*byte) {
+                if let Key::Size { rows, columns } = key {
+                    self.has_told_size = true;
+                    self.resize(rows, columns);
+                } else {
+                    is_pressed = true;
+                }
+            }
+        }
+        is_pressed
+    }
+
     /// Whether input has stopped within an escape sequence: if nothing follows in [`SEQUENCE`],
     /// [`Editor::drop_sequence`] is to be called.
     #[must_use]

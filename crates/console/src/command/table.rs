@@ -80,7 +80,7 @@ pub const COMMANDS: &[Command] = &[
         name: "list",
         aliases: &["luns"],
         usage: "list [-l] [-j] [LUN ...]",
-        summary: "list LUNs; -l with their RAIDs and elements",
+        summary: "list LUNs; -l with their RAIDs and elements; called as luns, in the table of SRX 7",
         examples: &["list", "list -l 0", "list -j 0-3"],
         needs: Needs::Reader,
         options: "la",
@@ -367,7 +367,7 @@ pub const COMMANDS: &[Command] = &[
         name: "spares",
         aliases: &[],
         usage: "spares [-j]",
-        summary: "list spares",
+        summary: "list spares in the table of SRX 7; spare lists them in the form before that",
         examples: &["spares"],
         needs: Needs::Reader,
         options: "",
@@ -712,44 +712,4 @@ pub const COMMANDS: &[Command] = &[
         operands_min: 0,
         operands_max: 0,
     },
-];
-
-/// Commands of the Coraid language that this version does not have. They are named so that an
-/// administrator is told the truth instead of `unknown command`.
-pub const NOT_AVAILABLE: &[&str] = &[
-    // LUNs.
-    // Protection and background work.
-    // Drives.
-    "setslotled",
-    "slotled",
-    "spareled",
-    "locate",
-    "smartenable",
-    "smartdisable",
-    "smartlog",
-    "ssdhealth",
-    "drivetemp",
-    "erctimers",
-    "setsize",
-    "erase",
-    "secureerase",
-    "condition",
-    "extract",
-    "disktest",
-    // System, network, log.
-    "cmenable",
-    "cmdisable",
-    "cmstat",
-    "cmlist",
-    "fcadd",
-    "fcremove",
-    "fclun",
-    "ipaddress",
-    "ipgateway",
-    "service",
-    "temp",
-    "fans",
-    "power",
-    "update",
-    "sigcheck",
 ];

@@ -24,6 +24,7 @@ mod spares;
 mod statistics;
 mod syslog;
 mod system;
+mod tables;
 mod terminal;
 mod top;
 mod users;
@@ -204,6 +205,7 @@ fn run_once(
         Verb::Make => luns::make(&mut report, admin, options, operands),
         Verb::Grow => luns::grow(&mut report, admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
+        Verb::List if *name == "luns" => tables::luns(&mut report, admin, options.long, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online if operands.is_empty() => luns::list_served(&mut report, admin, true),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
@@ -237,7 +239,7 @@ fn run_once(
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
         Verb::Replace => members::replace(&mut report, admin, options.force, operands),
         Verb::Spare => spares::spare(&mut report, admin, options, operands),
-        Verb::Spares => spares::list(&mut report, admin),
+        Verb::Spares => tables::spares(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Mask => access::mask(&mut report, admin, operands),
         Verb::Rmmask => access::clear_masks(&mut report, admin, operands),

@@ -273,17 +273,24 @@ impl Door {
     /// Lets commands that are not over go on when it is time, and gives up keys that do not come.
     fn go_on(&mut self) {
         let now = self.now();
-        let mut due = Vec::new();
+        let (mut due, mut tired) = (Vec::new(), Vec::new());
         for (session, terminal) in &mut self.terminals {
             if terminal.later.take_if(|at| *at <= now).is_some() {
                 due.push(*session);
             }
             if terminal.sequence_until.take_if(|at| *at <= now).is_some() {
                 terminal.editor.drop_sequence();
+                // It was the key ESC, and any key ends what is watched.
+                if terminal.later.take().is_some() {
+                    tired.push(*session);
+                }
             }
         }
         for session in due {
             self.say(Job::GoOn(session));
+        }
+        for session in tired {
+            self.say(Job::Cancel(session));
         }
     }
 
@@ -310,20 +317,28 @@ impl Door {
     }
 
     /// Takes typed input up to the next command. Any key ends a command that goes on later, unless it takes
-    /// keys. None is taken
-    /// while output waits: a client that does not read gets no more to read.
+    /// keys itself; that the window has another size is no key. None is taken while output waits: a client that
+    /// does not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
         if let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.input.is_empty()
-            && terminal.later.take().is_some()
+            && terminal.later.is_some()
         {
-            let typed = std::mem::take(&mut terminal.input);
-            let job = if terminal.takes_keys {
-                Job::Keys(session, String::from_utf8_lossy(&typed).into_owned())
-            } else {
-                Job::Cancel(session)
-            };
-            self.say(job);
+            let input = std::mem::take(&mut terminal.input);
+            let is_pressed = terminal.editor.is_pressed(&input);
+            let is_in_sequence = terminal.editor.is_in_sequence() && !is_pressed;
+            terminal.sequence_until = is_in_sequence.then(|| self.start.elapsed() + SEQUENCE);
+            if is_pressed {
+                terminal.editor.drop_sequence();
+            }
+            if terminal.takes_keys {
+                terminal.later = None;
+                let typed = String::from_utf8_lossy(&input).into_owned();
+                self.say(Job::Keys(session, typed));
+            } else if is_pressed {
+                terminal.later = None;
+                self.say(Job::Cancel(session));
+            }
             return;
         }
         while let Some(terminal) = self.terminals.get_mut(&session)
