@@ -17,6 +17,9 @@ use shelf::admin::{Admin, AdminError, DriveRole, DriveState, DriveStatus, Elemen
 /// What SMART says of a drive that is not asked.
 const SMART: &str = "unknown";
 
+/// Why nothing is told of how much of a solid state drive is worn.
+const NO_WEAR: &str = "not in this version; on the box: smartctl -a DEVICE, or nvme smart-log DEVICE, with the path of disks -a";
+
 /// What is told of drives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
@@ -55,10 +58,8 @@ struct Known {
 pub(super) fn show(report: &mut Report, world: &World<'_>, invocation: &Invocation) {
     let (letters, operands) = (&invocation.options.letters, &invocation.operands);
     if letters.contains(&'S') {
-        return report.fail(
-            Problem::NotAvailable(format!("{} -S", invocation.name)),
-            &[],
-        );
+        let (name, reason) = ("-S", NO_WEAR);
+        return report.fail(Problem::NotAvailable { name, reason }, &[]);
     }
     let asked = LETTERS
         .iter()

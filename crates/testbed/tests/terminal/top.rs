@@ -42,11 +42,6 @@ impl Terminal {
         })
     }
 
-    fn resize(&self, rows: usize, columns: usize) -> Result<()> {
-        let (x, y) = (columns.to_string(), rows.to_string());
-        self.tmux(&["resize-window", "-x", &x, "-y", &y]).map(drop)
-    }
-
     /// Waits until the screen is as wanted, and gives it.
     fn see_screen(&self, what: &str, is_it: impl Fn(&[String]) -> bool) -> Result<Vec<String>> {
         let end = Instant::now() + LIMIT;
@@ -127,16 +122,16 @@ fn somebody_looks_at_top() -> Result<()> {
     let colored = terminal.tmux(&["capture-pane", "-p", "-e"])?;
     ensure!(colored.contains("\u{1b}[32monline"), "{colored:?}");
     // Another size, twice.
-    terminal.resize(15, 60)?;
+    terminal.resize(60, 15)?;
     let screen = terminal.see_screen("small screen", |screen| {
         screen.len() == 14 && screen[0].starts_with("shelf 1") && screen[13].starts_with("q end")
     })?;
     looks_right(&screen, 15)?;
-    terminal.resize(40, 120)?;
+    terminal.resize(120, 40)?;
     terminal.see_screen("large screen", |screen| {
         screen.len() == 39 && screen[0].starts_with("shelf 1") && screen[38].starts_with("q end")
     })?;
-    terminal.resize(24, 80)?;
+    terminal.resize(80, 24)?;
     terminal.see_screen("screen of before", |screen| {
         screen.len() == 23 && screen[0].starts_with("shelf 1")
     })?;
