@@ -21,7 +21,7 @@ pub use consoles::{
     UserStatus,
 };
 pub use hardware::{Fan, Hardware, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
-pub use machine::{BoxFacts, CpuTimes, Machine, Power};
+pub use machine::{BoxFacts, CpuTimes, DriveFacts, Machine, Power};
 pub use settings::Settings;
 
 use shelf::admin::Admin;

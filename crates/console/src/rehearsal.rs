@@ -9,9 +9,9 @@ use aoe::Shelf;
 use shelf::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus,
     ElementId, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus,
-    RateLimit, ScrubAction, SpareStatus, check_label,
+    RateLimit, ScrubAction, SpareStatus, SuperblockStatus, check_label,
 };
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::plane::{CounterGroup, RunningPass};
 use shelf::statistics::{LunStatistics, Rates};
 
@@ -132,8 +132,16 @@ impl Observe for Rehearsal<'_> {
         self.real.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.real.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.real.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.real.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.real.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -152,6 +160,10 @@ impl Admin for Rehearsal<'_> {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.real.drives()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.real.superblock(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {

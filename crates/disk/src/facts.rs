@@ -8,6 +8,9 @@
 //!   not. Where udev has a name for it below `/dev/disk/by-path`, it is that name.
 
 mod place;
+mod temperature;
+
+pub use temperature::read_temperature;
 
 pub(crate) use place::bay_directory;
 

@@ -7,8 +7,8 @@ use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
 use console::host::{
-    BoxFacts, Caller, HostError, Machine, Power, Sensors, Settings, SettingsStore, SlotLed, Task,
-    World,
+    BoxFacts, Caller, DriveFacts, HostError, Machine, Power, Sensors, Settings, SettingsStore,
+    SlotLed, Task, World,
 };
 use shelf::admin::Admin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,6 +139,14 @@ impl Machine for Machinery {
 
     fn facts(&self) -> BoxFacts {
         machine::facts(self.start.elapsed())
+    }
+
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        machine::drive_facts(path)
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        machine::temperatures(paths)
     }
 
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {

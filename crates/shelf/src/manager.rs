@@ -26,8 +26,9 @@
 use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
     ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    SuperblockStatus,
 };
-use crate::observe::{Initiators, Observe, PortStatistics};
+use crate::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use crate::statistics::{LunStatistics, Rates};
 use ::raid::bad_blocks::BadRange;
@@ -68,6 +69,7 @@ mod set;
 mod settings;
 mod silence;
 mod spares;
+mod superblocks;
 mod sync;
 mod twin;
 
@@ -323,8 +325,16 @@ impl Observe for Manager {
         self.plane.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.plane.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.plane.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.plane.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.plane.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -347,6 +357,10 @@ impl Admin for Manager {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.iter().map(drives::Entry::status).collect()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.superblock_of(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {

@@ -81,11 +81,7 @@ pub(super) const SETSLOTLED: Command = Command {
     usage: "setslotled locate|fault|rebuild|reset|spare slot ...",
     summary: "let the LEDs of slots show something, until reset, which lets them show what the shelf knows: fault \
               of a drive that failed, rebuild of one that is being filled",
-    examples: &[
-        "setslotled locate 3",
-        "setslotled reset 0-15",
-        "setslotled 3 fault",
-    ],
+    examples: &["setslotled locate 3", "setslotled reset 0-15"],
     needs: Needs::Admin,
     operands_min: 2,
     ..row(HardwareVerb::SetSlotLed, "setslotled")

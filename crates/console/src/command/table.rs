@@ -15,11 +15,23 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Show,
         name: "show",
         aliases: &["disks", "drives"],
-        usage: "show [-l] [-j] [drive ...]",
-        summary: "list drives; -l with size, state and use",
-        examples: &["show -l", "show -l 1.0-3", "show -j"],
+        usage: "show [-l] [-a] [-c] [-g] [-p] [-s] [-S] [-t] [-j] [drive ...]",
+        summary: "list drives; -l with size, state and use; disks and drives with model, firmware and mode, as SRX 6 and \
+                  7 had them; -p only those that are there; -a all that the kernel tells; -c version of the \
+                  metadata, then what it says: shelf, element, members, type, state, array; -g revolutions and sectors; \
+                  -t temperature; -s SMART status: normal, threshold exceeded, disabled or unknown; -S life that is \
+                  left of SSDs, in percent",
+        examples: &[
+            "show -l",
+            "show -l 1.0-3",
+            "show -j",
+            "disks",
+            "drives -p",
+            "disks -a 1.0",
+            "disks -c",
+        ],
         needs: Needs::Reader,
-        options: "la",
+        options: "lacgpsSt",
         operands_min: 0,
         operands_max: ANY_NUMBER,
     },
@@ -71,7 +83,7 @@ pub const COMMANDS: &[Command] = &[
         name: "list",
         aliases: &["luns"],
         usage: "list [-l] [-j] [LUN ...]",
-        summary: "list LUNs; -l with their RAIDs and elements",
+        summary: "list LUNs; -l with their RAIDs and elements; called as luns, in the table of SRX 7",
         examples: &["list", "list -l 0", "list -j 0-3"],
         needs: Needs::Reader,
         options: "la",
@@ -358,7 +370,7 @@ pub const COMMANDS: &[Command] = &[
         name: "spares",
         aliases: &[],
         usage: "spares [-j]",
-        summary: "list spares",
+        summary: "list spares in the table of SRX 7; spare lists them in the form before that",
         examples: &["spares"],
         needs: Needs::Reader,
         options: "",
@@ -439,6 +451,20 @@ pub const COMMANDS: &[Command] = &[
         options: "dls:w",
         operands_min: 0,
         operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Top,
+        name: "top",
+        aliases: &[],
+        usage: "top [-b] [-s secs] [-j]",
+        summary: "what workers, LUNs, initiators, disks and ports do, the most active first, anew every second \
+                  until q is pressed; h tells the other keys; -s every so many seconds, 1 to 32, which rates \
+                  are over then; -b, -j and where there is no terminal: once, after that time",
+        examples: &["top", "top -s 5", "top -b", "top -j"],
+        needs: Needs::Reader,
+        options: "bs:",
+        operands_min: 0,
+        operands_max: 0,
     },
     Command {
         verb: Verb::Initiators,

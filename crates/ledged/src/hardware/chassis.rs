@@ -268,3 +268,173 @@ fn sensors(chips: &[Chip]) -> Sensors {
     }
     sensors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shelf::admin::{ElementId, ElementStatus, LunNumber, PartStatus, RaidState};
+    use shelf::smart::Smart;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    fn drive(slot: u16, role: DriveRole) -> DriveStatus {
+        DriveStatus {
+            slot: DriveSlot(slot),
+            size_bytes: 1 << 30,
+            state: DriveState::Up,
+            role,
+            model: String::new(),
+            path: format!("/dev/sd{slot}"),
+            note: None,
+            keeps_nothing: false,
+            smart: None,
+        }
+    }
+
+    fn element(member: u8, state: ElementState, slot: u16) -> ElementStatus {
+        ElementStatus {
+            id: ElementId {
+                lun: LunNumber::new(0).unwrap(),
+                part: 0,
+                member,
+            },
+            state,
+            size_bytes: 1 << 30,
+            drive: Some(DriveSlot(slot)),
+            bad_sectors: 0,
+            is_replacement: false,
+            read_errors: 0,
+        }
+    }
+
+    fn lun(elements: Vec<ElementStatus>) -> LunStatus {
+        let part = PartStatus {
+            part: 0,
+            size_bytes: 1 << 30,
+            level: raid::Level::Raid1,
+            chunk_bytes: None,
+            state: RaidState::default(),
+            is_stalled: false,
+            is_bare: false,
+            elements,
+        };
+        LunStatus {
+            lun: LunNumber::new(0).unwrap(),
+            size_bytes: 1 << 30,
+            online: true,
+            label: None,
+            serial: String::new(),
+            config_string: Vec::new(),
+            access: shelf::admin::AccessStatus::default(),
+            scrub: None,
+            trouble: None,
+            parts: vec![part],
+        }
+    }
+
+    #[test]
+    fn leds_show_what_the_shelf_knows() {
+        let mut drives: Vec<DriveStatus> =
+            (0..6).map(|slot| drive(slot, DriveRole::Free)).collect();
+        drives[2].role = DriveRole::Spare;
+        drives[3].state = DriveState::Down;
+        drives[4].smart = Some(Arc::new(Smart {
+            predicts_failure: true,
+            ..Smart::default()
+        }));
+        let luns = [lun(vec![
+            element(0, ElementState::Failed, 0),
+            element(1, ElementState::Replaced, 1),
+            element(2, ElementState::Normal, 5),
+        ])];
+        let states = |shows_spares| {
+            let wanted = wanted(&drives, &luns, shows_spares);
+            wanted.into_values().collect::<Vec<_>>()
+        };
+        use LedState::{Fault, Off, Rebuild, Spare};
+        assert_eq!(states(false), [Fault, Rebuild, Off, Fault, Fault, Off]);
+        assert_eq!(states(true), [Fault, Rebuild, Spare, Fault, Fault, Off]);
+    }
+
+    /// A made-up bay of an enclosure with a disk in it.
+    fn bay(root: &Path) -> PathBuf {
+        let device = root.join("sys/devices/pci0/host0/target0:0:0/0:0:0:0");
+        let disk = device.join("block/sda");
+        let bay = root.join("sys/class/enclosure/0:0:8:0/Slot 00");
+        fs::create_dir_all(&disk).unwrap();
+        fs::create_dir_all(&bay).unwrap();
+        fs::create_dir_all(root.join("sys/class/block")).unwrap();
+        symlink(&disk, root.join("sys/class/block/sda")).unwrap();
+        symlink(&device, disk.join("device")).unwrap();
+        symlink(&device, bay.join("device")).unwrap();
+        for (file, text) in [
+            ("type", "array device"),
+            ("slot", "0"),
+            ("locate", "?"),
+            ("fault", "?"),
+        ] {
+            fs::write(bay.join(file), text).unwrap();
+        }
+        bay
+    }
+
+    #[test]
+    fn what_somebody_has_set_is_shown_until_it_is_reset_or_its_time_is_over() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let bay = bay(&root);
+        let system = System::at(&root);
+        let facts = Facts::of(&system, "sda").unwrap();
+        let way = Way::Kernel(SlotLeds::of(&system, &facts).unwrap());
+        let number = DriveSlot(0);
+        let slot = Slot {
+            path: "/dev/sda".to_owned(),
+            way,
+            shown: None,
+        };
+        let mut chassis = Chassis {
+            system,
+            slots: [(number, slot)].into(),
+            set: BTreeMap::new(),
+        };
+        let read = || ["locate", "fault"].map(|file| fs::read_to_string(bay.join(file)).unwrap());
+        let knows = |state| BTreeMap::from([(number, state)]);
+        chassis.update(&knows(LedState::Off));
+        assert_eq!(read(), ["0", "0"]);
+        chassis.update(&knows(LedState::Fault));
+        assert_eq!(read(), ["0", "1"]);
+        let mut set = |chassis: &mut Chassis, state, seconds| {
+            let slot = number;
+            chassis.set(
+                Task::Led {
+                    slot,
+                    state,
+                    seconds,
+                },
+                &[],
+            )
+        };
+        set(&mut chassis, LedState::Locate, None).unwrap();
+        chassis.update(&knows(LedState::Fault));
+        assert_eq!(read(), ["1", "0"]);
+        assert_eq!(chassis.leds()[0].state, LedState::Locate);
+        set(&mut chassis, LedState::Off, None).unwrap();
+        chassis.update(&knows(LedState::Fault));
+        assert_eq!(read(), ["0", "1"]);
+        set(&mut chassis, LedState::Locate, Some(0)).unwrap();
+        assert_eq!(read(), ["1", "0"]);
+        chassis.update(&knows(LedState::Off));
+        assert_eq!(read(), ["0", "0"], "its time is over");
+        let none = Task::Led {
+            slot: DriveSlot(7),
+            state: LedState::Locate,
+            seconds: None,
+        };
+        assert!(chassis.set(none, &[]).is_err());
+        // An LED that cannot be set is told of, and keeps nobody from the others.
+        fs::remove_dir_all(&bay).unwrap();
+        chassis.update(&knows(LedState::Fault));
+    }
+}

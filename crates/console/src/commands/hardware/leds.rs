@@ -1,6 +1,6 @@
 //! The LEDs of slots.
 
-use super::{Outcome, Tasks, chosen, led_state};
+use super::{Outcome, Tasks, chosen, led_state, refusal};
 use crate::commands::machine::change;
 use crate::host::{LedState, Task, World};
 use crate::names::{decimal, parse_drive};
@@ -100,7 +100,12 @@ pub(super) fn list(report: &mut Report, world: &World<'_>, words: &[String]) {
     }
     let leds = match world.host.leds() {
         Ok(leds) => leds,
-        Err(error) => return report.fail(error, &[]),
+        Err(error) => {
+            return match words.split_first() {
+                Some((first, rest)) => report.fail(refusal(first, &error.to_string()), rest),
+                None => report.fail(error, &[]),
+            };
+        }
     };
     let wanted = |slot: DriveSlot| words.is_empty() || wanted.contains(&slot);
     report.line(format!("{:<5} {:>9}", "SLOT", "STATE"));

@@ -2,14 +2,15 @@
 
 use super::{Outcome, Tasks, chosen, refusal};
 use crate::command::Options;
-use crate::host::{HostError, Task, World};
-use crate::names::decimal;
+use crate::host::{Task, World};
+use crate::names::{decimal, drive_name};
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::record::hardware::SmartRecord;
 use crate::report::Report;
 use shelf::admin::{DriveState, DriveStatus};
 use shelf::smart::{RecoveryTimers, SelfTestKind, Smart, SmartChange};
+use std::collections::BTreeMap;
 
 /// What stands for what is not known.
 const UNKNOWN: &str = "-";
@@ -30,7 +31,7 @@ fn told<'a>(world: &World<'_>, name: &str, drive: &'a DriveStatus) -> Result<&'a
         Some(smart) if smart.is_supported == Some(false) => Err(refusal(name, "not supported")),
         Some(smart) => Ok(smart),
         None => Err(match world.host.smart_fault() {
-            Some(fault) => HostError::Refused(fault).into(),
+            Some(fault) => refusal(name, &fault),
             None => refusal(name, "it was not asked yet, or sleeps"),
         }),
     }
@@ -138,8 +139,18 @@ pub(super) fn life(report: &mut Report, world: &World<'_>, words: &[String]) {
 /// Lists temperatures.
 pub(super) fn temperatures(report: &mut Report, world: &World<'_>, words: &[String]) {
     let title = format!("{:<8} {:>8} {:>8}", "DRIVE", "TEMP", "LIMIT");
+    let drives = world.admin.drives();
+    let paths: Vec<String> = drives.iter().map(|drive| drive.path.clone()).collect();
+    let names = drives
+        .iter()
+        .map(|drive| drive_name(world.admin.shelf(), drive.slot));
+    // What the kernel measures is of now.
+    let now = names.zip(world.host.temperatures(&paths));
+    let now: BTreeMap<String, Option<i32>> = now.collect();
     list(report, world, words, &title, |name, smart| {
-        let celsius = smart.and_then(|smart| smart.celsius);
+        let now = now.get(name).copied().flatten();
+        let now = now.and_then(|celsius| i16::try_from(celsius).ok());
+        let celsius = now.or_else(|| smart.and_then(|smart| smart.celsius));
         let limit = smart.and_then(|smart| smart.celsius_limit);
         let degrees = |celsius: Option<i16>| or_unknown(celsius.map(|c| format!("{c}C")));
         let record = Record::DriveTemperature {
