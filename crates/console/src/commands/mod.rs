@@ -183,6 +183,9 @@ pub(crate) fn run(
     if invocation.options.plan && invocation.command.is_planned() {
         return rehearse(invocation, world, session, modes);
     }
+    if let Verb::Hardware(verb) = invocation.command.verb {
+        return hardware::run(verb, invocation, world);
+    }
     if invocation.options.watch {
         return view(invocation.clone(), world, session);
     }
@@ -261,11 +264,10 @@ fn run_once(
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
         Verb::Scan => drives::scan(&mut report, admin),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
-        Verb::Hardware(verb) => return hardware::run(verb, invocation, world),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        // These are of the session, which does them.
-        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit => {}
+        // These are of the session, which does them, and of `run`.
+        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit | Verb::Hardware(_) => {}
     }
     report.into()
 }

@@ -42,6 +42,8 @@ struct Slot {
     way: Way,
     /// What it shows; `None` when that is not known.
     shown: Option<LedState>,
+    /// Whether `ledctl` was tried for this path.
+    has_tried: bool,
 }
 
 /// What somebody has set, and until when.
@@ -137,6 +139,7 @@ impl Chassis {
                 path: drive.path.clone(),
                 way: Way::None,
                 shown: None,
+                has_tried: false,
             });
             if let Some(leds) = leds {
                 let way = Way::Kernel(leds);
@@ -146,6 +149,7 @@ impl Chassis {
             }
             if slot.path != drive.path {
                 slot.path.clone_from(&drive.path);
+                slot.has_tried = false;
                 if matches!(slot.way, Way::Ledctl(_)) {
                     (slot.way, slot.shown) = (Way::None, None);
                 }
@@ -166,6 +170,7 @@ impl Chassis {
             if slot.shown == Some(state) {
                 continue;
             }
+            slot.try_ledctl(state);
             if let Err(error) = slot.show(state) {
                 tracing::warn!(
                     "slot {number}: its LED cannot show {}: {error}",
@@ -227,6 +232,19 @@ impl Chassis {
 }
 
 impl Slot {
+    /// Finds out whether `ledctl` knows an LED where the kernel has none, when there is something to show.
+    fn try_ledctl(&mut self, state: LedState) {
+        let is_device = self.path.starts_with("/dev/");
+        if self.way != Way::None || state == LedState::Off || self.has_tried || !is_device {
+            return;
+        }
+        self.has_tried = true;
+        match ledctl(Path::new(&self.path), shown(state), PATIENCE) {
+            Ok(()) => self.way = Way::Ledctl(self.path.clone()),
+            Err(error) => tracing::debug!("{}: {error}", self.path),
+        }
+    }
+
     fn show(&self, state: LedState) -> Result<(), String> {
         match &self.way {
             Way::Kernel(leds) => leds.show(shown(state)).map_err(|error| error.to_string()),
@@ -393,6 +411,7 @@ mod tests {
             path: "/dev/sda".to_owned(),
             way,
             shown: None,
+            has_tried: false,
         };
         let mut chassis = Chassis {
             system,
