@@ -123,9 +123,8 @@ fn a_drive_that_says_that_it_will_fail_is_replaced_while_it_works() -> Result<()
         "{health}"
     );
     ensure!(setup.console("spares")?.success("spares")?.is_empty());
-    let log = until(&setup, "log -n 100", |told| {
-        told.contains("SMART threshold exceeded: drive 1.1")
-    })?;
+    daemon.wait_for_line("SMART threshold exceeded: drive 1.1", LIMIT)?;
+    let log = daemon.log();
     ensure!(!log.contains("has failed"), "it worked all the time: {log}");
 
     check_log(&daemon.log())?;
