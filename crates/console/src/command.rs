@@ -116,6 +116,8 @@ pub enum Verb {
     Label,
     /// Takes labels away.
     Unlabel,
+    /// Something about whole drives.
+    OfDrive(DriveVerb),
     /// Looks at the slots again.
     Scan,
     /// Something about the box.
@@ -126,6 +128,17 @@ pub enum Verb {
     Help,
     /// Ends the session.
     Exit,
+}
+
+/// What a row about whole drives does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriveVerb {
+    /// Overwrites them with zeroes.
+    Erase,
+    /// Tests their surface.
+    Disktest,
+    /// Sets how much of them is used.
+    Setsize,
 }
 
 /// What a row about the box does, or one that has one answer only.
@@ -228,8 +241,12 @@ pub struct Options {
     pub replacement: bool,
     /// `-d`.
     pub drives: bool,
-    /// `-w`.
+    /// `-w` of a listing.
     pub watch: bool,
+    /// `-r` of a test.
+    pub read: bool,
+    /// `-w` of a test.
+    pub write: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
     /// The value of the option that takes one; a command has one at most.
@@ -340,6 +357,9 @@ const PLANNED: &[Verb] = &[
     Verb::Label,
     Verb::Unlabel,
     Verb::Scan,
+    Verb::OfDrive(DriveVerb::Erase),
+    Verb::OfDrive(DriveVerb::Disktest),
+    Verb::OfDrive(DriveVerb::Setsize),
 ];
 
 /// Commands that cannot do the same thing to the same LUN or drive twice.
@@ -351,6 +371,9 @@ const ONCE: &[Verb] = &[
     Verb::Eject,
     Verb::Spare,
     Verb::Rmspare,
+    Verb::OfDrive(DriveVerb::Erase),
+    Verb::OfDrive(DriveVerb::Disktest),
+    Verb::OfDrive(DriveVerb::Setsize),
 ];
 
 /// What stands twice among the operands of such a command. Any number of members may be missing.
@@ -416,6 +439,8 @@ impl Command {
         match letter {
             'l' | 'a' | 'p' => options.long = true,
             'f' => options.force = true,
+            'r' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.read = true,
+            'w' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.write = true,
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,

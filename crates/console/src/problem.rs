@@ -68,8 +68,12 @@ pub(crate) enum Problem {
     InvalidWait(String),
     #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
     InvalidSize(String),
-    #[error("LUN {0} is not done yet; when tells how far it is")]
-    StillBusy(LunNumber),
+    #[error("{0} is not done yet; when tells how far it is")]
+    StillBusy(String),
+    #[error("drive {0} changed while the question was open; nothing was done to it")]
+    DriveChanged(String),
+    #[error("invalid size {0}: bytes, with K, M, G or T in units of 1000, or with S in sectors")]
+    InvalidDriveSize(String),
     #[error("{0} changes something, and {1} may only look")]
     NotAllowed(&'static str, String),
     #[error(transparent)]
@@ -139,7 +143,8 @@ impl Problem {
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
-            Self::InvalidSize(_) => "invalid_size",
+            Self::InvalidSize(_) | Self::InvalidDriveSize(_) => "invalid_size",
+            Self::DriveChanged(_) => "drive_changed",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
             Self::Host(HostError::Refused(_)) => "refused",
@@ -183,10 +188,13 @@ impl Problem {
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
             | Self::InvalidSize(word)
+            | Self::InvalidDriveSize(word)
+            | Self::DriveChanged(word)
+            | Self::StillBusy(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) => Some((*name).to_owned()),
-            Self::LunChanged(lun) | Self::StillBusy(lun) => Some(lun.to_string()),
+            Self::LunChanged(lun) => Some(lun.to_string()),
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
@@ -250,6 +258,11 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotASpare(_) => "not_a_spare",
         AdminError::TooManySpares => "too_many_spares",
         AdminError::IoOutstanding { .. } => "io_outstanding",
+        AdminError::DriveHasRole { .. } => "drive_has_role",
+        AdminError::DriveBusy { .. } => "drive_busy",
+        AdminError::NoJob(_) => "no_job",
+        AdminError::JobRefused { .. } => "job_refused",
+        AdminError::SizeTooLarge { .. } => "size_too_large",
         AdminError::Io(_) => "io",
     }
 }
@@ -273,6 +286,11 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveForeign { drive, .. }
         | AdminError::DriveTooSmall { drive, .. }
         | AdminError::IoOutstanding { drive, .. }
+        | AdminError::DriveHasRole { drive, .. }
+        | AdminError::DriveBusy { drive, .. }
+        | AdminError::NoJob(drive)
+        | AdminError::JobRefused { drive, .. }
+        | AdminError::SizeTooLarge { drive, .. }
         | AdminError::NoSuchArray(drive)
         | AdminError::AmbiguousArray(drive)
         | AdminError::NotImportable { array: drive, .. }

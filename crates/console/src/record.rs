@@ -4,12 +4,14 @@
 //! renamed within one schema version; new ones may be added.
 
 pub(crate) mod consoles;
+mod jobs;
 pub(crate) mod statistics;
 
 use crate::host::LogEntry;
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
 use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
+pub(crate) use jobs::JobRecord;
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState};
@@ -70,6 +72,7 @@ pub(crate) enum Record {
         /// `null` while the rate is not known.
         seconds_left: Option<u64>,
     },
+    Job(JobRecord),
     Spare {
         drive: String,
         slot: u16,
@@ -293,7 +296,7 @@ pub(crate) struct DriveRecord {
     slot: u16,
     size_bytes: u64,
     state: &'static str,
-    /// `free`, `spare`, `element` or `foreign`.
+    /// `free`, `spare`, `element`, `foreign` or `working`.
     role: &'static str,
     element: Option<ElementName>,
     /// What a foreign drive carries.
@@ -301,6 +304,8 @@ pub(crate) struct DriveRecord {
     model: String,
     path: String,
     note: Option<String>,
+    /// How much there is, also what `setsize` keeps from being used.
+    whole_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -379,6 +384,7 @@ impl DriveRecord {
             DriveRole::Spare => ("spare", None, None),
             DriveRole::Element(id) => ("element", Some(ElementName::new(*id)), None),
             DriveRole::Foreign(what) => ("foreign", None, Some(what.clone())),
+            DriveRole::Working(_) => ("working", None, None),
         };
         Self {
             drive: drive_name(shelf, drive.slot),
@@ -391,6 +397,7 @@ impl DriveRecord {
             model: drive.model.clone(),
             path: drive.path.clone(),
             note: drive.note.clone(),
+            whole_bytes: drive.whole_bytes,
         }
     }
 }

@@ -8,9 +8,10 @@ use crate::names::{drive_name, shelf_name};
 use aoe::Shelf;
 use shelf::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus,
-    ElementId, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus,
-    RateLimit, ScrubAction, SpareStatus, check_label,
+    ElementId, ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
+    PortStatus, RateLimit, ScrubAction, SpareStatus, check_label,
 };
+use shelf::job::JobKind;
 use shelf::observe::{Initiators, Observe, PortStatistics};
 use shelf::plane::{CounterGroup, RunningPass};
 use shelf::statistics::{LunStatistics, Rates};
@@ -64,7 +65,9 @@ impl<'a> Rehearsal<'a> {
             });
         }
         match &status.role {
-            DriveRole::Element(_) | DriveRole::Spare => Err(AdminError::DriveInUse(drive)),
+            DriveRole::Element(_) | DriveRole::Spare | DriveRole::Working(_) => {
+                Err(AdminError::DriveInUse(drive))
+            }
             DriveRole::Foreign(what) if !force => {
                 let what = what.clone();
                 Err(AdminError::DriveForeign { drive, what })
@@ -396,6 +399,67 @@ impl Admin for Rehearsal<'_> {
         let from = shelf_name(self.real.shelf());
         let luns = self.real.luns().len();
         self.note(format!("change shelf {from} to {number} with {luns} LUNs"))
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.real.jobs()
+    }
+
+    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.real.check_job(drive, kind)
+    }
+
+    fn begin_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.real.check_job(drive, kind)?;
+        let name = self.name(drive);
+        let drives = self.real.drives();
+        let status = drives.iter().find(|status| status.slot == drive);
+        let size = gigabytes(status.map_or(0, |status| status.whole_bytes));
+        self.note(match (kind, status.map(|status| &status.role)) {
+            (JobKind::ReadTest, _) => format!("read {name}, {size}GB"),
+            (JobKind::Erase, Some(DriveRole::Foreign(what))) => {
+                format!("erase {name}, {size}GB, which carries {what}")
+            }
+            (JobKind::Erase, _) => format!("erase {name}, {size}GB"),
+            (JobKind::WriteTest, Some(DriveRole::Foreign(what))) => {
+                format!("overwrite {name}, {size}GB, which carries {what}, and read it back")
+            }
+            (JobKind::WriteTest, _) => format!("overwrite {name}, {size}GB, and read it back"),
+        })
+    }
+
+    fn stop_job(&mut self, drive: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError> {
+        let name = self.name(drive);
+        let jobs = self.real.jobs();
+        let is_meant =
+            |job: &&JobStatus| job.drive == drive && job.is_running() && kinds.contains(&job.kind);
+        match jobs.iter().find(is_meant) {
+            Some(job) => self.note(format!("stop the {} of {name}", job.kind)),
+            None => Err(AdminError::NoJob(name)),
+        }
+    }
+
+    fn check_size(
+        &self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError> {
+        self.real.check_size(drive, bytes, force)
+    }
+
+    fn set_size(
+        &mut self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        let used = self.real.check_size(drive, bytes, force)?;
+        let (name, size) = (self.name(drive), gigabytes(used));
+        self.note(match bytes {
+            Some(_) => format!("use {size}GB of {name}"),
+            None => format!("use all of {name}, {size}GB"),
+        })
     }
 }
 

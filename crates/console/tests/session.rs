@@ -787,7 +787,7 @@ fn listings_come_as_json() {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"drive\":\"1.0\",\"slot\":0,\
          \"size_bytes\":4000787030016,\"state\":\"up\",\"role\":\"element\",\
          \"element\":{\"lun\":0,\"part\":0,\"member\":0},\"carries\":null,\
-         \"model\":\"ST4000NM0033\",\"path\":\"/dev/disk0\",\"note\":null}]}\n"
+         \"model\":\"ST4000NM0033\",\"path\":\"/dev/disk0\",\"note\":null,\"whole_bytes\":4000787030016}]}\n"
     });
     assert_eq!(bench.good("list -lj 0"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"status\":\"online\",\

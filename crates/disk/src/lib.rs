@@ -18,6 +18,7 @@ mod commit;
 mod drive;
 mod executor;
 mod helper;
+mod job;
 mod metadata;
 mod page;
 mod ram;

@@ -25,8 +25,10 @@
 
 use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
-    ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction,
+    SpareStatus,
 };
+use crate::job::JobKind;
 use crate::observe::{Initiators, Observe, PortStatistics};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use crate::statistics::{LunStatistics, Rates};
@@ -50,6 +52,7 @@ mod grow;
 mod hear;
 mod import;
 mod impostor;
+mod jobs;
 mod join;
 mod lost;
 mod lun;
@@ -67,6 +70,7 @@ mod scrub;
 mod set;
 mod settings;
 mod silence;
+mod sizes;
 mod spares;
 mod sync;
 mod twin;
@@ -191,6 +195,10 @@ pub struct Manager {
     next_spare_check: Duration,
     /// Who else has addresses of ours.
     impostors: impostor::Impostors,
+    /// By slot: what each drive has, or had last.
+    jobs: Vec<jobs::DriveJob>,
+    /// Number of the last one.
+    last_job: u64,
 }
 
 impl fmt::Debug for Manager {
@@ -234,6 +242,8 @@ impl Manager {
             silences: Vec::new(),
             next_spare_check: Duration::ZERO,
             impostors: impostor::Impostors::default(),
+            jobs: Vec::new(),
+            last_job: 0,
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -255,6 +265,7 @@ impl Manager {
     /// serves them again. From now on nothing goes online.
     pub fn shutdown(&mut self) {
         self.is_stopping = true;
+        self.stop_jobs();
         let online: Vec<_> = Lun::all(&self.raids)
             .filter(Lun::is_live)
             .map(|lun| lun.number())
@@ -278,6 +289,7 @@ impl Manager {
     pub fn tick(&mut self, uptime: Duration) {
         self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.settle_jobs();
         self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
@@ -443,6 +455,7 @@ impl Admin for Manager {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
+        self.settle_jobs();
         self.assemble();
         Ok(())
     }
@@ -493,5 +506,40 @@ impl Admin for Manager {
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {
         self.change_shelf(number)
+    }
+
+    fn check_size(
+        &self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError> {
+        let sectors = self.fit_size(drive, bytes, force)?;
+        Ok(sectors * 512)
+    }
+
+    fn set_size(
+        &mut self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.change_size(drive, bytes, force)
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.list_jobs()
+    }
+
+    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.fit_job(drive, kind).map(drop)
+    }
+
+    fn begin_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.begin_drive_job(drive, kind)
+    }
+
+    fn stop_job(&mut self, drive: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError> {
+        self.stop_drive_job(drive, kinds)
     }
 }

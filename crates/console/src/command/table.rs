@@ -1,9 +1,11 @@
 //! The commands of this version, and those that it does not have.
 
+#[path = "drive_rows.rs"]
+mod drive_rows;
 #[path = "rows.rs"]
 mod rows;
 
-use super::{BoxVerb, Command, Lists, Needs, Verb};
+use super::{BoxVerb, Command, DriveVerb, Lists, Needs, Verb};
 
 const ANY_NUMBER: usize = usize::MAX;
 
@@ -239,7 +241,8 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         usage: "ratelimit [-p] [n[K|M|G]] [-j]",
         summary: "show or set the most bytes that each rebuild, resync or scrub goes over in a second, on all drives of \
-                  the RAID together or with -p on each; 0 for no limit; beside busy clients they go slower by themselves",
+                  the RAID together or with -p on each, and each erase or disktest; 0 for no limit; beside busy \
+                  clients they go slower by themselves",
         examples: &[
             "ratelimit",
             "ratelimit 128M",
@@ -270,8 +273,8 @@ pub const COMMANDS: &[Command] = &[
         name: "when",
         aliases: &[],
         usage: "when [-w] [-j]",
-        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs; -w anew every second until \
-                  a key is pressed",
+        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs, and of erase and disktest; \
+                  -w anew every second until a key is pressed",
         examples: &["when", "when -w"],
         needs: Needs::Reader,
         options: "w",
@@ -282,9 +285,10 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Wait,
         name: "wait",
         aliases: &[],
-        usage: "wait [-t secs] LUN ...",
-        summary: "wait until nothing is resynchronised, rebuilt or scrubbed in LUNs; -t for so long at most",
-        examples: &["wait 0", "wait -t 3600 0-3"],
+        usage: "wait [-t secs] LUN ... | drive ...",
+        summary: "wait until nothing is resynchronised, rebuilt or scrubbed in LUNs, and no job runs on drives; \
+                  -t for so long at most",
+        examples: &["wait 0", "wait -t 3600 0-3", "wait 1.20"],
         needs: Needs::Reader,
         options: "t:",
         operands_min: 1,
@@ -469,6 +473,9 @@ pub const COMMANDS: &[Command] = &[
     rows::LABEL,
     rows::UNLABEL,
     rows::SCAN,
+    drive_rows::ERASE,
+    drive_rows::DISKTEST,
+    drive_rows::SETSIZE,
     rows::IOMODE,
     rows::SETIOMODE,
     rows::FLUSHCACHESTAT,
@@ -705,12 +712,9 @@ pub const NOT_AVAILABLE: &[&str] = &[
     "ssdhealth",
     "drivetemp",
     "erctimers",
-    "setsize",
-    "erase",
     "secureerase",
     "condition",
     "extract",
-    "disktest",
     // System, network, log.
     "cmenable",
     "cmdisable",

@@ -52,6 +52,11 @@ fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
         DriveRole::Spare => line.push_str(" spare"),
         DriveRole::Element(id) => line.push_str(&format!(" {id}")),
         DriveRole::Foreign(what) => line.push_str(&format!(" foreign: {what}")),
+        DriveRole::Working(kind) => line.push_str(&format!(" in use: {kind}")),
+    }
+    if drive.state == DriveState::Up && drive.whole_bytes != drive.size_bytes {
+        let whole = gigabytes(drive.whole_bytes);
+        line.push_str(&format!(" (setsize, of {whole}GB)"));
     }
     if drive.keeps_nothing {
         line.push_str(" null drive: nothing is stored");

@@ -9,6 +9,7 @@ mod drives;
 mod fixed;
 mod health;
 mod help;
+mod jobs;
 mod labels;
 mod log;
 mod luns;
@@ -19,6 +20,7 @@ mod ratelimit;
 mod remove;
 mod restore;
 mod scrub;
+mod setsize;
 mod shelf_number;
 mod spares;
 mod statistics;
@@ -32,6 +34,7 @@ mod when;
 pub(crate) use access::is_mask;
 pub use health::open_troubles;
 pub use help::SERIES;
+pub(crate) use jobs::{Destruction, state_of as job_state};
 pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
 pub(crate) use machine::Stop;
@@ -40,6 +43,7 @@ pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
+pub(crate) use when::{job_seconds_left, percent, rate_of};
 
 use crate::command::{BoxVerb, Invocation, Verb};
 use crate::host::Power;
@@ -54,6 +58,7 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Pending {
     Removal(Removal),
+    Destruction(Destruction),
     ShelfChange(ShelfChange),
     PasswordChange(PasswordChange),
     Stop(Stop),
@@ -107,6 +112,7 @@ impl Pending {
     pub(crate) fn question(&self) -> String {
         match self {
             Self::Removal(removal) => removal.question(),
+            Self::Destruction(destruction) => destruction.question(),
             Self::ShelfChange(change) => change.question(),
             Self::PasswordChange(change) => change.question(),
             Self::Stop(stop) => stop.question(),
@@ -122,6 +128,7 @@ impl Pending {
     fn consent(self, world: &mut World<'_>) -> Outcome {
         match self {
             Self::Removal(removal) => removal.consent(world.admin),
+            Self::Destruction(destruction) => destruction.consent(world.admin),
             Self::ShelfChange(change) => change.apply(world.admin),
             Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
         }
@@ -131,6 +138,7 @@ impl Pending {
     pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
             Self::Removal(removal) => removal.answer(world.admin, answer),
+            Self::Destruction(destruction) => destruction.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
             Self::PasswordChange(change) => change.answer(world, answer),
             Self::Stop(stop) => stop.answer(world, answer),
@@ -239,6 +247,7 @@ fn run_once(
         Verb::Label => labels::label(&mut report, admin, operands),
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
         Verb::Scan => drives::scan(&mut report, admin),
+        Verb::OfDrive(verb) => return jobs::of_drives(verb, admin, options, operands),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),

@@ -9,10 +9,11 @@ use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
-    DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus,
-    MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
-    ScrubRepair, ScrubStatus, SpareStatus, check_label,
+    DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, JobStatus, LunNumber,
+    LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit,
+    ScrubAction, ScrubRepair, ScrubStatus, SpareStatus, check_label,
 };
+use shelf::job::{Job, JobKind, JobReport};
 use shelf::observe::{Initiators, Observe, PortStatistics};
 use shelf::statistics::{LunStatistics, Rates};
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub(crate) struct FakeShelf {
     pub(crate) drive_rates: BTreeMap<DriveSlot, Rates>,
     pub(crate) port_statistics: Vec<PortStatistics>,
     pub(crate) initiators: Initiators,
+    pub(crate) jobs: Vec<JobStatus>,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -55,6 +57,8 @@ impl FakeShelf {
             path: format!("/dev/disk{slot}"),
             note: None,
             keeps_nothing: false,
+            whole_bytes: DRIVE_BYTES,
+            unfinished: None,
         };
         let port = PortStatus {
             interface: "eth1".to_owned(),
@@ -77,6 +81,7 @@ impl FakeShelf {
             drive_rates: BTreeMap::new(),
             port_statistics: Vec::new(),
             initiators: Initiators::default(),
+            jobs: Vec::new(),
             ejected: Vec::new(),
             made: 0,
         }
@@ -114,7 +119,9 @@ impl FakeShelf {
             });
         }
         match &status.role {
-            DriveRole::Element(_) | DriveRole::Spare => Err(AdminError::DriveInUse(drive)),
+            DriveRole::Element(_) | DriveRole::Spare | DriveRole::Working(_) => {
+                Err(AdminError::DriveInUse(drive))
+            }
             DriveRole::Foreign(what) if !force => Err(AdminError::DriveForeign {
                 drive,
                 what: what.clone(),
@@ -625,6 +632,105 @@ impl Admin for FakeShelf {
         }
         let shelf = u16::try_from(number).map_err(|_| AdminError::InvalidShelf(number))?;
         self.shelf = Some(Shelf(shelf));
+        Ok(())
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.jobs.clone()
+    }
+
+    fn check_job(&self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        let drive = self.name(slot);
+        let Some(status) = self.drives.iter().find(|status| status.slot == slot) else {
+            return Err(AdminError::NoSuchDrive(drive));
+        };
+        if status.state != DriveState::Up {
+            let (state, reason) = (status.state.name(), status.note.clone());
+            return Err(AdminError::DriveNotUp {
+                drive,
+                state,
+                reason,
+            });
+        }
+        if let Some(job) = self
+            .jobs
+            .iter()
+            .find(|job| job.drive == slot && job.is_running())
+        {
+            let kind = job.kind;
+            return Err(AdminError::DriveBusy { drive, kind });
+        }
+        let role = match &status.role {
+            DriveRole::Element(id) => id.to_string(),
+            DriveRole::Spare => "spare".to_owned(),
+            _ => return Ok(()),
+        };
+        match kind.work() {
+            Some(_) => Err(AdminError::DriveHasRole { drive, role }),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_job(&mut self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.check_job(slot, kind)?;
+        if kind.work().is_some() {
+            self.drives[usize::from(slot.0)].role = DriveRole::Working(kind);
+        }
+        self.jobs.retain(|job| job.drive != slot);
+        self.made += 1;
+        let job = Job::new(kind, DRIVE_BYTES / 512);
+        self.jobs.push(JobStatus {
+            number: u64::from(self.made),
+            drive: slot,
+            kind,
+            begun_unix_seconds: 1_700_000_000,
+            is_stopping: false,
+            report: JobReport {
+                progress: job.progress().clone(),
+                way: (kind == JobKind::Erase).then(|| "deallocated".to_owned()),
+                ..JobReport::default()
+            },
+        });
+        Ok(())
+    }
+
+    fn stop_job(&mut self, slot: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError> {
+        let name = self.name(slot);
+        if self.drives.iter().all(|status| status.slot != slot) {
+            return Err(AdminError::NoSuchDrive(name));
+        }
+        let is_meant = |job: &&mut JobStatus| {
+            job.drive == slot && job.is_running() && kinds.contains(&job.kind)
+        };
+        let job = self.jobs.iter_mut().find(is_meant);
+        job.ok_or(AdminError::NoJob(name))?.is_stopping = true;
+        Ok(())
+    }
+
+    fn check_size(
+        &self,
+        slot: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError> {
+        self.check_drive(slot, force)?;
+        let bytes = bytes.unwrap_or(DRIVE_BYTES);
+        if bytes > DRIVE_BYTES {
+            return Err(AdminError::SizeTooLarge {
+                drive: self.name(slot),
+                most_bytes: DRIVE_BYTES - 4096,
+            });
+        }
+        Ok(bytes)
+    }
+
+    fn set_size(
+        &mut self,
+        slot: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.drives[usize::from(slot.0)].size_bytes = self.check_size(slot, bytes, force)?;
         Ok(())
     }
 }

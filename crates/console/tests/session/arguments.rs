@@ -100,8 +100,8 @@ fn wrong_lines(command: &Command) -> Vec<String> {
     if !FREE_TEXT.contains(&name) {
         for (place, kind) in kinds.iter().enumerate() {
             for bad in bad_words(kind) {
-                // A new LUN may have any number.
-                if name == "make" && *bad == "200" {
+                // A new LUN may have any number, and drives are waited for, too.
+                if matches!((name, *bad), ("make", "200") | ("wait", "1.0")) {
                     continue;
                 }
                 let mut words = good.clone();
@@ -181,6 +181,17 @@ fn arguments_that_contradict_one_another_are_told_and_change_nothing() {
         "rmspare -f 1.8 1.8",
         "spare 1.8 1.8",
         "shelf -f 2 3",
+        "erase -f",
+        "erase stop",
+        "erase -f stop 1.8",
+        "erase -f 1.8 1.8",
+        "erase -f stop 1.8",
+        "disktest -rw 1.8",
+        "disktest -r",
+        "disktest -r stop 1.8",
+        "setsize -c",
+        "setsize 1G",
+        "setsize 1G 1.8 1.8",
     ] {
         let mut bench = bench();
         let before = format!("{:?}", bench.shelf);

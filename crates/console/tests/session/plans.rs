@@ -4,7 +4,7 @@ use super::Bench;
 use console::command::COMMANDS;
 
 /// What can be typed of each command, on a shelf with LUNs.
-const LINES: [(&str, &str); 26] = [
+const LINES: [(&str, &str); 29] = [
     (
         "make 9 raid10 1.8-11",
         "make LUN 9, raid10 of 4 drives (1.8-11), 8001.573GB, offline",
@@ -49,6 +49,12 @@ const LINES: [(&str, &str); 26] = [
     ("label web 0", "label LUN 0 'web'"),
     ("unlabel 0", "take the label of LUN 0 away"),
     ("scan", "look at all drives that are in no LUN"),
+    ("erase 1.8", "erase 1.8, 4000.787GB"),
+    (
+        "disktest -w 1.8",
+        "overwrite 1.8, 4000.787GB, and read it back",
+    ),
+    ("setsize 1000G 1.8", "use 1000.000GB of 1.8"),
 ];
 
 fn bench() -> Bench {

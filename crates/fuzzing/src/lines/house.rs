@@ -169,6 +169,11 @@ impl House {
         self.durable.lock().images[index].is_present = is_present;
     }
 
+    /// Jobs on drives go no further from now on.
+    pub fn hold_jobs(&mut self) {
+        self.durable.lock().holds_jobs = true;
+    }
+
     /// One request of the control socket, by an administrator.
     pub fn request(&mut self, session: &mut Session, request: &Request) -> Response {
         let mut world = World {

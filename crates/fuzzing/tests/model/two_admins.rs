@@ -67,6 +67,70 @@ fn a_shelf_that_changed_does_not_change_its_number_by_an_old_answer() {
     }
 }
 
+#[test]
+fn a_drive_that_changed_is_not_erased_by_an_old_answer() {
+    for (line, others, told) in [
+        ("erase 1.4", &["spare 1.4"][..], "drive 1.4 has role spare"),
+        (
+            "erase 1.4",
+            &["make 2 jbod 1.4"],
+            "drive 1.4 has role 2.0.0",
+        ),
+        (
+            "disktest -w 1.4",
+            &["erase -f 1.4"],
+            "1.4 has a job already: erase",
+        ),
+        (
+            "erase 1.7",
+            &["make -f 2 jbod 1.7", "remove -f 2"],
+            "drive 1.7 changed",
+        ),
+    ] {
+        let (mut house, mut session, answer) = asking(line);
+        house.hold_jobs();
+        for other in others {
+            done(&mut house, other);
+        }
+        let before = house.state();
+        let reply = house.line(&mut session, &answer);
+        let output = reply.output;
+        assert!(
+            !reply.ok && output.contains(told),
+            "{line}, {others:?}: {output}"
+        );
+        assert_eq!(before, house.state(), "{line}, {others:?}");
+    }
+}
+
+/// A drive that one of them erases is nobody else's.
+#[test]
+fn a_drive_that_is_erased_is_in_use() {
+    let (mut house, ..) = asking("remove 0");
+    house.hold_jobs();
+    done(&mut house, "erase -f 1.4");
+    for line in [
+        "make -f 2 jbod 1.4",
+        "make -f 2 raw 1.4",
+        "grow -f 0 raid1 1.4-5",
+        "replace -f 0.0.0 1.4",
+        "spare -f 1.4",
+        "setsize 1M 1.4",
+        "erase -f 1.4",
+        "disktest -r 1.4",
+    ] {
+        let before = house.state();
+        let (ok, _, output) = type_line(&mut house, line);
+        let told = output.contains("1.4 already in use") || output.contains("1.4 has a job");
+        assert!(!ok && told, "{line}: {output}");
+        assert_eq!(before, house.state(), "{line}");
+    }
+    done(&mut house, "scan");
+    done(&mut house, "erase stop 1.4");
+    house.tick(std::time::Duration::from_secs(1));
+    done(&mut house, "make -f 2 jbod 1.4");
+}
+
 /// What the other one did elsewhere is nobody's concern.
 #[test]
 fn an_answer_holds_when_something_else_changed() {

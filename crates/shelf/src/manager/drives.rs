@@ -1,7 +1,10 @@
 //! The drives of the shelf: what is in each slot and what it is used for.
 
+use super::jobs::left_by;
 use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
+use crate::job::{Job, JobHandle, JobKind, Pace};
 use crate::plane::{DriveError, MetadataDrive};
+use raid::drive_record::{Clip, Work};
 use std::fmt;
 use uuid::Uuid;
 
@@ -56,12 +59,18 @@ pub(super) enum Usage {
     Spare,
     /// For a LUN.
     Element(ElementId),
+    /// For a job that destroys what is on it.
+    Working(JobKind),
+    /// For nothing, since such a job has not come to its end.
+    Unfinished(Work),
 }
 
 /// A slot and what became of it.
 pub(super) struct Entry {
     pub(super) drive: Drive,
     pub(super) usage: Usage,
+    /// How much of it is used, if that is not all.
+    pub(super) clip: Option<Clip>,
     /// Its I/O takes a second and more.
     pub(super) is_slow: bool,
     /// It did not answer the administration, and nobody has dealt with that.
@@ -69,12 +78,17 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// How many sectors may be used.
     pub(super) fn size_sectors(&self) -> Option<u64> {
-        self.drive
-            .drive
-            .as_ref()
-            .ok()
-            .map(|drive| drive.size_sectors())
+        let drive = self.drive.drive.as_ref().ok()?;
+        let clipped = self.clip.map_or(u64::MAX, |clip| clip.used_sectors);
+        Some(drive.size_sectors().min(clipped))
+    }
+
+    /// All of it; 0 when it is not up.
+    pub(super) fn whole_sectors(&self) -> u64 {
+        let drive = self.drive.drive.as_ref();
+        drive.map_or(0, |drive| drive.size_sectors())
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -100,6 +114,7 @@ impl Entry {
                 Usage::Free => DriveRole::Free,
                 Usage::Spare => DriveRole::Spare,
                 Usage::Element(id) => DriveRole::Element(*id),
+                Usage::Working(kind) => DriveRole::Working(*kind),
                 usage => DriveRole::Foreign(usage.foreign().unwrap_or_default()),
             },
             model: self.drive.model.clone(),
@@ -116,6 +131,11 @@ impl Entry {
                 .drive
                 .as_ref()
                 .is_ok_and(|drive| drive.keeps_nothing()),
+            whole_bytes: self.whole_sectors() * 512,
+            unfinished: match self.usage {
+                Usage::Unfinished(work) => Some(work),
+                _ => None,
+            },
         }
     }
 }
@@ -129,7 +149,8 @@ impl Usage {
                 Some(format!("LUN {lun} of this shelf a second time (set {set})"))
             }
             Self::Elsewhere { shelf, lun } => Some(format!("LUN {lun} of shelf {shelf}")),
-            Self::Free | Self::Spare | Self::Element(_) => None,
+            Self::Unfinished(work) => Some(left_by(*work).to_owned()),
+            Self::Free | Self::Spare | Self::Element(_) | Self::Working(_) => None,
         }
     }
 }
@@ -143,6 +164,7 @@ impl Drives {
         let entry = |drive: Drive| Entry {
             usage: unused(&drive),
             drive,
+            clip: None,
             is_slow: false,
             is_silent: false,
         };
@@ -177,6 +199,14 @@ impl Drives {
         if let Some(entry) = self.get_mut(slot) {
             entry.drive.foreign = None;
             entry.usage = Usage::Free;
+        }
+    }
+
+    /// A job that destroys what is on a drive was begun, and has not ended.
+    pub(super) fn set_unfinished(&mut self, slot: DriveSlot, work: Work) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.drive.foreign = None;
+            entry.usage = Usage::Unfinished(work);
         }
     }
 
@@ -215,6 +245,16 @@ impl Drives {
     ) -> Result<(), String> {
         let written = self.device(slot)?.write(sector, data);
         written.map_err(|error| self.failed(slot, &error))
+    }
+
+    /// Begins a job.
+    pub(super) fn begin(
+        &mut self,
+        slot: DriveSlot,
+        job: Job,
+        pace: Pace,
+    ) -> Result<Box<dyn JobHandle>, String> {
+        self.device(slot)?.begin(job, pace)
     }
 
     fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {

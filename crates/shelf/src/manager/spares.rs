@@ -176,7 +176,9 @@ impl Manager {
         let size_sectors = up(entry, &drive)?;
         self.expect_quiet(slot)?;
         match &entry.usage {
-            Usage::Element(_) | Usage::Spare => return Err(AdminError::DriveInUse(drive)),
+            Usage::Element(_) | Usage::Spare | Usage::Working(_) => {
+                return Err(AdminError::DriveInUse(drive));
+            }
             usage => {
                 if let Some(what) = usage.foreign().filter(|_| !force) {
                     return Err(AdminError::DriveForeign { drive, what });

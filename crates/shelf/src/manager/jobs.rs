@@ -1,0 +1,279 @@
+//! Jobs on drives: who may have one, and what becomes of the drive.
+//!
+//! A job that destroys takes the drive from everybody: nothing else is made of it until the job is over. It
+//! begins with one write, of a mark where a member has its superblock: before that write the drive is what
+//! it was; after it it is nobody's member, and whoever looks at it, also after a restart, is told that the
+//! job has not ended. Only a job that went well over everything takes the mark away, as its last write, so
+//! that no drive that is half erased is taken for an empty one. One that was stopped, or interrupted, is
+//! begun anew; what was found bad stays marked.
+//!
+//! A read test takes nothing: drives in use have one beside their clients, at a pace that leaves these most
+//! of the drive's time.
+//!
+//! Invariants:
+//! * a drive with a role has no job that destroys, and no drive has two jobs;
+//! * a drive is free for others only when its job has ended, also when it was stopped and does not answer:
+//!   what is under way might land later.
+
+use super::Manager;
+use super::drives::Usage;
+use super::members::up;
+use crate::admin::{AdminError, DriveSlot, JobStatus};
+use crate::job::{Job, JobEnd, JobHandle, JobKind, JobReport, Pace, mark_range};
+use raid::drive_record::{Mark, Work};
+use std::time::Duration;
+
+/// How long an orderly stop of the shelf waits for each job to end its step.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A job, or what is left of the last one that a drive had.
+pub(super) struct DriveJob {
+    drive: DriveSlot,
+    number: u64,
+    kind: JobKind,
+    begun_unix_seconds: u64,
+    is_stopping: bool,
+    state: JobState,
+}
+
+enum JobState {
+    Running(Box<dyn JobHandle>),
+    Over(JobReport),
+}
+
+impl DriveJob {
+    fn is_running(&self) -> bool {
+        matches!(self.state, JobState::Running(_))
+    }
+
+    fn report(&self) -> JobReport {
+        match &self.state {
+            JobState::Running(handle) => handle.report(),
+            JobState::Over(report) => report.clone(),
+        }
+    }
+
+    fn stop(&mut self) {
+        if let JobState::Running(handle) = &mut self.state {
+            handle.stop();
+            self.is_stopping = true;
+        }
+    }
+}
+
+/// What a job that did not end has left, in words.
+pub(super) const fn left_by(work: Work) -> &'static str {
+    match work {
+        Work::Erase => "what an erase that did not end has left",
+        Work::WriteTest => "what a write test that did not end has left",
+    }
+}
+
+impl Manager {
+    pub(super) fn list_jobs(&self) -> Vec<JobStatus> {
+        let status = |job: &DriveJob| JobStatus {
+            number: job.number,
+            drive: job.drive,
+            kind: job.kind,
+            begun_unix_seconds: job.begun_unix_seconds,
+            is_stopping: job.is_stopping && job.is_running(),
+            report: job.report(),
+        };
+        self.jobs.iter().map(status).collect()
+    }
+
+    /// Whether a drive may have a job; gives the sectors of all of it.
+    pub(super) fn fit_job(&self, slot: DriveSlot, kind: JobKind) -> Result<u64, AdminError> {
+        if self.is_stopping {
+            return Err(AdminError::Stopping);
+        }
+        let drive = self.drive_name(slot);
+        let Some(entry) = self.drives.get(slot) else {
+            return Err(AdminError::NoSuchDrive(drive));
+        };
+        up(entry, &drive)?;
+        self.expect_no_job(slot)?;
+        if let Ok(device) = &entry.drive.drive
+            && device.keeps_nothing()
+        {
+            let reason = "a null drive keeps nothing".to_owned();
+            return Err(AdminError::JobRefused {
+                drive,
+                kind,
+                reason,
+            });
+        }
+        if kind.work().is_some() {
+            let role = match &entry.usage {
+                Usage::Element(id) => Some(id.to_string()),
+                Usage::Spare => Some("spare".to_owned()),
+                _ => None,
+            };
+            if let Some(role) = role {
+                return Err(AdminError::DriveHasRole { drive, role });
+            }
+            self.expect_quiet(slot)?;
+        }
+        Ok(entry.whole_sectors())
+    }
+
+    /// Refuses a drive that has a job.
+    pub(super) fn expect_no_job(&self, slot: DriveSlot) -> Result<(), AdminError> {
+        let mut running = self.jobs.iter().filter(|job| job.is_running());
+        let Some(job) = running.find(|job| job.drive == slot) else {
+            return Ok(());
+        };
+        let (drive, kind) = (self.drive_name(slot), job.kind);
+        Err(AdminError::DriveBusy { drive, kind })
+    }
+
+    pub(super) fn begin_drive_job(
+        &mut self,
+        slot: DriveSlot,
+        kind: JobKind,
+    ) -> Result<(), AdminError> {
+        self.settle_jobs();
+        let sectors = self.fit_job(slot, kind)?;
+        let drive = self.drive_name(slot);
+        let refused = |reason| AdminError::JobRefused {
+            drive: drive.clone(),
+            kind,
+            reason,
+        };
+        let begun_unix_seconds = (self.now_unix_seconds)();
+        if let Some(work) = kind.work() {
+            self.mark_drive(slot, sectors, work, begun_unix_seconds)
+                .map_err(&refused)?;
+        }
+        let pace = self.pace_of(slot);
+        let job = Job::new(kind, sectors);
+        let handle = self.drives.begin(slot, job, pace).map_err(&refused)?;
+        if kind.work().is_some()
+            && let Some(entry) = self.drives.get_mut(slot)
+        {
+            entry.usage = Usage::Working(kind);
+            // It goes with everything else.
+            entry.clip = None;
+        }
+        self.jobs.retain(|job| job.drive != slot);
+        self.last_job += 1;
+        self.jobs.push(DriveJob {
+            drive: slot,
+            number: self.last_job,
+            kind,
+            begun_unix_seconds,
+            is_stopping: false,
+            state: JobState::Running(handle),
+        });
+        self.jobs.sort_by_key(|job| job.drive);
+        self.notices
+            .push(format!("beginning {kind} of drive {drive}"));
+        self.settle_jobs();
+        Ok(())
+    }
+
+    /// Makes a drive nobody's, durably.
+    fn mark_drive(
+        &mut self,
+        slot: DriveSlot,
+        sectors: u64,
+        work: Work,
+        begun_unix_seconds: u64,
+    ) -> Result<(), String> {
+        let place = mark_range(sectors);
+        if place.is_empty() {
+            return Ok(());
+        }
+        let mark = Mark {
+            work,
+            begun_unix_seconds,
+        };
+        let written = self.drives.write(slot, place.start, &mark.encode());
+        // What it was before it is no more, or is not known.
+        self.spares_elsewhere.retain(|spare| spare.drive != slot);
+        self.drives.set_unfinished(slot, work);
+        written
+    }
+
+    /// Ends a job of one of these kinds.
+    pub(super) fn stop_drive_job(
+        &mut self,
+        slot: DriveSlot,
+        kinds: &[JobKind],
+    ) -> Result<(), AdminError> {
+        self.settle_jobs();
+        let drive = self.drive_name(slot);
+        if self.drives.get(slot).is_none() {
+            return Err(AdminError::NoSuchDrive(drive));
+        }
+        let is_meant = |job: &&mut DriveJob| {
+            job.drive == slot && job.is_running() && kinds.contains(&job.kind)
+        };
+        let job = self.jobs.iter_mut().find(is_meant);
+        job.ok_or(AdminError::NoJob(drive))?.stop();
+        Ok(())
+    }
+
+    fn pace_of(&self, slot: DriveSlot) -> Pace {
+        let usage = self.drives.get(slot).map(|entry| &entry.usage);
+        Pace {
+            bytes_per_second: self.rate_limit.bytes_per_second,
+            is_gentle: matches!(usage, Some(Usage::Element(_))),
+        }
+    }
+
+    /// Deals with jobs that have ended, and tells the others how fast they may go.
+    pub(super) fn settle_jobs(&mut self) {
+        for index in 0..self.jobs.len() {
+            let (slot, kind) = (self.jobs[index].drive, self.jobs[index].kind);
+            let pace = self.pace_of(slot);
+            let JobState::Running(handle) = &mut self.jobs[index].state else {
+                continue;
+            };
+            let report = handle.report();
+            let Some(end) = report.progress.end.clone() else {
+                handle.set_pace(pace);
+                continue;
+            };
+            let bad = report.progress.bad.sectors();
+            self.jobs[index].state = JobState::Over(report);
+            self.job_ended(slot, kind, &end, bad);
+        }
+    }
+
+    fn job_ended(&mut self, slot: DriveSlot, kind: JobKind, end: &JobEnd, bad: u64) {
+        let drive = self.drive_name(slot);
+        if let Some(work) = kind.work() {
+            if *end == JobEnd::Complete && bad == 0 {
+                self.drives.erased(slot);
+            } else {
+                self.drives.set_unfinished(slot, work);
+            }
+        }
+        self.notices.push(match end {
+            JobEnd::Complete if bad == 0 => format!("{kind} of drive {drive} is complete"),
+            JobEnd::Complete => {
+                format!("WARNING: {kind} of drive {drive} is complete: {bad} bad sectors")
+            }
+            JobEnd::Stopped => format!("{kind} of drive {drive} was stopped"),
+            JobEnd::Failed(reason) => format!("WARNING: {kind} of drive {drive} failed: {reason}"),
+        });
+    }
+
+    /// Ends all jobs, in good order.
+    pub(super) fn stop_jobs(&mut self) {
+        self.jobs.iter_mut().for_each(DriveJob::stop);
+        for job in &mut self.jobs {
+            if let JobState::Running(handle) = &mut job.state
+                && !handle.join(STOP_LIMIT)
+            {
+                let slot = job.drive;
+                self.notices.push(format!(
+                    "the drive in slot {slot} did not end its {} in time",
+                    job.kind
+                ));
+            }
+        }
+        self.settle_jobs();
+    }
+}
