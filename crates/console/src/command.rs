@@ -7,9 +7,11 @@
 mod nearest;
 mod needs;
 mod table;
+mod unavailable;
 
 pub use needs::{Lists, Needs};
-pub use table::{COMMANDS, NOT_AVAILABLE};
+pub use table::COMMANDS;
+pub use unavailable::NOT_AVAILABLE;
 
 use crate::commands::{MISSING, is_mask};
 use crate::lexer::{self, Word};
@@ -88,6 +90,8 @@ pub enum Verb {
     Ratelimit,
     /// Tells how much LUNs and drives read and write.
     Iostats,
+    /// Shows what everything does.
+    Top,
     /// Lists the initiators.
     Initiators,
     /// Lists the counters of the data path.
@@ -247,6 +251,8 @@ pub struct Options {
     pub read: bool,
     /// `-w` of a test.
     pub write: bool,
+    /// `-b`: told once, although somebody is looking.
+    pub batch: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
     /// The value of the option that takes one; a command has one at most.
@@ -275,8 +281,8 @@ pub(crate) fn find(word: &str) -> Result<(&'static Command, &'static str), Probl
             return Ok((command, name));
         }
     }
-    if NOT_AVAILABLE.contains(&name) {
-        return Err(Problem::NotAvailable(name.to_owned()));
+    if let Some((name, reason)) = unavailable::reason(name) {
+        return Err(Problem::NotAvailable { name, reason });
     }
     Err(Problem::UnknownCommand {
         name: word.to_owned(),
@@ -445,6 +451,7 @@ impl Command {
             'c' => options.clean = true,
             'd' => options.drives = true,
             'w' => options.watch = true,
+            'b' => options.batch = true,
             'n' => options.plan = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
@@ -466,7 +473,7 @@ mod tests {
         let mut names: Vec<&str> = COMMANDS
             .iter()
             .flat_map(Command::names)
-            .chain(NOT_AVAILABLE.iter().copied())
+            .chain(NOT_AVAILABLE.iter().map(|(name, _)| *name))
             .collect();
         let count = names.len();
         names.sort_unstable();

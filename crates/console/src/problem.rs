@@ -16,8 +16,11 @@ pub(crate) enum Problem {
         name: String,
         nearest: Option<&'static str>,
     },
-    #[error("{0} is not available in this version")]
-    NotAvailable(String),
+    #[error("{name} is not available: {reason}")]
+    NotAvailable {
+        name: &'static str,
+        reason: &'static str,
+    },
     #[error("usage: {0}")]
     Usage(&'static str),
     #[error("LUN must be an integer between 0 and 254 inclusive")]
@@ -117,7 +120,7 @@ impl Problem {
             Self::Lex(LexError::UnbalancedQuote) => "unbalanced_quote",
             Self::Lex(LexError::SeriesBackwards(_) | LexError::SeriesTooLarge(_)) => "series",
             Self::UnknownCommand { .. } => "unknown_command",
-            Self::NotAvailable(_) => "not_available",
+            Self::NotAvailable { .. } => "not_available",
             Self::Usage(_) => "usage",
             Self::InvalidLun(_) => "invalid_lun",
             Self::InvalidDrive(_) => "no_such_drive",
@@ -165,7 +168,6 @@ impl Problem {
         match self {
             Self::Lex(LexError::SeriesBackwards(word) | LexError::SeriesTooLarge(word))
             | Self::UnknownCommand { name: word, .. }
-            | Self::NotAvailable(word)
             | Self::InvalidLun(word)
             | Self::InvalidDrive(word)
             | Self::InvalidElement(word)
@@ -193,7 +195,7 @@ impl Problem {
             | Self::StillBusy(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
-            Self::NotAllowed(name, _) => Some((*name).to_owned()),
+            Self::NotAllowed(name, _) | Self::NotAvailable { name, .. } => Some((*name).to_owned()),
             Self::LunChanged(lun) => Some(lun.to_string()),
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)

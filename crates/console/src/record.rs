@@ -6,6 +6,7 @@
 pub(crate) mod consoles;
 mod jobs;
 pub(crate) mod statistics;
+pub(crate) mod top;
 
 use crate::host::LogEntry;
 use crate::names::drive_name;
@@ -57,6 +58,7 @@ pub(crate) enum Record {
     },
     Initiator(InitiatorRecord),
     ForgottenInitiators(ForgottenRecord),
+    Top(Box<top::TopRecord>),
     Pass {
         lun: u8,
         part: u8,

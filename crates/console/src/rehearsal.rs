@@ -12,7 +12,7 @@ use shelf::admin::{
     PortStatus, RateLimit, ScrubAction, SpareStatus, check_label,
 };
 use shelf::job::JobKind;
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::plane::{CounterGroup, RunningPass};
 use shelf::statistics::{LunStatistics, Rates};
 
@@ -135,8 +135,16 @@ impl Observe for Rehearsal<'_> {
         self.real.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.real.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.real.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.real.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.real.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {

@@ -109,7 +109,11 @@ impl JobHandle for JobThread {
     }
 
     fn set_pace(&mut self, pace: Pace) {
-        self.shared.lock().pace = pace;
+        let mut state = self.shared.lock();
+        if state.pace != pace {
+            state.pace = pace;
+            self.shared.changed.notify_all();
+        }
     }
 
     fn stop(&mut self) {
@@ -152,9 +156,11 @@ fn run(drive: &Drive, shared: &Shared, buffer: &mut Pages) {
         let mut state = shared.lock();
         state.waits_since = None;
         state.job.ended(end, took);
-        let pause = state.pace.pause(step.sectors * SECTOR_BYTES as u64, took);
+        let pace = state.pace;
         drop(state);
-        shared.wait(pause, |state| !state.is_to_stop);
+        let pause = pace.pause(step.sectors * SECTOR_BYTES as u64, took);
+        // Another pace counts at once.
+        shared.wait(pause, |state| !state.is_to_stop && state.pace == pace);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Drives: block devices, regular files and memory, and the executor of their I/O.
 //!
-//! [`Drive`] opens and claims; [`MetadataHandle`] is a drive as the administration uses it, slow and
-//! exact; [`Executor`] is all drives as a worker uses them, through one io_uring. [`signature`] tells
-//! what a drive carries that is not ours.
+//! [`facts`] is what the kernel tells of a disk; [`Drive`] opens and claims; [`MetadataHandle`] is a drive
+//! as the administration uses it, slow and exact; [`Executor`] is all drives as a worker uses them, through
+//! one io_uring. [`signature`] tells what a drive carries that is not ours.
 //!
 //! Invariants:
 //! * a drive is claimed for as long as it is open: no other program, and no second slot, has it;
@@ -17,6 +17,7 @@ mod buffers;
 mod commit;
 mod drive;
 mod executor;
+pub mod facts;
 mod helper;
 mod job;
 mod metadata;

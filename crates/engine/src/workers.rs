@@ -9,7 +9,7 @@ use port::Spreader;
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::observe::{Initiator, Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiator, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::shard::spread_sectors;
@@ -203,6 +203,20 @@ impl WorkerHandle {
         receiver.recv_timeout(REPORT_TIMEOUT).ok()
     }
 
+    /// What the LUNs did that it knows, page by page; nothing when it does not answer.
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        let (mut rates, mut next) = (Vec::new(), LunNumber::new(0));
+        while let Some(from) = next {
+            let page = self.ask(|sender| ToWorker::Ask(Question::LunRates(from, seconds, sender)));
+            let Some(page) = page else {
+                return Vec::new();
+            };
+            rates.extend(page.luns);
+            next = page.next;
+        }
+        rates
+    }
+
     /// The initiators that it knows, page by page, so that it is never long away from its ports.
     fn initiators(&self) -> Option<Initiators> {
         let ports = self
@@ -249,13 +263,30 @@ impl Observe for Workers {
         .map(|sum| *sum)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        let mut sum = Rates::default();
-        for rates in self.ask(|sender| ToWorker::Ask(Question::DriveRates(drive, seconds, sender)))
-        {
-            sum.add(&rates);
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        let mut sums: BTreeMap<LunNumber, Rates> = BTreeMap::new();
+        for worker in self.lock().iter() {
+            for (lun, rates) in worker.lun_rates(seconds) {
+                sums.entry(lun).or_default().add(&rates);
+            }
         }
-        sum
+        sums.into_iter().collect()
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        let mut load = DriveLoad::default();
+        for (rates, busy_ns) in
+            self.ask(|sender| ToWorker::Ask(Question::DriveLoad(drive, seconds, sender)))
+        {
+            load.rates.add(&rates);
+            load.busy_ns.push(busy_ns);
+        }
+        load
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        let reports = self.reports().into_iter();
+        reports.map(|report| report.load).collect()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {

@@ -29,7 +29,7 @@ use crate::admin::{
     SpareStatus,
 };
 use crate::job::JobKind;
-use crate::observe::{Initiators, Observe, PortStatistics};
+use crate::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use crate::statistics::{LunStatistics, Rates};
 use ::raid::bad_blocks::BadRange;
@@ -281,6 +281,7 @@ impl Manager {
                 )),
             }
         }
+        self.await_jobs();
     }
 
     /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
@@ -335,8 +336,16 @@ impl Observe for Manager {
         self.plane.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.plane.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.plane.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.plane.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.plane.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {

@@ -188,6 +188,10 @@ struct Watched {
     first: u16,
     last: u16,
     abandoned: u32,
+    /// Since when it has I/O, if it has any.
+    busy_since_ns: u64,
+    /// How long it had I/O before that.
+    busy_ns: u64,
     latencies: Latencies,
     late_ns: u64,
     reads_until_estimate: u32,
@@ -210,6 +214,8 @@ impl Watched {
             first: NONE,
             last: NONE,
             abandoned: 0,
+            busy_since_ns: 0,
+            busy_ns: 0,
             latencies: Latencies::new(),
             late_ns: kind.floor_ns(),
             reads_until_estimate: ESTIMATE_READS,
@@ -347,6 +353,7 @@ impl Patience {
         self.next_due_ns = self.next_due_ns.min(self.now_ns + drive.late_ns);
         if before == NONE {
             drive.first = index;
+            drive.busy_since_ns = self.now_ns;
         } else {
             self.entries[usize::from(before)].next = index;
         }
@@ -387,7 +394,12 @@ impl Patience {
         };
         match self.entries.get_mut(usize::from(before)) {
             Some(entry) => entry.next = next,
-            None => drive.first = next,
+            None => {
+                drive.first = next;
+                if next == NONE {
+                    drive.busy_ns += self.now_ns.saturating_sub(drive.busy_since_ns);
+                }
+            }
         }
         match self.entries.get_mut(usize::from(next)) {
             Some(entry) => entry.before = before,
@@ -544,6 +556,17 @@ impl Patience {
             return Rates::default();
         };
         drive.window.rates(self.now_ns, seconds)
+    }
+
+    /// How long a drive had I/O until now, whatever became of it.
+    #[must_use]
+    pub fn busy_ns(&self, slot: DriveSlot) -> u64 {
+        let Some(Some(drive)) = self.drives.get(usize::from(slot.0)) else {
+            return 0;
+        };
+        let goes_on = drive.first != NONE;
+        let present_ns = self.now_ns.saturating_sub(drive.busy_since_ns);
+        drive.busy_ns + if goes_on { present_ns } else { 0 }
     }
 
     /// How many I/Os were abandoned that may still land on a drive.

@@ -71,7 +71,7 @@ pub const COMMANDS: &[Command] = &[
         name: "list",
         aliases: &["luns"],
         usage: "list [-l] [-j] [LUN ...]",
-        summary: "list LUNs; -l with their RAIDs and elements",
+        summary: "list LUNs; -l with their RAIDs and elements; called as luns, in the table of SRX 7",
         examples: &["list", "list -l 0", "list -j 0-3"],
         needs: Needs::Reader,
         options: "la",
@@ -360,7 +360,7 @@ pub const COMMANDS: &[Command] = &[
         name: "spares",
         aliases: &[],
         usage: "spares [-j]",
-        summary: "list spares",
+        summary: "list spares in the table of SRX 7; spare lists them in the form before that",
         examples: &["spares"],
         needs: Needs::Reader,
         options: "",
@@ -441,6 +441,20 @@ pub const COMMANDS: &[Command] = &[
         options: "dls:w",
         operands_min: 0,
         operands_max: ANY_NUMBER,
+    },
+    Command {
+        verb: Verb::Top,
+        name: "top",
+        aliases: &[],
+        usage: "top [-b] [-s secs] [-j]",
+        summary: "what workers, LUNs, initiators, disks and ports do, the most active first, anew every second \
+                  until q is pressed; h tells the other keys; -s every so many seconds, 1 to 32, which rates \
+                  are over then; -b, -j and where there is no terminal: once, after that time",
+        examples: &["top", "top -s 5", "top -b", "top -j"],
+        needs: Needs::Reader,
+        options: "bs:",
+        operands_min: 0,
+        operands_max: 0,
     },
     Command {
         verb: Verb::Initiators,
@@ -694,41 +708,4 @@ pub const COMMANDS: &[Command] = &[
         operands_min: 0,
         operands_max: 0,
     },
-];
-
-/// Commands of the Coraid language that this version does not have. They are named so that an
-/// administrator is told the truth instead of `unknown command`.
-pub const NOT_AVAILABLE: &[&str] = &[
-    // LUNs.
-    // Protection and background work.
-    // Drives.
-    "setslotled",
-    "slotled",
-    "spareled",
-    "locate",
-    "smartenable",
-    "smartdisable",
-    "smartlog",
-    "ssdhealth",
-    "drivetemp",
-    "erctimers",
-    "secureerase",
-    "condition",
-    "extract",
-    // System, network, log.
-    "cmenable",
-    "cmdisable",
-    "cmstat",
-    "cmlist",
-    "fcadd",
-    "fcremove",
-    "fclun",
-    "ipaddress",
-    "ipgateway",
-    "service",
-    "temp",
-    "fans",
-    "power",
-    "update",
-    "sigcheck",
 ];

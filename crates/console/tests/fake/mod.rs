@@ -14,7 +14,7 @@ use shelf::admin::{
     ScrubAction, ScrubRepair, ScrubStatus, SpareStatus, check_label,
 };
 use shelf::job::{Job, JobKind, JobReport};
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::statistics::{LunStatistics, Rates};
 use std::collections::BTreeMap;
 
@@ -41,6 +41,10 @@ pub(crate) struct FakeShelf {
     pub(crate) port_statistics: Vec<PortStatistics>,
     pub(crate) initiators: Initiators,
     pub(crate) jobs: Vec<JobStatus>,
+    pub(crate) lun_rates: Vec<(LunNumber, Rates)>,
+    pub(crate) workers: Vec<WorkerLoad>,
+    /// How long each drive was busy.
+    pub(crate) busy_ns: u64,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -82,6 +86,9 @@ impl FakeShelf {
             port_statistics: Vec::new(),
             initiators: Initiators::default(),
             jobs: Vec::new(),
+            lun_rates: Vec::new(),
+            workers: Vec::new(),
+            busy_ns: 0,
             ejected: Vec::new(),
             made: 0,
         }
@@ -230,8 +237,19 @@ impl Observe for FakeShelf {
         self.lun_statistics.get(&lun).cloned()
     }
 
-    fn drive_rates(&self, drive: DriveSlot, _: u64) -> Rates {
-        self.drive_rates.get(&drive).copied().unwrap_or_default()
+    fn lun_rates(&self, _: u64) -> Vec<(LunNumber, Rates)> {
+        self.lun_rates.clone()
+    }
+
+    fn drive_load(&self, drive: DriveSlot, _: u64) -> DriveLoad {
+        DriveLoad {
+            rates: self.drive_rates.get(&drive).copied().unwrap_or_default(),
+            busy_ns: vec![self.busy_ns],
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.workers.clone()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {

@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, FakeShelf, access, consoles, protection, statistics};
+use super::{Bench, FakeShelf, access, consoles, protection, statistics, top};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
@@ -129,6 +129,10 @@ fn show(now: &mut String, reply: &Reply) {
         Next::Later { after } => {
             writeln!(now, "(goes on after {after:?})").expect("a String takes everything");
         }
+        Next::Keys { after } => {
+            writeln!(now, "(goes on after {after:?}, or with a key)")
+                .expect("a String takes everything");
+        }
         Next::End => writeln!(now, "(the session is over)").expect("a String takes everything"),
     }
 }
@@ -143,6 +147,7 @@ fn setup(name: &str) -> Bench {
         "statistics" => statistics::measured(),
         "initiators" => statistics::heard(),
         "reservations" => access::reserved(),
+        "load" => top::loaded(),
         "nothing" => {
             let mut bench = Bench::new();
             bench.shelf.drives.clear();
@@ -196,6 +201,7 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
                 end,
             );
         }
+        ["work"] => top::work(shelf),
         ["no", "firmware"] => bench.host.has_firmware = false,
         ["no", "power"] => bench.host.has_power = false,
         ["saved", name, line @ ..] => {

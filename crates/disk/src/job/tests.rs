@@ -107,6 +107,23 @@ fn a_job_that_is_stopped_has_ended_when_it_says_so() {
 }
 
 #[test]
+fn another_pace_counts_at_once() {
+    let file = filled(4 * MIB);
+    let drive = open(file.path());
+    let crawling = Pace {
+        bytes_per_second: 1,
+        is_gentle: false,
+    };
+    let job = Job::new(JobKind::ReadTest, drive.size_sectors());
+    let mut thread = JobThread::start(&drive, job, crawling).unwrap();
+    assert!(!thread.join(Duration::from_millis(100)), "it takes weeks");
+    thread.set_pace(Pace::default());
+    assert!(thread.join(LONG));
+    let report = thread.report();
+    assert_eq!(report.progress.end, Some(JobEnd::Complete));
+}
+
+#[test]
 fn a_null_drive_ends_every_job() {
     let size_bytes = 4 * MIB as u64;
     let drive = Arc::new(Drive::open(&DriveSpec::Null { size_bytes }).unwrap());

@@ -5,6 +5,7 @@ use crate::message::{EngineCounters, FromWorker, Question, ToWorker, WorkerRepor
 use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
 use shelf::admin::LunNumber;
+use shelf::observe::WorkerLoad;
 use shelf::plane::{Impostor, RunningPass};
 use shelf::target::{Change, PortIndex};
 use std::time::{Duration, Instant};
@@ -107,8 +108,12 @@ impl Worker {
             Question::ShutOut(lun, answer) => {
                 let _ = answer.try_send(self.target.does_for_shut_out(lun));
             }
-            Question::DriveRates(drive, seconds, answer) => {
-                let _ = answer.try_send(self.patience.rates(drive, seconds));
+            Question::DriveLoad(drive, seconds, answer) => {
+                let rates = self.patience.rates(drive, seconds);
+                let _ = answer.try_send((rates, self.patience.busy_ns(drive)));
+            }
+            Question::LunRates(from, seconds, answer) => {
+                drop(answer.try_send(self.target.rates_page(from, seconds)));
             }
             Question::Stations(from, answer) => {
                 drop(answer.try_send(self.target.station_page(from)));
@@ -188,6 +193,26 @@ impl Worker {
         running.collect()
     }
 
+    /// What its time went to until this turn, and what it did in it.
+    fn load(&self) -> WorkerLoad {
+        let counters = self.target.counters();
+        WorkerLoad {
+            index: self.index,
+            working_ns: self.spent.working_ns(),
+            polling_ns: self.spent.polling_ns(),
+            sleeping_ns: self.spent.sleeping_ns(),
+            sleeps: self.counted.sleeps,
+            frames: counters.frames,
+            commands: counters.reads
+                + counters.writes
+                + counters.flushes
+                + counters.trims
+                + counters.identifies,
+            slots_used: self.target.commands_in_flight(),
+            slots: self.target.command_slots(),
+        }
+    }
+
     fn report(&mut self) -> WorkerReport {
         WorkerReport {
             target: *self.target.counters(),
@@ -208,6 +233,7 @@ impl Worker {
             passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),
             ios_in_flight: self.executor.in_flight(),
+            load: self.load(),
         }
     }
 }

@@ -105,7 +105,7 @@ fn sentence(u: &mut Unstructured<'_>) -> arbitrary::Result<String> {
 
 fn name(u: &mut Unstructured<'_>) -> arbitrary::Result<String> {
     if u.ratio(1, 24)? {
-        return Ok((*u.choose(NOT_AVAILABLE)?).to_owned());
+        return Ok(u.choose(NOT_AVAILABLE)?.0.to_owned());
     }
     let command = u.choose(COMMANDS)?;
     let names: Vec<&str> = command.names().collect();

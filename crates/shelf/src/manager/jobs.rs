@@ -23,8 +23,9 @@ use crate::job::{Job, JobEnd, JobHandle, JobKind, JobReport, Pace, mark_range};
 use raid::drive_record::{Mark, Work};
 use std::time::Duration;
 
-/// How long an orderly stop of the shelf waits for each job to end its step.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long an orderly stop of the shelf waits for each job to end its step. They end side by side, so that
+/// only drives that hang take so long.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A job, or what is left of the last one that a drive had.
 pub(super) struct DriveJob {
@@ -260,9 +261,13 @@ impl Manager {
         });
     }
 
-    /// Ends all jobs, in good order.
+    /// Asks all jobs to end.
     pub(super) fn stop_jobs(&mut self) {
         self.jobs.iter_mut().for_each(DriveJob::stop);
+    }
+
+    /// Waits for the end of jobs that were asked to.
+    pub(super) fn await_jobs(&mut self) {
         for job in &mut self.jobs {
             if let JobState::Running(handle) = &mut job.state
                 && !handle.join(STOP_LIMIT)
