@@ -95,9 +95,9 @@ fn a_disk_is_erased_while_a_lun_is_served() -> Result<()> {
     ensure!(told.contains("write test complete 100.00%"), "{told}");
     ensure!(!is_all_zeroes(&ledge, 2)?, "it was written");
     ensure!(ledge.console_ok("health")? == "ok\n");
-    let history = ledge.console_ok("history")?;
+    let history = ledge.console_ok("history -n 500")?;
     ensure!(history.contains("erase -f 1.2"), "{history}");
-    wait_for(|| ledge.console_ok("log -n 100"), "DRIVE_JOB_COMPLETED")?;
+    wait_for(|| ledge.console_ok("log -n 500"), "DRIVE_JOB_COMPLETED")?;
     ledge.stop()
 }
 

@@ -220,8 +220,7 @@ fn run_once(
         Verb::Offline if operands.is_empty() => luns::list_served(&mut report, admin, false),
         Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
         Verb::Remove | Verb::Eject => {
-            let way = remove::Way::of(command.verb);
-            return remove::remove(way, name, admin, options.force, operands);
+            return remove::remove(command.verb, name, admin, options.force, operands);
         }
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),

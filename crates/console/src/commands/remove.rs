@@ -27,7 +27,7 @@ pub(crate) enum Way {
 
 impl Way {
     /// The way of a command.
-    pub(super) fn of(verb: Verb) -> Self {
+    fn of(verb: Verb) -> Self {
         if verb == Verb::Eject {
             Self::Eject
         } else {
@@ -80,12 +80,13 @@ enum Consent {
 
 /// Begins a removal, or does it if it is forced.
 pub(super) fn remove(
-    way: Way,
+    verb: Verb,
     name: &'static str,
     admin: &mut dyn Admin,
     force: bool,
     words: &[String],
 ) -> Outcome {
+    let way = Way::of(verb);
     let mut report = Report::default();
     // Destructive: nothing is begun before every word is understood.
     let mut luns = Vec::new();
