@@ -1,4 +1,4 @@
-//! A screen that a command has for itself: the terminal's other screen, without a cursor, every key of which goes
+//! A screen that a command has for itself: the terminal's other screen, without a cursor, and every key goes
 //! to the shelf.
 //!
 //! Invariant: the terminal is as it was found when this ends, and when the program is made to end by a signal

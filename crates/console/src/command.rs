@@ -255,6 +255,8 @@ pub struct Options {
     pub batch: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
+    /// The letters that were given, but for `-j`.
+    pub letters: Vec<char>,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -455,6 +457,9 @@ impl Command {
             'n' => options.plan = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
+        }
+        if letter != 'j' {
+            options.letters.push(letter);
         }
         Ok(())
     }

@@ -12,8 +12,8 @@
 //!
 //! Every request gets one response. The answer to a prompt of kind `secret` must not be seen nor kept. After
 //! one of kind `later` the command is not over: `after_ms` later the client asks `"go_on"`, or `"cancel"` at
-//! any time; after one of kind `keys` the client also sends what is typed. After a prompt of kind `end` the server closes. A client that closes while a question is open
-//! has answered no.
+//! any time; after one of kind `keys` the client also sends what is typed. After a prompt of kind `end` the
+//! server closes. A client that closes while a question is open has answered no.
 //!
 //! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer client is
 //! never half understood by an older server. Whoever may not use the console is greeted with a prompt

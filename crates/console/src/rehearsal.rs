@@ -9,7 +9,7 @@ use aoe::Shelf;
 use shelf::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus,
     ElementId, ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, MemberChoice,
-    PortStatus, RateLimit, ScrubAction, SpareStatus, check_label,
+    PortStatus, RateLimit, ScrubAction, SpareStatus, SuperblockStatus, check_label,
 };
 use shelf::job::JobKind;
 use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
@@ -163,6 +163,10 @@ impl Admin for Rehearsal<'_> {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.real.drives()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.real.superblock(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {

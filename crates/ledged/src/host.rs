@@ -5,7 +5,9 @@ use crate::door::reception::Reception;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
-use console::host::{BoxFacts, Caller, HostError, Machine, Power, Settings, SettingsStore, World};
+use console::host::{
+    BoxFacts, Caller, DriveFacts, HostError, Machine, Power, Settings, SettingsStore, World,
+};
 use shelf::admin::Admin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -125,6 +127,14 @@ impl Machine for Machinery {
 
     fn facts(&self) -> BoxFacts {
         machine::facts(self.start.elapsed())
+    }
+
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        machine::drive_facts(path)
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        machine::temperatures(paths)
     }
 
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {

@@ -26,7 +26,7 @@
 use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
     ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction,
-    SpareStatus,
+    SpareStatus, SuperblockStatus,
 };
 use crate::job::JobKind;
 use crate::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
@@ -58,6 +58,7 @@ mod lost;
 mod lun;
 mod make;
 mod members;
+mod plug;
 mod raid;
 mod recovery;
 mod regions;
@@ -72,6 +73,7 @@ mod settings;
 mod silence;
 mod sizes;
 mod spares;
+mod superblocks;
 mod sync;
 mod twin;
 
@@ -84,6 +86,7 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::{Lun, Raids};
+use scan::Occasion;
 use set::Set;
 use spares::Spare;
 
@@ -130,7 +133,7 @@ pub trait ShelfStore: Send {
 pub struct Parts {
     /// The shelf number, if one was set.
     pub shelf: Option<Shelf>,
-    /// Every configured slot; each slot once.
+    /// Every slot that is known; each slot once.
     pub drives: Vec<Drive>,
     /// Every port.
     pub ports: Vec<PortStatus>,
@@ -199,6 +202,8 @@ pub struct Manager {
     jobs: Vec<jobs::DriveJob>,
     /// Number of the last one.
     last_job: u64,
+    /// Drives that came and went.
+    plugs: plug::Plugs,
 }
 
 impl fmt::Debug for Manager {
@@ -244,6 +249,7 @@ impl Manager {
             impostors: impostor::Impostors::default(),
             jobs: Vec::new(),
             last_job: 0,
+            plugs: plug::Plugs::default(),
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -252,7 +258,7 @@ impl Manager {
             )),
         }
         manager.restore_rate_limit();
-        manager.assemble();
+        manager.assemble(Occasion::Asked);
         manager
     }
 
@@ -291,6 +297,8 @@ impl Manager {
         self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
         self.settle_jobs();
+        self.note_failed_drives();
+        self.settle_pulled();
         self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
@@ -368,6 +376,10 @@ impl Admin for Manager {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.iter().map(drives::Entry::status).collect()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.superblock_of(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {
@@ -465,7 +477,7 @@ impl Admin for Manager {
             return Err(AdminError::Stopping);
         }
         self.settle_jobs();
-        self.assemble();
+        self.assemble(Occasion::Asked);
         Ok(())
     }
 

@@ -367,7 +367,8 @@ impl Target {
         self.statistics.lun(lun, seconds)
     }
 
-    /// What LUNs did in the last whole seconds: a few of them, from this one on, then from where the page says.
+    /// What LUNs did in the last whole seconds: a few of them, from this one on, then from where the page
+    /// says.
     #[must_use]
     pub fn rates_page(&mut self, from: LunNumber, seconds: u64) -> RatesPage {
         self.statistics.rates_page(from, seconds)

@@ -1,6 +1,9 @@
 //! A person at a terminal: completion, history, editing, and an event that arrives in mid-line, seen on the
 //! screen of a real terminal (tmux), once through `ledge` on the box and once through `cec` over the wire.
 
+#[path = "terminal/top.rs"]
+mod top;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,11 +36,11 @@ impl Terminal {
         let mut arguments = vec!["-f", "/dev/null", "new-session", "-d"];
         arguments.extend(size);
         arguments.extend(["nsenter", network.as_str(), "--"]);
-        // tmux does not always learn how a program has ended; a shell does.
+        // tmux does not always learn how a program has ended; a shell does, and outlives Ctrl-C.
         arguments.extend([
             "sh",
             "-c",
-            "\"$@\"; echo ended with $?; exec sleep 600",
+            "trap : INT; \"$@\"; echo ended with $?; exec sleep 600",
             "sh",
         ]);
         arguments.extend(program);

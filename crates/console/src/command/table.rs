@@ -15,11 +15,22 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Show,
         name: "show",
         aliases: &["disks", "drives"],
-        usage: "show [-l] [-j] [drive ...]",
-        summary: "list drives; -l with size, state and use",
-        examples: &["show -l", "show -l 1.0-3", "show -j"],
+        usage: "show [-l] [-a] [-c] [-g] [-p] [-s] [-S] [-t] [-j] [drive ...]",
+        summary: "list drives; -l with size, state and use; disks and drives with model, firmware and mode, as SRX 6 and \
+                  7 had them; -p only those that are there; -a all that the kernel tells; -c version of the \
+                  metadata, then what it says: shelf, element, members, type, state, array; -g revolutions and sectors; \
+                  -t temperature; -s SMART status: unknown, this version does not ask drives for it; -S is not in it",
+        examples: &[
+            "show -l",
+            "show -l 1.0-3",
+            "show -j",
+            "disks",
+            "drives -p",
+            "disks -a 1.0",
+            "disks -c",
+        ],
         needs: Needs::Reader,
-        options: "la",
+        options: "lacgpsSt",
         operands_min: 0,
         operands_max: ANY_NUMBER,
     },

@@ -22,7 +22,7 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ),
     (
         "drivetemp",
-        "not in this version; on the box: smartctl -A DEVICE, or the module drivetemp and sensors",
+        "disks -t tells it, of SATA drives where the kernel has loaded its module drivetemp",
     ),
     (
         "erctimers",

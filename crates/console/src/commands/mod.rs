@@ -209,7 +209,7 @@ fn run_once(
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
-        Verb::Show => drives::show(&mut report, admin, options.long, operands),
+        Verb::Show => drives::show(&mut report, world, invocation),
         Verb::Make => luns::make(&mut report, admin, options, operands),
         Verb::Grow => luns::grow(&mut report, admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),

@@ -3,8 +3,8 @@
 use super::statistics::RatesRecord;
 use serde::Serialize;
 
-/// What goes on. Rates are over `seconds`, but for those of initiators, which are over one. What is told by two
-/// looks, a while apart, is `null` at the first one.
+/// What goes on. Rates are over `seconds`, but for those of initiators, which are over one. What is told by
+/// two looks, a while apart, is `null` at the first one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct TopRecord {
     /// `null` while it has none.
@@ -81,7 +81,7 @@ pub(crate) struct DriveLoadRecord {
     pub(crate) max_us: u64,
     /// How many I/Os it had at a time, on average, in hundredths.
     pub(crate) queue_hundredths: u64,
-    /// How much of the time it had any. With several workers an estimate, as if they did not know of each other.
+    /// How much of the time it had any. With several workers an estimate: each has it at times of its own.
     pub(crate) busy_permille: Option<u64>,
 }
 

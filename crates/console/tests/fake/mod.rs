@@ -11,7 +11,7 @@ use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
     DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, JobStatus, LunNumber,
     LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit,
-    ScrubAction, ScrubRepair, ScrubStatus, SpareStatus, check_label,
+    ScrubAction, ScrubRepair, ScrubStatus, SpareStatus, SuperblockStatus, check_label,
 };
 use shelf::job::{Job, JobKind, JobReport};
 use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
@@ -268,6 +268,24 @@ impl Admin for FakeShelf {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.clone()
+    }
+
+    /// Members have one, and spares.
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        let status = self.drives.iter().find(|status| status.slot == drive)?;
+        let (array, role) = match status.role {
+            DriveRole::Element(id) => (u16::from(id.lun.get()), Some(u16::from(id.member))),
+            DriveRole::Spare => (0xffff, None),
+            DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_) => return None,
+        };
+        Some(SuperblockStatus {
+            version: "1.2",
+            array: format!("00000000:00000000:00000000:0000{array:04x}"),
+            device: format!("11111111:11111111:11111111:0000{:04x}", drive.0),
+            device_number: role.map_or(0, u32::from),
+            role,
+            events: 7,
+        })
     }
 
     fn luns(&self) -> Vec<LunStatus> {

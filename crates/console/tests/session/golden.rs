@@ -177,6 +177,10 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             (drive.state, drive.size_bytes) = (DriveState::Down, 0);
             drive.note = Some("cannot open: permission denied".to_owned());
         }
+        ["missing", slot] => {
+            let drive = &mut shelf.drives[number(slot)];
+            (drive.state, drive.size_bytes) = (DriveState::Missing, 0);
+        }
         ["carries", slot, what @ ..] => {
             shelf.drives[number(slot)].role = DriveRole::Foreign(what.join(" "));
         }

@@ -34,6 +34,8 @@ pub(super) struct DriveJob {
     kind: JobKind,
     begun_unix_seconds: u64,
     is_stopping: bool,
+    /// Its drive is not there any more.
+    is_pulled: bool,
     state: JobState,
 }
 
@@ -153,8 +155,9 @@ impl Manager {
             && let Some(entry) = self.drives.get_mut(slot)
         {
             entry.usage = Usage::Working(kind);
-            // It goes with everything else.
+            // They go with everything else.
             entry.clip = None;
+            entry.is_ejected = false;
         }
         self.jobs.retain(|job| job.drive != slot);
         self.last_job += 1;
@@ -164,6 +167,7 @@ impl Manager {
             kind,
             begun_unix_seconds,
             is_stopping: false,
+            is_pulled: false,
             state: JobState::Running(handle),
         });
         self.jobs.sort_by_key(|job| job.drive);
@@ -215,6 +219,22 @@ impl Manager {
         Ok(())
     }
 
+    /// The drive of a slot is gone: its job ends, also if the drive has not answered yet.
+    pub(super) fn job_drive_pulled(&mut self, slot: DriveSlot) {
+        let mut jobs = self.jobs.iter_mut();
+        let is_own = |job: &&mut DriveJob| job.drive == slot && job.is_running();
+        if let Some(job) = jobs.find(is_own) {
+            job.stop();
+            job.is_pulled = true;
+        }
+    }
+
+    /// Another drive is in a slot: what the last job of the one before has found means nothing any more.
+    pub(super) fn forget_job(&mut self, slot: DriveSlot) {
+        self.jobs
+            .retain(|job| job.drive != slot || job.is_running());
+    }
+
     fn pace_of(&self, slot: DriveSlot) -> Pace {
         let usage = self.drives.get(slot).map(|entry| &entry.usage);
         Pace {
@@ -228,10 +248,14 @@ impl Manager {
         for index in 0..self.jobs.len() {
             let (slot, kind) = (self.jobs[index].drive, self.jobs[index].kind);
             let pace = self.pace_of(slot);
+            let is_pulled = self.jobs[index].is_pulled;
             let JobState::Running(handle) = &mut self.jobs[index].state else {
                 continue;
             };
-            let report = handle.report();
+            let mut report = handle.report();
+            if is_pulled && report.progress.end.is_some() {
+                report.progress.end = Some(JobEnd::Failed("the drive was pulled".to_owned()));
+            }
             let Some(end) = report.progress.end.clone() else {
                 handle.set_pace(pace);
                 continue;
@@ -244,7 +268,8 @@ impl Manager {
 
     fn job_ended(&mut self, slot: DriveSlot, kind: JobKind, end: &JobEnd, bad: u64) {
         let drive = self.drive_name(slot);
-        if let Some(work) = kind.work() {
+        let is_there = self.drives.get(slot).is_some_and(|entry| !entry.is_empty());
+        if let Some(work) = kind.work().filter(|_| is_there) {
             if *end == JobEnd::Complete && bad == 0 {
                 self.drives.erased(slot);
             } else {

@@ -3,9 +3,9 @@
 //! It probes for shelves on one interface, lets the user pick one, and joins the terminal to its
 //! console. Session data and the picker's table go to standard output, all else to standard error.
 //!
-//! What differs from cec-14: repeated packets are acknowledged again, the tags of frames are
-//! checked, `i` in the escape menu sends the escape character, piped input goes out in large
-//! packets, and its end ends the session when the shelf has answered (status 1 if the shelf was
+//! What differs from cec-14: a probe that nobody answers is sent again, repeated packets are acknowledged
+//! again, the tags of frames are checked, `i` in the escape menu sends the escape character, piped input goes
+//! out in large packets, and its end ends the session when the shelf has answered (status 1 if the shelf was
 //! lost before).
 #![forbid(unsafe_code)]
 #![allow(

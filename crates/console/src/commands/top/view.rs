@@ -1,8 +1,8 @@
 //! What somebody wants to see of it, and how that lies on a screen.
 //!
-//! Invariants: no line is longer than the screen is wide, less one column, and there are fewer lines than it
-//! has rows: nothing wraps, and nothing scrolls. Every table that has room for it is on the first page, with a
-//! line of what is most active at least.
+//! Invariants: no line is longer than the screen is wide, less one column, and there are fewer lines than
+//! it has rows: nothing wraps, and nothing scrolls. Every table that has room for it is on the first page,
+//! with a line of what is most active at least.
 
 use super::tables::{SUBJECTS, Sort, Subject, Table};
 use crate::editor::keys::Key;

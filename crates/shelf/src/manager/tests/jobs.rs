@@ -522,3 +522,28 @@ fn an_erase_takes_the_size_away_too() {
     let world = world.fork();
     assert_eq!(size(&world, &world.start(), 1), (4 * MIB, 4 * MIB));
 }
+
+#[test]
+fn a_drive_that_is_pulled_and_inserted_says_that_it_is_not_wholly_erased() {
+    let world = world();
+    let mut manager = world.start();
+    let slot = world.slot(2);
+    erase(&world, &mut manager, 2);
+    world.works.step(1);
+    world.image(2).is_silent = true;
+    manager.drive_pulled(slot);
+    assert_eq!(role(&world, &manager, 2), DriveRole::Free);
+    assert!(!manager.may_insert(slot), "its job has not ended");
+    world.image(2).is_silent = false;
+    world.works.step(1);
+    manager.tick(Duration::from_secs(1));
+    let end = job(&world, &manager, 2).report.progress.end;
+    assert_eq!(end, Some(JobEnd::Failed("the drive was pulled".to_owned())));
+    assert!(manager.may_insert(slot));
+    manager.drive_inserted(world.drive(2));
+    assert_eq!(
+        role(&world, &manager, 2),
+        DriveRole::Foreign(LEFT.to_owned())
+    );
+    assert!(manager.jobs().is_empty(), "perhaps it is another one");
+}
