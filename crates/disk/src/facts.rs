@@ -215,6 +215,16 @@ impl Facts {
         })
     }
 
+    /// Which of all disks since boot the block device of this name is, if there is one, and the kernel counts.
+    pub(crate) fn sequence_of(system: &System, name: &str) -> Option<Option<u64>> {
+        let link = system.path("sys/class/block").join(name);
+        let device = link.canonicalize().ok()?;
+        let own = word(&device.join("diskseq"));
+        let of_disk = || word(&device.parent()?.join("diskseq"));
+        let sequence = own.or_else(of_disk);
+        Some(sequence.and_then(|text| text.parse().ok()))
+    }
+
     /// What is known of the block device that a path leads to; `None` for anything else.
     #[must_use]
     pub fn of_path(system: &System, path: &Path) -> Option<Self> {
@@ -234,6 +244,13 @@ impl Facts {
         self.logical_sector_bytes == Some(512)
             && self.physical_sector_bytes.is_some_and(|bytes| bytes > 512)
     }
+}
+
+/// All bays for disks of all enclosures, empty ones too, in order.
+#[must_use]
+pub fn bays(system: &System) -> Vec<Bay> {
+    let bays = place::bays(system).into_iter();
+    bays.map(|(bay, _)| bay).collect()
 }
 
 /// What udev has found out about a device; nothing where it does not run.

@@ -2,7 +2,7 @@
 
 use aoe::Shelf;
 use crossbeam::channel::Sender;
-use disk::Zeroing;
+use disk::{NewDrive, Removal, Zeroing};
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// To a worker.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum ToWorker {
     /// Use this view. Answered on the channel of settled changes.
     Attach(Arc<LunView>),
@@ -52,6 +52,10 @@ pub enum ToWorker {
         /// Where to tell.
         answer: Sender<RegionSet>,
     },
+    /// Take a drive into an empty slot, and tell what came of it.
+    AddDrive(Box<NewDrive>, Sender<Result<(), String>>),
+    /// Give up a drive if all of its I/O is over, and tell whether it was.
+    RemoveDrive(DriveSlot, Sender<Result<Removal, String>>),
     /// Tell how a drive is doing.
     DriveHealth(DriveSlot, Sender<DriveHealth>),
     /// The most that each pass goes over in a second.

@@ -23,7 +23,7 @@ use crate::peers::{Peers, Seat};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use disk::{DRIVE_SPIN, Drive, Ending, Executor};
+use disk::{DRIVE_SPIN, Drive, DriveRoom, Ending, Executor};
 use port::{BufferMemory, Port, PortFacts, SharedMemory};
 use rustix::event::Timespec;
 use shelf::admin::{DriveSlot, LunNumber};
@@ -101,6 +101,8 @@ pub struct WorkerOptions {
     pub commands: u16,
     /// How long drives may take.
     pub limits: Limits,
+    /// How many drives there may be.
+    pub room: DriveRoom,
     /// How fast replies are sent; the same for all workers of a shelf.
     pub paces: Paces,
 }
@@ -201,6 +203,8 @@ pub fn spawn(
             // The io_uring must be made by the thread that uses it.
             match Worker::new(&options, (seat, memory), &drives, inbox, outbox) {
                 Ok(mut worker) => {
+                    // One that is pulled is to be closed.
+                    drop(drives);
                     drop(started.send(Ok(())));
                     worker.run();
                 }
@@ -244,7 +248,7 @@ impl Worker {
             .map(|pacer| Waiting::new(options.commands, pacer))
             .collect();
         let plan = plan(options.commands);
-        let executor = Executor::with_memory(drives, plan, Box::new(memory))
+        let executor = Executor::with_memory(drives, options.room, plan, Box::new(memory))
             .map_err(|error| error.to_string())?;
         let wait_set = WaitSet::new().map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
@@ -275,7 +279,7 @@ impl Worker {
             configs_undecided: 0,
             counted: EngineCounters::default(),
             passes: Vec::new(),
-            patience: patience::watch(drives, options.limits),
+            patience: patience::watch(drives, options.room.slots, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
             next_change_ns: 0,
             impostors: Vec::new(),

@@ -56,6 +56,7 @@ mod lost;
 mod lun;
 mod make;
 mod members;
+mod plug;
 mod raid;
 mod recovery;
 mod regions;
@@ -82,6 +83,7 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::{Lun, Raids};
+use scan::Occasion;
 use set::Set;
 use spares::Spare;
 
@@ -128,7 +130,7 @@ pub trait ShelfStore: Send {
 pub struct Parts {
     /// The shelf number, if one was set.
     pub shelf: Option<Shelf>,
-    /// Every configured slot; each slot once.
+    /// Every slot that is known; each slot once.
     pub drives: Vec<Drive>,
     /// Every port.
     pub ports: Vec<PortStatus>,
@@ -193,6 +195,8 @@ pub struct Manager {
     next_spare_check: Duration,
     /// Who else has addresses of ours.
     impostors: impostor::Impostors,
+    /// Drives that came and went.
+    plugs: plug::Plugs,
 }
 
 impl fmt::Debug for Manager {
@@ -236,6 +240,7 @@ impl Manager {
             silences: Vec::new(),
             next_spare_check: Duration::ZERO,
             impostors: impostor::Impostors::default(),
+            plugs: plug::Plugs::default(),
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -244,7 +249,7 @@ impl Manager {
             )),
         }
         manager.restore_rate_limit();
-        manager.assemble();
+        manager.assemble(Occasion::Asked);
         manager
     }
 
@@ -280,6 +285,8 @@ impl Manager {
     pub fn tick(&mut self, uptime: Duration) {
         self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.note_failed_drives();
+        self.settle_pulled();
         self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
@@ -457,7 +464,7 @@ impl Admin for Manager {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
-        self.assemble();
+        self.assemble(Occasion::Asked);
         Ok(())
     }
 

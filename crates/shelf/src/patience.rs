@@ -315,6 +315,31 @@ impl Patience {
         }
     }
 
+    /// The same, with room for drives in so many slots.
+    #[must_use]
+    pub fn with_slots(mut self, slots: usize) -> Self {
+        let slots = slots.max(self.drives.len());
+        self.drives.resize_with(slots, || None);
+        self
+    }
+
+    /// A drive comes into a slot that there is room for, in which there was none.
+    pub fn add(&mut self, slot: DriveSlot, kind: DriveKind) {
+        if let Some(drive) = self.drives.get_mut(usize::from(slot.0)) {
+            debug_assert!(drive.is_none(), "slot {slot} is taken");
+            *drive = Some(Watched::new(kind));
+        }
+    }
+
+    /// A drive is gone, and all I/O on it has ended.
+    pub fn remove(&mut self, slot: DriveSlot) {
+        if let Some(drive) = self.drives.get_mut(usize::from(slot.0)) {
+            let is_idle = drive.as_ref().is_none_or(|drive| drive.first == NONE);
+            debug_assert!(is_idle, "I/O on slot {slot} goes on");
+            *drive = None;
+        }
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn counters(&self) -> &PatienceCounters {

@@ -4,7 +4,8 @@ use super::Worker;
 use crate::message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
-use shelf::admin::LunNumber;
+use disk::{NewDrive, Removal};
+use shelf::admin::{DriveSlot, LunNumber};
 use shelf::observe::WorkerLoad;
 use shelf::plane::{Impostor, RunningPass};
 use shelf::target::{Change, PortIndex};
@@ -73,6 +74,8 @@ impl Worker {
                     // for again.
                     drop(answer.try_send(self.target.take_idle_regions(lun, part, &candidates)));
                 }
+                ToWorker::AddDrive(new, to) => drop(to.try_send(self.add_drive(*new))),
+                ToWorker::RemoveDrive(slot, to) => drop(to.try_send(self.remove_drive(slot))),
                 ToWorker::DriveHealth(drive, answer) => {
                     // Nobody listens when the administration has given up waiting.
                     let _ = answer.try_send(self.patience.health(drive));
@@ -95,6 +98,23 @@ impl Worker {
             self.drop_waiting();
         }
         any
+    }
+
+    fn add_drive(&mut self, new: NewDrive) -> Result<(), String> {
+        let (slot, kind) = (new.slot(), new.drive().kind());
+        self.executor.add(new).map_err(|error| error.to_string())?;
+        self.patience.add(slot, kind);
+        self.target.set_suspect(slot, false);
+        Ok(())
+    }
+
+    fn remove_drive(&mut self, slot: DriveSlot) -> Result<Removal, String> {
+        let removal = self.executor.remove(slot);
+        let removal = removal.map_err(|error| error.to_string())?;
+        if matches!(removal, Removal::Done(_)) {
+            self.patience.remove(slot);
+        }
+        Ok(removal)
     }
 
     /// Tells what was measured.

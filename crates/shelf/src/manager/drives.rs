@@ -66,9 +66,40 @@ pub(super) struct Entry {
     pub(super) is_slow: bool,
     /// It did not answer the administration, and nobody has dealt with that.
     is_silent: bool,
+    /// I/O of the administration on it has failed, and nobody has dealt with that.
+    has_failed: bool,
+    /// Its LUN was ejected: only somebody who asks finds that again.
+    pub(super) is_ejected: bool,
 }
 
 impl Entry {
+    fn new(drive: Drive) -> Self {
+        Self {
+            usage: unused(&drive),
+            drive,
+            is_slow: false,
+            is_silent: false,
+            has_failed: false,
+            is_ejected: false,
+        }
+    }
+
+    /// Whether there is no drive in it.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.drive.drive, Err(NoDrive::Missing))
+    }
+
+    /// The drive is gone, and with it all that was known of it but what it was used for.
+    pub(super) fn becomes_empty(&mut self) {
+        self.drive.drive = Err(NoDrive::Missing);
+        self.drive.model.clear();
+        self.drive.note = None;
+        self.drive.foreign = None;
+        self.is_slow = false;
+        self.is_silent = false;
+        self.is_ejected = false;
+    }
+
     pub(super) fn size_sectors(&self) -> Option<u64> {
         self.drive
             .drive
@@ -140,13 +171,17 @@ pub(super) struct Drives(Vec<Entry>);
 impl Drives {
     pub(super) fn new(mut drives: Vec<Drive>) -> Self {
         drives.sort_by_key(|drive| drive.slot);
-        let entry = |drive: Drive| Entry {
-            usage: unused(&drive),
-            drive,
-            is_slow: false,
-            is_silent: false,
-        };
-        Self(drives.into_iter().map(entry).collect())
+        Self(drives.into_iter().map(Entry::new).collect())
+    }
+
+    /// Puts a drive into its slot, in place of what is known of that.
+    pub(super) fn insert(&mut self, drive: Drive) {
+        let slot = drive.slot;
+        let at = self.0.partition_point(|entry| entry.drive.slot < slot);
+        match self.0.get_mut(at) {
+            Some(entry) if entry.drive.slot == slot => *entry = Entry::new(drive),
+            _ => self.0.insert(at, Entry::new(drive)),
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
@@ -164,6 +199,15 @@ impl Drives {
     pub(super) fn set_usage(&mut self, slot: DriveSlot, usage: Usage) {
         if let Some(entry) = self.get_mut(slot) {
             entry.usage = usage;
+            entry.is_ejected = false;
+        }
+    }
+
+    /// A drive is of a LUN that is ejected.
+    pub(super) fn eject(&mut self, slot: DriveSlot, lun: LunNumber) {
+        self.set_usage(slot, Usage::Foreign(format!("ejected LUN {lun}")));
+        if let Some(entry) = self.get_mut(slot) {
+            entry.is_ejected = true;
         }
     }
 
@@ -220,6 +264,7 @@ impl Drives {
     fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {
         if let Some(entry) = self.get_mut(slot) {
             entry.is_silent |= error.is_silent;
+            entry.has_failed = true;
         }
         format!("drive in slot {slot}: {error}")
     }
@@ -232,6 +277,16 @@ impl Drives {
             entry.drive.slot
         };
         silent.map(take).collect()
+    }
+
+    /// The drives on which I/O of the administration failed since this was asked last.
+    pub(super) fn take_failed(&mut self) -> Vec<DriveSlot> {
+        let failed = self.0.iter_mut().filter(|entry| entry.has_failed);
+        let take = |entry: &mut Entry| {
+            entry.has_failed = false;
+            entry.drive.slot
+        };
+        failed.map(take).collect()
     }
 
     fn device(&mut self, slot: DriveSlot) -> Result<&mut Box<dyn MetadataDrive>, String> {
