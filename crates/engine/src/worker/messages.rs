@@ -74,9 +74,7 @@ impl Worker {
                     drop(answer.try_send(self.target.take_idle_regions(lun, part, &candidates)));
                 }
                 ToWorker::AddDrive(new, answer) => drop(answer.try_send(self.add_drive(*new))),
-                ToWorker::RemoveDrive(slot, answer) => {
-                    drop(answer.try_send(self.remove_drive(slot)));
-                }
+                ToWorker::RemoveDrive(slot, to) => drop(to.try_send(self.remove_drive(slot))),
                 ToWorker::DriveHealth(drive, answer) => {
                     // Nobody listens when the administration has given up waiting.
                     let _ = answer.try_send(self.patience.health(drive));

@@ -108,7 +108,7 @@ impl Manager {
                 self.drives.set_usage(slot, Usage::Free);
             }
             Usage::Free | Usage::Foreign(_) | Usage::Second { .. } | Usage::Elsewhere { .. } => {
-                self.drives.set_usage(slot, Usage::Free)
+                self.drives.set_usage(slot, Usage::Free);
             }
         }
     }
