@@ -22,7 +22,7 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ),
     (
         "drivetemp",
-        "disks -t tells it, of SATA drives where the kernel has loaded its module drivetemp",
+        "it has another name: disks -t, which needs the module drivetemp of the kernel for SATA drives",
     ),
     (
         "erctimers",
