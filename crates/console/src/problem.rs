@@ -85,10 +85,8 @@ pub(crate) enum Problem {
     InvalidRate(String),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
-    #[error("LUN {0} changed while the question was open; nothing was done to it")]
-    LunChanged(LunNumber),
-    #[error("shelf address changed while the question was open; nothing was done")]
-    ShelfChanged,
+    #[error("{0} since you were asked; action canceled")]
+    Meanwhile(String),
     #[error("a question was open and this is no answer to it; action canceled")]
     AnswerExpected,
     #[error("no question is open")]
@@ -148,8 +146,7 @@ impl Problem {
             Self::Host(HostError::Refused(_)) => "refused",
             Self::Host(HostError::Io(_)) => "io",
             Self::Level(_) => "unknown_level",
-            Self::LunChanged(_) => "lun_changed",
-            Self::ShelfChanged => "shelf_changed",
+            Self::Meanwhile(_) => "changed_meanwhile",
             Self::AnswerExpected => "answer_expected",
             Self::NoQuestion => "no_question",
             Self::Admin(error) => admin_code(error),
@@ -188,12 +185,12 @@ impl Problem {
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) | Self::NotAvailable { name, .. } => Some((*name).to_owned()),
-            Self::LunChanged(lun) | Self::StillBusy(lun) => Some(lun.to_string()),
+            Self::StillBusy(lun) => Some(lun.to_string()),
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
             | Self::NoLun
-            | Self::ShelfChanged
+            | Self::Meanwhile(_)
             | Self::AnswerExpected
             | Self::NoQuestion
             | Self::Host(_)

@@ -58,6 +58,7 @@ mod members;
 mod raid;
 mod recovery;
 mod regions;
+mod rehearsal;
 mod removal;
 mod retire;
 mod rounds;
@@ -80,6 +81,7 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::{Lun, Raids};
+use rehearsal::Plane;
 use set::Set;
 use spares::Spare;
 
@@ -154,7 +156,7 @@ pub struct Manager {
     drives: Drives,
     raids: Raids,
     ports: Vec<PortStatus>,
-    plane: Box<dyn DataPlane>,
+    plane: Plane,
     store: Box<dyn ShelfStore>,
     /// Sets whose LUNs were removed.
     removed_sets: Vec<Uuid>,
@@ -213,7 +215,7 @@ impl Manager {
             drives: Drives::new(parts.drives),
             raids: BTreeMap::new(),
             ports: parts.ports,
-            plane: parts.plane,
+            plane: Plane::Real(parts.plane),
             store: parts.store,
             removed_sets: Vec::new(),
             now_unix_seconds: parts.now_unix_seconds,
@@ -337,6 +339,10 @@ impl Observe for Manager {
 }
 
 impl Admin for Manager {
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
+        self.rehearse_on_copy(act);
+    }
+
     fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
         self.plan_lun(request)
     }

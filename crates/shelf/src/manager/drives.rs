@@ -2,6 +2,7 @@
 
 use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
 use crate::plane::{DriveError, MetadataDrive};
+use std::collections::BTreeMap;
 use std::fmt;
 use uuid::Uuid;
 
@@ -135,7 +136,14 @@ impl Usage {
 }
 
 /// All slots, in order.
-pub(super) struct Drives(Vec<Entry>);
+pub(super) struct Drives {
+    entries: Vec<Entry>,
+    /// In a rehearsal, what has been written; it is on no drive.
+    noted: Option<Noted>,
+}
+
+/// Sectors that were written, by drive and place.
+type Noted = BTreeMap<(DriveSlot, u64), [u8; 512]>;
 
 impl Drives {
     pub(super) fn new(mut drives: Vec<Drive>) -> Self {
@@ -146,19 +154,62 @@ impl Drives {
             is_slow: false,
             is_silent: false,
         };
-        Self(drives.into_iter().map(entry).collect())
+        Self {
+            entries: drives.into_iter().map(entry).collect(),
+            noted: None,
+        }
+    }
+
+    /// Hands all drives to a copy, which only reads them, until [`Drives::take_back`].
+    pub(super) fn lend(&mut self) -> Self {
+        let copy = |entry: &mut Entry| {
+            let drive = &mut entry.drive;
+            let handle = match &drive.drive {
+                Ok(_) => std::mem::replace(&mut drive.drive, Err(NoDrive::Missing)),
+                Err(reason) => Err(reason.clone()),
+            };
+            Entry {
+                drive: Drive {
+                    slot: drive.slot,
+                    path: drive.path.clone(),
+                    model: drive.model.clone(),
+                    note: drive.note.clone(),
+                    drive: handle,
+                    foreign: drive.foreign.clone(),
+                },
+                usage: entry.usage.clone(),
+                is_slow: entry.is_slow,
+                is_silent: entry.is_silent,
+            }
+        };
+        Self {
+            entries: self.entries.iter_mut().map(copy).collect(),
+            noted: Some(self.noted.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Takes the drives back, and what was learned of their silence; what was written in the copy is nowhere.
+    pub(super) fn take_back(&mut self, copy: Self) {
+        for (entry, lent) in self.entries.iter_mut().zip(copy.entries) {
+            if let Ok(drive) = lent.drive.drive {
+                entry.drive.drive = Ok(drive);
+            }
+            entry.is_silent |= lent.is_silent;
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter()
+        self.entries.iter()
     }
 
     pub(super) fn get(&self, slot: DriveSlot) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.drive.slot == slot)
+        self.entries.iter().find(|entry| entry.drive.slot == slot)
     }
 
     pub(super) fn get_mut(&mut self, slot: DriveSlot) -> Option<&mut Entry> {
-        self.0.iter_mut().find(|entry| entry.drive.slot == slot)
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.drive.slot == slot)
     }
 
     pub(super) fn set_usage(&mut self, slot: DriveSlot, usage: Usage) {
@@ -203,16 +254,36 @@ impl Drives {
         buffer: &mut [u8],
     ) -> Result<(), String> {
         let read = self.device(slot)?.read(sector, buffer);
-        read.map_err(|error| self.failed(slot, &error))
+        read.map_err(|error| self.failed(slot, &error))?;
+        if let Some(noted) = &self.noted {
+            for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
+                if let Some(written) = noted.get(&(slot, at)) {
+                    bytes.copy_from_slice(written);
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Writes metadata; durable when this returns.
+    /// Writes metadata; durable when this returns, unless this is a rehearsal.
     pub(super) fn write(
         &mut self,
         slot: DriveSlot,
         sector: u64,
         data: &[u8],
     ) -> Result<(), String> {
+        if self.noted.is_some() {
+            self.device(slot)?;
+        }
+        if let Some(noted) = &mut self.noted {
+            let sectors = data.as_chunks().0.iter();
+            noted.extend(
+                (sector..)
+                    .zip(sectors)
+                    .map(|(at, bytes)| ((slot, at), *bytes)),
+            );
+            return Ok(());
+        }
         let written = self.device(slot)?.write(sector, data);
         written.map_err(|error| self.failed(slot, &error))
     }
@@ -226,7 +297,7 @@ impl Drives {
 
     /// The drives that did not answer since this was asked last.
     pub(super) fn take_silent(&mut self) -> Vec<DriveSlot> {
-        let silent = self.0.iter_mut().filter(|entry| entry.is_silent);
+        let silent = self.entries.iter_mut().filter(|entry| entry.is_silent);
         let take = |entry: &mut Entry| {
             entry.is_silent = false;
             entry.drive.slot

@@ -20,6 +20,7 @@ mod missed;
 mod random;
 mod recovery;
 mod regions;
+mod rehearsal;
 mod retire;
 mod returning;
 mod scrub;
