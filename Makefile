@@ -93,7 +93,7 @@ test-vm: export TMPDIR ?= /dev/shm
 test-vm: packages-test
 	$(CARGO) build --locked --workspace --bins
 	for series in 6.1 6.12; do \
-		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways --test nvme \
+		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways --test nvme --test hot_plug \
 			-- --nocapture --test-threads=1 || exit 1; \
 	done
 
@@ -105,7 +105,7 @@ deny:
 # as many inputs are tried; FUZZ_SANITIZER=address asks for one. What is found lies in fuzz/artifacts, what
 # was new on the way in fuzz/work; `make fuzz-corpus` takes the least of that into the corpus that is kept.
 CARGO_FUZZ_VERSION := 0.12.0
-FUZZ_TARGETS := shelf superblock bitmap log cec lines
+FUZZ_TARGETS := shelf superblock bitmap log cec lines logins
 FUZZ_SECONDS ?= 60
 FUZZ_SANITIZER ?= none
 # Sanitizers are not for stable compilers, unless they are told so.

@@ -90,6 +90,8 @@ pub enum Verb {
     Ratelimit,
     /// Tells how much LUNs and drives read and write.
     Iostats,
+    /// Shows what everything does.
+    Top,
     /// Lists the initiators.
     Initiators,
     /// Lists the counters of the data path.
@@ -232,10 +234,14 @@ pub struct Options {
     pub drives: bool,
     /// `-w`.
     pub watch: bool,
+    /// `-b`: told once, although somebody is looking.
+    pub batch: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
     /// `-y`: what would be asked is consented to.
     pub yes: bool,
+    /// The letters that were given, but for `-j`.
+    pub letters: Vec<char>,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -405,10 +411,14 @@ impl Command {
             'c' => options.clean = true,
             'd' => options.drives = true,
             'w' => options.watch = true,
+            'b' => options.batch = true,
             'n' => options.plan = true,
             'y' => options.yes = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
+        }
+        if letter != 'j' {
+            options.letters.push(letter);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub use consoles::{
     UserStatus,
 };
 pub use deed::{Checks, Deed};
-pub use machine::{BoxFacts, CpuTimes, Machine, Power};
+pub use machine::{BoxFacts, CpuTimes, DriveFacts, Machine, Power};
 pub use settings::Settings;
 
 use shelf::admin::Admin;

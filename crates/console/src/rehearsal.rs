@@ -16,9 +16,9 @@ use aoe::Shelf;
 use shelf::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
     ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus, RateLimit,
-    ScrubAction, SpareStatus,
+    ScrubAction, SpareStatus, SuperblockStatus,
 };
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::plane::{CounterGroup, RunningPass};
 use shelf::statistics::{LunStatistics, Rates};
 use std::cell::RefCell;
@@ -149,8 +149,16 @@ impl Observe for Rehearsal<'_> {
         self.copy.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.copy.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.copy.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.copy.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.copy.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -169,6 +177,10 @@ impl Admin for Rehearsal<'_> {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.copy.drives()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.copy.superblock(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {

@@ -6,7 +6,8 @@ use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
 use console::host::{
-    BoxFacts, Caller, Checks, Deed, HostError, Machine, Power, Settings, SettingsStore, World,
+    BoxFacts, Caller, Checks, Deed, DriveFacts, HostError, Machine, Power, Settings, SettingsStore,
+    World,
 };
 use shelf::admin::Admin;
 use std::net::SocketAddr;
@@ -151,6 +152,14 @@ impl Machine for Machinery {
 
     fn facts(&self) -> BoxFacts {
         machine::facts(self.start.elapsed())
+    }
+
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        machine::drive_facts(path)
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        machine::temperatures(paths)
     }
 
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {

@@ -71,6 +71,23 @@ pub struct DriveStatus {
     pub keeps_nothing: bool,
 }
 
+/// What the md superblock of a drive says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SuperblockStatus {
+    /// Version of the metadata.
+    pub version: &'static str,
+    /// UUID of the array, as md prints it; the same on all its members.
+    pub array: String,
+    /// UUID of the device.
+    pub device: String,
+    /// Number of the device in the array.
+    pub device_number: u32,
+    /// Its role in the array: where its data lies. A spare has none.
+    pub role: Option<u16>,
+    /// How often the superblocks of the array were written: who has fewer missed something.
+    pub events: u64,
+}
+
 /// State of an element, in the words that monitoring plug-ins know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ElementState {
@@ -662,6 +679,9 @@ pub trait Admin: Observe {
 
     /// Every configured slot, in slot order.
     fn drives(&self) -> Vec<DriveStatus>;
+
+    /// What the superblock of a drive says, if it is a member in use, a replacement, or a spare.
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus>;
 
     /// Every LUN, in number order.
     fn luns(&self) -> Vec<LunStatus>;

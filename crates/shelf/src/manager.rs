@@ -26,8 +26,9 @@
 use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
     ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    SuperblockStatus,
 };
-use crate::observe::{Initiators, Observe, PortStatistics};
+use crate::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use crate::statistics::{LunStatistics, Rates};
 use ::raid::bad_blocks::BadRange;
@@ -55,6 +56,7 @@ mod lost;
 mod lun;
 mod make;
 mod members;
+mod plug;
 mod raid;
 mod recovery;
 mod regions;
@@ -69,6 +71,7 @@ mod set;
 mod settings;
 mod silence;
 mod spares;
+mod superblocks;
 mod sync;
 mod twin;
 
@@ -82,6 +85,7 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 use drives::Drives;
 use lun::{Lun, Raids};
 use rehearsal::Plane;
+use scan::Occasion;
 use set::Set;
 use spares::Spare;
 
@@ -128,7 +132,7 @@ pub trait ShelfStore: Send {
 pub struct Parts {
     /// The shelf number, if one was set.
     pub shelf: Option<Shelf>,
-    /// Every configured slot; each slot once.
+    /// Every slot that is known; each slot once.
     pub drives: Vec<Drive>,
     /// Every port.
     pub ports: Vec<PortStatus>,
@@ -193,6 +197,8 @@ pub struct Manager {
     next_spare_check: Duration,
     /// Who else has addresses of ours.
     impostors: impostor::Impostors,
+    /// Drives that came and went.
+    plugs: plug::Plugs,
 }
 
 impl fmt::Debug for Manager {
@@ -236,6 +242,7 @@ impl Manager {
             silences: Vec::new(),
             next_spare_check: Duration::ZERO,
             impostors: impostor::Impostors::default(),
+            plugs: plug::Plugs::default(),
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -244,7 +251,7 @@ impl Manager {
             )),
         }
         manager.restore_rate_limit();
-        manager.assemble();
+        manager.assemble(Occasion::Asked);
         manager
     }
 
@@ -280,6 +287,8 @@ impl Manager {
     pub fn tick(&mut self, uptime: Duration) {
         self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.note_failed_drives();
+        self.settle_pulled();
         self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
@@ -325,8 +334,16 @@ impl Observe for Manager {
         self.plane.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.plane.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.plane.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.plane.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.plane.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -353,6 +370,10 @@ impl Admin for Manager {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.iter().map(drives::Entry::status).collect()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.superblock_of(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {
@@ -449,7 +470,7 @@ impl Admin for Manager {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
-        self.assemble();
+        self.assemble(Occasion::Asked);
         Ok(())
     }
 

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         faults: arguments.faults.clone(),
         trace_lines: 0,
         keeps_members: false,
+        plugs: true,
         stress: None,
         workers: arguments.workers,
         pace: arguments.pace,
@@ -146,6 +147,7 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
         let traced = Options {
             trace_lines: arguments.trace,
             keeps_members: false,
+            plugs: true,
             ..options.clone()
         };
         let report = run(violation.seed, &traced);

@@ -41,6 +41,7 @@ fn without_operator() -> Options {
 fn run_level(level: Level) {
     let options = Options {
         levels: vec![level],
+        plugs: true,
         ..Options::default()
     };
     let power_cuts = run_seeds(0..SEEDS, &options);

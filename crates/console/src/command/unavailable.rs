@@ -22,7 +22,7 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ),
     (
         "drivetemp",
-        "not in this version; on the box: smartctl -A DEVICE, or the module drivetemp and sensors",
+        "it has another name: disks -t, which needs the module drivetemp of the kernel for SATA drives",
     ),
     (
         "erctimers",

@@ -93,15 +93,13 @@ fn element_line(shelf: Option<Shelf>, element: &ElementStatus) -> String {
     let drive = element
         .drive
         .map_or_else(|| MISSING.to_owned(), |slot| drive_name(shelf, slot));
-    let line = format!(
+    // Plug-ins take a word behind the drive for how far it is rebuilt: read errors stand in JSON, and in
+    // `health`.
+    format!(
         "     {:<6} {:<10} {size:>8}GB {drive}",
         element.id,
         element.state.name()
-    );
-    match element.read_errors {
-        0 => line,
-        errors => format!("{line} {errors} read errors"),
-    }
+    )
 }
 
 /// Creates a LUN.

@@ -26,7 +26,9 @@ mod spares;
 mod statistics;
 mod syslog;
 mod system;
+mod tables;
 mod terminal;
+mod top;
 mod users;
 mod wait;
 mod when;
@@ -41,6 +43,7 @@ pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
+pub(crate) use top::{Top, top};
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
@@ -50,6 +53,7 @@ use crate::host::World;
 use crate::options::{Modes, SessionOptions};
 use crate::rehearsal::{Rehearsal, RehearsalHost, Steps};
 use crate::report::Report;
+use crate::terminal::Terminal;
 use std::time::Duration;
 
 /// A plan that waits for the answer to a question.
@@ -69,6 +73,7 @@ pub(crate) enum Watch {
     /// A listing that is shown anew.
     View(Box<Invocation>),
     Log(Following),
+    Top(Box<Top>),
 }
 
 /// How often a listing is shown anew.
@@ -76,12 +81,23 @@ const VIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    pub(crate) fn go_on(
+        self,
+        world: &mut World<'_>,
+        session: &SessionOptions,
+        terminal: &Terminal,
+    ) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
+            Self::Top(top) => top.go_on(world, terminal),
         }
+    }
+
+    /// Whether it has the screen for itself, and takes keys.
+    pub(crate) fn is_screen(&self) -> bool {
+        matches!(self, Self::Top(top) if top.is_screen())
     }
 }
 
@@ -192,10 +208,11 @@ fn run_once(
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
-        Verb::Show => drives::show(&mut report, admin, options.long, operands),
+        Verb::Show => drives::show(&mut report, world, invocation),
         Verb::Make => luns::make(&mut report, admin, options, operands),
         Verb::Grow => return luns::grow(admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
+        Verb::List if *name == "luns" => tables::luns(&mut report, admin, options.long, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online if operands.is_empty() => luns::list_served(&mut report, admin, true),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
@@ -229,7 +246,7 @@ fn run_once(
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
         Verb::Replace => members::replace(&mut report, admin, options.force, operands),
         Verb::Spare => spares::spare(&mut report, admin, options, operands),
-        Verb::Spares => spares::list(&mut report, admin),
+        Verb::Spares => tables::spares(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Mask => access::mask(&mut report, admin, operands),
         Verb::Rmmask => access::clear_masks(&mut report, admin, operands),
@@ -250,7 +267,7 @@ fn run_once(
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them.
-        Verb::Terminal | Verb::Events | Verb::Exit => {}
+        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit => {}
     }
     report.into()
 }

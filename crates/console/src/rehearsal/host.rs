@@ -2,8 +2,8 @@
 
 use super::Steps;
 use crate::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, Deed, Host,
-    HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, Deed, DriveFacts,
+    Host, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
 };
 use std::time::Duration;
 
@@ -97,6 +97,14 @@ impl Machine for RehearsalHost<'_> {
 
     fn facts(&self) -> BoxFacts {
         self.real.facts()
+    }
+
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        self.real.drive_facts(path)
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        self.real.temperatures(paths)
     }
 
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {

@@ -2,8 +2,8 @@
 
 use console::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, CpuTimes, Deed,
-    DoorKind, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble,
-    UserStatus,
+    DoorKind, DriveFacts, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore,
+    Trouble, UserStatus,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -140,6 +140,50 @@ impl Machine for FakeHost {
             daemon_resident_bytes: 150 << 20,
             cpus: vec![cpu; 2],
         }
+    }
+
+    /// Slot 0 has a SATA disk, slot 1 an NVMe drive; of the others the kernel knows nothing.
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        let text = |text: &str| Some(text.to_owned());
+        let common = DriveFacts {
+            logical_sector_bytes: Some(512),
+            physical_sector_bytes: Some(4096),
+            has_volatile_cache: Some(true),
+            has_fua: Some(true),
+            has_poll_queues: Some(false),
+            ..DriveFacts::default()
+        };
+        match path {
+            "/dev/disk0" => DriveFacts {
+                device: text("sda"),
+                model: text("Hitachi HUA722020ALA330"),
+                serial: text("JK1101YAH0ZZZZ"),
+                wwn: text("naa.5000cca221d7zzzz"),
+                firmware: text("JKAOA3EA"),
+                bus: text("sata"),
+                link_speed: text("3.0 Gbps"),
+                is_rotating: Some(true),
+                rpm: Some(7200),
+                bay: text("5003048001abcdef 4"),
+                place: text("pci-0000:00:17.0-ata-1"),
+                ..common
+            },
+            "/dev/disk1" => DriveFacts {
+                device: text("nvme0n1"),
+                model: text("SAMSUNG MZQL21T9HCJR-00A07"),
+                firmware: text("GDC5602Q"),
+                bus: text("nvme"),
+                link_speed: text("16.0 GT/s PCIe x4"),
+                is_rotating: Some(false),
+                ..common
+            },
+            _ => DriveFacts::default(),
+        }
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        let celsius = |path: &String| (path == "/dev/disk0").then_some(34);
+        paths.iter().map(celsius).collect()
     }
 
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {

@@ -11,9 +11,9 @@ use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
     DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus,
     MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
-    ScrubRepair, ScrubStatus, SpareStatus, check_label,
+    ScrubRepair, ScrubStatus, SpareStatus, SuperblockStatus, check_label,
 };
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::statistics::{LunStatistics, Rates};
 use std::collections::BTreeMap;
 
@@ -39,6 +39,10 @@ pub(crate) struct FakeShelf {
     pub(crate) drive_rates: BTreeMap<DriveSlot, Rates>,
     pub(crate) port_statistics: Vec<PortStatistics>,
     pub(crate) initiators: Initiators,
+    pub(crate) lun_rates: Vec<(LunNumber, Rates)>,
+    pub(crate) workers: Vec<WorkerLoad>,
+    /// How long each drive was busy.
+    pub(crate) busy_ns: u64,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -77,6 +81,9 @@ impl FakeShelf {
             drive_rates: BTreeMap::new(),
             port_statistics: Vec::new(),
             initiators: Initiators::default(),
+            lun_rates: Vec::new(),
+            workers: Vec::new(),
+            busy_ns: 0,
             ejected: Vec::new(),
             made: 0,
         }
@@ -223,8 +230,19 @@ impl Observe for FakeShelf {
         self.lun_statistics.get(&lun).cloned()
     }
 
-    fn drive_rates(&self, drive: DriveSlot, _: u64) -> Rates {
-        self.drive_rates.get(&drive).copied().unwrap_or_default()
+    fn lun_rates(&self, _: u64) -> Vec<(LunNumber, Rates)> {
+        self.lun_rates.clone()
+    }
+
+    fn drive_load(&self, drive: DriveSlot, _: u64) -> DriveLoad {
+        DriveLoad {
+            rates: self.drive_rates.get(&drive).copied().unwrap_or_default(),
+            busy_ns: vec![self.busy_ns],
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.workers.clone()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -243,6 +261,24 @@ impl Admin for FakeShelf {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.clone()
+    }
+
+    /// Members have one, and spares.
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        let status = self.drives.iter().find(|status| status.slot == drive)?;
+        let (array, role) = match status.role {
+            DriveRole::Element(id) => (u16::from(id.lun.get()), Some(u16::from(id.member))),
+            DriveRole::Spare => (0xffff, None),
+            DriveRole::Free | DriveRole::Foreign(_) => return None,
+        };
+        Some(SuperblockStatus {
+            version: "1.2",
+            array: format!("00000000:00000000:00000000:0000{array:04x}"),
+            device: format!("11111111:11111111:11111111:0000{:04x}", drive.0),
+            device_number: role.map_or(0, u32::from),
+            role,
+            events: 7,
+        })
     }
 
     fn luns(&self) -> Vec<LunStatus> {

@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, access, consoles, protection, statistics};
+use super::{Bench, access, consoles, protection, statistics, top};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
@@ -128,6 +128,10 @@ fn show(now: &mut String, reply: &Reply) {
         Next::Later { after } => {
             writeln!(now, "(goes on after {after:?})").expect("a String takes everything");
         }
+        Next::Keys { after } => {
+            writeln!(now, "(goes on after {after:?}, or with a key)")
+                .expect("a String takes everything");
+        }
         Next::End => writeln!(now, "(the session is over)").expect("a String takes everything"),
     }
 }
@@ -142,6 +146,7 @@ fn setup(name: &str) -> Bench {
         "statistics" => statistics::measured(),
         "initiators" => statistics::heard(),
         "reservations" => access::reserved(),
+        "load" => top::loaded(),
         "nothing" => {
             let mut bench = Bench::new();
             bench.shelf.drives.clear();
@@ -171,6 +176,10 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             (drive.state, drive.size_bytes) = (DriveState::Down, 0);
             drive.note = Some("cannot open: permission denied".to_owned());
         }
+        ["missing", slot] => {
+            let drive = &mut shelf.drives[number(slot)];
+            (drive.state, drive.size_bytes) = (DriveState::Missing, 0);
+        }
         ["carries", slot, what @ ..] => {
             shelf.drives[number(slot)].role = DriveRole::Foreign(what.join(" "));
         }
@@ -184,6 +193,7 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             bench.host.now += Duration::from_secs(seconds.parse().expect("seconds"));
             return Some(bench.session.go_on(&mut world!(bench)));
         }
+        ["work"] => top::work(shelf),
         ["no", "firmware"] => bench.host.has_firmware = false,
         ["no", "power"] => bench.host.has_power = false,
         ["saved", name, line @ ..] => {

@@ -15,14 +15,14 @@
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use console::host::Role;
+use console::login::Standing;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The user that there always is.
-pub(crate) const ADMIN: &str = "admin";
+pub(crate) use console::login::ADMIN;
 
 /// Users at most.
 const USERS_MAX: usize = 64;
@@ -80,8 +80,16 @@ impl Accounts {
     }
 
     /// Whether there are users beside the one that there always is.
-    pub(crate) fn has_several(&self) -> bool {
+    fn has_several(&self) -> bool {
         self.users.as_ref().is_ok_and(|users| users.len() > 1)
+    }
+
+    /// What a log-in has to know.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            is_open: self.is_open(),
+            has_several: self.has_several(),
+        }
     }
 
     /// Names, roles, and whether there is a password.

@@ -213,8 +213,7 @@ impl Manager {
         }
         for raid in self.take_out(number) {
             for drive in raid.members.iter().flat_map(Member::drives) {
-                let usage = Usage::Foreign(format!("ejected LUN {number}"));
-                self.drives.set_usage(drive, usage);
+                self.drives.eject(drive, number);
             }
         }
         Ok(())

@@ -67,9 +67,40 @@ pub(super) struct Entry {
     pub(super) is_slow: bool,
     /// It did not answer the administration, and nobody has dealt with that.
     is_silent: bool,
+    /// I/O of the administration on it has failed, and nobody has dealt with that.
+    has_failed: bool,
+    /// Its LUN was ejected: only somebody who asks finds that again.
+    pub(super) is_ejected: bool,
 }
 
 impl Entry {
+    fn new(drive: Drive) -> Self {
+        Self {
+            usage: unused(&drive),
+            drive,
+            is_slow: false,
+            is_silent: false,
+            has_failed: false,
+            is_ejected: false,
+        }
+    }
+
+    /// Whether there is no drive in it.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.drive.drive, Err(NoDrive::Missing))
+    }
+
+    /// The drive is gone, and with it all that was known of it but what it was used for.
+    pub(super) fn becomes_empty(&mut self) {
+        self.drive.drive = Err(NoDrive::Missing);
+        self.drive.model.clear();
+        self.drive.note = None;
+        self.drive.foreign = None;
+        self.is_slow = false;
+        self.is_silent = false;
+        self.is_ejected = false;
+    }
+
     pub(super) fn size_sectors(&self) -> Option<u64> {
         self.drive
             .drive
@@ -148,15 +179,20 @@ type Noted = BTreeMap<(DriveSlot, u64), [u8; 512]>;
 impl Drives {
     pub(super) fn new(mut drives: Vec<Drive>) -> Self {
         drives.sort_by_key(|drive| drive.slot);
-        let entry = |drive: Drive| Entry {
-            usage: unused(&drive),
-            drive,
-            is_slow: false,
-            is_silent: false,
-        };
         Self {
-            entries: drives.into_iter().map(entry).collect(),
+            entries: drives.into_iter().map(Entry::new).collect(),
             noted: None,
+        }
+    }
+
+    /// Puts a drive into its slot, in place of what is known of that.
+    pub(super) fn insert(&mut self, drive: Drive) {
+        let slot = drive.slot;
+        let entries = &mut self.entries;
+        let at = entries.partition_point(|entry| entry.drive.slot < slot);
+        match entries.get_mut(at) {
+            Some(entry) if entry.drive.slot == slot => *entry = Entry::new(drive),
+            _ => entries.insert(at, Entry::new(drive)),
         }
     }
 
@@ -180,6 +216,8 @@ impl Drives {
                 usage: entry.usage.clone(),
                 is_slow: entry.is_slow,
                 is_silent: entry.is_silent,
+                has_failed: entry.has_failed,
+                is_ejected: entry.is_ejected,
             }
         };
         Self {
@@ -195,6 +233,7 @@ impl Drives {
                 entry.drive.drive = Ok(drive);
             }
             entry.is_silent |= lent.is_silent;
+            entry.has_failed |= lent.has_failed;
         }
     }
 
@@ -215,6 +254,15 @@ impl Drives {
     pub(super) fn set_usage(&mut self, slot: DriveSlot, usage: Usage) {
         if let Some(entry) = self.get_mut(slot) {
             entry.usage = usage;
+            entry.is_ejected = false;
+        }
+    }
+
+    /// A drive is of a LUN that is ejected.
+    pub(super) fn eject(&mut self, slot: DriveSlot, lun: LunNumber) {
+        self.set_usage(slot, Usage::Foreign(format!("ejected LUN {lun}")));
+        if let Some(entry) = self.get_mut(slot) {
+            entry.is_ejected = true;
         }
     }
 
@@ -291,6 +339,7 @@ impl Drives {
     fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {
         if let Some(entry) = self.get_mut(slot) {
             entry.is_silent |= error.is_silent;
+            entry.has_failed = true;
         }
         format!("drive in slot {slot}: {error}")
     }
@@ -303,6 +352,16 @@ impl Drives {
             entry.drive.slot
         };
         silent.map(take).collect()
+    }
+
+    /// The drives on which I/O of the administration failed since this was asked last.
+    pub(super) fn take_failed(&mut self) -> Vec<DriveSlot> {
+        let failed = self.entries.iter_mut().filter(|entry| entry.has_failed);
+        let take = |entry: &mut Entry| {
+            entry.has_failed = false;
+            entry.drive.slot
+        };
+        failed.map(take).collect()
     }
 
     fn device(&mut self, slot: DriveSlot) -> Result<&mut Box<dyn MetadataDrive>, String> {

@@ -11,7 +11,7 @@
 
 use super::{Manager, ShelfStore};
 use crate::admin::{Admin, DriveSlot, LunNumber};
-use crate::observe::{Initiators, PortStatistics};
+use crate::observe::{DriveLoad, Initiators, PortStatistics, WorkerLoad};
 use crate::patience::DriveHealth;
 use crate::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use crate::statistics::{LunStatistics, Rates};
@@ -41,10 +41,10 @@ impl Manager {
     pub(super) fn rehearse_on_copy(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
         let mut copy = self.lend();
         act(&mut copy);
-        self.take_back(copy);
+        self.reclaim(copy);
     }
 
-    /// A copy, which has the drives and the workers of this one until [`Manager::take_back`].
+    /// A copy, which has the drives and the workers of this one until [`Manager::reclaim`].
     fn lend(&mut self) -> Self {
         let now = (self.now_unix_seconds)();
         let mut uuids = 0_u128;
@@ -77,10 +77,11 @@ impl Manager {
             silences: self.silences.clone(),
             next_spare_check: self.next_spare_check,
             impostors: self.impostors.clone(),
+            plugs: self.plugs.clone(),
         }
     }
 
-    fn take_back(&mut self, copy: Self) {
+    fn reclaim(&mut self, copy: Self) {
         let Self { drives, plane, .. } = copy;
         self.drives.take_back(drives);
         self.plane.take_back(plane);
@@ -127,8 +128,16 @@ impl Plane {
         self.asked().lun_statistics(lun, seconds)
     }
 
-    pub(super) fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.asked().drive_rates(drive, seconds)
+    pub(super) fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.asked().lun_rates(seconds)
+    }
+
+    pub(super) fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.asked().drive_load(drive, seconds)
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerLoad> {
+        self.asked().workers()
     }
 
     pub(super) fn port_statistics(&self) -> Vec<PortStatistics> {

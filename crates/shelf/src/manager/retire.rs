@@ -41,6 +41,11 @@ impl Wear {
         *count = count.saturating_add(errors);
     }
 
+    /// Whatever drive comes into a slot has a count of its own.
+    pub(super) fn forget(&mut self, drive: DriveSlot) {
+        self.read_errors.remove(&drive);
+    }
+
     /// Fills in the rows of elements.
     pub(super) fn fill_in(&self, elements: &mut [ElementStatus]) {
         for element in elements {

@@ -55,12 +55,22 @@ pub(super) struct Scan {
     pub(super) spares: Vec<Spare>,
 }
 
+/// What it is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Occasion {
+    /// The start, or somebody has asked for it.
+    Asked,
+    /// A drive has come or gone.
+    Plug,
+}
+
 /// Looks at every drive that is in no LUN, and notes what it carries. A drive that cannot be read is down
-/// from now on.
-pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Scan {
+/// from now on. Drives of LUNs that were ejected are left alone unless somebody asks.
+pub(super) fn scan(drives: &mut Drives, occasion: Occasion, notices: &mut Vec<String>) -> Scan {
+    let is_left = |is_ejected: bool| is_ejected && occasion == Occasion::Plug;
     let idle: Vec<_> = drives
         .iter()
-        .filter(|entry| !matches!(entry.usage, Usage::Element(_)))
+        .filter(|entry| !matches!(entry.usage, Usage::Element(_)) && !is_left(entry.is_ejected))
         .map(|entry| (entry.drive.slot, entry.size_sectors().unwrap_or(0)))
         .filter(|(_, sectors)| *sectors >= DEVICE_SECTORS_MIN)
         .collect();

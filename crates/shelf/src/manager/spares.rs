@@ -58,6 +58,10 @@ impl Spare {
         }
     }
 
+    pub(super) const fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
     pub(super) fn dedicated_to(&self) -> Option<LunNumber> {
         self.record.dedicated_to_lun.and_then(LunNumber::new)
     }

@@ -17,6 +17,7 @@ mod making;
 mod members;
 mod memory;
 mod missed;
+mod plug;
 mod random;
 mod recovery;
 mod regions;

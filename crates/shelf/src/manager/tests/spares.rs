@@ -43,6 +43,28 @@ fn with_mirror(others: &[u64]) -> (World, Manager) {
     (world, manager)
 }
 
+/// Of members, replacements and spares; of nothing else.
+#[test]
+fn what_superblocks_say_is_told() {
+    let (world, mut manager) = with_mirror(&[3 * MIB, 4 * MIB, MIB]);
+    manager.add_spare(world.slot(2), None, false).unwrap();
+    manager.replace(id(0, 1), world.slot(3), false).unwrap();
+    let told: Vec<_> = (0..5)
+        .map(|index| manager.superblock(world.slot(index)))
+        .collect();
+    let of = |index: usize| told[index].clone().unwrap();
+    assert_eq!(
+        (of(0).role, of(1).role, of(3).role),
+        (Some(0), Some(1), Some(1))
+    );
+    assert_eq!((of(2).role, &told[4]), (None, &None));
+    assert!(of(0).array == of(1).array && of(0).array == of(3).array && of(0).array != of(2).array);
+    assert!(of(0).device != of(1).device && of(0).version == "1.2" && of(0).events > 0);
+    // One that has failed says nothing that counts.
+    manager.fail_replacement(id(0, 1)).unwrap();
+    assert!(manager.superblock(world.slot(3)).is_none());
+}
+
 #[test]
 fn the_smallest_spare_that_is_large_enough_is_taken() {
     let (world, mut manager) = with_mirror(&[4 * MIB, 3 * MIB, MIB]);
