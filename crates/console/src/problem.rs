@@ -3,7 +3,7 @@
 use crate::host::HostError;
 use crate::lexer::LexError;
 use raid::UnknownLevel;
-use shelf::admin::{AdminError, LunNumber};
+use shelf::admin::AdminError;
 
 /// Why a command, or a part of it, was not done. The texts are those of Coraid's console where it
 /// had one.
@@ -89,10 +89,8 @@ pub(crate) enum Problem {
     InvalidRate(String),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
-    #[error("LUN {0} changed while the question was open; nothing was done to it")]
-    LunChanged(LunNumber),
-    #[error("shelf address changed while the question was open; nothing was done")]
-    ShelfChanged,
+    #[error("{0} since you were asked; action canceled")]
+    Meanwhile(String),
     #[error("a question was open and this is no answer to it; action canceled")]
     AnswerExpected,
     #[error("no question is open")]
@@ -153,8 +151,7 @@ impl Problem {
             Self::Host(HostError::Refused(_)) => "refused",
             Self::Host(HostError::Io(_)) => "io",
             Self::Level(_) => "unknown_level",
-            Self::LunChanged(_) => "lun_changed",
-            Self::ShelfChanged => "shelf_changed",
+            Self::Meanwhile(_) => "changed_meanwhile",
             Self::AnswerExpected => "answer_expected",
             Self::NoQuestion => "no_question",
             Self::Admin(error) => admin_code(error),
@@ -196,12 +193,11 @@ impl Problem {
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
             Self::NotAllowed(name, _) | Self::NotAvailable { name, .. } => Some((*name).to_owned()),
-            Self::LunChanged(lun) => Some(lun.to_string()),
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
             | Self::NoLun
-            | Self::ShelfChanged
+            | Self::Meanwhile(_)
             | Self::AnswerExpected
             | Self::NoQuestion
             | Self::Host(_)

@@ -32,6 +32,8 @@ mod plans;
 mod plugins;
 #[path = "session/protection.rs"]
 mod protection;
+#[path = "session/reversible.rs"]
+mod reversible;
 mod rules;
 #[path = "session/schema.rs"]
 mod schema;
@@ -425,14 +427,19 @@ fn an_answer_does_not_reach_a_lun_that_changed_meanwhile() {
     bench.shelf.remove(one, false).unwrap();
     let mut other = Session::new(SessionOptions::default());
     assert!(other.line(&mut world!(bench), "make 1 jbod 1.4").ok);
-    assert_eq!(bench.bad("y"), {
-        "error: LUN 1 changed while the question was open; nothing was done to it\n"
-    });
+    assert_eq!(
+        bench.bad("y"),
+        "error: LUN 1 became another one, which only has its number, since you were asked; action canceled\n"
+    );
     bench.asks("rmlun 1");
     bench.shelf.online(one).unwrap();
     assert_eq!(
         bench.bad("y"),
-        "error: LUN 1 needs to be offline before removal\n"
+        "error: LUN 1 has gone online since you were asked; action canceled\n"
+    );
+    assert_eq!(
+        bench.bad("rmlun 1"),
+        "Request to rmlun 1 lun: 1\nerror: LUN 1 needs to be offline before removal\n"
     );
     bench.shelf.remove(one, true).unwrap();
     assert_eq!(bench.luns(), [0, 2, 3]);
@@ -502,7 +509,7 @@ fn shelf_asks_when_there_are_luns() {
     bench.asks("shelf 4");
     bench.shelf.set_shelf(9).unwrap();
     assert_eq!(bench.bad("y"), {
-        "error: shelf address changed while the question was open; nothing was done\n"
+        "error: shelf address changed from 3 to 9 since you were asked; action canceled\n"
     });
     bench.asks("shelf 4");
     bench.silent("Y");
@@ -675,8 +682,8 @@ fn commands_that_are_not_there_are_told_apart() {
 #[test]
 fn luns_grow_by_further_raids() {
     let mut bench = Bench::with_luns();
-    bench.silent("grow 0 raid0 1.8-9");
-    bench.silent("grow -k 128 0 raid6 1.10-12 missing");
+    bench.silent("grow -y 0 raid0 1.8-9");
+    bench.silent("grow -y -k 128 0 raid6 1.10-12 missing");
     let list = " 0 20003.934GB online
    0.0   4000.786GB raid1 normal
      0.0.0  normal     4000.787GB 1.0
@@ -692,12 +699,12 @@ fn luns_grow_by_further_raids() {
 ";
     assert_eq!(bench.good("list -l 0"), list);
     bench.silent("make -f 9 jbod 1.14");
-    bench.silent("grow 9 jbod 1.15");
+    bench.silent("grow -y 9 jbod 1.15");
     assert!(bench.good("list -j 9").contains("\"part\":1,"));
     for (line, output) in [
         (
             "grow 0 raid1",
-            "usage: grow [-c] [-f] [-k KiB] LUN type drive ...\n",
+            "usage: grow [-c] [-f] [-y] [-k KiB] LUN type drive ...\n",
         ),
         ("grow 77 raid1 1.13-14", "error: LUN 77 does not exist\n"),
         ("grow 0 raid1 1.8-9", "error: 1.8 already in use\n"),

@@ -771,6 +771,10 @@ pub trait Admin: Observe {
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
 
+    /// Has somebody act on a copy of the shelf, on which everything is as here, and nothing is done: what the
+    /// copy refuses is what would be refused here, for the same reason.
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin));
+
     /// What [`Admin::make`] would say, without doing it; the usable size if it would be done.
     ///
     /// # Errors

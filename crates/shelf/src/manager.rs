@@ -62,6 +62,7 @@ mod plug;
 mod raid;
 mod recovery;
 mod regions;
+mod rehearsal;
 mod removal;
 mod retire;
 mod rounds;
@@ -86,6 +87,7 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::{Lun, Raids};
+use rehearsal::Plane;
 use scan::Occasion;
 use set::Set;
 use spares::Spare;
@@ -161,7 +163,7 @@ pub struct Manager {
     drives: Drives,
     raids: Raids,
     ports: Vec<PortStatus>,
-    plane: Box<dyn DataPlane>,
+    plane: Plane,
     store: Box<dyn ShelfStore>,
     /// Sets whose LUNs were removed.
     removed_sets: Vec<Uuid>,
@@ -226,7 +228,7 @@ impl Manager {
             drives: Drives::new(parts.drives),
             raids: BTreeMap::new(),
             ports: parts.ports,
-            plane: parts.plane,
+            plane: Plane::Real(parts.plane),
             store: parts.store,
             removed_sets: Vec::new(),
             now_unix_seconds: parts.now_unix_seconds,
@@ -366,6 +368,10 @@ impl Observe for Manager {
 }
 
 impl Admin for Manager {
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
+        self.rehearse_on_copy(act);
+    }
+
     fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
         self.plan_lun(request)
     }

@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod cec;
 mod configuration;
+mod consent;
 mod consoles;
 mod drives;
 mod fixed;
@@ -14,6 +15,7 @@ mod labels;
 mod log;
 mod luns;
 mod machine;
+mod meanwhile;
 mod members;
 mod modes;
 mod ratelimit;
@@ -34,6 +36,7 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub(crate) use consent::Consent;
 pub use health::open_troubles;
 pub use help::SERIES;
 pub(crate) use jobs::{Destruction, state_of as job_state};
@@ -52,8 +55,7 @@ use crate::command::{BoxVerb, Invocation, Verb};
 use crate::host::Power;
 use crate::host::World;
 use crate::options::{Modes, SessionOptions};
-use crate::problem::Problem;
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, RehearsalHost, Steps};
 use crate::report::Report;
 use crate::terminal::Terminal;
 use std::time::Duration;
@@ -66,6 +68,7 @@ pub(crate) enum Pending {
     ShelfChange(ShelfChange),
     PasswordChange(PasswordChange),
     Stop(Stop),
+    Consent(Consent),
 }
 
 /// A command that is not over and looks again after some time.
@@ -132,6 +135,7 @@ impl Pending {
             Self::ShelfChange(change) => change.question(),
             Self::PasswordChange(change) => change.question(),
             Self::Stop(stop) => stop.question(),
+            Self::Consent(consent) => consent.question(),
         }
     }
 
@@ -140,13 +144,15 @@ impl Pending {
         matches!(self, Self::PasswordChange(_))
     }
 
-    /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
+    /// Goes on as after an answer that consents to all of it, in a rehearsal.
     fn consent(self, world: &mut World<'_>) -> Outcome {
         match self {
             Self::Removal(removal) => removal.consent(world.admin),
             Self::Destruction(destruction) => destruction.consent(world.admin),
             Self::ShelfChange(change) => change.apply(world.admin),
-            Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
+            Self::Stop(stop) => stop.go(world),
+            Self::PasswordChange(change) => change.rehearse(),
+            Self::Consent(consent) => consent.go(world),
         }
     }
 
@@ -158,6 +164,7 @@ impl Pending {
             Self::ShelfChange(change) => change.answer(world.admin, answer),
             Self::PasswordChange(change) => change.answer(world, answer),
             Self::Stop(stop) => stop.answer(world, answer),
+            Self::Consent(consent) => consent.answer(world, answer),
         }
     }
 }
@@ -211,7 +218,7 @@ fn run_once(
     match command.verb {
         Verb::Show => drives::show(&mut report, world, invocation),
         Verb::Make => luns::make(&mut report, admin, options, operands),
-        Verb::Grow => luns::grow(&mut report, admin, options, operands),
+        Verb::Grow => return luns::grow(admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
         Verb::List if *name == "luns" => tables::luns(&mut report, admin, options.long, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
@@ -232,7 +239,7 @@ fn run_once(
         Verb::Sessions => consoles::sessions(&mut report, world),
         Verb::Kick => consoles::kick(&mut report, world, operands),
         Verb::Passwd => return users::passwd(world, operands),
-        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Users => return users::users(world, options, operands),
         Verb::Log => return log::log(world, options),
         Verb::History => log::history(&mut report, world, options),
         Verb::Alerts => alerts::alerts(&mut report, world, operands),
@@ -250,7 +257,7 @@ fn run_once(
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Mask => access::mask(&mut report, admin, operands),
         Verb::Rmmask => access::clear_masks(&mut report, admin, operands),
-        Verb::Reservations => access::reservations(&mut report, admin, options, operands),
+        Verb::Reservations => return access::reservations(admin, options, operands),
         Verb::Setvlan => access::set_vlan(&mut report, admin, operands),
         Verb::Clrvlan => access::change_vlan(&mut report, admin, None, operands),
         Verb::Vlans => access::vlans(&mut report, admin, operands),
@@ -273,29 +280,42 @@ fn run_once(
     report.into()
 }
 
-/// Tells what a command would do, by running it on a shelf that only takes notes. Questions are answered with
-/// yes.
+/// Tells what a command would do, by running it on a shelf and a box that only take notes. Questions are
+/// answered with yes.
 fn rehearse(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
-    modes: &mut Modes,
+    modes: &Modes,
 ) -> Outcome {
+    // The plan of a script is its lines: it tells them itself.
+    let is_script = invocation.command.verb == Verb::Box(BoxVerb::Restoreconfig);
     let mut invocation = invocation.clone();
-    invocation.options.plan = false;
-    let mut rehearsal = Rehearsal::new(world.admin);
-    let mut stage = World {
-        admin: &mut rehearsal,
-        host: &mut *world.host,
-        who: world.who,
-    };
-    let outcome = run(&invocation, &mut stage, session, modes);
-    let mut report = match outcome.pending {
-        Some(pending) => pending.consent(&mut stage).report,
-        None => outcome.report,
-    };
-    for step in rehearsal.into_steps() {
+    invocation.options.plan = is_script;
+    let steps = Steps::default();
+    let mut report = Report::default();
+    let (host, who) = (&mut *world.host, world.who);
+    let mut new_modes = *modes;
+    world.admin.rehearse(&mut |copy| {
+        let mut stage = World {
+            admin: &mut Rehearsal::new(copy, &steps),
+            host: &mut RehearsalHost::new(&mut *host, &steps),
+            who,
+        };
+        let outcome = run_once(&invocation, &mut stage, session, &mut new_modes);
+        report = match outcome.pending {
+            Some(pending) => pending.consent(&mut stage).report,
+            None => outcome.report,
+        };
+    });
+    for step in steps.take().into_iter().filter(|_| !is_script) {
         report.would(step);
+    }
+    if new_modes.batch != modes.batch {
+        report.would("change how commands of this session end");
+    }
+    if report.is_empty() {
+        report.would("change nothing");
     }
     report.into()
 }
@@ -340,7 +360,7 @@ fn run_of_box(
         BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
         BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),
         BoxVerb::Syslogtest => syslog::test(&mut report, world, operands),
-        BoxVerb::Saveconfig => configuration::save(&mut report, world, operands),
+        BoxVerb::Saveconfig => return configuration::save(world, options, operands),
         BoxVerb::Restoreconfig => {
             let is_plan = options.plan;
             configuration::restore(&mut report, world, session, is_plan, operands);

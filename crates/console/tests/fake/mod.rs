@@ -25,7 +25,7 @@ const DRIVE_BYTES: u64 = 4_000_787_030_016;
 const MEMBER_BYTES: u64 = 4_000_786_939_904;
 
 /// The shelf. Tests may change it behind the console's back, as other consoles do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FakeShelf {
     pub(crate) shelf: Option<Shelf>,
     pub(crate) rate_limit: RateLimit,
@@ -311,6 +311,10 @@ impl Admin for FakeShelf {
                 counters: vec![("rx_frames", 12), ("rx_dropped", 1)],
             },
         ]
+    }
+
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
+        act(&mut self.clone());
     }
 
     fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {

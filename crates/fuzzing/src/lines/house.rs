@@ -10,7 +10,9 @@ use shelf::admin::{
     Admin, DriveSlot, DriveStatus, ElsewhereStatus, LunNumber, LunStatus, RateLimit, SpareStatus,
 };
 use shelf::manager::{Drive, Manager, NoDrive, Parts};
+use shelf::plane::LunView;
 use shelf::target::{Change, ChangeDecision, PassEvent, PortIndex, Report, Wish};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -137,6 +139,18 @@ impl House {
             limit: self.manager.rate_limit(),
             settings: self.host.settings.clone(),
         }
+    }
+
+    /// What is on the drives and in the state directory, as a number that changes with it.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.durable.lock().fingerprint()
+    }
+
+    /// The LUNs that are served, as the workers know them.
+    #[must_use]
+    pub fn served(&self) -> Vec<Arc<LunView>> {
+        self.views.lock().values().cloned().collect()
     }
 
     /// All passes come to their end, and found nothing; those that begin then, too.

@@ -15,6 +15,8 @@ use shelf::plane::{
 };
 use shelf::target::MendTicket;
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +26,7 @@ use uuid::Uuid;
 const SUPERBLOCK: u64 = 8;
 
 /// What is on a drive; sectors that were never written are zeroes.
-#[derive(Clone)]
+#[derive(Clone, Hash)]
 pub(super) struct Image {
     pub(super) sectors: u64,
     written: BTreeMap<u64, [u8; 512]>,
@@ -94,6 +96,16 @@ impl Image {
 }
 
 impl Durable {
+    /// Everything, but the clock and the source of UUIDs, as a number.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.images.hash(&mut hasher);
+        let limit = (self.limit.bytes_per_second, self.limit.is_per_drive);
+        let shelf = self.shelf.map(|shelf| shelf.0);
+        (shelf, &self.removed, limit).hash(&mut hasher);
+        hasher.finish()
+    }
+
     pub(super) fn new(images: Vec<Image>, shelf: u16) -> Self {
         Self {
             images,

@@ -5,6 +5,7 @@ use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, Lun
 use crate::job::{Job, JobHandle, JobKind, Pace};
 use crate::plane::{DriveError, MetadataDrive};
 use raid::drive_record::{Clip, Work};
+use std::collections::BTreeMap;
 use std::fmt;
 use uuid::Uuid;
 
@@ -189,34 +190,89 @@ impl Usage {
 }
 
 /// All slots, in order.
-pub(super) struct Drives(Vec<Entry>);
+pub(super) struct Drives {
+    entries: Vec<Entry>,
+    /// In a rehearsal, what has been written; it is on no drive.
+    noted: Option<Noted>,
+}
+
+/// Sectors that were written, by drive and place.
+type Noted = BTreeMap<(DriveSlot, u64), [u8; 512]>;
 
 impl Drives {
     pub(super) fn new(mut drives: Vec<Drive>) -> Self {
         drives.sort_by_key(|drive| drive.slot);
-        Self(drives.into_iter().map(Entry::new).collect())
+        Self {
+            entries: drives.into_iter().map(Entry::new).collect(),
+            noted: None,
+        }
     }
 
     /// Puts a drive into its slot, in place of what is known of that.
     pub(super) fn insert(&mut self, drive: Drive) {
         let slot = drive.slot;
-        let at = self.0.partition_point(|entry| entry.drive.slot < slot);
-        match self.0.get_mut(at) {
+        let entries = &mut self.entries;
+        let at = entries.partition_point(|entry| entry.drive.slot < slot);
+        match entries.get_mut(at) {
             Some(entry) if entry.drive.slot == slot => *entry = Entry::new(drive),
-            _ => self.0.insert(at, Entry::new(drive)),
+            _ => entries.insert(at, Entry::new(drive)),
+        }
+    }
+
+    /// Hands all drives to a copy, which only reads them, until [`Drives::take_back`].
+    pub(super) fn lend(&mut self) -> Self {
+        let copy = |entry: &mut Entry| {
+            let drive = &mut entry.drive;
+            let handle = match &drive.drive {
+                Ok(_) => std::mem::replace(&mut drive.drive, Err(NoDrive::Missing)),
+                Err(reason) => Err(reason.clone()),
+            };
+            Entry {
+                drive: Drive {
+                    slot: drive.slot,
+                    path: drive.path.clone(),
+                    model: drive.model.clone(),
+                    note: drive.note.clone(),
+                    drive: handle,
+                    foreign: drive.foreign.clone(),
+                },
+                usage: entry.usage.clone(),
+                clip: entry.clip,
+                is_slow: entry.is_slow,
+                is_silent: entry.is_silent,
+                has_failed: entry.has_failed,
+                is_ejected: entry.is_ejected,
+            }
+        };
+        Self {
+            entries: self.entries.iter_mut().map(copy).collect(),
+            noted: Some(self.noted.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Takes the drives back, and what was learned of their silence; what was written in the copy is nowhere.
+    pub(super) fn take_back(&mut self, copy: Self) {
+        for (entry, lent) in self.entries.iter_mut().zip(copy.entries) {
+            if let Ok(drive) = lent.drive.drive {
+                entry.drive.drive = Ok(drive);
+            }
+            entry.is_silent |= lent.is_silent;
+            entry.has_failed |= lent.has_failed;
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter()
+        self.entries.iter()
     }
 
     pub(super) fn get(&self, slot: DriveSlot) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.drive.slot == slot)
+        self.entries.iter().find(|entry| entry.drive.slot == slot)
     }
 
     pub(super) fn get_mut(&mut self, slot: DriveSlot) -> Option<&mut Entry> {
-        self.0.iter_mut().find(|entry| entry.drive.slot == slot)
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.drive.slot == slot)
     }
 
     pub(super) fn set_usage(&mut self, slot: DriveSlot, usage: Usage) {
@@ -279,28 +335,53 @@ impl Drives {
         buffer: &mut [u8],
     ) -> Result<(), String> {
         let read = self.device(slot)?.read(sector, buffer);
-        read.map_err(|error| self.failed(slot, &error))
+        read.map_err(|error| self.failed(slot, &error))?;
+        if let Some(noted) = &self.noted {
+            for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
+                if let Some(written) = noted.get(&(slot, at)) {
+                    bytes.copy_from_slice(written);
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Writes metadata; durable when this returns.
+    /// Writes metadata; durable when this returns, unless this is a rehearsal.
     pub(super) fn write(
         &mut self,
         slot: DriveSlot,
         sector: u64,
         data: &[u8],
     ) -> Result<(), String> {
+        if self.noted.is_some() {
+            self.device(slot)?;
+        }
+        if let Some(noted) = &mut self.noted {
+            let sectors = data.as_chunks().0.iter();
+            noted.extend(
+                (sector..)
+                    .zip(sectors)
+                    .map(|(at, bytes)| ((slot, at), *bytes)),
+            );
+            return Ok(());
+        }
         let written = self.device(slot)?.write(sector, data);
         written.map_err(|error| self.failed(slot, &error))
     }
 
-    /// Begins a job.
+    /// Begins a job; in a rehearsal nothing is done.
     pub(super) fn begin(
         &mut self,
         slot: DriveSlot,
         job: Job,
         pace: Pace,
     ) -> Result<Box<dyn JobHandle>, String> {
-        self.device(slot)?.begin(job, pace)
+        let is_rehearsal = self.noted.is_some();
+        let device = self.device(slot)?;
+        if is_rehearsal {
+            return Ok(Box::new(super::jobs::Told::default()));
+        }
+        device.begin(job, pace)
     }
 
     fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {
@@ -313,7 +394,7 @@ impl Drives {
 
     /// The drives that did not answer since this was asked last.
     pub(super) fn take_silent(&mut self) -> Vec<DriveSlot> {
-        let silent = self.0.iter_mut().filter(|entry| entry.is_silent);
+        let silent = self.entries.iter_mut().filter(|entry| entry.is_silent);
         let take = |entry: &mut Entry| {
             entry.is_silent = false;
             entry.drive.slot
@@ -323,7 +404,7 @@ impl Drives {
 
     /// The drives on which I/O of the administration failed since this was asked last.
     pub(super) fn take_failed(&mut self) -> Vec<DriveSlot> {
-        let failed = self.0.iter_mut().filter(|entry| entry.has_failed);
+        let failed = self.entries.iter_mut().filter(|entry| entry.has_failed);
         let take = |entry: &mut Entry| {
             entry.has_failed = false;
             entry.drive.slot

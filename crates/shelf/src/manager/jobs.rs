@@ -62,6 +62,40 @@ impl DriveJob {
             self.is_stopping = true;
         }
     }
+
+    /// As it is now, for a rehearsal: what is done to that has no effect on the job.
+    pub(super) fn told(&self) -> Self {
+        Self {
+            drive: self.drive,
+            number: self.number,
+            kind: self.kind,
+            begun_unix_seconds: self.begun_unix_seconds,
+            is_stopping: self.is_stopping,
+            is_pulled: self.is_pulled,
+            state: match &self.state {
+                JobState::Running(handle) => JobState::Running(Box::new(Told(handle.report()))),
+                JobState::Over(report) => JobState::Over(report.clone()),
+            },
+        }
+    }
+}
+
+/// A job in a rehearsal: what is known of it, and nothing that could be done to it.
+#[derive(Default)]
+pub(super) struct Told(JobReport);
+
+impl JobHandle for Told {
+    fn report(&self) -> JobReport {
+        self.0.clone()
+    }
+
+    fn set_pace(&mut self, _: Pace) {}
+
+    fn stop(&mut self) {}
+
+    fn join(&mut self, _: Duration) -> bool {
+        true
+    }
 }
 
 /// What a job that did not end has left, in words.

@@ -52,6 +52,8 @@ impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let (raid, fits) = self.check_make(request)?;
         let id = raid.id;
+        // One that is kept for a LUN of that number was for another one.
+        self.free_spares_of(id.lun).map_err(AdminError::Io)?;
         if raid.is_recorded() {
             self.write_new(raid)?;
         } else {

@@ -45,7 +45,7 @@ const RETURNS_MAX: usize = 3;
 const RETURNS_WINDOW: Duration = Duration::from_hours(1);
 
 /// What is remembered of drives that came and went.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Plugs {
     /// When I/O on these drives failed last.
     failed: BTreeMap<DriveSlot, Duration>,

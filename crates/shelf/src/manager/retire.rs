@@ -21,7 +21,7 @@ use std::time::Duration;
 const HALVING_INTERVAL: Duration = Duration::from_hours(1);
 
 /// What is counted of drives.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wear {
     read_errors: BTreeMap<DriveSlot, u32>,
     /// Halvings since the start.

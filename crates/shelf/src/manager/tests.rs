@@ -22,6 +22,7 @@ mod plug;
 mod random;
 mod recovery;
 mod regions;
+mod rehearsal;
 mod retire;
 mod returning;
 mod scrub;
