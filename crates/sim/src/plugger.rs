@@ -1,8 +1,8 @@
 //! Somebody who pulls disks and inserts them while the shelf runs, in whichever slot is empty.
 //!
-//! The shelf is told as the daemon tells it: that a drive is gone, when it is; that there is one, when the LUN
-//! and the worker have let go of the one before, and nothing that either drive was asked is open. From then on
-//! an I/O to the empty slot is a violation.
+//! The shelf is told as the daemon tells it: that a drive is gone, when it is; that there is one, when the
+//! LUN and the worker have let go of the one before, and nothing that either drive was asked is open. From
+//! then on an I/O to the empty slot is a violation.
 //!
 //! Their decisions have a random source of their own: a run without them is what it was before they came.
 

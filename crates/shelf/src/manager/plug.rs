@@ -3,8 +3,9 @@
 //! A pulled drive takes its place in each RAID with it. Where the others hold everything the member is given
 //! up as one that fails ([`super::failure`]), durably on the survivors, and noted as awaited, so that it is
 //! rebuilt by the write-intent bitmap when it comes back, also after a restart. Where they do not, the LUN is
-//! taken from the data path and from memory: initiators get no answer, and ask again; the drives that are left
-//! are looked at as at a start, and when the one that lacks is inserted the LUN is put together and served.
+//! taken from the data path and from memory: initiators get no answer, and ask again; the drives that are
+//! left are looked at as at a start, and when the one that lacks is inserted the LUN is put together and
+//! served.
 //!
 //! Invariants:
 //! * a drive that comes back is whatever its superblock says, in whichever slot; nothing that was known of
