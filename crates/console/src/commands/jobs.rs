@@ -56,7 +56,9 @@ pub(super) fn of_drives(
             return report.into();
         }
     };
-    if words.is_empty() && *options == Options::default() {
+    // But for -n, which says that nothing is done.
+    let is_bare = options.letters.iter().all(|letter| *letter == 'n');
+    if words.is_empty() && is_bare {
         list(&mut report, admin, kinds);
         return report.into();
     }
@@ -67,7 +69,7 @@ pub(super) fn of_drives(
         (_, _, _) => (None, TEST_USAGE),
     };
     if let Some(words) = words.strip_prefix(&["stop".to_owned()]) {
-        if words.is_empty() || *options != Options::default() {
+        if words.is_empty() || !is_bare {
             return Report::from(Problem::Usage(usage)).into();
         }
         each(&mut report, admin, words, |_, admin, drive| {
