@@ -319,8 +319,8 @@ fn change_all(report: &mut Report, admin: &mut dyn Admin, words: &[String], chan
     }
 }
 
-/// The LUNs that are named, if each of them is there, else what is wrong and the other words: what was meant as
-/// something else than a LUN must not open some of them to everybody.
+/// The LUNs that are named, if each of them is there, else what is wrong and the other words: what was meant
+/// as something else than a LUN must not open some of them to everybody.
 fn all_named<'a>(
     luns: &'a [LunStatus],
     words: &[String],

@@ -1,5 +1,5 @@
-//! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`, and
-//! `saveconfig` over a saved configuration. They ask once, for all of it.
+//! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
+//! and `saveconfig` over a saved configuration. They ask once, for all of it.
 
 use super::meanwhile::{KnownDrive, KnownLun};
 use super::{Outcome, Pending, gigabytes};

@@ -292,6 +292,7 @@ fn rehearse(
     let is_script = invocation.command.verb == Verb::Box(BoxVerb::Restoreconfig);
     let mut invocation = invocation.clone();
     invocation.options.plan = is_script;
+    invocation.options.letters.retain(|letter| *letter != 'n');
     let steps = Steps::default();
     let mut report = Report::default();
     let (host, who) = (&mut *world.host, world.who);

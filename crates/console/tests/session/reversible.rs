@@ -1,4 +1,4 @@
-//! Whatever is accepted can be undone by another command, or was confirmed, or changes nothing that anybody had.
+//! Whatever is accepted can be undone by another command, or was confirmed, or changes nothing of anybody.
 //!
 //! Every command that changes something is in one of these lists. Random sequences, on a real administration,
 //! are the business of the model test.

@@ -35,8 +35,8 @@ fn what_was_replaced_is_not_served_as_another_lun() {
     assert_eq!(house.state().luns.len(), 1);
 }
 
-/// An ejected LUN keeps the number of the shelf that is on its drives: whoever changes that number is told so,
-/// and how to take the LUN over.
+/// An ejected LUN keeps the number of the shelf that is on its drives: whoever changes that number is told
+/// so, and how to take the LUN over.
 #[test]
 fn an_ejected_lun_is_not_lost_when_the_shelf_gets_another_number() {
     let mut house = house();

@@ -1,5 +1,5 @@
-//! What is tried on a copy is not done: no drive is written, no worker told, nothing stored; and what the copy
-//! refuses the shelf refuses.
+//! What is tried on a copy is not done: no drive is written, no worker told, nothing stored; and what the
+//! copy refuses the shelf refuses.
 
 use super::memory::Told;
 use super::world::{MIB, World, number, seen};

@@ -279,8 +279,8 @@ fn a_spare_of_a_removed_lun_is_one_for_all() {
     assert_eq!(dedicated(&manager), [None, None]);
 }
 
-/// The power went between the removal of a LUN and the change of its spare: the next LUN of that number does not
-/// inherit it.
+/// The power went between the removal of a LUN and the change of its spare: the next LUN of that number does
+/// not inherit it.
 #[test]
 fn a_new_lun_does_not_inherit_a_spare() {
     let (world, mut manager) = with_mirror(&[4 * MIB]);

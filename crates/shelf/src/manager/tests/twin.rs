@@ -323,9 +323,9 @@ fn what_cannot_be_replaced_is_refused() {
     );
 }
 
-/// An element was replaced, then its drive failed, then the replacement that had taken its place: the drive that
-/// failed last is the failed one, also after a start. It was the older one after a start, to which `unfail` would
-/// then have gone back.
+/// An element was replaced, then its drive failed, then the replacement that had taken its place: the drive
+/// that failed last is the failed one, also after a start. It was the older one after a start, to which
+/// `unfail` would then have gone back.
 #[test]
 fn the_drive_that_failed_last_is_the_failed_one_after_a_start() {
     for (level, members) in LEVELS {
