@@ -93,7 +93,7 @@ test-vm: export TMPDIR ?= /dev/shm
 test-vm: packages-test
 	$(CARGO) build --locked --workspace --bins
 	for series in 6.1 6.12; do \
-		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways --test nvme --test hot_plug \
+		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways --test nvme \
 			-- --nocapture --test-threads=1 || exit 1; \
 	done
 

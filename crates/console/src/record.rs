@@ -5,6 +5,7 @@
 
 pub(crate) mod consoles;
 pub(crate) mod hardware;
+mod jobs;
 pub(crate) mod statistics;
 pub(crate) mod top;
 
@@ -13,6 +14,7 @@ use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
 use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
 use hardware::SmartRecord;
+pub(crate) use jobs::JobRecord;
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
 use shelf::admin::{PortStatus, RaidState, SuperblockStatus};
@@ -74,6 +76,7 @@ pub(crate) enum Record {
         /// `null` while the rate is not known.
         seconds_left: Option<u64>,
     },
+    Job(JobRecord),
     Spare {
         drive: String,
         slot: u16,
@@ -347,7 +350,7 @@ pub(crate) struct DriveRecord {
     slot: u16,
     size_bytes: u64,
     state: &'static str,
-    /// `free`, `spare`, `element` or `foreign`.
+    /// `free`, `spare`, `element`, `foreign` or `working`.
     role: &'static str,
     element: Option<ElementName>,
     /// What a foreign drive carries.
@@ -370,6 +373,8 @@ pub(crate) struct DriveRecord {
     /// With `-t`: `null` where there is no sensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature_celsius: Option<Option<i32>>,
+    /// How much there is, also what `setsize` keeps from being used.
+    whole_bytes: u64,
 }
 
 /// What the kernel tells of a drive.
@@ -517,6 +522,7 @@ impl DriveRecord {
             DriveRole::Spare => ("spare", None, None),
             DriveRole::Element(id) => ("element", Some(ElementName::new(*id)), None),
             DriveRole::Foreign(what) => ("foreign", None, Some(what.clone())),
+            DriveRole::Working(_) => ("working", None, None),
         };
         Self {
             drive: drive_name(shelf, drive.slot),
@@ -534,6 +540,7 @@ impl DriveRecord {
             smart: None,
             life_left_percent: None,
             temperature_celsius: None,
+            whole_bytes: drive.whole_bytes,
         }
     }
 

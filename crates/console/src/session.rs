@@ -170,6 +170,12 @@ impl Session {
                     .bytes()
                     .flat_map(|byte| self.keys.take(byte))
                     .collect();
+                // A terminal behind the Ethernet tells its size as if that were a key.
+                for key in &keys {
+                    if let Key::Size { rows, columns } = *key {
+                        (self.terminal.rows, self.terminal.columns) = (Some(rows), Some(columns));
+                    }
+                }
                 let outcome = match allowed(world.who, of) {
                     Ok(()) => top.press(&keys, world, &self.terminal),
                     Err(problem) => Report::from(problem).into(),

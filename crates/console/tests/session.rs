@@ -19,11 +19,15 @@ mod access;
 mod arguments;
 #[path = "session/consoles.rs"]
 mod consoles;
+#[path = "session/drives.rs"]
+mod drives;
 #[path = "session/events.rs"]
 mod events;
 mod fake;
 #[path = "session/golden.rs"]
 mod golden;
+#[path = "session/grow.rs"]
+mod grow;
 #[path = "session/hardware.rs"]
 mod hardware;
 #[path = "session/plans.rs"]
@@ -32,6 +36,8 @@ mod plans;
 mod plugins;
 #[path = "session/protection.rs"]
 mod protection;
+#[path = "session/reversible.rs"]
+mod reversible;
 mod rules;
 #[path = "session/schema.rs"]
 mod schema;
@@ -47,7 +53,7 @@ use console::protocol::{PromptKind, Request};
 use console::{Next, Reply, Session, SessionOptions};
 use fake::{FakeHost, FakeShelf, administrator};
 use proptest::prelude::*;
-use shelf::admin::{Admin, DriveRole, DriveState, LunNumber};
+use shelf::admin::{Admin, LunNumber};
 use std::time::Duration;
 
 /// A shelf and one console of it.
@@ -197,81 +203,6 @@ fn the_first_session() {
     assert_eq!(
         bench.bad("make 1 raid1 1.14-15"),
         "error: 1.14 already in use\n"
-    );
-}
-
-#[test]
-fn show_tells_what_a_drive_carries_and_why_it_is_down() {
-    let mut bench = Bench::new();
-    bench.shelf.drives.truncate(4);
-    let drives = &mut bench.shelf.drives;
-    drives[1].role = DriveRole::Foreign("an ext4 file system".to_owned());
-    (drives[2].state, drives[2].size_bytes) = (DriveState::Down, 0);
-    drives[2].note = Some("cannot open: permission denied".to_owned());
-    (drives[3].state, drives[3].size_bytes) = (DriveState::Missing, 0);
-    assert_eq!(bench.good("show"), "1.0\n1.1\n1.2\n1.3\n");
-    let long = "\
-1.0  4000.787GB up
-1.1  4000.787GB up foreign: an ext4 file system
-1.2     0.000GB down cannot open: permission denied
-1.3     0.000GB missing
-";
-    for name in ["show -l", "show -lp", "/show -l"] {
-        let wanted = if name == "show -lp" {
-            long.trim_end_matches("1.3     0.000GB missing\n")
-        } else {
-            long
-        };
-        assert_eq!(bench.good(name), wanted, "{name}");
-    }
-    // A slot without a drive is its name and the word, and so is in place of the size why there is none.
-    let words =
-        |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
-    for name in ["disks", "drives", "/disks", "drives -l"] {
-        let listed = bench.good(name);
-        let rows: Vec<Vec<String>> = listed.lines().skip(1).map(words).collect();
-        assert_eq!(rows[3], ["1.3", "missing"], "{name}");
-        assert_eq!(rows[2][..2], ["1.2", "down"], "{name}");
-        assert!(rows[0][1].starts_with("4000.787"), "{name}");
-    }
-    assert_eq!(bench.bad("make 0 jbod 1.1"), {
-        "error: 1.1 carries an ext4 file system; use -f to overwrite it\n"
-    });
-    assert_eq!(bench.bad("make 0 jbod 1.2"), {
-        "error: drive 1.2 is down: cannot open: permission denied\n"
-    });
-    bench.silent("make -f 0 jbod 1.1");
-    assert_eq!(bench.good("show 1.1"), "1.1\n");
-}
-
-#[test]
-fn show_without_drives_says_nothing() {
-    let mut bench = Bench::new();
-    bench.shelf.drives.clear();
-    assert_eq!(bench.good("show -l"), "");
-    assert_eq!(
-        bench.good("show -j"),
-        "{\"schema\":1,\"ok\":true,\"data\":[]}\n"
-    );
-}
-
-#[test]
-fn show_refuses_what_is_not_there_and_lists_what_it_skipped() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.bad("show 1.15-18"), {
-        "1.15\nerror: drive 1.16 does not exist\nskipping: 1.17 1.18\n"
-    });
-    assert_eq!(bench.bad("show 2.0"), "error: wrong shelf id 2\n");
-    assert_eq!(bench.bad("show x"), {
-        "error: drive x does not exist: a drive is named shelf.slot, as 1.0\n"
-    });
-    assert!(bench.bad("show -x").starts_with("usage: show [-l] [-a] "));
-    assert_eq!(bench.bad("show 1.3-1"), {
-        "error: series 3-1 runs backwards; quote it if it is not a series\n"
-    });
-    assert_eq!(
-        bench.bad("show '1.0"),
-        "error: unbalanced quote: a ' is missing at the end\n"
     );
 }
 
@@ -500,14 +431,19 @@ fn an_answer_does_not_reach_a_lun_that_changed_meanwhile() {
     bench.shelf.remove(one, false).unwrap();
     let mut other = Session::new(SessionOptions::default());
     assert!(other.line(&mut world!(bench), "make 1 jbod 1.4").ok);
-    assert_eq!(bench.bad("y"), {
-        "error: LUN 1 changed while the question was open; nothing was done to it\n"
-    });
+    assert_eq!(
+        bench.bad("y"),
+        "error: LUN 1 became another one, which only has its number, since you were asked; action canceled\n"
+    );
     bench.asks("rmlun 1");
     bench.shelf.online(one).unwrap();
     assert_eq!(
         bench.bad("y"),
-        "error: LUN 1 needs to be offline before removal\n"
+        "error: LUN 1 has gone online since you were asked; action canceled\n"
+    );
+    assert_eq!(
+        bench.bad("rmlun 1"),
+        "Request to rmlun 1 lun: 1\nerror: LUN 1 needs to be offline before removal\n"
     );
     bench.shelf.remove(one, true).unwrap();
     assert_eq!(bench.luns(), [0, 2, 3]);
@@ -577,7 +513,7 @@ fn shelf_asks_when_there_are_luns() {
     bench.asks("shelf 4");
     bench.shelf.set_shelf(9).unwrap();
     assert_eq!(bench.bad("y"), {
-        "error: shelf address changed while the question was open; nothing was done\n"
+        "error: shelf address changed from 3 to 9 since you were asked; action canceled\n"
     });
     bench.asks("shelf 4");
     bench.silent("Y");
@@ -752,45 +688,6 @@ fn commands_that_are_not_there_are_told_apart() {
 }
 
 #[test]
-fn luns_grow_by_further_raids() {
-    let mut bench = Bench::with_luns();
-    bench.silent("grow 0 raid0 1.8-9");
-    bench.silent("grow -k 128 0 raid6 1.10-12 missing");
-    let list = " 0 20003.934GB online
-   0.0   4000.786GB raid1 normal
-     0.0.0  normal     4000.787GB 1.0
-     0.0.1  normal     4000.787GB 1.1
-   0.1   8001.573GB raid0 normal
-     0.1.0  normal     4000.787GB 1.8
-     0.1.1  normal     4000.787GB 1.9
-   0.2   8001.573GB raid6 degraded
-     0.2.0  normal     4000.787GB 1.10
-     0.2.1  normal     4000.787GB 1.11
-     0.2.2  normal     4000.787GB 1.12
-     0.2.3  missing       0.000GB missing
-";
-    assert_eq!(bench.good("list -l 0"), list);
-    bench.silent("make -f 9 jbod 1.14");
-    bench.silent("grow 9 jbod 1.15");
-    assert!(bench.good("list -j 9").contains("\"part\":1,"));
-    for (line, output) in [
-        (
-            "grow 0 raid1",
-            "usage: grow [-c] [-f] [-k KiB] LUN type drive ...\n",
-        ),
-        ("grow 77 raid1 1.13-14", "error: LUN 77 does not exist\n"),
-        ("grow 0 raid1 1.8-9", "error: 1.8 already in use\n"),
-        (
-            "grow 0 raid99 1.13",
-            "error: unsupported raid type raid99\n",
-        ),
-    ] {
-        assert_eq!(bench.bad(line), output, "{line}");
-    }
-    assert!(bench.bad("grow -j 77 jbod 1.13").contains("no_such_lun"));
-}
-
-#[test]
 fn exit_ends_the_session() {
     let mut bench = Bench::new();
     let reply = bench.line("exit");
@@ -812,7 +709,7 @@ fn listings_come_as_json() {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"drive\":\"1.0\",\"slot\":0,\
          \"size_bytes\":4000787030016,\"state\":\"up\",\"role\":\"element\",\
          \"element\":{\"lun\":0,\"part\":0,\"member\":0},\"carries\":null,\
-         \"model\":\"ST4000NM0033\",\"path\":\"/dev/disk0\",\"note\":null}]}\n"
+         \"model\":\"ST4000NM0033\",\"path\":\"/dev/disk0\",\"note\":null,\"whole_bytes\":4000787030016}]}\n"
     });
     assert_eq!(bench.good("list -lj 0"), {
         "{\"schema\":1,\"ok\":true,\"data\":[{\"lun\":0,\"status\":\"online\",\

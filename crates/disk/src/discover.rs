@@ -3,8 +3,8 @@
 //! Invariants:
 //! * a look changes nothing, and opens no device;
 //! * a disk of which anything is in use (mounted, swapped on, held by device mapper or md, booted from), that
-//!   cannot be written, that has no medium or can be taken out by hand is not taken, and neither is what is no
-//!   hardware; why is told of whatever is a disk;
+//!   cannot be written, that has no medium or can be taken out by hand is not taken, and neither is what
+//!   is no hardware; why is told of whatever is a disk;
 //! * a place that has a number keeps it, whatever else comes and goes ([`assign`]). A disk that is moved has
 //!   the number of where it is.
 

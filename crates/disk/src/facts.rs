@@ -217,7 +217,8 @@ impl Facts {
         })
     }
 
-    /// Which of all disks since boot the block device of this name is, if there is one, and the kernel counts.
+    /// Which of all disks since boot the block device of this name is, if there is one, and the kernel
+    /// counts.
     pub(crate) fn sequence_of(system: &System, name: &str) -> Option<Option<u64>> {
         let link = system.path("sys/class/block").join(name);
         let device = link.canonicalize().ok()?;

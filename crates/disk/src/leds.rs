@@ -161,7 +161,7 @@ fn set_all(leds: &[(&str, Shown)], shown: Shown, file: impl Fn(&str) -> PathBuf)
 
 fn enclosure(system: &System, disk: &Path) -> Option<Kind> {
     let at = crate::facts::bay_directory(system, disk)?;
-    at.join("fault").exists().then(|| Kind::Enclosure(at))
+    at.join("fault").exists().then_some(Kind::Enclosure(at))
 }
 
 /// The LEDs of the function that the disk is, or of the port of the switch above it.

@@ -21,6 +21,7 @@ mod drive;
 mod executor;
 pub mod facts;
 mod helper;
+mod job;
 pub mod leds;
 mod metadata;
 mod page;

@@ -1,7 +1,7 @@
 //! The kernel's news of devices that come and go.
 //!
-//! They are a hint to look: nothing is taken from them but that something has changed, so that it does no harm
-//! when some are lost, and nobody need trust who sent them.
+//! They are a hint to look: nothing is taken from them but that something has changed, so that it does no
+//! harm when some are lost, and nobody need trust who sent them.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

@@ -7,10 +7,11 @@ use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
 use console::host::{
-    BoxFacts, Caller, DriveFacts, HostError, Machine, Power, Sensors, Settings, SettingsStore,
-    SlotLed, Task, World,
+    BoxFacts, Caller, Checks, Deed, DriveFacts, HostError, Machine, Power, Sensors, Settings,
+    SettingsStore, SlotLed, Task, World,
 };
 use shelf::admin::Admin;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -109,15 +110,38 @@ impl Machinery {
     }
 }
 
+impl Checks for Machinery {
+    fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
+        match *deed {
+            Deed::Settings(_) => match &self.damage {
+                Some(reason) => Err(HostError::Io(reason.clone())),
+                None => Ok(()),
+            },
+            Deed::Power(_) => machine::may_be_stopped(),
+            Deed::Syslog => self.syslog_target().map(drop),
+            // Nothing but a file or the log itself could be in the way.
+            Deed::Debugging(_) | Deed::Bundle | Deed::Save(_) => Ok(()),
+            _ => self.check_consoles(deed),
+        }
+    }
+}
+
+impl Machinery {
+    fn syslog_target(&self) -> Result<SocketAddr, HostError> {
+        self.settings.syslog.ok_or_else(|| {
+            let text = "there is no syslog target; set one with: syslog ADDRESS";
+            HostError::Refused(text.to_owned())
+        })
+    }
+}
+
 impl SettingsStore for Machinery {
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
     fn change_settings(&mut self, settings: Settings) -> Result<(), HostError> {
-        if let Some(reason) = &self.damage {
-            return Err(HostError::Io(reason.clone()));
-        }
+        self.check(&Deed::Settings(&settings))?;
         self.state.save_settings(&settings).map_err(HostError::Io)?;
         self.log.set_target(settings.syslog);
         self.hardware.show_spares(settings.spare_leds);
@@ -172,15 +196,12 @@ impl Machine for Machinery {
     }
 
     fn send_syslog(&mut self, text: &str) -> Result<(), HostError> {
-        let Some(target) = self.settings.syslog else {
-            let text = "there is no syslog target; set one with: syslog ADDRESS";
-            return Err(HostError::Refused(text.to_owned()));
-        };
+        let target = self.syslog_target()?;
         crate::log::send_now(target, text)
             .map_err(|error| HostError::Io(format!("syslog {target}: {error}")))
     }
 
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError> {
         let now = self.unix_seconds();
         let time = jiff::Timestamp::from_second(i64::try_from(now).unwrap_or(0))
             .map_err(|error| HostError::Io(error.to_string()))?;
@@ -192,7 +213,7 @@ impl Machine for Machinery {
         let written = crate::bundle::write(&directory, &name, now, &all);
         let written = written
             .map_err(|error| error.to_string())
-            .map(|path| path.display().to_string());
+            .map(|path| Some(path.display().to_string()));
         written.map_err(|error| HostError::Io(format!("{}: {error}", directory.display())))
     }
 

@@ -148,9 +148,14 @@ fn may_stop(root: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
+/// Whether this machine would be stopped.
+pub(crate) fn may_be_stopped() -> Result<(), HostError> {
+    may_stop(Path::new("/"))
+}
+
 /// Has systemd stop the machine; it ends the daemon in good order before.
 pub(crate) fn power(what: Power) -> Result<(), HostError> {
-    may_stop(Path::new("/"))?;
+    may_be_stopped()?;
     let verb = match what {
         Power::Reboot => "reboot",
         Power::Halt => "poweroff",

@@ -1,10 +1,11 @@
-//! Slots and what is in them while the shelf runs: drives that are pulled and inserted, and disks that are found.
+//! Slots and what is in them while the shelf runs: drives that are pulled and inserted, and disks that are
+//! found.
 //!
 //! A thread looks when the kernel tells of a change, and once a second in any case.
 //!
-//! The way of a drive that is pulled: the administration lets LUNs do without it; then the workers give it up,
-//! when all of its I/O has ended; then its slot is empty. One that is inserted goes the other way round: it is
-//! opened and claimed, the workers get it, then the administration, which looks what is on it.
+//! The way of a drive that is pulled: the administration lets LUNs do without it; then the workers give it
+//! up, when all of its I/O has ended; then its slot is empty. One that is inserted goes the other way
+//! round: it is opened and claimed, the workers get it, then the administration, which looks what is on it.
 //!
 //! Invariants:
 //! * a slot takes a drive only after both halves have let go of the one before;

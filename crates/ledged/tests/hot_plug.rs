@@ -1,5 +1,5 @@
-//! Disks that are pulled and inserted while the shelf serves: here files, whose paths lead nowhere for a while.
-//! `crates/testbed/tests/hot_plug.rs` does it with devices of a machine.
+//! Disks that are pulled and inserted while the shelf serves: here files, whose paths lead nowhere for a
+//! while.
 
 mod support;
 

@@ -1,15 +1,15 @@
 //! Somebody who pulls disks and inserts them while the shelf runs, in whichever slot is empty.
 //!
-//! The shelf is told as the daemon tells it: that a drive is gone, when it is; that there is one, when the LUN
-//! and the worker have let go of the one before, and nothing that either drive was asked is open. From then on
-//! an I/O to the empty slot is a violation.
+//! The shelf is told as the daemon tells it: that a drive is gone, when it is; that there is one, when the
+//! LUN and the worker have let go of the one before, and nothing that either drive was asked is open. From
+//! then on an I/O to the empty slot is a violation.
 //!
 //! Their decisions have a random source of their own: a run without them is what it was before they came.
 
 use crate::plane::Shared;
 use crate::random::Random;
 use crate::world::World;
-use shelf::admin::DriveSlot;
+use shelf::admin::{Admin, DriveRole, DriveSlot};
 use shelf::manager::Manager;
 use shelf::patience::DriveKind;
 
@@ -102,7 +102,16 @@ impl Plugger {
             world.note(|| format!("disk {disk} is inserted into slot {slot}"));
             shared.drive(slot.0, Some(disk))
         };
+        let (slot, path) = (drive.slot, drive.path.clone());
         manager.drive_inserted(drive);
+        let drives = manager.drives();
+        let is_element = drives
+            .iter()
+            .any(|drive| drive.slot == slot && matches!(drive.role, DriveRole::Element(_)));
+        let mut world = shared.lock();
+        world.note(|| format!("{path} is in slot {slot}, an element: {is_element}"));
+        world.counts.inserted += 1;
+        world.counts.taken_back += u64::from(is_element);
         true
     }
 }
@@ -140,6 +149,8 @@ impl World {
     fn fill(&mut self, slot: DriveSlot, disk: usize) {
         self.slots[usize::from(slot.0)] = Some(disk);
         self.disks[disk].is_gone = false;
+        // One that was empty at the start is watched, too.
+        self.patience.remove(slot);
         self.patience.add(slot, DriveKind::Rotating);
         self.tell_workers(|target| target.set_suspect(slot, false));
         self.redundancy_changes();

@@ -30,9 +30,6 @@ use crate::requirements;
 /// The byte that begins an answer.
 const ANSWER: u8 = 1;
 
-/// What the emulator's monitor ends its answers with.
-const PROMPT: &str = "(qemu) ";
-
 /// The longest pause between looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -41,9 +38,6 @@ const POLL: Duration = Duration::from_millis(100);
 const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 mitigations=off no_timer_check";
 
 const EMULATOR: &str = "qemu-system-x86_64";
-
-/// PCI address of the first NVMe drive; the others follow.
-const FIRST_NVME: usize = 0x10;
 
 /// SCSI targets that the disks of a guest are spread over; "guest-init.sh" has the same number.
 const TARGETS: usize = 128;
@@ -82,7 +76,6 @@ pub struct Vm {
     emulator: Daemon,
     console: Log,
     commands: UnixStream,
-    monitor: UnixStream,
     received: Vec<u8>,
     next_id: u64,
     _sockets: TempDir,
@@ -139,7 +132,7 @@ impl Vm {
     }
 
     /// Boots a host for a shelf: NVMe drives with a poll queue each, of which the guest knows the N-th as
-    /// `/dev/nvmeNn1` and the monitor as `nvme-diskN`, disks as those of [`Vm::boot_with_disks`], which have none, and programs of ours.
+    /// `/dev/nvmeNn1`, disks as those of [`Vm::boot_with_disks`], which have none, and programs of ours.
     ///
     /// # Errors
     /// As [`Vm::boot_with_disks`].
@@ -206,27 +199,22 @@ impl Vm {
         let commands_path = sockets.path().join("commands");
         let console_listener = listen(&console_path)?;
         let commands_listener = listen(&commands_path)?;
-        let monitor_path = sockets.path().join("monitor");
-        let monitor_listener = listen(&monitor_path)?;
 
         attach_serial_lines(&mut command, &console_path, &commands_path);
-        attach_monitor(&mut command, &monitor_path);
         let mut emulator = Daemon::start("the emulator", command)?;
         let deadline = Instant::now() + options.boot_timeout;
         let console = Log::default();
         console.follow(accept(&console_listener, &mut emulator, deadline)?);
         let commands = accept(&commands_listener, &mut emulator, deadline)?;
-        let monitor = accept(&monitor_listener, &mut emulator, deadline)?;
-        for line in [&commands, &monitor] {
-            line.set_read_timeout(Some(POLL)).context("serial line")?;
-        }
+        commands
+            .set_read_timeout(Some(POLL))
+            .context("serial line")?;
 
         let received = Vec::new();
         let mut vm = Self {
             emulator,
             console,
             commands,
-            monitor,
             received,
             next_id: 0,
             _sockets: sockets,
@@ -260,42 +248,6 @@ impl Vm {
     /// As [`Vm::run`], or its exit status is not 0.
     pub fn run_ok(&mut self, command: &str, timeout: Duration) -> Result<String> {
         self.run(command, timeout)?.success(command)
-    }
-
-    /// Gives the emulator's monitor a command, such as `device_del nvme0`, and gives what it says.
-    ///
-    /// # Errors
-    /// The emulator has ended, or does not answer within `timeout`.
-    pub fn monitor(&mut self, command: &str, timeout: Duration) -> Result<String> {
-        let deadline = Instant::now() + timeout;
-        self.monitor
-            .write_all(format!("{command}\n").as_bytes())
-            .context("monitor of the emulator")?;
-        let mut said = Vec::new();
-        let mut buffer = [0; 4096];
-        // It repeats the command as it is typed, and prompts when it is done. The prompt before is still there.
-        let is_done = |said: &str| {
-            let after = said.rfind(command).map(|at| &said[at + command.len()..]);
-            after.is_some_and(|after| after.contains(PROMPT))
-        };
-        loop {
-            match self.monitor.read(&mut buffer) {
-                Ok(0) => bail!("the emulator has ended{}", self.quote()),
-                Ok(count) => said.extend_from_slice(&buffer[..count]),
-                Err(error) if is_timeout(error.kind()) => {}
-                Err(error) => return Err(error).context("monitor of the emulator"),
-            }
-            let text = to_text(&said);
-            if is_done(&text) {
-                return Ok(text);
-            }
-            if Instant::now() >= deadline {
-                bail!(
-                    "the emulator's monitor does not answer: {text}{}",
-                    self.quote()
-                );
-            }
-        }
     }
 
     /// Everything the guest's kernel and init have said so far.
@@ -443,13 +395,6 @@ fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
     }
 }
 
-fn attach_monitor(command: &mut Command, path: &Path) {
-    let path = path.display();
-    command.arg("-chardev");
-    command.arg(format!("socket,id=monitor,path={path}"));
-    command.args(["-mon", "chardev=monitor,mode=readline"]);
-}
-
 fn attach_network(command: &mut Command, number: usize, end: GuestEnd, mtu: u16) {
     let GuestEnd { tap, address } = end;
     command.arg("-netdev").arg(format!(
@@ -466,7 +411,7 @@ fn attach_disks(command: &mut Command, disks: &[PathBuf]) {
         attach_image(command, &format!("disk{number}"), path);
         let (target, lun) = (number % TARGETS, number / TARGETS);
         command.arg("-device").arg(format!(
-            "scsi-hd,bus=scsi0.0,scsi-id={target},lun={lun},drive=disk{number},id=scsi-disk{number}"
+            "scsi-hd,bus=scsi0.0,scsi-id={target},lun={lun},drive=disk{number}"
         ));
     }
 }
@@ -475,10 +420,9 @@ fn attach_drives(command: &mut Command, drives: &[PathBuf]) {
     for (number, path) in drives.iter().enumerate() {
         let name = format!("nvme{number}");
         attach_image(command, &name, path);
-        command.arg("-device").arg(format!(
-            "nvme,drive={name},serial=ledge{number},id=nvme-disk{number},addr={:#x}",
-            FIRST_NVME + number
-        ));
+        command
+            .arg("-device")
+            .arg(format!("nvme,drive={name},serial=ledge{number}"));
     }
 }
 

@@ -1,11 +1,13 @@
 //! The commands of this version, and those that it does not have.
 
+#[path = "drive_rows.rs"]
+mod drive_rows;
 #[path = "hardware.rs"]
 mod hardware;
 #[path = "rows.rs"]
 mod rows;
 
-use super::{BoxVerb, Command, Lists, Needs, Verb};
+use super::{BoxVerb, Command, DriveVerb, Lists, Needs, Verb};
 
 const ANY_NUMBER: usize = usize::MAX;
 
@@ -69,12 +71,12 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Grow,
         name: "grow",
         aliases: &[],
-        usage: "grow [-c] [-f] [-k KiB] LUN type drive ...",
-        summary: "append another RAID to a LUN, also online, four at most; options and types as for make, \
-                  but raw; on the hosts: aoe-revalidate",
-        examples: &["grow 0 raid10 1.16-23", "grow 3 raid6 1.10-18 missing"],
+        usage: "grow [-c] [-f] [-y] [-k KiB] LUN type drive ...",
+        summary: "append another RAID to a LUN, also online, four at most; asks, since no LUN shrinks; -y does not \
+                  ask, nor does -f; other options and types as for make, but raw; on the hosts: aoe-revalidate",
+        examples: &["grow 0 raid10 1.16-23", "grow -y 3 raid6 1.10-18 missing"],
         needs: Needs::Admin,
-        options: "cfk:",
+        options: "cfyk:",
         operands_min: 3,
         operands_max: ANY_NUMBER,
     },
@@ -179,11 +181,12 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Reservations,
         name: "reservations",
         aliases: &["lunreservations"],
-        usage: "reservations [-c] [LUN ...]",
-        summary: "list what hosts have reserved: LUN, type, owner, key, stations; -c clears it, keys and all",
+        usage: "reservations [-c] [-f] [LUN ...]",
+        summary: "list what hosts have reserved: LUN, type, owner, key, stations; -c clears it, keys and all; \
+                  asks; -f does not ask",
         examples: &["reservations", "reservations -c 0"],
         needs: Needs::AdminUnless(Lists::NumbersOnly),
-        options: "c",
+        options: "cf",
         operands_min: 0,
         operands_max: ANY_NUMBER,
     },
@@ -253,7 +256,8 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         usage: "ratelimit [-p] [n[K|M|G]] [-j]",
         summary: "show or set the most bytes that each rebuild, resync or scrub goes over in a second, on all drives of \
-                  the RAID together or with -p on each; 0 for no limit; beside busy clients they go slower by themselves",
+                  the RAID together or with -p on each, and each erase or disktest; 0 for no limit; beside busy \
+                  clients they go slower by themselves",
         examples: &[
             "ratelimit",
             "ratelimit 128M",
@@ -284,8 +288,8 @@ pub const COMMANDS: &[Command] = &[
         name: "when",
         aliases: &[],
         usage: "when [-w] [-j]",
-        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs; -w anew every second until \
-                  a key is pressed",
+        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs, and of erase and disktest; \
+                  -w anew every second until a key is pressed",
         examples: &["when", "when -w"],
         needs: Needs::Reader,
         options: "w",
@@ -296,9 +300,10 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Wait,
         name: "wait",
         aliases: &[],
-        usage: "wait [-t secs] LUN ...",
-        summary: "wait until nothing is resynchronised, rebuilt or scrubbed in LUNs; -t for so long at most",
-        examples: &["wait 0", "wait -t 3600 0-3"],
+        usage: "wait [-t secs] LUN ... | drive ...",
+        summary: "wait until nothing is resynchronised, rebuilt or scrubbed in LUNs, and no job runs on drives; \
+                  -t for so long at most",
+        examples: &["wait 0", "wait -t 3600 0-3", "wait 1.20"],
         needs: Needs::Reader,
         options: "t:",
         operands_min: 1,
@@ -497,6 +502,9 @@ pub const COMMANDS: &[Command] = &[
     rows::LABEL,
     rows::UNLABEL,
     rows::SCAN,
+    drive_rows::ERASE,
+    drive_rows::DISKTEST,
+    drive_rows::SETSIZE,
     hardware::SMARTLOG,
     hardware::SMARTENABLE,
     hardware::SMARTDISABLE,
@@ -617,9 +625,9 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Users,
         name: "users",
         aliases: &[],
-        usage: "users [add user admin|read-only | remove user | role user admin|read-only]",
+        usage: "users [-f] [add user admin|read-only | remove user | role user admin|read-only]",
         summary: "list those who may log in to the Ethernet console, or change who they are; without a \
-                  password a user cannot: passwd user",
+                  password a user cannot: passwd user; remove asks, -f does not",
         examples: &[
             "users",
             "users add ann read-only",
@@ -627,7 +635,7 @@ pub const COMMANDS: &[Command] = &[
             "users remove ann",
         ],
         needs: Needs::AdminUnless(Lists::WithoutOperands),
-        options: "",
+        options: "f",
         operands_min: 0,
         operands_max: 3,
     },

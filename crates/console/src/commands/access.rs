@@ -2,6 +2,7 @@
 //! and what it is called on the wire.
 
 use super::luns::{each, named};
+use super::{Outcome, consent};
 use crate::command::Options;
 use crate::names::{decimal, parse_lun};
 use crate::problem::Problem;
@@ -11,7 +12,7 @@ use aoe::{MacAddress, VlanId};
 use shelf::admin::{AccessChange, AccessStatus, Admin, LunNumber, LunStatus};
 
 const MASK_USAGE: &str = "mask [LUN ...] [{+|-}mac ...] | mask clear LUN ...";
-const RESERVATIONS_USAGE: &str = "reservations [-c] [LUN ...]";
+const RESERVATIONS_USAGE: &str = "reservations [-c] [-f] [LUN ...]";
 const READONLY_USAGE: &str = "readonly [on | off] [LUN ...]";
 const CONFSTR_USAGE: &str = "confstr [-c] LUN [string]";
 
@@ -72,6 +73,12 @@ fn mask_change(words: &[String]) -> Result<AccessChange, Problem> {
         };
         list.push(mac);
     }
+    for list in [&add, &remove] {
+        let mut macs = list.iter().enumerate();
+        if let Some((_, mac)) = macs.find(|(index, mac)| list[..*index].contains(mac)) {
+            return Err(Problem::NamedTwice(mac.to_string()));
+        }
+    }
     if let Some(mac) = add.iter().find(|mac| remove.contains(mac)) {
         return Err(Problem::MaskBoth(mac.to_string()));
     }
@@ -107,24 +114,34 @@ fn lines_of(before: &str, indent: usize, macs: &[MacAddress]) -> Vec<String> {
     macs.chunks(MACS_PER_LINE).enumerate().map(line).collect()
 }
 
-/// Lists reservations, or clears those of some LUNs.
-pub(super) fn reservations(
-    report: &mut Report,
-    admin: &mut dyn Admin,
-    options: &Options,
-    luns: &[String],
-) {
+/// Lists reservations, or clears those of some LUNs, after a question.
+pub(super) fn reservations(admin: &mut dyn Admin, options: &Options, luns: &[String]) -> Outcome {
+    let mut report = Report::default();
+    if options.force && !options.clean {
+        return Report::from(Problem::Usage(RESERVATIONS_USAGE)).into();
+    }
     if !options.clean {
         let has_any =
             |lun: &LunStatus| !lun.access.reserved.is_empty() || !lun.access.keys.is_empty();
         let titles = ["LUN", "RTYPE", "OWNER", "REGISTRANTS"];
         let header = format!("{}MAC ADDRESSES", reservation_columns(titles));
-        return rows(report, admin, luns, &header, has_any, reservation_row);
+        rows(&mut report, admin, luns, &header, has_any, reservation_row);
+        return report.into();
     }
     if luns.is_empty() {
-        return report.fail(Problem::Usage(RESERVATIONS_USAGE), &[]);
+        return Report::from(Problem::Usage(RESERVATIONS_USAGE)).into();
     }
-    change_all(report, admin, luns, &AccessChange::ClearReservations);
+    if options.force {
+        change_all(&mut report, admin, luns, &AccessChange::ClearReservations);
+        return report.into();
+    }
+    match all_named(&admin.luns(), luns) {
+        Ok(luns) => consent::clear_reservations(&luns),
+        Err((problem, others)) => {
+            report.fail(problem, &others);
+            report.into()
+        }
+    }
 }
 
 /// What stands before the addresses.
@@ -294,17 +311,25 @@ fn set_confstr(admin: &mut dyn Admin, word: &str, string: &[u8]) -> Result<(), P
     Ok(admin.set_config_string(lun, string)?)
 }
 
-/// Changes the rules of all LUNs that are named, if each of them is there: what was meant as something else
-/// than a LUN must not open some of them to everybody.
+/// Changes the rules of all LUNs that are named.
 fn change_all(report: &mut Report, admin: &mut dyn Admin, words: &[String], change: &AccessChange) {
-    let luns = admin.luns();
-    for (index, word) in words.iter().enumerate() {
-        if let Err(problem) = named(&luns, word) {
-            let others = [&words[..index], &words[index + 1..]].concat();
-            return report.fail(problem, &others);
-        }
+    match all_named(&admin.luns(), words) {
+        Ok(_) => each(report, words, |lun| admin.change_access(lun, change)),
+        Err((problem, others)) => report.fail(problem, &others),
     }
-    each(report, words, |lun| admin.change_access(lun, change));
+}
+
+/// The LUNs that are named, if each of them is there, else what is wrong and the other words: what was meant
+/// as something else than a LUN must not open some of them to everybody.
+fn all_named<'a>(
+    luns: &'a [LunStatus],
+    words: &[String],
+) -> Result<Vec<&'a LunStatus>, (Problem, Vec<String>)> {
+    let lun = |(index, word): (usize, &String)| {
+        named(luns, word)
+            .map_err(|problem| (problem, [&words[..index], &words[index + 1..]].concat()))
+    };
+    words.iter().enumerate().map(lun).collect()
 }
 
 /// Rows of the LUNs that are named; without names of those for which there is something to tell. The header

@@ -226,6 +226,11 @@ fn long_line(shelf: Option<Shelf>, drive: &DriveStatus) -> String {
         DriveRole::Spare => line.push_str(" spare"),
         DriveRole::Element(id) => line.push_str(&format!(" {id}")),
         DriveRole::Foreign(what) => line.push_str(&format!(" foreign: {what}")),
+        DriveRole::Working(kind) => line.push_str(&format!(" in use: {kind}")),
+    }
+    if drive.state == DriveState::Up && drive.whole_bytes != drive.size_bytes {
+        let whole = gigabytes(drive.whole_bytes);
+        line.push_str(&format!(" (setsize, of {whole}GB)"));
     }
     if drive.keeps_nothing {
         line.push_str(" null drive: nothing is stored");
@@ -267,6 +272,7 @@ fn drives_line(name: &str, drive: &Known) -> String {
         DriveRole::Free | DriveRole::Foreign(_) => String::new(),
         DriveRole::Spare => "spare".to_owned(),
         DriveRole::Element(id) => id.to_string(),
+        DriveRole::Working(_) => "working".to_owned(),
     };
     let firmware = drive.facts.firmware.as_deref().unwrap_or(UNKNOWN);
     let size = gigabytes(status.size_bytes);
@@ -315,6 +321,7 @@ fn config(admin: &dyn Admin, status: &DriveStatus, array: &str) -> String {
         DriveRole::Free => String::new(),
         DriveRole::Spare => format!("{shelf} spare {array}"),
         DriveRole::Foreign(what) => format!("foreign: {what}"),
+        DriveRole::Working(kind) => format!("in use: {kind}"),
         DriveRole::Element(id) => element_config(admin, *id, &shelf, status).map_or_else(
             || format!("{shelf} {id}"),
             |config| format!("{config} {array}"),

@@ -4,22 +4,26 @@ mod access;
 mod alerts;
 mod cec;
 mod configuration;
+mod consent;
 mod consoles;
 mod drives;
 mod fixed;
 mod hardware;
 mod health;
 mod help;
+mod jobs;
 mod labels;
 mod log;
 mod luns;
 mod machine;
+mod meanwhile;
 mod members;
 mod modes;
 mod ratelimit;
 mod remove;
 mod restore;
 mod scrub;
+mod setsize;
 mod shelf_number;
 mod spares;
 mod statistics;
@@ -33,9 +37,11 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub(crate) use consent::Consent;
 pub(crate) use hardware::Tasks;
 pub use health::open_troubles;
 pub use help::SERIES;
+pub(crate) use jobs::{Destruction, state_of as job_state};
 pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
 pub(crate) use machine::Stop;
@@ -45,13 +51,13 @@ pub(crate) use terminal::terminal;
 pub(crate) use top::{Top, top};
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
+pub(crate) use when::{job_seconds_left, percent, rate_of};
 
 use crate::command::{BoxVerb, Invocation, Verb};
 use crate::host::Power;
 use crate::host::World;
 use crate::options::{Modes, SessionOptions};
-use crate::problem::Problem;
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, RehearsalHost, Steps};
 use crate::report::Report;
 use crate::terminal::Terminal;
 use std::time::Duration;
@@ -60,9 +66,11 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Pending {
     Removal(Removal),
+    Destruction(Destruction),
     ShelfChange(ShelfChange),
     PasswordChange(PasswordChange),
     Stop(Stop),
+    Consent(Consent),
 }
 
 /// A command that is not over and looks again after some time.
@@ -127,9 +135,11 @@ impl Pending {
     pub(crate) fn question(&self) -> String {
         match self {
             Self::Removal(removal) => removal.question(),
+            Self::Destruction(destruction) => destruction.question(),
             Self::ShelfChange(change) => change.question(),
             Self::PasswordChange(change) => change.question(),
             Self::Stop(stop) => stop.question(),
+            Self::Consent(consent) => consent.question(),
         }
     }
 
@@ -138,12 +148,15 @@ impl Pending {
         matches!(self, Self::PasswordChange(_))
     }
 
-    /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
+    /// Goes on as after an answer that consents to all of it, in a rehearsal.
     fn consent(self, world: &mut World<'_>) -> Outcome {
         match self {
             Self::Removal(removal) => removal.consent(world.admin),
+            Self::Destruction(destruction) => destruction.consent(world.admin),
             Self::ShelfChange(change) => change.apply(world.admin),
-            Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
+            Self::Stop(stop) => stop.go(world),
+            Self::PasswordChange(change) => change.rehearse(),
+            Self::Consent(consent) => consent.go(world),
         }
     }
 
@@ -151,9 +164,11 @@ impl Pending {
     pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
             Self::Removal(removal) => removal.answer(world.admin, answer),
+            Self::Destruction(destruction) => destruction.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
             Self::PasswordChange(change) => change.answer(world, answer),
             Self::Stop(stop) => stop.answer(world, answer),
+            Self::Consent(consent) => consent.answer(world, answer),
         }
     }
 }
@@ -183,9 +198,6 @@ pub(crate) fn run(
     if invocation.options.plan && invocation.command.is_planned() {
         return rehearse(invocation, world, session, modes);
     }
-    if let Verb::Hardware(verb) = invocation.command.verb {
-        return hardware::run(verb, invocation, world);
-    }
     if invocation.options.watch {
         return view(invocation.clone(), world, session);
     }
@@ -194,6 +206,19 @@ pub(crate) fn run(
 
 /// Runs a command once, in earnest.
 fn run_once(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
+    match invocation.command.verb {
+        Verb::Hardware(verb) => hardware::run(verb, invocation, world),
+        _ => run_of_shelf(invocation, world, session, modes),
+    }
+}
+
+/// Runs one that is not about drives themselves.
+fn run_of_shelf(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
@@ -210,7 +235,7 @@ fn run_once(
     match command.verb {
         Verb::Show => drives::show(&mut report, world, invocation),
         Verb::Make => luns::make(&mut report, admin, options, operands),
-        Verb::Grow => luns::grow(&mut report, admin, options, operands),
+        Verb::Grow => return luns::grow(admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
         Verb::List if *name == "luns" => tables::luns(&mut report, admin, options.long, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
@@ -219,8 +244,7 @@ fn run_once(
         Verb::Offline if operands.is_empty() => luns::list_served(&mut report, admin, false),
         Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
         Verb::Remove | Verb::Eject => {
-            let way = remove::Way::of(command.verb);
-            return remove::remove(way, name, admin, options.force, operands);
+            return remove::remove(command.verb, name, admin, options.force, operands);
         }
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
@@ -232,7 +256,7 @@ fn run_once(
         Verb::Sessions => consoles::sessions(&mut report, world),
         Verb::Kick => consoles::kick(&mut report, world, operands),
         Verb::Passwd => return users::passwd(world, operands),
-        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Users => return users::users(world, options, operands),
         Verb::Log => return log::log(world, options),
         Verb::History => log::history(&mut report, world, options),
         Verb::Alerts => alerts::alerts(&mut report, world, operands),
@@ -250,7 +274,7 @@ fn run_once(
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Mask => access::mask(&mut report, admin, operands),
         Verb::Rmmask => access::clear_masks(&mut report, admin, operands),
-        Verb::Reservations => access::reservations(&mut report, admin, options, operands),
+        Verb::Reservations => return access::reservations(admin, options, operands),
         Verb::Setvlan => access::set_vlan(&mut report, admin, operands),
         Verb::Clrvlan => access::change_vlan(&mut report, admin, None, operands),
         Verb::Vlans => access::vlans(&mut report, admin, operands),
@@ -263,38 +287,53 @@ fn run_once(
         Verb::Label => labels::label(&mut report, admin, operands),
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
         Verb::Scan => drives::scan(&mut report, admin),
+        Verb::OfDrive(verb) => return jobs::of_drives(verb, admin, options, operands),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        // These are of the session, which does them, and of `run`.
+        // These are of the session, which does them, or above.
         Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit | Verb::Hardware(_) => {}
     }
     report.into()
 }
 
-/// Tells what a command would do, by running it on a shelf that only takes notes. Questions are answered with
-/// yes.
+/// Tells what a command would do, by running it on a shelf and a box that only take notes. Questions are
+/// answered with yes.
 fn rehearse(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
-    modes: &mut Modes,
+    modes: &Modes,
 ) -> Outcome {
+    // The plan of a script is its lines: it tells them itself.
+    let is_script = invocation.command.verb == Verb::Box(BoxVerb::Restoreconfig);
     let mut invocation = invocation.clone();
-    invocation.options.plan = false;
-    let mut rehearsal = Rehearsal::new(world.admin);
-    let mut stage = World {
-        admin: &mut rehearsal,
-        host: &mut *world.host,
-        who: world.who,
-    };
-    let outcome = run(&invocation, &mut stage, session, modes);
-    let mut report = match outcome.pending {
-        Some(pending) => pending.consent(&mut stage).report,
-        None => outcome.report,
-    };
-    for step in rehearsal.into_steps() {
+    invocation.options.plan = is_script;
+    invocation.options.letters.retain(|letter| *letter != 'n');
+    let steps = Steps::default();
+    let mut report = Report::default();
+    let (host, who) = (&mut *world.host, world.who);
+    let mut new_modes = *modes;
+    world.admin.rehearse(&mut |copy| {
+        let mut stage = World {
+            admin: &mut Rehearsal::new(copy, &steps),
+            host: &mut RehearsalHost::new(&mut *host, &steps),
+            who,
+        };
+        let outcome = run_once(&invocation, &mut stage, session, &mut new_modes);
+        report = match outcome.pending {
+            Some(pending) => pending.consent(&mut stage).report,
+            None => outcome.report,
+        };
+    });
+    for step in steps.take().into_iter().filter(|_| !is_script) {
         report.would(step);
+    }
+    if new_modes.batch != modes.batch {
+        report.would("change how commands of this session end");
+    }
+    if report.is_empty() {
+        report.would("change nothing");
     }
     report.into()
 }
@@ -339,7 +378,7 @@ fn run_of_box(
         BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
         BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),
         BoxVerb::Syslogtest => syslog::test(&mut report, world, operands),
-        BoxVerb::Saveconfig => configuration::save(&mut report, world, operands),
+        BoxVerb::Saveconfig => return configuration::save(world, options, operands),
         BoxVerb::Restoreconfig => {
             let is_plan = options.plan;
             configuration::restore(&mut report, world, session, is_plan, operands);

@@ -92,7 +92,8 @@ pub(super) const KEYWORDS: &[&str] = &[
 #[cfg(test)]
 const FREE: &[&str] = &[
     "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "minutes", "ms", "n", "name",
-    "newlun", "number", "oldlun", "oldshelf", "secs", "slot", "string", "text", "user", "value",
+    "newlun", "number", "oldlun", "oldshelf", "secs", "size", "slot", "string", "text", "user",
+    "value",
 ];
 
 /// The types that `make` knows.

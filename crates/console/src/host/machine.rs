@@ -51,11 +51,12 @@ pub trait Machine {
     /// There is no target, or the network does not take it.
     fn send_syslog(&mut self, text: &str) -> Result<(), HostError>;
 
-    /// Writes a bundle of named texts, with the configuration and the log of the daemon. Returns its path.
+    /// Writes a bundle of named texts, with the configuration and the log of the daemon. Returns its path;
+    /// `None` in a rehearsal.
     ///
     /// # Errors
     /// It could not be written.
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError>;
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError>;
 
     /// The names of the configurations that were saved.
     ///

@@ -1,16 +1,16 @@
 //! A box that exists in memory only, for tests of consoles.
 
 use console::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, ConsoleStatus, Consoles, CpuTimes, DoorKind,
-    DriveFacts, Hardware, HostError, LedState, LogEntry, Machine, Power, Role, Sensors, Settings,
-    SettingsStore, SlotLed, Task, Trouble, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, CpuTimes, Deed,
+    DoorKind, DriveFacts, Hardware, HostError, LedState, LogEntry, Machine, Power, Role, Sensors,
+    Settings, SettingsStore, SlotLed, Task, Trouble, UserStatus,
 };
 use shelf::admin::DriveSlot;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The box. Its time stands still until a test moves it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FakeHost {
     pub(crate) settings: Settings,
     /// Why settings cannot be stored.
@@ -89,6 +89,27 @@ impl FakeHost {
         self.store_fault
             .as_ref()
             .map_or(Ok(()), |fault| Err(HostError::Io(fault.clone())))
+    }
+}
+
+/// What is refused is known by doing it to another one.
+impl Checks for FakeHost {
+    fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
+        let (mut other, by) = (self.clone(), administrator());
+        match *deed {
+            Deed::Settings(settings) => other.change_settings(settings.clone()),
+            Deed::Power(what) => other.power(what),
+            Deed::Debugging(on) => other.set_debugging(on),
+            Deed::Syslog => other.send_syslog(""),
+            Deed::Bundle => other.write_bundle(&[]).map(drop),
+            Deed::Save(name) => other.save(name, ""),
+            Deed::Kick(id) => other.kick(id, &by),
+            Deed::AddUser(name, role) => other.add_user(name, role),
+            Deed::RemoveUser(name) => other.remove_user(name),
+            Deed::SetRole(name, role) => other.set_role(name, role),
+            Deed::SetCec(interface, is_enabled) => other.set_cec(interface, is_enabled),
+            Deed::Acknowledge(id) => other.acknowledge(id, &by),
+        }
     }
 }
 
@@ -220,10 +241,10 @@ impl Machine for FakeHost {
         Ok(())
     }
 
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError> {
         self.fault()?;
         files.clone_into(&mut self.bundle);
-        Ok("/var/lib/ledge/sos/bundle.tar".to_owned())
+        Ok(Some("/var/lib/ledge/sos/bundle.tar".to_owned()))
     }
 
     fn saved(&self) -> Result<Vec<String>, HostError> {

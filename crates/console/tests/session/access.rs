@@ -128,9 +128,29 @@ fn reservations_are_listed_and_cleared() {
     );
     assert_eq!(
         bench.bad("reservations -c"),
-        "usage: reservations [-c] [LUN ...]\n"
+        "usage: reservations [-c] [-f] [LUN ...]\n"
     );
-    bench.silent("reservations -c 0 2");
+    let told = bench.good("reservations");
+    let (request, question) = bench.asks("reservations -c 0 2");
+    assert_eq!(
+        request,
+        "Request to clear the reservations of LUN 0: 2 stations, 0 keys\n\
+         Request to clear the reservations of LUN 2: 0 stations, 2 keys\n"
+    );
+    assert_eq!(question, "'n' to cancel, or 'y' to clear them [n]: ");
+    assert_eq!(bench.bad(""), "action canceled\n");
+    assert_eq!(bench.good("reservations"), told);
+    bench.asks("reservations -c 0 2");
+    bench.silent("y");
+    assert_eq!(bench.good("reservations"), "");
+    let mut bench = reserved();
+    bench.asks("reservations -c 0");
+    bench.shelf.luns[0].access.reserved.pop();
+    assert_eq!(
+        bench.bad("y"),
+        "error: the reservations of LUN 0 are others since you were asked; action canceled\n"
+    );
+    bench.silent("reservations -cf 0 2");
     assert_eq!(bench.good("reservations"), "");
 }
 

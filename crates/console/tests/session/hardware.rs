@@ -9,10 +9,8 @@ use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A shelf whose drives tell of their health: 1.0 is well, 1.1 fails, 1.2 is a worn SSD, 1.3 is an NVMe drive
-/// that tests itself, 1.4 cannot tell, and the others were not asked yet. Slots 0 to 3 have LEDs.
-pub(super) fn watched() -> Bench {
-    let mut bench = Bench::with_luns();
+/// What these drives tell, in order.
+fn told() -> [Smart; 5] {
     let well = Smart {
         is_supported: Some(true),
         is_enabled: Some(true),
@@ -68,12 +66,24 @@ pub(super) fn watched() -> Bench {
         is_supported: Some(false),
         ..Smart::default()
     };
-    for (slot, smart) in [well, failing, worn, testing, mute].into_iter().enumerate() {
+    [well, failing, worn, testing, mute]
+}
+
+/// A shelf whose drives tell of their health: 1.0 is well, 1.1 fails, 1.2 is a worn SSD, 1.3 is an NVMe drive
+/// that tests itself, 1.4 cannot tell, and the others were not asked yet. Slots 0 to 3 have LEDs.
+pub(super) fn watched() -> Bench {
+    let mut bench = Bench::with_luns();
+    for (slot, smart) in told().into_iter().enumerate() {
         bench.shelf.drives[slot].smart = Some(Arc::new(smart));
     }
     bench.host.leds = (0..4)
         .map(|slot| (DriveSlot(slot), LedState::Off))
         .collect();
+    sensors(&mut bench);
+    bench
+}
+
+fn sensors(bench: &mut Bench) {
     bench.host.sensors.temperatures = vec![
         Temperature {
             location: "coretemp Package id 0".to_owned(),
@@ -105,7 +115,6 @@ pub(super) fn watched() -> Bench {
         supply("pmbus", false, Some(35), vec![8000, 8100]),
         supply("pmbus 2", true, None, vec![]),
     ];
-    bench
 }
 
 #[test]

@@ -239,6 +239,9 @@ fn a_screen_that_changes_its_size_is_shown_anew() {
     let response = bench.request(&Request::Keys(String::new()));
     assert_eq!(response.output.lines().count(), 14);
     assert_eq!(response.prompt.kind, PromptKind::Keys);
+    // As `cec` tells it.
+    let reply = keys(&mut bench, "\u{1b}[8;30;100t");
+    assert_eq!(page(&reply).len(), 29);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::{System, names_in, word};
 use std::path::PathBuf;
 
 impl System {
-    /// The file that tells the temperature of a block device in thousandths of a degree Celsius. Reading it asks
-    /// the disk, and takes as long as that does.
+    /// The file that tells the temperature of a block device in thousandths of a degree Celsius. Reading it
+    /// asks the disk, and takes as long as that does.
     #[must_use]
     pub fn temperature_file(&self, name: &str) -> Option<PathBuf> {
         let device = self.path("sys/class/block").join(name).join("device");

@@ -6,7 +6,7 @@ use console::lexer;
 use shelf::admin::LunStatus;
 
 /// Listings of everything, for everybody.
-pub(super) const LISTINGS: [&str; 14] = [
+pub(super) const LISTINGS: [&str; 16] = [
     "list -l -j",
     "show -l -j",
     "spares -j",
@@ -19,13 +19,15 @@ pub(super) const LISTINGS: [&str; 14] = [
     "shelf -j",
     "restore -l -j",
     "when -j",
+    "erase -j",
+    "disktest -j",
     "iostats -j",
     "ifstat -j",
 ];
 
 /// Commands that do one operand after the other: what was done before one was refused stays done, and
 /// the others are told as skipped.
-const ONE_BY_ONE: [&str; 30] = [
+const ONE_BY_ONE: [&str; 31] = [
     "online",
     "offline",
     "remove",
@@ -50,6 +52,7 @@ const ONE_BY_ONE: [&str; 30] = [
     "label",
     "unlabel",
     "erase",
+    "disktest",
     "setsize",
     "restoreconfig",
     "fail",

@@ -317,8 +317,8 @@ impl Door {
     }
 
     /// Takes typed input up to the next command. Any key ends a command that goes on later, unless it takes
-    /// keys itself; that the window has another size is no key. None is taken while output waits: a client that
-    /// does not read gets no more to read.
+    /// keys itself; that the window has another size is no key. None is taken while output waits: a client
+    /// that does not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
         if let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.input.is_empty()

@@ -308,6 +308,8 @@ mod tests {
             note: None,
             keeps_nothing: false,
             smart: None,
+            whole_bytes: 1 << 30,
+            unfinished: None,
         }
     }
 
@@ -424,7 +426,7 @@ mod tests {
         assert_eq!(read(), ["0", "0"]);
         chassis.update(&knows(LedState::Fault));
         assert_eq!(read(), ["0", "1"]);
-        let mut set = |chassis: &mut Chassis, state, seconds| {
+        let set = |chassis: &mut Chassis, state, seconds| {
             let slot = number;
             chassis.set(
                 Task::Led {

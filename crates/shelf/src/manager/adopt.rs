@@ -183,6 +183,7 @@ impl Manager {
             online: first.raid.record.online && is_whole,
             ..first.raid.record.clone()
         };
+        self.free_spares_of(number).map_err(AdminError::Io)?;
         let Some(place) = self.elsewhere.iter().position(is_it) else {
             return Err(self.nothing_elsewhere(shelf, Some(lun)));
         };

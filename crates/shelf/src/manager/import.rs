@@ -79,6 +79,7 @@ impl Manager {
             array: array.0[0].superblock.name(),
             reason,
         })?;
+        self.free_spares_of(number).map_err(AdminError::Io)?;
         self.write_import(set.raid)
     }
 

@@ -14,6 +14,7 @@ use crate::admin::{AdminError, DriveSlot, DriveState, MakeRequest, MemberChoice,
 use aoe::Shelf;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
+use raid::drive_record::Mark;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, is_striped, member_count_rule};
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::log::LogParameters;
@@ -51,6 +52,8 @@ impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let (raid, fits) = self.check_make(request)?;
         let id = raid.id;
+        // One that is kept for a LUN of that number was for another one.
+        self.free_spares_of(id.lun).map_err(AdminError::Io)?;
         if raid.is_recorded() {
             self.write_new(raid)?;
         } else {
@@ -232,8 +235,8 @@ impl Manager {
         members
     }
 
-    /// Erases what an md member carries, so that no LUN comes back over a raw one. A drive without a
-    /// superblock is left as it is.
+    /// Erases what an md member carries, so that no LUN comes back over a raw one, and the mark of a job. A
+    /// drive with neither is left as it is.
     fn erase_md(&mut self, fit: &Fit) -> Result<(), AdminError> {
         if fit.layout.data_sectors < DEVICE_SECTORS_MIN {
             return Ok(());
@@ -243,7 +246,7 @@ impl Manager {
             .drives
             .read(fit.drive, SUPERBLOCK_SECTOR, &mut block)
             .and_then(|()| match Superblock::decode(&block) {
-                Err(SuperblockError::NotMd) => Ok(()),
+                Err(SuperblockError::NotMd) if Mark::decode(&block).is_none() => Ok(()),
                 _ => erase_drive(&mut self.drives, fit.drive),
             });
         erased.map_err(|reason| AdminError::Io(format!("the LUN was not made: {reason}")))
@@ -367,7 +370,10 @@ fn fit_drive(
             reason,
         });
     };
-    if matches!(entry.usage, Usage::Element(_) | Usage::Spare) {
+    if matches!(
+        entry.usage,
+        Usage::Element(_) | Usage::Spare | Usage::Working(_)
+    ) {
         return Err(AdminError::DriveInUse(drive));
     }
     if let Some(what) = entry.usage.foreign().filter(|_| !request.force) {

@@ -223,7 +223,7 @@ impl Manager {
         self.expect_quiet(slot)?;
         match &entry.usage {
             Usage::Element(_) if member.drive() == Some(slot) && !member.is_in_use() => {}
-            Usage::Element(_) => return Err(AdminError::DriveInUse(drive)),
+            Usage::Element(_) | Usage::Working(_) => return Err(AdminError::DriveInUse(drive)),
             Usage::Spare if self.is_for_another(slot, id.lun) => {
                 return Err(AdminError::DriveInUse(drive));
             }

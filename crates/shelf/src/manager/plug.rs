@@ -3,8 +3,9 @@
 //! A pulled drive takes its place in each RAID with it. Where the others hold everything the member is given
 //! up as one that fails ([`super::failure`]), durably on the survivors, and noted as awaited, so that it is
 //! rebuilt by the write-intent bitmap when it comes back, also after a restart. Where they do not, the LUN is
-//! taken from the data path and from memory: initiators get no answer, and ask again; the drives that are left
-//! are looked at as at a start, and when the one that lacks is inserted the LUN is put together and served.
+//! taken from the data path and from memory: initiators get no answer, and ask again; the drives that are
+//! left are looked at as at a start, and when the one that lacks is inserted the LUN is put together and
+//! served.
 //!
 //! Invariants:
 //! * a drive that comes back is whatever its superblock says, in whichever slot; nothing that was known of
@@ -14,7 +15,7 @@
 //! * a LUN whose drives are inserted one by one is not served by itself before all are there that were in use
 //!   when it was served last; one that was ejected is not found again by drives that come and go;
 //! * an element that the administrator has failed, or that failed by itself, waits for the administrator;
-//! * a slot takes no drive before the RAIDs have let go of the one before.
+//! * a slot takes no drive before the RAIDs have let go of the one before, and its job has ended.
 //!
 //! How it survives a crash: the failure is recorded first, then that the member is awaited. Between the two a
 //! restart finds a failed member, which waits for the administrator.
@@ -45,7 +46,7 @@ const RETURNS_MAX: usize = 3;
 const RETURNS_WINDOW: Duration = Duration::from_hours(1);
 
 /// What is remembered of drives that came and went.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Plugs {
     /// When I/O on these drives failed last.
     failed: BTreeMap<DriveSlot, Duration>,
@@ -91,9 +92,10 @@ impl Manager {
         let Some(entry) = self.drives.get_mut(slot).filter(|entry| !entry.is_empty()) else {
             return;
         };
-        entry.becomes_empty();
-        self.plugs.pulled_in_use.remove(&slot);
         let usage = entry.usage.clone();
+        entry.becomes_empty();
+        self.job_drive_pulled(slot);
+        self.plugs.pulled_in_use.remove(&slot);
         self.notices.push(format!("drive {name} was pulled"));
         self.silences.retain(|silence| silence.drive() != slot);
         self.wear.forget(slot);
@@ -107,7 +109,12 @@ impl Manager {
                 self.spare_was_taken(slot);
                 self.drives.set_usage(slot, Usage::Free);
             }
-            Usage::Free | Usage::Foreign(_) | Usage::Second { .. } | Usage::Elsewhere { .. } => {
+            Usage::Free
+            | Usage::Foreign(_)
+            | Usage::Second { .. }
+            | Usage::Elsewhere { .. }
+            | Usage::Working(_)
+            | Usage::Unfinished(_) => {
                 self.drives.set_usage(slot, Usage::Free);
             }
         }
@@ -119,7 +126,9 @@ impl Manager {
         let is_empty = |entry: &super::drives::Entry| {
             entry.drive.drive.is_err() && !matches!(entry.usage, Usage::Element(_))
         };
-        !self.is_stopping && self.drives.get(slot).is_none_or(is_empty)
+        !self.is_stopping
+            && self.expect_no_job(slot).is_ok()
+            && self.drives.get(slot).is_none_or(is_empty)
     }
 
     /// A drive is in a slot, of which [`Manager::may_insert`] was true and in which the workers have it
@@ -131,6 +140,7 @@ impl Manager {
         }
         let is_up = drive.drive.is_ok();
         self.drives.insert(drive);
+        self.forget_job(slot);
         if !is_up {
             return;
         }

@@ -36,7 +36,7 @@ enum Fault {
 }
 
 /// What is counted of drives.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wear {
     read_errors: BTreeMap<DriveSlot, u32>,
     /// Halvings since the start.

@@ -1,5 +1,5 @@
-//! `top` on a terminal: the whole screen, keys, another size, and that the terminal is as it was before however
-//! it ends.
+//! `top` on a terminal: the whole screen, keys, another size, and that the terminal is as it was before
+//! however it ends.
 
 use super::{LIMIT, Terminal, shelf};
 use anyhow::{Context, Result, bail, ensure};

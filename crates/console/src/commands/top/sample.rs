@@ -265,6 +265,7 @@ fn drive_row(
         role: match &drive.role {
             DriveRole::Element(id) => id.to_string(),
             DriveRole::Spare => "spare".to_owned(),
+            DriveRole::Working(kind) => kind.to_string(),
             DriveRole::Free | DriveRole::Foreign(_) => String::new(),
         },
         rates: rates.into(),

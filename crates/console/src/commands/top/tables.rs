@@ -195,15 +195,13 @@ impl Table {
 
     /// Its titles. Where rows are left out that is told in the place of the last columns.
     pub(super) fn title(&self, columns: usize, shown: usize) -> String {
-        let titles = self.columns.iter().map(|column| column.title);
-        let line = self.line(titles, columns);
+        let titles = || self.columns.iter().map(|column| column.title);
         if shown >= self.len() {
-            return line;
+            return self.line(titles(), columns);
         }
         let note = format!("{shown} of {}", self.len());
         let room = columns.saturating_sub(note.len() + 1);
-        let cut: String = line.chars().take(room).collect();
-        format!("{cut:<room$} {note}")
+        format!("{:<room$} {note}", self.line(titles(), room))
     }
 
     /// Some of its rows.

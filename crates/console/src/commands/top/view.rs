@@ -18,16 +18,16 @@ const FRAME: usize = 3;
 const KEYS: &[&str] = &[
     "w l i d p   only workers, LUNs, initiators, disks, ports",
     "a           all of them",
-    "s           put in order by activity, operations, latency, name",
+    "s           by activity, operations, latency, or name",
     "r           the other way round",
-    "Up Down     what is above and below, of one table; Home, End",
+    "Up Down     other rows of one table; Home, End",
     "Space       stand still, and go on",
     "h ?         this",
     "q Ctrl-C    end",
     "",
-    "BUSY of a worker is the time of turns that found work, POLL of those",
-    "that found none. QUEUE is how many I/Os a disk had on average. Rates",
-    "of initiators are those of the last second.",
+    "BUSY of a worker: turns that found work; POLL: that did not.",
+    "QUEUE: I/Os that a disk had at a time, on average.",
+    "Rates of initiators are those of the last second.",
 ];
 
 /// What somebody wants to see.
@@ -184,7 +184,7 @@ fn head(of: &TopRecord) -> [String; 2] {
     let tenths = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10);
     [
         format!(
-            "shelf {shelf}  {}  up {hours}:{:02}:{:02}  {health}",
+            "shelf {shelf}  {}  uptime {hours}:{:02}:{:02}  {health}",
             of.date,
             rest / 60,
             rest % 60

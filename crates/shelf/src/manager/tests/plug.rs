@@ -142,7 +142,8 @@ fn what_had_failed_before_it_was_pulled_waits_for_the_administrator() {
     }
 }
 
-/// Initiators hear nothing of a LUN that is not served, and ask again: what comes back in time was never away.
+/// Initiators hear nothing of a LUN that is not served, and ask again: what comes back in time was never
+/// away.
 #[test]
 fn a_lun_that_cannot_do_without_a_drive_is_silent_until_it_is_back() {
     for (level, members) in SHAPES {

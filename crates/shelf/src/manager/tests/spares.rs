@@ -249,3 +249,51 @@ fn a_member_that_failed_is_not_rebuilt_by_itself() {
     let elements = &manager.luns()[0].parts[0].elements;
     assert_eq!(elements[1].state, ElementState::Failed);
 }
+
+/// A spare that was for one LUN only is for all when that LUN is removed: it waited for the number, and would
+/// have served another LUN of that number.
+#[test]
+fn a_spare_of_a_removed_lun_is_one_for_all() {
+    let (world, mut manager) = with_mirror(&[4 * MIB, 3 * MIB]);
+    let dedicated = |manager: &Manager| -> Vec<Option<u8>> {
+        let spares = manager.spares();
+        let of = |spare: &crate::admin::SpareStatus| spare.dedicated_to.map(|lun| lun.get());
+        spares.iter().map(of).collect()
+    };
+    manager
+        .add_spare(world.slot(2), Some(number(0)), false)
+        .unwrap();
+    manager.add_spare(world.slot(3), None, false).unwrap();
+    assert_eq!(dedicated(&manager), [Some(0), None]);
+    manager.take_notices();
+    manager.remove(number(0), true).unwrap();
+    assert_eq!(dedicated(&manager), [None, None]);
+    let told = manager.take_notices().join("\n");
+    assert!(
+        told.contains("1.2 was for LUN 0 alone, which is removed"),
+        "{told}"
+    );
+    let mut manager = world.start();
+    assert_eq!(dedicated(&manager), [None, None]);
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    assert_eq!(dedicated(&manager), [None, None]);
+}
+
+/// The power went between the removal of a LUN and the change of its spare: the next LUN of that number does
+/// not inherit it.
+#[test]
+fn a_new_lun_does_not_inherit_a_spare() {
+    let (world, mut manager) = with_mirror(&[4 * MIB]);
+    manager
+        .add_spare(world.slot(2), Some(number(0)), false)
+        .unwrap();
+    // It refuses to be written once.
+    world.image(2).fails_writes = true;
+    let error = manager.remove(number(0), true).unwrap_err().to_string();
+    assert!(error.contains("LUN 0 is removed, but"), "{error}");
+    world.image(2).fails_writes = false;
+    let mut manager = world.start();
+    assert_eq!(manager.spares()[0].dedicated_to, Some(number(0)));
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    assert_eq!(manager.spares()[0].dedicated_to, None);
+}

@@ -3,6 +3,7 @@
 use super::memory::{
     CheckingPlane, Image, Images, MemoryDrive, MemoryStore, PlaneLog, Power, Tear,
 };
+use super::workers::Works;
 use crate::admin::{
     AccessStatus, Admin, DriveRole, DriveSlot, ElementId, ElementState, LunNumber, MakeRequest,
     MemberChoice, ScrubStatus,
@@ -24,6 +25,8 @@ pub(super) struct World {
     pub(super) removed_sets: Arc<Mutex<Vec<Uuid>>>,
     pub(super) power: Arc<Mutex<Power>>,
     pub(super) log: Arc<Mutex<PlaneLog>>,
+    /// The jobs on drives.
+    pub(super) works: Works,
     /// How far drives are turned round the slots.
     pub(super) turn: usize,
     uuids: Arc<AtomicU64>,
@@ -69,6 +72,7 @@ impl World {
                 is_silent: false,
                 stamp: (Uuid::nil(), 0),
                 was_away: false,
+                bad: std::collections::BTreeSet::new(),
             }))
         };
         Self {
@@ -77,6 +81,7 @@ impl World {
             removed_sets: Arc::default(),
             power: Arc::default(),
             log: Arc::default(),
+            works: Works::default(),
             turn: 0,
             uuids: Arc::new(AtomicU64::new(1)),
             days: Arc::default(),
@@ -92,6 +97,7 @@ impl World {
             removed_sets: Arc::new(Mutex::new(self.removed_sets.lock().unwrap().clone())),
             power: Arc::default(),
             log: Arc::default(),
+            works: Works::default(),
             turn: self.turn + 1,
             uuids: Arc::clone(&self.uuids),
             days: Arc::clone(&self.days),
@@ -164,6 +170,7 @@ impl World {
             image: Arc::clone(image),
             power: Arc::clone(&self.power),
             sectors: content.sectors,
+            works: self.works.clone(),
         };
         Drive {
             slot: self.slot(index),
