@@ -3,8 +3,8 @@
 //! Invariants:
 //! * no log of ATA, SCSI or NVMe is read here: `smartctl` does it, and answers in JSON;
 //! * a disk that sleeps is not woken up;
-//! * nobody waits for `smartctl` longer than a deadline: it is killed then, and a disk whose `smartctl` cannot
-//!   even be killed is not asked again before that has ended.
+//! * nobody waits for `smartctl` longer than a deadline: it is killed then, and a disk whose `smartctl`
+//!   cannot even be killed is not asked again before that has ended.
 
 mod parse;
 mod run;

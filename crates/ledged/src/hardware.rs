@@ -1,7 +1,7 @@
 //! Drives, slots and sensors as the consoles use them: [`console::host::Hardware`].
 //!
-//! Two threads do what may take long, `smart` ([`smart`]) and `chassis` ([`chassis`]), and neither holds the lock
-//! of the administration meanwhile. What they are asked for waits here, and what came of it.
+//! Two threads do what may take long, `smart` ([`smart`]) and `chassis` ([`chassis`]), and neither holds the
+//! lock of the administration meanwhile. What they are asked for waits here, and what came of it.
 
 mod chassis;
 mod smart;

@@ -1,7 +1,7 @@
 //! The drives, slots and sensors of the box, beside what the shelf knows of drives.
 //!
-//! What drives tell of their health comes with [`shelf::admin::DriveStatus`]. What is changed about them takes
-//! seconds, and is begun here and asked after.
+//! What drives tell of their health comes with [`shelf::admin::DriveStatus`]. What is changed about them
+//! takes seconds, and is begun here and asked after.
 
 use super::HostError;
 use shelf::admin::DriveSlot;

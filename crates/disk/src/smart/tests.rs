@@ -1,5 +1,5 @@
-//! What smartmontools says, as data: `qemu-*` are answers of smartctl 7.3 (Debian 12) in a machine of QEMU with
-//! an NVMe, a SATA and a SCSI disk; the others are written by its schema, for drives that QEMU has not.
+//! What smartmontools says, as data: `qemu-*` are answers of smartctl 7.3 (Debian 12) in a machine of QEMU
+//! with an NVMe, a SATA and a SCSI disk; the others are written by its schema, for drives that QEMU has not.
 
 use super::{SmartError, Smartctl, parse};
 use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange};

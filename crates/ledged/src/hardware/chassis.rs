@@ -1,10 +1,10 @@
 //! The thread that sets the LEDs of slots and reads the sensors of the box.
 //!
-//! A slot shows what somebody has set, until it is reset or its time is over; else what the shelf knows: fault of
-//! a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
+//! A slot shows what somebody has set, until it is reset or its time is over; else what the shelf knows:
+//! fault of a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
 //!
-//! Invariants: an LED is written only when what it is to show has changed; nothing but its own slot suffers from
-//! one that cannot be set.
+//! Invariants: an LED is written only when what it is to show has changed; nothing but its own slot suffers
+//! from one that cannot be set.
 
 use super::{For, Hardware};
 use crate::administration::Administration;

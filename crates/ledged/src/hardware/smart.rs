@@ -1,8 +1,8 @@
 //! The thread that asks drives for their health, one after the other, and changes what is to be changed.
 //!
-//! Each is asked every ten minutes, once a minute while it tests itself, and at once when it is another one than
-//! before or was changed. What it tells goes to the administration, which is locked for no longer than to take
-//! it.
+//! Each is asked every ten minutes, once a minute while it tests itself, and at once when it is another one
+//! than before or was changed. What it tells goes to the administration, which is locked for no longer than
+//! to take it.
 
 use super::{For, Hardware};
 use crate::administration::Administration;

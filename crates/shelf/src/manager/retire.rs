@@ -8,8 +8,8 @@
 //!
 //! The counts are of this run of the shelf: a drive that goes bad shows that again soon.
 //!
-//! A drive that [says that it will fail](crate::smart::Smart::predicts_failure) is replaced likewise, and as a
-//! spare it is not taken.
+//! A drive that [says that it will fail](crate::smart::Smart::predicts_failure) is replaced likewise, and as
+//! a spare it is not taken.
 
 use super::drives::Drives;
 use super::raid::{Member, Raid};
