@@ -63,6 +63,9 @@ pub enum Request {
         /// There is a keyboard, too.
         keyboard: bool,
     },
+    /// Nobody is there to answer: what would be asked only because it cannot be undone, though no data is
+    /// lost by it, is done, such as `grow`. What destroys is asked all the same. The answer says nothing.
+    Unattended,
     /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
     /// is at a prompt, and shows it above the line that is being typed.
     Events,

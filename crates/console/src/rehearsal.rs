@@ -430,7 +430,8 @@ impl Admin for Rehearsal<'_> {
             Some(DriveRole::Foreign(what)) => format!(", which carries {what}"),
             _ => String::new(),
         };
-        self.copy.begin_job(drive, kind)?;
+        // Only asked: what the copy had begun would be told of as under way.
+        self.copy.check_job(drive, kind)?;
         self.note(match kind {
             JobKind::ReadTest => format!("read {name}, {size}GB"),
             JobKind::Erase => format!("erase {name}, {size}GB{carried}"),

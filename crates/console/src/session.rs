@@ -26,6 +26,7 @@ pub struct Session {
     watched: Option<Watched>,
     terminal: Terminal,
     keys: KeyReader,
+    is_unattended: bool,
 }
 
 /// The command that has the console's attention.
@@ -104,6 +105,7 @@ impl Session {
             watched: None,
             terminal: Terminal::default(),
             keys: KeyReader::default(),
+            is_unattended: false,
         }
     }
 
@@ -226,6 +228,10 @@ impl Session {
                 self.terminal.has_color = *color;
                 Some((String::new(), None))
             }
+            Request::Unattended => {
+                self.is_unattended = true;
+                Some((String::new(), None))
+            }
             // Whoever has events adds them.
             Request::Events => Some((String::new(), None)),
             _ => None,
@@ -323,6 +329,11 @@ impl Session {
                 commands::top(&invocation, world, &self.terminal, of.json)
             }
             _ => commands::run(&invocation, world, &self.options, &mut self.modes),
+        };
+        let outcome = if self.is_unattended || self.modes.batch {
+            outcome.without_consent(world)
+        } else {
+            outcome
         };
         let is_exit = invocation.command.verb == Verb::Exit;
         let end = is_exit && !std::mem::take(&mut self.modes.expert);

@@ -155,17 +155,24 @@ pub fn assign(
         .into_iter()
         .filter(|(key, _)| !slots.0.contains_key(key) && !by_place(key))
         .collect();
-    let mut any = false;
+    let before = slots.0.len();
+    let is_free = |slots: &Slots, number: u16| {
+        number < limit && !slots.has(number) && !reserved.contains(&number)
+    };
+    // First those that can have the numbers that they say, so that no other takes them.
+    let mut others = Vec::new();
     for (key, number) in new {
-        let is_free =
-            |number: &u16| *number < limit && !slots.has(*number) && !reserved.contains(number);
-        let number = number.filter(is_free);
-        if let Some(number) = number.or_else(|| (0..limit).find(is_free)) {
-            slots.0.insert(key, number);
-            any = true;
+        match number.filter(|number| is_free(slots, *number)) {
+            Some(number) => drop(slots.0.insert(key, number)),
+            None => others.push(key),
         }
     }
-    any
+    for key in others {
+        if let Some(number) = (0..limit).find(|number| is_free(slots, *number)) {
+            slots.0.insert(key, number);
+        }
+    }
+    slots.0.len() > before
 }
 
 fn bay_key(bay: &Bay) -> String {

@@ -504,3 +504,58 @@ fn check_echo(echo: &[u8], prompt: &str) {
     }
     assert!(shown.is_empty(), "{shown:?} is shown of a password");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_in(house: &House, station: u8) -> bool {
+        let session = house.sessions.get(&(mac(station), 5));
+        session.is_some_and(|session| house.guests[session].login.is_none())
+    }
+
+    /// What is checked is reached: somebody guesses, waits and gets in, and others need not wait.
+    #[test]
+    fn the_stations_come_as_far_as_the_shelf_lets_them() {
+        let mut house = House::new(false);
+        house.type_keys(mac(1), 5, b"guess guess\r");
+        assert_eq!(house.records[&mac(1)].in_a_row, 1);
+        house.type_keys(mac(1), 5, b"correct horse\r");
+        assert!(!is_in(&house, 1), "it has to wait for a second");
+        house.type_keys(mac(2), 5, b"correct horse\r");
+        assert!(is_in(&house, 2) && !is_in(&house, 1));
+        house.pass(Duration::from_secs(1));
+        house.type_keys(mac(1), 5, b"correct horse\r");
+        assert!(is_in(&house, 1));
+        house.log_out(house.sessions[&(mac(1), 5)]);
+        assert!(!is_in(&house, 1));
+        for _ in 0..3 {
+            house.pass(Duration::from_secs(60));
+            house.type_keys(mac(1), 5, b"guess guess\r");
+        }
+        assert!(
+            !house.sessions.contains_key(&(mac(1), 5)),
+            "three are enough"
+        );
+        house.everybody_gets_in();
+    }
+
+    #[test]
+    fn users_get_in_by_their_own_names() {
+        let mut house = House::new(true);
+        house.type_keys(mac(1), 5, b"ann\rcorrect horse\r");
+        assert!(!is_in(&house, 1));
+        house.pass(Duration::from_secs(1));
+        house.type_keys(mac(1), 5, b"ann\rBattery7 staple\r");
+        assert!(is_in(&house, 1));
+        house.type_keys(mac(2), 5, b"bob\r-\r");
+        assert!(!is_in(&house, 2), "who has no password has no way in");
+    }
+
+    #[test]
+    fn what_moves_the_cursor_is_no_part_of_a_password() {
+        check_echo(b"\x07\r\nPassword: \x1b[2J\x1b[H^C\r\n", "Password: ");
+        let told = std::panic::catch_unwind(|| check_echo(b"h", "Password: "));
+        assert!(told.is_err());
+    }
+}

@@ -367,6 +367,7 @@ fn acceptance_10_monitoring_reads_a_shelf_in_trouble() -> Result<()> {
         drives.len() == 6 && drives.iter().all(|row| row.2 == "up"),
         "{drives:?}"
     );
+    ensure!(rules::disks(&read("disks")?).map_err(wrong)?.len() == 6);
     let ports = rules::ifstat(&read("ifstat")?).map_err(wrong)?;
     ensure!(ports.len() == 1 && ports[0].0 == "eth1", "{ports:?}");
     let rates = rules::iostats(&read("iostats -l")?).map_err(wrong)?;

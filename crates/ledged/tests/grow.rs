@@ -91,8 +91,8 @@ fn move_disks(ledge: &Ledge, slots: &[u8], away: bool) -> Result<()> {
 fn grow(wire: &mut Wire, ledge: &Ledge, to: MacAddress, first: u64) -> Result<Vec<u64>> {
     let mut sizes = vec![first];
     for line in [
-        "grow -y 0 raid5 1.2-4",
-        "grow -y 0 raid0 1.5-6",
+        "grow 0 raid5 1.2-4",
+        "grow 0 raid0 1.5-6",
         "grow -y 0 jbod 1.7",
     ] {
         // Writes that are under way while it grows are answered.

@@ -164,7 +164,8 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
         println!("replay: make sim SEED={}", report.seed);
     }
     println!(
-        "{} runs, {} power cuts, {} writes and {} TRIMs acknowledged, {} reads checked, {} faults, {} disks inserted and {} taken back, {} events in {:.1} s",
+        "{} runs, {} power cuts, {} writes and {} TRIMs acknowledged, {} reads checked, {} faults, \
+         {} disks inserted and {} taken back, {} events in {:.1} s",
         sum.runs,
         counts.power_cuts,
         counts.writes,

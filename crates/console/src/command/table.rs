@@ -72,8 +72,9 @@ pub const COMMANDS: &[Command] = &[
         name: "grow",
         aliases: &[],
         usage: "grow [-c] [-f] [-y] [-k KiB] LUN type drive ...",
-        summary: "append another RAID to a LUN, also online, four at most; asks, since no LUN shrinks; -y does not \
-                  ask, nor does -f; other options and types as for make, but raw; on the hosts: aoe-revalidate",
+        summary: "append another RAID to a LUN, also online, four at most; asks, since no LUN shrinks; not with -y \
+                  or -f, nor in scripts (ledge without a keyboard, set batch on); other options and types as for \
+                  make, but raw; on the hosts: aoe-revalidate",
         examples: &["grow 0 raid10 1.16-23", "grow -y 3 raid6 1.10-18 missing"],
         needs: Needs::Admin,
         options: "cfyk:",

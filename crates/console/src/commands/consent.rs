@@ -1,5 +1,6 @@
 //! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
-//! and `saveconfig` over a saved configuration. They ask once, for all of it.
+//! and `saveconfig` over a saved configuration. They ask once, for all of it; but not where a script types:
+//! without a keyboard at `ledge`, and in batch mode.
 
 use super::meanwhile::{KnownDrive, KnownLun};
 use super::{Outcome, Pending, gigabytes};

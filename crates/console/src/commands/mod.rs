@@ -121,6 +121,17 @@ pub(crate) struct Outcome {
     pub(crate) watch: Option<(Duration, Watch)>,
 }
 
+impl Outcome {
+    /// Goes on where it would only be asked because something cannot be undone ([`Consent`]): scripts were
+    /// written by somebody who knew.
+    pub(crate) fn without_consent(self, world: &mut World<'_>) -> Self {
+        match self.pending {
+            Some(Pending::Consent(consent)) => consent.go(world),
+            _ => self,
+        }
+    }
+}
+
 impl From<Report> for Outcome {
     fn from(report: Report) -> Self {
         Self {

@@ -171,6 +171,28 @@ pub(crate) fn show(text: &str) -> Read<Vec<(String, f64, String)>> {
     text.lines().map(row).collect()
 }
 
+/// `disks`: name and size; a drive that is not there has a word in the place of all else. The first row has
+/// the titles, if there is any row.
+pub(crate) fn disks(text: &str) -> Read<Vec<(String, Option<f64>)>> {
+    let mut lines = text.lines();
+    if let Some(titles) = lines.next() {
+        let is_right = titles
+            .split_whitespace()
+            .eq(["DISK", "SIZE", "MODEL", "FIRMWARE", "MODE"]);
+        require(is_right, "titles", titles)?;
+    }
+    let row = |line: &str| {
+        let words = words(line);
+        require(words.len() >= 2, "words too few", line)?;
+        require(is_name(words[0], 2), "no drive", line)?;
+        let is_absent = matches!(words[1], "missing" | "down");
+        require(is_absent || words.len() >= 5, "words too few", line)?;
+        let size = (!is_absent).then(|| size(words[1], line)).transpose()?;
+        Ok((words[0].to_owned(), size))
+    };
+    lines.map(row).collect()
+}
+
 /// `spare`: name and size.
 pub(crate) fn spare(text: &str) -> Read<Vec<(String, f64)>> {
     let row = |line: &str| {

@@ -35,7 +35,7 @@ fn a_shelf_with_nothing_in_it_has_no_rows() {
     bench.shelf.drives.clear();
     bench.shelf.ports.clear();
     for line in [
-        "list -l", "show -l", "spare", "when", "ifstat", "iostats", "luns", "spares",
+        "list -l", "show -l", "disks", "spare", "when", "ifstat", "iostats", "luns", "spares",
     ] {
         assert_eq!(bench.good(line), "", "{line}");
     }
@@ -165,6 +165,10 @@ fn drives_and_spares_in_every_state() {
     assert_eq!(rows[0], ("1.0".to_owned(), 4000.787, "up".to_owned()));
     assert_eq!(rows[3], ("1.3".to_owned(), 0.0, "down".to_owned()));
     assert_eq!(rows[15].1, 20_000.588);
+    let disks = rules::disks(&bench.good("disks")).unwrap();
+    assert_eq!(disks.len(), 16);
+    assert_eq!(disks[0], ("1.0".to_owned(), Some(4000.787)));
+    assert_eq!(disks[3], ("1.3".to_owned(), None));
     bench.shelf.spares[0].fault = Some("read of 1 sector failed".to_owned());
     let spares = rules::spare(&bench.good("spare")).unwrap();
     let named: Vec<&str> = spares.iter().map(|(name, _)| name.as_str()).collect();
@@ -249,6 +253,8 @@ fn what_is_not_by_the_rules_is_refused() {
     }
     assert!(rules::show("1.0 4000.787GB broken\n").is_err());
     assert!(rules::show("DRIVE SIZE STATE\n").is_err());
+    assert!(rules::disks("1.0 4000.787GB MODEL FW sata\n").is_err());
+    assert!(rules::disks("DISK SIZE MODEL FIRMWARE MODE\n1.0 4000.787GB\n").is_err());
     assert!(rules::spare("1.0 4000\n").is_err());
     assert!(rules::ifstat("eth1 001004012e81 1/1 9000\n").is_err());
     assert!(rules::iostats("0 1.000MB 1ms 1ms 1.000MB 1ms 1ms\n").is_err());

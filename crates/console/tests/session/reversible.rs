@@ -9,7 +9,7 @@ use console::Next;
 use console::command::COMMANDS;
 
 /// Commands, and what undoes them.
-const UNDONE: [(&str, &[&str]); 22] = [
+const UNDONE: [(&str, &[&str]); 23] = [
     ("make 9 raid1 1.8-9", &["remove -f 9"]),
     ("jbod 1.8", &["remove -f 8"]),
     ("online 1", &["offline 1"]),
@@ -23,6 +23,7 @@ const UNDONE: [(&str, &[&str]); 22] = [
     ("ratelimit 0", &["ratelimit 1M"]),
     ("spare 1.9", &["rmspare 1.9"]),
     ("rmspare 1.15", &["spare 1.15"]),
+    ("setsize 1000G 1.8", &["setsize -c 1.8"]),
     ("label web 2", &["label data 2"]),
     ("unlabel 2", &["label data 2"]),
     ("timezone UTC", &["timezone local"]),
@@ -35,9 +36,11 @@ const UNDONE: [(&str, &[&str]); 22] = [
 ];
 
 /// Commands that ask, or were told not to.
-const ASKING: [&str; 8] = [
+const ASKING: [&str; 10] = [
     "remove 1",
     "eject 1",
+    "erase 1.8",
+    "disktest -w 1.8",
     "grow 0 raid1 1.8-9",
     "reservations -c 2",
     "reboot",
@@ -169,5 +172,34 @@ fn what_cannot_be_undone_asks() {
             before,
             "{line} did something without consent"
         );
+    }
+}
+
+/// A script has been written by somebody who knew: it is asked only before something is destroyed.
+#[test]
+fn scripts_are_asked_only_before_data_is_lost() {
+    let milder = [
+        "grow 0 raid1 1.8-9",
+        "reservations -c 2",
+        "users remove ann",
+        "saveconfig a",
+    ];
+    for line in milder {
+        let mut bench = bench();
+        bench.line("set batch on");
+        let before = state(&bench);
+        let reply = bench.line(line);
+        assert!(
+            reply.ok && reply.output.ends_with("OK\n"),
+            "{line}: {}",
+            reply.output
+        );
+        assert_ne!(state(&bench), before, "{line}");
+    }
+    for line in ["remove 1", "eject 1", "erase 1.8", "reboot"] {
+        let mut bench = bench();
+        bench.line("set batch on");
+        let reply = bench.line(line);
+        assert!(matches!(reply.next, Next::Answer { .. }), "{line}");
     }
 }

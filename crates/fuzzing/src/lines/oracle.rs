@@ -203,8 +203,14 @@ fn check_errors(line: &str, words: &[String], reply: &Reply) {
 }
 
 /// Whether a text is about a part of a word: the RAID of an element, the shelf of a drive, what follows the
-/// sign of a mask, or the text that holds a series.
+/// sign of a mask, or the series that it holds.
 fn is_about(text: &str, word: &str) -> bool {
+    let series = text
+        .strip_prefix("series ")
+        .and_then(|rest| rest.split(' ').next());
+    if series.is_some_and(|series| !series.is_empty() && word.contains(series)) {
+        return true;
+    }
     let mut parts = word.split(['.', '+']).filter(|part| !part.is_empty());
     parts.any(|part| text.contains(part))
 }

@@ -69,7 +69,7 @@ fn a_spare_of_a_removed_lun_is_told_of() {
     let told = "spare 1.4 is for LUN 0 alone: it becomes one for all LUNs\n";
     assert!(output.contains(told), "{output}");
     done(&mut house, "make -c 0 raid1 1.0-1");
-    let spares = done(&mut house, "spares");
+    let spares = done(&mut house, "spare");
     assert!(
         spares.starts_with("1.4 ") && !spares.contains("LUN"),
         "{spares}"

@@ -102,6 +102,7 @@ impl Attended {
             Request::Complete { .. }
             | Request::Help(_)
             | Request::Terminal { .. }
+            | Request::Unattended
             | Request::Events => {}
             Request::Keys(_) => self.place.typed(),
             Request::GoOn | Request::Cancel => {}

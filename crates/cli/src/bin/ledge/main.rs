@@ -67,6 +67,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         terminal: terminal(arguments.json, has_keyboard),
     };
     console.tell_terminal()?;
+    if !has_keyboard {
+        console.connection.ask(&Request::Unattended)?;
+    }
     if arguments.has_command() {
         return console.command(&arguments.line());
     }
