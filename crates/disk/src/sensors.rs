@@ -195,11 +195,8 @@ mod tests {
             },
         ];
         assert_eq!(chips[0].temperatures, temperatures);
-        let fans: Vec<_> = chips[1]
-            .fans
-            .iter()
-            .map(|fan| (fan.rpm, fan.is_faulty))
-            .collect();
+        let fans = chips[1].fans.iter();
+        let fans: Vec<_> = fans.map(|fan| (fan.rpm, fan.is_faulty)).collect();
         assert_eq!(fans, [(1200, false), (0, true)]);
         let supplies: Vec<_> = chips
             .iter()

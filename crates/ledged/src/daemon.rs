@@ -39,6 +39,32 @@ pub(crate) struct Daemon {
     socket: door::socket::Door,
 }
 
+/// How fast replies are sent.
+fn paces_of(config: &Config) -> Paces {
+    let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+    let paces: Vec<_> = config.ports.iter().map(pace).collect();
+    Paces::new(&paces)
+}
+
+fn worker_options(
+    config: &Config,
+    index: usize,
+    room: disk::DriveRoom,
+    paces: &Paces,
+) -> WorkerOptions {
+    WorkerOptions {
+        index,
+        paces: paces.clone(),
+        core: config.cores.get(index).copied(),
+        spin: config.spin,
+        commands: COMMANDS,
+        room,
+        limits: Limits {
+            give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+        },
+    }
+}
+
 impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
@@ -62,9 +88,7 @@ impl Daemon {
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
-        let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
-        let paces: Vec<_> = config.ports.iter().map(pace).collect();
-        let paces = Paces::new(&paces);
+        let paces = paces_of(config);
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
@@ -72,17 +96,7 @@ impl Daemon {
         let seats =
             engine::seats(config.workers, ports, COMMANDS, room.slots).context("eventfd")?;
         let start = |(index, (seat, memory))| {
-            let options = WorkerOptions {
-                index,
-                paces: paces.clone(),
-                core: config.cores.get(index).copied(),
-                spin: config.spin,
-                commands: COMMANDS,
-                room,
-                limits: Limits {
-                    give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
-                },
-            };
+            let options = worker_options(config, index, room, &paces);
             engine::spawn(options, seat, memory, opened.drives.clone(), pin)
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };

@@ -72,7 +72,7 @@ pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
         chassis.update(&wanted(&drives, &luns, shows_spares));
         hardware.lock().leds = chassis.leds();
         if let Some((number, task)) = hardware.next(For::Chassis, PERIOD) {
-            let result = chassis.set(task, &drives);
+            let result = chassis.set(&task, &drives);
             hardware.lock().leds = chassis.leds();
             hardware.done(number, result);
         }
@@ -194,12 +194,12 @@ impl Chassis {
     }
 
     /// Somebody sets an LED, or lets go of it.
-    fn set(&mut self, task: Task, drives: &[DriveStatus]) -> Result<(), HostError> {
+    fn set(&mut self, task: &Task, drives: &[DriveStatus]) -> Result<(), HostError> {
         let Task::Led {
             slot: number,
             state,
             seconds,
-        } = task
+        } = *task
         else {
             return Err(HostError::Refused("not about an LED".to_owned()));
         };
@@ -429,7 +429,7 @@ mod tests {
         let set = |chassis: &mut Chassis, state, seconds| {
             let slot = number;
             chassis.set(
-                Task::Led {
+                &Task::Led {
                     slot,
                     state,
                     seconds,
@@ -453,7 +453,7 @@ mod tests {
             state: LedState::Locate,
             seconds: None,
         };
-        assert!(chassis.set(none, &[]).is_err());
+        assert!(chassis.set(&none, &[]).is_err());
         // An LED that cannot be set is told of, and keeps nobody from the others.
         fs::remove_dir_all(&bay).unwrap();
         chassis.update(&knows(LedState::Fault));
