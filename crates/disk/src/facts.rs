@@ -312,7 +312,7 @@ fn word(path: &Path) -> Option<String> {
 }
 
 /// What a directory holds, in order; nothing of one that is not there.
-fn names_in(directory: &Path) -> Vec<String> {
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
