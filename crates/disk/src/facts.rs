@@ -217,17 +217,6 @@ impl Facts {
         })
     }
 
-    /// Which of all disks since boot the block device of this name is, if there is one, and the kernel
-    /// counts.
-    pub(crate) fn sequence_of(system: &System, name: &str) -> Option<Option<u64>> {
-        let link = system.path("sys/class/block").join(name);
-        let device = link.canonicalize().ok()?;
-        let own = word(&device.join("diskseq"));
-        let of_disk = || word(&device.parent()?.join("diskseq"));
-        let sequence = own.or_else(of_disk);
-        Some(sequence.and_then(|text| text.parse().ok()))
-    }
-
     /// What is known of the block device that a path leads to; `None` for anything else.
     #[must_use]
     pub fn of_path(system: &System, path: &Path) -> Option<Self> {

@@ -3,9 +3,13 @@
 //! A file that is open stays so when its device is pulled or its name is removed: nothing tells of it but the
 //! next I/O. So a block device is known by its number and by the kernel's count of disks since boot, which no
 //! other disk has under the same number; a regular file by its inode, at its path.
+//!
+//! Invariant: a drive is gone only when the kernel says so. What cannot be looked at, for want of file
+//! descriptors or of `/sys`, is where it was: taking it for gone would take LUNs away.
 
-use crate::facts::{Facts, System};
+use crate::facts::System;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +64,10 @@ impl Presence {
 
     fn of_number(device: u64) -> Self {
         let number = (rustix::fs::major(device), rustix::fs::minor(device));
-        let sequence = sequence_of(&System::default(), number).flatten();
+        let sequence = match Disk::look(&System::default(), number) {
+            Disk::Here(sequence) => sequence,
+            Disk::Gone | Disk::Unknown => None,
+        };
         Self::Device { number, sequence }
     }
 
@@ -69,20 +76,60 @@ impl Presence {
     pub fn is_there(&self) -> bool {
         match self {
             Self::Device { number, sequence } => {
-                sequence_of(&System::default(), *number) == Some(*sequence)
+                Disk::look(&System::default(), *number).is(*sequence)
             }
-            Self::File { path, inode } => {
-                fs::metadata(path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == *inode)
-            }
+            Self::File { path, inode } => match fs::metadata(path) {
+                Ok(metadata) => (metadata.dev(), metadata.ino()) == *inode,
+                Err(error) => !is_absence(error.kind()),
+            },
             Self::Memory => true,
         }
     }
 }
 
-/// The count of the disk with this number, if there is such a disk, and it has one.
-fn sequence_of(system: &System, (major, minor): (u32, u32)) -> Option<Option<u64>> {
-    let name = system.name_of(major, minor)?;
-    Facts::sequence_of(system, &name)
+/// What the kernel says of a disk with a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Disk {
+    /// There is one, with this count, if the kernel counts.
+    Here(Option<u64>),
+    /// There is none.
+    Gone,
+    /// It cannot be asked.
+    Unknown,
+}
+
+impl Disk {
+    fn look(system: &System, (major, minor): (u32, u32)) -> Self {
+        let all = system.path("sys/dev/block");
+        let device = all.join(format!("{major}:{minor}"));
+        // A partition has the count of its disk.
+        for file in ["diskseq", "../diskseq"] {
+            match fs::read_to_string(device.join(file)) {
+                Ok(text) => return Self::Here(text.trim().parse().ok()),
+                Err(error) if is_absence(error.kind()) => {}
+                Err(_) => return Self::Unknown,
+            }
+        }
+        match fs::symlink_metadata(&device) {
+            Ok(_) => Self::Here(None),
+            Err(error) if is_absence(error.kind()) && all.is_dir() => Self::Gone,
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    /// Whether it is, for all that is known, the one that had this count.
+    fn is(self, sequence: Option<u64>) -> bool {
+        match self {
+            Self::Gone => false,
+            Self::Here(found) => found.is_none() || sequence.is_none() || found == sequence,
+            Self::Unknown => true,
+        }
+    }
+}
+
+/// Whether that means that nothing is there.
+const fn is_absence(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -114,13 +161,34 @@ mod tests {
     fn another_disk_with_the_same_number_is_another_disk() {
         let fake = FakeSystem::new();
         fake.nvme(0, "0000:00:04.0", 8);
-        let of = || sequence_of(&fake.system(), (259, 0));
-        assert_eq!(of(), Some(Some(7)));
+        let look = || Disk::look(&fake.system(), (259, 0));
+        assert_eq!(look(), Disk::Here(Some(7)));
         let disk = "sys/devices/pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1";
         fake.write(&format!("{disk}/diskseq"), "8\n");
-        assert_eq!(of(), Some(Some(8)));
+        assert_eq!(look(), Disk::Here(Some(8)));
+        assert!(look().is(Some(8)) && !look().is(Some(7)));
+        // An old kernel does not count.
+        fake.remove(&format!("{disk}/diskseq"));
+        assert_eq!(look(), Disk::Here(None));
+        assert!(look().is(None));
         fake.remove("sys/dev/block/259:0");
-        assert_eq!(of(), None);
+        assert_eq!(look(), Disk::Gone);
+        assert!(!look().is(None));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_where_it_was() {
+        // No /sys.
+        let look = |fake: &FakeSystem| Disk::look(&fake.system(), (259, 0));
+        let fake = FakeSystem::new();
+        assert_eq!(look(&fake), Disk::Unknown);
+        assert!(look(&fake).is(Some(7)) && look(&fake).is(None));
+        // A count that cannot be read.
+        fake.nvme(0, "0000:00:04.0", 8);
+        let count = "sys/devices/pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1/diskseq";
+        fake.remove(count);
+        fake.write(&format!("{count}/directory"), "");
+        assert_eq!(look(&fake), Disk::Unknown);
     }
 
     /// The kernel counts the disks of this machine.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long all drives together may be in use before that is believed. The kernel lets go of the
 /// files of an io_uring some time after its process has ended, so a shelf that is started right
 /// after the last one ended or was killed finds its own drives claimed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);

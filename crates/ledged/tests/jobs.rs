@@ -97,7 +97,10 @@ fn a_disk_is_erased_while_a_lun_is_served() -> Result<()> {
     ensure!(ledge.console_ok("health")? == "ok\n");
     let history = ledge.console_ok("history -n 500")?;
     ensure!(history.contains("erase -f 1.2"), "{history}");
-    wait_for(|| ledge.console_ok("log -n 500"), "DRIVE_JOB_COMPLETED")?;
+    wait_for(
+        || ledge.console_ok("log -n 500"),
+        "write test of drive 1.2 complete (notice)",
+    )?;
     ledge.stop()
 }
 

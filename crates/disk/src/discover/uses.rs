@@ -1,9 +1,8 @@
 //! What disks are used for by others: mounts, swap, device mapper and md, and the system that was booted.
 
-use crate::facts::System;
+use crate::facts::{System, names_in};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 /// What is in use, by the kernel's names of devices, and for what.
 #[derive(Debug)]
@@ -101,13 +100,4 @@ pub(super) fn with_partitions(system: &System, disk: &str) -> Vec<String> {
 /// Who holds a device: device mapper, md.
 fn holders(system: &System, name: &str) -> Vec<String> {
     names_in(&system.path("sys/class/block").join(name).join("holders"))
-}
-
-fn names_in(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

@@ -6,11 +6,12 @@
 //! recorded; an md superblock on its drive is erased first, then the records that it leads to.
 
 use super::drives::{Entry, Usage};
+use super::members::{expect_unused, up};
 use super::raid::{Member, Metadata, Raid};
 use super::removal::erase_drive;
 use super::rounds::{md_name, reasons};
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot, DriveState, MakeRequest, MemberChoice, PartId};
+use crate::admin::{AdminError, DriveSlot, MakeRequest, MemberChoice, PartId};
 use aoe::Shelf;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
@@ -361,24 +362,8 @@ fn fit_drive(
     drive: String,
     request: &MakeRequest,
 ) -> Result<MemberLayout, AdminError> {
-    let (state, reason) = entry.state();
-    let Some(size_sectors) = entry.size_sectors().filter(|_| state == DriveState::Up) else {
-        let reason = reason.map(str::to_owned);
-        return Err(AdminError::DriveNotUp {
-            drive,
-            state: state.name(),
-            reason,
-        });
-    };
-    if matches!(
-        entry.usage,
-        Usage::Element(_) | Usage::Spare | Usage::Working(_)
-    ) {
-        return Err(AdminError::DriveInUse(drive));
-    }
-    if let Some(what) = entry.usage.foreign().filter(|_| !request.force) {
-        return Err(AdminError::DriveForeign { drive, what });
-    }
+    let size_sectors = up(entry, &drive)?;
+    expect_unused(entry, &drive, request.force)?;
     let (layout, needed_sectors) = if request.level == Level::Raw {
         let whole = MemberLayout {
             data_offset_sectors: 0,

@@ -265,6 +265,22 @@ impl Manager {
     }
 }
 
+/// Refuses a drive that something is made of, and one that carries something unless that is forced.
+pub(super) fn expect_unused(entry: &Entry, name: &str, force: bool) -> Result<(), AdminError> {
+    match &entry.usage {
+        Usage::Element(_) | Usage::Spare | Usage::Working(_) => {
+            Err(AdminError::DriveInUse(name.to_owned()))
+        }
+        usage => match usage.foreign().filter(|_| !force) {
+            Some(what) => Err(AdminError::DriveForeign {
+                drive: name.to_owned(),
+                what,
+            }),
+            None => Ok(()),
+        },
+    }
+}
+
 /// The size of a drive, if it is up.
 pub(super) fn up(entry: &Entry, name: &str) -> Result<u64, AdminError> {
     let (state, reason) = entry.state();

@@ -7,8 +7,8 @@
 //! Invariant: a drive that is used keeps its size. So what lies in the last block of a member that is longer
 //! than the size says is data of a LUN, and no record, whoever wrote it.
 
-use super::drives::{Drives, Usage};
-use super::members::up;
+use super::drives::Drives;
+use super::members::{expect_unused, up};
 use super::{DriveSlot, Manager};
 use crate::admin::AdminError;
 use aoe::SECTOR_BYTES;
@@ -34,16 +34,7 @@ impl Manager {
         up(entry, &drive)?;
         self.expect_no_job(slot)?;
         self.expect_quiet(slot)?;
-        match &entry.usage {
-            Usage::Element(_) | Usage::Spare | Usage::Working(_) => {
-                return Err(AdminError::DriveInUse(drive));
-            }
-            usage => {
-                if let Some(what) = usage.foreign().filter(|_| !force) {
-                    return Err(AdminError::DriveForeign { drive, what });
-                }
-            }
-        }
+        expect_unused(entry, &drive, force)?;
         let whole = entry.whole_sectors();
         let too_small = |size_bytes, needed_sectors| AdminError::DriveTooSmall {
             drive: drive.clone(),

@@ -10,7 +10,7 @@
 
 use super::drives::{Drives, Usage};
 use super::join::divide;
-use super::members::up;
+use super::members::{expect_unused, up};
 use super::raid::Metadata;
 use super::removal::erase_drive;
 use super::{LunNumber, Manager};
@@ -179,16 +179,7 @@ impl Manager {
         };
         let size_sectors = up(entry, &drive)?;
         self.expect_quiet(slot)?;
-        match &entry.usage {
-            Usage::Element(_) | Usage::Spare | Usage::Working(_) => {
-                return Err(AdminError::DriveInUse(drive));
-            }
-            usage => {
-                if let Some(what) = usage.foreign().filter(|_| !force) {
-                    return Err(AdminError::DriveForeign { drive, what });
-                }
-            }
-        }
+        expect_unused(entry, &drive, force)?;
         MemberLayout::new(size_sectors, CHUNK_SECTORS_DEFAULT).map_err(|_| {
             AdminError::DriveTooSmall {
                 drive,
