@@ -98,11 +98,10 @@ pub enum LedctlError {
 /// # Errors
 /// It is not installed, it knows no LED of this device, or it took too long.
 pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), LedctlError> {
-    let request = format!("{}={}", ledctl_pattern(shown), device.display());
     let failed = |error: io::Error| LedctlError::Failed(error.to_string());
     let mut child = Command::new("ledctl")
         .env("PATH", search())
-        .arg(request)
+        .args(ledctl_arguments(device, shown))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -133,10 +132,16 @@ pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), Led
     ))
 }
 
-/// What `ledctl` calls it.
+/// What `ledctl` is told. Without its first word it would put out the LEDs of all other slots.
+fn ledctl_arguments(device: &Path, shown: Shown) -> [String; 2] {
+    let request = format!("{}={}", ledctl_pattern(shown), device.display());
+    ["--listed-only".to_owned(), request]
+}
+
+/// What `ledctl` calls it. Its word `off` leaves the LED that locates a drive on.
 const fn ledctl_pattern(shown: Shown) -> &'static str {
     match shown {
-        Shown::Off => "off",
+        Shown::Off => "normal",
         Shown::Locate => "locate",
         Shown::Fault => "failure",
         Shown::Rebuild => "rebuild",
@@ -228,6 +233,14 @@ mod tests {
             leds.show(shown).unwrap();
             assert_eq!(state(), expected, "{shown:?}");
         }
+    }
+
+    #[test]
+    fn ledctl_leaves_other_slots_alone() {
+        let of = |shown| ledctl_arguments(Path::new("/dev/sda"), shown).join(" ");
+        assert_eq!(of(Shown::Locate), "--listed-only locate=/dev/sda");
+        assert_eq!(of(Shown::Off), "--listed-only normal=/dev/sda");
+        assert_eq!(of(Shown::Spare), "--listed-only hotspare=/dev/sda");
     }
 
     #[test]

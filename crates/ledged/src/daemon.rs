@@ -119,11 +119,11 @@ impl Daemon {
                 events::run(&receiver, (&workers, index), &administration);
             })?;
         }
-        let timed = (administration.clone(), reception.clone());
-        spawn("timer", move || timer(&timed.0, &timed.1))?;
+        let timed = (administration.clone(), reception.clone(), hardware.clone());
+        spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
         let plugged = (administration.clone(), workers.clone());
         spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
-        hardware.serve(&administration)?;
+        hardware.serve(&administration, config.smart_interval)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;
@@ -166,7 +166,7 @@ impl Daemon {
 
 /// Tells the administration the time, for what is due by it, and every console what has happened, until the
 /// process ends.
-fn timer(administration: &Administration, reception: &Reception) {
+fn timer(administration: &Administration, reception: &Reception, hardware: &Hardware) {
     let start = Instant::now();
     let mut watcher = Watcher::default();
     let mut looked = None;
@@ -183,6 +183,7 @@ fn timer(administration: &Administration, reception: &Reception) {
         }
         if let Some(troubles) = &mut troubles {
             troubles.extend(reception.troubles());
+            troubles.extend(hardware.troubles());
             reception.alerts().update(troubles, unix_seconds());
         }
         std::thread::sleep(TICK);

@@ -8,7 +8,7 @@ mod smart;
 
 use crate::administration::Administration;
 use crate::threads::spawn;
-use console::host::{HostError, Sensors, SlotLed, Task};
+use console::host::{HostError, Sensors, SlotLed, Task, Trouble};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,10 @@ struct State {
     next: u64,
     waiting: VecDeque<(u64, Task)>,
     done: BTreeMap<u64, Result<(), HostError>>,
+    /// Why drives cannot be asked.
     smart_fault: Option<String>,
+    /// Drives are not to be asked.
+    asks_nobody: bool,
     leds: Vec<SlotLed>,
     shows_spares: bool,
     sensors: Sensors,
@@ -80,12 +83,29 @@ impl Hardware {
         state.done.insert(number, result);
     }
 
-    /// Starts the two threads.
-    pub(crate) fn serve(&self, administration: &Administration) -> anyhow::Result<()> {
+    /// Starts the two threads. Drives are asked for their health so often, or never.
+    pub(crate) fn serve(
+        &self,
+        administration: &Administration,
+        smart_interval: Option<Duration>,
+    ) -> anyhow::Result<()> {
+        self.lock().asks_nobody = smart_interval.is_none();
         let (hardware, shelf) = (self.clone(), administration.clone());
-        spawn("smart", move || smart::run(&hardware, &shelf))?;
+        spawn("smart", move || {
+            smart::run(&hardware, &shelf, smart_interval);
+        })?;
         let (hardware, shelf) = (self.clone(), administration.clone());
         spawn("chassis", move || chassis::run(&hardware, &shelf))
+    }
+
+    /// What is wrong with all drives at once: nobody would hear that one will fail.
+    pub(crate) fn troubles(&self) -> Option<Trouble> {
+        let problem = self.lock().smart_fault.clone()?;
+        Some(Trouble {
+            subject: "health of drives (SMART)".to_owned(),
+            problem: format!("is not known: {problem}"),
+            advice: "no drive is replaced before it fails until then".to_owned(),
+        })
     }
 
     /// Whether LEDs show spares.
@@ -96,7 +116,12 @@ impl Hardware {
 
 impl console::host::Hardware for Hardware {
     fn smart_fault(&self) -> Option<String> {
-        self.lock().smart_fault.clone()
+        let state = self.lock();
+        if state.asks_nobody {
+            let text = "drives are not asked for their health: smart_interval_minutes is 0";
+            return Some(text.to_owned());
+        }
+        state.smart_fault.clone()
     }
 
     fn begin(&mut self, task: Task) -> Result<u64, HostError> {

@@ -67,7 +67,8 @@ pub(crate) struct Machinery {
     state: StateDir,
     /// What all doors share.
     pub(crate) reception: Reception,
-    hardware: Hardware,
+    /// Drives, slots and sensors.
+    pub(crate) hardware: Hardware,
     settings: Settings,
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,

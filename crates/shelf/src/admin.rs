@@ -9,7 +9,7 @@ use crate::job::{JobKind, JobReport};
 use crate::observe::Observe;
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
-use crate::smart::Smart;
+use crate::smart::{Smart, SmartMiss};
 use aoe::{Key, MacAddress, ReservationKind, Shelf, StationAddresses, VlanId};
 use raid::Level;
 pub use raid::drive_record::Work;
@@ -81,6 +81,10 @@ pub struct DriveStatus {
     pub unfinished: Option<Work>,
     /// What it told of its health, if it was asked.
     pub smart: Option<Arc<Smart>>,
+    /// It has said often enough that it will fail: [`crate::smart::WARNINGS_LIMIT`].
+    pub is_failing: bool,
+    /// It did not answer when it was asked last.
+    pub smart_miss: Option<Arc<SmartMiss>>,
 }
 
 /// What the md superblock of a drive says.

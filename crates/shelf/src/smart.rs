@@ -1,15 +1,34 @@
 //! What a drive tells of its own health, and what the shelf makes of it.
 //!
 //! Plain data: whoever asks drives (through smartmontools) fills it in and hands it to
-//! [`crate::manager::Manager::drive_told`].
+//! [`crate::manager::Manager::drive_told`], or says why a drive did not tell:
+//! [`crate::manager::Manager::drive_not_told`].
 //!
 //! Invariants:
 //! * what a drive did not tell is `None`, never a guess;
 //! * a drive that is only warm does not [predict its failure](Smart::predicts_failure): it would be replaced
-//!   by one that gets as warm.
+//!   by one that gets as warm;
+//! * nothing is done for what a drive has said once: it [is failing](crate::admin::DriveStatus::is_failing)
+//!   when it has said so [`WARNINGS_LIMIT`] times, one after the other.
 
 /// Life that is used up, in percent, from which a drive is to be replaced when there is an occasion.
 pub const WEAR_LIMIT_PERCENT: u8 = 90;
+
+/// Answers in a row by which a drive predicts its failure, for which it is replaced: a single one may be a
+/// bit that was misread.
+pub const WARNINGS_LIMIT: u8 = 2;
+
+/// Questions in a row that a drive did not answer, from which that is a problem: drives are busy at times.
+pub const MISSES_LIMIT: u32 = 3;
+
+/// A drive did not tell of its health when it was asked last. What it told before still holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SmartMiss {
+    /// How many times in a row.
+    pub times: u32,
+    /// Why, the last time.
+    pub reason: String,
+}
 
 /// What a drive told when it was asked last.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -85,6 +104,8 @@ pub enum SmartChange {
     Timers(RecoveryTimers),
     /// It is to test itself.
     SelfTest(SelfTestKind),
+    /// It is not to test itself any more.
+    AbortSelfTest,
 }
 
 /// How thorough a self-test is.

@@ -21,7 +21,8 @@ const fn row(verb: HardwareVerb, name: &'static str) -> Command {
 pub(super) const SMARTLOG: Command = Command {
     usage: "smartlog [-j] drive ...",
     summary: "show what drives tell of their health: SMART status, temperature, hours, life left, sectors replaced, \
-              pending and lost, errors, self-test; asked every ten minutes of drives that do not sleep",
+              pending and lost, errors, self-test; asked every ten minutes, or as the configuration has it, of drives \
+              that do not sleep",
     examples: &["smartlog 1.0-3", "smartlog -j 1.0"],
     operands_min: 1,
     ..row(HardwareVerb::SmartLog, "smartlog")
@@ -69,10 +70,10 @@ pub(super) const ERCTIMERS: Command = Command {
 };
 
 pub(super) const SELFTEST: Command = Command {
-    usage: "selftest [short | long] [-j] [drive ...]",
-    summary: "let drives test themselves, in minutes or in hours, beside their work; else list how far they are and \
-              what the last one found",
-    examples: &["selftest", "selftest long 1.0-3"],
+    usage: "selftest [short | long | abort] [-j] [drive ...]",
+    summary: "let drives test themselves, in minutes or in hours, beside their work, or end that; else list how far \
+              they are and what the last one found",
+    examples: &["selftest", "selftest long 1.0-3", "selftest abort 1.3"],
     needs: Needs::AdminUnless(Lists::NamesOnly),
     ..row(HardwareVerb::SelfTest, "selftest")
 };

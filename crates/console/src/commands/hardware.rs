@@ -7,6 +7,8 @@ mod leds;
 mod sensors;
 mod smart;
 
+pub(super) use smart::{miss_words, running_self_tests};
+
 use super::{Outcome, Watch};
 use crate::command::{HardwareVerb, Invocation};
 use crate::host::{HostError, LedState, Task, World};

@@ -1,5 +1,6 @@
 //! `health`: what is wrong, a line each, and what to do about it.
 
+use super::hardware::miss_words;
 use super::scrub::date;
 use super::when::remaining;
 use crate::host::{Trouble, World};
@@ -12,7 +13,7 @@ use shelf::admin::{
     PartStatus, PortStatus, READ_ERRORS_LIMIT, ScrubStatus, Work,
 };
 use shelf::job::JobEnd;
-use shelf::smart::WEAR_LIMIT_PERCENT;
+use shelf::smart::{MISSES_LIMIT, WEAR_LIMIT_PERCENT};
 
 /// What to do about what mends itself.
 const NOTHING_TO_DO: &str = "nothing to do";
@@ -300,11 +301,16 @@ fn of_rebuild(
 
 /// What a drive tells of its health.
 fn of_smart(admin: &dyn Admin, drive: &DriveStatus, tell: &mut Tell) {
+    let name = drive_name(admin.shelf(), drive.slot);
+    let mut tell = |problem: String, advice: String| tell(format!("drive {name}"), problem, advice);
+    let miss = drive.smart_miss.as_deref();
+    if let Some(miss) = miss.filter(|miss| miss.times >= MISSES_LIMIT) {
+        let advice = "it may hang: see what the log of the kernel says of it";
+        tell(miss_words(miss), advice.to_owned());
+    }
     let Some(smart) = &drive.smart else {
         return;
     };
-    let name = drive_name(admin.shelf(), drive.slot);
-    let mut tell = |problem: String, advice: String| tell(format!("drive {name}"), problem, advice);
     let replace = match &drive.role {
         DriveRole::Element(id) if is_being_replaced(admin, *id) => NOTHING_TO_DO.to_owned(),
         DriveRole::Element(id) => {
@@ -321,6 +327,12 @@ fn of_smart(admin: &dyn Admin, drive: &DriveStatus, tell: &mut Tell) {
     } else if smart.is_worn() {
         let problem = format!("has used up more than {WEAR_LIMIT_PERCENT}% of its life");
         tell(problem, replace.clone());
+    }
+    if smart.self_test.has_passed == Some(false) {
+        let result = smart.self_test.result.as_deref().unwrap_or("failed");
+        let problem = format!("did not pass its self-test: {result}");
+        let advice = format!("{replace}; selftest long {name} tests it again");
+        tell(problem, advice);
     }
     if let Some(limit) = smart.celsius_limit.filter(|_| smart.is_hot()) {
         let problem = format!("is warmer than its limit of {limit}C");

@@ -48,6 +48,7 @@ pub(super) struct OptionUsage {
 
 /// Words of usages that are typed as they are.
 pub(super) const KEYWORDS: &[&str] = &[
+    "abort",
     "ack",
     "add",
     "admin",

@@ -1,7 +1,7 @@
 //! Records of what drives tell of their health.
 
 use serde::Serialize;
-use shelf::smart::Smart;
+use shelf::smart::{Smart, SmartMiss};
 
 /// What a drive tells. `null` for what it does not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -29,10 +29,14 @@ pub(crate) struct SmartRecord {
     self_test_at_hours: Option<u64>,
     /// As the manual of `smartctl` has it.
     exit_status: u8,
+    /// How many times in a row it did not answer since it told that.
+    misses: u32,
+    /// Why, the last time.
+    miss_reason: Option<String>,
 }
 
 impl SmartRecord {
-    pub(crate) fn new(drive: &str, smart: &Smart) -> Self {
+    pub(crate) fn new(drive: &str, smart: &Smart, miss: Option<&SmartMiss>) -> Self {
         let test = &smart.self_test;
         Self {
             drive: drive.to_owned(),
@@ -55,6 +59,8 @@ impl SmartRecord {
             self_test_passed: test.has_passed,
             self_test_at_hours: test.at_hours,
             exit_status: smart.exit_status,
+            misses: miss.map_or(0, |miss| miss.times),
+            miss_reason: miss.map(|miss| miss.reason.clone()),
         }
     }
 }

@@ -113,6 +113,9 @@ impl Hardware for RehearsalHost<'_> {
                     timers.read_ms, timers.write_ms
                 ),
                 SmartChange::SelfTest(_) => format!("let the drive in slot {slot} test itself"),
+                SmartChange::AbortSelfTest => {
+                    format!("let the drive in slot {slot} end its self-test")
+                }
             },
         });
         Ok(0)

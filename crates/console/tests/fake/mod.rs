@@ -62,6 +62,8 @@ impl FakeShelf {
             note: None,
             keeps_nothing: false,
             smart: None,
+            is_failing: false,
+            smart_miss: None,
             whole_bytes: DRIVE_BYTES,
             unfinished: None,
         };

@@ -5,7 +5,7 @@ use console::Next;
 use console::events::Watcher;
 use console::host::{Fan, HostError, LedState, PowerSupply, Task, Temperature};
 use shelf::admin::{DriveRole, DriveSlot};
-use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange};
+use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange, SmartMiss};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,11 +70,16 @@ fn told() -> [Smart; 5] {
 }
 
 /// A shelf whose drives tell of their health: 1.0 is well, 1.1 fails, 1.2 is a worn SSD, 1.3 is an NVMe drive
-/// that tests itself, 1.4 cannot tell, and the others were not asked yet. Slots 0 to 3 have LEDs.
+/// that tests itself, 1.4 cannot tell, 1.5 never answered, and the others were not asked yet. 1.2 did not answer
+/// the last time. Slots 0 to 3 have LEDs.
 pub(super) fn watched() -> Bench {
     let mut bench = Bench::with_luns();
     for (slot, smart) in told().into_iter().enumerate() {
         bench.shelf.drives[slot].smart = Some(Arc::new(smart));
+    }
+    for (slot, times) in [(2, 1), (5, 3)] {
+        let reason = "smartctl did not answer within 45 s".to_owned();
+        bench.shelf.drives[slot].smart_miss = Some(Arc::new(SmartMiss { times, reason }));
     }
     bench.host.leds = (0..4)
         .map(|slot| (DriveSlot(slot), LedState::Off))
@@ -162,6 +167,8 @@ fn nothing_is_begun_when_one_of_the_drives_cannot() {
         "locate on 5",
         "selftest middling 1.0",
         "selftest short",
+        "selftest abort",
+        "selftest abort 1.3 1.4",
     ] {
         let mut bench = watched();
         let reply = bench.line(line);
@@ -179,6 +186,8 @@ fn timers_that_are_not_named_stay() {
     let mut bench = watched();
     assert_eq!(bench.line("erctimers -w 5000 1.0").output, "");
     assert_eq!(bench.line("selftest long 1.0").output, "");
+    // The one that tests itself can only be ended.
+    assert_eq!(bench.line("selftest abort 1.3").output, "");
     let change = |index: usize| match &bench.host.tasks[index].0 {
         Task::Smart { change, .. } => *change,
         task @ Task::Led { .. } => panic!("{task:?}"),
@@ -189,6 +198,40 @@ fn timers_that_are_not_named_stay() {
     };
     assert_eq!(change(0), SmartChange::Timers(timers));
     assert_eq!(change(1), SmartChange::SelfTest(SelfTestKind::Long));
+    assert_eq!(change(2), SmartChange::AbortSelfTest);
+}
+
+#[test]
+fn self_tests_are_among_the_jobs_of_when() {
+    let mut bench = watched();
+    let told = bench.line("when").output;
+    let tests: Vec<&str> = told
+        .lines()
+        .filter(|line| line.ends_with("self-test"))
+        .collect();
+    assert_eq!(tests, ["1.3 25.00% ? KBps ?:??:?? left self-test"]);
+    let json: serde_json::Value = serde_json::from_str(&bench.line("when -j").output).unwrap();
+    let rows = json["data"].as_array().unwrap();
+    assert_eq!(rows.last().unwrap()["remaining_percent"], 75);
+}
+
+#[test]
+fn a_drive_that_fails_or_hangs_is_an_alert() {
+    let mut bench = watched();
+    let told = bench.line("alerts").output;
+    for problem in [
+        "drive 1.1 says by SMART that it will fail; ",
+        "drive 1.5 did not tell of its health 3 times in a row: smartctl did not answer within 45 s; ",
+    ] {
+        assert!(told.contains(problem), "{told}");
+    }
+    assert!(!told.contains("drive 1.2 did not tell"), "once is no alert");
+    let listed = bench.line("disks -s 1.0-2").output;
+    let words: Vec<bool> = listed
+        .lines()
+        .map(|row| row.contains("threshold exceeded"))
+        .collect();
+    assert_eq!(words.iter().filter(|is_so| **is_so).count(), 1, "{listed}");
 }
 
 #[test]
@@ -233,9 +276,13 @@ fn health_tells_what_drives_tell_and_a_drive_that_is_being_replaced_needs_nothin
         lines,
         [
             "drive 1.1 says by SMART that it will fail; replace 0.0.1 DRIVE, or add a spare that is large enough",
+            "drive 1.1 did not pass its self-test: Completed: read failure; replace 0.0.1 DRIVE, or add a spare that \
+             is large enough; selftest long 1.1 tests it again",
             "drive 1.1 is warmer than its limit of 60C; look at the fans, and at the air around the shelf",
             "drive 1.1 has 17 sectors that it could not read; scrub start 0: it writes anew what others hold",
             "drive 1.2 has used up more than 90% of its life; replace it",
+            "drive 1.5 did not tell of its health 3 times in a row: smartctl did not answer within 45 s; it may hang: \
+             see what the log of the kernel says of it",
         ]
     );
     bench.shelf.drives[1].role = DriveRole::Spare;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What can be typed of each command, on a shelf with LUNs, and what that would do.
-const LINES: [(&str, &str); 67] = [
+const LINES: [(&str, &str); 68] = [
     (
         "make 9 raid10 1.8-11",
         "make LUN 9, raid10 of 4 drives (1.8-11), 8001.573GB, offline",
@@ -130,6 +130,10 @@ const LINES: [(&str, &str); 67] = [
         "let the drive in slot 8 try 7000 ms to read and 0 ms to write",
     ),
     ("selftest short 1.8", "let the drive in slot 8 test itself"),
+    (
+        "selftest abort 1.8",
+        "let the drive in slot 8 end its self-test",
+    ),
     ("setslotled fault 8", "let slot 8 show fault"),
     ("spareled enable", "let LEDs show which drives are spares"),
     ("locate on 1.8", "let slot 8 show locate"),

@@ -1,6 +1,7 @@
 //! The JSON of `smartctl -x`, in the schema that its own manual page points to (`json_format_version` 1).
 //!
-//! Every field may be absent, or be of another type than expected: then it is not known.
+//! Every field may be absent, or be of another type than expected: then it is not known. What lacks the exit
+//! status, or is of another version of the schema, is no answer.
 
 use serde_json::Value;
 use shelf::smart::{RecoveryTimers, SelfTest, Smart};
@@ -29,51 +30,78 @@ const LIFE_LEFT: &[&str] = &[
 
 /// Why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("smartctl did not answer in JSON: {0}")]
-pub struct ParseError(#[from] serde_json::Error);
+pub enum ParseError {
+    /// It is not JSON.
+    #[error("no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It is JSON of somebody else.
+    #[error("it told no exit status")]
+    NoStatus,
+    /// It is of a later `smartctl`, whose fields may mean something else.
+    #[error("its JSON is of version {0}, and only {FORMAT_VERSION} is understood")]
+    Version(u64),
+}
+
+/// The version of the schema.
+const FORMAT_VERSION: u64 = 1;
 
 /// Reads an answer.
 ///
 /// # Errors
-/// It is not JSON.
+/// It is not JSON, or not that of `smartctl`.
 pub fn parse(json: &str) -> Result<Smart, ParseError> {
-    let answer = Answer(serde_json::from_str(json)?);
-    Ok(Smart {
-        is_supported: answer.flag("/smart_support/available"),
-        is_enabled: answer.flag("/smart_support/enabled"),
-        has_passed: answer.has_passed(),
-        predicts_failure: answer.predicts_failure(),
-        celsius: answer.celsius(),
-        celsius_limit: answer.celsius_limit(),
-        power_on_hours: answer.number("/power_on_time/hours"),
-        life_left_percent: answer.life_left(),
-        reallocated_sectors: answer
-            .attribute(5)
-            .or_else(|| answer.number("/scsi_grown_defect_list")),
-        pending_sectors: answer
-            .attribute(197)
-            .or_else(|| answer.number("/scsi_pending_defects/count")),
-        uncorrectable_sectors: answer.attribute(198),
-        media_errors: answer
-            .number("/nvme_smart_health_information_log/media_errors")
-            .or_else(|| answer.scsi_errors()),
-        error_count: answer.first_number(&[
-            "/ata_smart_error_log/extended/count",
-            "/ata_smart_error_log/summary/count",
-            "/nvme_smart_health_information_log/num_err_log_entries",
-        ]),
-        errors: answer.errors(),
-        self_test: answer.self_test(),
-        recovery: answer.recovery(),
-        is_nvme: answer.text("/device/protocol") == Some("NVMe"),
-        exit_status: answer.exit_status(),
-    })
+    Ok(Answer::read(json)?.smart())
 }
 
 /// A document, and what is looked up in it.
 pub(super) struct Answer(pub(super) Value);
 
 impl Answer {
+    /// Reads one.
+    pub(super) fn read(json: &str) -> Result<Self, ParseError> {
+        let answer = Self(serde_json::from_str(json)?);
+        match answer.number("/json_format_version/0") {
+            Some(version) if version != FORMAT_VERSION => Err(ParseError::Version(version)),
+            _ if answer.number("/smartctl/exit_status").is_none() => Err(ParseError::NoStatus),
+            _ => Ok(answer),
+        }
+    }
+
+    /// What it tells of the drive.
+    pub(super) fn smart(&self) -> Smart {
+        let answer = self;
+        Smart {
+            is_supported: answer.flag("/smart_support/available"),
+            is_enabled: answer.flag("/smart_support/enabled"),
+            has_passed: answer.has_passed(),
+            predicts_failure: answer.predicts_failure(),
+            celsius: answer.celsius(),
+            celsius_limit: answer.celsius_limit(),
+            power_on_hours: answer.number("/power_on_time/hours"),
+            life_left_percent: answer.life_left(),
+            reallocated_sectors: answer
+                .attribute(5)
+                .or_else(|| answer.number("/scsi_grown_defect_list")),
+            pending_sectors: answer
+                .attribute(197)
+                .or_else(|| answer.number("/scsi_pending_defects/count")),
+            uncorrectable_sectors: answer.attribute(198),
+            media_errors: answer
+                .number("/nvme_smart_health_information_log/media_errors")
+                .or_else(|| answer.scsi_errors()),
+            error_count: answer.first_number(&[
+                "/ata_smart_error_log/extended/count",
+                "/ata_smart_error_log/summary/count",
+                "/nvme_smart_health_information_log/num_err_log_entries",
+            ]),
+            errors: answer.errors(),
+            self_test: answer.self_test(),
+            recovery: answer.recovery(),
+            is_nvme: answer.text("/device/protocol") == Some("NVMe"),
+            exit_status: answer.exit_status(),
+        }
+    }
+
     pub(super) fn number(&self, at: &str) -> Option<u64> {
         self.0.pointer(at)?.as_u64()
     }

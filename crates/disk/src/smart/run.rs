@@ -1,15 +1,14 @@
 //! Runs `smartctl`, and waits for it only until a deadline.
 
-use super::parse::{Answer, parse};
+use super::parse::Answer;
 use crate::program::{ends, search};
 use shelf::smart::{RecoveryTimers, SelfTestKind, Smart, SmartChange};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -19,10 +18,16 @@ const ASLEEP: u8 = 3;
 /// Bits of the exit status for a command line or a device that `smartctl` could not use.
 const EXIT_UNUSABLE: u8 = 0b11;
 
+/// The first of them: it does not know what kind of device that is.
+const EXIT_UNKNOWN_KIND: u8 = 0b01;
+
+/// Longest answer that is read. Real ones have some ten thousand bytes.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
 /// The bit of the exit status for a command that the drive did not do.
 const EXIT_COMMAND_FAILED: u8 = 1 << 2;
 
-/// How long one that was killed may take to end.
+/// How long one that was killed may take to end, and the last of an answer to come.
 const KILL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The first version that begins self-tests of NVMe drives.
@@ -52,7 +57,13 @@ pub enum SmartError {
     /// As [`SmartError::NotSupported`], with the way out.
     #[error("not supported by this version of smartctl; on the box: nvme device-self-test")]
     NvmeSelfTest,
-    /// It said something else.
+    /// It does not know how to ask this kind of device, as it does not for virtual disks.
+    #[error("smartctl: {0}")]
+    UnknownKind(String),
+    /// What it said is no answer.
+    #[error("smartctl did not answer properly: {0}")]
+    Unreadable(String),
+    /// The device could not be opened, or it said something else.
     #[error("smartctl: {0}")]
     Other(String),
 }
@@ -64,8 +75,8 @@ pub struct Smartctl {
     /// What stands before its own arguments.
     prefix: Vec<OsString>,
     deadline: Duration,
-    /// Whether those that were killed have ended.
-    hanging: BTreeMap<PathBuf, Arc<AtomicBool>>,
+    /// Those that were killed and have not ended yet.
+    hanging: BTreeMap<PathBuf, Child>,
 }
 
 impl Smartctl {
@@ -94,12 +105,11 @@ impl Smartctl {
     /// # Errors
     /// It sleeps, it is not there, or `smartctl` failed.
     pub fn read(&mut self, device: &Path) -> Result<Smart, SmartError> {
-        let text = self.run(device, &["-n", &format!("standby,{ASLEEP}"), "-x"])?;
-        let answer = understood(&text)?;
+        let answer = self.ask(device, &["-n", &format!("standby,{ASLEEP}"), "-x"])?;
         match answer.exit_status() {
             status if status & EXIT_UNUSABLE == ASLEEP => Err(SmartError::Asleep),
             status if status & EXIT_UNUSABLE != 0 => Err(refused(&answer)),
-            _ => parse(&text).map_err(|error| SmartError::Other(error.to_string())),
+            _ => Ok(answer.smart()),
         }
     }
 
@@ -122,8 +132,9 @@ impl Smartctl {
             }
             SmartChange::SelfTest(SelfTestKind::Short) => &["-t", "short"],
             SmartChange::SelfTest(SelfTestKind::Long) => &["-t", "long"],
+            SmartChange::AbortSelfTest => &["-X"],
         };
-        let answer = understood(&self.run(device, options)?)?;
+        let answer = self.ask(device, options)?;
         let status = answer.exit_status();
         if status & EXIT_UNUSABLE != 0 {
             return Err(refused(&answer));
@@ -138,7 +149,9 @@ impl Smartctl {
             SmartChange::Enable(_) | SmartChange::Timers(_) if is_nvme => {
                 Err(SmartError::NotSupported)
             }
-            SmartChange::SelfTest(_) if is_nvme && version(&answer) < NVME_SELF_TESTS => {
+            SmartChange::SelfTest(_) | SmartChange::AbortSelfTest
+                if is_nvme && version(&answer) < NVME_SELF_TESTS =>
+            {
                 Err(SmartError::NvmeSelfTest)
             }
             // It says nothing else where the drive has none.
@@ -153,13 +166,19 @@ impl Smartctl {
         }
     }
 
+    /// Runs it with these options, and reads what it answers.
+    fn ask(&mut self, device: &Path, options: &[&str]) -> Result<Answer, SmartError> {
+        let bytes = self.run(device, options)?;
+        let answer = Answer::read(&String::from_utf8_lossy(&bytes));
+        answer.map_err(|error| SmartError::Unreadable(error.to_string()))
+    }
+
     /// Runs it with these options, and gives what it said.
-    fn run(&mut self, device: &Path, options: &[&str]) -> Result<String, SmartError> {
-        if let Some(has_ended) = self.hanging.get(device) {
-            if !has_ended.load(Ordering::Relaxed) {
-                return Err(SmartError::Hangs);
-            }
-            self.hanging.remove(device);
+    fn run(&mut self, device: &Path, options: &[&str]) -> Result<Vec<u8>, SmartError> {
+        self.hanging
+            .retain(|_, child| matches!(child.try_wait(), Ok(None)));
+        if self.hanging.contains_key(device) {
+            return Err(SmartError::Hangs);
         }
         let mut child = Command::new(&self.program)
             .env("PATH", search())
@@ -175,54 +194,65 @@ impl Smartctl {
                 io::ErrorKind::NotFound => SmartError::NotInstalled,
                 _ => SmartError::CannotRun(error),
             })?;
-        // It is read as it comes: more than a pipe holds would keep it from ending.
-        let reader = child.stdout.take().map(|mut output| {
-            thread::spawn(move || {
-                let mut text = String::new();
-                output.read_to_string(&mut text).map(|_| text)
-            })
-        });
-        if !ends(&mut child, self.deadline).map_err(SmartError::CannotRun)? {
-            child.kill().map_err(SmartError::CannotRun)?;
-            if !ends(&mut child, KILL_PATIENCE).map_err(SmartError::CannotRun)? {
-                self.leave(device, child);
+        let answer = match child.stdout.take().map(read_aside).transpose() {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.kill(device, child)?;
+                return Err(SmartError::CannotRun(error));
             }
+        };
+        if !ends(&mut child, self.deadline).map_err(SmartError::CannotRun)? {
+            self.kill(device, child)?;
             return Err(SmartError::Late(self.deadline));
         }
-        let text = reader.and_then(|reader| reader.join().ok());
-        text.unwrap_or_else(|| Ok(String::new()))
-            .map_err(SmartError::CannotRun)
+        let Some(answer) = answer else {
+            return Ok(Vec::new());
+        };
+        match answer.recv_timeout(KILL_PATIENCE) {
+            Ok(bytes) => bytes.map_err(|error| SmartError::Unreadable(error.to_string())),
+            // It has ended, and somebody that it has started has not.
+            Err(RecvTimeoutError::Timeout) => Err(SmartError::Late(self.deadline)),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(SmartError::Unreadable("it was not read".to_owned()))
+            }
+        }
     }
 
-    /// Lets one that cannot be killed end when it likes.
-    fn leave(&mut self, device: &Path, mut child: Child) {
-        let has_ended = Arc::new(AtomicBool::new(false));
-        self.hanging
-            .insert(device.to_owned(), Arc::clone(&has_ended));
-        thread::spawn(move || {
-            // Whatever it says then comes too late.
-            drop(child.wait());
-            has_ended.store(true, Ordering::Relaxed);
-        });
+    /// Kills one, and leaves it alone if even that does not end it.
+    fn kill(&mut self, device: &Path, mut child: Child) -> Result<(), SmartError> {
+        child.kill().map_err(SmartError::CannotRun)?;
+        if !ends(&mut child, KILL_PATIENCE).map_err(SmartError::CannotRun)? {
+            self.hanging.insert(device.to_owned(), child);
+        }
+        Ok(())
     }
 }
 
-fn understood(text: &str) -> Result<Answer, SmartError> {
-    let value = serde_json::from_str(text);
-    value
-        .map(Answer)
-        .map_err(|error| SmartError::Other(format!("no JSON: {error}")))
+/// Reads what it says as it comes: more than a pipe holds would keep it from ending. What is too long is cut
+/// off, and then is no answer.
+fn read_aside(output: ChildStdout) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = sync_channel(1);
+    thread::Builder::new()
+        .name("smartctl".to_owned())
+        .spawn(move || {
+            let mut bytes = Vec::new();
+            let read = output.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+            // Nobody hears it when it comes too late.
+            drop(sender.send(read.map(|_| bytes)));
+        })?;
+    Ok(receiver)
 }
 
 fn refused(answer: &Answer) -> SmartError {
     let told = answer
         .complaint()
         .unwrap_or("the drive could not be opened");
-    SmartError::Other(
-        told.chars()
-            .filter(|character| !character.is_control())
-            .collect(),
-    )
+    let told = told.chars().filter(|character| !character.is_control());
+    if answer.exit_status() & EXIT_UNUSABLE == EXIT_UNKNOWN_KIND {
+        SmartError::UnknownKind(told.collect())
+    } else {
+        SmartError::Other(told.collect())
+    }
 }
 
 fn version(answer: &Answer) -> [u64; 2] {

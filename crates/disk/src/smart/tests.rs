@@ -55,12 +55,28 @@ fn what_a_drive_does_not_tell_is_not_known() {
     );
     assert_eq!(scsi.word(), "unknown");
     assert_eq!(sample("qemu-sata-disabled").word(), "unknown");
-    assert_eq!(parse("{}").unwrap(), Smart::default());
-    assert_eq!(parse("[]").unwrap(), Smart::default());
-    assert!(parse("").is_err() && parse("{").is_err());
+    let least = r#"{"smartctl":{"exit_status":0}}"#;
+    assert_eq!(parse(least).unwrap(), Smart::default());
     let wrong = r#"{"smart_status":{"passed":"yes"},"temperature":{"current":99999},"power_on_time":{"hours":-1},
-        "ata_smart_attributes":{"table":[7,{"id":5}]},"smartctl":{"exit_status":"8"}}"#;
+        "ata_smart_attributes":{"table":[7,{"id":5}]},"smartctl":{"exit_status":0}}"#;
     assert_eq!(parse(wrong).unwrap(), Smart::default());
+}
+
+#[test]
+fn what_is_no_answer_tells_nothing() {
+    let error = |json: &str| parse(json).unwrap_err().to_string();
+    for json in ["", "{", "Segmentation fault"] {
+        assert!(error(json).starts_with("no JSON: "), "{json}");
+    }
+    let failed = r#"{"smart_status":{"passed":false},"smartctl":{"exit_status":"8"}}"#;
+    for json in ["{}", "[]", "7", failed] {
+        assert_eq!(error(json), "it told no exit status", "{json}");
+    }
+    let later = r#"{"json_format_version":[2,0],"smartctl":{"exit_status":0}}"#;
+    assert_eq!(
+        error(later),
+        "its JSON is of version 2, and only 1 is understood"
+    );
 }
 
 #[test]
@@ -171,7 +187,7 @@ fn it_is_asked_for_json_and_not_to_wake_anybody_up() {
     let directory = tempfile::tempdir().unwrap();
     let seen = directory.path().join("seen");
     let body = format!(
-        "echo \"$@\" >>{}; echo '{{\"smart_status\":{{\"passed\":true}}}}'",
+        "echo \"$@\" >>{}; echo '{{\"smartctl\":{{\"exit_status\":0}},\"smart_status\":{{\"passed\":true}}}}'",
         seen.display()
     );
     let mut smartctl = program(directory.path(), &body, LONG);
@@ -181,6 +197,7 @@ fn it_is_asked_for_json_and_not_to_wake_anybody_up() {
     smartctl
         .change(device, SmartChange::SelfTest(SelfTestKind::Long))
         .unwrap();
+    smartctl.change(device, SmartChange::AbortSelfTest).unwrap();
     let timers = RecoveryTimers {
         read_ms: 7001,
         write_ms: 0,
@@ -200,6 +217,7 @@ fn it_is_asked_for_json_and_not_to_wake_anybody_up() {
             "--json=c -n standby,3 -x /dev/sdz",
             "--json=c -i -s off /dev/sdz",
             "--json=c -t long /dev/sdz",
+            "--json=c -X /dev/sdz",
             "--json=c -l scterc,71,0 /dev/sdz",
         ]
     );
@@ -217,10 +235,26 @@ fn a_disk_that_sleeps_is_told_from_one_that_is_gone() {
         r#"{"smartctl":{"messages":[{"string":"Device is in STANDBY mode, exit(3)"}],"exit_status":3}}"#,
     );
     assert!(matches!(asleep, Err(SmartError::Asleep)));
-    let gone = answer(&text("qemu-gone")).unwrap_err().to_string();
-    assert!(gone.contains("/dev/sdc failed: No such device"), "{gone}");
-    let mute = answer("Segmentation fault").unwrap_err().to_string();
-    assert!(mute.contains("no JSON"), "{mute}");
+    let gone = answer(&text("qemu-gone"));
+    let is_right = |told: &str| told.contains("/dev/sdc failed: No such device");
+    assert!(
+        matches!(&gone, Err(SmartError::Other(told)) if is_right(told)),
+        "{gone:?}"
+    );
+    let virtual_disk = answer(
+        r#"{"smartctl":{"messages":[{"string":"/dev/sdz: Unable to detect device type"}],"exit_status":1}}"#,
+    );
+    assert!(
+        matches!(virtual_disk, Err(SmartError::UnknownKind(_))),
+        "{virtual_disk:?}"
+    );
+    for nonsense in ["Segmentation fault", "", "{}"] {
+        let nonsense = answer(nonsense);
+        assert!(
+            matches!(nonsense, Err(SmartError::Unreadable(_))),
+            "{nonsense:?}"
+        );
+    }
 }
 
 #[test]
@@ -246,6 +280,12 @@ fn what_a_drive_cannot_do_is_an_error() {
         matches!(refused, Err(SmartError::NotSupported)),
         "exit status 4"
     );
+    let abort = SmartChange::AbortSelfTest;
+    assert!(matches!(
+        answer(&nvme, abort),
+        Err(SmartError::NvmeSelfTest)
+    ));
+    assert!(answer(&text("nvme-hot"), abort).is_ok());
 }
 
 #[test]
@@ -271,6 +311,24 @@ fn one_that_hangs_is_killed_and_more_than_a_pipe_holds_is_read() {
         long.to_string().contains("no JSON"),
         "a string over lines, read to its end: {long}"
     );
+    // Longer than any answer, and bytes that are no text.
+    let mut endless = program(directory.path(), "exec cat /dev/zero", LONG);
+    let told = endless.read(device);
+    assert!(matches!(told, Err(SmartError::Unreadable(_))), "{told:?}");
+    let mut bytes = program(
+        directory.path(),
+        "printf '{\"model_name\":\"\\377\",\"smartctl\":{\"exit_status\":0}}'",
+        LONG,
+    );
+    assert!(bytes.read(device).is_ok());
+    // Somebody that it has started keeps the pipe, and is not waited for.
+    let pid = directory.path().join("pid");
+    let body = format!("sleep 600 & echo $! >{}; echo '{{}}'", pid.display());
+    let told = program(directory.path(), &body, LONG).read(device);
+    let sleeper = std::fs::read_to_string(pid).unwrap();
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.arg(sleeper.trim()).status().unwrap().success());
+    assert!(matches!(told, Err(SmartError::Late(_))), "{told:?}");
     let absent = Smartctl::of_program("/nowhere/smartctl", &[], LONG).read(device);
     assert!(matches!(absent, Err(SmartError::NotInstalled)));
 }
@@ -291,6 +349,7 @@ fn the_real_program_takes_every_option_that_we_have() {
         SmartChange::Timers(timers),
         SmartChange::SelfTest(SelfTestKind::Short),
         SmartChange::SelfTest(SelfTestKind::Long),
+        SmartChange::AbortSelfTest,
     ] {
         errors.push(smartctl.change(device, change));
     }

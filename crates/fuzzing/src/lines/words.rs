@@ -12,7 +12,7 @@ const KEYWORDS: [&str; 51] = [
     "missing", "clear", "on", "off", "start", "repair", "stop", "pause", "resume", "every",
     "schedule", "weekly", "monthly", "policy", "report", "located", "all", "status", "series",
     "raw", "jbod", "raid0", "raid1", "raid5", "raid6", "raid6rs", "raid10", "-l", "-f", "-c", "-j",
-    "-r", "-a", "-d", "-n", "--", "-k", "y", "n", "a", "short", "long", "locate", "fault",
+    "-r", "-a", "-d", "-n", "--", "-k", "y", "n", "a", "short", "long", "abort", "locate", "fault",
     "rebuild", "reset", "spare", "enable", "disable", "-w", "-s",
 ];
 

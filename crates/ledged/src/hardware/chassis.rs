@@ -3,8 +3,11 @@
 //! A slot shows what somebody has set, until it is reset or its time is over; else what the shelf knows:
 //! fault of a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
 //!
-//! Invariants: an LED is written only when what it is to show has changed; nothing but its own slot suffers
-//! from one that cannot be set.
+//! Invariants:
+//! * an LED is written only when what it is to show has changed, or could not be shown: then every ten seconds,
+//!   so that none stays lit for a drive that is well;
+//! * at the start every LED is written: what it shows is from before;
+//! * nothing but its own slot suffers from one that cannot be set.
 
 use super::{For, Hardware};
 use crate::administration::Administration;
@@ -42,6 +45,8 @@ struct Slot {
     way: Way,
     /// What it shows; `None` when that is not known.
     shown: Option<LedState>,
+    /// It could not be shown.
+    has_failed: bool,
     /// Whether `ledctl` was tried for this path.
     has_tried: bool,
 }
@@ -62,17 +67,20 @@ pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
             let manager = administration.lock();
             (manager.drives(), manager.luns())
         };
-        if slow <= Instant::now() {
+        let is_slow_round = slow <= Instant::now();
+        if is_slow_round {
             slow = Instant::now() + PERIOD_SLOW;
             chassis.find(&drives);
             let sensors = sensors(&chips(&chassis.system));
             hardware.lock().sensors = sensors;
         }
         let shows_spares = hardware.lock().shows_spares;
-        chassis.update(&wanted(&drives, &luns, shows_spares));
+        let wanted = wanted(&drives, &luns, shows_spares);
+        chassis.update(&wanted, is_slow_round);
         hardware.lock().leds = chassis.leds();
         if let Some((number, task)) = hardware.next(For::Chassis, PERIOD) {
             let result = chassis.set(&task, &drives);
+            chassis.update(&wanted, false);
             hardware.lock().leds = chassis.leds();
             hardware.done(number, result);
         }
@@ -87,13 +95,9 @@ fn wanted(
 ) -> BTreeMap<DriveSlot, LedState> {
     let mut wanted = BTreeMap::new();
     for drive in drives {
-        let is_failing = drive
-            .smart
-            .as_ref()
-            .is_some_and(|smart| smart.predicts_failure);
         let state = match (&drive.role, drive.state) {
             (_, DriveState::Down) => LedState::Fault,
-            _ if is_failing => LedState::Fault,
+            _ if drive.is_failing => LedState::Fault,
             (DriveRole::Spare, DriveState::Up) if shows_spares => LedState::Spare,
             _ => LedState::Off,
         };
@@ -139,6 +143,7 @@ impl Chassis {
                 path: drive.path.clone(),
                 way: Way::None,
                 shown: None,
+                has_failed: false,
                 has_tried: false,
             });
             if let Some(leds) = leds {
@@ -157,8 +162,9 @@ impl Chassis {
         }
     }
 
-    /// What each slot is to show: what somebody has set, else what the shelf knows.
-    fn update(&mut self, wanted: &BTreeMap<DriveSlot, LedState>) {
+    /// What each slot is to show: what somebody has set, else what the shelf knows. With `retries` LEDs that could
+    /// not be set are tried again.
+    fn update(&mut self, wanted: &BTreeMap<DriveSlot, LedState>, retries: bool) {
         let now = Instant::now();
         self.set
             .retain(|_, (_, until)| until.is_none_or(|until| now < until));
@@ -167,18 +173,22 @@ impl Chassis {
             let state = set
                 .or_else(|| wanted.get(number).copied())
                 .unwrap_or_default();
-            if slot.shown == Some(state) {
+            let is_told = slot.shown == Some(state);
+            if is_told && !(slot.has_failed && retries) {
                 continue;
             }
             slot.try_ledctl(state);
-            if let Err(error) = slot.show(state) {
+            let result = slot.show(state);
+            slot.has_failed = result.is_err();
+            slot.shown = Some(state);
+            if let Err(error) = result
+                && !is_told
+            {
                 tracing::warn!(
                     "slot {number}: its LED cannot show {}: {error}",
                     state.name()
                 );
             }
-            // It is not tried again until it is to show something else.
-            slot.shown = Some(state);
         }
     }
 
@@ -223,7 +233,7 @@ impl Chassis {
                 }
                 return Err(HostError::Refused(error));
             }
-            slot.shown = Some(state);
+            (slot.shown, slot.has_failed) = (Some(state), false);
             let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
             self.set.insert(number, (state, until));
         }
@@ -232,10 +242,10 @@ impl Chassis {
 }
 
 impl Slot {
-    /// Finds out whether `ledctl` knows an LED where the kernel has none, when there is something to show.
+    /// Finds out whether `ledctl` knows an LED where the kernel has none.
     fn try_ledctl(&mut self, state: LedState) {
         let is_device = self.path.starts_with("/dev/");
-        if self.way != Way::None || state == LedState::Off || self.has_tried || !is_device {
+        if self.way != Way::None || self.has_tried || !is_device {
             return;
         }
         self.has_tried = true;
@@ -308,6 +318,8 @@ mod tests {
             note: None,
             keeps_nothing: false,
             smart: None,
+            is_failing: false,
+            smart_miss: None,
             whole_bytes: 1 << 30,
             unfinished: None,
         }
@@ -360,7 +372,9 @@ mod tests {
             (0..6).map(|slot| drive(slot, DriveRole::Free)).collect();
         drives[2].role = DriveRole::Spare;
         drives[3].state = DriveState::Down;
-        drives[4].smart = Some(Arc::new(Smart {
+        drives[4].is_failing = true;
+        // It has said so once.
+        drives[5].smart = Some(Arc::new(Smart {
             predicts_failure: true,
             ..Smart::default()
         }));
@@ -413,6 +427,7 @@ mod tests {
             path: "/dev/sda".to_owned(),
             way,
             shown: None,
+            has_failed: false,
             has_tried: false,
         };
         let mut chassis = Chassis {
@@ -422,9 +437,9 @@ mod tests {
         };
         let read = || ["locate", "fault"].map(|file| fs::read_to_string(bay.join(file)).unwrap());
         let knows = |state| BTreeMap::from([(number, state)]);
-        chassis.update(&knows(LedState::Off));
+        chassis.update(&knows(LedState::Off), false);
         assert_eq!(read(), ["0", "0"]);
-        chassis.update(&knows(LedState::Fault));
+        chassis.update(&knows(LedState::Fault), false);
         assert_eq!(read(), ["0", "1"]);
         let set = |chassis: &mut Chassis, state, seconds| {
             let slot = number;
@@ -438,15 +453,15 @@ mod tests {
             )
         };
         set(&mut chassis, LedState::Locate, None).unwrap();
-        chassis.update(&knows(LedState::Fault));
+        chassis.update(&knows(LedState::Fault), false);
         assert_eq!(read(), ["1", "0"]);
         assert_eq!(chassis.leds()[0].state, LedState::Locate);
         set(&mut chassis, LedState::Off, None).unwrap();
-        chassis.update(&knows(LedState::Fault));
+        chassis.update(&knows(LedState::Fault), false);
         assert_eq!(read(), ["0", "1"]);
         set(&mut chassis, LedState::Locate, Some(0)).unwrap();
         assert_eq!(read(), ["1", "0"]);
-        chassis.update(&knows(LedState::Off));
+        chassis.update(&knows(LedState::Off), false);
         assert_eq!(read(), ["0", "0"], "its time is over");
         let none = Task::Led {
             slot: DriveSlot(7),
@@ -454,8 +469,17 @@ mod tests {
             seconds: None,
         };
         assert!(chassis.set(&none, &[]).is_err());
-        // An LED that cannot be set is told of, and keeps nobody from the others.
-        fs::remove_dir_all(&bay).unwrap();
-        chassis.update(&knows(LedState::Fault));
+        // An LED that cannot be set is told of, keeps nobody from the others, and is put out when it can be.
+        chassis.update(&knows(LedState::Fault), false);
+        assert_eq!(read(), ["0", "1"]);
+        fs::remove_file(bay.join("fault")).unwrap();
+        fs::create_dir(bay.join("fault")).unwrap();
+        chassis.update(&knows(LedState::Off), false);
+        fs::remove_dir(bay.join("fault")).unwrap();
+        fs::write(bay.join("fault"), "1").unwrap();
+        chassis.update(&knows(LedState::Off), false);
+        assert_eq!(read(), ["0", "1"], "not every second");
+        chassis.update(&knows(LedState::Off), true);
+        assert_eq!(read(), ["0", "0"]);
     }
 }

@@ -1,12 +1,14 @@
 //! The thread that asks drives for their health, one after the other, and changes what is to be changed.
 //!
-//! Each is asked every ten minutes, once a minute while it tests itself, and at once when it is another one
-//! than before or was changed. What it tells goes to the administration, which is locked for no longer than
-//! to take it.
+//! Each is asked every ten minutes, or as the configuration has it, once a minute while it tests itself, after
+//! half a minute when it says for the first time that it will fail (nothing is done for one answer alone), and
+//! at once when it is another one than before or was changed. What it tells, or that it does not, goes to the
+//! administration, which is locked for no longer than to take it.
 
 use super::{For, Hardware};
 use crate::administration::Administration;
 use console::host::{HostError, Task};
+use disk::DriveSpec;
 use disk::facts::{Facts, System};
 use disk::smart::{SmartError, Smartctl};
 use shelf::admin::{Admin, DriveSlot, DriveState, DriveStatus};
@@ -15,11 +17,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// From one question to the next.
-const PERIOD: Duration = Duration::from_mins(10);
-
-/// The same while the drive tests itself.
+/// From one question to the next while the drive tests itself.
 const PERIOD_TESTING: Duration = Duration::from_mins(1);
+
+/// When a drive is asked again that says that it will fail, and has not said so before.
+const PERIOD_DOUBT: Duration = Duration::from_secs(30);
 
 /// How often it is looked which drives there are.
 const ROUND: Duration = Duration::from_secs(10);
@@ -30,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(45);
 /// What is known of a drive that was asked.
 struct Known {
     path: String,
-    sequence: Option<u64>,
+    what: What,
     /// When it is asked again; `None` for never.
     due: Option<Instant>,
     /// Whether it told anything.
@@ -39,8 +41,48 @@ struct Known {
     complaint: String,
 }
 
-/// Asks and changes drives until the process ends.
-pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
+/// What a drive is to the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    /// A block device: which of all disks since boot.
+    Device(Option<u64>),
+    /// A file, or memory: it has no health.
+    Plain,
+    /// It is pulled, and the shelf does not know that yet.
+    Gone,
+}
+
+impl What {
+    fn of(path: &str) -> Self {
+        match path.parse() {
+            Ok(DriveSpec::Path(file)) => match (
+                Facts::of_path(&System::default(), &file),
+                std::fs::metadata(&file),
+            ) {
+                (Some(facts), _) => Self::Device(facts.sequence),
+                (None, Ok(metadata)) if metadata.is_file() => Self::Plain,
+                (None, _) => Self::Gone,
+            },
+            Ok(_) => Self::Plain,
+            Err(_) => Self::Gone,
+        }
+    }
+}
+
+/// What came of asking a drive.
+enum Told {
+    Health(Smart),
+    /// Why it did not tell.
+    Nothing(String),
+}
+
+/// Asks and changes drives until the process ends. `interval` is from one question to the next; without it
+/// none are asked.
+pub(crate) fn run(
+    hardware: &Hardware,
+    administration: &Administration,
+    interval: Option<Duration>,
+) {
     let mut poller = Poller {
         smartctl: Smartctl::new(DEADLINE),
         known: BTreeMap::new(),
@@ -55,9 +97,27 @@ pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
         }
         let drives = administration.lock().drives();
         // One at a time, so that nobody waits for all of them.
-        if !poller.ask_next(&drives, hardware, administration) {
+        let has_asked = interval.is_some_and(|interval| {
+            let told = poller.ask_next(&drives, interval, hardware);
+            told.is_some_and(|(drive, told)| {
+                if let Some(told) = told {
+                    hear(administration, drive, told);
+                }
+                true
+            })
+        });
+        if !has_asked {
             round = Instant::now() + ROUND;
         }
+    }
+}
+
+/// Hands the administration what came of asking a drive.
+fn hear(administration: &Administration, drive: &DriveStatus, told: Told) {
+    let mut manager = administration.lock();
+    match told {
+        Told::Health(smart) => manager.drive_told(drive.slot, &drive.path, smart),
+        Told::Nothing(reason) => manager.drive_not_told(drive.slot, &drive.path, reason),
     }
 }
 
@@ -66,66 +126,56 @@ struct Poller {
     known: BTreeMap<DriveSlot, Known>,
 }
 
-/// Which of all disks since boot a block device is; `None` for what is none.
-fn sequence_of(path: &str) -> Option<Option<u64>> {
-    let facts = Facts::of_path(&System::default(), Path::new(path))?;
-    Some(facts.sequence)
-}
-
 impl Poller {
-    /// Asks the first drive that is due. Returns whether there was one.
-    fn ask_next(
+    /// Asks the first drive that is due. Returns which it was, and what came of it, unless that is nothing to
+    /// tell of.
+    fn ask_next<'a>(
         &mut self,
-        drives: &[DriveStatus],
+        drives: &'a [DriveStatus],
+        interval: Duration,
         hardware: &Hardware,
-        administration: &Administration,
-    ) -> bool {
+    ) -> Option<(&'a DriveStatus, Option<Told>)> {
         let up = |drive: &&DriveStatus| drive.state == DriveState::Up;
         self.known
             .retain(|slot, _| drives.iter().any(|drive| up(&drive) && drive.slot == *slot));
         for drive in drives.iter().filter(up) {
-            let sequence = sequence_of(&drive.path);
-            if !self.is_due(drive, sequence.flatten()) {
+            let what = What::of(&drive.path);
+            if what == What::Gone || !self.is_due(drive, what) {
                 continue;
             }
-            let smart = match sequence {
-                None => {
-                    let known = self.known(drive, None);
-                    (known.due, known.has_told) = (None, true);
-                    Some(unsupported())
-                }
-                Some(sequence) => self.ask(drive, sequence, hardware),
+            let known = self.known(drive, what, interval);
+            let told = if what == What::Plain {
+                (known.due, known.has_told) = (None, true);
+                Some(Told::Health(unsupported()))
+            } else {
+                self.ask(drive, what, interval, hardware)
             };
-            // Another one may have come in its place meanwhile.
-            let is_same = sequence_of(&drive.path) == sequence;
-            if let Some(smart) = smart.filter(|_| is_same) {
-                let mut manager = administration.lock();
-                manager.drive_told(drive.slot, &drive.path, Some(smart));
-            }
-            return true;
+            // It may be gone meanwhile, and another one in its place: then nothing is known.
+            let is_same = What::of(&drive.path) == what;
+            return Some((drive, told.filter(|_| is_same)));
         }
-        false
+        None
     }
 
-    fn is_due(&self, drive: &DriveStatus, sequence: Option<u64>) -> bool {
+    fn is_due(&self, drive: &DriveStatus, what: What) -> bool {
         let Some(known) = self.known.get(&drive.slot) else {
             return true;
         };
-        let is_another = known.path != drive.path || known.sequence != sequence;
+        let is_another = known.path != drive.path || known.what != what;
         let is_forgotten = known.has_told && drive.smart.is_none();
         is_another || is_forgotten || known.due.is_some_and(|due| due <= Instant::now())
     }
 
-    fn known(&mut self, drive: &DriveStatus, sequence: Option<u64>) -> &mut Known {
+    fn known(&mut self, drive: &DriveStatus, what: What, interval: Duration) -> &mut Known {
         let new = || Known {
             path: drive.path.clone(),
-            sequence,
-            due: Some(Instant::now() + PERIOD),
+            what,
+            due: Some(Instant::now() + interval),
             has_told: false,
             complaint: String::new(),
         };
         let known = self.known.entry(drive.slot).or_insert_with(new);
-        if known.path != drive.path || known.sequence != sequence {
+        if known.path != drive.path || known.what != what {
             *known = new();
         }
         known
@@ -134,24 +184,33 @@ impl Poller {
     fn ask(
         &mut self,
         drive: &DriveStatus,
-        sequence: Option<u64>,
+        what: What,
+        interval: Duration,
         hardware: &Hardware,
-    ) -> Option<Smart> {
+    ) -> Option<Told> {
         let answer = self.smartctl.read(Path::new(&drive.path));
         let slot = drive.slot;
-        let known = self.known(drive, sequence);
-        known.due = Some(Instant::now() + PERIOD);
+        let known = self.known(drive, what, interval);
+        known.due = Some(Instant::now() + interval);
         let error = match answer {
             Ok(smart) => {
                 hardware.lock().smart_fault = None;
                 if smart.self_test.remaining_percent.is_some() {
-                    known.due = Some(Instant::now() + PERIOD_TESTING);
+                    known.due = Some(Instant::now() + interval.min(PERIOD_TESTING));
+                }
+                if smart.predicts_failure && !drive.is_failing {
+                    known.due = Some(Instant::now() + PERIOD_DOUBT);
                 }
                 known.has_told = true;
                 known.complaint.clear();
-                return Some(smart);
+                return Some(Told::Health(smart));
             }
             Err(SmartError::Asleep) => return None,
+            // Virtual disks have no health, and are asked again all the same: `smartctl` may be a newer one.
+            Err(SmartError::UnknownKind(_)) if !known.has_told => {
+                hardware.lock().smart_fault = None;
+                return Some(Told::Health(unsupported()));
+            }
             Err(error) => error,
         };
         let text = error.to_string();
@@ -164,12 +223,11 @@ impl Poller {
             return None;
         }
         if known.complaint != text {
-            tracing::info!("slot {slot}: what it tells of its health (SMART) is not known: {text}");
-            known.complaint = text;
+            tracing::warn!("slot {slot}: what it tells of its health (SMART) is not known: {text}");
+            known.complaint.clone_from(&text);
         }
-        // Virtual disks tell nothing. One that has told something and hangs now keeps what it has told.
-        let is_mute = matches!(error, SmartError::Other(_)) && !known.has_told;
-        is_mute.then(unsupported)
+        // What it has told before is kept.
+        Some(Told::Nothing(text))
     }
 
     /// Changes something about a drive, which is asked soon after that.
@@ -186,6 +244,7 @@ impl Poller {
             SmartChange::Enable(false) => "keeps no count of its health",
             SmartChange::Timers(_) => "has other timers",
             SmartChange::SelfTest(_) => "tests itself",
+            SmartChange::AbortSelfTest => "does not test itself any more",
         };
         match changed {
             Ok(()) => {

@@ -8,19 +8,20 @@
 //!
 //! The counts are of this run of the shelf: a drive that goes bad shows that again soon.
 //!
-//! A drive that [says that it will fail](crate::smart::Smart::predicts_failure) is replaced likewise, and as
-//! a spare it is not taken.
+//! A drive that says by SMART that it will fail ([`DriveStatus::is_failing`]: never for what it has said once)
+//! is replaced likewise. No drive is replaced by one that says the same of itself.
 
-use super::drives::Drives;
+use super::drives::{Drives, Entry};
 use super::raid::{Member, Raid};
 use super::twin::Device;
 use super::{LunNumber, Manager};
+#[cfg(doc)]
+use crate::admin::DriveStatus;
 use crate::admin::{DriveSlot, ElementId, ElementStatus, PartId, READ_ERRORS_LIMIT};
 use crate::manager::MemberFailure;
 use crate::smart::Smart;
 use raid::bad_blocks::BadRange;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How often counts are halved.
@@ -150,20 +151,28 @@ impl Manager {
         }
     }
 
-    /// A drive has told of its health, or is not known to have any more. The path is that under which it was
-    /// asked: what another drive told that was in the slot before does not count.
-    pub fn drive_told(&mut self, drive: DriveSlot, path: &str, smart: Option<Smart>) {
+    /// A drive has told of its health. The path is that under which it was asked: what another drive told that
+    /// was in the slot before does not count.
+    pub fn drive_told(&mut self, drive: DriveSlot, path: &str, smart: Smart) {
         let entry = self.drives.get_mut(drive);
         let Some(entry) = entry.filter(|entry| entry.drive.path == path) else {
             return;
         };
         let before = entry.predicts_failure();
-        entry.smart = smart.map(Arc::new);
+        entry.told(smart);
         let now = entry.predicts_failure();
         if now && !before {
             let name = self.drive_name(drive);
             let text = format!("WARNING: drive {name} says by SMART that it will fail");
             self.notices.push(text);
+        }
+    }
+
+    /// A drive was asked for its health, and has not told, for this reason. What it told before still holds.
+    pub fn drive_not_told(&mut self, drive: DriveSlot, path: &str, reason: String) {
+        let entry = self.drives.get_mut(drive);
+        if let Some(entry) = entry.filter(|entry| entry.drive.path == path) {
+            entry.not_told(reason);
         }
     }
 
@@ -207,6 +216,9 @@ impl Manager {
     /// Replaces an element by the best spare there is. Returns whether it is being replaced.
     fn retire_element(&mut self, id: ElementId, fault: Fault) -> bool {
         for slot in self.spares_for(id) {
+            if self.drives.get(slot).is_none_or(Entry::predicts_failure) {
+                continue;
+            }
             let name = self.drive_name(slot);
             match self.begin_twin(id, slot, false) {
                 Ok(()) => {
@@ -245,8 +257,8 @@ impl Raid {
             if wear.read_errors(drive) >= READ_ERRORS_LIMIT {
                 return Some(Fault::ReadErrors);
             }
-            let predicts = drives.get(drive)?.predicts_failure();
-            predicts.then_some(Fault::Predicted)
+            let is_failing = drives.get(drive)?.is_failing();
+            is_failing.then_some(Fault::Predicted)
         };
         self.elements()
             .filter_map(move |(element, member)| Some((self.element_id(element), fault(member)?)))

@@ -8,8 +8,8 @@ use crate::problem::Problem;
 use crate::record::Record;
 use crate::record::hardware::SmartRecord;
 use crate::report::Report;
-use shelf::admin::{DriveState, DriveStatus};
-use shelf::smart::{RecoveryTimers, SelfTestKind, Smart, SmartChange};
+use shelf::admin::{Admin, DriveState, DriveStatus};
+use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange, SmartMiss};
 use std::collections::BTreeMap;
 
 /// What stands for what is not known.
@@ -30,9 +30,10 @@ fn told<'a>(world: &World<'_>, name: &str, drive: &'a DriveStatus) -> Result<&'a
     match drive.smart.as_deref() {
         Some(smart) if smart.is_supported == Some(false) => Err(refusal(name, "not supported")),
         Some(smart) => Ok(smart),
-        None => Err(match world.host.smart_fault() {
-            Some(fault) => refusal(name, &fault),
-            None => refusal(name, "it was not asked yet, or sleeps"),
+        None => Err(match (world.host.smart_fault(), &drive.smart_miss) {
+            (Some(fault), _) => refusal(name, &fault),
+            (None, Some(miss)) => refusal(name, &miss.reason),
+            (None, None) => refusal(name, "it was not asked yet, or sleeps"),
         }),
     }
 }
@@ -46,12 +47,25 @@ pub(super) fn log(report: &mut Report, world: &World<'_>, words: &[String]) {
     for (index, (name, drive)) in drives.iter().enumerate() {
         match told(world, name, drive) {
             Ok(smart) => {
-                let record = Record::Smart(Box::new(SmartRecord::new(name, smart)));
-                report.rows(lines(name, smart), record);
+                let miss = drive.smart_miss.as_deref();
+                let record = Record::Smart(Box::new(SmartRecord::new(name, smart, miss)));
+                let mut lines = lines(name, smart);
+                lines.extend(miss.map(|miss| format!("  {}", miss_words(miss))));
+                report.rows(lines, record);
             }
             Err(problem) => return report.fail(problem, &words[index + 1..]),
         }
     }
+}
+
+/// That a drive did not tell when it was asked last.
+pub(in crate::commands) fn miss_words(miss: &SmartMiss) -> String {
+    let when = if miss.times == 1 {
+        "when it was asked last".to_owned()
+    } else {
+        format!("{} times in a row", miss.times)
+    };
+    format!("did not tell of its health {when}: {}", miss.reason)
 }
 
 fn lines(name: &str, smart: &Smart) -> Vec<String> {
@@ -253,11 +267,12 @@ fn list_timers(report: &mut Report, world: &World<'_>, words: &[String]) {
     });
 }
 
-/// Lists self-tests, or begins them.
+/// Lists self-tests, begins or ends them.
 pub(super) fn self_test(world: &mut World<'_>, usage: &'static str, words: &[String]) -> Outcome {
-    let kind = match words.first().map(String::as_str) {
-        Some("short") => SelfTestKind::Short,
-        Some("long") => SelfTestKind::Long,
+    let change = match words.first().map(String::as_str) {
+        Some("short") => SmartChange::SelfTest(SelfTestKind::Short),
+        Some("long") => SmartChange::SelfTest(SelfTestKind::Long),
+        Some("abort") => SmartChange::AbortSelfTest,
         Some(word) if !word.contains('.') => return Report::from(Problem::Usage(usage)).into(),
         _ => {
             let mut report = Report::default();
@@ -271,33 +286,52 @@ pub(super) fn self_test(world: &mut World<'_>, usage: &'static str, words: &[Str
     }
     // A drive that tests itself begins anew, and would never end.
     let running = |smart: &Smart| smart.self_test.remaining_percent.is_some();
-    if let Ok(chosen) = chosen(world.admin, drives)
+    if change != SmartChange::AbortSelfTest
+        && let Ok(chosen) = chosen(world.admin, drives)
         && let Some((name, _)) = chosen
             .iter()
             .find(|(_, drive)| drive.smart.as_deref().is_some_and(running))
     {
         return Report::from(refusal(
             name,
-            "a self-test is running; selftest tells how far it is",
+            "a self-test is running; selftest tells how far it is, selftest abort ends it",
         ))
         .into();
     }
-    changes(world, drives, |_| Some(SmartChange::SelfTest(kind)))
+    changes(world, drives, |_| Some(change))
 }
 
 fn list_self_tests(report: &mut Report, world: &World<'_>, words: &[String]) {
     let title = format!("{:<8} SELFTEST", "DRIVE");
     list(report, world, words, &title, |name, smart| {
         let (test, at) = smart.map_or((UNKNOWN.to_owned(), String::new()), self_test_words);
-        let of = smart.map(|smart| &smart.self_test);
-        let record = Record::SelfTest {
-            drive: name.to_owned(),
-            remaining_percent: of.and_then(|test| test.remaining_percent),
-            kind: of.and_then(|test| test.kind.clone()),
-            result: of.and_then(|test| test.result.clone()),
-            passed: of.and_then(|test| test.has_passed),
-            at_hours: of.and_then(|test| test.at_hours),
-        };
+        let test_of = smart.map(|smart| &smart.self_test);
+        let record = self_test_record(name, test_of);
         (format!("{name:<8} {test}{at}"), record)
     });
+}
+
+fn self_test_record(name: &str, of: Option<&SelfTest>) -> Record {
+    Record::SelfTest {
+        drive: name.to_owned(),
+        remaining_percent: of.and_then(|test| test.remaining_percent),
+        kind: of.and_then(|test| test.kind.clone()),
+        result: of.and_then(|test| test.result.clone()),
+        passed: of.and_then(|test| test.has_passed),
+        at_hours: of.and_then(|test| test.at_hours),
+    }
+}
+
+/// Lists the self-tests that run, as `when` does jobs. At what rate a drive goes it does not tell.
+pub(in crate::commands) fn running_self_tests(report: &mut Report, admin: &dyn Admin) {
+    for drive in admin.drives() {
+        let test = drive.smart.as_ref().map(|smart| &smart.self_test);
+        let Some((test, left)) = test.and_then(|test| Some((test, test.remaining_percent?))) else {
+            continue;
+        };
+        let name = drive_name(admin.shelf(), drive.slot);
+        let done = 100 - left.min(100);
+        let line = format!("{name} {done}.00% ? KBps ?:??:?? left self-test");
+        report.row(line, self_test_record(&name, Some(test)));
+    }
 }
