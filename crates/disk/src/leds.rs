@@ -6,7 +6,8 @@
 //! Invariants: what was not set is left alone; a slot shows one thing at a time.
 
 use crate::facts::{Facts, System};
-use crate::program::{ends, search};
+use crate::program::{ends, find};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,8 +100,8 @@ pub enum LedctlError {
 /// It is not installed, it knows no LED of this device, or it took too long.
 pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), LedctlError> {
     let failed = |error: io::Error| LedctlError::Failed(error.to_string());
-    let mut child = Command::new("ledctl")
-        .env("PATH", search())
+    let program = find(OsStr::new("ledctl")).ok_or(LedctlError::NotInstalled)?;
+    let mut child = Command::new(program)
         .args(ledctl_arguments(device, shown))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,7 +1,7 @@
 //! Runs `smartctl`, and waits for it only until a deadline.
 
 use super::parse::Answer;
-use crate::program::{ends, search};
+use crate::program::{ends, find};
 use shelf::smart::{RecoveryTimers, SelfTestKind, Smart, SmartChange};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -180,8 +180,8 @@ impl Smartctl {
         if self.hanging.contains_key(device) {
             return Err(SmartError::Hangs);
         }
-        let mut child = Command::new(&self.program)
-            .env("PATH", search())
+        let program = find(&self.program).ok_or(SmartError::NotInstalled)?;
+        let mut child = Command::new(program)
             .args(&self.prefix)
             .arg("--json=c")
             .args(options)

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// From one question to the next while the drive tests itself.
 const PERIOD_TESTING: Duration = Duration::from_mins(1);
 
+/// When drives are asked again while they cannot be: somebody may install `smartctl`.
+const PERIOD_UNABLE: Duration = Duration::from_secs(20);
+
 /// When a drive is asked again that says that it will fail, and has not said so before.
 const PERIOD_DOUBT: Duration = Duration::from_secs(30);
 
@@ -215,6 +218,7 @@ impl Poller {
         };
         let text = error.to_string();
         if matches!(error, SmartError::NotInstalled | SmartError::CannotRun(_)) {
+            known.due = Some(Instant::now() + interval.min(PERIOD_UNABLE));
             let mut state = hardware.lock();
             if state.smart_fault.as_ref() != Some(&text) {
                 tracing::warn!("what drives tell of their health (SMART) is not known: {text}");
