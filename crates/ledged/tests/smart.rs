@@ -193,12 +193,17 @@ fn a_drive_that_says_that_it_will_fail_is_replaced_while_it_works() -> Result<()
     ensure!(!log.contains("has failed"), "it worked all the time: {log}");
 
     let leds = directory.join("leds");
-    let fault = format!("--listed-only failure={}", loops[1].0);
-    until_written(&leds, |text| text.lines().last() == Some(&fault))?;
+    let shows = |pattern: &str| {
+        let row = format!("--listed-only {pattern}={}", loops[1].0);
+        let of_it = format!("={}", loops[1].0);
+        until_written(&leds, |text| {
+            text.lines().rfind(|row| row.ends_with(&of_it)) == Some(&row)
+        })
+    };
+    shows("failure")?;
     tell(&directory, &loops[1].0, WELL)?;
     setup.console("selftest abort 1.1")?.success("selftest")?;
-    let normal = format!("--listed-only normal={}", loops[1].0);
-    until_written(&leds, |text| text.lines().last() == Some(&normal))?;
+    shows("normal")?;
 
     check_log(&daemon.log())?;
     daemon.terminate(LIMIT)
