@@ -5,6 +5,7 @@ use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::door::reception::Reception;
 use crate::events;
+use crate::hardware::Hardware;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
 use crate::plug::Slots;
@@ -38,12 +39,45 @@ pub(crate) struct Daemon {
     socket: door::socket::Door,
 }
 
+/// How fast replies are sent.
+fn paces_of(config: &Config) -> Paces {
+    let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+    let paces: Vec<_> = config.ports.iter().map(pace).collect();
+    Paces::new(&paces)
+}
+
+fn worker_options(
+    config: &Config,
+    index: usize,
+    room: disk::DriveRoom,
+    paces: &Paces,
+) -> WorkerOptions {
+    WorkerOptions {
+        index,
+        paces: paces.clone(),
+        core: config.cores.get(index).copied(),
+        spin: config.spin,
+        commands: COMMANDS,
+        room,
+        limits: Limits {
+            give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+        },
+    }
+}
+
 impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
     pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
         let state = StateDir::open(&config.state_dir)?;
         let reception = Reception::open(config)?;
-        let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
+        let hardware = Hardware::default();
+        let machinery = Machinery::new(
+            state.clone(),
+            log,
+            config.text.clone(),
+            reception.clone(),
+            hardware.clone(),
+        );
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -54,9 +88,7 @@ impl Daemon {
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
-        let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
-        let paces: Vec<_> = config.ports.iter().map(pace).collect();
-        let paces = Paces::new(&paces);
+        let paces = paces_of(config);
         match config.spin {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
@@ -64,17 +96,7 @@ impl Daemon {
         let seats =
             engine::seats(config.workers, ports, COMMANDS, room.slots).context("eventfd")?;
         let start = |(index, (seat, memory))| {
-            let options = WorkerOptions {
-                index,
-                paces: paces.clone(),
-                core: config.cores.get(index).copied(),
-                spin: config.spin,
-                commands: COMMANDS,
-                room,
-                limits: Limits {
-                    give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
-                },
-            };
+            let options = worker_options(config, index, room, &paces);
             engine::spawn(options, seat, memory, opened.drives.clone(), pin)
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
@@ -97,10 +119,11 @@ impl Daemon {
                 events::run(&receiver, (&workers, index), &administration);
             })?;
         }
-        let timed = (administration.clone(), reception.clone());
-        spawn("timer", move || timer(&timed.0, &timed.1))?;
+        let timed = (administration.clone(), reception.clone(), hardware.clone());
+        spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
         let plugged = (administration.clone(), workers.clone());
         spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
+        hardware.serve(&administration, config.smart_interval)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;
@@ -143,7 +166,7 @@ impl Daemon {
 
 /// Tells the administration the time, for what is due by it, and every console what has happened, until the
 /// process ends.
-fn timer(administration: &Administration, reception: &Reception) {
+fn timer(administration: &Administration, reception: &Reception, hardware: &Hardware) {
     let start = Instant::now();
     let mut watcher = Watcher::default();
     let mut looked = None;
@@ -160,6 +183,7 @@ fn timer(administration: &Administration, reception: &Reception) {
         }
         if let Some(troubles) = &mut troubles {
             troubles.extend(reception.troubles());
+            troubles.extend(hardware.troubles());
             reception.alerts().update(troubles, unix_seconds());
         }
         std::thread::sleep(TICK);

@@ -5,9 +5,9 @@
 //! SIGTERM or SIGINT, upon which it ends with everything durable.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `plug` (disks that come and go); `syslog`; `control` and one per
-//! connection; `cec` and `cec-run`; and the main thread, which waits for signals. All but the worker meet
-//! in one lock around the administration.
+//! (what is due once a second); `plug` (disks that come and go); `smart` and `chassis` (what drives tell of
+//! their health; LEDs and sensors); `syslog`; `control` and one per connection; `cec` and `cec-run`; and
+//! the main thread, which waits for signals. All but the worker meet in one lock around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -19,6 +19,7 @@ mod door;
 mod drives;
 mod events;
 mod finder;
+mod hardware;
 mod host;
 mod log;
 mod machine;
