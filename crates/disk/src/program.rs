@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 /// How often it is looked whether one has ended.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Finds a program, also in the directories of administration, which the `PATH` of a plain `su` lacks; as it is
-/// when it is a path already.
+/// Finds a program, also in the directories of administration, which the `PATH` of a plain `su` lacks; as it
+/// is when it is a path already.
 ///
-/// It is looked for here, and not by the kernel's `PATH` of the child: then the child is started without a copy
-/// of our page tables, which would hold up the workers.
+/// It is looked for here, and not by a `PATH` of the child: so the child is started without a copy of our
+/// page tables, which would hold up the workers.
 pub(crate) fn find(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Some(name.into());

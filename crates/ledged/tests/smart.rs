@@ -1,6 +1,6 @@
 //! What drives tell of their health, by a program in the place of `smartctl` that says what a test wants: it
-//! is listed, a drive that says twice that it will fail is replaced by a spare while it works, one that cannot
-//! tell is left alone; who hangs, talks nonsense or is not there holds nobody up.
+//! is listed, a drive that says twice that it will fail is replaced by a spare while it works, one that
+//! cannot tell is left alone; who hangs, talks nonsense or is not there holds nobody up.
 
 mod support;
 

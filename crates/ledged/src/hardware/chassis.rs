@@ -4,8 +4,8 @@
 //! fault of a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
 //!
 //! Invariants:
-//! * an LED is written only when what it is to show has changed, or could not be shown: then every ten seconds,
-//!   so that none stays lit for a drive that is well;
+//! * an LED is written only when what it is to show has changed, or could not be shown: then every ten
+//!   seconds, so that none stays lit for a drive that is well;
 //! * at the start every LED is written: what it shows is from before;
 //! * nothing but its own slot suffers from one that cannot be set.
 
@@ -162,8 +162,8 @@ impl Chassis {
         }
     }
 
-    /// What each slot is to show: what somebody has set, else what the shelf knows. With `retries` LEDs that could
-    /// not be set are tried again.
+    /// What each slot is to show: what somebody has set, else what the shelf knows. With `retries` LEDs that
+    /// could not be set are tried again.
     fn update(&mut self, wanted: &BTreeMap<DriveSlot, LedState>, retries: bool) {
         let now = Instant::now();
         self.set
