@@ -10,12 +10,14 @@
 //! * What a call changed is durable when it returns, or it has not happened.
 
 mod caller;
+mod clock;
 mod consoles;
 mod deed;
 mod machine;
 mod settings;
 
 pub use caller::{Caller, DoorKind, Role};
+pub use clock::{Clock, ClockStatus, TimeSource};
 pub use consoles::{
     AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
     UserStatus,
@@ -46,9 +48,9 @@ impl fmt::Debug for World<'_> {
 }
 
 /// The box, and what the daemon keeps for its consoles.
-pub trait Host: SettingsStore + Machine + Consoles + Checks {}
+pub trait Host: SettingsStore + Machine + Clock + Consoles + Checks {}
 
-impl<T: SettingsStore + Machine + Consoles + Checks> Host for T {}
+impl<T: SettingsStore + Machine + Clock + Consoles + Checks> Host for T {}
 
 /// Settings that outlive the daemon.
 pub trait SettingsStore {

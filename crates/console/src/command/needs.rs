@@ -104,6 +104,8 @@ mod tests {
             "set product",
             "set batch on",
             "syslog",
+            "date",
+            "ntp",
             "restoreconfig",
             "exit",
         ] {
@@ -134,6 +136,8 @@ mod tests {
             "set product SRX",
             "syslog off",
             "restoreconfig -n saved",
+            "date 2026-11-27 01:10:03",
+            "ntp off",
             "reboot",
             "online 0",
         ] {

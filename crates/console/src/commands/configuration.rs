@@ -26,6 +26,7 @@ const RESTORING: &[Verb] = &[
     Verb::Box(BoxVerb::Motd),
     Verb::Box(BoxVerb::Syslog),
     Verb::Box(BoxVerb::Timezone),
+    Verb::Box(BoxVerb::Ntp),
     Verb::Ratelimit,
     Verb::Make,
     Verb::Grow,
@@ -190,6 +191,7 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
         motd,
         syslog,
         timezone,
+        ntp,
     } = settings;
     let mut lines = vec![lexer::join(["set", "product", product.as_str()])];
     lines.push(if motd.is_empty() {
@@ -201,6 +203,11 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
     lines.push(format!("syslog {target}"));
     let zone = timezone.as_deref().unwrap_or("local");
     lines.push(lexer::join(["timezone", zone]));
+    let source = super::clock::words_of(ntp);
+    lines.push(format!(
+        "ntp {}",
+        lexer::join(source.iter().map(String::as_str))
+    ));
     lines
 }
 

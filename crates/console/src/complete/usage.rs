@@ -55,6 +55,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "clear",
     "color",
     "columns",
+    "default",
     "every",
     "located",
     "monthly",
@@ -82,8 +83,9 @@ pub(super) const KEYWORDS: &[&str] = &[
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "n", "name", "newlun", "number",
-    "oldlun", "oldshelf", "secs", "size", "string", "text", "user", "value",
+    "address", "array", "bytes", "DAYS", "day", "id", "KiB", "lines", "n", "name", "newlun",
+    "number", "oldlun", "oldshelf", "secs", "sector", "server", "size", "string", "text", "time",
+    "user", "value",
 ];
 
 /// The types that `make` knows.

@@ -3,6 +3,7 @@
 //! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; one that
 //! is not known is refused, so that nothing is lost when an older version writes the file.
 
+use super::TimeSource;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub struct Settings {
     pub syslog: Option<SocketAddr>,
     /// IANA name of the time zone of dates; `None` for that of the machine.
     pub timezone: Option<String>,
+    /// Where the time comes from; see [`super::Clock::set_time_source`].
+    pub ntp: TimeSource,
 }
 
 impl Default for Settings {
@@ -27,6 +30,7 @@ impl Default for Settings {
             motd: String::new(),
             syslog: None,
             timezone: None,
+            ntp: TimeSource::Default,
         }
     }
 }

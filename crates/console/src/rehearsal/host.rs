@@ -2,8 +2,9 @@
 
 use super::Steps;
 use crate::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, Deed, DriveFacts,
-    Host, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
+    Deed, DriveFacts, Host, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore,
+    TimeSource, Trouble, UserStatus,
 };
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ fn changes(before: &Settings, now: &Settings) -> Vec<String> {
         motd,
         syslog,
         timezone,
+        // Of `set_time_source`.
+        ntp: _,
     } = now;
     let mut steps = Vec::new();
     if *product != before.product {
@@ -84,6 +87,45 @@ fn changes(before: &Settings, now: &Settings) -> Vec<String> {
         steps.push(format!("tell dates in the time zone {zone}"));
     }
     steps
+}
+
+impl Clock for RehearsalHost<'_> {
+    fn clock(&self) -> Result<ClockStatus, HostError> {
+        self.real.clock()
+    }
+
+    fn parse_time(&self, text: &str, zone: Option<&str>) -> Result<u64, HostError> {
+        self.real.parse_time(text, zone)
+    }
+
+    fn set_clock(&mut self, unix_seconds: u64) -> Result<(), HostError> {
+        let zone = self.settings.timezone.clone();
+        let time = self.real.local_time(unix_seconds, zone.as_deref())?;
+        self.step(
+            &Deed::SetClock(unix_seconds),
+            format!("set the clock to {time}"),
+        )
+    }
+
+    fn set_time_source(&mut self, source: &TimeSource) -> Result<(), HostError> {
+        let is_off = || self.real.clock().is_ok_and(|clock| !clock.is_enabled);
+        if [source, &self.settings.ntp] == [&TimeSource::Off; 2] && is_off() {
+            return self.real.check(&Deed::TimeSource(source));
+        }
+        let step = match source {
+            TimeSource::Default => {
+                "have the time service keep the clock, with the servers that the box has".to_owned()
+            }
+            TimeSource::Off => "switch the time service off".to_owned(),
+            TimeSource::Servers(servers) => {
+                let servers = servers.join(" ");
+                format!("have the time service keep the clock, with the servers {servers}")
+            }
+        };
+        self.step(&Deed::TimeSource(source), step)?;
+        self.settings.ntp = source.clone();
+        Ok(())
+    }
 }
 
 impl Machine for RehearsalHost<'_> {
