@@ -182,6 +182,9 @@ pub(super) fn lines(admin: &dyn Admin, settings: &Settings) -> Vec<String> {
             None => format!("spare {drive}"),
         });
     }
+    // A box may refuse it that has everything else: as the last line it keeps nothing from being restored.
+    let source = super::clock::words_of(&settings.ntp);
+    lines.push(format!("ntp {}", lexer::join(source)));
     lines
 }
 
@@ -191,7 +194,8 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
         motd,
         syslog,
         timezone,
-        ntp,
+        // The last line of all.
+        ntp: _,
     } = settings;
     let mut lines = vec![lexer::join(["set", "product", product.as_str()])];
     lines.push(if motd.is_empty() {
@@ -203,11 +207,6 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
     lines.push(format!("syslog {target}"));
     let zone = timezone.as_deref().unwrap_or("local");
     lines.push(lexer::join(["timezone", zone]));
-    let source = super::clock::words_of(ntp);
-    lines.push(format!(
-        "ntp {}",
-        lexer::join(source.iter().map(String::as_str))
-    ));
     lines
 }
 

@@ -11,7 +11,7 @@ use shelf::admin::{
     Admin, DriveRole, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, PortStatus,
     READ_ERRORS_LIMIT, ScrubStatus, Work,
 };
-use shelf::job::JobEnd;
+use shelf::job::{JobEnd, JobKind};
 
 /// What to do about what mends itself.
 const NOTHING_TO_DO: &str = "nothing to do";
@@ -330,6 +330,12 @@ fn of_jobs(admin: &dyn Admin, tell: &mut Tell) {
                 id.lun
             ),
             Some(DriveRole::Spare) => format!("rmspare {name}, and replace the drive"),
+            // What carries something is not conditioned.
+            Some(DriveRole::Free)
+                if job.kind == JobKind::ReadTest && progress.end == Some(JobEnd::Complete) =>
+            {
+                format!("condition {name} writes them anew; if some stay bad, replace the drive")
+            }
             _ => format!("replace the drive, or look again: disktest -r {name}"),
         };
         tell(format!("drive {name}"), problem, advice);

@@ -701,10 +701,24 @@ impl Admin for FakeShelf {
             return Err(AdminError::DriveBusy { drive, kind });
         }
         let role = match &status.role {
+            DriveRole::Element(id) if kind.is_like(JobKind::CONDITION) => {
+                let reason = format!(
+                    "it is {id}; scrub start {} writes anew what cannot be read, with what the others hold",
+                    id.lun
+                );
+                return Err(AdminError::JobRefused {
+                    drive,
+                    kind,
+                    reason,
+                });
+            }
             DriveRole::Element(id) => id.to_string(),
             DriveRole::Spare => "spare".to_owned(),
             DriveRole::Foreign(what) if kind.is_like(JobKind::CONDITION) => {
-                let reason = format!("it carries {what}");
+                let reason = format!(
+                    "it carries {what}, and zeroes in the place of what cannot be read would be taken for that; \
+                     erase writes all of the drive"
+                );
                 return Err(AdminError::JobRefused {
                     drive,
                     kind,
