@@ -192,21 +192,26 @@ fn a_drive_that_says_that_it_will_fail_is_replaced_while_it_works() -> Result<()
     let log = daemon.log();
     ensure!(!log.contains("has failed"), "it worked all the time: {log}");
 
+    the_led_shows_it_until_it_is_well(&setup, &directory, &loops[1].0)?;
+
+    check_log(&daemon.log())?;
+    daemon.terminate(LIMIT)
+}
+
+fn the_led_shows_it_until_it_is_well(setup: &Setup, directory: &Path, device: &str) -> Result<()> {
     let leds = directory.join("leds");
     let shows = |pattern: &str| {
-        let row = format!("--listed-only {pattern}={}", loops[1].0);
-        let of_it = format!("={}", loops[1].0);
+        let row = format!("--listed-only {pattern}={device}");
+        let of_it = format!("={device}");
         until_written(&leds, |text| {
             text.lines().rfind(|row| row.ends_with(&of_it)) == Some(&row)
         })
     };
     shows("failure")?;
-    tell(&directory, &loops[1].0, WELL)?;
+    tell(directory, device, WELL)?;
     setup.console("selftest abort 1.1")?.success("selftest")?;
     shows("normal")?;
-
-    check_log(&daemon.log())?;
-    daemon.terminate(LIMIT)
+    Ok(())
 }
 
 #[test]
