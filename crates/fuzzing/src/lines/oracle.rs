@@ -65,7 +65,7 @@ const ONE_BY_ONE: [&str; 32] = [
 
 /// Errors that do not say of which word they are: those of Coraid's consoles, which tools know as they are
 /// (in JSON the word is beside them), and those that are about the command as a whole.
-const WITHOUT_WORD: [&str; 23] = [
+const WITHOUT_WORD: [&str; 24] = [
     "LUN must be an integer between 0 and 254 inclusive",
     "lun already exists",
     "no LUN specified",
@@ -80,6 +80,7 @@ const WITHOUT_WORD: [&str; 23] = [
     "config string of",
     "FLUSH CACHE is always honoured",
     "there is no syslog target",
+    "systemd-timesyncd keeps the clock",
     "LUNs are always in mode random",
     "the guard is always there",
     "a message has at most",
