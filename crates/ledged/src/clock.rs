@@ -1,8 +1,8 @@
 //! The clock of the box: what systemd's timedated tells of it, and has done about it.
 //!
-//! The servers that are set on a console are in a drop-in of systemd-timesyncd below `/run`, which the next boot
-//! does not find: it is written again when the daemon starts, from its settings, which are the only place where they
-//! are kept. Nothing that somebody has written below `/etc` is touched.
+//! The servers that are set on a console are in a drop-in of systemd-timesyncd below `/run`, which the next
+//! boot does not find: it is written again when the daemon starts, from its settings, which are the only
+//! place where they are kept. Nothing that somebody has written below `/etc` is touched.
 //!
 //! Invariants:
 //! * no program is waited for longer than [`LIMIT`]: whoever asks holds the administration;

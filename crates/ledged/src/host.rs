@@ -188,8 +188,8 @@ impl Clock for Machinery {
             ntp: source.clone(),
             ..before.clone()
         };
-        // What is stored and not done would be done at the next start: that is taken back. The other way round
-        // nobody would know.
+        // What is stored and not done would be done at the next start: that is taken back. The other way
+        // round nobody would know.
         self.change_settings(settings)?;
         let done = self.clock.keep(source);
         if done.is_err() {

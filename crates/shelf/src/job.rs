@@ -122,8 +122,8 @@ pub enum StepKind {
     Zero,
     /// They are to hold [`fill_pattern`].
     Write,
-    /// They are to be written with zeroes, not deallocated: a drive puts what it is given elsewhere if its place
-    /// is bad.
+    /// They are to be written with zeroes, not deallocated: a drive puts what it is given elsewhere if its
+    /// place is bad.
     Rewrite,
     /// They are to be read.
     Read,

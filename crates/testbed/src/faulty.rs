@@ -57,8 +57,8 @@ pub enum Behaviour {
         /// How many.
         sectors: u64,
     },
-    /// Fails reads of these sectors with EIO, until a write has covered all of them: a medium that is bad in a place for
-    /// which the drive has another one.
+    /// Fails reads of these sectors with EIO, until a write has covered all of them: a medium that is bad in
+    /// a place for which the drive has another one.
     UnreadableUntilWritten {
         /// The first.
         sector: u64,

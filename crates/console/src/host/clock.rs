@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeSource {
-    /// Nobody has set it here: as the system of the box has it. Asked for, it is the time service of that system with
-    /// its own servers.
+    /// Nobody has set it here: as the system of the box has it. Asked for, it is the time service of that
+    /// system with its own servers.
     #[default]
     Default,
     /// No time service: the clock goes as it goes.
@@ -38,8 +38,8 @@ pub trait Clock {
     /// There is no systemd, or it does not answer.
     fn clock(&self) -> Result<ClockStatus, HostError>;
 
-    /// A time as people write it, `2026-11-27 01:10:03`, in a zone; or with an offset, `2026-11-27T01:10:03Z`. In
-    /// seconds since 1970.
+    /// A time as people write it, `2026-11-27 01:10:03`, in a zone; or with an offset,
+    /// `2026-11-27T01:10:03Z`. In seconds since 1970.
     ///
     /// # Errors
     /// It is no time, or no time at which a shelf can be, or there is no such zone.

@@ -123,7 +123,8 @@ fn another_pace_counts_at_once() {
     assert_eq!(report.progress.end, Some(JobEnd::Complete));
 }
 
-/// No medium of a test machine is bad: the reads of some sectors are made to fail here, between job and drive.
+/// No medium of a test machine is bad: the reads of some sectors are made to fail here, between job and
+/// drive.
 #[test]
 fn a_condition_writes_zeroes_where_it_could_not_read_and_nowhere_else() {
     const BAD: std::ops::Range<u64> = 800..808;

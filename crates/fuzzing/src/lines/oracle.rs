@@ -80,6 +80,7 @@ const WITHOUT_WORD: [&str; 24] = [
     "config string of",
     "FLUSH CACHE is always honoured",
     "there is no syslog target",
+    "systemd-timesyncd keeps the clock",
     "LUNs are always in mode random",
     "the guard is always there",
     "a message has at most",

@@ -1,13 +1,13 @@
-//! What becomes of the sectors that a [`super::JobKind::Condition`] could not read: they are read once more, those that
-//! still cannot be read are written with zeroes, and read back.
+//! What becomes of the sectors that a [`super::JobKind::Condition`] could not read: they are read once more,
+//! those that still cannot be read are written with zeroes, and read back.
 //!
-//! It goes from place to place, each within one aligned block of [`BLOCK_SECTORS`], which is the unit of the medium of
-//! today's drives: such a block is written as a whole where none of it can be read, since a drive would
-//! have to read it to write a part of it.
+//! It goes from place to place, each within one aligned block of [`BLOCK_SECTORS`], which is the unit of the
+//! medium of today's drives: such a block is written as a whole where none of it can be read, since a drive
+//! would have to read it to write a part of it.
 //!
 //! Invariants:
-//! * a sector is written only after two reads of it have failed, at different times: the one of the pass over the
-//!   whole drive, and one after that pass;
+//! * a sector is written only after two reads of it have failed, at different times: the one of the pass over
+//!   the whole drive, and one after that pass;
 //! * a sector counts as written anew when it was flushed and read back; until then it is bad.
 
 use super::{BLOCK_SECTORS, BadSectors, JobEnd, Progress, Step, StepEnd, StepKind};

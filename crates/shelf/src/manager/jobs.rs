@@ -10,10 +10,10 @@
 //! A read test takes nothing: drives in use have one beside their clients, at a pace that leaves these most
 //! of the drive's time.
 //!
-//! A condition writes zeroes where a drive cannot be read. Who reads there next is not told that something is lost: so
-//! the drive must carry nothing that anybody would take for whole. A member would give zeroes in the place of what
-//! its RAID can make good, and a file system likewise. It destroys nothing that can be read, needs no mark, and may
-//! be interrupted at any write.
+//! A condition writes zeroes where a drive cannot be read. Who reads there next is not told that something is
+//! lost: so the drive must carry nothing that anybody would take for whole. A member would give zeroes in the
+//! place of what its RAID can make good, and a file system likewise. It destroys nothing that can be read,
+//! needs no mark, and may be interrupted at any write.
 //!
 //! Invariants:
 //! * a drive with a role has no job that writes, and no drive has two jobs;
