@@ -6,10 +6,10 @@ pub(crate) mod load;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::network::FIRST_GUEST;
 use testbed::process::feed;
@@ -91,6 +91,28 @@ const NEWS: &str = r#"
 uevent sh -c 'read -r uptime rest </proc/uptime; echo "$uptime $ACTION $SUBSYSTEM $DEVPATH" >>/run/news' \
     >/dev/null 2>&1 &
 "#;
+
+/// What the emulator has counted of a disk since its device was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub(crate) writes: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) flushes: u64,
+}
+
+/// The states of the elements of the first RAID of `list -l` of one LUN.
+fn states_of(rows: &[Value]) -> Vec<String> {
+    let elements = rows.first().map(|row| &row["raids"][0]["elements"]);
+    let elements = elements.and_then(Value::as_array).into_iter().flatten();
+    let states = elements.filter_map(|element| element["state"].as_str());
+    states.map(str::to_owned).collect()
+}
+
+/// The uptime before the last line that is meant.
+fn stamp_of(text: &str, is_it: impl Fn(&str) -> bool) -> Option<f64> {
+    let line = text.lines().rfind(|line| is_it(line))?;
+    line.split(' ').next()?.parse().ok()
+}
 
 /// The machine, the shelf in it, and the wire to it.
 pub(crate) struct Rig {
@@ -215,6 +237,104 @@ impl Rig {
         Ok(answer["data"].as_array().context("rows")?.clone())
     }
 
+    /// Waits until the rows of a command are as they should be. Nothing is done meanwhile but asking.
+    pub(crate) fn until(
+        &mut self,
+        line: &str,
+        what: &str,
+        is_it: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let rows = self.rows(line)?;
+            if is_it(&rows) {
+                return Ok(rows);
+            }
+            if Instant::now() > deadline {
+                let log = self.log();
+                bail!("{line}: not {what}: {}\n{log}", Value::from(rows));
+            }
+        }
+    }
+
+    /// Waits until the elements of a LUN are in these states.
+    pub(crate) fn await_elements(&mut self, lun: u8, states: &[&str]) -> Result<Vec<Value>> {
+        let line = format!("list -l {lun}");
+        let what = states.join(" ");
+        let rows = self.until(&line, &what, |rows| states_of(rows) == states)?;
+        let elements = rows.first().map(|row| row["raids"][0]["elements"].clone());
+        let elements = elements.as_ref().and_then(Value::as_array);
+        Ok(elements.context("elements")?.clone())
+    }
+
+    /// Waits until a drive with this serial number is in some slot, and gives its row.
+    pub(crate) fn await_drive(&mut self, medium: &str) -> Result<Value> {
+        let is_it = |row: &Value| row["attributes"]["serial"] == medium.to_uppercase();
+        let rows = self.until("disks -a", medium, |rows| rows.iter().any(is_it))?;
+        rows.into_iter().find(is_it).context("a drive")
+    }
+
+    /// Pulls a disk whose driver is told by the emulator.
+    pub(crate) fn pull(&mut self, medium: &str) -> Result<()> {
+        transcript::note(&format!("{medium} is pulled"));
+        self.monitor()?.pull(medium, LIMIT)
+    }
+
+    /// Pulls a disk whose driver the emulator does not tell: the kernel is made to do what the driver would.
+    pub(crate) fn pull_untold(&mut self, medium: &str) -> Result<()> {
+        let drive = self.await_drive(medium)?;
+        let device = drive["attributes"]["device"].as_str().context("device")?;
+        transcript::note(&format!("{medium} is pulled, which is {device}"));
+        self.shell(&format!("echo 1 >/sys/block/{device}/device/delete"))?;
+        Ok(())
+    }
+
+    /// Lets the kernel look for SATA and SAS disks, as it would when their drivers were told.
+    pub(crate) fn scan(&mut self) -> Result<()> {
+        self.shell("for host in /sys/class/scsi_host/*; do echo '- - -' >$host/scan; done")
+            .map(drop)
+    }
+
+    /// Inserts a disk.
+    pub(crate) fn insert(&mut self, device: &str) -> Result<()> {
+        transcript::note(&format!("inserted: {device}"));
+        self.monitor()?.add(device)
+    }
+
+    /// Notes how long after the kernel's news the shelf missed a drive; gives it in seconds of the machine.
+    pub(crate) fn note_pull(&mut self, slot: u16, device: &str) -> Result<f64> {
+        let news = self.shell("cat /run/news")?;
+        let log = self.shell("cat /run/log")?;
+        let told = stamp_of(&news, |line| {
+            line.contains(" remove block ") && line.ends_with(&format!("/{device}"))
+        })
+        .with_context(|| format!("the kernel does not tell of {device}: {news}"))?;
+        let missed = stamp_of(&log, |line| line.ends_with(&format!("drive 1.{slot} was pulled")))
+            .with_context(|| format!("1.{slot} is not missed: {log}"))?;
+        transcript::note(&format!(
+            "{device} was gone at {told} s of the machine, and 1.{slot} missing {:.2} s later",
+            missed - told
+        ));
+        Ok(missed - told)
+    }
+
+    /// What the emulator has counted of a disk: writes, bytes written, flushes.
+    pub(crate) fn counted(&mut self, medium: &str) -> Result<Counted> {
+        let all = self.monitor()?.execute("query-blockstats", &json!({}))?;
+        let is_it = |row: &&Value| {
+            let device = row["qdev"].as_str().unwrap_or_default();
+            device.split('/').any(|part| part == medium)
+        };
+        let rows = all.as_array().context("rows")?;
+        let stats = &rows.iter().find(is_it).with_context(|| all.to_string())?["stats"];
+        let figure = |name: &str| stats[name].as_u64().with_context(|| stats.to_string());
+        Ok(Counted {
+            writes: figure("wr_operations")?,
+            written_bytes: figure("wr_bytes")?,
+            flushes: figure("flush_operations")?,
+        })
+    }
+
     /// What the Ethernet console says to a line that is typed on the host.
     pub(crate) fn cec(&self, line: &str) -> Result<String> {
         let mut command = self.namespace.command(paths::binary("cec")?);
@@ -225,6 +345,20 @@ impl Rig {
         ensure!(said.status.success(), "{line}: {text}");
         Ok(text)
     }
+}
+
+/// What the machine has after it was put together: two disks at each adapter, in the order of their slots.
+pub(crate) fn standard() -> Vec<String> {
+    vec![
+        nvme("nvme0", 0),
+        nvme("nvme1", 1),
+        sas("sas0", 0) + ",dpofua=on",
+        sas("sas1", 1) + ",rotation_rate=1",
+        scsi("scsi0", "scsi", 0) + ",write-cache=off",
+        scsi("scsi1", "scsi", 1),
+        sata("sata0", 0, ",rotation_rate=7200"),
+        sata("sata1", 1, ",logical_block_size=512,physical_block_size=4096,write-cache=off"),
+    ]
 }
 
 /// What is on every board: bays for NVMe, and the adapters.
@@ -245,6 +379,12 @@ fn board() -> Vec<String> {
 pub(crate) fn nvme(medium: &str, bay: u8) -> String {
     let serial = medium.to_uppercase();
     format!("nvme,id={medium},drive={medium},serial={serial},bus=bay{bay}")
+}
+
+/// A SAS disk at a phy.
+pub(crate) fn sas(medium: &str, phy: u8) -> String {
+    // Without a name it is none of SAS.
+    format!("{},wwn=0x5000c500000000{phy:02x}", scsi(medium, "sas", phy))
 }
 
 /// A SATA disk at a port.
