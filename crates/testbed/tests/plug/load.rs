@@ -63,6 +63,16 @@ impl Load {
             run: RunId(u64::try_from(since.as_nanos())?),
             model: GenerationModel::new(blocks),
         };
+        Self::resume(namespace, interface, lun, content)
+    }
+
+    /// Goes on with what another has written.
+    pub(crate) fn resume(
+        namespace: &Namespace,
+        interface: &str,
+        lun: u8,
+        content: Content,
+    ) -> Result<Self> {
         let mut session = Session::open(namespace, interface, lun, content)?;
         let shared = Arc::new(Shared::default());
         let its = Arc::clone(&shared);

@@ -25,8 +25,13 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
 const MTU: u16 = 9000;
 
-/// Disks of LUNs, and those that others use.
-const DISK_BYTES: u64 = 128 << 20;
+/// Disks on NVMe and SAS: a bit of the bitmap stands for 64 MiB, and eight are set together.
+pub(crate) const LARGE_BYTES: u64 = 1 << 30;
+
+/// Other disks.
+pub(crate) const DISK_BYTES: u64 = 128 << 20;
+
+/// Those that others than the shelf use.
 const SMALL_BYTES: u64 = 64 << 20;
 
 /// Images of disks for the shelf; each is in some device, or in none.
@@ -92,12 +97,30 @@ uevent sh -c 'read -r uptime rest </proc/uptime; echo "$uptime $ACTION $SUBSYSTE
     >/dev/null 2>&1 &
 "#;
 
+/// A disk that was pulled.
+#[derive(Debug)]
+pub(crate) struct Pulled {
+    /// The kernel's name of it.
+    pub(crate) device: String,
+    /// The slot that it was in.
+    pub(crate) slot: u64,
+}
+
 /// What the emulator has counted of a disk since its device was made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
     pub(crate) writes: u64,
     pub(crate) written_bytes: u64,
     pub(crate) flushes: u64,
+}
+
+/// Size of a disk for the shelf.
+pub(crate) fn bytes_of(medium: &str) -> u64 {
+    if medium.starts_with("nvme") || medium.starts_with("sas") {
+        LARGE_BYTES
+    } else {
+        DISK_BYTES
+    }
 }
 
 /// The states of the elements of the first RAID of `list -l` of one LUN.
@@ -135,7 +158,7 @@ impl Rig {
             namespace,
             directory,
         };
-        let own = DISKS.iter().map(|name| (*name, DISK_BYTES));
+        let own = DISKS.iter().map(|name| (*name, bytes_of(name)));
         let small = IN_USE.iter().map(|(name, _)| (*name, SMALL_BYTES));
         for (name, bytes) in own.chain(small).chain([("state", SMALL_BYTES)]) {
             File::create(rig.image(name))?.set_len(bytes)?;
@@ -275,18 +298,28 @@ impl Rig {
     }
 
     /// Pulls a disk whose driver is told by the emulator.
-    pub(crate) fn pull(&mut self, medium: &str) -> Result<()> {
-        transcript::note(&format!("{medium} is pulled"));
-        self.monitor()?.pull(medium, LIMIT)
+    pub(crate) fn pull(&mut self, medium: &str) -> Result<Pulled> {
+        let pulled = self.about_to_pull(medium)?;
+        self.monitor()?.pull(medium, LIMIT)?;
+        Ok(pulled)
     }
 
     /// Pulls a disk whose driver the emulator does not tell: the kernel is made to do what the driver would.
-    pub(crate) fn pull_untold(&mut self, medium: &str) -> Result<()> {
+    pub(crate) fn pull_untold(&mut self, medium: &str) -> Result<Pulled> {
+        let pulled = self.about_to_pull(medium)?;
+        self.shell(&format!("echo 1 >/sys/block/{}/device/delete", pulled.device))?;
+        Ok(pulled)
+    }
+
+    fn about_to_pull(&mut self, medium: &str) -> Result<Pulled> {
         let drive = self.await_drive(medium)?;
         let device = drive["attributes"]["device"].as_str().context("device")?;
-        transcript::note(&format!("{medium} is pulled, which is {device}"));
-        self.shell(&format!("echo 1 >/sys/block/{device}/device/delete"))?;
-        Ok(())
+        let slot = drive["slot"].as_u64().context("slot")?;
+        transcript::note(&format!("{medium} is pulled, which is {device} in 1.{slot}"));
+        Ok(Pulled {
+            device: device.to_owned(),
+            slot,
+        })
     }
 
     /// Lets the kernel look for SATA and SAS disks, as it would when their drivers were told.
@@ -302,7 +335,8 @@ impl Rig {
     }
 
     /// Notes how long after the kernel's news the shelf missed a drive; gives it in seconds of the machine.
-    pub(crate) fn note_pull(&mut self, slot: u16, device: &str) -> Result<f64> {
+    pub(crate) fn note_pull(&mut self, pulled: &Pulled) -> Result<f64> {
+        let Pulled { device, slot } = pulled;
         let news = self.shell("cat /run/news")?;
         let log = self.shell("cat /run/log")?;
         let told = stamp_of(&news, |line| {
