@@ -47,7 +47,7 @@ fn disks_of_every_kind_are_found_pulled_and_inserted_under_load() -> Result<()> 
     check_facts(&mut rig)?;
     rig.console("make -c 0 raid10 1.0-3")?;
     rig.console("online 0")?;
-    let load = Load::start(&rig.namespace, INTERFACE, 0, BLOCKS)?;
+    let mut load = Load::start(&rig.namespace, INTERFACE, 0, BLOCKS)?;
     load.goes_on(SOME, LIMIT)?;
 
     // An NVMe drive of a mirror, which comes back in another bay.
@@ -65,7 +65,7 @@ fn disks_of_every_kind_are_found_pulled_and_inserted_under_load() -> Result<()> 
     let rebuilt = rig.counted("nvme1")?.written_bytes;
     transcript::note(&format!("{rebuilt} bytes written to rebuild what was missed"));
     ensure!(rebuilt < LARGE_BYTES / 2, "{rebuilt} bytes written to rebuild what was missed");
-    let load = Load::resume(&rig.namespace, INTERFACE, 0, content)?;
+    let mut load = Load::resume(&rig.namespace, INTERFACE, 0, content)?;
     load.goes_on(SOME, LIMIT)?;
 
     // One of SAS, which comes back at another adapter.

@@ -40,7 +40,7 @@ pub(crate) struct Content {
 /// What a load does until it is told to end.
 #[derive(Debug)]
 pub(crate) struct Load {
-    thread: JoinHandle<Result<Content>>,
+    thread: Option<JoinHandle<Result<Content>>>,
     shared: Arc<Shared>,
 }
 
@@ -80,6 +80,7 @@ impl Load {
             session.load(&its)?;
             Ok(session.content)
         });
+        let thread = Some(thread);
         Ok(Self { thread, shared })
     }
 
@@ -89,10 +90,13 @@ impl Load {
     }
 
     /// Waits until so many more were acknowledged.
-    pub(crate) fn goes_on(&self, count: u64, limit: Duration) -> Result<()> {
+    pub(crate) fn goes_on(&mut self, count: u64, limit: Duration) -> Result<()> {
         let (before, deadline) = (self.acknowledged(), Instant::now() + limit);
         while self.acknowledged() < before + count {
-            ensure!(!self.thread.is_finished(), "the load has ended by itself");
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                self.join()?;
+                bail!("the load has ended by itself");
+            }
             let now = self.acknowledged() - before;
             ensure!(Instant::now() < deadline, "{now} of {count} writes acknowledged");
             thread::sleep(Duration::from_millis(50));
@@ -101,9 +105,14 @@ impl Load {
     }
 
     /// Ends it; gives what is on the LUN now.
-    pub(crate) fn end(self) -> Result<Content> {
+    pub(crate) fn end(mut self) -> Result<Content> {
         self.shared.has_to_end.store(true, Ordering::Relaxed);
-        let ended = self.thread.join();
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Content> {
+        let thread = self.thread.take().context("the load has ended already")?;
+        let ended = thread.join();
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

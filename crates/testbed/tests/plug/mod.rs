@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use testbed::network::FIRST_GUEST;
 use testbed::process::feed;
@@ -106,7 +106,7 @@ pub(crate) struct Pulled {
     pub(crate) slot: u64,
 }
 
-/// What the emulator has counted of a disk since its device was made.
+/// What the kernel has counted of a disk since it was inserted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
     pub(crate) writes: u64,
@@ -352,20 +352,29 @@ impl Rig {
         Ok(missed - told)
     }
 
-    /// What the emulator has counted of a disk: writes, bytes written, flushes.
+    /// Seconds of the machine between the last lines of the log that end with the one and have the other in them.
+    pub(crate) fn seconds_between(&mut self, first: &str, second: &str) -> Result<f64> {
+        let log = self.shell("cat /run/log")?;
+        let from = stamp_of(&log, |line| line.ends_with(first));
+        let from = from.with_context(|| format!("{first}: {log}"))?;
+        let to = stamp_of(&log, |line| line.contains(second));
+        let to = to.with_context(|| format!("{second}: {log}"))?;
+        ensure!(to > from, "{second} before {first}: {log}");
+        Ok(to - from)
+    }
+
+    /// What the machine's kernel has counted of a disk.
     pub(crate) fn counted(&mut self, medium: &str) -> Result<Counted> {
-        let all = self.monitor()?.execute("query-blockstats", &json!({}))?;
-        let is_it = |row: &&Value| {
-            let device = row["qdev"].as_str().unwrap_or_default();
-            device.split('/').any(|part| part == medium)
-        };
-        let rows = all.as_array().context("rows")?;
-        let stats = &rows.iter().find(is_it).with_context(|| all.to_string())?["stats"];
-        let figure = |name: &str| stats[name].as_u64().with_context(|| stats.to_string());
+        let drive = self.await_drive(medium)?;
+        let device = drive["attributes"]["device"].as_str().context("device")?;
+        let text = self.shell(&format!("cat /sys/block/{device}/stat"))?;
+        let figures: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        // As the kernel's documentation has them: writes, sectors written, flushes.
+        let figure = |index: usize| figures.get(index).copied().with_context(|| text.clone());
         Ok(Counted {
-            writes: figure("wr_operations")?,
-            written_bytes: figure("wr_bytes")?,
-            flushes: figure("flush_operations")?,
+            writes: figure(4)?,
+            written_bytes: figure(6)? * 512,
+            flushes: figure(15)?,
         })
     }
 
