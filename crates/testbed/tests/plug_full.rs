@@ -201,7 +201,9 @@ fn drives_are_flushed_whose_caches_forget_and_no_others() -> Result<()> {
     // Somebody switches the cache of a drive on while the shelf serves it.
     let device = rig.await_drive("scsi0")?["attributes"]["device"].clone();
     let device = device.as_str().context("device")?;
-    rig.shell(&format!("echo 'write back' >/sys/block/{device}/device/scsi_disk/*/cache_type"))?;
+    rig.shell(&format!(
+        "for type in /sys/block/{device}/device/scsi_disk/*/cache_type; do echo 'write back' >$type; done"
+    ))?;
     let shown = rig.console("disks -a 1.4")?;
     ensure!(shown.contains("write cache  volatile"), "{shown}");
     let flushes = flushes_of_a_load(&mut rig, "scsi0", 3)?;
