@@ -99,15 +99,14 @@ impl Monitor {
         self.execute("device_del", &json!({ "id": id }))?;
         let deadline = Instant::now() + timeout;
         loop {
-            let is_gone = |event: &Value| {
-                event["event"] == "DEVICE_DELETED" && event["data"]["device"] == id
-            };
+            let is_gone =
+                |event: &Value| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == id;
             if self.events.iter().any(is_gone) {
                 return Ok(());
             }
-            let event = self.message(deadline).with_context(|| {
-                format!("the guest does not let go of {id}: {:?}", self.events)
-            })?;
+            let event = self
+                .message(deadline)
+                .with_context(|| format!("the guest does not let go of {id}: {:?}", self.events))?;
             self.events.push(event);
         }
     }
@@ -150,9 +149,7 @@ mod tests {
     fn answering(answers: &'static [&'static str]) -> (Monitor, thread::JoinHandle<Vec<Value>>) {
         let (own, mut other) = UnixStream::pair().unwrap();
         let served = thread::spawn(move || {
-            other
-                .write_all(b"{\"QMP\": {}}\r\n")
-                .unwrap();
+            other.write_all(b"{\"QMP\": {}}\r\n").unwrap();
             let mut reader = BufReader::new(other.try_clone().unwrap());
             let all = [&["{\"return\": {}}"], answers].concat();
             let asked = all.iter().map(|answer| {
@@ -175,11 +172,12 @@ mod tests {
             "{\"return\": {}}",
         ]);
         monitor.pull("a", LIMIT).unwrap();
-        monitor.add("nvme,id=b,serial=12,bus=rp0,addr=3,x=on").unwrap();
+        monitor
+            .add("nvme,id=b,serial=12,bus=rp0,addr=3,x=on")
+            .unwrap();
         let asked = served.join().unwrap();
         assert_eq!(asked[1]["arguments"], json!({"id": "a"}));
-        let expected =
-            json!({"driver": "nvme", "id": "b", "serial": "12", "bus": "rp0", "addr": 3, "x": true});
+        let expected = json!({"driver": "nvme", "id": "b", "serial": "12", "bus": "rp0", "addr": 3, "x": true});
         assert_eq!(asked[2]["arguments"], expected);
     }
 

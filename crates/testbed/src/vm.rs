@@ -200,14 +200,14 @@ impl Vm {
         attach_network(&mut command, 0, end, hardware.mtu);
         let monitor = directory.path().join("monitor");
         let listener = listen(&monitor)?;
-        command.arg("-chardev").arg(format!(
-            "socket,id=monitor,path={}",
-            monitor.display()
-        ));
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id=monitor,path={}", monitor.display()));
         command.args(["-mon", "chardev=monitor,mode=control"]);
         let (role, mtu) = (Role::Bays.name(), hardware.mtu);
-        let parameters =
-            format!("{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.mtu={mtu} guest.poll_queues=1");
+        let parameters = format!(
+            "{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.mtu={mtu} guest.poll_queues=1"
+        );
         attach_guest(&mut command, (&image.kernel, &initramfs), &parameters);
         let mut vm = Self::start_emulator(command, options)?;
         let deadline = Instant::now() + options.boot_timeout;

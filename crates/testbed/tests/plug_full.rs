@@ -61,7 +61,10 @@ fn a_lun_is_silent_without_a_mirror_and_goes_on_when_the_right_disk_is_back() ->
     rig.insert(&nvme("nvme1", 3))?;
     rig.await_drive("nvme1")?;
     ensure_silent(&rig, 0)?;
-    ensure!(load.acknowledged() == stopped, "acknowledged without a disk that is the only one to know");
+    ensure!(
+        load.acknowledged() == stopped,
+        "acknowledged without a disk that is the only one to know"
+    );
     rig.console("list -l")?;
     rig.scan()?;
     rig.await_elements(0, &["normal"; 4])?;
@@ -91,12 +94,17 @@ fn a_spare_takes_over_after_its_wait_and_the_disk_that_comes_back_stays_out() ->
     let elements = rig.await_elements(0, &["normal", "normal"])?;
     ensure!(elements[1]["drive"] == "1.7", "{elements:?}");
     let waited = rig.seconds_between("drive 1.6 was pulled", "spare")?;
-    transcript::note(&format!("the spare took over after {waited:.1} s of the machine"));
+    transcript::note(&format!(
+        "the spare took over after {waited:.1} s of the machine"
+    ));
     load.goes_on(SOME, LIMIT)?;
 
     rig.scan()?;
     let former = rig.await_drive("sata0")?;
-    ensure!(former["state"] == "up" && former["role"] != "element", "{former}");
+    ensure!(
+        former["state"] == "up" && former["role"] != "element",
+        "{former}"
+    );
     load.goes_on(SOME, LIMIT)?;
     let elements = rig.await_elements(0, &["normal", "normal"])?;
     ensure!(elements[1]["drive"] == "1.7", "{elements:?}");
@@ -140,7 +148,10 @@ fn slots_stay_and_what_others_use_is_untouched_when_the_cards_are_in_another_ord
     let _lock = lock_vm()?;
     let mut rig = Rig::new()?;
     rig.boot(&standard())?;
-    others(&mut rig, "dd if=/run/expected of=$device conv=fsync 2>/dev/null")?;
+    others(
+        &mut rig,
+        "dd if=/run/expected of=$device conv=fsync 2>/dev/null",
+    )?;
     rig.console("make -c 0 raid10 1.0-3")?;
     rig.console("make -c 1 raid1 1.5 1.7")?;
     rig.console("online 0 1")?;
@@ -157,7 +168,10 @@ fn slots_stay_and_what_others_use_is_untouched_when_the_cards_are_in_another_ord
     rig.boot(&devices)?;
     let mut after = slots(&mut rig)?;
     let places = rig.shell("ls -l /sys/class/block")?;
-    ensure!(places.contains("0000:00:05.0/0000:03:00.0"), "the buses have their old numbers: {places}");
+    ensure!(
+        places.contains("0000:00:05.0/0000:03:00.0"),
+        "the buses have their old numbers: {places}"
+    );
     let added = after.remove("BLANK");
     ensure!(after == before, "{before:?} {after:?}");
     ensure!(added == Some(8), "{added:?}");
@@ -168,7 +182,12 @@ fn slots_stay_and_what_others_use_is_untouched_when_the_cards_are_in_another_ord
     }
     others(&mut rig, "head -c 4194304 $device | cmp - /run/expected")?;
     let log = rig.log();
-    for reason in ["it is swapped on", "md0 is on it", "dm-0 is on it", "it is mounted on /mnt"] {
+    for reason in [
+        "it is swapped on",
+        "md0 is on it",
+        "dm-0 is on it",
+        "it is mounted on /mnt",
+    ] {
         ensure!(log.contains(reason), "{reason}: {log}");
     }
     rig.halt()

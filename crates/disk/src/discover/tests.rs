@@ -187,9 +187,7 @@ fn numbers_stay_when_the_firmware_numbers_the_buses_anew() {
 fn disks_in_a_domain_of_an_adapter_are_told_apart() {
     let fake = FakeSystem::new();
     for (index, bridge, bus) in [(0, "02.0", 1), (1, "03.0", 2)] {
-        let at = format!(
-            "0000:64:00.5/pci10000:00/10000:00:{bridge}/10000:{bus:02x}:00.0"
-        );
+        let at = format!("0000:64:00.5/pci10000:00/10000:00:{bridge}/10000:{bus:02x}:00.0");
         fake.nvme(index, &at, 64);
     }
     let facts = Facts::of(&fake.system(), "nvme1n1").unwrap();

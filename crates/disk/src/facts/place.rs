@@ -149,7 +149,8 @@ pub(super) fn place_of(disk: &Path, bus: Bus) -> Option<String> {
     let root = match pci_function(&way) {
         Some((address, _)) => format!("pci-{address}"),
         None => {
-            let mut platform = ancestors(&way).filter(|(_, at)| at.join("driver_override").exists());
+            let mut platform =
+                ancestors(&way).filter(|(_, at)| at.join("driver_override").exists());
             format!("platform-{}", platform.next()?.0)
         }
     };

@@ -178,15 +178,31 @@ fn a_disk_tells_how_fast_it_turns_without_udev() {
 fn a_link_that_has_no_speed_has_none() {
     let fake = FakeSystem::new();
     fake.sas(4, "sde", 7);
-    let port = "sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/host6/port-6:0/expander-6:0/port-6:0:4";
+    let port =
+        "sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/host6/port-6:0/expander-6:0/port-6:0:4";
     let rate = format!("{port}/phy-6:0:4/sas_phy/phy-6:0:4/negotiated_linkrate");
-    for text in ["Unknown", "Link Rate failed", "Phy disabled", "Spin-up hold"] {
+    for text in [
+        "Unknown",
+        "Link Rate failed",
+        "Phy disabled",
+        "Spin-up hold",
+    ] {
         fake.write(&rate, format!("{text}\n"));
-        assert_eq!(Facts::of(&fake.system(), "sde").unwrap().link_speed, None, "{text}");
+        assert_eq!(
+            Facts::of(&fake.system(), "sde").unwrap().link_speed,
+            None,
+            "{text}"
+        );
     }
     // The phys of a port are links to those of its host or expander; a wide port has several.
-    fake.write(&format!("{port}/../phy-6:0:9/sas_phy/phy-6:0:9/negotiated_linkrate"), "6.0 Gbit\n");
-    fake.link(&format!("{port}/phy-6:0:9"), &format!("{port}/../phy-6:0:9"));
+    fake.write(
+        &format!("{port}/../phy-6:0:9/sas_phy/phy-6:0:9/negotiated_linkrate"),
+        "6.0 Gbit\n",
+    );
+    fake.link(
+        &format!("{port}/phy-6:0:9"),
+        &format!("{port}/../phy-6:0:9"),
+    );
     let facts = Facts::of(&fake.system(), "sde").unwrap();
     assert_eq!(facts.link_speed.as_deref(), Some("6.0 Gbit"));
 }

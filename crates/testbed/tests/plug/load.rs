@@ -98,7 +98,10 @@ impl Load {
                 bail!("the load has ended by itself");
             }
             let now = self.acknowledged() - before;
-            ensure!(Instant::now() < deadline, "{now} of {count} writes acknowledged");
+            ensure!(
+                Instant::now() < deadline,
+                "{now} of {count} writes acknowledged"
+            );
             thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -185,14 +188,17 @@ impl Session {
     fn load(&mut self, shared: &Shared) -> Result<()> {
         while !shared.has_to_end.load(Ordering::Relaxed) {
             while self.commands.next_id().is_some() {
-                let block = usize::try_from(self.next_random() % self.content.model.count() as u64)?;
+                let block =
+                    usize::try_from(self.next_random() % self.content.model.count() as u64)?;
                 if self.next_random().is_multiple_of(4) {
                     self.read(block)?;
                 } else {
                     self.write(block)?;
                 }
             }
-            shared.acknowledged.fetch_add(self.wait()?, Ordering::Relaxed);
+            shared
+                .acknowledged
+                .fetch_add(self.wait()?, Ordering::Relaxed);
         }
         self.drain()
     }
@@ -229,7 +235,9 @@ impl Session {
 
     fn start(&mut self, operation: Operation, block: usize) -> Result<CommandFrame> {
         let now = self.now();
-        let started = self.commands.start(operation, lba_of(block), BLOCK_SECTORS, now);
+        let started = self
+            .commands
+            .start(operation, lba_of(block), BLOCK_SECTORS, now);
         started.context("the window is full")
     }
 
@@ -284,9 +292,13 @@ impl Session {
             self.content.model.settle(block);
             return Ok(1);
         }
-        let allowed: RangeInclusive<Generation> =
-            self.content.model.allowed(block, self.floors[finished.id.index()]);
-        let checked = self.checker.check_own(&frame, finished.lba, finished.sectors, &allowed);
+        let allowed: RangeInclusive<Generation> = self
+            .content
+            .model
+            .allowed(block, self.floors[finished.id.index()]);
+        let checked = self
+            .checker
+            .check_own(&frame, finished.lba, finished.sectors, &allowed);
         match checked {
             Ok(()) => Ok(0),
             Err(wrong) => bail!("wrong data: {wrong:?}, allowed {allowed:?}"),

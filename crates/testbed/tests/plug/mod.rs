@@ -173,21 +173,34 @@ impl Rig {
     /// Boots the machine with these devices of disks, and starts the shelf.
     pub(crate) fn boot(&mut self, disks: &[String]) -> Result<()> {
         ensure!(self.vm.is_none(), "the machine is running");
-        let mut programs = ["ledged", "ledge"].map(paths::binary).into_iter().collect::<Result<Vec<_>>>()?;
+        let mut programs = ["ledged", "ledge"]
+            .map(paths::binary)
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
         programs.push(requirements::program("lvm")?);
         let options = VmOptions {
             processors: 2,
             memory_mib: 1280,
             ..VmOptions::default()
         };
-        let names = DISKS.iter().copied().chain(IN_USE.iter().map(|(name, _)| *name));
-        let media = names.chain(["state"]).map(|name| (name.to_owned(), self.image(name)));
+        let names = DISKS
+            .iter()
+            .copied()
+            .chain(IN_USE.iter().map(|(name, _)| *name));
+        let media = names
+            .chain(["state"])
+            .map(|name| (name.to_owned(), self.image(name)));
         let hardware = Hardware {
             media: media.collect(),
             devices: [board(), disks.to_vec()].concat(),
             mtu: MTU,
         };
-        let booted = Vm::boot_bays((&self.namespace, FIRST_GUEST), &hardware, &programs, &options)?;
+        let booted = Vm::boot_bays(
+            (&self.namespace, FIRST_GUEST),
+            &hardware,
+            &programs,
+            &options,
+        )?;
         let (vm, monitor) = booted;
         (self.vm, self.monitor) = (Some(vm), Some(monitor));
         self.shell(USERS)?;
@@ -199,8 +212,7 @@ impl Rig {
     /// Starts the shelf in the machine.
     pub(crate) fn start(&mut self) -> Result<()> {
         self.shell("rm -f /run/log")?;
-        self.shell(START).with_context(|| self.log())
-    .map(drop)
+        self.shell(START).with_context(|| self.log()).map(drop)
     }
 
     /// Ends the shelf and the machine in order.
@@ -232,7 +244,10 @@ impl Rig {
     }
 
     fn run(&mut self, command: &str) -> Result<CommandOutput> {
-        self.vm.as_mut().context("the machine is off")?.run(command, LIMIT)
+        self.vm
+            .as_mut()
+            .context("the machine is off")?
+            .run(command, LIMIT)
     }
 
     pub(crate) fn monitor(&mut self) -> Result<&mut Monitor> {
@@ -307,7 +322,10 @@ impl Rig {
     /// Pulls a disk whose driver the emulator does not tell: the kernel is made to do what the driver would.
     pub(crate) fn pull_untold(&mut self, medium: &str) -> Result<Pulled> {
         let pulled = self.about_to_pull(medium)?;
-        self.shell(&format!("echo 1 >/sys/block/{}/device/delete", pulled.device))?;
+        self.shell(&format!(
+            "echo 1 >/sys/block/{}/device/delete",
+            pulled.device
+        ))?;
         Ok(pulled)
     }
 
@@ -315,7 +333,9 @@ impl Rig {
         let drive = self.await_drive(medium)?;
         let device = drive["attributes"]["device"].as_str().context("device")?;
         let slot = drive["slot"].as_u64().context("slot")?;
-        transcript::note(&format!("{medium} is pulled, which is {device} in 1.{slot}"));
+        transcript::note(&format!(
+            "{medium} is pulled, which is {device} in 1.{slot}"
+        ));
         Ok(Pulled {
             device: device.to_owned(),
             slot,
@@ -343,8 +363,10 @@ impl Rig {
             line.contains(" remove block ") && line.ends_with(&format!("/{device}"))
         })
         .with_context(|| format!("the kernel does not tell of {device}: {news}"))?;
-        let missed = stamp_of(&log, |line| line.ends_with(&format!("drive 1.{slot} was pulled")))
-            .with_context(|| format!("1.{slot} is not missed: {log}"))?;
+        let missed = stamp_of(&log, |line| {
+            line.ends_with(&format!("drive 1.{slot} was pulled"))
+        })
+        .with_context(|| format!("1.{slot} is not missed: {log}"))?;
         transcript::note(&format!(
             "{device} was gone at {told} s of the machine, and 1.{slot} missing {:.2} s later",
             missed - told
@@ -368,7 +390,10 @@ impl Rig {
         let drive = self.await_drive(medium)?;
         let device = drive["attributes"]["device"].as_str().context("device")?;
         let text = self.shell(&format!("cat /sys/block/{device}/stat"))?;
-        let figures: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let figures: Vec<u64> = text
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
         // As the kernel's documentation has them: writes, sectors written, flushes.
         let figure = |index: usize| figures.get(index).copied().with_context(|| text.clone());
         Ok(Counted {
@@ -400,14 +425,25 @@ pub(crate) fn standard() -> Vec<String> {
         scsi("scsi0", "scsi", 0) + ",write-cache=off",
         scsi("scsi1", "scsi", 1),
         sata("sata0", 0, ",rotation_rate=7200"),
-        sata("sata1", 1, ",logical_block_size=512,physical_block_size=4096,write-cache=off"),
+        sata(
+            "sata1",
+            1,
+            ",logical_block_size=512,physical_block_size=4096,write-cache=off",
+        ),
     ]
 }
 
 /// What is on every board: bays for NVMe, and the adapters.
 fn board() -> Vec<String> {
     let mut devices: Vec<String> = (0..4)
-        .map(|bay| format!("pcie-root-port,id=bay{bay},chassis={},slot={},addr={}", bay + 1, bay + 1, bay + 4))
+        .map(|bay| {
+            format!(
+                "pcie-root-port,id=bay{bay},chassis={},slot={},addr={}",
+                bay + 1,
+                bay + 1,
+                bay + 4
+            )
+        })
         .collect();
     devices.push("mptsas1068,id=sas,addr=8".to_owned());
     devices.push("virtio-scsi-pci,id=scsi,addr=9".to_owned());

@@ -537,7 +537,8 @@ impl Target {
         if fault.is_some() {
             group.failed |= 1 << io.member;
             if fault != Some(Fault::Unreached)
-                && let Some(lun) = &self.luns[usize::from(lun.get())] {
+                && let Some(lun) = &self.luns[usize::from(lun.get())]
+            {
                 group.doomed |= run::is_last_copy(&lun.view, io);
             }
         }

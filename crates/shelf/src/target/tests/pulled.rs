@@ -59,7 +59,10 @@ fn commands_under_way_are_given_up_without_an_answer_when_the_lun_is_taken_away(
         rig.deliver(0, &ata(0x24, 0x40, 64, 8, &[]));
         while rig.step() {}
         assert!(!rig.pending.is_empty(), "{level}");
-        let last = rig.pending.iter().filter(|io| rig.target.may_wait_for_news(io));
+        let last = rig
+            .pending
+            .iter()
+            .filter(|io| rig.target.may_wait_for_news(io));
         assert!(last.count() > 0, "{level}");
         rig.detach(0);
         fail_all(&mut rig);
@@ -75,7 +78,10 @@ fn commands_under_way_are_given_up_without_an_answer_when_the_lun_is_taken_away(
         let replies = rig.ask(&write(0, &[7; 8192]));
         let done = |reply: &Vec<u8>| outcome(reply) == (0x40, 0);
         if !(replies.len() == 1 && replies.iter().all(done)) {
-            wrong.push(format!("{level}: {replies:?} {:?} {:?}", rig.events, rig.pending));
+            wrong.push(format!(
+                "{level}: {replies:?} {:?} {:?}",
+                rig.events, rig.pending
+            ));
             continue;
         }
         let reply = rig.read(0, 16);
@@ -92,6 +98,9 @@ fn there_is_nothing_to_wait_for_where_others_hold_everything() {
         rig.deliver(0, &write(0, &[7; 8192]));
         while rig.step() {}
         let mut pending = rig.pending.iter();
-        assert!(pending.all(|io| !rig.target.may_wait_for_news(io)), "{level}");
+        assert!(
+            pending.all(|io| !rig.target.may_wait_for_news(io)),
+            "{level}"
+        );
     }
 }
