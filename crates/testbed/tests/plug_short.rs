@@ -15,8 +15,8 @@ const BLOCKS: usize = 1024;
 /// Writes that show that a LUN is served.
 const SOME: u64 = 300;
 
-/// Of each slot: serial number, bus, cache that forgets, FUA, poll queues, turns, revolutions, physical sector,
-/// link, place.
+/// Of each slot: serial number, bus, cache that forgets, FUA, poll queues, turns, revolutions, physical
+/// sector, link, place.
 const EXPECTED: &str = "\
 NVME0, nvme, true, true, true, false, null, 512, 2.5 GT/s PCIe x1, pci-0000:01:00.0-nvme-1
 NVME1, nvme, true, true, true, false, null, 512, 2.5 GT/s PCIe x1, pci-0000:02:00.0-nvme-1

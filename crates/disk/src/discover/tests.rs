@@ -157,8 +157,8 @@ fn numbers_stay_when_disks_come_and_go_and_the_kernel_names_them_anew() {
     assert_eq!(fourth[3..], named(&[("nvme1n1", 4), ("nvme2n1", 6)]));
 }
 
-/// A disk behind a bridge is at another bus when the firmware finds a bridge before its own that was not there,
-/// or has no more.
+/// A disk behind a bridge is at another bus when the firmware finds a bridge before its own that was not
+/// there.
 #[test]
 fn numbers_stay_when_the_firmware_numbers_the_buses_anew() {
     let behind = |bus: u8| {

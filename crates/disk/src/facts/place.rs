@@ -157,8 +157,8 @@ pub(super) fn place_of(disk: &Path, bus: Bus) -> Option<String> {
     Some(root + &suffix_of(disk, bus)?)
 }
 
-/// As [`place_of`], with all functions on the way from the root of PCI: `pci-0000:00:1c.4/00.0-nvme-1`. Numbers
-/// of buses behind bridges are given by the firmware, in the order in which it finds them.
+/// As [`place_of`], with all functions on the way from the root of PCI: `pci-0000:00:1c.4/00.0-nvme-1`.
+/// Numbers of buses behind bridges are given by the firmware, in the order in which it finds them.
 pub(super) fn route_of(disk: &Path, bus: Bus) -> Option<String> {
     let place = place_of(disk, bus)?;
     let way = way_to(disk, bus);

@@ -143,8 +143,8 @@ fn virtual_and_virtio_disks_usb_and_partitions_are_told_apart() {
     assert_eq!(part.logical_sector_bytes, Some(512), "that of its disk");
 }
 
-/// The kernel has the page in which a disk tells how fast it turns, for SATA and SAS, and whether udev runs or
-/// not. Seen with Linux 6.12: 64 bytes, of which the first two after the head are the speed.
+/// The kernel has the page in which a disk tells how fast it turns, for SATA and SAS, and whether udev runs
+/// or not. Seen with Linux 6.12: 64 bytes, of which the first two after the head are the speed.
 #[test]
 fn a_disk_tells_how_fast_it_turns_without_udev() {
     let fake = FakeSystem::new();

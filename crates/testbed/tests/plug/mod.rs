@@ -374,7 +374,7 @@ impl Rig {
         Ok(missed - told)
     }
 
-    /// Seconds of the machine between the last lines of the log that end with the one and have the other in them.
+    /// Seconds of the machine between the last lines of the log that end with the one and have the other.
     pub(crate) fn seconds_between(&mut self, first: &str, second: &str) -> Result<f64> {
         let log = self.shell("cat /run/log")?;
         let from = stamp_of(&log, |line| line.ends_with(first));

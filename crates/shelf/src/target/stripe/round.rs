@@ -128,6 +128,8 @@ impl Target {
                 PieceKind::Sync => Round::Sync,
             };
             slice.replans = 0;
+            // What a round was in that was parked when its LUN was let go.
+            (slice.unlogged, slice.unwritten, slice.is_reading_again) = (0, 0, false);
             (slice.sift, slice.report) = (0, 0);
             slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
             slice.late = self.stripes.pieces.late(slice.pieces);
