@@ -171,6 +171,8 @@ pub enum BoxVerb {
     Debug,
     /// Shows and sets what sessions begin with.
     Motd,
+    /// Tells the versions of the image, or begins an update.
+    Update,
     /// Stops the machine and starts it again.
     Reboot,
     /// Stops the machine.

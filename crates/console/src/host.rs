@@ -19,7 +19,7 @@ pub use consoles::{
     AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
     UserStatus,
 };
-pub use machine::{BoxFacts, CpuTimes, Machine, Power};
+pub use machine::{BoxFacts, CpuTimes, ImageVersions, Machine, Power, UpdateState};
 pub use settings::Settings;
 
 use shelf::admin::Admin;

@@ -2,10 +2,14 @@
 
 use crate::administration::Administration;
 use crate::door::reception::Reception;
+use crate::image::Image;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
-use console::host::{BoxFacts, Caller, HostError, Machine, Power, Settings, SettingsStore, World};
+use console::host::{
+    BoxFacts, Caller, HostError, ImageVersions, Machine, Power, Settings, SettingsStore,
+    UpdateState, World,
+};
 use shelf::admin::Admin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -66,6 +70,7 @@ pub(crate) struct Machinery {
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,
     start: Instant,
+    image: Image,
     log: Log,
     is_debugging: bool,
     /// The text of the configuration file.
@@ -89,6 +94,7 @@ impl Machinery {
             settings,
             damage,
             start: Instant::now(),
+            image: Image::open(),
             log,
             is_debugging: false,
             config,
@@ -137,6 +143,18 @@ impl Machine for Machinery {
 
     fn power(&mut self, what: Power) -> Result<(), HostError> {
         machine::power(what)
+    }
+
+    fn image(&self) -> Result<ImageVersions, HostError> {
+        self.image.versions()
+    }
+
+    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<(), HostError> {
+        self.image.begin(file, is_plan)
+    }
+
+    fn update_state(&self) -> UpdateState {
+        self.image.update_state()
     }
 
     fn is_debugging(&self) -> bool {

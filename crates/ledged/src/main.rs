@@ -18,6 +18,7 @@ mod door;
 mod drives;
 mod events;
 mod host;
+mod image;
 mod log;
 mod machine;
 mod read_errors;

@@ -493,6 +493,7 @@ pub const COMMANDS: &[Command] = &[
     rows::RESTORECONFIG,
     rows::SOS,
     rows::SYNC,
+    rows::UPDATE,
     rows::REBOOT,
     rows::HALT,
     rows::SET,

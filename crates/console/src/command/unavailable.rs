@@ -73,11 +73,6 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ("fans", SENSORS),
     ("power", SENSORS),
     (
-        "update",
-        "not in this version; install the new package or binaries on the box and restart ledged: \
-         the I/O of hosts waits for it",
-    ),
-    (
         "sigcheck",
         "there is no signed flash in this box: the packages of its system are verified when they are installed",
     ),

@@ -25,6 +25,7 @@ mod statistics;
 mod syslog;
 mod system;
 mod terminal;
+mod update;
 mod users;
 mod wait;
 mod when;
@@ -38,6 +39,7 @@ pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
+pub(crate) use update::Updating;
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 
@@ -66,6 +68,7 @@ pub(crate) enum Watch {
     /// A listing that is shown anew.
     View(Box<Invocation>),
     Log(Following),
+    Update(Updating),
 }
 
 /// How often a listing is shown anew.
@@ -78,6 +81,7 @@ impl Watch {
             Self::Wait(waiting) => waiting.go_on(world),
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
+            Self::Update(updating) => updating.go_on(world),
         }
     }
 }
@@ -240,7 +244,7 @@ fn run_once(
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
         Verb::Scan => drives::scan(&mut report, admin),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
-        Verb::Release => system::release(&mut report, session),
+        Verb::Release => system::release(&mut report, world, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them.
         Verb::Terminal | Verb::Events | Verb::Exit => {}
@@ -311,6 +315,7 @@ fn run_of_box(
         BoxVerb::Sysstat => machine::sysstat(&mut report, world),
         BoxVerb::Debug => machine::debug(&mut report, world, operands),
         BoxVerb::Motd => machine::motd(&mut report, world, options, operands),
+        BoxVerb::Update => return update::update(world, options.plan, operands),
         BoxVerb::Reboot => return machine::stop(world, Power::Reboot, options.force),
         BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
         BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),

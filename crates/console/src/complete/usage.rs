@@ -82,8 +82,8 @@ pub(super) const KEYWORDS: &[&str] = &[
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "n", "name", "newlun", "number",
-    "oldlun", "oldshelf", "secs", "string", "text", "user", "value",
+    "address", "array", "bytes", "DAYS", "file", "id", "KiB", "lines", "n", "name", "newlun",
+    "number", "oldlun", "oldshelf", "secs", "string", "text", "user", "value",
 ];
 
 /// The types that `make` knows.

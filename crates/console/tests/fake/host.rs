@@ -2,7 +2,8 @@
 
 use console::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, ConsoleStatus, Consoles, CpuTimes, DoorKind,
-    HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
+    HostError, ImageVersions, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble,
+    UpdateState, UserStatus,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub(crate) struct FakeHost {
     /// How it was stopped.
     pub(crate) stopped: Option<Power>,
     pub(crate) is_debugging: bool,
+    /// The image that it was started from.
+    pub(crate) image: Option<ImageVersions>,
+    pub(crate) update: UpdateState,
     pub(crate) sent: Vec<String>,
     pub(crate) saved: BTreeMap<String, String>,
     /// The files of the bundle that was written last.
@@ -44,6 +48,8 @@ impl Default for FakeHost {
             has_power: true,
             stopped: None,
             is_debugging: false,
+            image: None,
+            update: UpdateState::Running,
             sent: Vec::new(),
             saved: BTreeMap::new(),
             bundle: Vec::new(),
@@ -140,6 +146,35 @@ impl Machine for FakeHost {
         }
         self.stopped = Some(what);
         Ok(())
+    }
+
+    fn image(&self) -> Result<ImageVersions, HostError> {
+        let text = "this machine was not started from the image of Ledge";
+        let refused = || HostError::Refused(text.to_owned());
+        self.image.clone().ok_or_else(refused)
+    }
+
+    /// Only `good.update` is signed; `slow.update` does not end.
+    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<(), HostError> {
+        let mut image = self.image()?;
+        self.update = match (file, is_plan) {
+            ("good.update", true) => {
+                UpdateState::Done("version 1.3 would go into slot b".to_owned())
+            }
+            ("good.update", false) => {
+                "1.3".clone_into(&mut image.next);
+                self.image = Some(image);
+                let text = "version 1.3 is in slot b and runs after a reboot";
+                UpdateState::Done(text.to_owned())
+            }
+            ("slow.update", _) => UpdateState::Running,
+            _ => UpdateState::Failed(HostError::Refused(format!("{file} is not signed"))),
+        };
+        Ok(())
+    }
+
+    fn update_state(&self) -> UpdateState {
+        self.update.clone()
     }
 
     fn is_debugging(&self) -> bool {

@@ -8,6 +8,7 @@
 
 use super::{Bench, access, consoles, protection, statistics};
 use console::command::COMMANDS;
+use console::host::{ImageVersions, UpdateState};
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
 use shelf::plane::{RunningPass, SyncKind, SyncProgress};
@@ -186,6 +187,14 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         }
         ["no", "firmware"] => bench.host.has_firmware = false,
         ["no", "power"] => bench.host.has_power = false,
+        ["image", running] => {
+            bench.host.image = Some(ImageVersions {
+                running: (*running).to_owned(),
+                next: (*running).to_owned(),
+                failed: vec!["1.1".to_owned()],
+            });
+        }
+        ["written"] => bench.host.update = UpdateState::Done("version 1.3 is in slot b".to_owned()),
         ["saved", name, line @ ..] => {
             let text = bench.host.saved.entry((*name).to_owned()).or_default();
             text.push_str(&line.join(" "));
