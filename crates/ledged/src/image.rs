@@ -1,8 +1,8 @@
-//! The image that the machine was started from, and its updates. Both are the business of a program of the image,
-//! which this asks over a socket: the daemon itself may not write to the boot disk.
+//! The image that the machine was started from, and its updates. Both are the business of a program of
+//! the image, which this asks over a socket: the daemon itself may not write to the boot disk.
 //!
-//! A request is one line, `status`, `check FILE` or `write FILE`; the answer is text whose last line begins with
-//! `ok: ` or `error: `.
+//! A request is one line, `status`, `check FILE` or `write FILE`; the answer is text whose last line begins
+//! with `ok: ` or `error: `.
 //!
 //! **Invariant**: nobody waits for the program under the lock of the administration: a thread does.
 

@@ -104,8 +104,8 @@ fn console_of(ledge: &Ledge<'_>, door: &str) -> Result<String> {
     Ok(row.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
-/// A new box gets its number on its own console. A probe from outside was then answered with the number that it
-/// had at the start, until somebody opened a session.
+/// A new box gets its number on its own console. A probe from outside was then answered with the number that
+/// it had at the start, until somebody opened a session.
 #[test]
 fn a_number_that_is_set_on_the_box_is_answered_outside() -> Result<()> {
     let network = PairNetwork::new(1500)?;

@@ -1,6 +1,6 @@
-//! The slot writer of the image (`deploy/image/root/usr/lib/ledge/update`) over files: what is not signed, not whole
-//! or not for this machine changes nothing; what is goes into the slot that is not in use; and wherever it is
-//! cut off, the version that runs can still be started, and a new one only if it is whole.
+//! The slot writer of the image over files: what is not signed, not whole or not for this machine changes
+//! nothing; what is goes into the slot that is not in use; and wherever it is cut off, the version that
+//! runs can still be started, and a new one only if it is whole.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -133,7 +133,7 @@ impl Machine {
     }
 
     fn writer(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(recipe("root/usr/lib/ledge/update"));
+        let mut command = Command::new(recipe("root").join("usr/lib/ledge/update"));
         for (option, directory) in [("--run", "run"), ("--lib", "lib"), ("--esp", "esp")] {
             command.arg(option).arg(self.path(directory));
         }
