@@ -16,7 +16,7 @@ run="iproute2 procps util-linux"
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py, strace sees what
 # workers ask of the kernel.
 test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod libc-bin man-db mdadm mount mtools nmap \
-python3 qemu-system-x86 strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
+fdisk openssl python3 qemu-system-x86 strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
 
 # To make the image (mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
 image="mmdebstrap binutils cryptsetup-bin debian-archive-keyring dosfstools fdisk git mtools openssl ovmf squashfs-tools systemd"
