@@ -29,6 +29,7 @@ architecture=x86_64
 
 # Debian 12 with the kernel of its backports: jumbo frames over AF_XDP need Linux 6.6.
 suite=bookworm
+suite_epoch=1686355200
 kernel=linux-image-amd64/bookworm-backports
 packages="$kernel systemd-sysv udev dbus dracut dmsetup cryptsetup-bin systemd-boot-efi e2fsprogs dosfstools fdisk \
 kmod iproute2 ethtool pciutils libelf1 zlib1g openssl login passwd util-linux bsdextrautils smartmontools nvme-cli less"
@@ -62,15 +63,16 @@ sources() {
         "$keyring" "$main" "$suite-backports" "$keyring" "$security" "$suite-security"
 }
 
-# Debian, as it comes: kept, since it takes minutes, until other packages are wanted or `make image-clean`.
+# Debian, as it comes: kept, since it takes minutes, until other packages are wanted or `make image-clean`. What it
+# makes itself has the day of the release, so that what is kept does not depend on the time of this tree.
 debian() {
-    local wanted="$suite $packages $SOURCE_DATE_EPOCH"
+    local wanted="$suite $packages"
     if [ -s "$out/debian.tar" ] && [ "$(cat "$out/debian.wanted" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
     say "Debian packages"
     rm -f "$out/debian.wanted"
-    sources | mmdebstrap --quiet --mode=root --variant=minbase --include="${packages// /,}" \
+    sources | SOURCE_DATE_EPOCH=$suite_epoch mmdebstrap --quiet --mode=root --variant=minbase --include="${packages// /,}" \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         "$suite" "$out/debian.tar" -

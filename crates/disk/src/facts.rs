@@ -8,6 +8,9 @@
 //!   not. Where udev has a name for it below `/dev/disk/by-path`, it is that name.
 
 mod place;
+mod temperature;
+
+pub use temperature::read_temperature;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -233,6 +236,13 @@ impl Facts {
     }
 }
 
+/// All bays for disks of all enclosures, empty ones too, in order.
+#[must_use]
+pub fn bays(system: &System) -> Vec<Bay> {
+    let bays = place::bays(system).into_iter();
+    bays.map(|(bay, _)| bay).collect()
+}
+
 /// What udev has found out about a device; nothing where it does not run.
 struct Udev(String);
 
@@ -302,7 +312,7 @@ fn word(path: &Path) -> Option<String> {
 }
 
 /// What a directory holds, in order; nothing of one that is not there.
-fn names_in(directory: &Path) -> Vec<String> {
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

@@ -4,11 +4,12 @@ use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::door::reception::Reception;
+use crate::events;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
+use crate::plug::Slots;
 use crate::store::StateDir;
 use crate::threads::spawn;
-use crate::{drives, events};
 use anyhow::{Context, bail};
 use console::events::Watcher;
 use engine::{Paces, Spin, WorkerOptions, Workers};
@@ -46,7 +47,8 @@ impl Daemon {
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
-        let opened = drives::open(&config.disks, config.disk_timeout);
+        let (slots, opened) = Slots::open(config, &state);
+        let room = Slots::room(config);
         let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
             memories.context("memory for buffers")?.into_iter().unzip();
@@ -59,12 +61,8 @@ impl Daemon {
             Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
             Spin::Always => tracing::info!("idle: polls for ever"),
         }
-        let places = opened
-            .drives
-            .iter()
-            .map(|(slot, _)| usize::from(slot.0) + 1);
-        let seats = engine::seats(config.workers, ports, COMMANDS, places.max().unwrap_or(0))
-            .context("eventfd")?;
+        let seats =
+            engine::seats(config.workers, ports, COMMANDS, room.slots).context("eventfd")?;
         let start = |(index, (seat, memory))| {
             let options = WorkerOptions {
                 index,
@@ -72,6 +70,7 @@ impl Daemon {
                 core: config.cores.get(index).copied(),
                 spin: config.spin,
                 commands: COMMANDS,
+                room,
                 limits: Limits {
                     give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
                 },
@@ -100,6 +99,8 @@ impl Daemon {
         }
         let timed = (administration.clone(), reception.clone());
         spawn("timer", move || timer(&timed.0, &timed.1))?;
+        let plugged = (administration.clone(), workers.clone());
+        spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;

@@ -7,7 +7,7 @@
 //! **Invariant**: nobody waits for the program under the lock of the administration: a thread does.
 
 use crate::threads::spawn;
-use console::host::{HostError, ImageVersions, UpdateState};
+use console::host::{HostError, ImageVersions, UpdateId, UpdateState};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(crate) struct Image {
 
 struct Shared {
     versions: Result<ImageVersions, HostError>,
+    /// The update that was begun last, and what has come of it.
+    last: UpdateId,
     update: UpdateState,
     is_updating: bool,
 }
@@ -46,6 +48,7 @@ impl Image {
             socket: socket.to_owned(),
             shared: Arc::new(Mutex::new(Shared {
                 versions: Err(none.clone()),
+                last: UpdateId::default(),
                 update: UpdateState::Failed(none),
                 is_updating: false,
             })),
@@ -69,22 +72,25 @@ impl Image {
         self.shared().versions.clone()
     }
 
-    /// What has come of the update that was begun last.
-    pub(crate) fn update_state(&self) -> UpdateState {
-        self.shared().update.clone()
+    /// What has come of an update.
+    pub(crate) fn update_state(&self, update: UpdateId) -> UpdateState {
+        let shared = self.shared();
+        if update == shared.last {
+            return shared.update.clone();
+        }
+        let text = "another update was begun since; the log has the end of this one";
+        UpdateState::Failed(HostError::Refused(text.to_owned()))
+    }
+
+    /// Whether an update would be begun.
+    pub(crate) fn check(&self, file: &str) -> Result<(), HostError> {
+        self.shared().check(file)
     }
 
     /// Begins to verify an update, and to write it if it is not only a plan.
-    pub(crate) fn begin(&self, file: &str, is_plan: bool) -> Result<(), HostError> {
-        if file.is_empty() || file.chars().any(char::is_control) {
-            return Err(HostError::Refused(format!("{file:?} is no name of a file")));
-        }
+    pub(crate) fn begin(&self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
         let mut shared = self.shared();
-        shared.versions.clone()?;
-        if shared.is_updating {
-            let text = "an update is under way: wait for its end";
-            return Err(HostError::Refused(text.to_owned()));
-        }
+        shared.check(file)?;
         let verb = if is_plan { "check" } else { "write" };
         let request = format!("{verb} {file}\n");
         let asking = self.clone();
@@ -92,7 +98,8 @@ impl Image {
             .map_err(|error| HostError::Io(format!("{error:#}")))?;
         shared.is_updating = true;
         shared.update = UpdateState::Running;
-        Ok(())
+        shared.last.0 += 1;
+        Ok(shared.last)
     }
 
     fn update(&self, request: &str) {
@@ -132,6 +139,20 @@ impl Image {
         ask().map_err(|error: std::io::Error| {
             HostError::Io(format!("{}: {error}", self.socket.display()))
         })
+    }
+}
+
+impl Shared {
+    fn check(&self, file: &str) -> Result<(), HostError> {
+        self.versions.clone()?;
+        if file.is_empty() || file.chars().any(char::is_control) {
+            return Err(HostError::Refused(format!("{file:?} is no name of a file")));
+        }
+        if self.is_updating {
+            let text = "an update is under way: wait for its end";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -211,8 +232,10 @@ mod tests {
         }
     }
 
-    fn end(image: &Image) -> UpdateState {
-        wait(|| (!image.shared().is_updating).then(|| image.update_state()))
+    /// Begins an update and waits for its end.
+    fn update(image: &Image, file: &str, is_plan: bool) -> UpdateState {
+        let id = image.begin(file, is_plan).unwrap();
+        wait(|| (!image.shared().is_updating).then(|| image.update_state(id)))
     }
 
     #[test]
@@ -234,18 +257,23 @@ mod tests {
         );
         assert_eq!(versions.failed, ["1.1"]);
 
-        image.begin("good", true).unwrap();
-        assert_eq!(end(&image), UpdateState::Done("would".to_owned()));
+        let would = UpdateState::Done("would".to_owned());
+        assert_eq!(update(&image, "good", true), would);
         assert_eq!(image.versions().unwrap().next, "1.2");
-        image.begin("good", false).unwrap();
-        assert_eq!(end(&image), UpdateState::Done("done".to_owned()));
+        let first = image.shared().last;
+        let done = UpdateState::Done("done".to_owned());
+        assert_eq!(update(&image, "good", false), done);
         assert_eq!(image.versions().unwrap().next, "1.3");
+        // Nobody is told the end of somebody else's.
+        let UpdateState::Failed(error) = image.update_state(first) else {
+            panic!("the first one is another one");
+        };
+        assert!(error.to_string().contains("another update"), "{error}");
 
-        image.begin("bad", false).unwrap();
-        let refused = HostError::Refused("not signed".to_owned());
-        assert_eq!(end(&image), UpdateState::Failed(refused));
-        image.begin("silent", false).unwrap();
-        assert!(matches!(end(&image), UpdateState::Failed(HostError::Io(_))));
+        let refused = UpdateState::Failed(HostError::Refused("not signed".to_owned()));
+        assert_eq!(update(&image, "bad", false), refused);
+        let silent = update(&image, "silent", false);
+        assert!(matches!(silent, UpdateState::Failed(HostError::Io(_))));
         // A second line would be a second request.
         assert!(image.begin("a\nb", false).is_err());
     }

@@ -5,8 +5,9 @@
 //! SIGTERM or SIGINT, upon which it ends with everything durable.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `syslog`; `control` and one per connection; `cec` and `cec-run`; and the main
-//! thread, which waits for signals. All but the worker meet in one lock around the administration.
+//! (what is due once a second); `plug` (disks that come and go); `syslog`; `control` and one per
+//! connection; `cec` and `cec-run`; and the main thread, which waits for signals. All but the worker meet
+//! in one lock around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -17,10 +18,12 @@ mod daemon;
 mod door;
 mod drives;
 mod events;
+mod finder;
 mod host;
 mod image;
 mod log;
 mod machine;
+mod plug;
 mod read_errors;
 mod store;
 mod threads;

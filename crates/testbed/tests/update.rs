@@ -260,7 +260,7 @@ fn an_update_goes_into_the_slot_that_is_not_in_use() -> Result<()> {
     let before = machine.content()?;
     let dry = machine.run(&["-n", file])?.success("-n")?;
     ensure!(
-        dry.contains("ok: version 1.3 would go into slot b"),
+        dry.contains("ok: would write version 1.3 into slot b"),
         "{dry}"
     );
     ensure!(machine.content()? == before, "-n changed something");

@@ -305,11 +305,12 @@ pub(super) const SAVECONFIG: Command = Command {
     verb: Verb::Box(BoxVerb::Saveconfig),
     name: "saveconfig",
     aliases: &[],
-    usage: "saveconfig [-j] [name]",
-    summary: "list the commands that rebuild the configuration, or save them under a name",
+    usage: "saveconfig [-f] [-j] [name]",
+    summary: "list the commands that rebuild the configuration, or save them under a name; asks before one of that \
+              name is replaced; -f does not",
     examples: &["saveconfig", "saveconfig before-move"],
     needs: Needs::AdminUnless(Lists::WithoutOperands),
-    options: "",
+    options: "f",
     operands_min: 0,
     operands_max: 1,
 };
@@ -318,11 +319,11 @@ pub(super) const RESTORECONFIG: Command = Command {
     verb: Verb::Box(BoxVerb::Restoreconfig),
     name: "restoreconfig",
     aliases: &[],
-    usage: "restoreconfig [-n] [name]",
-    summary: "list saved configurations, or run the commands of one that the shelf is not like; destroys nothing; -n only tells them",
+    usage: "restoreconfig [name]",
+    summary: "list saved configurations, or run the commands of one that the shelf is not like; destroys nothing",
     examples: &["restoreconfig", "restoreconfig -n before-move"],
     needs: Needs::AdminUnless(Lists::WithoutOperands),
-    options: "n",
+    options: "",
     operands_min: 0,
     operands_max: 1,
 };
@@ -357,17 +358,17 @@ pub(super) const UPDATE: Command = Command {
     verb: Verb::Box(BoxVerb::Update),
     name: "update",
     aliases: &[],
-    usage: "update [-n] [file]",
+    usage: "update [-n] [-r] [file]",
     summary: "write a signed update, of which file is the path or the name on a USB stick, into the slot that is not in \
               use; it runs after reboot, and the version before it again if it does not come up; -n only verifies it; \
-              without file: which versions there are",
+              -r reboots when it is written, without asking; without file: which versions there are",
     examples: &[
         "update",
         "update -n ledge-1.3.update",
-        "update ledge-1.3.update",
+        "update -r /var/tmp/ledge-1.3.update",
     ],
     needs: Needs::AdminUnless(Lists::WithoutOperands),
-    options: "n",
+    options: "nr",
     operands_min: 0,
     operands_max: 1,
 };

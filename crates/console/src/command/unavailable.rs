@@ -22,7 +22,7 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ),
     (
         "drivetemp",
-        "not in this version; on the box: smartctl -A DEVICE, or the module drivetemp and sensors",
+        "it has another name: disks -t, which needs the module drivetemp of the kernel for SATA drives",
     ),
     (
         "erctimers",
@@ -30,30 +30,18 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
          disk_timeout_seconds of the configuration whatever its own timers say",
     ),
     (
-        "setsize",
-        "not in this version; make takes of each drive what the smallest one has",
-    ),
-    (
-        "erase",
-        "not in this version; on the box, for a drive that show names as free: blkdiscard DEVICE, or wipefs -a DEVICE",
-    ),
-    (
         "secureerase",
-        "not in this version; on the box, for a drive that show names as free: hdparm --security-erase, \
-         or nvme format DEVICE",
+        "not in this version; erase makes a drive read as zeroes; to have it forget beyond that, on the box, for one \
+         that show names as free: hdparm --security-erase, or nvme format DEVICE",
     ),
     (
         "condition",
         "there is no need for it: sectors that cannot be read are written anew from the other members when they \
-         are met; scrub start LUN meets all of them",
+         are met; scrub start LUN meets all of them; erase or disktest -w writes all of a drive in no LUN",
     ),
     (
         "extract",
         "there is no need for it: replace LUN.part.drive drive copies a member that still works to another drive",
-    ),
-    (
-        "disktest",
-        "not in this version; a free drive is read by badblocks DEVICE on the box, members of LUNs by scrub start LUN",
     ),
     // System, network, log.
     ("cmenable", NO_CACHE_CARD),

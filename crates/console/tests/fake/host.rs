@@ -1,15 +1,15 @@
 //! A box that exists in memory only, for tests of consoles.
 
 use console::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, ConsoleStatus, Consoles, CpuTimes, DoorKind,
-    HostError, ImageVersions, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble,
-    UpdateState, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, CpuTimes, Deed,
+    DoorKind, DriveFacts, HostError, ImageVersions, LogEntry, Machine, Power, Role, Settings,
+    SettingsStore, Trouble, UpdateId, UpdateState, UserStatus,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The box. Its time stands still until a test moves it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FakeHost {
     pub(crate) settings: Settings,
     /// Why settings cannot be stored.
@@ -32,6 +32,8 @@ pub(crate) struct FakeHost {
     /// The image that it was started from.
     pub(crate) image: Option<ImageVersions>,
     pub(crate) update: UpdateState,
+    /// That of the update that was begun last.
+    pub(crate) update_id: UpdateId,
     pub(crate) sent: Vec<String>,
     pub(crate) saved: BTreeMap<String, String>,
     /// The files of the bundle that was written last.
@@ -50,6 +52,7 @@ impl Default for FakeHost {
             is_debugging: false,
             image: None,
             update: UpdateState::Running,
+            update_id: UpdateId::default(),
             sent: Vec::new(),
             saved: BTreeMap::new(),
             bundle: Vec::new(),
@@ -79,6 +82,28 @@ impl FakeHost {
         self.store_fault
             .as_ref()
             .map_or(Ok(()), |fault| Err(HostError::Io(fault.clone())))
+    }
+}
+
+/// What is refused is known by doing it to another one.
+impl Checks for FakeHost {
+    fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
+        let (mut other, by) = (self.clone(), administrator());
+        match *deed {
+            Deed::Settings(settings) => other.change_settings(settings.clone()),
+            Deed::Power(what) => other.power(what),
+            Deed::Update(file) => other.begin_update(file, true).map(drop),
+            Deed::Debugging(on) => other.set_debugging(on),
+            Deed::Syslog => other.send_syslog(""),
+            Deed::Bundle => other.write_bundle(&[]).map(drop),
+            Deed::Save(name) => other.save(name, ""),
+            Deed::Kick(id) => other.kick(id, &by),
+            Deed::AddUser(name, role) => other.add_user(name, role),
+            Deed::RemoveUser(name) => other.remove_user(name),
+            Deed::SetRole(name, role) => other.set_role(name, role),
+            Deed::SetCec(interface, is_enabled) => other.set_cec(interface, is_enabled),
+            Deed::Acknowledge(id) => other.acknowledge(id, &by),
+        }
     }
 }
 
@@ -126,6 +151,50 @@ impl Machine for FakeHost {
         }
     }
 
+    /// Slot 0 has a SATA disk, slot 1 an NVMe drive; of the others the kernel knows nothing.
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        let text = |text: &str| Some(text.to_owned());
+        let common = DriveFacts {
+            logical_sector_bytes: Some(512),
+            physical_sector_bytes: Some(4096),
+            has_volatile_cache: Some(true),
+            has_fua: Some(true),
+            has_poll_queues: Some(false),
+            ..DriveFacts::default()
+        };
+        match path {
+            "/dev/disk0" => DriveFacts {
+                device: text("sda"),
+                model: text("Hitachi HUA722020ALA330"),
+                serial: text("JK1101YAH0ZZZZ"),
+                wwn: text("naa.5000cca221d7zzzz"),
+                firmware: text("JKAOA3EA"),
+                bus: text("sata"),
+                link_speed: text("3.0 Gbps"),
+                is_rotating: Some(true),
+                rpm: Some(7200),
+                bay: text("5003048001abcdef 4"),
+                place: text("pci-0000:00:17.0-ata-1"),
+                ..common
+            },
+            "/dev/disk1" => DriveFacts {
+                device: text("nvme0n1"),
+                model: text("SAMSUNG MZQL21T9HCJR-00A07"),
+                firmware: text("GDC5602Q"),
+                bus: text("nvme"),
+                link_speed: text("16.0 GT/s PCIe x4"),
+                is_rotating: Some(false),
+                ..common
+            },
+            _ => DriveFacts::default(),
+        }
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        let celsius = |path: &String| (path == "/dev/disk0").then_some(34);
+        paths.iter().map(celsius).collect()
+    }
+
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {
         let zone = zone.unwrap_or("UTC");
         if !self.timezones().iter().any(|known| known == zone) {
@@ -154,12 +223,13 @@ impl Machine for FakeHost {
         self.image.clone().ok_or_else(refused)
     }
 
-    /// Only `good.update` is signed; `slow.update` does not end.
-    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<(), HostError> {
+    /// Only `good.update` is signed and new; `slow.update` does not end.
+    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
         let mut image = self.image()?;
+        let refused = |text: String| UpdateState::Failed(HostError::Refused(text));
         self.update = match (file, is_plan) {
             ("good.update", true) => {
-                UpdateState::Done("version 1.3 would go into slot b".to_owned())
+                UpdateState::Done("would write version 1.3 into slot b".to_owned())
             }
             ("good.update", false) => {
                 "1.3".clone_into(&mut image.next);
@@ -168,13 +238,22 @@ impl Machine for FakeHost {
                 UpdateState::Done(text.to_owned())
             }
             ("slow.update", _) => UpdateState::Running,
-            _ => UpdateState::Failed(HostError::Refused(format!("{file} is not signed"))),
+            ("same.update", _) => refused(format!("version {} runs already", image.running)),
+            ("short.update", _) => refused("short.update is truncated in root.squashfs".to_owned()),
+            ("none.update", _) => refused("none.update: no such file".to_owned()),
+            _ => refused(format!(
+                "{file} is not signed by whom this machine takes updates from"
+            )),
         };
-        Ok(())
+        self.update_id.0 += 1;
+        Ok(self.update_id)
     }
 
-    fn update_state(&self) -> UpdateState {
-        self.update.clone()
+    fn update_state(&self, update: UpdateId) -> UpdateState {
+        if update == self.update_id {
+            return self.update.clone();
+        }
+        UpdateState::Failed(HostError::Refused("another was begun since".to_owned()))
     }
 
     fn is_debugging(&self) -> bool {
@@ -195,10 +274,10 @@ impl Machine for FakeHost {
         Ok(())
     }
 
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError> {
         self.fault()?;
         files.clone_into(&mut self.bundle);
-        Ok("/var/lib/ledge/sos/bundle.tar".to_owned())
+        Ok(Some("/var/lib/ledge/sos/bundle.tar".to_owned()))
     }
 
     fn saved(&self) -> Result<Vec<String>, HostError> {

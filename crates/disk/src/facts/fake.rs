@@ -37,6 +37,15 @@ impl FakeSystem {
         symlink(target, path).unwrap();
     }
 
+    pub(crate) fn remove(&self, path: &str) {
+        let path = self.path(path);
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            fs::remove_dir_all(path).unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
+    }
+
     /// A disk at this place below `sys/devices`, of so many MiB, with these further files in its directory.
     pub(crate) fn disk(&self, at: &str, number: &str, mib: u64, files: &[(&str, &str)]) {
         let device = format!("sys/devices/{at}");

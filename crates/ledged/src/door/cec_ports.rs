@@ -118,20 +118,37 @@ impl CecPorts {
         self.tell(Message::Attach(PortIndex(index), socket));
     }
 
-    /// Switches a port on or off, for good.
-    pub(crate) fn set(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
-        let mut ports = lock(&self.ports);
-        let index = ports
-            .rows
-            .iter()
+    /// Whether [`CecPorts::set`] would do it, but for writing the file.
+    pub(crate) fn check(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
+        let ports = lock(&self.ports);
+        self.open(&ports, interface, is_enabled).map(drop)
+    }
+
+    /// The index of a port, and the socket that it needs if the console is to answer there and does not yet.
+    fn open(
+        &self,
+        ports: &Ports,
+        interface: &str,
+        is_enabled: bool,
+    ) -> Result<(usize, Option<RawSocket>), String> {
+        let mut rows = ports.rows.iter();
+        let index = rows
             .position(|row| row.interface == interface)
             .ok_or_else(|| format!("interface {interface} does not exist"))?;
         let is_attached = self.server().is_attached(PortIndex(index));
-        // Opened first: what cannot be done is not stored.
         let socket = (is_enabled && !is_attached)
             .then(|| RawSocket::open(interface, cec::ETHERTYPE))
             .transpose()
             .map_err(|error| format!("{interface}: {error}"))?;
+        Ok((index, socket))
+    }
+
+    /// Switches a port on or off, for good.
+    pub(crate) fn set(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
+        let mut ports = lock(&self.ports);
+        // Opened first: what cannot be done is not stored.
+        let (index, socket) = self.open(&ports, interface, is_enabled)?;
+        let is_attached = self.server().is_attached(PortIndex(index));
         let rows = ports.rows.iter().enumerate().map(|(other, row)| {
             let enabled = if other == index {
                 is_enabled
