@@ -7,7 +7,7 @@
 //! **Invariant**: nobody waits for the program under the lock of the administration: a thread does.
 
 use crate::threads::spawn;
-use console::host::{HostError, ImageVersions, UpdateId, UpdateState};
+use console::host::{HostError, ImageVersions, Trouble, UpdateId, UpdateState};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the image's program listens.
 const SOCKET: &str = "/run/ledge-update.sock";
+
+/// What the image found wrong when the machine started, a line each: subject, problem, advice, separated by
+/// tabs.
+const TROUBLES: &str = "/run/ledge-image/troubles";
 
 /// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
@@ -142,6 +146,33 @@ impl Image {
     }
 }
 
+/// What the image found wrong when the machine started; nothing on a machine without the image.
+pub(crate) fn troubles_of_start() -> Vec<Trouble> {
+    read_troubles(Path::new(TROUBLES))
+}
+
+fn read_troubles(path: &Path) -> Vec<Trouble> {
+    let trouble = |subject: &str, problem: &str, advice: &str| Trouble {
+        subject: subject.to_owned(),
+        problem: problem.to_owned(),
+        advice: advice.to_owned(),
+    };
+    let text = match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            let problem = format!("what was wrong at the start cannot be read: {error}");
+            return vec![trouble(&path.display().to_string(), &problem, "restart")];
+        }
+    };
+    let read = |line: &str| {
+        let mut fields = line.splitn(3, '\t');
+        let mut next = || fields.next().unwrap_or_default();
+        trouble(next(), next(), next())
+    };
+    text.lines().map(read).collect()
+}
+
 impl Shared {
     fn check(&self, file: &str) -> Result<(), HostError> {
         self.versions.clone()?;
@@ -235,7 +266,10 @@ mod tests {
     /// Begins an update and waits for its end.
     fn update(image: &Image, file: &str, is_plan: bool) -> UpdateState {
         let id = image.begin(file, is_plan).unwrap();
-        wait(|| (!image.shared().is_updating).then(|| image.update_state(id)))
+        wait(|| {
+            let is_updating = image.shared().is_updating;
+            (!is_updating).then(|| image.update_state(id))
+        })
     }
 
     #[test]
@@ -244,6 +278,28 @@ mod tests {
         let error = image.begin("good", false).unwrap_err().to_string();
         assert!(error.contains("not started from the image"), "{error}");
         assert!(image.versions().is_err());
+    }
+
+    #[test]
+    fn what_was_wrong_at_the_start_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("troubles");
+        assert_eq!(read_troubles(&path), []);
+        std::fs::write(&path, "state\tit is damaged\trepair it\nconfiguration\told\n").unwrap();
+        let said = read_troubles(&path);
+        let of = |at: usize| {
+            let Trouble {
+                subject,
+                problem,
+                advice,
+            } = &said[at];
+            [subject.as_str(), problem.as_str(), advice.as_str()]
+        };
+        assert_eq!(of(0), ["state", "it is damaged", "repair it"]);
+        assert_eq!(of(1), ["configuration", "old", ""]);
+        assert_eq!(said.len(), 2);
+        // It is there and cannot be read.
+        assert_eq!(read_troubles(directory.path()).len(), 1);
     }
 
     #[test]
