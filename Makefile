@@ -112,7 +112,11 @@ image: build packages-image
 image-clean:
 	rm -rf $(IMAGE_DIR)/debian.tar $(IMAGE_DIR)/debian.wanted
 
+# The version after this one, to which the test updates.
+NEXT_VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1.1/p' Cargo.toml | head -n 1)
+
 test-appliance: packages-test image
+	VERSION=$(NEXT_VERSION) deploy/image/build.sh $(TARGET_DIR)/release $(IMAGE_DIR)
 	$(CARGO) build --locked --workspace --bins
 	LEDGE_IMAGE_DIR=$(abspath $(IMAGE_DIR)) $(CARGO) test --locked -p testbed --test appliance -- --nocapture --test-threads=1
 

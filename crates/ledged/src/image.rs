@@ -285,7 +285,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("troubles");
         assert_eq!(read_troubles(&path), []);
-        std::fs::write(&path, "state\tit is damaged\trepair it\nconfiguration\told\n").unwrap();
+        std::fs::write(
+            &path,
+            "state\tit is damaged\trepair it\nconfiguration\told\n",
+        )
+        .unwrap();
         let said = read_troubles(&path);
         let of = |at: usize| {
             let Trouble {

@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use serde_json::json;
+
 use crate::daemon::Daemon;
+use crate::monitor::Monitor;
 use crate::netns::Namespace;
 use crate::network::GuestEnd;
 use crate::paths;
@@ -33,46 +36,50 @@ const FIRMWARE: [&str; 2] = [
 /// The data disks: two each of NVMe, SATA and SAS.
 pub const DISKS: [&str; 6] = ["nvme0", "nvme1", "sata0", "sata1", "sas0", "sas1"];
 
+/// The bays of the machine, in which whatever is there can be pulled: the NVMe disks, the controllers of the
+/// others, and none.
+const BAYS: [&str; 5] = ["nvme0", "nvme1", "sata", "sas", "free"];
+
 /// Bytes of each of them.
 const DISK_BYTES: u64 = 256 << 20;
 
 /// Bytes of the boot disk: what is beyond the image becomes the state partition.
 const BOOT_BYTES: u64 = 2 << 30;
 
+/// Bytes of a USB stick.
+const STICK_BYTES: u64 = 1 << 30;
+
+/// How long the machine may take to let go of a disk.
+const GONE: Duration = Duration::from_secs(300);
+
 /// The longest pause between looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What `make image` has made of a version, or of the only one there is: `ledge-VERSION.EXTENSION`.
+/// The version of this tree, which `make image` makes.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version after it, which `make test-appliance` makes, too.
+#[must_use]
+pub fn next_version() -> String {
+    format!("{VERSION}.1")
+}
+
+/// Something in the directory of `make image`: `ledge-VERSION.img`, `ledge-VERSION.update`, `keys`.
 ///
 /// # Errors
-/// There is none, or more than one.
-pub fn artifact(version: Option<&str>, extension: &str) -> Result<PathBuf> {
+/// It is not there.
+pub fn artifact(name: &str) -> Result<PathBuf> {
     let directory = match env::var_os("LEDGE_IMAGE_DIR") {
         Some(directory) => PathBuf::from(directory),
         None => paths::target_dir()?.join("image"),
     };
-    let wanted = version.map(|version| format!("ledge-{version}.{extension}"));
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
-        let path = entry?.path();
-        let name = paths::base_name(&path);
-        let fits = wanted
-            .as_ref()
-            .map_or(name.ends_with(&format!(".{extension}")), |wanted| {
-                *wanted == name
-            });
-        if fits {
-            found.push(path);
-        }
-    }
-    match found.as_slice() {
-        [path] => Ok(path.clone()),
-        _ => bail!(
-            "{} files *.{extension} in {}, and one is needed: make image",
-            found.len(),
-            directory.display()
-        ),
-    }
+    let path = directory.join(name);
+    ensure!(
+        path.exists(),
+        "{} is not there: make test-appliance makes it",
+        path.display()
+    );
+    Ok(path)
 }
 
 /// A machine with its disks, on or off.
@@ -108,6 +115,23 @@ impl Machine {
         self.directory.path().join(name)
     }
 
+    /// Puts files on a USB stick, which the machine has from the next start on.
+    ///
+    /// # Errors
+    /// They do not fit, or mtools is missing.
+    pub fn fill_stick(&self, files: &[&Path]) -> Result<()> {
+        let stick = self.path("stick");
+        File::create(&stick)?.set_len(STICK_BYTES)?;
+        let mut format = std::process::Command::new("/usr/sbin/mkfs.vfat");
+        format.args(["-n", "STICK"]).arg(&stick);
+        run(format, Duration::from_secs(60))?.success("mkfs.vfat")?;
+        let mut copy = std::process::Command::new("mcopy");
+        copy.arg("-i").arg(&stick).args(files).arg("::");
+        run(copy, Duration::from_secs(300))?
+            .success("mcopy")
+            .map(drop)
+    }
+
     /// Switches the machine on, with its port at `end`.
     ///
     /// # Errors
@@ -130,15 +154,26 @@ impl Machine {
         }
         vm::attach_image(&mut command, "boot", &self.path("boot"));
         command.args(["-device", "virtio-blk-pci,drive=boot,bootindex=0"]);
-        command.args(["-device", "megasas-gen2,id=sas"]);
+        for (number, bay) in (1..).zip(BAYS) {
+            let port = format!("pcie-root-port,id=bay-{bay},chassis={number},slot={number}");
+            command.args(["-device", &port]);
+        }
+        command.args(["-device", "ahci,id=sata,bus=bay-sata"]);
+        command.args(["-device", "megasas-gen2,id=sas,bus=bay-sas"]);
         for (number, disk) in DISKS.into_iter().enumerate() {
             vm::attach_image(&mut command, disk, &self.path(disk));
             let place = match number {
-                0 | 1 => "nvme".to_owned(),
-                2 | 3 => format!("ide-hd,bus=ide.{number}"),
+                0 | 1 => format!("nvme,bus=bay-{disk}"),
+                2 | 3 => format!("ide-hd,bus=sata.{}", number - 2),
                 _ => format!("scsi-hd,bus=sas.0,scsi-id={number}"),
             };
-            command.args(["-device", &format!("{place},drive={disk},serial={disk}")]);
+            let device = format!("{place},id={disk},drive={disk},serial={disk}");
+            command.args(["-device", &device]);
+        }
+        if self.path("stick").exists() {
+            vm::attach_image(&mut command, "stick", &self.path("stick"));
+            command.args(["-device", "qemu-xhci,id=usb"]);
+            command.args(["-device", "usb-storage,bus=usb.0,drive=stick"]);
         }
         vm::attach_network(&mut command, 0, end, mtu);
         Appliance::start(command)
@@ -161,6 +196,7 @@ fn grow(path: &Path, bytes: u64) -> Result<()> {
 pub struct Appliance {
     // Fields drop in order: the emulator before the directory of its socket.
     emulator: Daemon,
+    monitor: Monitor,
     serial: UnixStream,
     heard: Vec<u8>,
     _socket: TempDir,
@@ -176,11 +212,17 @@ impl Appliance {
             &format!("socket,id=serial,path={}", path.display()),
         ]);
         command.args(["-serial", "chardev:serial"]);
+        let monitor_path = socket.path().join("monitor");
+        let monitor_listener = vm::listen(&monitor_path)?;
+        command.arg("-qmp");
+        command.arg(format!("unix:{}", monitor_path.display()));
         let mut emulator = Daemon::start("the emulator", command)?;
         let deadline = Instant::now() + Duration::from_secs(60);
         let serial = vm::accept(&listener, &mut emulator, deadline)?;
         serial.set_read_timeout(Some(POLL))?;
+        let monitor = vm::accept(&monitor_listener, &mut emulator, deadline)?;
         Ok(Self {
+            monitor: Monitor::new(monitor)?,
             emulator,
             serial,
             heard: Vec::new(),
@@ -228,6 +270,36 @@ impl Appliance {
         self.serial
             .write_all(format!("{line}\r").as_bytes())
             .context("serial line")
+    }
+
+    /// Pulls an NVMe disk out of its bay, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It stays.
+    pub fn pull(&mut self, disk: &str) -> Result<()> {
+        self.monitor.run("device_del", &json!({ "id": disk }))?;
+        self.monitor.expect("DEVICE_DELETED", disk, GONE)
+    }
+
+    /// Puts an NVMe disk into a bay: the one that it was in, or `free`.
+    ///
+    /// # Errors
+    /// There is something in it.
+    pub fn insert(&mut self, disk: &str, bay: &str, file: &Path) -> Result<()> {
+        let node = json!({
+            "driver": "raw",
+            "node-name": format!("again-{disk}"),
+            "file": { "driver": "file", "filename": file },
+        });
+        self.monitor.run("blockdev-add", &node)?;
+        let device = json!({
+            "driver": "nvme",
+            "id": disk,
+            "bus": format!("bay-{bay}"),
+            "drive": format!("again-{disk}"),
+            "serial": disk,
+        });
+        self.monitor.run("device_add", &device).map(drop)
     }
 
     /// Whether the machine has switched itself off.

@@ -48,6 +48,7 @@ mod initramfs;
 pub mod ledge;
 pub mod linux_md;
 pub mod load;
+mod monitor;
 pub mod netns;
 pub mod network;
 pub mod paths;

@@ -217,8 +217,8 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             });
         }
         ["written"] => {
-            bench.host.update =
-                UpdateState::Done("version 1.3 is in slot b and runs after a reboot".to_owned())
+            let text = "version 1.3 is in slot b and runs after a reboot";
+            bench.host.update = UpdateState::Done(text.to_owned());
         }
         ["saved", name, line @ ..] => {
             let text = bench.host.saved.entry((*name).to_owned()).or_default();
