@@ -227,6 +227,15 @@ disk_image() {
     partition ledge-root-b "$root_mib" "$root_type" "$(uuid root-b)"
     partition ledge-verity-b "$verity_mib" "$verity_type" "$(uuid verity-b)"
     sfdisk --quiet "$image" <"$table"
+    bios_note | dd of="$image" conv=notrunc status=none
+}
+
+# What a firmware without UEFI runs: the code of a boot sector, which prints a text and stops. Assembled from:
+#   cld; xor %ax,%ax; mov %ax,%ds; mov $0x7c19,%si; 1: lodsb; test %al,%al; jz 2f; mov $0x0e,%ah; mov $7,%bx; int $0x10
+#   jmp 1b; 2: hlt; jmp 2b; and the text, at 0x7c19, ends with a zero.
+bios_note() {
+    printf '\xfc\x31\xc0\x8e\xd8\xbe\x19\x7c\xac\x84\xc0\x74\x09\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2\xf4\xeb\xfd'
+    printf 'Ledge starts by UEFI only: set the firmware of this machine to UEFI, not to legacy or BIOS.\r\n\0'
 }
 
 key=${UPDATE_KEY:-$out/keys/update.key}
