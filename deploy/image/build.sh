@@ -31,7 +31,7 @@ architecture=x86_64
 suite=bookworm
 suite_epoch=1686355200
 kernel=linux-image-amd64/bookworm-backports
-packages="$kernel systemd-sysv udev dbus dracut dmsetup cryptsetup-bin systemd-boot-efi e2fsprogs dosfstools fdisk \
+packages="$kernel systemd-sysv udev dbus dracut dmsetup cryptsetup-bin systemd-boot e2fsprogs dosfstools fdisk \
 kmod iproute2 ethtool pciutils libelf1 zlib1g openssl login passwd util-linux bsdextrautils smartmontools nvme-cli less"
 
 # Bytes of the partitions. The boot partition takes three kernels: two that boot and one that is being written.
@@ -123,6 +123,8 @@ populate() {
     ln -s /var/etc/ledge "$root/etc/ledge"
     ln -s /var/etc/network "$root/etc/systemd/network"
     : >"$root/etc/machine-id"
+    # Of no machine that runs this: made at random when the package is installed.
+    rm -f "$root"/etc/nvme/hostid "$root"/etc/nvme/hostnqn
     printf 'proc /proc proc defaults 0 0\ntmpfs /tmp tmpfs mode=1777,nodev,nosuid,size=25%% 0 0\n' >"$root/etc/fstab"
     inside groupadd --system --gid 990 ledge
     inside groupadd --system --gid 991 ledge-read
@@ -133,7 +135,9 @@ populate() {
     systemctl --quiet --root="$root" enable ledged.service efi.mount ledge-update.socket ledge-health.service ledge-trial.timer systemd-networkd.service
     systemctl --quiet --root="$root" mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
         dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer smartmontools.service nvmf-autoconnect.service \
-        systemd-repart.service systemd-firstboot.service
+        systemd-repart.service systemd-firstboot.service systemd-boot-update.service systemd-boot-system-token.service
+    # Without it no version would ever be kept.
+    [ -x "$root/usr/lib/systemd/systemd-bless-boot" ] || { echo "error: no systemd-bless-boot in $suite" >&2; exit 1; }
 }
 
 # With the modules named, so that nothing of the machine that builds gets in.

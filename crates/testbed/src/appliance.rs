@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -115,6 +116,51 @@ impl Machine {
         self.directory.path().join(name)
     }
 
+    /// Changes the state partition of a machine that is off: a script for bash, to which it is the file `$1`.
+    ///
+    /// # Errors
+    /// There is none, or the script fails.
+    pub fn change_state(&self, script: &str) -> Result<()> {
+        let boot = self.path("boot");
+        let mut list = std::process::Command::new("/usr/sbin/sfdisk");
+        list.arg("--json").arg(&boot);
+        let said = run(list, Duration::from_secs(60))?.success("sfdisk")?;
+        let table: serde_json::Value = serde_json::from_str(&said).context("sfdisk")?;
+        let partitions = table["partitiontable"]["partitions"].as_array();
+        let mut partitions = partitions.context("partitions")?.iter();
+        let found = partitions.find(|found| found["name"] == "ledge-state");
+        let found = found.context("no state partition: it is made at the first start")?;
+        let of = |name: &str| found[name].as_u64().context("sfdisk").map(|n| n * 512);
+        let (start, size) = (of("start")?, of("size")?);
+        let (boot, copy) = (boot.display(), self.path("state"));
+        let copy = copy.display();
+        let line = format!(
+            "set -euo pipefail; PATH=$PATH:/usr/sbin:/sbin\n\
+             dd if={boot} of={copy} bs=1M iflag=skip_bytes,count_bytes skip={start} count={size} status=none\n\
+             set -- {copy}\n{script}\n\
+             dd if={copy} of={boot} bs=1M oflag=seek_bytes seek={start} conv=notrunc status=none"
+        );
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", &line]);
+        run(command, Duration::from_secs(600))?
+            .success(script)
+            .map(drop)
+    }
+
+    /// Switches on a machine of the same boot disk whose firmware knows no UEFI.
+    ///
+    /// # Errors
+    /// The emulator does not start.
+    pub fn switch_on_without_uefi(&self) -> Result<Appliance> {
+        let mut command = std::process::Command::new(requirements::program(vm::EMULATOR)?);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        // What it says on the screen goes to the serial line.
+        command.args(["-machine", "q35,graphics=off", "-accel", "tcg", "-m", "512"]);
+        vm::attach_image(&mut command, "boot", &self.path("boot"));
+        command.args(["-device", "virtio-blk-pci,drive=boot,bootindex=0"]);
+        Appliance::start(command)
+    }
+
     /// Puts files on a USB stick, which the machine has from the next start on.
     ///
     /// # Errors
@@ -132,7 +178,7 @@ impl Machine {
             .map(drop)
     }
 
-    /// Switches the machine on, with its port at `end`.
+    /// Switches the machine on, with its port at `end`, and those of its disks of which there is a file.
     ///
     /// # Errors
     /// The emulator does not start.
@@ -160,7 +206,8 @@ impl Machine {
         }
         command.args(["-device", "ahci,id=sata,bus=bay-sata"]);
         command.args(["-device", "megasas-gen2,id=sas,bus=bay-sas"]);
-        for (number, disk) in DISKS.into_iter().enumerate() {
+        let disks = DISKS.into_iter().enumerate();
+        for (number, disk) in disks.filter(|(_, disk)| self.path(disk).exists()) {
             vm::attach_image(&mut command, disk, &self.path(disk));
             let place = match number {
                 0 | 1 => format!("nvme,bus=bay-{disk}"),
@@ -212,6 +259,9 @@ impl Appliance {
             &format!("socket,id=serial,path={}", path.display()),
         ]);
         command.args(["-serial", "chardev:serial"]);
+        // What would start again ends: an emulator that goes on keeps what it has translated of the kernel,
+        // and takes minutes to unlearn it while the firmware unpacks itself over that.
+        command.arg("-no-reboot");
         let monitor_path = socket.path().join("monitor");
         let monitor_listener = vm::listen(&monitor_path)?;
         command.arg("-qmp");
@@ -302,12 +352,27 @@ impl Appliance {
         self.monitor.run("device_add", &device).map(drop)
     }
 
-    /// Whether the machine has switched itself off.
+    /// Waits until the machine switches itself off, or would start again.
     ///
     /// # Errors
-    /// Its state cannot be had.
-    pub fn is_off(&mut self) -> Result<bool> {
-        Ok(self.emulator.exit_status()?.is_some())
+    /// It does not within the limit.
+    pub fn wait_for_end(mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while self.emulator.exit_status()?.is_none() {
+            let mut buffer = [0; 4096];
+            match self.serial.read(&mut buffer) {
+                Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
+                Err(error) if vm::is_timeout(error.kind()) => {}
+                Err(error) => bail!("serial line: {error}"),
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the machine stays on{}",
+                self.quote()
+            );
+            thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     fn quote(&self) -> String {

@@ -144,8 +144,8 @@ fn the_image_becomes_a_shelf_that_a_linux_host_uses() -> Result<()> {
     pull_and_insert(&site, &mut appliance)?;
 
     site.cec("reboot -f")?;
-    appliance.expect("BdsDxe: starting", BOOT)?;
-    appliance.expect(PROMPT, BOOT)?;
+    appliance.wait_for_end(BOOT)?;
+    let appliance = site.boot(PROMPT)?;
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     let before = client.acknowledged()?.lines().count();
     let before = client.wait_for_acknowledged(before + 10, WORK)?;
@@ -189,10 +189,12 @@ fn whatever_comes_of_an_update_the_box_serves() -> Result<()> {
     appliance.expect("runs after a reboot", WORK)?;
     let whole = start.elapsed();
     // Three tries, and the version before.
-    for _ in 0..4 {
-        appliance.expect("BdsDxe: starting", BOOT)?;
+    for _ in 0..3 {
+        appliance.wait_for_end(BOOT)?;
+        appliance = site.machine.switch_on(&site.network.client, PORT, MTU)?;
     }
-    appliance.expect(PROMPT, BOOT)?;
+    appliance.wait_for_end(BOOT)?;
+    appliance = site.boot(PROMPT)?;
     site.wait("update", ANSWER, |said| {
         said.contains(&runs) && said.contains(".2 did not come up")
     })?;
@@ -220,8 +222,8 @@ fn whatever_comes_of_an_update_the_box_serves() -> Result<()> {
         }
     }
     appliance.type_line(&format!("{update} -r"))?;
-    appliance.expect("BdsDxe: starting", BOOT)?;
-    appliance.expect(PROMPT, BOOT)?;
+    appliance.wait_for_end(BOOT)?;
+    appliance = site.boot(PROMPT)?;
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     // It is kept: its tries are over when it is good.
     let is_new = |said: &str| said.lines().any(|line| line.trim_end() == now_runs);
@@ -263,4 +265,84 @@ sum=$(sha256sum <root.verity | cut -d ' ' -f 1)
 sed -i "s/^version=.*/version=$7/; s/^\(part=root.verity [0-9]* \).*/\1$sum/" manifest
 grep -qx "version=$7" manifest
 "$3" "$4/update.key" "$4/update.pem" . "$5"
+"#;
+
+/// What is on data disks, to see that nothing has changed it.
+fn contents(site: &Site) -> Result<Vec<Vec<u8>>> {
+    let read = |disk: &str| fs::read(site.machine.path(disk)).context("disk");
+    DISKS.into_iter().map(read).collect()
+}
+
+/// Boots with a state in which the shelf has lost its number, and expects what the console says of it.
+fn boot_told(site: &Site, prompt: &str, told: &[&str]) -> Result<Appliance> {
+    let mut appliance = site.machine.switch_on(&site.network.client, PORT, MTU)?;
+    for text in told {
+        appliance.expect(text, BOOT)?;
+    }
+    appliance.expect(prompt, BOOT)?;
+    Ok(appliance)
+}
+
+#[test]
+fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
+    let _lock = lock_vm()?;
+    let site = Site::new()?;
+    let mut bios = site.machine.switch_on_without_uefi()?;
+    bios.expect("starts by UEFI only", ANSWER)?;
+    drop(bios);
+
+    let appliance = set_up(&site)?;
+    site.wait_for_normal()?;
+    site.cec("offline 0")?;
+    site.cec("halt -f")?;
+    appliance.wait_for_end(BOOT)?;
+
+    // A configuration of a newer version, and a state partition without room: it serves, and says so.
+    site.machine.change_state(NEWER_AND_FULL)?;
+    let appliance = boot_told(&site, PROMPT, &["unknown field `future`", "takes no files"])?;
+    let said = site.cec("health")?;
+    ensure!(
+        said.contains("unknown field `future`") && said.contains("takes no files"),
+        "{said}"
+    );
+    site.wait("list -l", ANSWER, |said| said.contains("raid6 normal"))?;
+    drop(appliance);
+
+    // All disks swapped around: LUNs do not depend on places.
+    let (first, last) = (DISKS[0], DISKS[DISKS.len() - 1]);
+    for (from, to) in [(first, "swap"), (last, first), ("swap", last)] {
+        fs::rename(site.machine.path(from), site.machine.path(to))?;
+    }
+    let appliance = site.boot(PROMPT)?;
+    site.wait("list -l", ANSWER, |said| said.contains("raid6 normal"))?;
+    drop(appliance);
+
+    // A state partition that nobody can read, and is left as it is; no disk is changed.
+    let before = contents(&site)?;
+    site.machine.change_state(
+        "dd if=/dev/urandom of=\"$1\" bs=1M count=64 conv=notrunc status=none; sha256sum <\"$1\" >\"$1.sum\"",
+    )?;
+    let appliance = boot_told(
+        &site,
+        "SR shelf unset> ",
+        &["the state partition is damaged"],
+    )?;
+    drop(appliance);
+    site.machine
+        .change_state("sha256sum --check --quiet <(sed \"s,-,$1,\" \"$1.sum\")")?;
+    ensure!(contents(&site)? == before, "a data disk was changed");
+
+    // No disks at all.
+    for disk in DISKS {
+        fs::remove_file(site.machine.path(disk))?;
+    }
+    boot_told(&site, "SR shelf unset> ", &[]).map(drop)
+}
+
+const NEWER_AND_FULL: &str = r#"
+echo 'future = 1' >"$1.toml"
+debugfs -w -R "write $1.toml etc/ledge/ledge.toml" "$1" 2>/dev/null
+head -c 2000000000 /dev/zero >"$1.fill"
+debugfs -w -R "write $1.fill fill" "$1" 2>/dev/null || true
+rm "$1.fill"
 "#;

@@ -324,6 +324,20 @@ fn what_is_not_for_this_machine_changes_nothing() -> Result<()> {
     machine.refuses(&file, "not known which slot")
 }
 
+/// Then the other slot has what the machine falls back to.
+#[test]
+fn a_version_on_trial_takes_no_update() -> Result<()> {
+    let machine = Machine::new()?;
+    let file = machine.update("1.3", unchanged)?;
+    let kernels = machine.path("esp/EFI/Linux");
+    let [kept, tried] = ["ledge_1.2.efi", "ledge_1.2+1-2.efi"].map(|name| kernels.join(name));
+    fs::rename(&kept, &tried)?;
+    machine.refuses(&file, "is on trial")?;
+    fs::rename(&tried, &kept)?;
+    let file = file.to_str().context("path")?;
+    machine.run(&[file])?.success("update").map(drop)
+}
+
 #[test]
 fn what_is_not_signed_or_not_whole_changes_nothing() -> Result<()> {
     let machine = Machine::new()?;

@@ -7,7 +7,7 @@ check() { return 0; }
 depends() { echo systemd; }
 
 install() {
-    inst_multiple systemd-repart mkfs.ext4 e2fsck blkid mount umount cp mkdir cat od sed tr rm sync ln mv seq sleep chmod
+    inst_multiple systemd-repart mkfs.ext4 e2fsck blkid mount umount cp mkdir cat od sed tr rm sync ln mv seq sleep chmod head
     inst_simple "$moddir/state" /usr/lib/ledge/state
     inst_simple "$moddir/50-state.conf" /usr/lib/repart.d/50-state.conf
     inst_simple "$moddir/ledge-state.service" /usr/lib/systemd/system/ledge-state.service
