@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build man demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench
+.PHONY: help build man demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench packages-image image image-clean test-appliance
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
@@ -13,6 +13,8 @@ help:
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
 	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors, hot plug (as root; about 40 minutes)'
+	@echo 'make image   a disk image that boots a machine into a shelf, and its update file, into $(IMAGE_DIR) (as root)'
+	@echo 'make test-appliance  the image in virtual machines: first start, power cuts, updates (as root; about 40 minutes)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   the shelf beside vblade, iSCSI, NBD and the bare disk, into bench/results (as root; 25 minutes; BENCH=--quick: whether it works)'
@@ -28,6 +30,9 @@ packages-test:
 
 packages-bench:
 	@deploy/packages.sh bench
+
+packages-image:
+	@deploy/packages.sh image
 
 build: packages-build
 	$(CARGO) build --release --locked --workspace --bins
@@ -98,6 +103,24 @@ test-vm: packages-test
 			-- --nocapture --test-threads=1 || exit 1; \
 	done
 	LEDGE_VM_KERNEL=6.12 $(CARGO) test --locked -p testbed --test plug_short --test plug_full -- --nocapture --test-threads=1
+
+# The appliance; deploy/image/README.md tells what it is made of, and build.sh what can be set. What Debian gives is kept
+# between runs; `make image-clean` fetches it anew.
+IMAGE_DIR := $(TARGET_DIR)/image
+
+image: build packages-image
+	deploy/image/build.sh $(TARGET_DIR)/release $(IMAGE_DIR)
+
+image-clean:
+	rm -rf $(IMAGE_DIR)/debian.tar $(IMAGE_DIR)/debian.wanted
+
+# The version after this one, to which the test updates.
+NEXT_VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1.1/p' Cargo.toml | head -n 1)
+
+test-appliance: packages-test image
+	VERSION=$(NEXT_VERSION) deploy/image/build.sh $(TARGET_DIR)/release $(IMAGE_DIR)
+	$(CARGO) build --locked --workspace --bins
+	LEDGE_IMAGE_DIR=$(abspath $(IMAGE_DIR)) $(CARGO) test --locked -p testbed --test appliance -- --nocapture --test-threads=1
 
 deny:
 	$(CARGO) deny check licenses bans sources

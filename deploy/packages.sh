@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that are missing, and says which. Usage: packages.sh build|test|bench
-# (each includes those before it). Sourced by nobody; run by the Makefile.
+# Installs the Debian packages that are missing, and says which. Usage: packages.sh build|test|bench|image
+# (each includes those before it, but image only build). Sourced by nobody; run by the Makefile.
 set -eu
 
 # The root shell of a plain su keeps a user's PATH, without which dpkg refuses to work.
@@ -16,7 +16,10 @@ run="iproute2 procps util-linux"
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py, strace sees what
 # workers ask of the kernel, smartmontools is asked for the health of drives.
 test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod libc-bin lvm2 man-db mdadm mount mtools nmap \
-python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
+fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
+
+# To make the image (mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
+image="mmdebstrap binutils cryptsetup-bin debian-archive-keyring dosfstools fdisk git mtools openssl ovmf squashfs-tools systemd"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;
@@ -25,8 +28,9 @@ test) wanted="$build $test" ;;
 # libiscsi and qemu-img) and NBD (qemu-nbd, loaded by fio); plots are drawn by matplotlib. Debian starts a
 # tgtd without targets when tgt is installed; nothing here needs it: `systemctl disable --now tgt`.
 bench) wanted="$build $test libisal-dev libiscsi-bin python3-matplotlib qemu-block-extra qemu-utils tgt" ;;
+image) wanted="$build $run $image" ;;
 *)
-    echo "usage: $0 build|test|bench" >&2
+    echo "usage: $0 build|test|bench|image" >&2
     exit 2
     ;;
 esac

@@ -192,6 +192,8 @@ pub enum BoxVerb {
     Debug,
     /// Shows and sets what sessions begin with.
     Motd,
+    /// Tells the versions of the image, or begins an update.
+    Update,
     /// Stops the machine and starts it again.
     Reboot,
     /// Stops the machine.
@@ -288,6 +290,8 @@ pub struct Options {
     pub watch: bool,
     /// `-r` of a test.
     pub read: bool,
+    /// `-r` of an update.
+    pub reboot: bool,
     /// `-w` of a test.
     pub write: bool,
     /// `-b`: told once, although somebody is looking.
@@ -478,6 +482,7 @@ impl Command {
             'f' => options.force = true,
             'r' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.read = true,
             'w' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.write = true,
+            'r' if self.verb == Verb::Box(BoxVerb::Update) => options.reboot = true,
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,

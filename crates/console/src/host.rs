@@ -25,7 +25,9 @@ pub use consoles::{
 };
 pub use deed::{Checks, Deed};
 pub use hardware::{Fan, Hardware, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
-pub use machine::{BoxFacts, CpuTimes, DriveFacts, Machine, Power};
+pub use machine::{
+    BoxFacts, CpuTimes, DriveFacts, ImageVersions, Machine, Power, UpdateId, UpdateState,
+};
 pub use settings::Settings;
 
 use shelf::admin::Admin;

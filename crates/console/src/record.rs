@@ -332,6 +332,16 @@ pub(crate) enum Record {
     Release {
         product: &'static str,
         version: String,
+        /// `null` on a machine that was not started from the image.
+        image: Option<String>,
+        next_image: Option<String>,
+    },
+    Update {
+        running: String,
+        /// After a restart.
+        next: String,
+        /// Those that did not come up.
+        failed: Vec<String>,
     },
     Help {
         command: &'static str,

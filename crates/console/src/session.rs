@@ -202,6 +202,12 @@ impl Session {
             {
                 return Reply::nothing();
             }
+            // It is the box that does it, and not for this console.
+            (None, Some(watched)) if matches!(watched.watch, Watch::Update(_)) => {
+                let mut report = Report::default();
+                report.line("the update goes on; update tells which version runs after reboot");
+                return self.reply(report.into(), watched.of, false);
+            }
             (None, Some(Watched { of, .. })) => of,
             (None, None) => return Reply::nothing(),
         };

@@ -170,14 +170,20 @@ fn timer(administration: &Administration, reception: &Reception, hardware: &Hard
     let start = Instant::now();
     let mut watcher = Watcher::default();
     let mut looked = None;
+    let mut announced = None;
     loop {
-        let (happened, mut troubles) = {
+        let (happened, mut troubles, shelf) = {
             let mut manager = administration.lock();
             manager.tick(start.elapsed());
             let happened = watcher.look(&*manager, unix_seconds());
             let troubles = is_due(&mut looked).then(|| console::open_troubles(&*manager));
-            (happened, troubles)
+            (happened, troubles, manager.shelf())
         };
+        // Whoever sets the number by another door.
+        if announced != Some(shelf) {
+            announced = Some(shelf);
+            reception.cec.set_shelf(shelf);
+        }
         for event in happened {
             reception.publish(event);
         }

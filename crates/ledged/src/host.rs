@@ -4,12 +4,14 @@ use crate::administration::Administration;
 use crate::clock::SystemClock;
 use crate::door::reception::Reception;
 use crate::hardware::Hardware;
+use crate::image::Image;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
 use console::host::{
-    BoxFacts, Caller, Checks, Clock, ClockStatus, Deed, DriveFacts, HostError, Machine, Power,
-    Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, World,
+    BoxFacts, Caller, Checks, Clock, ClockStatus, Deed, DriveFacts, HostError, ImageVersions,
+    Machine, Power, Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, UpdateId,
+    UpdateState, World,
 };
 use shelf::admin::Admin;
 use std::net::SocketAddr;
@@ -74,6 +76,7 @@ pub(crate) struct Machinery {
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,
     start: Instant,
+    image: Image,
     log: Log,
     is_debugging: bool,
     /// The text of the configuration file.
@@ -110,6 +113,7 @@ impl Machinery {
             settings,
             damage,
             start: Instant::now(),
+            image: Image::open(),
             log,
             is_debugging: false,
             config,
@@ -128,6 +132,7 @@ impl Checks for Machinery {
                 self.clock.may_be_kept(source)
             }
             Deed::Power(_) => machine::may_be_stopped(),
+            Deed::Update(file) => self.image.check(file),
             Deed::Syslog => self.syslog_target().map(drop),
             // Nothing but a file or the log itself could be in the way.
             Deed::Debugging(_) | Deed::Bundle | Deed::Save(_) => Ok(()),
@@ -232,6 +237,18 @@ impl Machine for Machinery {
 
     fn power(&mut self, what: Power) -> Result<(), HostError> {
         machine::power(what)
+    }
+
+    fn image(&self) -> Result<ImageVersions, HostError> {
+        self.image.versions()
+    }
+
+    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
+        self.image.begin(file, is_plan)
+    }
+
+    fn update_state(&self, update: UpdateId) -> UpdateState {
+        self.image.update_state(update)
     }
 
     fn is_debugging(&self) -> bool {

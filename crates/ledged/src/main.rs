@@ -22,6 +22,7 @@ mod events;
 mod finder;
 mod hardware;
 mod host;
+mod image;
 mod log;
 mod machine;
 mod plug;

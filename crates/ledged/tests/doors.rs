@@ -104,6 +104,29 @@ fn console_of(ledge: &Ledge<'_>, door: &str) -> Result<String> {
     Ok(row.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
+/// A new box gets its number on its own console. A probe from outside was then answered with the number that
+/// it had at the start, until somebody opened a session.
+#[test]
+fn a_number_that_is_set_on_the_box_is_answered_outside() -> Result<()> {
+    let network = PairNetwork::new(1500)?;
+    let options = LedgeOptions {
+        shelf: None,
+        ..memory_disks("packet")
+    };
+    let ledge = Ledge::start(&network.target, options)?;
+    ledge.console_ok("shelf 7")?;
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut probe = network.client.command(paths::binary("cec")?);
+        probe.args(["-p", "-w", "1", "eth0"]);
+        let row = run_ok(probe)?;
+        if row.starts_with("7 ") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "{row:?}");
+    }
+}
+
 #[test]
 fn acceptance_1_2_5_7_a_probe_a_session_and_a_batch() -> Result<()> {
     let network = PairNetwork::new(1500)?;

@@ -19,6 +19,7 @@
 //!   output and exit status; [`client`]: what an AoE client does, said in one call each; [`load`]: fio
 //!   on its device, verified; [`driver`]: what its kernel says of the wire; [`monitor`]: pulls devices out of
 //!   a running machine, and puts them in.
+//! - [`appliance`]: the image that `make image` makes, in a machine with firmware and disks of three kinds.
 //! - [`boot_image`]: a disk image with that guest on it, for machines that start from a LUN.
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
@@ -36,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod appliance;
 pub mod boot_image;
 pub mod client;
 pub mod daemon;

@@ -39,7 +39,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// once, and ends in a panic where it is not.
 const KERNEL_PARAMETERS: &str = "console=ttyS0 panic=-1 mitigations=off no_timer_check";
 
-const EMULATOR: &str = "qemu-system-x86_64";
+pub(crate) const EMULATOR: &str = "qemu-system-x86_64";
 
 /// SCSI targets that the disks of a guest are spread over; "guest-init.sh" has the same number.
 const TARGETS: usize = 128;
@@ -350,7 +350,7 @@ pub fn client_parameters(mtu: u16) -> String {
     format!("{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.mtu={mtu}")
 }
 
-fn is_timeout(kind: ErrorKind) -> bool {
+pub(crate) fn is_timeout(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
@@ -386,14 +386,18 @@ fn take_answer(received: &mut Vec<u8>) -> Result<Option<(String, CommandOutput)>
     Ok(Some(answer))
 }
 
-fn listen(path: &Path) -> Result<UnixListener> {
+pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
     let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
     listener.set_nonblocking(true).context("serial line")?;
     Ok(listener)
 }
 
 /// Waits for the emulator to connect one of its serial lines.
-fn accept(listener: &UnixListener, emulator: &mut Daemon, deadline: Instant) -> Result<UnixStream> {
+pub(crate) fn accept(
+    listener: &UnixListener,
+    emulator: &mut Daemon,
+    deadline: Instant,
+) -> Result<UnixStream> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -452,7 +456,7 @@ fn attach_serial_lines(command: &mut Command, console: &Path, commands: &Path) {
     }
 }
 
-fn attach_network(command: &mut Command, number: usize, end: GuestEnd, mtu: u16) {
+pub(crate) fn attach_network(command: &mut Command, number: usize, end: GuestEnd, mtu: u16) {
     let GuestEnd { tap, address } = end;
     command.arg("-netdev").arg(format!(
         "tap,id=net{number},ifname={tap},script=no,downscript=no"
@@ -491,7 +495,7 @@ fn attach_medium(command: &mut Command, name: &str, path: &Path) {
     ));
 }
 
-fn attach_image(command: &mut Command, name: &str, path: &Path) {
+pub(crate) fn attach_image(command: &mut Command, name: &str, path: &Path) {
     // A comma in a name is doubled. "unsafe" leaves out the flushes to the host's disk: the host
     // does not lose power in a test.
     let path = path.display().to_string().replace(',', ",,");

@@ -378,6 +378,25 @@ pub(super) const SYNC: Command = Command {
     operands_max: 0,
 };
 
+pub(super) const UPDATE: Command = Command {
+    verb: Verb::Box(BoxVerb::Update),
+    name: "update",
+    aliases: &[],
+    usage: "update [-n] [-r] [file]",
+    summary: "write a signed update, of which file is the path or the name on a USB stick, into the slot that is not in \
+              use; it runs after reboot, and the version before it again if it does not come up; -n only verifies it; \
+              -r reboots when it is written, without asking; without file: which versions there are",
+    examples: &[
+        "update",
+        "update -n ledge-1.3.update",
+        "update -r /var/tmp/ledge-1.3.update",
+    ],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
+    options: "nr",
+    operands_min: 0,
+    operands_max: 1,
+};
+
 pub(super) const REBOOT: Command = Command {
     verb: Verb::Box(BoxVerb::Reboot),
     name: "reboot",

@@ -546,6 +546,7 @@ pub const COMMANDS: &[Command] = &[
     rows::RESTORECONFIG,
     rows::SOS,
     rows::SYNC,
+    rows::UPDATE,
     rows::REBOOT,
     rows::HALT,
     rows::SET,

@@ -32,11 +32,6 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
         "the services of the box are those of its system: systemctl there; time servers: ntp",
     ),
     (
-        "update",
-        "not in this version; install the new package or binaries on the box and restart ledged: \
-         the I/O of hosts waits for it",
-    ),
-    (
         "sigcheck",
         "there is no signed flash in this box: the packages of its system are verified when they are installed",
     ),

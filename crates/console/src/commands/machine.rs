@@ -235,6 +235,9 @@ const TIMEZONE_USAGE: &str = "timezone [-l] [-j] [name]";
 
 const MOTD_USAGE: &str = "motd [-c] [text ...]";
 
+/// What a reboot does.
+pub(crate) const REBOOT_STEP: &str = "stop the shelf in good order, and start the machine anew";
+
 /// A machine that is to be stopped, if the answer is yes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Stop {

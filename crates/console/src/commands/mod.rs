@@ -33,6 +33,7 @@ mod system;
 mod tables;
 mod terminal;
 mod top;
+mod update;
 mod users;
 mod wait;
 mod when;
@@ -46,11 +47,12 @@ pub use help::SERIES;
 pub(crate) use jobs::{Destruction, state_of as job_state};
 pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
-pub(crate) use machine::Stop;
+pub(crate) use machine::{REBOOT_STEP, Stop};
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
 pub(crate) use top::{Top, top};
+pub(crate) use update::Updating;
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 pub(crate) use when::{job_seconds_left, percent, rate_of};
@@ -83,6 +85,7 @@ pub(crate) enum Watch {
     View(Box<Invocation>),
     Log(Following),
     Hardware(Tasks),
+    Update(Updating),
     Top(Box<Top>),
 }
 
@@ -102,6 +105,7 @@ impl Watch {
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
             Self::Hardware(tasks) => tasks.go_on(world, Report::default()),
+            Self::Update(updating) => updating.go_on(world),
             Self::Top(top) => top.go_on(world, terminal),
         }
     }
@@ -302,7 +306,7 @@ fn run_of_shelf(
         Verb::Scan => drives::scan(&mut report, admin),
         Verb::OfDrive(verb) => return jobs::of_drives(verb, admin, options, operands),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
-        Verb::Release => system::release(&mut report, session),
+        Verb::Release => system::release(&mut report, world, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them, or above.
         Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit | Verb::Hardware(_) => {}
@@ -388,6 +392,7 @@ fn run_of_box(
         BoxVerb::Sysstat => machine::sysstat(&mut report, world),
         BoxVerb::Debug => machine::debug(&mut report, world, operands),
         BoxVerb::Motd => machine::motd(&mut report, world, options, operands),
+        BoxVerb::Update => return update::update(world, options, operands),
         BoxVerb::Reboot => return machine::stop(world, Power::Reboot, options.force),
         BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
         BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),

@@ -13,6 +13,8 @@ pub enum Deed<'a> {
     TimeSource(&'a TimeSource),
     /// [`super::Machine::power`].
     Power(Power),
+    /// [`super::Machine::begin_update`].
+    Update(&'a str),
     /// [`super::Machine::set_debugging`].
     Debugging(bool),
     /// [`super::Machine::send_syslog`].

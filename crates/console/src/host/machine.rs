@@ -36,6 +36,21 @@ pub trait Machine {
     /// Nobody is there who could: a container, a machine without systemd.
     fn power(&mut self, what: Power) -> Result<(), HostError>;
 
+    /// Which versions of the image there are.
+    ///
+    /// # Errors
+    /// The machine was not started from the image.
+    fn image(&self) -> Result<ImageVersions, HostError>;
+
+    /// Begins to verify an update, and then to write it if it is not only a plan.
+    ///
+    /// # Errors
+    /// The machine was not started from the image, an update is under way, or that is no name of a file.
+    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError>;
+
+    /// What has come of an update. Only that of the last one is known.
+    fn update_state(&self, update: UpdateId) -> UpdateState;
+
     /// Whether the log tells everything.
     fn is_debugging(&self) -> bool;
 
@@ -121,6 +136,32 @@ pub enum Power {
     Reboot,
     /// It stays off.
     Halt,
+}
+
+/// The versions of the image on a machine.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ImageVersions {
+    /// The one that runs.
+    pub running: String,
+    /// The one that starts next.
+    pub next: String,
+    /// Those that were tried, and did not come up.
+    pub failed: Vec<String>,
+}
+
+/// An update that was begun: a number of its own, since the start of the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct UpdateId(pub u64);
+
+/// Where an update stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UpdateState {
+    /// It is verified or written.
+    Running,
+    /// It has ended well. Says what was done; of a plan, `would …`.
+    Done(String),
+    /// It was refused, or has failed. Says why.
+    Failed(HostError),
 }
 
 /// What is known of a machine.

@@ -1,10 +1,12 @@
 //! A box that takes notes of what it is to do, and does nothing.
 
 use super::Steps;
+use crate::commands::REBOOT_STEP;
 use crate::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
-    Deed, DriveFacts, Hardware, Host, HostError, LogEntry, Machine, Power, Role, Sensors, Settings,
-    SettingsStore, SlotLed, Task, TimeSource, Trouble, UserStatus,
+    Deed, DriveFacts, Hardware, Host, HostError, ImageVersions, LogEntry, Machine, Power, Role,
+    Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, Trouble, UpdateId, UpdateState,
+    UserStatus,
 };
 use shelf::smart::SmartChange;
 use std::time::Duration;
@@ -206,10 +208,24 @@ impl Machine for RehearsalHost<'_> {
 
     fn power(&mut self, what: Power) -> Result<(), HostError> {
         let step = match what {
-            Power::Reboot => "stop the shelf in good order, and start the machine anew",
+            Power::Reboot => REBOOT_STEP,
             Power::Halt => "stop the shelf in good order, and switch the machine off",
         };
         self.step(&Deed::Power(what), step.to_owned())
+    }
+
+    fn image(&self) -> Result<ImageVersions, HostError> {
+        self.real.image()
+    }
+
+    fn begin_update(&mut self, file: &str, _: bool) -> Result<UpdateId, HostError> {
+        let step = format!("verify and write the update {file}");
+        self.step(&Deed::Update(file), step)?;
+        Ok(UpdateId::default())
+    }
+
+    fn update_state(&self, update: UpdateId) -> UpdateState {
+        self.real.update_state(update)
     }
 
     fn is_debugging(&self) -> bool {

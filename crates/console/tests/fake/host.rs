@@ -2,8 +2,9 @@
 
 use console::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
-    CpuTimes, Deed, DoorKind, DriveFacts, Hardware, HostError, LedState, LogEntry, Machine, Power,
-    Role, Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, Trouble, UserStatus,
+    CpuTimes, Deed, DoorKind, DriveFacts, Hardware, HostError, ImageVersions, LedState, LogEntry,
+    Machine, Power, Role, Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, Trouble,
+    UpdateId, UpdateState, UserStatus,
 };
 use shelf::admin::DriveSlot;
 use std::collections::BTreeMap;
@@ -36,6 +37,11 @@ pub(crate) struct FakeHost {
     pub(crate) is_clock_kept: bool,
     /// What the clock told when `now` was nothing.
     pub(crate) clock_seconds: u64,
+    /// The image that it was started from.
+    pub(crate) image: Option<ImageVersions>,
+    pub(crate) update: UpdateState,
+    /// That of the update that was begun last.
+    pub(crate) update_id: UpdateId,
     pub(crate) sent: Vec<String>,
     pub(crate) saved: BTreeMap<String, String>,
     /// Why no drive tells of its health.
@@ -64,6 +70,9 @@ impl Default for FakeHost {
             has_time_service: true,
             is_clock_kept: true,
             clock_seconds: 1_800_000_000,
+            image: None,
+            update: UpdateState::Running,
+            update_id: UpdateId::default(),
             sent: Vec::new(),
             saved: BTreeMap::new(),
             bundle: Vec::new(),
@@ -110,6 +119,7 @@ impl Checks for FakeHost {
             Deed::SetClock(seconds) => other.set_clock(seconds),
             Deed::TimeSource(source) => other.set_time_source(source),
             Deed::Power(what) => other.power(what),
+            Deed::Update(file) => other.begin_update(file, true).map(drop),
             Deed::Debugging(on) => other.set_debugging(on),
             Deed::Syslog => other.send_syslog(""),
             Deed::Bundle => other.write_bundle(&[]).map(drop),
@@ -287,6 +297,45 @@ impl Machine for FakeHost {
         }
         self.stopped = Some(what);
         Ok(())
+    }
+
+    fn image(&self) -> Result<ImageVersions, HostError> {
+        let text = "this machine was not started from the image of Ledge";
+        let refused = || HostError::Refused(text.to_owned());
+        self.image.clone().ok_or_else(refused)
+    }
+
+    /// Only `good.update` is signed and new; `slow.update` does not end.
+    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
+        let mut image = self.image()?;
+        let refused = |text: String| UpdateState::Failed(HostError::Refused(text));
+        self.update = match (file, is_plan) {
+            ("good.update", true) => {
+                UpdateState::Done("would write version 1.3 into slot b".to_owned())
+            }
+            ("good.update", false) => {
+                "1.3".clone_into(&mut image.next);
+                self.image = Some(image);
+                let text = "version 1.3 is in slot b and runs after a reboot";
+                UpdateState::Done(text.to_owned())
+            }
+            ("slow.update", _) => UpdateState::Running,
+            ("same.update", _) => refused(format!("version {} runs already", image.running)),
+            ("short.update", _) => refused("short.update is truncated in root.squashfs".to_owned()),
+            ("none.update", _) => refused("none.update: no such file".to_owned()),
+            _ => refused(format!(
+                "{file} is not signed by whom this machine takes updates from"
+            )),
+        };
+        self.update_id.0 += 1;
+        Ok(self.update_id)
+    }
+
+    fn update_state(&self, update: UpdateId) -> UpdateState {
+        if update == self.update_id {
+            return self.update.clone();
+        }
+        UpdateState::Failed(HostError::Refused("another was begun since".to_owned()))
     }
 
     fn is_debugging(&self) -> bool {

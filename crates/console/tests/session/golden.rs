@@ -8,6 +8,7 @@
 
 use super::{Bench, FakeShelf, access, consoles, hardware, protection, statistics, top};
 use console::command::COMMANDS;
+use console::host::{ImageVersions, UpdateState};
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
 use shelf::job::{JobEnd, JobKind, SlowPlace};
@@ -220,6 +221,17 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         ["no", "smartctl"] => {
             let text = "smartctl is not installed: apt-get install smartmontools";
             bench.host.smart_fault = Some(text.to_owned());
+        }
+        ["image", running] => {
+            bench.host.image = Some(ImageVersions {
+                running: (*running).to_owned(),
+                next: (*running).to_owned(),
+                failed: vec!["1.1".to_owned()],
+            });
+        }
+        ["written"] => {
+            let text = "version 1.3 is in slot b and runs after a reboot";
+            bench.host.update = UpdateState::Done(text.to_owned());
         }
         ["saved", name, line @ ..] => {
             let text = bench.host.saved.entry((*name).to_owned()).or_default();

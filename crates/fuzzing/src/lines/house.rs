@@ -3,7 +3,7 @@
 use super::memory::{Durable, Image, MemoryDrive, MemoryStore, QuietPlane, Shared, Views};
 use super::premises::{FakeHost, administrator};
 use aoe::{Header, MacAddress, Shelf, Slot, Tag};
-use console::host::{Caller, Role, Settings, World};
+use console::host::{Caller, ImageVersions, Role, Settings, World};
 use console::protocol::{Request, Response};
 use console::{Reply, Session};
 use shelf::admin::{
@@ -86,6 +86,7 @@ impl House {
             views,
             host: FakeHost {
                 settings,
+                image: Some(ImageVersions::default()),
                 ..FakeHost::default()
             },
             admin,

@@ -65,7 +65,7 @@ const ONE_BY_ONE: [&str; 32] = [
 
 /// Errors that do not say of which word they are: those of Coraid's consoles, which tools know as they are
 /// (in JSON the word is beside them), and those that are about the command as a whole.
-const WITHOUT_WORD: [&str; 24] = [
+const WITHOUT_WORD: [&str; 25] = [
     "LUN must be an integer between 0 and 254 inclusive",
     "lun already exists",
     "no LUN specified",

@@ -29,6 +29,8 @@ pub(crate) struct Reception {
     accounts: Arc<Mutex<Accounts>>,
     audit: Arc<Mutex<AuditLog>>,
     alerts: Arc<Mutex<Alerts>>,
+    /// What was wrong with the machine when it started.
+    of_start: Arc<[Trouble]>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,7 +49,12 @@ impl Reception {
         if let Some(trouble) = audit.trouble() {
             tracing::error!("{trouble}");
         }
+        let of_start = crate::image::troubles_of_start();
+        for trouble in &of_start {
+            tracing::error!("{}: {}", trouble.subject, trouble.problem);
+        }
         Ok(Self {
+            of_start: of_start.into(),
             registry: Registry::default(),
             cec: CecPorts::new(config)?,
             groups: config.groups.clone(),
@@ -126,9 +133,9 @@ impl Reception {
         self.registry.publish(&Arc::new(event));
     }
 
-    /// What is wrong with the consoles themselves, and with the clock.
+    /// What is wrong with the consoles themselves and with the clock, and was with the machine when it started.
     pub(crate) fn troubles(&self) -> Vec<Trouble> {
-        let mut troubles = Vec::new();
+        let mut troubles = self.of_start.to_vec();
         let mut tell = |subject: &str, problem: Option<&str>, advice: &str| {
             troubles.extend(problem.map(|problem| Trouble {
                 subject: subject.to_owned(),
