@@ -222,6 +222,7 @@ fn start(count: u8) -> (Workers, Host) {
             spin: Spin::For(Duration::from_micros(50)),
             commands: COMMANDS,
             limits: Limits::default(),
+            prepare: || Ok(()),
             paces: paces.clone(),
         };
         let (_, memory) = engine::worker_memories(COMMANDS, 1).unwrap().remove(0);

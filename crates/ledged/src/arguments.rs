@@ -8,7 +8,8 @@ const DEFAULT_PATH: &str = "/etc/ledge/ledge.toml";
 
 const AFTER_HELP: &str = "\
 Logs go to the standard error; LEDGE_LOG chooses what (error, warn, info, debug, or by module). It prints one
-line with `ready` when it serves, tells systemd so, and ends on SIGTERM with everything durable.
+line with `ready` when it serves, tells systemd so, and ends on SIGTERM with everything durable. On SIGHUP it
+reads its configuration again, takes over what it can while it serves, and logs what needs a restart.
 
 SEE ALSO
   ledge(8), ledge-console(7), cec(8), ledge-recover(8)";
@@ -23,4 +24,7 @@ pub(crate) struct Arguments {
     /// Check the configuration file and end
     #[arg(long)]
     pub(crate) check: bool,
+    /// Answer one question of a daemon without rights, by the socket on standard input: for systemd
+    #[arg(long, hide = true)]
+    pub(crate) helper: bool,
 }

@@ -6,9 +6,10 @@ use crate::door;
 use crate::door::reception::Reception;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
+use crate::reload::Reload;
 use crate::store::StateDir;
 use crate::threads::spawn;
-use crate::{drives, events};
+use crate::{drives, events, sandbox, watchdog};
 use anyhow::{Context, bail};
 use console::events::Watcher;
 use engine::{Paces, Spin, WorkerOptions, Workers};
@@ -35,17 +36,21 @@ pub(crate) struct Daemon {
     administration: Administration,
     workers: Workers,
     socket: door::socket::Door,
+    ending: watchdog::Ending,
 }
 
 impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
-    pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<(Self, Reload)> {
         let state = StateDir::open(&config.state_dir)?;
         let reception = Reception::open(config)?;
         let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
+        sandbox::lock_memory();
+        sandbox::enter(config)?;
+        machinery.log().send()?;
         let opened = drives::open(&config.disks, config.disk_timeout);
         let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
@@ -75,6 +80,11 @@ impl Daemon {
                 limits: Limits {
                     give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
                 },
+                prepare: if config.sandbox {
+                    sandbox::confine_worker
+                } else {
+                    || Ok(())
+                },
             };
             engine::spawn(options, seat, memory, opened.drives.clone(), pin)
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
@@ -103,11 +113,13 @@ impl Daemon {
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;
-        Ok(Self {
+        let daemon = Self {
             administration,
             workers,
             socket,
-        })
+            ending: watchdog::Ending::default(),
+        };
+        Ok((daemon, Reload::new(config.clone(), reception, paces)))
     }
 
     /// Tells whoever started us that the shelf serves.
@@ -126,13 +138,21 @@ impl Daemon {
         );
         tracing::info!("{text}");
         print_line(&format!("ledged {text}"));
-        sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("sd_notify")?;
+        drop(manager);
+        let status = format!("shelf {shelf}, {all} LUNs, {online} online");
+        let states = [
+            sd_notify::NotifyState::Ready,
+            sd_notify::NotifyState::Status(&status),
+        ];
+        sd_notify::notify(&states).context("sd_notify")?;
+        watchdog::start(self.workers.heartbeats(), self.ending.clone())?;
         Ok(())
     }
 
     /// Ends in good order: no new commands, what is in flight is answered, LUNs are marked clean.
     pub(crate) fn stop(self) {
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+        self.ending.begin();
         drop(self.socket);
         self.administration.lock().shutdown();
         self.workers.stop();
@@ -232,6 +252,9 @@ fn open_ports(
             }
             Err(error) => failures.push(error.to_string()),
         }
+    }
+    if config.ports.is_empty() {
+        bail!("no [[port]] stands for an interface of this machine");
     }
     if ports.is_empty() {
         bail!("no port can be opened: {}", failures.join("; "));

@@ -96,6 +96,13 @@ impl Machinery {
     }
 }
 
+impl Machinery {
+    /// The log.
+    pub(crate) const fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
 impl SettingsStore for Machinery {
     fn settings(&self) -> &Settings {
         &self.settings

@@ -115,6 +115,7 @@ impl Start {
                 spin: self.spin,
                 commands: self.commands,
                 limits: Limits::default(),
+                prepare: || Ok(()),
             };
             let (_, memory) = engine::worker_memories(options.commands, 1)
                 .unwrap()

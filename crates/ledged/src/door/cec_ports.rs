@@ -118,6 +118,44 @@ impl CecPorts {
         self.tell(Message::Attach(PortIndex(index), socket));
     }
 
+    /// What the configuration says now of a port: it holds where no command has said otherwise.
+    pub(crate) fn follow(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
+        let mut ports = lock(&self.ports);
+        if read(&ports.path)?.contains_key(interface) {
+            return Ok(());
+        }
+        let row = ports.rows.iter().position(|row| row.interface == interface);
+        let index = row.ok_or_else(|| format!("interface {interface} is no port"))?;
+        let is_attached = self.server().is_attached(PortIndex(index));
+        if is_enabled && !is_attached {
+            let socket = RawSocket::open(interface, cec::ETHERTYPE);
+            let socket = socket.map_err(|error| format!("{interface}: {error}"))?;
+            self.attach(index, &ports.rows[index], socket);
+        }
+        if !is_enabled && is_attached {
+            self.tell(Message::Detach(PortIndex(index)));
+        }
+        ports.rows[index].is_enabled = is_enabled;
+        Ok(())
+    }
+
+    /// Changes which stations a port answers; everybody if there are none. Sessions of others end as those of
+    /// hosts that are gone.
+    pub(crate) fn admit(&self, interface: &str, stations: &BTreeSet<MacAddress>) {
+        let mut ports = lock(&self.ports);
+        let mut rows = ports.rows.iter_mut().enumerate();
+        let Some((index, row)) = rows.find(|(_, row)| row.interface == interface) else {
+            return;
+        };
+        row.admitted.clone_from(stations);
+        let mut server = self.server();
+        if stations.is_empty() {
+            server.admit_all(PortIndex(index));
+        } else {
+            server.admit_only(PortIndex(index), stations.clone());
+        }
+    }
+
     /// Switches a port on or off, for good.
     pub(crate) fn set(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
         let mut ports = lock(&self.ports);
