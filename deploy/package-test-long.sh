@@ -70,7 +70,7 @@ journal_says() { journal | grep -q -- "$1"; }
 pid() { inside systemctl show --property=MainPID --value ledged; }
 installed_files() {
     inside find / -xdev \( -path /proc -o -path /run -o -path /sys -o -path /dev -o -path /tmp -o -path /var/lib/dpkg \
-        -o -path /var/log -o -path /var/cache -o -path /srv -o -path /root \) -prune -o ! -type d -print |
+        -o -path /var/log -o -path /var/cache -o -path /srv -o -path /opt \) -prune -o ! -type d -print |
         grep -v -e '^/etc/\(passwd\|group\|g\?shadow\|subuid\|subgid\|shells\)-\?$' -e '^/etc/\.pwd\.lock$' \
             -e '^/var/lib/systemd/' -e '^/etc/ld\.so\.cache$' -e '^/var/tmp/' | sort
 }
@@ -112,11 +112,11 @@ serves() {
 in_debian() {
     local suite=$1 first
     debian "$suite"
-    cp "$deb" "$work/$suite/root/ledge.deb"
-    as_version 9999 "$work/$suite/root/newer.deb"
+    cp "$deb" "$work/$suite/opt/ledge.deb"
+    as_version 9999 "$work/$suite/opt/newer.deb"
     boot "$work/$suite"
     installed_files >"$work/before"
-    inside dpkg --install /root/ledge.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "dpkg --install"; }
+    inside dpkg --install /opt/ledge.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "dpkg --install"; }
     [ "$(inside systemctl is-enabled ledged || true)" = disabled ] || fail "enabled before it is configured"
     [ "$(inside systemctl is-active ledged || true)" = inactive ] || fail "started before it is configured"
     grep -qx /usr/bin/ledge "$work/$suite/etc/shells" || fail "ledge is no login shell"
@@ -142,7 +142,7 @@ in_debian() {
     say "$suite: reloaded, and goes on"
 
     # An upgrade interrupts nothing, and keeps the configuration.
-    inside dpkg --install --force-confold /root/newer.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "upgrade"; }
+    inside dpkg --install --force-confold /opt/newer.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "upgrade"; }
     [ "$(pid)" = "$first" ] || fail "the upgrade has restarted the shelf"
     grep -q 'systemctl restart ledged' "$work/dpkg" || fail "the upgrade does not tell what to do"
     serves
@@ -159,7 +159,7 @@ in_debian() {
     say "$suite: stopped in its tracks, restarted by the watchdog"
 
     inside dpkg --remove ledge >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "remove"; }
-    [ ! -e "/proc/$init/root/run/ledge/control.sock" ] || fail "removed, and still running"
+    ! inside test -e /run/ledge/control.sock || fail "removed, and still running"
     inside dpkg --purge ledge >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "purge"; }
     installed_files >"$work/after"
     diff -u "$work/before" "$work/after" || fail "purged, and this differs"

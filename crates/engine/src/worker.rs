@@ -104,8 +104,8 @@ pub struct WorkerOptions {
     pub limits: Limits,
     /// How fast replies are sent; the same for all workers of a shelf.
     pub paces: Paces,
-    /// Called on its thread when it has all that it needs, before its first turn: it may give up rights that a
-    /// worker has no use for. When it fails the worker does not start.
+    /// Called on its thread when it has all that it needs, before its first turn: it may give up rights that
+    /// a worker has no use for. When it fails the worker does not start.
     pub prepare: fn() -> Result<(), String>,
 }
 

@@ -57,13 +57,7 @@ impl Daemon {
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
-        let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
-        let paces: Vec<_> = config.ports.iter().map(pace).collect();
-        let paces = Paces::new(&paces);
-        match config.spin {
-            Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
-            Spin::Always => tracing::info!("idle: polls for ever"),
-        }
+        let paces = paces_of(config);
         let places = opened
             .drives
             .iter()
@@ -71,21 +65,7 @@ impl Daemon {
         let seats = engine::seats(config.workers, ports, COMMANDS, places.max().unwrap_or(0))
             .context("eventfd")?;
         let start = |(index, (seat, memory))| {
-            let options = WorkerOptions {
-                index,
-                paces: paces.clone(),
-                core: config.cores.get(index).copied(),
-                spin: config.spin,
-                commands: COMMANDS,
-                limits: Limits {
-                    give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
-                },
-                prepare: if config.sandbox {
-                    sandbox::confine_worker
-                } else {
-                    || Ok(())
-                },
-            };
+            let options = worker_options(config, index, &paces);
             engine::spawn(options, seat, memory, opened.drives.clone(), pin)
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
@@ -157,6 +137,37 @@ impl Daemon {
         self.administration.lock().shutdown();
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
+    }
+}
+
+/// How fast the stations of each port are sent to.
+fn paces_of(config: &Config) -> Paces {
+    let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+    Paces::new(&config.ports.iter().map(pace).collect::<Vec<_>>())
+}
+
+/// How a worker is set up.
+fn worker_options(config: &Config, index: usize, paces: &Paces) -> WorkerOptions {
+    if index == 0 {
+        match config.spin {
+            Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
+            Spin::Always => tracing::info!("idle: polls for ever"),
+        }
+    }
+    WorkerOptions {
+        index,
+        paces: paces.clone(),
+        core: config.cores.get(index).copied(),
+        spin: config.spin,
+        commands: COMMANDS,
+        limits: Limits {
+            give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+        },
+        prepare: if config.sandbox {
+            sandbox::confine_worker
+        } else {
+            || Ok(())
+        },
     }
 }
 

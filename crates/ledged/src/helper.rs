@@ -1,7 +1,7 @@
-//! What needs more rights than the daemon has: asked of systemd, which starts `ledged --helper` for each question.
+//! What needs more rights than the daemon has: asked of systemd, which starts `ledged --helper` each time.
 //!
-//! Under the unit of the package the daemon is no root and may make no socket of the Internet. Who may ask is a
-//! property of the socket (`ledge-helper.socket`), which only the daemon's user may open.
+//! Under the unit of the package the daemon is no root and may make no socket of the Internet. Who may ask is
+//! a property of the socket (`ledge-helper.socket`), which only the daemon's user may open.
 //!
 //! Invariants:
 //! * a question is one word of [`QUESTIONS`]; anything else does nothing;

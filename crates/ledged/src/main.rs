@@ -2,12 +2,13 @@
 //!
 //! Reads its configuration, claims its drives, opens its ports, starts a worker, finds its LUNs,
 //! opens its doors (control socket and Ethernet console), says that it is ready, and waits for
-//! SIGTERM or SIGINT, upon which it ends with everything durable. SIGHUP has it read its configuration again.
+//! SIGTERM or SIGINT, upon which it ends with everything durable. SIGHUP has it read its configuration
+//! again.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `syslog`; `control` and one per connection; `cec` and `cec-run`; and the main
-//! thread, which waits for signals; under systemd also `watchdog`. All but the worker meet in one lock around the
-//! administration.
+//! (what is due once a second); `syslog`; `control` and one per connection; `cec` and `cec-run`; under
+//! systemd also `watchdog`; and the main thread, which waits for signals. All but the worker meet in one lock
+//! around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;

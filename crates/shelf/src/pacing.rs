@@ -61,8 +61,8 @@ impl Pacer {
         }
     }
 
-    /// From now on at this rate, which is not 0. What waits already leaves at the time that it was given, so that
-    /// what is asked for next may leave before it.
+    /// From now on at this rate, which is not 0. What waits already leaves at the time that it was given, so
+    /// that what is asked for next may leave before it.
     pub fn set_rate(&self, mbit_per_second: u64) {
         self.mbit_per_second.store(mbit_per_second.max(1), Relaxed);
     }

@@ -1,8 +1,8 @@
 //! What differs between the configuration that the daemon runs with and a new one, and what of it can be
 //! taken over while it serves.
 //!
-//! Invariant: every key is either compared here or has no effect. What is not [`Live`] needs a restart, and is
-//! named as the administrator wrote it.
+//! Invariant: every key is either compared here or has no effect. What is not [`Live`] needs a restart, and
+//! is named as the administrator wrote it.
 
 use super::{Config, DiskConfig, PortConfig};
 use crate::door::peer::Groups;
