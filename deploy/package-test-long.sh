@@ -15,8 +15,8 @@ debian() {
         say "$suite: Debian packages"
         mkdir -p "$LEDGE_PACKAGE_CACHE"
         sources "$suite" | mmdebstrap --quiet --mode=root --variant=minbase \
-            --include=systemd-sysv,dbus,udev,iproute2,procps,kmod,passwd,libelf1 "$suite" "$tar.new" -
-        mv "$tar.new" "$tar"
+            --include=systemd-sysv,dbus,udev,iproute2,procps,kmod,passwd,libelf1 "$suite" "$LEDGE_PACKAGE_CACHE/new-$suite.tar" -
+        mv "$LEDGE_PACKAGE_CACHE/new-$suite.tar" "$tar"
     fi
     mkdir "$work/$suite"
     tar --extract --numeric-owner --file "$tar" --directory "$work/$suite"
