@@ -35,7 +35,7 @@ boot() {
             --system-call-filter="bpf perf_event_open landlock_create_ruleset landlock_add_rule landlock_restrict_self"' \
         bash "$1" >"$work/console" 2>&1 </dev/null &
     nspawn=$!
-    trap 'kill "$nspawn" 2>/dev/null; wait "$nspawn" 2>/dev/null; rm -rf --one-file-system "$work"' EXIT
+    trap 'set +e; kill "$nspawn" 2>/dev/null; wait "$nspawn" 2>/dev/null; rm -rf --one-file-system "$work"' EXIT
     local state
     for _ in $(seq 300); do
         init=$(pgrep --parent "$(pgrep --parent "$nspawn" || echo "$nspawn")" | head -n 1 || true)
