@@ -125,7 +125,7 @@ deny:
 # as many inputs are tried; FUZZ_SANITIZER=address asks for one. What is found lies in fuzz/artifacts, what
 # was new on the way in fuzz/work; `make fuzz-corpus` takes the least of that into the corpus that is kept.
 CARGO_FUZZ_VERSION := 0.12.0
-FUZZ_TARGETS := shelf superblock bitmap log cec lines
+FUZZ_TARGETS := shelf superblock bitmap log cec lines logins
 FUZZ_SECONDS ?= 60
 FUZZ_SANITIZER ?= none
 # Sanitizers are not for stable compilers, unless they are told so.

@@ -222,6 +222,7 @@ fn start(count: u8) -> (Workers, Host) {
             spin: Spin::For(Duration::from_micros(50)),
             commands: COMMANDS,
             limits: Limits::default(),
+            room: disk::DriveRoom::for_drives(&drives),
             prepare: || Ok(()),
             paces: paces.clone(),
         };

@@ -244,7 +244,7 @@ fn a_wrong_or_dying_server_is_told() {
         b"{\"protocol\":99,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n";
     assert!(stderr_for(other).contains("speaks version 99 of the control protocol"));
     let stderr = stderr_for(
-        b"{\"protocol\":2,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n",
+        b"{\"protocol\":3,\"version\":\"9\",\"prompt\":{\"kind\":\"command\",\"text\":\"\"}}\n",
     );
     // Whether the end is met in sending or in receiving is up to the kernel.
     assert!(stderr.starts_with("error: "), "{stderr}");

@@ -7,9 +7,11 @@
 mod nearest;
 mod needs;
 mod table;
+mod unavailable;
 
 pub use needs::{Lists, Needs};
-pub use table::{COMMANDS, NOT_AVAILABLE};
+pub use table::COMMANDS;
+pub use unavailable::NOT_AVAILABLE;
 
 use crate::commands::{MISSING, is_mask};
 use crate::lexer::{self, Word};
@@ -88,6 +90,8 @@ pub enum Verb {
     Ratelimit,
     /// Tells how much LUNs and drives read and write.
     Iostats,
+    /// Shows what everything does.
+    Top,
     /// Lists the initiators.
     Initiators,
     /// Lists the counters of the data path.
@@ -116,6 +120,8 @@ pub enum Verb {
     Label,
     /// Takes labels away.
     Unlabel,
+    /// Something about whole drives.
+    OfDrive(DriveVerb),
     /// Looks at the slots again.
     Scan,
     /// Something about the box.
@@ -126,6 +132,17 @@ pub enum Verb {
     Help,
     /// Ends the session.
     Exit,
+}
+
+/// What a row about whole drives does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriveVerb {
+    /// Overwrites them with zeroes.
+    Erase,
+    /// Tests their surface.
+    Disktest,
+    /// Sets how much of them is used.
+    Setsize,
 }
 
 /// What a row about the box does, or one that has one answer only.
@@ -228,10 +245,20 @@ pub struct Options {
     pub replacement: bool,
     /// `-d`.
     pub drives: bool,
-    /// `-w`.
+    /// `-w` of a listing.
     pub watch: bool,
+    /// `-r` of a test.
+    pub read: bool,
+    /// `-w` of a test.
+    pub write: bool,
+    /// `-b`: told once, although somebody is looking.
+    pub batch: bool,
     /// `-n`: nothing is done, only told.
     pub plan: bool,
+    /// `-y`: what would be asked is consented to.
+    pub yes: bool,
+    /// The letters that were given, but for `-j`.
+    pub letters: Vec<char>,
     /// The value of the option that takes one; a command has one at most.
     pub value: Option<String>,
 }
@@ -258,8 +285,8 @@ pub(crate) fn find(word: &str) -> Result<(&'static Command, &'static str), Probl
             return Ok((command, name));
         }
     }
-    if NOT_AVAILABLE.contains(&name) {
-        return Err(Problem::NotAvailable(name.to_owned()));
+    if let Some((name, reason)) = unavailable::reason(name) {
+        return Err(Problem::NotAvailable { name, reason });
     }
     Err(Problem::UnknownCommand {
         name: word.to_owned(),
@@ -301,7 +328,7 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     if operands.len() < command.operands_min || operands.len() > command.operands_max {
         return Err(Problem::Usage(command.usage));
     }
-    if let Some(word) = twice(command.verb, &operands) {
+    if let Some(word) = twice(command, &operands) {
         return Err(Problem::NamedTwice(word.to_owned()));
     }
     Ok(Some(Invocation {
@@ -312,54 +339,34 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     }))
 }
 
-/// Commands that change nothing but the shelf: with `-n` they tell what they would do.
-const PLANNED: &[Verb] = &[
-    Verb::Make,
-    Verb::Grow,
-    Verb::Jbod,
-    Verb::Online,
-    Verb::Offline,
-    Verb::Remove,
-    Verb::Eject,
-    Verb::Shelf,
-    Verb::Mask,
-    Verb::Rmmask,
-    Verb::Reservations,
-    Verb::Setvlan,
-    Verb::Clrvlan,
-    Verb::Readonly,
-    Verb::Confstr,
-    Verb::Ratelimit,
-    Verb::Fail,
-    Verb::Unfail,
-    Verb::Replace,
-    Verb::Spare,
-    Verb::Rmspare,
-    Verb::Scrub,
-    Verb::Restore,
-    Verb::Label,
-    Verb::Unlabel,
-    Verb::Scan,
-];
-
-/// Commands that cannot do the same thing to the same LUN or drive twice.
-const ONCE: &[Verb] = &[
-    Verb::Make,
-    Verb::Grow,
-    Verb::Jbod,
-    Verb::Remove,
-    Verb::Eject,
-    Verb::Spare,
-    Verb::Rmspare,
-];
-
-/// What stands twice among the operands of such a command. Any number of members may be missing.
-fn twice(verb: Verb, operands: &[String]) -> Option<&str> {
-    let later = |(index, word): &(usize, &String)| {
-        word.as_str() != MISSING && operands[..*index].contains(word)
+/// The operands of which each does something of its own, so that none may be named twice: the last ones, of
+/// commands that change something.
+fn list<'a>(command: &Command, operands: &'a [String]) -> &'a [String] {
+    let first = |words: &[&str]| {
+        operands
+            .first()
+            .is_some_and(|word| words.contains(&word.as_str()))
     };
-    let mut operands = operands.iter().enumerate().filter(|_| ONCE.contains(&verb));
-    operands.find(later).map(|(_, word)| word.as_str())
+    let fixed = match command.verb {
+        Verb::Make | Verb::Grow => 2,
+        Verb::Label | Verb::Setvlan | Verb::Box(BoxVerb::SetIoMode) => 1,
+        Verb::Scrub if first(&["every", "schedule", "policy"]) => 2,
+        // Texts, and operands of which each stands for something else.
+        Verb::Box(BoxVerb::Motd | BoxVerb::Syslogtest) => return &[],
+        _ if !command.usage.contains("...") || !command.is_planned() => return &[],
+        _ => 0,
+    };
+    operands.get(fixed..).unwrap_or_default()
+}
+
+/// What stands twice in the list of a command. Any number of members may be missing.
+fn twice<'a>(command: &Command, operands: &'a [String]) -> Option<&'a str> {
+    let list = list(command, operands);
+    let later = |(index, word): &(usize, &String)| {
+        word.as_str() != MISSING && list[..*index].contains(word)
+    };
+    let mut words = list.iter().enumerate();
+    words.find(later).map(|(_, word)| word.as_str())
 }
 
 /// Whether a line asks for JSON. Looked at before the line is understood, because the error of a
@@ -397,10 +404,11 @@ impl Command {
         letters.map(|(_, letter)| letter)
     }
 
-    /// Whether `-n` tells what it would do.
+    /// Whether `-n` tells what it would do: whatever changes something has it.
     #[must_use]
     pub fn is_planned(&self) -> bool {
-        PLANNED.contains(&self.verb)
+        let is_own = self.options.contains('n');
+        (self.needs != Needs::Reader || self.verb == Verb::Passwd) && !is_own
     }
 
     fn takes_value(&self, letter: char) -> bool {
@@ -416,13 +424,20 @@ impl Command {
         match letter {
             'l' | 'a' | 'p' => options.long = true,
             'f' => options.force = true,
+            'r' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.read = true,
+            'w' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.write = true,
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,
             'w' => options.watch = true,
+            'b' => options.batch = true,
             'n' => options.plan = true,
+            'y' => options.yes = true,
             // `-j` chooses the rendering of the whole reply; see `asks_for_json`.
             _ => {}
+        }
+        if letter != 'j' {
+            options.letters.push(letter);
         }
         Ok(())
     }
@@ -441,7 +456,7 @@ mod tests {
         let mut names: Vec<&str> = COMMANDS
             .iter()
             .flat_map(Command::names)
-            .chain(NOT_AVAILABLE.iter().copied())
+            .chain(NOT_AVAILABLE.iter().map(|(name, _)| *name))
             .collect();
         let count = names.len();
         names.sort_unstable();

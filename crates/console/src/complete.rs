@@ -13,7 +13,7 @@
 mod usage;
 mod words;
 
-use crate::command::{COMMANDS, Command, Verb, find};
+use crate::command::{COMMANDS, Command, DriveVerb, Verb, find};
 use crate::lexer;
 use crate::names::drive_name;
 use serde::{Deserialize, Serialize};
@@ -312,6 +312,10 @@ fn drives(command: &Command, admin: &dyn Admin) -> Vec<String> {
     let drives = admin.drives();
     let wanted = drives.iter().filter(|drive| match command.verb {
         Verb::Rmspare => drive.role == DriveRole::Spare,
+        Verb::OfDrive(DriveVerb::Erase | DriveVerb::Setsize) => matches!(
+            drive.role,
+            DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_)
+        ),
         _ if takes_free => matches!(drive.role, DriveRole::Free | DriveRole::Foreign(_)),
         _ => true,
     });

@@ -21,11 +21,11 @@
 //! from `vte`, the line from `tui-input`, widths from `unicode-width`, and are joined here.
 
 mod history;
-mod keys;
+pub(crate) mod keys;
 mod screen;
 
 use crate::complete::{self, Completion};
-use crate::session::PAGE;
+use crate::terminal::as_page;
 use history::History;
 use keys::{Key, KeyReader};
 use screen::{CLEAR, ERASE_BELOW, Place, go, in_columns, place, settle};
@@ -235,6 +235,23 @@ impl Editor {
             echo,
             event: None,
         }
+    }
+
+    /// Takes what comes while no line is typed but a command goes on; whether a key was pressed. That a
+    /// terminal tells its size is none, and neither is a sequence that is not complete.
+    pub fn is_pressed(&mut self, input: &[u8]) -> bool {
+        let mut is_pressed = false;
+        for byte in input {
+            for key in self.keys.take(*byte) {
+                if let Key::Size { rows, columns } = key {
+                    self.has_told_size = true;
+                    self.resize(rows, columns);
+                } else {
+                    is_pressed = true;
+                }
+            }
+        }
+        is_pressed
     }
 
     /// Whether input has stopped within an escape sequence: if nothing follows in [`SEQUENCE`],
@@ -679,7 +696,7 @@ fn joins(text: &str, at: usize) -> bool {
 /// Text for a raw terminal: every `\n` becomes CR LF, and a new page an empty screen.
 #[must_use]
 pub fn to_terminal(text: &str) -> String {
-    text.replace('\n', "\r\n").replace(PAGE, "\x1b[H\x1b[2J")
+    as_page(text).replace('\n', "\r\n")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 mod caller;
 mod consoles;
+mod deed;
 mod machine;
 mod settings;
 
@@ -19,7 +20,8 @@ pub use consoles::{
     AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
     UserStatus,
 };
-pub use machine::{BoxFacts, CpuTimes, Machine, Power};
+pub use deed::{Checks, Deed};
+pub use machine::{BoxFacts, CpuTimes, DriveFacts, Machine, Power};
 pub use settings::Settings;
 
 use shelf::admin::Admin;
@@ -44,9 +46,9 @@ impl fmt::Debug for World<'_> {
 }
 
 /// The box, and what the daemon keeps for its consoles.
-pub trait Host: SettingsStore + Machine + Consoles {}
+pub trait Host: SettingsStore + Machine + Consoles + Checks {}
 
-impl<T: SettingsStore + Machine + Consoles> Host for T {}
+impl<T: SettingsStore + Machine + Consoles + Checks> Host for T {}
 
 /// Settings that outlive the daemon.
 pub trait SettingsStore {

@@ -13,7 +13,7 @@
 //!
 //! [`Session`] drives this for one console, and keeps the question that waits for an answer.
 //! [`Editor`] turns the bytes of a raw terminal into lines; [`protocol`] is what `ledge` and the
-//! daemon say to one another over the control socket.
+//! daemon say to one another over the control socket; [`login`] lets those in who come over the Ethernet.
 //!
 //! Invariants:
 //! * Sans-I/O: no file, clock, thread or logger. The front end moves the bytes.
@@ -33,6 +33,7 @@ pub mod editor;
 pub mod events;
 pub mod host;
 pub mod lexer;
+pub mod login;
 pub mod protocol;
 pub mod session;
 pub mod terminal;

@@ -3,7 +3,7 @@
 use crate::host::HostError;
 use crate::lexer::LexError;
 use raid::UnknownLevel;
-use shelf::admin::{AdminError, LunNumber};
+use shelf::admin::AdminError;
 
 /// Why a command, or a part of it, was not done. The texts are those of Coraid's console where it
 /// had one.
@@ -16,8 +16,11 @@ pub(crate) enum Problem {
         name: String,
         nearest: Option<&'static str>,
     },
-    #[error("{0} is not available in this version")]
-    NotAvailable(String),
+    #[error("{name} is not available: {reason}")]
+    NotAvailable {
+        name: &'static str,
+        reason: &'static str,
+    },
     #[error("usage: {0}")]
     Usage(&'static str),
     #[error("LUN must be an integer between 0 and 254 inclusive")]
@@ -68,8 +71,12 @@ pub(crate) enum Problem {
     InvalidWait(String),
     #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
     InvalidSize(String),
-    #[error("LUN {0} is not done yet; when tells how far it is")]
-    StillBusy(LunNumber),
+    #[error("{0} is not done yet; when tells how far it is")]
+    StillBusy(String),
+    #[error("drive {0} changed while the question was open; nothing was done to it")]
+    DriveChanged(String),
+    #[error("invalid size {0}: bytes, with K, M, G or T in units of 1000, or with S in sectors")]
+    InvalidDriveSize(String),
     #[error("{0} changes something, and {1} may only look")]
     NotAllowed(&'static str, String),
     #[error(transparent)]
@@ -82,10 +89,8 @@ pub(crate) enum Problem {
     InvalidRate(String),
     #[error(transparent)]
     Level(#[from] UnknownLevel),
-    #[error("LUN {0} changed while the question was open; nothing was done to it")]
-    LunChanged(LunNumber),
-    #[error("shelf address changed while the question was open; nothing was done")]
-    ShelfChanged,
+    #[error("{0} since you were asked; action canceled")]
+    Meanwhile(String),
     #[error("a question was open and this is no answer to it; action canceled")]
     AnswerExpected,
     #[error("no question is open")]
@@ -113,7 +118,7 @@ impl Problem {
             Self::Lex(LexError::UnbalancedQuote) => "unbalanced_quote",
             Self::Lex(LexError::SeriesBackwards(_) | LexError::SeriesTooLarge(_)) => "series",
             Self::UnknownCommand { .. } => "unknown_command",
-            Self::NotAvailable(_) => "not_available",
+            Self::NotAvailable { .. } => "not_available",
             Self::Usage(_) => "usage",
             Self::InvalidLun(_) => "invalid_lun",
             Self::InvalidDrive(_) => "no_such_drive",
@@ -139,14 +144,14 @@ impl Problem {
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
-            Self::InvalidSize(_) => "invalid_size",
+            Self::InvalidSize(_) | Self::InvalidDriveSize(_) => "invalid_size",
+            Self::DriveChanged(_) => "drive_changed",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
             Self::Host(HostError::Refused(_)) => "refused",
             Self::Host(HostError::Io(_)) => "io",
             Self::Level(_) => "unknown_level",
-            Self::LunChanged(_) => "lun_changed",
-            Self::ShelfChanged => "shelf_changed",
+            Self::Meanwhile(_) => "changed_meanwhile",
             Self::AnswerExpected => "answer_expected",
             Self::NoQuestion => "no_question",
             Self::Admin(error) => admin_code(error),
@@ -160,7 +165,6 @@ impl Problem {
         match self {
             Self::Lex(LexError::SeriesBackwards(word) | LexError::SeriesTooLarge(word))
             | Self::UnknownCommand { name: word, .. }
-            | Self::NotAvailable(word)
             | Self::InvalidLun(word)
             | Self::InvalidDrive(word)
             | Self::InvalidElement(word)
@@ -183,15 +187,17 @@ impl Problem {
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
             | Self::InvalidSize(word)
+            | Self::InvalidDriveSize(word)
+            | Self::DriveChanged(word)
+            | Self::StillBusy(word)
             | Self::Level(UnknownLevel(word))
             | Self::Skipped(word) => Some(word.clone()),
-            Self::NotAllowed(name, _) => Some((*name).to_owned()),
-            Self::LunChanged(lun) | Self::StillBusy(lun) => Some(lun.to_string()),
+            Self::NotAllowed(name, _) | Self::NotAvailable { name, .. } => Some((*name).to_owned()),
             Self::Admin(error) => admin_arg(error),
             Self::Lex(LexError::UnbalancedQuote)
             | Self::Usage(_)
             | Self::NoLun
-            | Self::ShelfChanged
+            | Self::Meanwhile(_)
             | Self::AnswerExpected
             | Self::NoQuestion
             | Self::Host(_)
@@ -250,6 +256,11 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::NotASpare(_) => "not_a_spare",
         AdminError::TooManySpares => "too_many_spares",
         AdminError::IoOutstanding { .. } => "io_outstanding",
+        AdminError::DriveHasRole { .. } => "drive_has_role",
+        AdminError::DriveBusy { .. } => "drive_busy",
+        AdminError::NoJob(_) => "no_job",
+        AdminError::JobRefused { .. } => "job_refused",
+        AdminError::SizeTooLarge { .. } => "size_too_large",
         AdminError::Io(_) => "io",
     }
 }
@@ -273,6 +284,11 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::DriveForeign { drive, .. }
         | AdminError::DriveTooSmall { drive, .. }
         | AdminError::IoOutstanding { drive, .. }
+        | AdminError::DriveHasRole { drive, .. }
+        | AdminError::DriveBusy { drive, .. }
+        | AdminError::NoJob(drive)
+        | AdminError::JobRefused { drive, .. }
+        | AdminError::SizeTooLarge { drive, .. }
         | AdminError::NoSuchArray(drive)
         | AdminError::AmbiguousArray(drive)
         | AdminError::NotImportable { array: drive, .. }

@@ -3,7 +3,7 @@
 //! A Unix stream socket carries one JSON object per line in each direction. The server speaks first:
 //!
 //! ```text
-//! server  {"protocol":2,"version":"0.1.0","prompt":{"kind":"command","text":"SR shelf 1> "}}
+//! server  {"protocol":3,"version":"0.1.0","prompt":{"kind":"command","text":"SR shelf 1> "}}
 //! client  {"line":"remove 0"}
 //! server  {"output":"Request to remove 1 LUN: 0\n","ok":true,"prompt":{"kind":"answer","text":"'n' to …"}}
 //! client  {"answer":"y"}
@@ -12,8 +12,8 @@
 //!
 //! Every request gets one response. The answer to a prompt of kind `secret` must not be seen nor kept. After
 //! one of kind `later` the command is not over: `after_ms` later the client asks `"go_on"`, or `"cancel"` at
-//! any time. After a prompt of kind `end` the server closes. A client that closes while a question is open
-//! has answered no.
+//! any time; after one of kind `keys` the client also sends what is typed. After a prompt of kind `end` the
+//! server closes. A client that closes while a question is open has answered no.
 //!
 //! Invariants: lines are bounded, in both directions; unknown fields are refused, so that a newer client is
 //! never half understood by an older server. Whoever may not use the console is greeted with a prompt
@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, Read, Write};
 
 /// Version of this protocol.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest line from a client, without its line end. A command line that names every drive of the
 /// largest shelf takes a tenth of it.
@@ -60,12 +60,19 @@ pub enum Request {
         columns: usize,
         /// It shows colours, and they are wanted.
         color: bool,
+        /// There is a keyboard, too.
+        keyboard: bool,
     },
+    /// Nobody is there to answer: what would be asked only because it cannot be undone, though no data is
+    /// lost by it, is done, such as `grow`. What destroys is asked all the same. The answer says nothing.
+    Unattended,
     /// What has happened since this was asked last? The answer is text, a line for each event. Whoever asks
     /// is at a prompt, and shows it above the line that is being typed.
     Events,
     /// The command that is not over may go on.
     GoOn,
+    /// What was typed at a command that fills the screen; nothing to have it shown anew.
+    Keys(String),
     /// Drop the open question, or the command that is not over.
     Cancel,
 }
@@ -105,7 +112,7 @@ pub struct Prompt {
     pub kind: PromptKind,
     /// The text, without line end.
     pub text: String,
-    /// With [`PromptKind::Later`]: after how many milliseconds.
+    /// With [`PromptKind::Later`] and [`PromptKind::Keys`]: after how many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_ms: Option<u64>,
 }
@@ -122,6 +129,8 @@ pub enum PromptKind {
     Secret,
     /// [`Request::GoOn`] after some time, or [`Request::Cancel`].
     Later,
+    /// [`Request::Keys`] when something is typed, [`Request::GoOn`] after some time, or [`Request::Cancel`].
+    Keys,
     /// Nothing: the session is over.
     End,
 }

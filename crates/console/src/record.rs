@@ -4,15 +4,18 @@
 //! renamed within one schema version; new ones may be added.
 
 pub(crate) mod consoles;
+mod jobs;
 pub(crate) mod statistics;
+pub(crate) mod top;
 
-use crate::host::LogEntry;
+use crate::host::{DriveFacts, LogEntry};
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
 use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
+pub(crate) use jobs::JobRecord;
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
-use shelf::admin::{PortStatus, RaidState};
+use shelf::admin::{PortStatus, RaidState, SuperblockStatus};
 use shelf::observe::LinkStatus;
 use shelf::statistics::Rates;
 use statistics::{
@@ -23,7 +26,7 @@ use statistics::{
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Record {
-    Drive(DriveRecord),
+    Drive(Box<DriveRecord>),
     Lun(LunRecord),
     Port {
         name: String,
@@ -55,6 +58,7 @@ pub(crate) enum Record {
     },
     Initiator(InitiatorRecord),
     ForgottenInitiators(ForgottenRecord),
+    Top(Box<top::TopRecord>),
     Pass {
         lun: u8,
         part: u8,
@@ -70,6 +74,7 @@ pub(crate) enum Record {
         /// `null` while the rate is not known.
         seconds_left: Option<u64>,
     },
+    Job(JobRecord),
     Spare {
         drive: String,
         slot: u16,
@@ -293,7 +298,7 @@ pub(crate) struct DriveRecord {
     slot: u16,
     size_bytes: u64,
     state: &'static str,
-    /// `free`, `spare`, `element` or `foreign`.
+    /// `free`, `spare`, `element`, `foreign` or `working`.
     role: &'static str,
     element: Option<ElementName>,
     /// What a foreign drive carries.
@@ -301,6 +306,89 @@ pub(crate) struct DriveRecord {
     model: String,
     path: String,
     note: Option<String>,
+    /// With `-a` and `-g`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes: Option<AttributesRecord>,
+    /// With `-c`: `null` for a drive that is neither a member in use nor a spare, or that is raw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superblock: Option<Option<SuperblockRecord>>,
+    /// With `-s`: `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smart: Option<&'static str>,
+    /// With `-t`: `null` where there is no sensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature_celsius: Option<Option<i32>>,
+    /// How much there is, also what `setsize` keeps from being used.
+    whole_bytes: u64,
+}
+
+/// What the kernel tells of a drive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct AttributesRecord {
+    device: Option<String>,
+    model: Option<String>,
+    serial: Option<String>,
+    wwn: Option<String>,
+    firmware: Option<String>,
+    bus: Option<String>,
+    link_speed: Option<String>,
+    is_rotating: Option<bool>,
+    rpm: Option<u32>,
+    logical_sector_bytes: Option<u32>,
+    physical_sector_bytes: Option<u32>,
+    has_volatile_cache: Option<bool>,
+    has_fua: Option<bool>,
+    has_poll_queues: Option<bool>,
+    bay: Option<String>,
+    place: Option<String>,
+}
+
+impl From<DriveFacts> for AttributesRecord {
+    fn from(facts: DriveFacts) -> Self {
+        Self {
+            device: facts.device,
+            model: facts.model,
+            serial: facts.serial,
+            wwn: facts.wwn,
+            firmware: facts.firmware,
+            bus: facts.bus,
+            link_speed: facts.link_speed,
+            is_rotating: facts.is_rotating,
+            rpm: facts.rpm,
+            logical_sector_bytes: facts.logical_sector_bytes,
+            physical_sector_bytes: facts.physical_sector_bytes,
+            has_volatile_cache: facts.has_volatile_cache,
+            has_fua: facts.has_fua,
+            has_poll_queues: facts.has_poll_queues,
+            bay: facts.bay,
+            place: facts.place,
+        }
+    }
+}
+
+/// What the superblock of a drive says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct SuperblockRecord {
+    version: &'static str,
+    array_uuid: String,
+    device_uuid: String,
+    device_number: u32,
+    /// `null` for a spare.
+    role: Option<u16>,
+    events: u64,
+}
+
+impl From<SuperblockStatus> for SuperblockRecord {
+    fn from(status: SuperblockStatus) -> Self {
+        Self {
+            version: status.version,
+            array_uuid: status.array,
+            device_uuid: status.device,
+            device_number: status.device_number,
+            role: status.role,
+            events: status.events,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -379,6 +467,7 @@ impl DriveRecord {
             DriveRole::Spare => ("spare", None, None),
             DriveRole::Element(id) => ("element", Some(ElementName::new(*id)), None),
             DriveRole::Foreign(what) => ("foreign", None, Some(what.clone())),
+            DriveRole::Working(_) => ("working", None, None),
         };
         Self {
             drive: drive_name(shelf, drive.slot),
@@ -391,7 +480,28 @@ impl DriveRecord {
             model: drive.model.clone(),
             path: drive.path.clone(),
             note: drive.note.clone(),
+            attributes: None,
+            superblock: None,
+            smart: None,
+            temperature_celsius: None,
+            whole_bytes: drive.whole_bytes,
         }
+    }
+
+    pub(crate) fn with_attributes(&mut self, facts: DriveFacts) {
+        self.attributes = Some(facts.into());
+    }
+
+    pub(crate) fn with_superblock(&mut self, status: Option<SuperblockStatus>) {
+        self.superblock = Some(status.map(SuperblockRecord::from));
+    }
+
+    pub(crate) const fn with_smart(&mut self, status: &'static str) {
+        self.smart = Some(status);
+    }
+
+    pub(crate) const fn with_temperature(&mut self, celsius: Option<i32>) {
+        self.temperature_celsius = Some(celsius);
     }
 }
 

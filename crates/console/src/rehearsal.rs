@@ -1,84 +1,102 @@
-//! A shelf that only takes notes: what a command with `-n` runs on.
+//! What a command with `-n` runs on: a shelf and a box that take notes.
 //!
-//! It tells the truth about the shelf as it is, refuses what the shelf would refuse as far as that can be
-//! known without doing it, and notes the rest. Steps of one command do not see one another.
+//! The shelf is the copy that [`Admin::rehearse`] gives: it runs the code of the real one, so that it refuses
+//! what that would refuse, and steps of one command see one another. The box is asked about each step
+//! ([`crate::host::Checks`]) by the very check that the step itself begins with.
+//!
+//! A step that changes nothing, such as bringing a LUN online that is, is not noted.
+
+mod host;
+
+pub(crate) use host::RehearsalHost;
 
 use crate::commands::gigabytes;
 use crate::names::{drive_name, shelf_name};
 use aoe::Shelf;
 use shelf::admin::{
-    AccessChange, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState, DriveStatus,
-    ElementId, ElsewhereStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus,
-    RateLimit, ScrubAction, SpareStatus, check_label,
+    AccessChange, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveStatus, ElementId,
+    ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus,
+    RateLimit, ScrubAction, SpareStatus, SuperblockStatus,
 };
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::job::JobKind;
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::plane::{CounterGroup, RunningPass};
 use shelf::statistics::{LunStatistics, Rates};
+use std::cell::RefCell;
 
-/// The shelf that only takes notes.
-pub(crate) struct Rehearsal<'a> {
-    real: &'a mut dyn Admin,
-    steps: Vec<String>,
-}
+/// What would be done, each as in "bring LUN 0 online".
+#[derive(Debug, Default)]
+pub(crate) struct Steps(RefCell<Vec<String>>);
 
-impl<'a> Rehearsal<'a> {
-    /// Over the real one.
-    pub(crate) fn new(real: &'a mut dyn Admin) -> Self {
-        Self {
-            real,
-            steps: Vec::new(),
-        }
+impl Steps {
+    fn note(&self, step: String) {
+        self.0.borrow_mut().push(step);
     }
 
-    /// What would be done, each as in "would bring LUN 0 online".
-    pub(crate) fn into_steps(self) -> Vec<String> {
-        self.steps
+    /// All of them, in order.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+/// The copy of a shelf, and what is done to it.
+pub(crate) struct Rehearsal<'a> {
+    copy: &'a mut dyn Admin,
+    steps: &'a Steps,
+}
+
+/// Everything that a command may change.
+type Seen = (
+    Option<Shelf>,
+    Vec<DriveStatus>,
+    Vec<LunStatus>,
+    Vec<SpareStatus>,
+    RateLimit,
+);
+
+impl<'a> Rehearsal<'a> {
+    /// Over a copy.
+    pub(crate) fn new(copy: &'a mut dyn Admin, steps: &'a Steps) -> Self {
+        Self { copy, steps }
     }
 
     fn note(&mut self, step: String) -> Result<(), AdminError> {
-        self.steps.push(step);
+        self.steps.note(step);
         Ok(())
     }
 
+    fn seen(&self) -> Seen {
+        let copy = &*self.copy;
+        (
+            copy.shelf(),
+            copy.drives(),
+            copy.luns(),
+            copy.spares(),
+            copy.rate_limit(),
+        )
+    }
+
+    /// Does a step in the copy, and notes it if it has changed something.
+    fn step(
+        &mut self,
+        step: String,
+        act: impl FnOnce(&mut dyn Admin) -> Result<(), AdminError>,
+    ) -> Result<(), AdminError> {
+        let before = self.seen();
+        act(self.copy)?;
+        if self.seen() == before {
+            return Ok(());
+        }
+        self.note(step)
+    }
+
     fn lun(&self, number: LunNumber) -> Result<LunStatus, AdminError> {
-        let found = self.real.luns().into_iter().find(|lun| lun.lun == number);
+        let found = self.copy.luns().into_iter().find(|lun| lun.lun == number);
         found.ok_or(AdminError::NoSuchLun(number))
     }
 
     fn name(&self, slot: DriveSlot) -> String {
-        drive_name(self.real.shelf(), slot)
-    }
-
-    /// A drive that is to be taken: it is there, up, and nobody's.
-    fn check_free(&self, slot: DriveSlot, force: bool) -> Result<(), AdminError> {
-        let drive = self.name(slot);
-        let all = self.real.drives();
-        let Some(status) = all.iter().find(|status| status.slot == slot) else {
-            return Err(AdminError::NoSuchDrive(drive));
-        };
-        if status.state != DriveState::Up {
-            return Err(AdminError::DriveNotUp {
-                drive,
-                state: status.state.name(),
-                reason: status.note.clone(),
-            });
-        }
-        match &status.role {
-            DriveRole::Element(_) | DriveRole::Spare => Err(AdminError::DriveInUse(drive)),
-            DriveRole::Foreign(what) if !force => {
-                let what = what.clone();
-                Err(AdminError::DriveForeign { drive, what })
-            }
-            DriveRole::Foreign(_) | DriveRole::Free => Ok(()),
-        }
-    }
-
-    fn check_element(&self, id: ElementId) -> Result<(), AdminError> {
-        let lun = self.lun(id.lun)?;
-        let part = lun.parts.get(usize::from(id.part));
-        let mut elements = part.map_or([].iter(), |part| part.elements.iter());
-        let found = elements.any(|element| element.id == id);
-        found.then_some(()).ok_or(AdminError::NoSuchElement(id))
+        drive_name(self.copy.shelf(), slot)
     }
 
     fn drives_of(&self, lun: &LunStatus) -> Vec<DriveSlot> {
@@ -93,7 +111,7 @@ impl<'a> Rehearsal<'a> {
         format!(
             "{} {noun} ({})",
             slots.len(),
-            series(self.real.shelf(), &slots)
+            series(self.copy.shelf(), &slots)
         )
     }
 
@@ -129,132 +147,143 @@ fn series(shelf: Option<Shelf>, slots: &[DriveSlot]) -> String {
 
 impl Observe for Rehearsal<'_> {
     fn lun_statistics(&self, lun: LunNumber, seconds: u64) -> Option<LunStatistics> {
-        self.real.lun_statistics(lun, seconds)
+        self.copy.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.real.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.copy.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.copy.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.copy.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
-        self.real.port_statistics()
+        self.copy.port_statistics()
     }
 
     fn initiators(&self) -> Initiators {
-        self.real.initiators()
+        self.copy.initiators()
     }
 }
 
 impl Admin for Rehearsal<'_> {
     fn shelf(&self) -> Option<Shelf> {
-        self.real.shelf()
+        self.copy.shelf()
     }
 
     fn drives(&self) -> Vec<DriveStatus> {
-        self.real.drives()
+        self.copy.drives()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.copy.superblock(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {
-        self.real.luns()
+        self.copy.luns()
     }
 
     fn ports(&self) -> Vec<PortStatus> {
-        self.real.ports()
+        self.copy.ports()
     }
 
     fn counters(&self) -> Vec<CounterGroup> {
-        self.real.counters()
+        self.copy.counters()
     }
 
     fn passes(&self) -> Vec<RunningPass> {
-        self.real.passes()
+        self.copy.passes()
     }
 
     fn spares(&self) -> Vec<SpareStatus> {
-        self.real.spares()
+        self.copy.spares()
     }
 
     fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
-        self.real.elsewhere(number)
+        self.copy.elsewhere(number)
     }
 
     fn arrays(&mut self) -> Vec<ArrayStatus> {
-        self.real.arrays()
+        self.copy.arrays()
     }
 
     fn rate_limit(&self) -> RateLimit {
-        self.real.rate_limit()
+        self.copy.rate_limit()
     }
 
     fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
-        self.real.plan_make(request)
+        self.copy.plan_make(request)
+    }
+
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
+        self.copy.rehearse(act);
     }
 
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
-        let size = gigabytes(self.real.plan_make(request)?);
         let members = self.members(request);
         let (lun, level) = (request.lun, request.level);
+        self.copy.make(request)?;
+        let size = gigabytes(self.lun(lun)?.size_bytes);
         self.note(format!(
             "make LUN {lun}, {level} of {members}, {size}GB, offline"
         ))
     }
 
     fn grow(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
-        self.lun(request.lun)?;
-        for choice in &request.members {
-            if let MemberChoice::Drive(slot) = choice {
-                self.check_free(*slot, request.force)?;
-            }
-        }
         let members = self.members(request);
+        let (lun, level) = (request.lun, request.level);
+        self.copy.grow(request)?;
+        let size = gigabytes(self.lun(lun)?.size_bytes);
         self.note(format!(
-            "grow LUN {} by a {} of {members}",
-            request.lun, request.level
+            "grow LUN {lun} by a {level} of {members}, to {size}GB"
         ))
     }
 
     fn online(&mut self, lun: LunNumber) -> Result<(), AdminError> {
-        if self.lun(lun)?.online {
-            return Ok(());
-        }
-        self.note(format!("bring LUN {lun} online"))
+        self.step(format!("bring LUN {lun} online"), |copy| copy.online(lun))
     }
 
     fn offline(&mut self, lun: LunNumber) -> Result<(), AdminError> {
-        if !self.lun(lun)?.online {
-            return Ok(());
-        }
-        self.note(format!("take LUN {lun} offline"))
+        self.step(format!("take LUN {lun} offline"), |copy| copy.offline(lun))
     }
 
     fn remove(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
         let status = self.lun(lun)?;
-        if status.online && !force {
-            let action = "removal";
-            return Err(AdminError::LunOnline { lun, action });
-        }
         let (drives, size) = (
             self.count(self.drives_of(&status)),
             gigabytes(status.size_bytes),
         );
-        self.note(format!(
-            "erase configuration of {drives}, {size}GB of data on LUN {lun}"
-        ))
+        let mut step = format!("erase configuration of {drives}, {size}GB of data on LUN {lun}");
+        let spares = self.copy.spares();
+        for spare in spares
+            .iter()
+            .filter(|spare| spare.dedicated_to == Some(lun))
+        {
+            let name = self.name(spare.drive);
+            step.push_str(&format!(
+                "; {name}, a spare for it alone, would be one for all"
+            ));
+        }
+        self.step(step, |copy| copy.remove(lun, force))
     }
 
     fn fail(&mut self, element: ElementId) -> Result<(), AdminError> {
-        self.check_element(element)?;
-        self.note(format!("fail {element}"))
+        self.step(format!("fail {element}"), |copy| copy.fail(element))
     }
 
     fn fail_replacement(&mut self, element: ElementId) -> Result<(), AdminError> {
-        self.check_element(element)?;
-        self.note(format!("drop the replacement of {element}"))
+        let step = format!("drop the replacement of {element}");
+        self.step(step, |copy| copy.fail_replacement(element))
     }
 
     fn unfail(&mut self, element: ElementId) -> Result<(), AdminError> {
-        self.check_element(element)?;
-        self.note(format!("rebuild {element} on its own drive"))
+        let step = format!("rebuild {element} on its own drive");
+        self.step(step, |copy| copy.unfail(element))
     }
 
     fn replace(
@@ -263,13 +292,8 @@ impl Admin for Rehearsal<'_> {
         drive: DriveSlot,
         force: bool,
     ) -> Result<(), AdminError> {
-        self.check_element(element)?;
-        let is_spare = self.real.spares().iter().any(|spare| spare.drive == drive);
-        if !is_spare {
-            self.check_free(drive, force)?;
-        }
-        let name = self.name(drive);
-        self.note(format!("rebuild {element} on {name}"))
+        let step = format!("rebuild {element} on {}", self.name(drive));
+        self.step(step, |copy| copy.replace(element, drive, force))
     }
 
     fn add_spare(
@@ -278,60 +302,55 @@ impl Admin for Rehearsal<'_> {
         dedicated_to: Option<LunNumber>,
         force: bool,
     ) -> Result<(), AdminError> {
-        if let Some(lun) = dedicated_to {
-            self.lun(lun)?;
-        }
-        self.check_free(drive, force)?;
         let name = self.name(drive);
         let of = dedicated_to.map_or_else(String::new, |lun| format!(" of LUN {lun}"));
-        self.note(format!("make {name} a spare{of}"))
+        let step = format!("make {name} a spare{of}");
+        self.step(step, |copy| copy.add_spare(drive, dedicated_to, force))
     }
 
-    fn remove_spare(&mut self, drive: DriveSlot, _force: bool) -> Result<(), AdminError> {
-        let name = self.name(drive);
-        if !self.real.spares().iter().any(|spare| spare.drive == drive) {
-            return Err(AdminError::NotASpare(name));
-        }
-        self.note(format!("take {name} out of the spares"))
+    fn remove_spare(&mut self, drive: DriveSlot, force: bool) -> Result<(), AdminError> {
+        let step = format!("take {} out of the spares", self.name(drive));
+        self.step(step, |copy| copy.remove_spare(drive, force))
     }
 
     fn eject(&mut self, lun: LunNumber, force: bool) -> Result<(), AdminError> {
-        let status = self.lun(lun)?;
-        if status.online && !force {
-            let action = "ejecting";
-            return Err(AdminError::LunOnline { lun, action });
-        }
-        let drives = self.count(self.drives_of(&status));
-        self.note(format!("let go of LUN {lun} and its {drives}"))
+        let drives = self.count(self.drives_of(&self.lun(lun)?));
+        let step = format!("let go of LUN {lun} and its {drives}");
+        self.step(step, |copy| copy.eject(lun, force))
     }
 
     fn rescan(&mut self) -> Result<(), AdminError> {
-        self.note("look at all drives that are in no LUN".to_owned())
+        let before = self.copy.luns();
+        let spares = self.copy.spares();
+        self.copy.rescan()?;
+        self.note("look at all drives that are in no LUN".to_owned())?;
+        self.note_found(&before)?;
+        for spare in self.copy.spares() {
+            if !spares.iter().any(|known| known.drive == spare.drive) {
+                let name = self.name(spare.drive);
+                self.note(format!("take {name} in as a spare"))?;
+            }
+        }
+        Ok(())
     }
 
     fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError> {
-        if self.lun(number).is_ok() {
-            return Err(AdminError::LunExists(number));
-        }
-        self.note(format!(
-            "take over LUN {lun} of shelf {shelf} as LUN {number}"
-        ))
+        let step = format!("take over LUN {lun} of shelf {shelf} as LUN {number}");
+        self.step(step, |copy| copy.adopt(shelf, lun, number))
     }
 
     fn adopt_spares(&mut self, shelf: u16) -> Result<(), AdminError> {
-        self.note(format!("take over the spares of shelf {shelf}"))
+        let step = format!("take over the spares of shelf {shelf}");
+        self.step(step, |copy| copy.adopt_spares(shelf))
     }
 
     fn import(&mut self, array: &str, lun: LunNumber) -> Result<(), AdminError> {
-        if self.lun(lun).is_ok() {
-            return Err(AdminError::LunExists(lun));
-        }
-        self.note(format!("take over md array {array} as LUN {lun}"))
+        let step = format!("take over md array {array} as LUN {lun}");
+        self.step(step, |copy| copy.import(array, lun))
     }
 
     fn scrub(&mut self, lun: LunNumber, action: ScrubAction) -> Result<(), AdminError> {
-        self.lun(lun)?;
-        self.note(match action {
+        let step = match action {
             ScrubAction::Start => format!("scrub LUN {lun}"),
             ScrubAction::Repair => format!("scrub LUN {lun}, and repair what differs"),
             ScrubAction::Policy(_) => format!("change what scrubs of LUN {lun} repair"),
@@ -340,12 +359,12 @@ impl Admin for Rehearsal<'_> {
             ScrubAction::Resume => format!("go on with the scrub of LUN {lun}"),
             ScrubAction::Every(0) => format!("scrub LUN {lun} only on request"),
             ScrubAction::Every(days) => format!("scrub LUN {lun} every {days} days"),
-        })
+        };
+        self.step(step, |copy| copy.scrub(lun, action))
     }
 
     fn change_access(&mut self, lun: LunNumber, change: &AccessChange) -> Result<(), AdminError> {
-        let is_read_only = self.lun(lun)?.access.is_read_only;
-        self.note(match change {
+        let step = match change {
             AccessChange::Masks { remove, add } => {
                 let (less, more) = (remove.len(), add.len());
                 format!("add {more} to the mask list of LUN {lun} and take {less} from it")
@@ -354,30 +373,23 @@ impl Admin for Rehearsal<'_> {
             AccessChange::ClearReservations => format!("clear the reservations of LUN {lun}"),
             AccessChange::Vlan(Some(vlan)) => format!("serve LUN {lun} in VLAN {}", vlan.get()),
             AccessChange::Vlan(None) => format!("serve LUN {lun} without tags"),
-            AccessChange::ReadOnly(on) if *on == is_read_only => return Ok(()),
             AccessChange::ReadOnly(true) => format!("refuse writes of LUN {lun}"),
             AccessChange::ReadOnly(false) => format!("allow writes of LUN {lun}"),
-        })
+        };
+        self.step(step, |copy| copy.change_access(lun, change))
     }
 
     fn set_config_string(&mut self, lun: LunNumber, string: &[u8]) -> Result<(), AdminError> {
-        self.lun(lun)?;
-        if string.len() > 1024 {
-            return Err(AdminError::ConfigStringTooLong(string.len()));
-        }
-        self.note(format!(
-            "set the config string of LUN {lun}, {} bytes",
-            string.len()
-        ))
+        let step = format!("set the config string of LUN {lun}, {} bytes", string.len());
+        self.step(step, |copy| copy.set_config_string(lun, string))
     }
 
     fn set_label(&mut self, lun: LunNumber, label: Option<&str>) -> Result<(), AdminError> {
-        label.map_or(Ok(()), check_label)?;
-        self.lun(lun)?;
-        self.note(match label {
+        let step = match label {
             Some(label) => format!("label LUN {lun} '{label}'"),
             None => format!("take the label of LUN {lun} away"),
-        })
+        };
+        self.step(step, |copy| copy.set_label(lun, label))
     }
 
     fn set_rate_limit(&mut self, limit: RateLimit) -> Result<(), AdminError> {
@@ -386,16 +398,99 @@ impl Admin for Rehearsal<'_> {
         } else {
             ""
         };
-        self.note(match limit.bytes_per_second {
+        let step = match limit.bytes_per_second {
             0 => "let passes go without a limit".to_owned(),
             bytes => format!("limit passes to {bytes} bytes a second{of}"),
-        })
+        };
+        self.step(step, |copy| copy.set_rate_limit(limit))
     }
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {
-        let from = shelf_name(self.real.shelf());
-        let luns = self.real.luns().len();
-        self.note(format!("change shelf {from} to {number} with {luns} LUNs"))
+        let from = shelf_name(self.copy.shelf());
+        let before = self.copy.luns();
+        let step = format!("change shelf {from} to {number} with {} LUNs", before.len());
+        self.step(step, |copy| copy.set_shelf(number))?;
+        self.note_found(&before)
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.copy.jobs()
+    }
+
+    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.copy.check_job(drive, kind)
+    }
+
+    fn begin_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        let name = self.name(drive);
+        let drives = self.copy.drives();
+        let status = drives.iter().find(|status| status.slot == drive);
+        let size = gigabytes(status.map_or(0, |status| status.whole_bytes));
+        let carried = match status.map(|status| &status.role) {
+            Some(DriveRole::Foreign(what)) => format!(", which carries {what}"),
+            _ => String::new(),
+        };
+        // Only asked: what the copy had begun would be told of as under way.
+        self.copy.check_job(drive, kind)?;
+        self.note(match kind {
+            JobKind::ReadTest => format!("read {name}, {size}GB"),
+            JobKind::Erase => format!("erase {name}, {size}GB{carried}"),
+            JobKind::WriteTest if carried.is_empty() => {
+                format!("overwrite {name}, {size}GB, and read it back")
+            }
+            JobKind::WriteTest => format!("overwrite {name}, {size}GB{carried}, and read it back"),
+        })
+    }
+
+    fn stop_job(&mut self, drive: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError> {
+        let name = self.name(drive);
+        let jobs = self.copy.jobs();
+        self.copy.stop_job(drive, kinds)?;
+        let mut running = jobs.iter().filter(|job| job.drive == drive);
+        let job = running.find(|job| job.is_running() && kinds.contains(&job.kind));
+        job.map_or(Ok(()), |job| {
+            self.note(format!("stop the {} of {name}", job.kind))
+        })
+    }
+
+    fn check_size(
+        &self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError> {
+        self.copy.check_size(drive, bytes, force)
+    }
+
+    fn set_size(
+        &mut self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        let used = self.copy.check_size(drive, bytes, force)?;
+        let (name, size) = (self.name(drive), gigabytes(used));
+        let step = match bytes {
+            Some(_) => format!("use {size}GB of {name}"),
+            None => format!("use all of {name}, {size}GB"),
+        };
+        self.copy.set_size(drive, bytes, force)?;
+        self.note(step)
+    }
+}
+
+impl Rehearsal<'_> {
+    /// Notes LUNs that were not there before.
+    fn note_found(&mut self, before: &[LunStatus]) -> Result<(), AdminError> {
+        for lun in self.copy.luns() {
+            if before.iter().any(|known| known.lun == lun.lun) {
+                continue;
+            }
+            let drives = self.count(self.drives_of(&lun));
+            let way = if lun.online { "online" } else { "offline" };
+            self.note(format!("find LUN {} again, of {drives}, {way}", lun.lun))?;
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::command::{self, Verb};
 use crate::commands::{self, Outcome, Pending, Watch};
 use crate::complete::{complete, help};
+use crate::editor::keys::{Key, KeyReader};
 use crate::host::{Caller, Role, World};
 use crate::lexer;
 use crate::names::shelf_name;
@@ -24,6 +25,8 @@ pub struct Session {
     open: Option<Open>,
     watched: Option<Watched>,
     terminal: Terminal,
+    keys: KeyReader,
+    is_unattended: bool,
 }
 
 /// The command that has the console's attention.
@@ -81,6 +84,12 @@ pub enum Next {
         /// How long.
         after: Duration,
     },
+    /// Time, or keys: what is shown fills the screen, and goes on by itself ([`Session::go_on`]) or as
+    /// [`Session::keys`] say.
+    Keys {
+        /// How long.
+        after: Duration,
+    },
     /// Nothing: the session is over.
     End,
 }
@@ -95,6 +104,8 @@ impl Session {
             open: None,
             watched: None,
             terminal: Terminal::default(),
+            keys: KeyReader::default(),
+            is_unattended: false,
         }
     }
 
@@ -139,12 +150,44 @@ impl Session {
         match self.watched.take() {
             Some(Watched { watch, of, .. }) => {
                 let outcome = match allowed(world.who, of) {
-                    Ok(()) => watch.go_on(world, &self.options),
+                    Ok(()) => watch.go_on(world, &self.options, &self.terminal),
                     Err(problem) => Report::from(problem).into(),
                 };
                 self.reply(outcome, of, false)
             }
             None => Reply::nothing(),
+        }
+    }
+
+    /// Takes what was typed at a command that fills the screen; none shows it anew, as after a change of the
+    /// size. Any other command that is not over is ended by it.
+    pub fn keys(&mut self, world: &mut World<'_>, typed: &str) -> Reply {
+        match self.watched.take() {
+            Some(Watched {
+                watch: Watch::Top(top),
+                of,
+                ..
+            }) if top.is_screen() => {
+                let keys: Vec<Key> = typed
+                    .bytes()
+                    .flat_map(|byte| self.keys.take(byte))
+                    .collect();
+                // A terminal behind the Ethernet tells its size as if that were a key.
+                for key in &keys {
+                    if let Key::Size { rows, columns } = *key {
+                        (self.terminal.rows, self.terminal.columns) = (Some(rows), Some(columns));
+                    }
+                }
+                let outcome = match allowed(world.who, of) {
+                    Ok(()) => top.press(&keys, world, &self.terminal),
+                    Err(problem) => Report::from(problem).into(),
+                };
+                self.reply(outcome, of, false)
+            }
+            watched => {
+                self.watched = watched;
+                self.cancel()
+            }
         }
     }
 
@@ -154,7 +197,9 @@ impl Session {
         let of = match (self.open.take(), self.watched.take()) {
             (Some(Open { of, .. }), _) => of,
             // That is how it ends.
-            (None, Some(watched)) if matches!(watched.watch, Watch::View(_)) => {
+            (None, Some(watched))
+                if watched.watch.is_screen() || matches!(watched.watch, Watch::View(_)) =>
+            {
                 return Reply::nothing();
             }
             (None, Some(Watched { of, .. })) => of,
@@ -175,10 +220,16 @@ impl Session {
                 rows,
                 columns,
                 color,
+                keyboard,
             } => {
+                self.terminal.has_keyboard = *keyboard;
                 self.terminal.rows = Some(*rows);
                 self.terminal.columns = Some(*columns);
                 self.terminal.has_color = *color;
+                Some((String::new(), None))
+            }
+            Request::Unattended => {
+                self.is_unattended = true;
                 Some((String::new(), None))
             }
             // Whoever has events adds them.
@@ -206,6 +257,7 @@ impl Session {
                 self.open = open;
                 self.cancel()
             }
+            (Request::Keys(typed), None) => self.keys(world, typed),
             (_, None) => self.go_on(world),
             (_, Some(Open { of, .. })) => {
                 self.reply(Report::from(Problem::AnswerExpected).into(), of, false)
@@ -234,6 +286,10 @@ impl Session {
             Next::Later { after } => Prompt {
                 after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
                 ..Prompt::new(PromptKind::Later, String::new())
+            },
+            Next::Keys { after } => Prompt {
+                after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+                ..Prompt::new(PromptKind::Keys, String::new())
             },
             Next::End => Prompt::new(PromptKind::End, String::new()),
         }
@@ -268,7 +324,16 @@ impl Session {
             Verb::Terminal | Verb::Events => {
                 commands::terminal(&invocation, &mut self.terminal).into()
             }
+            Verb::Top => {
+                self.keys.reset();
+                commands::top(&invocation, world, &self.terminal, of.json)
+            }
             _ => commands::run(&invocation, world, &self.options, &mut self.modes),
+        };
+        let outcome = if self.is_unattended || self.modes.batch {
+            outcome.without_consent(world)
+        } else {
+            outcome
         };
         let is_exit = invocation.command.verb == Verb::Exit;
         let end = is_exit && !std::mem::take(&mut self.modes.expert);
@@ -315,6 +380,15 @@ impl Session {
         };
         match watch {
             Some((_, Watch::View(_))) => format!("{PAGE}{text}"),
+            Some((_, Watch::Top(top))) if top.is_screen() => {
+                let is_plain = !self.terminal.has_color;
+                let text = if is_plain {
+                    text
+                } else {
+                    top.emphasised(&text)
+                };
+                format!("{PAGE}{text}")
+            }
             _ => text,
         }
     }
@@ -326,9 +400,14 @@ impl Session {
                 prompt: open.plan.question(),
                 is_secret: open.plan.is_secret(),
             },
-            (None, Some(watched)) => Next::Later {
-                after: watched.after,
-            },
+            (None, Some(watched)) => {
+                let after = watched.after;
+                if watched.watch.is_screen() {
+                    Next::Keys { after }
+                } else {
+                    Next::Later { after }
+                }
+            }
             (None, None) if end => Next::End,
             (None, None) => Next::Command,
         }

@@ -3,6 +3,8 @@
 //! Invariants: colour is added to what is said already, and taken away nothing is different; only words for
 //! states are coloured, and beginnings of lines that tell of a failure; JSON never is.
 
+use crate::session::PAGE;
+
 /// What is known of a terminal, and what its user wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terminal {
@@ -12,6 +14,8 @@ pub struct Terminal {
     pub columns: Option<usize>,
     /// States are shown in colour.
     pub has_color: bool,
+    /// There is a keyboard, so that somebody can end what fills the screen.
+    pub has_keyboard: bool,
     /// Events are shown as they come.
     pub shows_events: bool,
 }
@@ -23,6 +27,7 @@ impl Default for Terminal {
             rows: None,
             columns: None,
             has_color: false,
+            has_keyboard: false,
             shows_events: true,
         }
     }
@@ -32,6 +37,17 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
+
+/// Text that may be a page ([`crate::session::PAGE`]), for a terminal: a page begins in the upper left corner
+/// and is alone on the screen. It is written over what was there, so that nothing flickers.
+#[must_use]
+pub fn as_page(text: &str) -> String {
+    let Some((before, page)) = text.split_once(PAGE) else {
+        return text.to_owned();
+    };
+    let page = page.replace('\n', "\x1b[K\n");
+    format!("{before}\x1b[H{page}\x1b[J")
+}
 
 /// Words for states, as listings have them.
 const STATES: &[(&str, &str)] = &[
@@ -96,6 +112,15 @@ fn worse(left: Option<&'static str>, right: Option<&'static str>) -> Option<&'st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_written_over_what_was_there() {
+        assert_eq!(as_page("a\nb\n"), "a\nb\n");
+        assert_eq!(
+            as_page(&format!("{PAGE}a\nb\n")),
+            "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J"
+        );
+    }
 
     #[test]
     fn states_have_colours_and_nothing_else_changes() {

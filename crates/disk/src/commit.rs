@@ -69,6 +69,12 @@ impl GroupCommit {
         }
     }
 
+    /// Whether no write waits for a flush, none is under way, and no flush is.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut flushes = self.flushes.iter();
+        self.landed.is_empty() && self.under_way == 0 && flushes.all(|flush| !flush.is_under_way)
+    }
+
     /// A write is being submitted.
     pub(crate) const fn begins(&mut self) {
         self.under_way += 1;

@@ -1,6 +1,7 @@
 //! Opening and claiming a drive.
 
 use crate::SECTOR_BYTES;
+use crate::presence::Presence;
 use crate::ram::RamDisk;
 use crate::spec::DriveSpec;
 use crate::zeroing::{self, Way, Zeroing};
@@ -102,6 +103,7 @@ pub struct Drive {
     writes_durably: bool,
     is_polled: bool,
     zeroing: Way,
+    presence: Presence,
 }
 
 impl fmt::Debug for Drive {
@@ -166,6 +168,7 @@ impl Drive {
             writes_durably: true,
             is_polled: false,
             zeroing: Way::new(Zeroing::Deallocate),
+            presence: Presence::Memory,
         }
     }
 
@@ -182,7 +185,14 @@ impl Drive {
             writes_durably: true,
             is_polled: false,
             zeroing: Way::new(zeroing),
+            presence: Presence::Memory,
         }
+    }
+
+    /// By which it is known whether it is still there.
+    #[must_use]
+    pub const fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// Where it was opened from.
@@ -304,8 +314,10 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
     };
     // Buffered I/O cannot be polled.
     let is_polled = note.is_none() && block && has_poll_queues(queue_fact(path, "io_poll"));
+    let presence = Presence::of_file(path, &file).map_err(|source| io_error(path, source))?;
     Ok(Drive {
         path: path.display().to_string(),
+        presence,
         zeroing: Way::new(zeroing),
         medium: Medium::File(file),
         size_sectors: size_bytes / SECTOR_BYTES as u64,

@@ -10,13 +10,17 @@
 //!   do ([`zeroes`]);
 //! * a write is given back as done only when all its bytes are durable;
 //! * a short or interrupted transfer is done again from its start, a few times, before it fails;
+//! * a drive is given up only when the kernel is done with all of its I/O, abandoned or not ([`plug`]);
 //! * an I/O that was [abandoned](Executor::abandon) is told once more when the kernel is done with it;
 //!   until then its buffer lies elsewhere.
 //!
 //! Budget (`corebench stages execute`): 1000 ns, 1200 instructions.
 
 use crate::SECTOR_BYTES;
+mod plug;
 mod zeroes;
+
+pub use plug::{DriveRoom, NewDrive, Removal, RemovedDrive};
 
 use crate::buffers::Place;
 use crate::commit::{Failures, FlushIndex, GroupCommit};
@@ -33,7 +37,7 @@ use shelf::target::{
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +72,7 @@ pub enum ExecutorError {
     Ring(#[source] io::Error),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Home {
     /// Registered file of this index.
     File(u32),
@@ -122,18 +126,24 @@ pub struct Finished {
 }
 
 /// A drive, where its I/O goes, and how its writes become durable.
+#[derive(Debug)]
 struct Entry {
     drive: Arc<Drive>,
     home: Home,
     group: GroupCommit,
     /// Writes go through the group, too: they are not durable by themselves (FUA, or no volatile cache).
     is_grouped: bool,
+    /// Its reads and writes are polled for.
+    is_polled: bool,
 }
 
 /// The drives of a worker and the buffers of its commands.
 pub struct Executor {
     ring: Ring,
+    /// By slot; as long as there may be slots.
     drives: Vec<Option<Entry>>,
+    /// Places in the ring's table of files that are empty.
+    free_files: Vec<u32>,
     pending: Box<[Option<(Pending, Place)>]>,
     free: Vec<u16>,
     waiting: VecDeque<Pending>,
@@ -165,7 +175,12 @@ impl Executor {
     ) -> Result<Self, ExecutorError> {
         let pages = Self::buffer_bytes(plan).div_ceil(PAGE_BYTES);
         let memory = uring::zeroed(pages).map_err(ExecutorError::Ring)?;
-        Self::with_memory(drives, plan, Box::new(memory))
+        Self::with_memory(
+            drives,
+            DriveRoom::for_drives(drives),
+            plan,
+            Box::new(memory),
+        )
     }
 
     /// Bytes of memory that the buffers of a plan take.
@@ -174,7 +189,8 @@ impl Executor {
         uring::buffer_bytes(plan)
     }
 
-    /// As [`Executor::new`], with the buffers in this memory, zeroed, of [`Executor::buffer_bytes`].
+    /// As [`Executor::new`], with room for drives to come, and with the buffers in this memory, zeroed, of
+    /// [`Executor::buffer_bytes`].
     ///
     /// # Errors
     /// When the kernel refuses the ring.
@@ -183,53 +199,23 @@ impl Executor {
     /// If the memory is too small or begins within a page.
     pub fn with_memory(
         drives: &[(DriveSlot, Arc<Drive>)],
+        room: DriveRoom,
         plan: BufferPlan,
         memory: Box<dyn StableMemory>,
     ) -> Result<Self, ExecutorError> {
-        let mut table: Vec<Option<Entry>> = Vec::new();
-        let mut files = Vec::new();
-        for (slot, drive) in drives {
-            let index = usize::from(slot.0);
-            if table.len() <= index {
-                table.resize_with(index + 1, || None);
-            }
-            let home = match drive.medium() {
-                Medium::Ram(_) => Home::Ram,
-                Medium::Null => Home::Null,
-                Medium::File(file) => {
-                    let Ok(index) = u32::try_from(files.len()) else {
-                        unreachable!("u16 slots")
-                    };
-                    files.push(file.as_raw_fd());
-                    Home::File(index)
-                }
-            };
-            let is_grouped = !drive.writes_durably();
-            let ios = if is_grouped {
-                IN_FLIGHT_MAX
-            } else {
-                ZEROES_IN_FLIGHT
-            };
-            table[index] = Some(Entry {
-                drive: Arc::clone(drive),
-                home,
-                group: GroupCommit::new(ios),
-                is_grouped,
-            });
-        }
-        if files.is_empty() {
-            // The kernel refuses an empty table; -1 is an empty place in it.
-            files.push(-1);
-        }
+        let files = room.files();
         let is_polling = drives.iter().any(|(_, drive)| drive.is_polled());
-        let ring = Ring::new(QUEUE_ENTRIES, plan, memory, &files, is_polling)
+        // -1 is an empty place.
+        let empty = vec![-1; files as usize];
+        let ring = Ring::new(QUEUE_ENTRIES, plan, memory, &empty, is_polling)
             .map_err(ExecutorError::Ring)?;
         let Ok(in_flight_max) = u16::try_from(IN_FLIGHT_MAX) else {
             unreachable!("fits")
         };
-        Ok(Self {
+        let mut executor = Self {
             ring,
-            drives: table,
+            drives: (0..room.slots.max(1)).map(|_| None).collect(),
+            free_files: (0..files).rev().collect(),
             pending: vec![None; IN_FLIGHT_MAX].into(),
             free: (0..in_flight_max).rev().collect(),
             waiting: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
@@ -237,7 +223,12 @@ impl Executor {
             deferred: VecDeque::with_capacity(IN_FLIGHT_MAX),
             done: VecDeque::with_capacity(4 * IN_FLIGHT_MAX),
             fallbacks: VecDeque::new(),
-        })
+        };
+        for (slot, drive) in drives {
+            let added = executor.add(NewDrive::new(*slot, Arc::clone(drive)));
+            added.map_err(ExecutorError::Ring)?;
+        }
+        Ok(executor)
     }
 
     /// A buffer, for filling it or reading it.
@@ -507,12 +498,13 @@ impl Executor {
             home: Home::File(file),
             drive,
             is_grouped,
+            is_polled,
             ..
         }) = self.entry(drive)
         else {
             unreachable!("only file I/O is started")
         };
-        let (file, is_grouped, is_polled) = (*file, *is_grouped, drive.is_polled());
+        let (file, is_grouped, is_polled) = (*file, *is_grouped, *is_polled);
         let mut pending = pending;
         if let Pending::Io(job) = &mut pending
             && job.io.operation == Operation::WriteZeroes

@@ -1,8 +1,9 @@
 //! Drives: block devices, regular files and memory, and the executor of their I/O.
 //!
-//! [`Drive`] opens and claims; [`MetadataHandle`] is a drive as the administration uses it, slow and
-//! exact; [`Executor`] is all drives as a worker uses them, through one io_uring. [`signature`] tells
-//! what a drive carries that is not ours.
+//! [`facts`] is what the kernel tells of a disk; [`Drive`] opens and claims; [`MetadataHandle`] is a drive
+//! as the administration uses it, slow and exact; [`Executor`] is all drives as a worker uses them, through
+//! one io_uring. [`discover`] finds disks and numbers their slots; [`signature`] tells what a drive carries
+//! that is not ours.
 //!
 //! Invariants:
 //! * a drive is claimed for as long as it is open: no other program, and no second slot, has it;
@@ -15,21 +16,31 @@
 
 mod buffers;
 mod commit;
+pub mod discover;
 mod drive;
 mod executor;
+pub mod facts;
 mod helper;
+mod job;
 mod metadata;
 mod page;
+mod presence;
 mod ram;
 pub mod signature;
 mod spec;
+mod uevents;
 mod uring;
 mod zeroing;
 
 pub use drive::{Drive, OpenError};
-pub use executor::{DRIVE_SPIN, Ending, Executor, ExecutorError, Finished};
+pub use executor::{
+    DRIVE_SPIN, DriveRoom, Ending, Executor, ExecutorError, Finished, NewDrive, Removal,
+    RemovedDrive,
+};
 pub use metadata::MetadataHandle;
+pub use presence::Presence;
 pub use spec::{DriveSpec, ParseSizeError};
+pub use uevents::Uevents;
 pub use uring::{Loan, StableMemory};
 pub use zeroing::Zeroing;
 

@@ -8,8 +8,10 @@
 use crate::SECTOR_BYTES;
 use crate::drive::{Drive, Medium};
 use crate::helper::{Helper, HelperError};
+use crate::job::JobThread;
 use crate::page::{PAGE_BYTES, Pages};
 use rustix::io::{Errno, ReadWriteFlags};
+use shelf::job::{Job, JobHandle, Pace};
 use shelf::plane::{DriveError, MetadataDrive};
 use std::fmt;
 use std::fs::File;
@@ -165,6 +167,10 @@ impl MetadataDrive for MetadataHandle {
             .map(drop)
             .map_err(|errno| DriveError::new("write", sector, bytes, errno.to_string()))
     }
+
+    fn begin(&mut self, job: Job, pace: Pace) -> Result<Box<dyn JobHandle>, String> {
+        Ok(Box::new(JobThread::start(&self.drive, job, pace)?))
+    }
 }
 
 /// What the thread of a drive does.
@@ -190,7 +196,7 @@ fn do_request(drive: &Drive, bounce: &mut Pages, request: Request) -> Answer {
             for run in data.chunks(BOUNCE_PAGES * PAGE_BYTES) {
                 let bounce = &mut bounce[..run.len()];
                 bounce.copy_from_slice(run);
-                write_durable(file, at, bounce)?;
+                write_all(file, at, bounce, ReadWriteFlags::DSYNC)?;
                 at += run.len() as u64;
             }
             Ok(Vec::new())
@@ -198,7 +204,7 @@ fn do_request(drive: &Drive, bounce: &mut Pages, request: Request) -> Answer {
     }
 }
 
-fn read_exact(file: &File, place: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+pub(crate) fn read_exact(file: &File, place: u64, buffer: &mut [u8]) -> Result<(), Errno> {
     let mut done = 0;
     while done < buffer.len() {
         let mut rest = [IoSliceMut::new(&mut buffer[done..])];
@@ -212,11 +218,16 @@ fn read_exact(file: &File, place: u64, buffer: &mut [u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn write_durable(file: &File, place: u64, data: &[u8]) -> Result<(), Errno> {
+pub(crate) fn write_all(
+    file: &File,
+    place: u64,
+    data: &[u8],
+    flags: ReadWriteFlags,
+) -> Result<(), Errno> {
     let mut done = 0;
     while done < data.len() {
         let rest = [IoSlice::new(&data[done..])];
-        match rustix::io::pwritev2(file, &rest, place + done as u64, ReadWriteFlags::DSYNC) {
+        match rustix::io::pwritev2(file, &rest, place + done as u64, flags) {
             Ok(0) => return Err(Errno::IO),
             Ok(bytes) => done += bytes,
             Err(Errno::INTR) => {}

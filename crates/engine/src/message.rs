@@ -2,20 +2,21 @@
 
 use aoe::Shelf;
 use crossbeam::channel::Sender;
-use disk::Zeroing;
+use disk::{NewDrive, Removal, Zeroing};
 use port::{PortCounters, PortFacts};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::observe::WorkerLoad;
 use shelf::patience::{DriveHealth, PatienceCounters};
 use shelf::plane::{CounterGroup, Impostor, LunView, RateLimit, RunningPass};
-use shelf::statistics::{LunStatistics, PortTally, Rates, StationPage};
+use shelf::statistics::{LunStatistics, PortTally, Rates, RatesPage, StationPage};
 use shelf::target::{Change, ChangeDecision, Counters, MendTicket, Report};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// To a worker.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum ToWorker {
     /// Use this view. Answered on the channel of settled changes.
     Attach(Arc<LunView>),
@@ -51,6 +52,10 @@ pub enum ToWorker {
         /// Where to tell.
         answer: Sender<RegionSet>,
     },
+    /// Take a drive into an empty slot, and tell what came of it.
+    AddDrive(Box<NewDrive>, Sender<Result<(), String>>),
+    /// Give up a drive if all of its I/O is over, and tell whether it was.
+    RemoveDrive(DriveSlot, Sender<Result<Removal, String>>),
     /// Tell how a drive is doing.
     DriveHealth(DriveSlot, Sender<DriveHealth>),
     /// The most that each pass goes over in a second.
@@ -76,8 +81,10 @@ pub enum Question {
     LunStatistics(LunNumber, u64, Sender<Option<Box<LunStatistics>>>),
     /// Whether something is under way that a reservation of a LUN shuts out.
     ShutOut(LunNumber, Sender<bool>),
-    /// What a drive did in so many seconds.
-    DriveRates(DriveSlot, u64, Sender<Rates>),
+    /// What a drive did in so many seconds, and how long it had I/O since the start.
+    DriveLoad(DriveSlot, u64, Sender<(Rates, u64)>),
+    /// What some LUNs did in so many seconds, from a number on.
+    LunRates(LunNumber, u64, Sender<RatesPage>),
     /// Some of the initiators, from a place on.
     Stations(usize, Sender<StationPage>),
 }
@@ -163,6 +170,8 @@ pub struct WorkerReport {
     pub ios_in_flight: usize,
     /// Its own counters.
     pub engine: EngineCounters,
+    /// What its time went to, and what it did in it.
+    pub load: WorkerLoad,
 }
 
 impl WorkerReport {

@@ -13,7 +13,7 @@ pub use idle::Spin;
 pub use replies::Paces;
 
 use handover::take_in;
-use idle::Idle;
+use idle::{Idle, Spent, Turn};
 use loans::Loans;
 use replies::Waiting;
 use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
@@ -23,7 +23,7 @@ use crate::peers::{Peers, Seat};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use disk::{DRIVE_SPIN, Drive, Ending, Executor};
+use disk::{DRIVE_SPIN, Drive, DriveRoom, Ending, Executor};
 use port::{BufferMemory, Port, PortFacts, SharedMemory};
 use rustix::event::Timespec;
 use shelf::admin::{DriveSlot, LunNumber};
@@ -102,6 +102,8 @@ pub struct WorkerOptions {
     pub commands: u16,
     /// How long drives may take.
     pub limits: Limits,
+    /// How many drives there may be.
+    pub room: DriveRoom,
     /// How fast replies are sent; the same for all workers of a shelf.
     pub paces: Paces,
     /// Called on its thread when it has all that it needs, before its first turn: it may give up rights that
@@ -119,6 +121,8 @@ struct Outbox {
 /// A worker on its own thread.
 #[derive(Debug)]
 pub struct Worker {
+    /// Its number.
+    index: usize,
     target: Target,
     executor: Executor,
     ports: Vec<Box<dyn Port>>,
@@ -148,6 +152,8 @@ pub struct Worker {
     /// The clock as it was looked at last: once in a turn, and once more when I/O has ended in it.
     now_ns: u64,
     idle: Idle,
+    /// What its time goes to.
+    spent: Spent,
     /// A port has not taken everything that was queued in it.
     port_is_full: bool,
     /// Messages that found no room in the channel, in order.
@@ -208,6 +214,8 @@ pub fn spawn(
             match made {
                 Ok(mut worker) => {
                     worker.heartbeat = heart;
+                    // One that is pulled is to be closed.
+                    drop(drives);
                     drop(started.send(Ok(())));
                     worker.run();
                 }
@@ -252,10 +260,11 @@ impl Worker {
             .map(|pacer| Waiting::new(options.commands, pacer))
             .collect();
         let plan = plan(options.commands);
-        let executor = Executor::with_memory(drives, plan, Box::new(memory))
+        let executor = Executor::with_memory(drives, options.room, plan, Box::new(memory))
             .map_err(|error| error.to_string())?;
         let wait_set = WaitSet::new().map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
+            index: options.index,
             target: Target::of_worker(&views, plan, place),
             executor,
             ports,
@@ -278,11 +287,12 @@ impl Worker {
             epoch: options.paces.epoch(),
             now_ns: 0,
             idle: Idle::new(options.spin),
+            spent: Spent::new(),
             unsaid: VecDeque::new(),
             configs_undecided: 0,
             counted: EngineCounters::default(),
             passes: Vec::new(),
-            patience: patience::watch(drives, options.limits),
+            patience: patience::watch(drives, options.room.slots, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
             next_change_ns: 0,
             impostors: Vec::new(),
@@ -296,14 +306,19 @@ impl Worker {
         while !(self.stopping.is_some() && self.is_drained()) {
             match self.turn() {
                 Ok(true) => {
+                    self.spent.ended(Turn::Work);
                     self.idle.had_work();
                     let (set, watched) = self.wait_set();
                     set.stay_awake(watched);
                 }
                 Ok(false) if self.idle.had_none(self.last_turn_ns, self.drive_spin()) => {
+                    self.spent.ended(Turn::Sleep);
                     self.sleep();
                 }
-                Ok(false) => std::hint::spin_loop(),
+                Ok(false) => {
+                    self.spent.ended(Turn::None);
+                    std::hint::spin_loop();
+                }
                 Err(error) => {
                     let text = format!("the io_uring of the worker failed: {error}");
                     self.unsaid.push_back(FromWorker::Broken(text));
@@ -350,6 +365,7 @@ impl Worker {
             self.follow_interfaces();
         }
         let now_ns = self.tell_time();
+        self.spent.add(now_ns - self.last_turn_ns);
         self.discard_after_pause(now_ns);
         let mut busy = self.listen();
         busy |= self.take_back_loans();

@@ -5,11 +5,12 @@ use crate::ports;
 use crate::wake::Wake;
 use aoe::{MacAddress, Shelf};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use disk::{Drive, NewDrive, Removal};
 use port::Spreader;
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::observe::{Initiator, Initiators, Observe, PortStatistics};
+use shelf::observe::{DriveLoad, Initiator, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::patience::DriveHealth;
 use shelf::plane::{CounterGroup, DataPlane, Detached, Impostor, LunView, RateLimit, RunningPass};
 use shelf::shard::spread_sectors;
@@ -201,12 +202,12 @@ impl Workers {
         }
     }
 
-    fn change(&self, lun: LunNumber, message: &ToWorker) -> Result<Detached, String> {
+    fn change(&self, lun: LunNumber, message: impl Fn() -> ToWorker) -> Result<Detached, String> {
         let workers = self.lock();
         for worker in workers.iter() {
             // Answers to a change that was given up.
             while worker.settled.try_recv().is_ok() {}
-            worker.say(message.clone())?;
+            worker.say(message())?;
         }
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         let mut detached = Detached::default();
@@ -225,6 +226,20 @@ impl WorkerHandle {
         let (sender, receiver) = bounded(1);
         self.say(question(sender)).ok()?;
         receiver.recv_timeout(REPORT_TIMEOUT).ok()
+    }
+
+    /// What the LUNs did that it knows, page by page; nothing when it does not answer.
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        let (mut rates, mut next) = (Vec::new(), LunNumber::new(0));
+        while let Some(from) = next {
+            let page = self.ask(|sender| ToWorker::Ask(Question::LunRates(from, seconds, sender)));
+            let Some(page) = page else {
+                return Vec::new();
+            };
+            rates.extend(page.luns);
+            next = page.next;
+        }
+        rates
     }
 
     /// The initiators that it knows, page by page, so that it is never long away from its ports.
@@ -253,6 +268,42 @@ impl WorkerHandle {
 }
 
 impl Workers {
+    /// Gives every worker a drive in a slot that none of them has one in; all of them, or none.
+    ///
+    /// # Errors
+    /// What a worker said.
+    pub fn add_drive(&self, slot: DriveSlot, drive: &Arc<Drive>) -> Result<(), String> {
+        let workers = self.lock();
+        for (index, worker) in workers.iter().enumerate() {
+            let new = Box::new(NewDrive::new(slot, Arc::clone(drive)));
+            let added = worker.ask(|sender| ToWorker::AddDrive(new, sender));
+            let added = added.unwrap_or_else(|| Err("a worker does not answer".to_owned()));
+            if let Err(reason) = added {
+                // Nothing was asked of it yet. Whoever did not answer may have it.
+                for worker in &workers[..=index] {
+                    drop(worker.ask(|sender| ToWorker::RemoveDrive(slot, sender)));
+                }
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has every worker give up the drive of a slot. False when I/O on it goes on: then it is to be asked
+    /// again.
+    ///
+    /// # Errors
+    /// What a worker said.
+    pub fn remove_drive(&self, slot: DriveSlot) -> Result<bool, String> {
+        let mut is_gone = true;
+        for worker in self.lock().iter() {
+            let removal = worker.ask(|sender| ToWorker::RemoveDrive(slot, sender));
+            let removal = removal.ok_or("a worker does not answer")??;
+            is_gone &= matches!(removal, Removal::Done(_));
+        }
+        Ok(is_gone)
+    }
+
     /// Asks every worker; whoever does not answer in time is left out.
     fn ask<T>(&self, question: impl Fn(Sender<T>) -> ToWorker) -> Vec<T> {
         let workers = self.lock();
@@ -273,13 +324,30 @@ impl Observe for Workers {
         .map(|sum| *sum)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        let mut sum = Rates::default();
-        for rates in self.ask(|sender| ToWorker::Ask(Question::DriveRates(drive, seconds, sender)))
-        {
-            sum.add(&rates);
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        let mut sums: BTreeMap<LunNumber, Rates> = BTreeMap::new();
+        for worker in self.lock().iter() {
+            for (lun, rates) in worker.lun_rates(seconds) {
+                sums.entry(lun).or_default().add(&rates);
+            }
         }
-        sum
+        sums.into_iter().collect()
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        let mut load = DriveLoad::default();
+        for (rates, busy_ns) in
+            self.ask(|sender| ToWorker::Ask(Question::DriveLoad(drive, seconds, sender)))
+        {
+            load.rates.add(&rates);
+            load.busy_ns.push(busy_ns);
+        }
+        load
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        let reports = self.reports().into_iter();
+        reports.map(|report| report.load).collect()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -312,11 +380,12 @@ impl DataPlane for Workers {
     /// was added, its frames may be dropped until all of them know of it.
     fn attach(&mut self, view: Arc<LunView>) -> Result<(), String> {
         self.spread(view.lun, Some(spread_sectors(&view)))?;
-        self.change(view.lun, &ToWorker::Attach(view)).map(|_| ())
+        self.change(view.lun, || ToWorker::Attach(Arc::clone(&view)))
+            .map(|_| ())
     }
 
     fn detach(&mut self, lun: LunNumber) -> Result<Detached, String> {
-        let detached = self.change(lun, &ToWorker::Detach(lun))?;
+        let detached = self.change(lun, || ToWorker::Detach(lun))?;
         self.spread(lun, None)?;
         Ok(detached)
     }

@@ -11,6 +11,7 @@ pub mod bitmap;
 pub mod cec;
 pub mod lines;
 pub mod log;
+pub mod logins;
 pub mod shelf;
 pub mod superblock;
 
@@ -18,13 +19,14 @@ pub mod superblock;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("shelf", shelf::run),
     ("superblock", superblock::run),
     ("bitmap", bitmap::run),
     ("log", log::run),
     ("cec", cec::run),
     ("lines", lines::run),
+    ("logins", logins::run),
 ];
 
 /// What bytes say, read as a fuzzer reads them; nothing where they are too few.

@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) ports: Vec<PortConfig>,
     /// Drives, each slot once.
     pub(crate) disks: Vec<DiskConfig>,
+    /// Whether disks are found that no `[[disk]]` names.
+    pub(crate) finds_disks: bool,
 }
 
 /// A `[[port]]`.
@@ -127,6 +129,14 @@ struct RawConfig {
     port: Vec<Spanned<RawPort>>,
     #[serde(default)]
     disk: Vec<Spanned<RawDisk>>,
+    #[serde(default)]
+    discover: RawDiscover,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDiscover {
+    disks: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -295,6 +305,7 @@ impl Source<'_> {
         })?;
         let workers = self.check_workers(raw.workers.as_ref())?;
         let cores = self.check_cores(raw.cores.as_ref(), workers)?;
+        let (finds_disks, disks) = self.check_all_disks(&raw)?;
         Ok(Config {
             path: self.path.to_owned(),
             text: self.text.to_owned(),
@@ -317,7 +328,8 @@ impl Source<'_> {
             groups: self.check_groups(&raw)?,
             cec_idle: self.check_cec_idle(raw.cec_idle_minutes.as_ref())?,
             ports: self.check_ports(&raw.port)?,
-            disks: self.check_disks(&raw.disk)?,
+            finds_disks,
+            disks,
         })
     }
 
@@ -569,6 +581,31 @@ impl Source<'_> {
                 let reason = format!("io_poll = {other:?}: must be \"auto\" or \"off\"");
                 Err(self.refuse(&given.span(), reason))
             }
+        }
+    }
+
+    fn check_discover(&self, given: Option<&Spanned<String>>) -> Result<bool, ConfigError> {
+        match given.map(|given| (given, given.get_ref().as_str())) {
+            None | Some((_, "off")) => Ok(false),
+            Some((_, "auto")) => Ok(true),
+            Some((given, other)) => {
+                let reason = format!("disks = {other:?}: must be \"auto\" or \"off\"");
+                Err(self.refuse(&given.span(), reason))
+            }
+        }
+    }
+
+    fn check_all_disks(&self, raw: &RawConfig) -> Result<(bool, Vec<DiskConfig>), ConfigError> {
+        let disks = self.check_disks(&raw.disk)?;
+        let finds_disks = self.check_discover(raw.discover.disks.as_ref())?;
+        let is_null = |disk: &&DiskConfig| disk.spec.is_null();
+        match raw.discover.disks.as_ref().filter(|_| finds_disks) {
+            Some(given) if disks.iter().any(|disk| is_null(&disk)) => {
+                let reason = "disks = \"auto\": not beside a null drive, whose reads give what other commands left \
+                              in memory";
+                Err(self.refuse(&given.span(), reason))
+            }
+            _ => Ok((finds_disks, disks)),
         }
     }
 
@@ -867,6 +904,23 @@ mod tests {
             refused.starts_with("ledge.toml:6: ") && refused.contains("\"auto\" or \"off\""),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn disks_are_found_only_when_that_is_asked_for() {
+        let finds = |line: &str| check(&format!("{PORT}[discover]\n{line}\n"));
+        assert!(!check(PORT).unwrap().finds_disks);
+        assert!(!finds("").unwrap().finds_disks);
+        assert!(!finds("disks = \"off\"").unwrap().finds_disks);
+        assert!(finds("disks = \"auto\"").unwrap().finds_disks);
+        let refused = finds("disks = \"all\"").unwrap_err();
+        assert!(refused.starts_with("ledge.toml:4: "), "{refused}");
+        assert!(refused.contains("must be \"auto\" or \"off\""), "{refused}");
+        assert!(finds("disk = \"auto\"").is_err());
+        let null =
+            format!("{PORT}[discover]\ndisks = \"auto\"\n[[disk]]\nslot = 0\npath = \"null:1G\"\n");
+        let refused = check(&null).unwrap_err();
+        assert!(refused.contains("null drive"), "{refused}");
     }
 
     /// The chain of causes is printed as a whole: a cause in the text of its consequence came twice.

@@ -4,14 +4,17 @@ use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::door::reception::Reception;
+use crate::events;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
+use crate::plug::Slots;
 use crate::reload::Reload;
 use crate::store::StateDir;
 use crate::threads::spawn;
-use crate::{drives, events, sandbox, watchdog};
+use crate::{sandbox, watchdog};
 use anyhow::{Context, bail};
 use console::events::Watcher;
+use disk::DriveRoom;
 use engine::{Paces, Spin, WorkerOptions, Workers};
 use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
@@ -51,21 +54,19 @@ impl Daemon {
         sandbox::lock_memory();
         sandbox::enter(config)?;
         machinery.log().send()?;
-        let opened = drives::open(&config.disks, config.disk_timeout);
+        let (slots, opened) = Slots::open(config, &state);
+        let room = Slots::room(config);
         let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
             memories.context("memory for buffers")?.into_iter().unzip();
         let (ports, statuses) = open_ports(config, &shared)?;
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let paces = paces_of(config);
-        let places = opened
-            .drives
-            .iter()
-            .map(|(slot, _)| usize::from(slot.0) + 1);
-        let seats = engine::seats(config.workers, ports, COMMANDS, places.max().unwrap_or(0))
-            .context("eventfd")?;
+        tell_of_spin(config.spin);
+        let seats =
+            engine::seats(config.workers, ports, COMMANDS, room.slots).context("eventfd")?;
         let start = |(index, (seat, memory))| {
-            let options = worker_options(config, index, &paces);
+            let options = worker_options(config, index, &paces, room);
             engine::spawn(options, seat, memory, opened.drives.clone(), pin)
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
@@ -90,6 +91,8 @@ impl Daemon {
         }
         let timed = (administration.clone(), reception.clone());
         spawn("timer", move || timer(&timed.0, &timed.1))?;
+        let plugged = (administration.clone(), workers.clone());
+        spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;
@@ -146,20 +149,23 @@ fn paces_of(config: &Config) -> Paces {
     Paces::new(&config.ports.iter().map(pace).collect::<Vec<_>>())
 }
 
-/// How a worker is set up.
-fn worker_options(config: &Config, index: usize, paces: &Paces) -> WorkerOptions {
-    if index == 0 {
-        match config.spin {
-            Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
-            Spin::Always => tracing::info!("idle: polls for ever"),
-        }
+/// Logs what a worker does that has nothing to do.
+fn tell_of_spin(spin: Spin) {
+    match spin {
+        Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
+        Spin::Always => tracing::info!("idle: polls for ever"),
     }
+}
+
+/// How a worker is set up.
+fn worker_options(config: &Config, index: usize, paces: &Paces, room: DriveRoom) -> WorkerOptions {
     WorkerOptions {
         index,
         paces: paces.clone(),
         core: config.cores.get(index).copied(),
         spin: config.spin,
         commands: COMMANDS,
+        room,
         limits: Limits {
             give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
         },

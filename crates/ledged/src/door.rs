@@ -7,7 +7,6 @@ mod audit;
 mod cec_ports;
 mod consoles;
 pub(crate) mod ethernet;
-mod lockout;
 pub(crate) mod peer;
 pub(crate) mod reception;
 mod registry;

@@ -5,8 +5,12 @@ use crate::door::reception::Reception;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
-use console::host::{BoxFacts, Caller, HostError, Machine, Power, Settings, SettingsStore, World};
+use console::host::{
+    BoxFacts, Caller, Checks, Deed, DriveFacts, HostError, Machine, Power, Settings, SettingsStore,
+    World,
+};
 use shelf::admin::Admin;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -103,15 +107,38 @@ impl Machinery {
     }
 }
 
+impl Checks for Machinery {
+    fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
+        match *deed {
+            Deed::Settings(_) => match &self.damage {
+                Some(reason) => Err(HostError::Io(reason.clone())),
+                None => Ok(()),
+            },
+            Deed::Power(_) => machine::may_be_stopped(),
+            Deed::Syslog => self.syslog_target().map(drop),
+            // Nothing but a file or the log itself could be in the way.
+            Deed::Debugging(_) | Deed::Bundle | Deed::Save(_) => Ok(()),
+            _ => self.check_consoles(deed),
+        }
+    }
+}
+
+impl Machinery {
+    fn syslog_target(&self) -> Result<SocketAddr, HostError> {
+        self.settings.syslog.ok_or_else(|| {
+            let text = "there is no syslog target; set one with: syslog ADDRESS";
+            HostError::Refused(text.to_owned())
+        })
+    }
+}
+
 impl SettingsStore for Machinery {
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
     fn change_settings(&mut self, settings: Settings) -> Result<(), HostError> {
-        if let Some(reason) = &self.damage {
-            return Err(HostError::Io(reason.clone()));
-        }
+        self.check(&Deed::Settings(&settings))?;
         self.state.save_settings(&settings).map_err(HostError::Io)?;
         self.log.set_target(settings.syslog);
         self.settings = settings;
@@ -132,6 +159,14 @@ impl Machine for Machinery {
 
     fn facts(&self) -> BoxFacts {
         machine::facts(self.start.elapsed())
+    }
+
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        machine::drive_facts(path)
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        machine::temperatures(paths)
     }
 
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {
@@ -157,15 +192,12 @@ impl Machine for Machinery {
     }
 
     fn send_syslog(&mut self, text: &str) -> Result<(), HostError> {
-        let Some(target) = self.settings.syslog else {
-            let text = "there is no syslog target; set one with: syslog ADDRESS";
-            return Err(HostError::Refused(text.to_owned()));
-        };
+        let target = self.syslog_target()?;
         crate::log::send_now(target, text)
             .map_err(|error| HostError::Io(format!("syslog {target}: {error}")))
     }
 
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError> {
         let now = self.unix_seconds();
         let time = jiff::Timestamp::from_second(i64::try_from(now).unwrap_or(0))
             .map_err(|error| HostError::Io(error.to_string()))?;
@@ -177,7 +209,7 @@ impl Machine for Machinery {
         let written = crate::bundle::write(&directory, &name, now, &all);
         let written = written
             .map_err(|error| error.to_string())
-            .map(|path| path.display().to_string());
+            .map(|path| Some(path.display().to_string()));
         written.map_err(|error| HostError::Io(format!("{}: {error}", directory.display())))
     }
 

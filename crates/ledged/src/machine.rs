@@ -1,10 +1,12 @@
 //! What the machine tells of itself, and how it is stopped. Files of `/proc` and `/sys`, and systemd.
 
-use console::host::{BoxFacts, CpuTimes, HostError, Power};
+use crate::threads::spawn;
+use console::host::{BoxFacts, CpuTimes, DriveFacts, HostError, Power};
+use disk::facts::{Facts, Rotation, System, read_temperature};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Asks the kernel and the firmware.
 pub(crate) fn facts(daemon_uptime: Duration) -> BoxFacts {
@@ -32,6 +34,69 @@ pub(crate) fn facts(daemon_uptime: Duration) -> BoxFacts {
         daemon_resident_bytes: kib(&read("/proc/self/status"), "VmRSS:"),
         cpus: cpus(&read("/proc/stat")),
     }
+}
+
+/// How long sensors of drives may take, all together.
+const SENSORS: Duration = Duration::from_millis(500);
+
+/// What the kernel tells of a drive.
+pub(crate) fn drive_facts(path: &str) -> DriveFacts {
+    let Some(facts) = Facts::of_path(&System::default(), Path::new(path)) else {
+        return DriveFacts::default();
+    };
+    let bay = facts
+        .bay
+        .map(|bay| format!("{} {}", bay.enclosure, bay.number));
+    DriveFacts {
+        device: Some(facts.name),
+        model: facts.model,
+        serial: facts.serial,
+        wwn: facts.wwn,
+        firmware: facts.firmware,
+        bus: Some(facts.bus.name().to_owned()),
+        link_speed: facts.link_speed,
+        is_rotating: facts
+            .rotation
+            .map(|rotation| rotation != Rotation::SolidState),
+        rpm: match facts.rotation {
+            Some(Rotation::Rotating(rpm)) => rpm,
+            Some(Rotation::SolidState) | None => None,
+        },
+        logical_sector_bytes: facts.logical_sector_bytes,
+        physical_sector_bytes: facts.physical_sector_bytes,
+        has_volatile_cache: facts.has_volatile_cache,
+        has_fua: facts.has_fua,
+        has_poll_queues: facts.has_poll_queues,
+        bay,
+        place: facts.place,
+    }
+}
+
+/// Asks all sensors at once: a drive that hangs holds up its own thread, and nobody else for long.
+pub(crate) fn temperatures(paths: &[String]) -> Vec<Option<i32>> {
+    let (sender, answers) = crossbeam::channel::unbounded();
+    for (index, path) in paths.iter().enumerate() {
+        let system = System::default();
+        let facts = Facts::of_path(&system, Path::new(path));
+        let Some(file) = facts.and_then(|facts| system.temperature_file(&facts.name)) else {
+            continue;
+        };
+        let sender = sender.clone();
+        let asked = spawn("sensor", move || {
+            // Nobody listens any more when it has taken too long.
+            let _ = sender.send((index, read_temperature(&file)));
+        });
+        if let Err(error) = asked {
+            tracing::warn!("temperature of {path}: {error:#}");
+        }
+    }
+    drop(sender);
+    let deadline = Instant::now() + SENSORS;
+    let mut celsius = vec![None; paths.len()];
+    while let Ok((index, told)) = answers.recv_deadline(deadline) {
+        celsius[index] = told;
+    }
+    celsius
 }
 
 /// The value of a line such as `MemTotal:  8000000 kB`.
@@ -83,9 +148,14 @@ fn may_stop(root: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
+/// Whether this machine would be stopped.
+pub(crate) fn may_be_stopped() -> Result<(), HostError> {
+    may_stop(Path::new("/"))
+}
+
 /// Has systemd stop the machine; it ends the daemon in good order before.
 pub(crate) fn power(what: Power) -> Result<(), HostError> {
-    may_stop(Path::new("/"))?;
+    may_be_stopped()?;
     let verb = match what {
         Power::Reboot => "reboot",
         Power::Halt => "poweroff",

@@ -6,9 +6,9 @@
 //! again.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `syslog`; `control` and one per connection; `cec` and `cec-run`; under
-//! systemd also `watchdog`; and the main thread, which waits for signals. All but the worker meet in one lock
-//! around the administration.
+//! (what is due once a second); `plug` (disks that come and go); `syslog`; `control` and one per
+//! connection; `cec` and `cec-run`; under systemd also `watchdog`; and the main thread, which waits for signals.
+//! All but the worker meet in one lock around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -19,12 +19,14 @@ mod daemon;
 mod door;
 mod drives;
 mod events;
+mod finder;
 mod helper;
 mod host;
 mod interfaces;
 mod log;
 mod look;
 mod machine;
+mod plug;
 mod read_errors;
 mod reload;
 mod sandbox;

@@ -5,6 +5,8 @@
 //!
 //! The limit of passes is kept in `ratelimit`: bytes a second, and `per-drive` if it is one of each drive.
 //!
+//! Which place of a disk has which slot is in `slots`, where disks are found ([`crate::finder`]).
+//!
 //! Configurations that `saveconfig` saved are in `config`, bundles of `sos` in `sos`.
 //!
 //! What is set on a console is kept in `settings.toml`, replaced atomically.
@@ -96,6 +98,20 @@ impl StateDir {
     pub(crate) fn save_settings(&self, settings: &Settings) -> Result<(), String> {
         let text = toml::to_string(settings).map_err(|error| error.to_string())?;
         self.replace("settings.toml", &text)
+    }
+
+    /// Which place has which slot, as it was saved last; nothing if it never was.
+    pub(crate) fn slots(&self) -> Result<String, String> {
+        let path = self.path.join("slots");
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => read.map_err(|error| format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Replaces that.
+    pub(crate) fn save_slots(&self, text: &str) -> Result<(), String> {
+        self.replace("slots", text)
     }
 
     /// A place in the directory.

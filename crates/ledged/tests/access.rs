@@ -59,7 +59,7 @@ fn rows_54_57_60_what_was_answered_holds_after_a_kill() -> Result<()> {
     );
     let listed = ledge.console_ok("reservations")?;
     ensure!(listed.contains("020000000077"), "{listed}");
-    ledge.console_ok("reservations -c 0")?;
+    ledge.console_ok("reservations -cf 0")?;
     let frame = read(wire, to);
     wire.ask(&frame)?.ata_success()?;
 

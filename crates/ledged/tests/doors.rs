@@ -504,7 +504,8 @@ fn of_two_administrators_the_second_is_told_what_has_changed() -> Result<()> {
     ensure!(ask(&mut first, "make 0 jbod 1.1")?.is_empty());
     second.type_text("0\r")?;
     let refused = second.expect(PROMPT)?;
-    let said = "error: LUN 0 changed while the question was open; nothing was done to it";
+    let said = "error: LUN 0 became another one, which only has its number, since you were asked; \
+                action canceled";
     ensure!(refused.contains(said), "{refused}");
     ensure!(
         ledge.console_ok("list -l")?.contains("1.1"),
@@ -518,7 +519,7 @@ fn of_two_administrators_the_second_is_told_what_has_changed() -> Result<()> {
     ensure!(!ledge.console_ok("show -l")?.contains("1.3.0"));
     let history = ledge.console_ok("history")?;
     ensure!(
-        history.contains("remove 0 [0] -> error: LUN 0 changed"),
+        history.contains("remove 0 [0] -> error: LUN 0 became another one"),
         "{history}"
     );
     Ok(())

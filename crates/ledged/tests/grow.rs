@@ -93,7 +93,7 @@ fn grow(wire: &mut Wire, ledge: &Ledge, to: MacAddress, first: u64) -> Result<Ve
     for line in [
         "grow 0 raid5 1.2-4",
         "grow 0 raid0 1.5-6",
-        "grow 0 jbod 1.7",
+        "grow -y 0 jbod 1.7",
     ] {
         // Writes that are under way while it grows are answered.
         let before = sizes[sizes.len() - 1];
@@ -178,7 +178,7 @@ fn a_lun_grows_under_load_and_keeps_everything() -> Result<()> {
     let places = places(size, boundaries);
     fill(&mut wire, to, &places, 2)?;
     verify(&mut wire, to, &places, 2)?;
-    let refused = ledge.console("grow 0 jbod 1.8")?;
+    let refused = ledge.console("grow -y 0 jbod 1.8")?;
     ensure!(
         refused.status == 1 && refused.output.contains("it has 4 RAIDs"),
         "{refused:?}"

@@ -3,14 +3,15 @@
 //! [`level`] names the levels, [`geometry`] says where data lies, [`parity`] computes what makes lost
 //! data good, [`layout`] says where metadata lies, [`md`] is the superblock that Linux knows,
 //! [`bitmap`] (of [`regions`]) and [`bad_blocks`] are what it keeps beside it, [`record`] is what the
-//! shelf adds, and [`log`] the redo log that closes the write hole, with its [`checksum`]. Nothing here reads
-//! or writes a disk.
+//! shelf adds, [`drive_record`] what it writes on a drive in no LUN, and [`log`] the redo log that closes the
+//! write hole, with its [`checksum`]. Nothing here reads or writes a disk.
 #![deny(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
 pub mod bad_blocks;
 pub mod bitmap;
 pub mod checksum;
+pub mod drive_record;
 pub mod geometry;
 pub mod layout;
 pub mod level;

@@ -5,11 +5,13 @@
 //! returns, or it has not happened.
 
 pub use crate::ids::{DriveSlot, ElementId, LunNumber, PartId};
+use crate::job::{JobKind, JobReport};
 use crate::observe::Observe;
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
 use aoe::{Key, MacAddress, ReservationKind, Shelf, StationAddresses, VlanId};
 use raid::Level;
+pub use raid::drive_record::Work;
 pub use raid::record::ScrubRepair;
 use std::fmt;
 
@@ -48,6 +50,8 @@ pub enum DriveRole {
     /// It carries something that is not ours: a file system, a partition table, a foreign RAID
     /// signature, a LUN of another shelf. The text says what. `make` refuses it without `-f`.
     Foreign(String),
+    /// A job that destroys what is on it is under way.
+    Working(JobKind),
 }
 
 /// One row of `show`.
@@ -55,7 +59,7 @@ pub enum DriveRole {
 pub struct DriveStatus {
     /// The slot.
     pub slot: DriveSlot,
-    /// Size of the whole drive; 0 when it is not up.
+    /// How much of it may be used; 0 when it is not up.
     pub size_bytes: u64,
     /// State.
     pub state: DriveState,
@@ -69,6 +73,27 @@ pub struct DriveStatus {
     pub note: Option<String>,
     /// It is a null drive: it drops what is written to it.
     pub keeps_nothing: bool,
+    /// Size of the whole drive, of which `size_bytes` may be used; 0 when it is not up.
+    pub whole_bytes: u64,
+    /// A job that destroys what is on it was begun, and has not come to its end.
+    pub unfinished: Option<Work>,
+}
+
+/// What the md superblock of a drive says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SuperblockStatus {
+    /// Version of the metadata.
+    pub version: &'static str,
+    /// UUID of the array, as md prints it; the same on all its members.
+    pub array: String,
+    /// UUID of the device.
+    pub device: String,
+    /// Number of the device in the array.
+    pub device_number: u32,
+    /// Its role in the array: where its data lies. A spare has none.
+    pub role: Option<u16>,
+    /// How often the superblocks of the array were written: who has fewer missed something.
+    pub events: u64,
 }
 
 /// State of an element, in the words that monitoring plug-ins know.
@@ -289,6 +314,31 @@ pub struct MakeRequest {
     pub clean: bool,
     /// Chunk size: a power of two from 16 to 512; `None` for the default, 64.
     pub chunk_kib: Option<u32>,
+}
+
+/// A job on a drive: the one that is under way, or the last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobStatus {
+    /// Tells jobs apart, since the start.
+    pub number: u64,
+    /// The drive.
+    pub drive: DriveSlot,
+    /// What it does.
+    pub kind: JobKind,
+    /// When it was begun.
+    pub begun_unix_seconds: u64,
+    /// It was asked to end, and the drive has not answered yet.
+    pub is_stopping: bool,
+    /// How far it is, or how it ended.
+    pub report: JobReport,
+}
+
+impl JobStatus {
+    /// Whether it is under way.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.report.progress.end.is_none()
+    }
 }
 
 /// One row of `spares`.
@@ -636,6 +686,43 @@ pub enum AdminError {
     /// The pool is full.
     #[error("too many spares: there are 16 at most")]
     TooManySpares,
+    /// A drive that is used has no job that destroys it.
+    #[error("drive {drive} has role {role}")]
+    DriveHasRole {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// The element, or `spare`.
+        role: String,
+    },
+    /// A drive has one job at a time.
+    #[error("{drive} has a job already: {kind}")]
+    DriveBusy {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// The job.
+        kind: JobKind,
+    },
+    /// A size that leaves no room for where it is noted.
+    #[error("{drive}: {most_bytes} bytes are the most to set; setsize -c uses all of it")]
+    SizeTooLarge {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// The most.
+        most_bytes: u64,
+    },
+    /// There is no such job to stop.
+    #[error("no such job of {0} is under way")]
+    NoJob(String),
+    /// A job was not begun.
+    #[error("the {kind} of {drive} was not begun: {reason}")]
+    JobRefused {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// The job.
+        kind: JobKind,
+        /// Why.
+        reason: String,
+    },
     /// I/O that was given up may still land on the drive, over whatever is written to it after that.
     #[error(
         "{drive} has I/O outstanding since {seconds} s: {ios} that were given up may still land; when it has \
@@ -663,6 +750,9 @@ pub trait Admin: Observe {
     /// Every configured slot, in slot order.
     fn drives(&self) -> Vec<DriveStatus>;
 
+    /// What the superblock of a drive says, if it is a member in use, a replacement, or a spare.
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus>;
+
     /// Every LUN, in number order.
     fn luns(&self) -> Vec<LunStatus>;
 
@@ -680,6 +770,10 @@ pub trait Admin: Observe {
     /// # Errors
     /// Any [`AdminError`] that concerns members; then nothing was changed.
     fn make(&mut self, request: &MakeRequest) -> Result<(), AdminError>;
+
+    /// Has somebody act on a copy of the shelf, on which everything is as here, and nothing is done: what the
+    /// copy refuses is what would be refused here, for the same reason.
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin));
 
     /// What [`Admin::make`] would say, without doing it; the usable size if it would be done.
     ///
@@ -844,4 +938,51 @@ pub trait Admin: Observe {
     /// # Errors
     /// Invalid number, online LUNs, or the change could not be made durable.
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError>;
+
+    /// The job that each drive has, or the last one that it had since the start, in slot order.
+    fn jobs(&self) -> Vec<JobStatus>;
+
+    /// Whether a job may be begun on a drive.
+    ///
+    /// # Errors
+    /// As [`Admin::begin_job`], but for a drive that fails to be written.
+    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError>;
+
+    /// Begins a job on a drive. One that destroys what is on it takes drives that have no role, whatever they
+    /// carry.
+    ///
+    /// # Errors
+    /// No such drive, it is not up, has a role or a job, or could not be marked. It may have been
+    /// then: it says so itself.
+    fn begin_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError>;
+
+    /// Asks the job of a drive to end, if it is of one of these kinds. It does so when the drive has
+    /// answered.
+    ///
+    /// # Errors
+    /// No such drive, or no such job.
+    fn stop_job(&mut self, drive: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError>;
+
+    /// How many bytes of a drive would be used after [`Admin::set_size`].
+    ///
+    /// # Errors
+    /// As [`Admin::set_size`], but for a drive that fails to be written.
+    fn check_size(
+        &self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError>;
+
+    /// Uses so many bytes of a drive that is in no LUN, or all of it with `None`; kept on the drive. With
+    /// `force` also of one that carries something that is not ours, of which the last block is overwritten.
+    ///
+    /// # Errors
+    /// When the drive is in use, carries something, is not so large, or fails.
+    fn set_size(
+        &mut self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError>;
 }

@@ -2,7 +2,7 @@
 //!
 //! Two halves that share only immutable views ([`plane`]):
 //! * the data path of a worker: [`target`] with [`order`];
-//! * the administration: the trait [`admin`] that the console speaks to.
+//! * the administration: the trait [`admin`] that the console speaks to, with [`job`]s on whole drives.
 //!
 //! Neither sees a file descriptor, a thread, a clock or a logger.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod access;
 pub mod admin;
 mod bad_sectors;
 pub mod ids;
+pub mod job;
 mod latency;
 pub mod manager;
 pub mod observe;

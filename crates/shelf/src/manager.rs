@@ -25,9 +25,11 @@
 
 use crate::admin::{
     AccessChange, Admin, AdminError, ArrayStatus, DriveSlot, DriveStatus, ElementId,
-    ElsewhereStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction, SpareStatus,
+    ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, PortStatus, ScrubAction,
+    SpareStatus, SuperblockStatus,
 };
-use crate::observe::{Initiators, Observe, PortStatistics};
+use crate::job::JobKind;
+use crate::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use crate::plane::{CounterGroup, DataPlane, RateLimit, RunningPass};
 use crate::statistics::{LunStatistics, Rates};
 use ::raid::bad_blocks::BadRange;
@@ -50,14 +52,17 @@ mod grow;
 mod hear;
 mod import;
 mod impostor;
+mod jobs;
 mod join;
 mod lost;
 mod lun;
 mod make;
 mod members;
+mod plug;
 mod raid;
 mod recovery;
 mod regions;
+mod rehearsal;
 mod removal;
 mod retire;
 mod rounds;
@@ -67,7 +72,9 @@ mod scrub;
 mod set;
 mod settings;
 mod silence;
+mod sizes;
 mod spares;
+mod superblocks;
 mod sync;
 mod twin;
 
@@ -80,6 +87,8 @@ pub use salvage::{LogFate, SalvageOptions, SalvagedSet};
 
 use drives::Drives;
 use lun::{Lun, Raids};
+use rehearsal::Plane;
+use scan::Occasion;
 use set::Set;
 use spares::Spare;
 
@@ -126,7 +135,7 @@ pub trait ShelfStore: Send {
 pub struct Parts {
     /// The shelf number, if one was set.
     pub shelf: Option<Shelf>,
-    /// Every configured slot; each slot once.
+    /// Every slot that is known; each slot once.
     pub drives: Vec<Drive>,
     /// Every port.
     pub ports: Vec<PortStatus>,
@@ -154,7 +163,7 @@ pub struct Manager {
     drives: Drives,
     raids: Raids,
     ports: Vec<PortStatus>,
-    plane: Box<dyn DataPlane>,
+    plane: Plane,
     store: Box<dyn ShelfStore>,
     /// Sets whose LUNs were removed.
     removed_sets: Vec<Uuid>,
@@ -191,6 +200,12 @@ pub struct Manager {
     next_spare_check: Duration,
     /// Who else has addresses of ours.
     impostors: impostor::Impostors,
+    /// By slot: what each drive has, or had last.
+    jobs: Vec<jobs::DriveJob>,
+    /// Number of the last one.
+    last_job: u64,
+    /// Drives that came and went.
+    plugs: plug::Plugs,
 }
 
 impl fmt::Debug for Manager {
@@ -213,7 +228,7 @@ impl Manager {
             drives: Drives::new(parts.drives),
             raids: BTreeMap::new(),
             ports: parts.ports,
-            plane: parts.plane,
+            plane: Plane::Real(parts.plane),
             store: parts.store,
             removed_sets: Vec::new(),
             now_unix_seconds: parts.now_unix_seconds,
@@ -234,6 +249,9 @@ impl Manager {
             silences: Vec::new(),
             next_spare_check: Duration::ZERO,
             impostors: impostor::Impostors::default(),
+            jobs: Vec::new(),
+            last_job: 0,
+            plugs: plug::Plugs::default(),
         };
         match manager.store.removed_sets() {
             Ok(sets) => manager.removed_sets = sets,
@@ -242,7 +260,7 @@ impl Manager {
             )),
         }
         manager.restore_rate_limit();
-        manager.assemble();
+        manager.assemble(Occasion::Asked);
         manager
     }
 
@@ -255,6 +273,7 @@ impl Manager {
     /// serves them again. From now on nothing goes online.
     pub fn shutdown(&mut self) {
         self.is_stopping = true;
+        self.stop_jobs();
         let online: Vec<_> = Lun::all(&self.raids)
             .filter(Lun::is_live)
             .map(|lun| lun.number())
@@ -270,6 +289,7 @@ impl Manager {
                 )),
             }
         }
+        self.await_jobs();
     }
 
     /// Does what is due by time: reads spares, gives a RAID a spare that it lacks, clears the bits of
@@ -278,6 +298,9 @@ impl Manager {
     pub fn tick(&mut self, uptime: Duration) {
         self.uptime = uptime;
         self.is_grace_over |= uptime >= LATE_GRACE;
+        self.settle_jobs();
+        self.note_failed_drives();
+        self.settle_pulled();
         self.take_back_silent();
         self.sweep_regions(uptime);
         self.check_spares(uptime);
@@ -323,8 +346,16 @@ impl Observe for Manager {
         self.plane.lun_statistics(lun, seconds)
     }
 
-    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
-        self.plane.drive_rates(drive, seconds)
+    fn lun_rates(&self, seconds: u64) -> Vec<(LunNumber, Rates)> {
+        self.plane.lun_rates(seconds)
+    }
+
+    fn drive_load(&self, drive: DriveSlot, seconds: u64) -> DriveLoad {
+        self.plane.drive_load(drive, seconds)
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.plane.workers()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -337,6 +368,10 @@ impl Observe for Manager {
 }
 
 impl Admin for Manager {
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
+        self.rehearse_on_copy(act);
+    }
+
     fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
         self.plan_lun(request)
     }
@@ -347,6 +382,10 @@ impl Admin for Manager {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.iter().map(drives::Entry::status).collect()
+    }
+
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        self.superblock_of(drive)
     }
 
     fn luns(&self) -> Vec<LunStatus> {
@@ -443,7 +482,8 @@ impl Admin for Manager {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
-        self.assemble();
+        self.settle_jobs();
+        self.assemble(Occasion::Asked);
         Ok(())
     }
 
@@ -493,5 +533,40 @@ impl Admin for Manager {
 
     fn set_shelf(&mut self, number: u32) -> Result<(), AdminError> {
         self.change_shelf(number)
+    }
+
+    fn check_size(
+        &self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError> {
+        let sectors = self.fit_size(drive, bytes, force)?;
+        Ok(sectors * 512)
+    }
+
+    fn set_size(
+        &mut self,
+        drive: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.change_size(drive, bytes, force)
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.list_jobs()
+    }
+
+    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.fit_job(drive, kind).map(drop)
+    }
+
+    fn begin_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.begin_drive_job(drive, kind)
+    }
+
+    fn stop_job(&mut self, drive: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError> {
+        self.stop_drive_job(drive, kinds)
     }
 }

@@ -55,6 +55,39 @@ pub struct Initiators {
     pub forgotten: ForgottenStations,
 }
 
+/// What a worker has done since its start. Where its time went is told by what its turns came to: no more is
+/// looked at the clock for it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct WorkerLoad {
+    /// Its number.
+    pub index: usize,
+    /// Time of turns that found work.
+    pub working_ns: u64,
+    /// Time of turns that found none, and after which it looked again at once.
+    pub polling_ns: u64,
+    /// Time that it slept.
+    pub sleeping_ns: u64,
+    /// How often it slept.
+    pub sleeps: u64,
+    /// Frames that it was handed.
+    pub frames: u64,
+    /// Commands that it has taken.
+    pub commands: u64,
+    /// Of its command slots, those in use.
+    pub slots_used: usize,
+    /// Its command slots.
+    pub slots: usize,
+}
+
+/// What a drive does.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DriveLoad {
+    /// In the last whole seconds.
+    pub rates: Rates,
+    /// For each worker, how long the drive had I/O of it since the start.
+    pub busy_ns: Vec<u64>,
+}
+
 /// What was measured since the start. Where nothing is served nothing is measured.
 pub trait Observe {
     /// What was counted of a LUN, with its rates over so many whole seconds; `None` for one that was not
@@ -63,9 +96,24 @@ pub trait Observe {
         None
     }
 
+    /// What LUNs did in the last whole seconds: those that were served since the start, by number.
+    fn lun_rates(&self, _seconds: u64) -> Vec<(LunNumber, Rates)> {
+        Vec::new()
+    }
+
+    /// What a drive does, with its rates over so many whole seconds.
+    fn drive_load(&self, _drive: DriveSlot, _seconds: u64) -> DriveLoad {
+        DriveLoad::default()
+    }
+
     /// What a drive did in the last whole seconds.
-    fn drive_rates(&self, _drive: DriveSlot, _seconds: u64) -> Rates {
-        Rates::default()
+    fn drive_rates(&self, drive: DriveSlot, seconds: u64) -> Rates {
+        self.drive_load(drive, seconds).rates
+    }
+
+    /// What the workers do.
+    fn workers(&self) -> Vec<WorkerLoad> {
+        Vec::new()
     }
 
     /// Every port.

@@ -188,6 +188,10 @@ struct Watched {
     first: u16,
     last: u16,
     abandoned: u32,
+    /// Since when it has I/O, if it has any.
+    busy_since_ns: u64,
+    /// How long it had I/O before that.
+    busy_ns: u64,
     latencies: Latencies,
     late_ns: u64,
     reads_until_estimate: u32,
@@ -210,6 +214,8 @@ impl Watched {
             first: NONE,
             last: NONE,
             abandoned: 0,
+            busy_since_ns: 0,
+            busy_ns: 0,
             latencies: Latencies::new(),
             late_ns: kind.floor_ns(),
             reads_until_estimate: ESTIMATE_READS,
@@ -309,6 +315,31 @@ impl Patience {
         }
     }
 
+    /// The same, with room for drives in so many slots.
+    #[must_use]
+    pub fn with_slots(mut self, slots: usize) -> Self {
+        let slots = slots.max(self.drives.len());
+        self.drives.resize_with(slots, || None);
+        self
+    }
+
+    /// A drive comes into a slot that there is room for, in which there was none.
+    pub fn add(&mut self, slot: DriveSlot, kind: DriveKind) {
+        if let Some(drive) = self.drives.get_mut(usize::from(slot.0)) {
+            debug_assert!(drive.is_none(), "slot {slot} is taken");
+            *drive = Some(Watched::new(kind));
+        }
+    }
+
+    /// A drive is gone, and all I/O on it has ended.
+    pub fn remove(&mut self, slot: DriveSlot) {
+        if let Some(drive) = self.drives.get_mut(usize::from(slot.0)) {
+            let is_idle = drive.as_ref().is_none_or(|drive| drive.first == NONE);
+            debug_assert!(is_idle, "I/O on slot {slot} goes on");
+            *drive = None;
+        }
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn counters(&self) -> &PatienceCounters {
@@ -347,6 +378,7 @@ impl Patience {
         self.next_due_ns = self.next_due_ns.min(self.now_ns + drive.late_ns);
         if before == NONE {
             drive.first = index;
+            drive.busy_since_ns = self.now_ns;
         } else {
             self.entries[usize::from(before)].next = index;
         }
@@ -387,7 +419,12 @@ impl Patience {
         };
         match self.entries.get_mut(usize::from(before)) {
             Some(entry) => entry.next = next,
-            None => drive.first = next,
+            None => {
+                drive.first = next;
+                if next == NONE {
+                    drive.busy_ns += self.now_ns.saturating_sub(drive.busy_since_ns);
+                }
+            }
         }
         match self.entries.get_mut(usize::from(next)) {
             Some(entry) => entry.before = before,
@@ -544,6 +581,17 @@ impl Patience {
             return Rates::default();
         };
         drive.window.rates(self.now_ns, seconds)
+    }
+
+    /// How long a drive had I/O until now, whatever became of it.
+    #[must_use]
+    pub fn busy_ns(&self, slot: DriveSlot) -> u64 {
+        let Some(Some(drive)) = self.drives.get(usize::from(slot.0)) else {
+            return 0;
+        };
+        let goes_on = drive.first != NONE;
+        let present_ns = self.now_ns.saturating_sub(drive.busy_since_ns);
+        drive.busy_ns + if goes_on { present_ns } else { 0 }
     }
 
     /// How many I/Os were abandoned that may still land on a drive.

@@ -6,6 +6,7 @@
 
 use crate::access::Access;
 use crate::ids::{DriveSlot, LunNumber};
+use crate::job::{Job, JobHandle, Pace};
 use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
@@ -391,4 +392,13 @@ pub trait MetadataDrive: Send {
     /// # Errors
     /// When not all of it could be made durable; any part of it may be on the drive.
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError>;
+
+    /// Begins a job on the whole drive, beside everything else.
+    ///
+    /// # Errors
+    /// Why it is not carried out. A drive of a kind that has no jobs says so.
+    fn begin(&mut self, job: Job, pace: Pace) -> Result<Box<dyn JobHandle>, String> {
+        let _ = pace;
+        Err(format!("a drive of this kind has no {}", job.kind()))
+    }
 }

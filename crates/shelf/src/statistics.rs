@@ -37,6 +37,18 @@ use stations::Stations;
 /// Commands that are counted together: two pages of notes.
 const NOTES_MAX: usize = 256;
 
+/// LUNs whose rates are told at a time: 40 KiB are looked at for it.
+const RATES_PAGE: usize = 16;
+
+/// The rates of some LUNs.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct RatesPage {
+    /// By number.
+    pub luns: Vec<(LunNumber, Rates)>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<LunNumber>,
+}
+
 /// Where a request came from, and what for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Who {
@@ -296,6 +308,26 @@ impl Statistics {
         self.settle();
         let account = self.luns[usize::from(lun.get())].as_ref()?;
         Some(account.statistics(self.now_ns, seconds))
+    }
+
+    /// The rates over so many seconds of LUNs from a number on that are or were attached, as many as one page
+    /// holds.
+    pub(crate) fn rates_page(&mut self, from: LunNumber, seconds: u64) -> RatesPage {
+        self.settle();
+        let accounts = (0..=LunNumber::MAX).zip(&self.luns);
+        let known = accounts.filter_map(|(number, account)| {
+            let account = account.as_ref()?;
+            Some((LunNumber::new(number)?, &account.window))
+        });
+        let mut known = known.skip_while(|(number, _)| *number < from).peekable();
+        let mut luns = Vec::with_capacity(RATES_PAGE);
+        while luns.len() < RATES_PAGE
+            && let Some((number, window)) = known.next()
+        {
+            luns.push((number, window.rates(self.now_ns, seconds)));
+        }
+        let next = known.peek().map(|(number, _)| *number);
+        RatesPage { luns, next }
     }
 
     pub(crate) fn station_page(&mut self, from: usize) -> StationPage {

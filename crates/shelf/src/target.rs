@@ -69,7 +69,7 @@ use crate::ids::{DriveSlot, LunNumber};
 use crate::order::{BLOCK_SECTORS, CommandIndex, Extent, Order};
 use crate::plane::LunView;
 use crate::shard::{Place, WorkerSet};
-use crate::statistics::{LunStatistics, PortTally, StationPage, Statistics};
+use crate::statistics::{LunStatistics, PortTally, RatesPage, StationPage, Statistics};
 use aoe::ATA_FRAME_BYTES;
 use ata::trim::ENTRIES_MAX;
 use raid::stripe::SectorMask;
@@ -367,6 +367,13 @@ impl Target {
         self.statistics.lun(lun, seconds)
     }
 
+    /// What LUNs did in the last whole seconds: a few of them, from this one on, then from where the page
+    /// says.
+    #[must_use]
+    pub fn rates_page(&mut self, from: LunNumber, seconds: u64) -> RatesPage {
+        self.statistics.rates_page(from, seconds)
+    }
+
     /// A few of the initiators that are known: from place 0 on, then from where the page says.
     #[must_use]
     pub fn station_page(&mut self, from: usize) -> StationPage {
@@ -384,6 +391,12 @@ impl Target {
     #[must_use]
     pub fn commands_in_flight(&self) -> usize {
         self.commands.len() - self.free.len()
+    }
+
+    /// How many commands can be.
+    #[must_use]
+    pub const fn command_slots(&self) -> usize {
+        self.commands.len()
     }
 
     /// The MTU of a port changed: it bounds what is advertised from now on.

@@ -350,6 +350,14 @@ impl SimDisk {
         }
     }
 
+    /// The disk is taken out: what is pending fails, and is on the medium or not.
+    pub fn pull(&mut self, landing: Landing, random: &mut Random) {
+        for write in self.pending.clone() {
+            self.land_some(&write, landing, random);
+        }
+        self.is_gone = true;
+    }
+
     fn land_some(&mut self, write: &Pending, landing: Landing, random: &mut Random) {
         let sectors = write.data.len() / SECTOR;
         let prefix = random.index(sectors + 1);

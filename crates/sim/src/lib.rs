@@ -27,6 +27,7 @@ mod operator;
 pub mod oracle;
 mod pace;
 pub mod plane;
+mod plugger;
 pub mod random;
 pub mod run;
 pub mod switch;

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         faults: arguments.faults.clone(),
         trace_lines: 0,
         keeps_members: false,
+        plugs: true,
         stress: None,
         workers: arguments.workers,
         pace: arguments.pace,
@@ -146,6 +147,7 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
         let traced = Options {
             trace_lines: arguments.trace,
             keeps_members: false,
+            plugs: true,
             ..options.clone()
         };
         let report = run(violation.seed, &traced);
@@ -162,13 +164,16 @@ fn report(arguments: &Arguments, options: &Options, sum: &Sum, elapsed: Duration
         println!("replay: make sim SEED={}", report.seed);
     }
     println!(
-        "{} runs, {} power cuts, {} writes and {} TRIMs acknowledged, {} reads checked, {} faults, {} events in {:.1} s",
+        "{} runs, {} power cuts, {} writes and {} TRIMs acknowledged, {} reads checked, {} faults, \
+         {} disks inserted and {} taken back, {} events in {:.1} s",
         sum.runs,
         counts.power_cuts,
         counts.writes,
         counts.trims,
         counts.reads,
         counts.faults,
+        counts.inserted,
+        counts.taken_back,
         counts.events,
         elapsed.as_secs_f64()
     );

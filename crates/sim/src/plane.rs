@@ -44,14 +44,9 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the administration on what is on the disks.
-    #[must_use]
-    pub fn start_manager(&self) -> Manager {
-        let (slots, uuid_seed) = {
-            let mut world = self.lock();
-            (world.slots.clone(), world.random.next())
-        };
-        let drive = |(slot, disk): (u16, Option<usize>)| Drive {
+    /// A slot and what is in it.
+    pub(crate) fn drive(&self, slot: u16, disk: Option<usize>) -> Drive {
+        Drive {
             slot: DriveSlot(slot),
             path: disk.map_or_else(String::new, |disk| format!("disk{disk}")),
             model: "sim".to_owned(),
@@ -64,12 +59,24 @@ impl Shared {
                 None => Err(NoDrive::Missing),
             },
             foreign: None,
+        }
+    }
+
+    /// Starts the administration on what is on the disks.
+    #[must_use]
+    pub fn start_manager(&self) -> Manager {
+        let (slots, uuid_seed) = {
+            let mut world = self.lock();
+            (world.slots.clone(), world.random.next())
         };
         let clock = self.clone();
         let mut uuids = crate::random::Random::new(uuid_seed);
         Manager::start(Parts {
             shelf: Some(aoe::Shelf(1)),
-            drives: (0..).zip(slots).map(drive).collect(),
+            drives: (0..)
+                .zip(slots)
+                .map(|(slot, disk)| self.drive(slot, disk))
+                .collect(),
             ports: Vec::new(),
             plane: Box::new(SimPlane(self.clone())),
             store: Box::new(SimStore(self.clone())),

@@ -6,6 +6,7 @@ use crate::faults::{FaultClass, Faults};
 use crate::initiator::{Initiator, Workload};
 use crate::operator::{FAILS, Operator, operate};
 use crate::plane::{Shared, superblock};
+use crate::plugger::Plugger;
 use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use crate::world::{Counts, Message, World, WorldSpec};
@@ -48,6 +49,9 @@ const SLOW_PAUSE: Micros = 100_000;
 /// Tells the random source of the administrator from that of the rest of a run.
 const OPERATOR: u64 = 0x6f70_6572_6174_6f72;
 
+/// Tells the random source of whoever pulls and inserts disks from the others.
+const PLUGS: u64 = 0x706c_7567_7300_0000;
+
 /// Tells the random source of streams from the others.
 const STREAMS: u64 = 0x0073_7472_6561_6d73;
 
@@ -74,6 +78,8 @@ pub struct Options {
     pub trace_lines: usize,
     /// Nobody replaces members that work, and nobody trims.
     pub keeps_members: bool,
+    /// Somebody may pull and insert disks while the shelf runs.
+    pub plugs: bool,
     /// What happens more often than it would.
     pub stress: Option<Stress>,
     /// How many workers there are; 0 is one, too. Of every second seed they share a receive queue.
@@ -121,6 +127,8 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let members = member_count(level, &mut random);
     let mut other = Random::new(seed ^ OPERATOR);
     let has_operator = !options.keeps_members && level.is_redundant() && other.chance(400);
+    let mut plugs = Random::new(seed ^ PLUGS);
+    let has_plugs = options.plugs && level.is_redundant() && plugs.chance(300);
     let mut streams = Random::new(seed ^ STREAMS);
     let are_streams_due = streams.chance(350) || options.stress == Some(Stress::TornStripes);
     let has_streams = !options.keeps_members && level.parity_count() > 0 && are_streams_due;
@@ -153,6 +161,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         let start = (level, members, has_operator);
         let mut life = Life::begin(&world, start, (streams, trims), options, random);
         life.operator = has_operator.then(|| Operator::new(other, members));
+        life.plugger = has_plugs.then(|| Plugger::new(plugs));
         life.live();
     }));
     let mut world = world.lock();
@@ -196,6 +205,7 @@ pub(crate) struct Life {
     has_power_cuts: bool,
     pub(crate) random: Random,
     operator: Option<Operator>,
+    plugger: Option<Plugger>,
     /// The administrator took the LUN offline, and has not brought it back.
     pub(crate) is_offline: bool,
     /// Notices since a scrub began.
@@ -282,6 +292,7 @@ impl Life {
             has_power_cuts: classes.contains(&FaultClass::Power),
             random,
             operator: None,
+            plugger: None,
             is_offline: false,
             heard: Vec::new(),
         }
@@ -397,6 +408,7 @@ impl Life {
                 self.note_notices();
             }
             self.let_operate();
+            self.let_plug();
         }
     }
 
@@ -427,6 +439,14 @@ impl Life {
         world.note(|| format!("the administrator {word} element {element}"));
         drop(world);
         self.note_notices();
+    }
+
+    /// Lets disks be pulled and inserted, if it is time.
+    fn let_plug(&mut self) {
+        if let (Some(plugger), Some(manager)) = (&mut self.plugger, &mut self.manager) {
+            plugger.act(&self.world, manager);
+            self.note_notices();
+        }
     }
 
     fn note_notices(&mut self) {
@@ -464,6 +484,9 @@ impl Life {
             if self.has_power_cuts && self.random.chance(250) {
                 world.cut_after = Some(self.random.below(60));
             }
+        }
+        if let Some(plugger) = &mut self.plugger {
+            plugger.starts_anew();
         }
         self.manager = Some(self.world.start_manager());
         self.note_notices();
@@ -539,6 +562,7 @@ impl Life {
             world.set_working(false);
         }
         self.operator = None;
+        self.plugger = None;
         for is_last in [false, true] {
             if self.is_over() {
                 return;

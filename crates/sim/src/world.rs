@@ -174,6 +174,10 @@ pub struct Counts {
     pub errors: u64,
     /// Replies that waited for their pace.
     pub paced: u64,
+    /// Disks that were inserted while the shelf ran.
+    pub inserted: u64,
+    /// Of these, elements that it took back.
+    pub taken_back: u64,
 }
 
 impl Counts {
@@ -188,6 +192,8 @@ impl Counts {
         self.abandoned += other.abandoned;
         self.errors += other.errors;
         self.paced += other.paced;
+        self.inserted += other.inserted;
+        self.taken_back += other.taken_back;
     }
 }
 

@@ -41,10 +41,32 @@ fn without_operator() -> Options {
 fn run_level(level: Level) {
     let options = Options {
         levels: vec![level],
+        plugs: true,
         ..Options::default()
     };
     let power_cuts = run_seeds(0..SEEDS, &options);
     assert!(power_cuts > 2 * SEEDS, "{power_cuts} power cuts");
+}
+
+/// Disks that come back while the shelf runs are taken back, and nothing that was acknowledged is lost.
+#[test]
+fn disks_are_pulled_and_inserted_while_the_shelf_runs() {
+    let options = Options {
+        levels: vec![Level::Raid1, Level::Raid10, Level::Raid5, Level::Raid6],
+        faults: Some(vec![
+            FaultClass::Power,
+            FaultClass::Network,
+            FaultClass::WriteError,
+        ]),
+        plugs: true,
+        ..Options::default()
+    };
+    let mut sum = Counts::default();
+    for seed in 3000..3000 + SEEDS {
+        sum.add(&run_one(seed, &options));
+    }
+    assert!(sum.inserted > SEEDS / 4, "{} inserted", sum.inserted);
+    assert!(sum.taken_back > SEEDS / 8, "{} taken back", sum.taken_back);
 }
 
 /// With power cuts: conformance row 95.

@@ -50,6 +50,13 @@ pub enum Behaviour {
     Failing,
     /// Fails them as a device that was pulled: ENODEV.
     Gone,
+    /// Fails reads of these sectors with EIO, and nothing else.
+    Unreadable {
+        /// The first.
+        sector: u64,
+        /// How many.
+        sectors: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -79,7 +86,23 @@ impl Disk {
         match *behaviour.unwrap_or_else(PoisonError::into_inner) {
             Behaviour::Failing => Err(Errno::EIO),
             Behaviour::Gone => Err(Errno::ENODEV),
-            Behaviour::Well | Behaviour::Slow(_) | Behaviour::Hanging => Ok(()),
+            Behaviour::Well
+            | Behaviour::Slow(_)
+            | Behaviour::Hanging
+            | Behaviour::Unreadable { .. } => Ok(()),
+        }
+    }
+
+    /// Whether bytes can be read.
+    fn check_read(&self, offset: u64, bytes: u64) -> Result<(), Errno> {
+        let Behaviour::Unreadable { sector, sectors } = *self.behaviour() else {
+            return Ok(());
+        };
+        let bad = sector * 512..(sector + sectors) * 512;
+        if offset < bad.end && bad.start < offset + bytes {
+            Err(Errno::EIO)
+        } else {
+            Ok(())
         }
     }
 }
@@ -250,6 +273,7 @@ impl Filesystem for OneDisk {
         self.serve(move |disk, verdict| {
             let left = disk.size_bytes.saturating_sub(offset);
             let mut data = vec![0; usize::try_from(left.min(u64::from(size))).unwrap_or(0)];
+            let verdict = verdict.and_then(|()| disk.check_read(offset, data.len() as u64));
             match verdict {
                 Ok(()) => match disk.file.read_exact_at(&mut data, offset) {
                     Ok(()) => reply.data(&data),

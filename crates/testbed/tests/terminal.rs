@@ -1,6 +1,9 @@
 //! A person at a terminal: completion, history, editing, and an event that arrives in mid-line, seen on the
 //! screen of a real terminal (tmux), once through `ledge` on the box and once through `cec` over the wire.
 
+#[path = "terminal/top.rs"]
+mod top;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,11 +36,11 @@ impl Terminal {
         let mut arguments = vec!["-f", "/dev/null", "new-session", "-d"];
         arguments.extend(size);
         arguments.extend(["nsenter", network.as_str(), "--"]);
-        // tmux does not always learn how a program has ended; a shell does.
+        // tmux does not always learn how a program has ended; a shell does, and outlives Ctrl-C.
         arguments.extend([
             "sh",
             "-c",
-            "\"$@\"; echo ended with $?; exec sleep 600",
+            "trap : INT; \"$@\"; echo ended with $?; exec sleep 600",
             "sh",
         ]);
         arguments.extend(program);
@@ -110,6 +113,13 @@ impl Terminal {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+
+    /// Gives the window another size.
+    fn resize(&self, columns: usize, rows: usize) -> Result<()> {
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        self.tmux(&["resize-window", "-x", &columns, "-y", &rows])
+            .map(drop)
     }
 
     /// Column and row of the cursor.
@@ -202,7 +212,9 @@ fn complete(terminal: &Terminal) -> Result<()> {
 /// Older lines, words, and a line that is longer than the screen is wide.
 fn edit_and_remember(terminal: &Terminal) -> Result<()> {
     // What was done is an event, too.
-    terminal.see(&["LUN 1.0 online", "SR shelf 1>"])?;
+    terminal.see_somewhere("LUN 1.0 online")?;
+    // So is what follows from it, unless it is over before anybody looks.
+    terminal.see(&["SR shelf 1>"])?;
     terminal.press(&["Up", "Up"])?;
     terminal.see(&["SR shelf 1> make 0 raid10 1.0-3"])?;
     terminal.press(&["C-a", "M-f", "M-f", "C-w"])?;
@@ -281,7 +293,7 @@ fn ask(terminal: &Terminal) -> Result<()> {
     terminal.press(&["C-u"])
 }
 
-/// A live view, and its end by any key.
+/// A live view, a window that gets another size meanwhile, and its end by any key.
 fn watch(terminal: &Terminal) -> Result<()> {
     terminal.write("when -w")?;
     terminal.press(&["Enter"])?;
@@ -290,6 +302,18 @@ fn watch(terminal: &Terminal) -> Result<()> {
         terminal.screen()?.len() == 2,
         "a view has the screen for itself"
     );
+    for (columns, rows) in [(100, 30), (60, 15), (COLUMNS, 24)] {
+        terminal.resize(columns, rows)?;
+        // Twice the time in which it is shown anew, and in which a client looks at its window.
+        std::thread::sleep(Duration::from_secs(4));
+        terminal.see(&["nothing is going on", "any key ends this"])?;
+        let screen = terminal.screen()?;
+        ensure!(
+            screen.len() == 2,
+            "the view has ended:\n{}",
+            screen.join("\n")
+        );
+    }
     terminal.press(&["x"])?;
     terminal.see(&["any key ends this", "SR shelf 1>"])?;
     terminal.press(&["C-d"])?;

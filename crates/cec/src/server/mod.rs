@@ -52,7 +52,8 @@ const OFFERS_PER_S: u32 = 50;
 /// 1 s, so that a lost invitation is repeated at the client's first resend.
 const INVITATION_INTERVAL: Duration = Duration::from_millis(900);
 
-/// How long a tag is neither acknowledged nor invited after its end: the client gives up after 3 s.
+/// How long a tag is neither acknowledged nor invited after its end: the client gives up after 3 s, or is
+/// told the end again, which may have been lost the first time.
 const DYING_TIME: Duration = Duration::from_secs(5);
 
 /// A port that offers the console.
@@ -63,13 +64,20 @@ struct Port {
     admitted: Option<BTreeSet<MacAddress>>,
 }
 
+/// A session that the server has ended, for some time.
+#[derive(Debug)]
+struct Dying {
+    peer: Peer,
+    until: Duration,
+}
+
 /// All console sessions of a shelf.
 #[derive(Debug)]
 pub struct Server {
     identity: Identity,
     ports: BTreeMap<PortIndex, Port>,
     sessions: BTreeMap<SessionId, Session>,
-    dying: Vec<(Peer, Duration)>,
+    dying: VecDeque<Dying>,
     session_next: u64,
     offers: Limiter,
     invitations: Limiter,
@@ -85,7 +93,7 @@ impl Server {
             identity,
             ports: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            dying: Vec::new(),
+            dying: VecDeque::new(),
             session_next: 1,
             offers: Limiter::new(Duration::from_secs(1), OFFERS_PER_S),
             invitations: Limiter::new(INVITATION_INTERVAL, 1),
@@ -118,7 +126,7 @@ impl Server {
     /// Offers the console on `port` no longer, and ends its sessions there and then.
     pub fn detach(&mut self, port: PortIndex) {
         self.ports.remove(&port);
-        self.dying.retain(|(peer, _)| peer.port != port);
+        self.dying.retain(|dying| dying.peer.port != port);
         let on_port = |session: &(&SessionId, &Session)| session.1.peer.port == port;
         let ended: Vec<(SessionId, Action)> = self
             .sessions
@@ -321,7 +329,7 @@ impl Server {
 
     /// Tinita: another client connects, or a known one connects again.
     fn greet(&mut self, now: Duration, peer: Peer, mac: MacAddress) {
-        self.dying.retain(|(dying, _)| *dying != peer);
+        self.dying.retain(|dying| dying.peer != peer);
         let id = match self.find(&peer) {
             Some(id) => id,
             None if self.sessions.len() >= SESSIONS_MAX && !self.displace_handshake() => {
@@ -355,7 +363,7 @@ impl Server {
 
     /// Treset: the client has left. It says so twice.
     fn reset(&mut self, peer: &Peer) {
-        self.dying.retain(|(dying, _)| dying != peer);
+        self.dying.retain(|dying| dying.peer != *peer);
         if let Some(id) = self.find(peer) {
             self.free(id);
         }
@@ -399,17 +407,30 @@ impl Server {
     }
 
     /// Data or an acknowledgement of a session that is not known here, perhaps from before a
-    /// restart: invites the client to connect again. Not acknowledged, so nothing is lost.
+    /// restart: invites the client to connect again. Not acknowledged, so nothing is lost. Whoever has
+    /// missed that his session was ended is told so again.
     fn invite(&mut self, now: Duration, peer: Peer, mac: MacAddress) {
-        self.dying.retain(|(_, until)| now < *until);
-        if self.dying.iter().any(|(dying, _)| *dying == peer) {
+        self.dying.retain(|dying| now < dying.until);
+        let is_dying = self.dying.iter().any(|dying| dying.peer == peer);
+        if is_dying && self.sessions_beside(&peer).next().is_some() {
             return;
         }
-        if self.invitations.admit(now, peer.port, peer.mac) {
-            self.send_offer(peer, mac, 0);
-        } else {
+        if !self.invitations.admit(now, peer.port, peer.mac) {
             self.counters.rate_limited += 1;
+        } else if is_dying {
+            self.actions.push_back(session::reset(peer, mac));
+        } else {
+            self.send_offer(peer, mac, 0);
         }
+    }
+
+    /// The sessions of a host on a port, which all end by one Treset if its clients are those of Unix.
+    fn sessions_beside(&self, peer: &Peer) -> impl Iterator<Item = SessionId> {
+        let is_beside = |other: &Peer| other.port == peer.port && other.mac == peer.mac;
+        self.sessions
+            .iter()
+            .filter(move |(_, session)| is_beside(&session.peer))
+            .map(|(id, _)| *id)
     }
 
     /// Sends what can be sent, and ends the session if it is done.
@@ -436,17 +457,16 @@ impl Server {
         };
         let peer = session.peer;
         let reset = session.reset();
-        let has_sibling = self.sessions.iter().any(|(other, session)| {
-            *other != id && session.peer.port == peer.port && session.peer.mac == peer.mac
-        });
-        if has_sibling {
-            self.dying.retain(|(_, until)| now < *until);
-            self.dying.truncate(SESSIONS_MAX - 1);
-            self.dying.push((peer, now + DYING_TIME));
-        } else {
+        if self.sessions_beside(&peer).all(|other| other == id) {
             self.actions.push_back(reset);
         }
         self.free(id);
+        self.dying.retain(|dying| now < dying.until);
+        while self.dying.len() >= SESSIONS_MAX {
+            self.dying.pop_front();
+        }
+        let until = now + DYING_TIME;
+        self.dying.push_back(Dying { peer, until });
     }
 
     /// Forgets a session without a word to its client.

@@ -237,7 +237,7 @@ impl Session {
 
     /// Treset to the client.
     pub(super) fn reset(&self) -> Action {
-        self.frame(Kind::Reset, 0, &[])
+        reset(self.peer, self.port_mac)
     }
 
     fn data(&self, packet: &Packet) -> Action {
@@ -245,17 +245,26 @@ impl Session {
     }
 
     fn frame(&self, kind: Kind, sequence: u8, payload: &[u8]) -> Action {
-        let frame = Frame {
-            destination: self.peer.mac,
-            source: self.port_mac,
-            kind,
-            tag: self.peer.tag,
-            sequence,
-            payload: Payload::prefix_of(payload),
-        };
-        Action::Transmit {
-            port: self.peer.port,
-            frame: frame.encode(),
-        }
+        frame(self.peer, self.port_mac, kind, sequence, payload)
+    }
+}
+
+/// Treset from a port to a client.
+pub(super) fn reset(peer: Peer, port_mac: MacAddress) -> Action {
+    frame(peer, port_mac, Kind::Reset, 0, &[])
+}
+
+fn frame(peer: Peer, port_mac: MacAddress, kind: Kind, sequence: u8, payload: &[u8]) -> Action {
+    let frame = Frame {
+        destination: peer.mac,
+        source: port_mac,
+        kind,
+        tag: peer.tag,
+        sequence,
+        payload: Payload::prefix_of(payload),
+    };
+    Action::Transmit {
+        port: peer.port,
+        frame: frame.encode(),
     }
 }

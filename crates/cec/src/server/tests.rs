@@ -233,6 +233,36 @@ fn t06_close_delivers_the_output_first_and_then_resets() {
 }
 
 #[test]
+fn t06_who_has_missed_the_reset_is_told_again_and_not_invited() {
+    let mut bench = Bench::open();
+    bench.close(SESSION);
+    assert_eq!(bench.say(Kind::Data, 5, 1, b"x"), ["Treset 5.0"]);
+    assert_eq!(bench.say(Kind::Data, 5, 1, b"x"), NOTHING, "once a second");
+    bench.wait_ms(1000);
+    assert_eq!(bench.say(Kind::Ack, 5, 1, b""), ["Treset 5.0"]);
+    // Another tag of the host is not known from before.
+    bench.wait_ms(1000);
+    assert_eq!(
+        bench.say(Kind::Data, 6, 1, b"x"),
+        ["Toffer 0.0 7 test shelf"]
+    );
+    // Beside a session that lives nothing is said.
+    bench.connect(6);
+    bench.wait_ms(1000);
+    assert_eq!(bench.say(Kind::Data, 5, 1, b"x"), NOTHING);
+    bench.wait_ms(3000);
+    assert_eq!(
+        bench.say(Kind::Data, 5, 1, b"x"),
+        ["Toffer 0.0 7 test shelf"],
+        "too long ago"
+    );
+    // Whoever connects again with the tag is let in.
+    let third = bench.connect(5);
+    assert_eq!(bench.close(third), ["closed 3"]);
+    assert_eq!(bench.say(Kind::InitA, 5, 0, b""), ["Tinitb 5.0"]);
+}
+
+#[test]
 fn t07_another_handshake_continues_the_session() {
     let mut bench = Bench::open();
     assert_eq!(bench.say(Kind::Data, 5, 7, b"a"), ["Tack 5.7", "input 1 a"]);

@@ -13,7 +13,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     COMMANDS
         .iter()
         .flat_map(Command::names)
-        .chain(NOT_AVAILABLE.iter().copied())
+        .chain(NOT_AVAILABLE.iter().map(|(name, _)| *name))
         .map(|known| (distance(&typed, known), known))
         .filter(|(distance, _)| *distance <= distance_max)
         // Of those that are as near, one that what was typed is the beginning of.

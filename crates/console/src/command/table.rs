@@ -1,9 +1,11 @@
 //! The commands of this version, and those that it does not have.
 
+#[path = "drive_rows.rs"]
+mod drive_rows;
 #[path = "rows.rs"]
 mod rows;
 
-use super::{BoxVerb, Command, Lists, Needs, Verb};
+use super::{BoxVerb, Command, DriveVerb, Lists, Needs, Verb};
 
 const ANY_NUMBER: usize = usize::MAX;
 
@@ -13,11 +15,22 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Show,
         name: "show",
         aliases: &["disks", "drives"],
-        usage: "show [-l] [-j] [drive ...]",
-        summary: "list drives; -l with size, state and use",
-        examples: &["show -l", "show -l 1.0-3", "show -j"],
+        usage: "show [-l] [-a] [-c] [-g] [-p] [-s] [-S] [-t] [-j] [drive ...]",
+        summary: "list drives; -l with size, state and use; disks and drives with model, firmware and mode, as SRX 6 and \
+                  7 had them; -p only those that are there; -a all that the kernel tells; -c version of the \
+                  metadata, then what it says: shelf, element, members, type, state, array; -g revolutions and sectors; \
+                  -t temperature; -s SMART status: unknown, this version does not ask drives for it; -S is not in it",
+        examples: &[
+            "show -l",
+            "show -l 1.0-3",
+            "show -j",
+            "disks",
+            "drives -p",
+            "disks -a 1.0",
+            "disks -c",
+        ],
         needs: Needs::Reader,
-        options: "la",
+        options: "lacgpsSt",
         operands_min: 0,
         operands_max: ANY_NUMBER,
     },
@@ -55,12 +68,13 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Grow,
         name: "grow",
         aliases: &[],
-        usage: "grow [-c] [-f] [-k KiB] LUN type drive ...",
-        summary: "append another RAID to a LUN, also online, four at most; options and types as for make, \
-                  but raw; on the hosts: aoe-revalidate",
-        examples: &["grow 0 raid10 1.16-23", "grow 3 raid6 1.10-18 missing"],
+        usage: "grow [-c] [-f] [-y] [-k KiB] LUN type drive ...",
+        summary: "append another RAID to a LUN, also online, four at most; asks, since no LUN shrinks; not with -y \
+                  or -f, nor in scripts (ledge without a keyboard, set batch on); other options and types as for \
+                  make, but raw; on the hosts: aoe-revalidate",
+        examples: &["grow 0 raid10 1.16-23", "grow -y 3 raid6 1.10-18 missing"],
         needs: Needs::Admin,
-        options: "cfk:",
+        options: "cfyk:",
         operands_min: 3,
         operands_max: ANY_NUMBER,
     },
@@ -69,7 +83,7 @@ pub const COMMANDS: &[Command] = &[
         name: "list",
         aliases: &["luns"],
         usage: "list [-l] [-j] [LUN ...]",
-        summary: "list LUNs; -l with their RAIDs and elements",
+        summary: "list LUNs; -l with their RAIDs and elements; called as luns, in the table of SRX 7",
         examples: &["list", "list -l 0", "list -j 0-3"],
         needs: Needs::Reader,
         options: "la",
@@ -165,11 +179,12 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Reservations,
         name: "reservations",
         aliases: &["lunreservations"],
-        usage: "reservations [-c] [LUN ...]",
-        summary: "list what hosts have reserved: LUN, type, owner, key, stations; -c clears it, keys and all",
+        usage: "reservations [-c] [-f] [LUN ...]",
+        summary: "list what hosts have reserved: LUN, type, owner, key, stations; -c clears it, keys and all; \
+                  asks; -f does not ask",
         examples: &["reservations", "reservations -c 0"],
         needs: Needs::AdminUnless(Lists::NumbersOnly),
-        options: "c",
+        options: "cf",
         operands_min: 0,
         operands_max: ANY_NUMBER,
     },
@@ -239,7 +254,8 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         usage: "ratelimit [-p] [n[K|M|G]] [-j]",
         summary: "show or set the most bytes that each rebuild, resync or scrub goes over in a second, on all drives of \
-                  the RAID together or with -p on each; 0 for no limit; beside busy clients they go slower by themselves",
+                  the RAID together or with -p on each, and each erase or disktest; 0 for no limit; beside busy \
+                  clients they go slower by themselves",
         examples: &[
             "ratelimit",
             "ratelimit 128M",
@@ -270,8 +286,8 @@ pub const COMMANDS: &[Command] = &[
         name: "when",
         aliases: &[],
         usage: "when [-w] [-j]",
-        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs; -w anew every second until \
-                  a key is pressed",
+        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs, and of erase and disktest; \
+                  -w anew every second until a key is pressed",
         examples: &["when", "when -w"],
         needs: Needs::Reader,
         options: "w",
@@ -282,9 +298,10 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Wait,
         name: "wait",
         aliases: &[],
-        usage: "wait [-t secs] LUN ...",
-        summary: "wait until nothing is resynchronised, rebuilt or scrubbed in LUNs; -t for so long at most",
-        examples: &["wait 0", "wait -t 3600 0-3"],
+        usage: "wait [-t secs] LUN ... | drive ...",
+        summary: "wait until nothing is resynchronised, rebuilt or scrubbed in LUNs, and no job runs on drives; \
+                  -t for so long at most",
+        examples: &["wait 0", "wait -t 3600 0-3", "wait 1.20"],
         needs: Needs::Reader,
         options: "t:",
         operands_min: 1,
@@ -356,7 +373,7 @@ pub const COMMANDS: &[Command] = &[
         name: "spares",
         aliases: &[],
         usage: "spares [-j]",
-        summary: "list spares",
+        summary: "list spares in the table of SRX 7; spare lists them in the form before that",
         examples: &["spares"],
         needs: Needs::Reader,
         options: "",
@@ -439,6 +456,20 @@ pub const COMMANDS: &[Command] = &[
         operands_max: ANY_NUMBER,
     },
     Command {
+        verb: Verb::Top,
+        name: "top",
+        aliases: &[],
+        usage: "top [-b] [-s secs] [-j]",
+        summary: "what workers, LUNs, initiators, disks and ports do, the most active first, anew every second \
+                  until q is pressed; h tells the other keys; -s every so many seconds, 1 to 32, which rates \
+                  are over then; -b, -j and where there is no terminal: once, after that time",
+        examples: &["top", "top -s 5", "top -b", "top -j"],
+        needs: Needs::Reader,
+        options: "bs:",
+        operands_min: 0,
+        operands_max: 0,
+    },
+    Command {
         verb: Verb::Initiators,
         name: "initiators",
         aliases: &[],
@@ -469,6 +500,9 @@ pub const COMMANDS: &[Command] = &[
     rows::LABEL,
     rows::UNLABEL,
     rows::SCAN,
+    drive_rows::ERASE,
+    drive_rows::DISKTEST,
+    drive_rows::SETSIZE,
     rows::IOMODE,
     rows::SETIOMODE,
     rows::FLUSHCACHESTAT,
@@ -575,9 +609,9 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb::Users,
         name: "users",
         aliases: &[],
-        usage: "users [add user admin|read-only | remove user | role user admin|read-only]",
+        usage: "users [-f] [add user admin|read-only | remove user | role user admin|read-only]",
         summary: "list those who may log in to the Ethernet console, or change who they are; without a \
-                  password a user cannot: passwd user",
+                  password a user cannot: passwd user; remove asks, -f does not",
         examples: &[
             "users",
             "users add ann read-only",
@@ -585,7 +619,7 @@ pub const COMMANDS: &[Command] = &[
             "users remove ann",
         ],
         needs: Needs::AdminUnless(Lists::WithoutOperands),
-        options: "",
+        options: "f",
         operands_min: 0,
         operands_max: 3,
     },
@@ -687,44 +721,4 @@ pub const COMMANDS: &[Command] = &[
         operands_min: 0,
         operands_max: 0,
     },
-];
-
-/// Commands of the Coraid language that this version does not have. They are named so that an
-/// administrator is told the truth instead of `unknown command`.
-pub const NOT_AVAILABLE: &[&str] = &[
-    // LUNs.
-    // Protection and background work.
-    // Drives.
-    "setslotled",
-    "slotled",
-    "spareled",
-    "locate",
-    "smartenable",
-    "smartdisable",
-    "smartlog",
-    "ssdhealth",
-    "drivetemp",
-    "erctimers",
-    "setsize",
-    "erase",
-    "secureerase",
-    "condition",
-    "extract",
-    "disktest",
-    // System, network, log.
-    "cmenable",
-    "cmdisable",
-    "cmstat",
-    "cmlist",
-    "fcadd",
-    "fcremove",
-    "fclun",
-    "ipaddress",
-    "ipgateway",
-    "service",
-    "temp",
-    "fans",
-    "power",
-    "update",
-    "sigcheck",
 ];

@@ -2,6 +2,7 @@
 //! and what it is called on the wire.
 
 use super::luns::{each, named};
+use super::{Outcome, consent};
 use crate::command::Options;
 use crate::names::{decimal, parse_lun};
 use crate::problem::Problem;
@@ -11,7 +12,7 @@ use aoe::{MacAddress, VlanId};
 use shelf::admin::{AccessChange, AccessStatus, Admin, LunNumber, LunStatus};
 
 const MASK_USAGE: &str = "mask [LUN ...] [{+|-}mac ...] | mask clear LUN ...";
-const RESERVATIONS_USAGE: &str = "reservations [-c] [LUN ...]";
+const RESERVATIONS_USAGE: &str = "reservations [-c] [-f] [LUN ...]";
 const READONLY_USAGE: &str = "readonly [on | off] [LUN ...]";
 const CONFSTR_USAGE: &str = "confstr [-c] LUN [string]";
 
@@ -20,6 +21,9 @@ const NONE: &str = "-";
 
 /// How many addresses stand in a line.
 const MACS_PER_LINE: usize = 4;
+
+/// Where the further addresses of a mask list stand, as on Coraid's shelves.
+const MASK_INDENT: usize = 27;
 
 /// Whether a word changes a mask list, though it begins as an option does.
 pub(crate) fn is_mask(word: &str) -> bool {
@@ -45,7 +49,8 @@ pub(super) fn mask(report: &mut Report, admin: &mut dyn Admin, words: &[String])
         .partition(|word| word.starts_with(['+', '-']));
     if masks.is_empty() {
         let has_any = |lun: &LunStatus| !lun.access.masks.is_empty();
-        return rows(report, admin, &luns, has_any, mask_row);
+        let header = format!("{:<9}MASK(S)", "LUN");
+        return rows(report, admin, &luns, &header, has_any, mask_row);
     }
     if luns.is_empty() {
         return report.fail(Problem::NoLun, &masks);
@@ -68,6 +73,12 @@ fn mask_change(words: &[String]) -> Result<AccessChange, Problem> {
         };
         list.push(mac);
     }
+    for list in [&add, &remove] {
+        let mut macs = list.iter().enumerate();
+        if let Some((_, mac)) = macs.find(|(index, mac)| list[..*index].contains(mac)) {
+            return Err(Problem::NamedTwice(mac.to_string()));
+        }
+    }
     if let Some(mac) = add.iter().find(|mac| remove.contains(mac)) {
         return Err(Problem::MaskBoth(mac.to_string()));
     }
@@ -86,15 +97,15 @@ fn mask_row(report: &mut Report, lun: &LunStatus) {
         lun: lun.lun.get(),
         masks: masks.iter().map(MacAddress::to_string).collect(),
     };
-    report.rows(lines_of(&format!("{name:<9}"), masks), record);
+    report.rows(lines_of(&format!("{name:<9}"), MASK_INDENT, masks), record);
 }
 
-/// Addresses behind what is before them, so many to a line.
-fn lines_of(before: &str, macs: &[MacAddress]) -> Vec<String> {
+/// Addresses behind what is before them, so many to a line; further lines begin with `indent` blanks.
+fn lines_of(before: &str, indent: usize, macs: &[MacAddress]) -> Vec<String> {
     if macs.is_empty() {
         return vec![format!("{before}{NONE}")];
     }
-    let indent = " ".repeat(before.len());
+    let indent = " ".repeat(indent);
     let line = |(index, macs): (usize, &[MacAddress])| {
         let words: Vec<String> = macs.iter().map(MacAddress::to_string).collect();
         let before = if index == 0 { before } else { &indent };
@@ -103,22 +114,39 @@ fn lines_of(before: &str, macs: &[MacAddress]) -> Vec<String> {
     macs.chunks(MACS_PER_LINE).enumerate().map(line).collect()
 }
 
-/// Lists reservations, or clears those of some LUNs.
-pub(super) fn reservations(
-    report: &mut Report,
-    admin: &mut dyn Admin,
-    options: &Options,
-    luns: &[String],
-) {
+/// Lists reservations, or clears those of some LUNs, after a question.
+pub(super) fn reservations(admin: &mut dyn Admin, options: &Options, luns: &[String]) -> Outcome {
+    let mut report = Report::default();
+    if options.force && !options.clean {
+        return Report::from(Problem::Usage(RESERVATIONS_USAGE)).into();
+    }
     if !options.clean {
         let has_any =
             |lun: &LunStatus| !lun.access.reserved.is_empty() || !lun.access.keys.is_empty();
-        return rows(report, admin, luns, has_any, reservation_row);
+        let titles = ["LUN", "RTYPE", "OWNER", "REGISTRANTS"];
+        let header = format!("{}MAC ADDRESSES", reservation_columns(titles));
+        rows(&mut report, admin, luns, &header, has_any, reservation_row);
+        return report.into();
     }
     if luns.is_empty() {
-        return report.fail(Problem::Usage(RESERVATIONS_USAGE), &[]);
+        return Report::from(Problem::Usage(RESERVATIONS_USAGE)).into();
     }
-    change_all(report, admin, luns, &AccessChange::ClearReservations);
+    if options.force {
+        change_all(&mut report, admin, luns, &AccessChange::ClearReservations);
+        return report.into();
+    }
+    match all_named(&admin.luns(), luns) {
+        Ok(luns) => consent::clear_reservations(&luns),
+        Err((problem, others)) => {
+            report.fail(problem, &others);
+            report.into()
+        }
+    }
+}
+
+/// What stands before the addresses.
+fn reservation_columns([lun, kind, owner, registrant]: [&str; 4]) -> String {
+    format!("{lun:<9}{kind:<6}{owner:<17}{registrant:<17}")
 }
 
 /// LUN, type, owner and registrant with its addresses; one of several keys in a line of its own.
@@ -135,16 +163,17 @@ fn reservation_row(report: &mut Report, lun: &LunStatus) {
     let kind_word = kind.map_or_else(|| NONE.to_owned(), |kind| kind.to_string());
     let key_word = |key: u64| format!("{key:016x}");
     let owner_word = owner.map_or_else(|| NONE.to_owned(), |owner| key_word(owner.0));
-    let before = |registrant: &str| {
-        let name = lun.lun.to_string();
-        format!("{name:<9}{kind_word:<6}{owner_word:<17}{registrant:<17}")
-    };
+    let name = lun.lun.to_string();
+    let before =
+        |registrant: &str| reservation_columns([&name, &kind_word, &owner_word, registrant]);
     let mut lines = Vec::new();
     if keys.is_empty() {
-        lines = lines_of(&before(NONE), reserved);
+        let before = before(NONE);
+        lines = lines_of(&before, before.len(), reserved);
     }
     for key in keys {
-        lines.extend(lines_of(&before(&key_word(key.key.0)), &key.stations));
+        let before = before(&key_word(key.key.0));
+        lines.extend(lines_of(&before, before.len(), &key.stations));
     }
     let words = |macs: &[MacAddress]| macs.iter().map(MacAddress::to_string).collect();
     let record = Record::Reservation {
@@ -188,10 +217,12 @@ pub(super) fn change_vlan(
 
 /// Lists VLANs; 0 is none.
 pub(super) fn vlans(report: &mut Report, admin: &mut dyn Admin, luns: &[String]) {
+    let header = format!("{:<5} {:>9}", "LUN", "VLAN");
     rows(
         report,
         admin,
         luns,
+        &header,
         |_| true,
         |report, lun| {
             let vlan = lun.access.vlan.map(VlanId::get);
@@ -214,6 +245,7 @@ pub(super) fn readonly(report: &mut Report, admin: &mut dyn Admin, words: &[Stri
                 report,
                 admin,
                 words,
+                &format!("{:<5} {:>9}", "LUN", "READONLY"),
                 |_| true,
                 |report, lun| {
                     let read_only = lun.access.is_read_only;
@@ -279,28 +311,44 @@ fn set_confstr(admin: &mut dyn Admin, word: &str, string: &[u8]) -> Result<(), P
     Ok(admin.set_config_string(lun, string)?)
 }
 
-/// Changes the rules of all LUNs that are named, if each of them is there: what was meant as something else
-/// than a LUN must not open some of them to everybody.
+/// Changes the rules of all LUNs that are named.
 fn change_all(report: &mut Report, admin: &mut dyn Admin, words: &[String], change: &AccessChange) {
-    let luns = admin.luns();
-    for (index, word) in words.iter().enumerate() {
-        if let Err(problem) = named(&luns, word) {
-            let others = [&words[..index], &words[index + 1..]].concat();
-            return report.fail(problem, &others);
-        }
+    match all_named(&admin.luns(), words) {
+        Ok(_) => each(report, words, |lun| admin.change_access(lun, change)),
+        Err((problem, others)) => report.fail(problem, &others),
     }
-    each(report, words, |lun| admin.change_access(lun, change));
 }
 
-/// Rows of the LUNs that are named; without names of those for which there is something to tell.
+/// The LUNs that are named, if each of them is there, else what is wrong and the other words: what was meant
+/// as something else than a LUN must not open some of them to everybody.
+fn all_named<'a>(
+    luns: &'a [LunStatus],
+    words: &[String],
+) -> Result<Vec<&'a LunStatus>, (Problem, Vec<String>)> {
+    let lun = |(index, word): (usize, &String)| {
+        named(luns, word)
+            .map_err(|problem| (problem, [&words[..index], &words[index + 1..]].concat()))
+    };
+    words.iter().enumerate().map(lun).collect()
+}
+
+/// Rows of the LUNs that are named; without names of those for which there is something to tell. The header
+/// is there when a row is.
 fn rows(
     report: &mut Report,
     admin: &dyn Admin,
     words: &[String],
+    header: &str,
     is_told: impl Fn(&LunStatus) -> bool,
     row: impl Fn(&mut Report, &LunStatus),
 ) {
     let luns = admin.luns();
+    let row = |report: &mut Report, lun: &LunStatus| {
+        if report.is_empty() {
+            report.line(header);
+        }
+        row(report, lun);
+    };
     if words.is_empty() {
         luns.iter()
             .filter(|lun| is_told(lun))

@@ -4,8 +4,8 @@
 //! lines of the shelf as it is. Nothing is destroyed by that: no line forces anything, removes anything or
 //! changes what a LUN consists of; `make` refuses drives that carry something, and LUNs that are there.
 
-use super::{Outcome, run};
-use crate::command::{self, BoxVerb, Invocation, Verb};
+use super::{Outcome, consent, run};
+use crate::command::{self, BoxVerb, Invocation, Options, Verb};
 use crate::host::{HostError, Settings, World};
 use crate::lexer;
 use crate::names::drive_name;
@@ -39,19 +39,32 @@ const RESTORING: &[Verb] = &[
     Verb::Online,
 ];
 
-/// Tells the configuration, or saves it under a name.
-pub(super) fn save(report: &mut Report, world: &mut World<'_>, words: &[String]) {
-    let lines = lines(world.admin, world.host.settings());
+/// Tells the configuration, or saves it under a name; asks before one of that name is replaced.
+pub(super) fn save(world: &mut World<'_>, options: &Options, words: &[String]) -> Outcome {
+    let mut report = Report::default();
     let Some(name) = words.first() else {
-        for line in lines {
+        if options.force {
+            return Report::from(Problem::Usage("saveconfig [-f] [-j] [name]")).into();
+        }
+        for line in lines(world.admin, world.host.settings()) {
             report.row(line.clone(), Record::Line { line });
         }
-        return;
+        return report.into();
     };
     if !is_name(name) {
-        return report.fail(Problem::InvalidName(name.clone()), &[]);
+        return Report::from(Problem::InvalidName(name.clone())).into();
     }
-    let mut text = lines.join("\n");
+    match world.host.saved() {
+        Ok(saved) if !options.force && saved.contains(name) => return consent::overwrite(name),
+        Ok(_) => write(&mut report, world, name),
+        Err(error) => report.fail(error, &[]),
+    }
+    report.into()
+}
+
+/// Saves the configuration.
+pub(super) fn write(report: &mut Report, world: &mut World<'_>, name: &str) {
+    let mut text = lines(world.admin, world.host.settings()).join("\n");
     text.push('\n');
     if let Err(error) = world.host.save(name, &text) {
         report.fail(error, &[]);
@@ -84,12 +97,7 @@ pub(super) fn restore(
     };
     match missing(&text, &lines(world.admin, world.host.settings())) {
         Err(problem) => report.fail(problem, &[]),
-        Ok(missing) if is_plan => {
-            for (line, _) in missing {
-                report.would(line);
-            }
-        }
-        Ok(missing) => restore_lines(report, world, session, &missing),
+        Ok(missing) => restore_lines(report, world, session, is_plan, &missing),
     }
 }
 
@@ -98,6 +106,7 @@ fn restore_lines(
     report: &mut Report,
     world: &mut World<'_>,
     session: &SessionOptions,
+    is_plan: bool,
     missing: &[(String, Invocation)],
 ) {
     for (index, (line, invocation)) in missing.iter().enumerate() {
@@ -111,7 +120,11 @@ fn restore_lines(
             Some(_) => Some(Problem::WouldAsk(line.clone())),
             None => of_line.first_problem(),
         };
-        report.row(line.clone(), Record::Line { line: line.clone() });
+        if is_plan {
+            report.would(line);
+        } else {
+            report.row(line.clone(), Record::Line { line: line.clone() });
+        }
         if let Some(problem) = problem {
             let rest = missing[index + 1..]
                 .iter()
@@ -129,12 +142,14 @@ fn missing(text: &str, present: &[String]) -> Result<Vec<(String, Invocation)>, 
             continue;
         }
         let words = lexer::split(line)?;
-        let Some(invocation) = command::parse(&words)? else {
+        let Some(mut invocation) = command::parse(&words)? else {
             continue;
         };
         if !RESTORING.contains(&invocation.command.verb) || invocation.options.force {
             return Err(Problem::NoConfiguration(line.to_owned()));
         }
+        // Whoever restores a configuration wants its LUNs to be as large as they were.
+        invocation.options.yes |= invocation.command.verb == Verb::Grow;
         missing.push((line.to_owned(), invocation));
     }
     Ok(missing)
@@ -302,8 +317,9 @@ pub(super) fn bundle(
     }
     let lines = lines(world.admin, world.host.settings());
     files.push(("saveconfig.txt".to_owned(), lines.join("\n") + "\n"));
-    let path = world.host.write_bundle(&files)?;
-    report.row(path.clone(), Record::Bundle { path });
+    if let Some(path) = world.host.write_bundle(&files)? {
+        report.row(path.clone(), Record::Bundle { path });
+    }
     Ok(())
 }
 

@@ -14,8 +14,10 @@ use shelf::admin::{Admin, LunStatus};
 /// What is always so.
 #[derive(Clone, Copy)]
 struct Fixed {
-    /// Name of the column, and its width.
-    title: (&'static str, usize),
+    /// Width of the column of the LUN.
+    lun_width: usize,
+    /// Name of the column.
+    title: &'static str,
     /// The word for what is so.
     word: &'static str,
     /// Why it cannot be otherwise.
@@ -23,19 +25,22 @@ struct Fixed {
 }
 
 const IO_MODE: Fixed = Fixed {
-    title: ("MODE", 10),
+    lun_width: 5,
+    title: "MODE",
     word: "random",
     because: "LUNs are always in mode random: there is no read-ahead, drives are read as initiators ask",
 };
 
 const FLUSH_CACHE: Fixed = Fixed {
-    title: ("FLUSHCACHE", 10),
+    lun_width: 7,
+    title: "FLUSHCACHE",
     word: "enabled",
     because: "FLUSH CACHE is always honoured: a write is acknowledged only when it is on stable storage",
 };
 
 const FAIL_GUARD: Fixed = Fixed {
-    title: ("FAILGUARD", 10),
+    lun_width: 7,
+    title: "FAILGUARD",
     word: "enabled",
     because: "the guard is always there: an element that its RAID cannot do without is never failed",
 };
@@ -57,10 +62,10 @@ fn of(verb: BoxVerb) -> Fixed {
 pub(super) fn list(report: &mut Report, verb: BoxVerb, admin: &dyn Admin, words: &[String]) {
     let fixed = of(verb);
     let luns = admin.luns();
-    let (title, width) = fixed.title;
+    let (title, width) = (fixed.title, fixed.lun_width);
     let row = |report: &mut Report, lun: &LunStatus| {
         if report.is_empty() {
-            report.line(format!("{:<7} {title:>width$}", "LUN"));
+            report.line(format!("{:<width$} {title:>10}", "LUN"));
         }
         let name = lun.lun.to_string();
         let record = Record::Fixed {
@@ -68,7 +73,7 @@ pub(super) fn list(report: &mut Report, verb: BoxVerb, admin: &dyn Admin, words:
             setting: title.to_ascii_lowercase(),
             value: fixed.word,
         };
-        report.row(format!("{name:<7} {:>width$}", fixed.word), record);
+        report.row(format!("{name:<width$} {:>10}", fixed.word), record);
     };
     if words.is_empty() {
         luns.iter().for_each(|lun| row(report, lun));

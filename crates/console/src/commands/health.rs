@@ -8,9 +8,10 @@ use crate::record::Record;
 use crate::report::Report;
 use aoe::{Shelf, advertised_sector_count};
 use shelf::admin::{
-    Admin, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, PortStatus,
-    READ_ERRORS_LIMIT, ScrubStatus,
+    Admin, DriveRole, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, PortStatus,
+    READ_ERRORS_LIMIT, ScrubStatus, Work,
 };
+use shelf::job::JobEnd;
 
 /// What to do about what mends itself.
 const NOTHING_TO_DO: &str = "nothing to do";
@@ -104,6 +105,7 @@ fn of_shelf(admin: &dyn Admin) -> Vec<Trouble> {
             tell(format!("drive {name}"), problem, advice.to_owned());
         }
     }
+    of_jobs(admin, &mut tell);
     of_spares(admin, shelf, &mut tell);
     of_ports(&admin.ports(), &mut tell);
     troubles
@@ -289,6 +291,49 @@ fn of_rebuild(
     };
     let problem = format!("of {} is being {job}, {left}", part.level);
     tell(id.to_string(), problem, NOTHING_TO_DO.to_owned());
+}
+
+/// Drives that are half erased, and what the last jobs of drives have found.
+fn of_jobs(admin: &dyn Admin, tell: &mut Tell) {
+    let shelf = admin.shelf();
+    let drives = admin.drives();
+    for drive in &drives {
+        let name = drive_name(shelf, drive.slot);
+        let (problem, advice) = match drive.unfinished {
+            Some(Work::Erase) => (
+                "is not wholly erased: what was there before may be read in part",
+                format!("erase {name} begins anew"),
+            ),
+            Some(Work::WriteTest) => (
+                "holds what a write test has left that did not come to its end",
+                format!("erase {name}, or disktest -w {name} begins anew"),
+            ),
+            None => continue,
+        };
+        tell(format!("drive {name}"), problem.to_owned(), advice);
+    }
+    for job in admin.jobs().iter().filter(|job| !job.is_running()) {
+        let name = drive_name(shelf, job.drive);
+        let progress = &job.report.progress;
+        let bad = progress.bad.sectors();
+        let problem = match &progress.end {
+            Some(JobEnd::Failed(reason)) => {
+                format!("did not come through its {}: {reason}", job.kind)
+            }
+            _ if bad > 0 => format!("has {bad} bad sectors, by its {}", job.kind),
+            _ => continue,
+        };
+        let status = drives.iter().find(|status| status.slot == job.drive);
+        let advice = match status.map(|status| &status.role) {
+            Some(DriveRole::Element(id)) => format!(
+                "scrub start {} writes them anew where others hold their data; if more come: replace {id} DRIVE",
+                id.lun
+            ),
+            Some(DriveRole::Spare) => format!("rmspare {name}, and replace the drive"),
+            _ => format!("replace the drive, or look again: disktest -r {name}"),
+        };
+        tell(format!("drive {name}"), problem, advice);
+    }
 }
 
 fn of_spares(admin: &dyn Admin, shelf: Option<Shelf>, tell: &mut Tell) {

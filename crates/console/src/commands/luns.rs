@@ -1,6 +1,6 @@
 //! `list`, `make`, `jbod`, `online`, `offline`: the LUNs.
 
-use super::gigabytes;
+use super::{Outcome, consent, gigabytes};
 use crate::command::Options;
 use crate::names::{decimal, drive_name, parse_drive, parse_lun};
 use crate::problem::Problem;
@@ -15,7 +15,7 @@ use shelf::admin::{MakeRequest, MemberChoice, PartStatus};
 pub(crate) const MISSING: &str = "missing";
 
 const MAKE_USAGE: &str = "make [-c] [-f] [-k KiB] LUN type drive ...";
-const GROW_USAGE: &str = "grow [-c] [-f] [-k KiB] LUN type drive ...";
+const GROW_USAGE: &str = "grow [-c] [-f] [-y] [-k KiB] LUN type drive ...";
 
 /// Lists all LUNs, or those that are named.
 pub(super) fn list(report: &mut Report, admin: &dyn Admin, long: bool, operands: &[String]) {
@@ -93,15 +93,13 @@ fn element_line(shelf: Option<Shelf>, element: &ElementStatus) -> String {
     let drive = element
         .drive
         .map_or_else(|| MISSING.to_owned(), |slot| drive_name(shelf, slot));
-    let line = format!(
+    // Plug-ins take a word behind the drive for how far it is rebuilt: read errors stand in JSON, and in
+    // `health`.
+    format!(
         "     {:<6} {:<10} {size:>8}GB {drive}",
         element.id,
         element.state.name()
-    );
-    match element.read_errors {
-        0 => line,
-        errors => format!("{line} {errors} read errors"),
-    }
+    )
 }
 
 /// Creates a LUN.
@@ -118,18 +116,27 @@ pub(super) fn make(
     made(report, admin, done);
 }
 
+/// Appends a RAID to a LUN, or asks whether to.
+pub(super) fn grow(admin: &mut dyn Admin, options: &Options, words: &[String]) -> Outcome {
+    let request = match make_request(admin, GROW_USAGE, options, words) {
+        Ok(request) => request,
+        Err(problem) => return Report::from(problem).into(),
+    };
+    if options.force || options.yes {
+        let mut report = Report::default();
+        grown(&mut report, admin, &request);
+        return report.into();
+    }
+    match consent::grow(admin, request) {
+        Ok(outcome) => outcome,
+        Err(error) => Report::from(Problem::from(error)).into(),
+    }
+}
+
 /// Appends a RAID to a LUN.
-pub(super) fn grow(
-    report: &mut Report,
-    admin: &mut dyn Admin,
-    options: &Options,
-    words: &[String],
-) {
-    let done = make_request(admin, GROW_USAGE, options, words).and_then(|request| {
-        admin.grow(&request)?;
-        Ok(request)
-    });
-    made(report, admin, done);
+pub(super) fn grown(report: &mut Report, admin: &mut dyn Admin, request: &MakeRequest) {
+    let done = admin.grow(request).map(|()| request.clone());
+    made(report, admin, done.map_err(Problem::from));
 }
 
 fn made(report: &mut Report, admin: &dyn Admin, done: Result<MakeRequest, Problem>) {

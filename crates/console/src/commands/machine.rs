@@ -8,7 +8,7 @@ use crate::host::{BoxFacts, HostError, Power, World};
 use crate::problem::Problem;
 use crate::record::{CpuRecord, Record};
 use crate::report::Report;
-use shelf::admin::Admin;
+use shelf::admin::{Admin, LunNumber};
 
 /// Most characters of the message of the day.
 const MOTD_CHARACTERS_MAX: usize = 1024;
@@ -35,6 +35,9 @@ pub(super) fn timezone(report: &mut Report, world: &mut World<'_>, long: bool, w
     let row = |report: &mut Report, name: String| {
         report.row(name.clone(), Record::Timezone { timezone: name });
     };
+    if long && !words.is_empty() {
+        return report.fail(Problem::Usage(TIMEZONE_USAGE), &[]);
+    }
     if long {
         for name in world.host.timezones() {
             row(report, name);
@@ -245,21 +248,28 @@ pub(super) fn motd(
     change(report, world, |settings| settings.motd = text);
 }
 
+const TIMEZONE_USAGE: &str = "timezone [-l] [-j] [name]";
+
 const MOTD_USAGE: &str = "motd [-c] [text ...]";
 
 /// A machine that is to be stopped, if the answer is yes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Stop {
     what: Power,
+    /// The LUNs whose hosts will wait.
+    online: Vec<LunNumber>,
 }
 
 /// Stops the machine, or asks whether to.
 pub(super) fn stop(world: &mut World<'_>, what: Power, force: bool) -> Outcome {
-    let stop = Stop { what };
+    let stop = Stop {
+        what,
+        online: online(world.admin),
+    };
     if force {
         return stop.go(world);
     }
-    let online = world.admin.luns().iter().filter(|lun| lun.online).count();
+    let online = stop.online.len();
     let mut report = Report::default();
     let noun = if online == 1 { "LUN" } else { "LUNs" };
     let name = stop.name();
@@ -269,6 +279,11 @@ pub(super) fn stop(world: &mut World<'_>, what: Power, force: bool) -> Outcome {
         pending: Some(Pending::Stop(stop)),
         ..Outcome::default()
     }
+}
+
+fn online(admin: &dyn Admin) -> Vec<LunNumber> {
+    let luns = admin.luns().into_iter().filter(|lun| lun.online);
+    luns.map(|lun| lun.lun).collect()
 }
 
 impl Stop {
@@ -284,14 +299,20 @@ impl Stop {
     }
 
     pub(super) fn answer(&self, world: &mut World<'_>, answer: &str) -> Outcome {
-        if matches!(answer.trim(), "y" | "Y") {
-            self.go(world)
-        } else {
-            Report::from(Problem::Canceled).into()
+        if !matches!(answer.trim(), "y" | "Y") {
+            return Report::from(Problem::Canceled).into();
+        }
+        let online = online(world.admin);
+        match online.iter().find(|lun| !self.online.contains(lun)) {
+            Some(lun) => {
+                let what = format!("LUN {lun} has gone online");
+                Report::from(Problem::Meanwhile(what)).into()
+            }
+            None => self.go(world),
         }
     }
 
-    fn go(&self, world: &mut World<'_>) -> Outcome {
+    pub(super) fn go(&self, world: &mut World<'_>) -> Outcome {
         match world.host.power(self.what) {
             Ok(()) => Outcome::default(),
             Err(error) => Report::from(Problem::from(error)).into(),

@@ -4,59 +4,71 @@ mod access;
 mod alerts;
 mod cec;
 mod configuration;
+mod consent;
 mod consoles;
 mod drives;
 mod fixed;
 mod health;
 mod help;
+mod jobs;
 mod labels;
 mod log;
 mod luns;
 mod machine;
+mod meanwhile;
 mod members;
 mod modes;
 mod ratelimit;
 mod remove;
 mod restore;
 mod scrub;
+mod setsize;
 mod shelf_number;
 mod spares;
 mod statistics;
 mod syslog;
 mod system;
+mod tables;
 mod terminal;
+mod top;
 mod users;
 mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub(crate) use consent::Consent;
 pub use health::open_troubles;
 pub use help::SERIES;
+pub(crate) use jobs::{Destruction, state_of as job_state};
 pub(crate) use log::Following;
 pub(crate) use luns::MISSING;
 pub(crate) use machine::Stop;
 pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
+pub(crate) use top::{Top, top};
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
+pub(crate) use when::{job_seconds_left, percent, rate_of};
 
 use crate::command::{BoxVerb, Invocation, Verb};
 use crate::host::Power;
 use crate::host::World;
 use crate::options::{Modes, SessionOptions};
-use crate::problem::Problem;
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, RehearsalHost, Steps};
 use crate::report::Report;
+use crate::terminal::Terminal;
 use std::time::Duration;
 
 /// A plan that waits for the answer to a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Pending {
     Removal(Removal),
+    Destruction(Destruction),
     ShelfChange(ShelfChange),
     PasswordChange(PasswordChange),
     Stop(Stop),
+    Consent(Consent),
 }
 
 /// A command that is not over and looks again after some time.
@@ -66,6 +78,7 @@ pub(crate) enum Watch {
     /// A listing that is shown anew.
     View(Box<Invocation>),
     Log(Following),
+    Top(Box<Top>),
 }
 
 /// How often a listing is shown anew.
@@ -73,12 +86,23 @@ const VIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Looks again.
-    pub(crate) fn go_on(self, world: &mut World<'_>, session: &SessionOptions) -> Outcome {
+    pub(crate) fn go_on(
+        self,
+        world: &mut World<'_>,
+        session: &SessionOptions,
+        terminal: &Terminal,
+    ) -> Outcome {
         match self {
             Self::Wait(waiting) => waiting.go_on(world),
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
+            Self::Top(top) => top.go_on(world, terminal),
         }
+    }
+
+    /// Whether it has the screen for itself, and takes keys.
+    pub(crate) fn is_screen(&self) -> bool {
+        matches!(self, Self::Top(top) if top.is_screen())
     }
 }
 
@@ -91,6 +115,17 @@ pub(crate) struct Outcome {
     pub(crate) pending: Option<Pending>,
     /// When to look again, if the command is not over.
     pub(crate) watch: Option<(Duration, Watch)>,
+}
+
+impl Outcome {
+    /// Goes on where it would only be asked because something cannot be undone ([`Consent`]): scripts were
+    /// written by somebody who knew.
+    pub(crate) fn without_consent(self, world: &mut World<'_>) -> Self {
+        match self.pending {
+            Some(Pending::Consent(consent)) => consent.go(world),
+            _ => self,
+        }
+    }
 }
 
 impl From<Report> for Outcome {
@@ -107,9 +142,11 @@ impl Pending {
     pub(crate) fn question(&self) -> String {
         match self {
             Self::Removal(removal) => removal.question(),
+            Self::Destruction(destruction) => destruction.question(),
             Self::ShelfChange(change) => change.question(),
             Self::PasswordChange(change) => change.question(),
             Self::Stop(stop) => stop.question(),
+            Self::Consent(consent) => consent.question(),
         }
     }
 
@@ -118,12 +155,15 @@ impl Pending {
         matches!(self, Self::PasswordChange(_))
     }
 
-    /// Goes on as after an answer that consents to all of it. What no command with a plan asks is dropped.
+    /// Goes on as after an answer that consents to all of it, in a rehearsal.
     fn consent(self, world: &mut World<'_>) -> Outcome {
         match self {
             Self::Removal(removal) => removal.consent(world.admin),
+            Self::Destruction(destruction) => destruction.consent(world.admin),
             Self::ShelfChange(change) => change.apply(world.admin),
-            Self::Stop(_) | Self::PasswordChange(_) => Report::from(Problem::Canceled).into(),
+            Self::Stop(stop) => stop.go(world),
+            Self::PasswordChange(change) => change.rehearse(),
+            Self::Consent(consent) => consent.go(world),
         }
     }
 
@@ -131,9 +171,11 @@ impl Pending {
     pub(crate) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
         match self {
             Self::Removal(removal) => removal.answer(world.admin, answer),
+            Self::Destruction(destruction) => destruction.answer(world.admin, answer),
             Self::ShelfChange(change) => change.answer(world.admin, answer),
             Self::PasswordChange(change) => change.answer(world, answer),
             Self::Stop(stop) => stop.answer(world, answer),
+            Self::Consent(consent) => consent.answer(world, answer),
         }
     }
 }
@@ -185,18 +227,18 @@ fn run_once(
     let mut report = Report::default();
     let admin = &mut *world.admin;
     match command.verb {
-        Verb::Show => drives::show(&mut report, admin, options.long, operands),
+        Verb::Show => drives::show(&mut report, world, invocation),
         Verb::Make => luns::make(&mut report, admin, options, operands),
-        Verb::Grow => luns::grow(&mut report, admin, options, operands),
+        Verb::Grow => return luns::grow(admin, options, operands),
         Verb::Jbod => luns::jbod(&mut report, admin, options.force, operands),
+        Verb::List if *name == "luns" => tables::luns(&mut report, admin, options.long, operands),
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online if operands.is_empty() => luns::list_served(&mut report, admin, true),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
         Verb::Offline if operands.is_empty() => luns::list_served(&mut report, admin, false),
         Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
         Verb::Remove | Verb::Eject => {
-            let way = remove::Way::of(command.verb);
-            return remove::remove(way, name, admin, options.force, operands);
+            return remove::remove(command.verb, name, admin, options.force, operands);
         }
         Verb::Shelf => return shelf_number::shelf(admin, options.force, operands),
         Verb::Ifstat => statistics::ifstat(&mut report, admin, options.long),
@@ -208,7 +250,7 @@ fn run_once(
         Verb::Sessions => consoles::sessions(&mut report, world),
         Verb::Kick => consoles::kick(&mut report, world, operands),
         Verb::Passwd => return users::passwd(world, operands),
-        Verb::Users => users::users(&mut report, world, operands),
+        Verb::Users => return users::users(world, options, operands),
         Verb::Log => return log::log(world, options),
         Verb::History => log::history(&mut report, world, options),
         Verb::Alerts => alerts::alerts(&mut report, world, operands),
@@ -222,11 +264,11 @@ fn run_once(
         Verb::Unfail => members::each(&mut report, operands, |id| admin.unfail(id)),
         Verb::Replace => members::replace(&mut report, admin, options.force, operands),
         Verb::Spare => spares::spare(&mut report, admin, options, operands),
-        Verb::Spares => spares::list(&mut report, admin),
+        Verb::Spares => tables::spares(&mut report, admin),
         Verb::Rmspare => spares::rmspare(&mut report, admin, options.force, operands),
         Verb::Mask => access::mask(&mut report, admin, operands),
         Verb::Rmmask => access::clear_masks(&mut report, admin, operands),
-        Verb::Reservations => access::reservations(&mut report, admin, options, operands),
+        Verb::Reservations => return access::reservations(admin, options, operands),
         Verb::Setvlan => access::set_vlan(&mut report, admin, operands),
         Verb::Clrvlan => access::change_vlan(&mut report, admin, None, operands),
         Verb::Vlans => access::vlans(&mut report, admin, operands),
@@ -239,38 +281,53 @@ fn run_once(
         Verb::Label => labels::label(&mut report, admin, operands),
         Verb::Unlabel => labels::unlabel(&mut report, admin, operands),
         Verb::Scan => drives::scan(&mut report, admin),
+        Verb::OfDrive(verb) => return jobs::of_drives(verb, admin, options, operands),
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
         // These are of the session, which does them.
-        Verb::Terminal | Verb::Events | Verb::Exit => {}
+        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit => {}
     }
     report.into()
 }
 
-/// Tells what a command would do, by running it on a shelf that only takes notes. Questions are answered with
-/// yes.
+/// Tells what a command would do, by running it on a shelf and a box that only take notes. Questions are
+/// answered with yes.
 fn rehearse(
     invocation: &Invocation,
     world: &mut World<'_>,
     session: &SessionOptions,
-    modes: &mut Modes,
+    modes: &Modes,
 ) -> Outcome {
+    // The plan of a script is its lines: it tells them itself.
+    let is_script = invocation.command.verb == Verb::Box(BoxVerb::Restoreconfig);
     let mut invocation = invocation.clone();
-    invocation.options.plan = false;
-    let mut rehearsal = Rehearsal::new(world.admin);
-    let mut stage = World {
-        admin: &mut rehearsal,
-        host: &mut *world.host,
-        who: world.who,
-    };
-    let outcome = run(&invocation, &mut stage, session, modes);
-    let mut report = match outcome.pending {
-        Some(pending) => pending.consent(&mut stage).report,
-        None => outcome.report,
-    };
-    for step in rehearsal.into_steps() {
+    invocation.options.plan = is_script;
+    invocation.options.letters.retain(|letter| *letter != 'n');
+    let steps = Steps::default();
+    let mut report = Report::default();
+    let (host, who) = (&mut *world.host, world.who);
+    let mut new_modes = *modes;
+    world.admin.rehearse(&mut |copy| {
+        let mut stage = World {
+            admin: &mut Rehearsal::new(copy, &steps),
+            host: &mut RehearsalHost::new(&mut *host, &steps),
+            who,
+        };
+        let outcome = run_once(&invocation, &mut stage, session, &mut new_modes);
+        report = match outcome.pending {
+            Some(pending) => pending.consent(&mut stage).report,
+            None => outcome.report,
+        };
+    });
+    for step in steps.take().into_iter().filter(|_| !is_script) {
         report.would(step);
+    }
+    if new_modes.batch != modes.batch {
+        report.would("change how commands of this session end");
+    }
+    if report.is_empty() {
+        report.would("change nothing");
     }
     report.into()
 }
@@ -315,7 +372,7 @@ fn run_of_box(
         BoxVerb::Halt => return machine::stop(world, Power::Halt, options.force),
         BoxVerb::Syslog => syslog::syslog(&mut report, world, operands),
         BoxVerb::Syslogtest => syslog::test(&mut report, world, operands),
-        BoxVerb::Saveconfig => configuration::save(&mut report, world, operands),
+        BoxVerb::Saveconfig => return configuration::save(world, options, operands),
         BoxVerb::Restoreconfig => {
             let is_plan = options.plan;
             configuration::restore(&mut report, world, session, is_plan, operands);

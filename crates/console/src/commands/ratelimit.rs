@@ -8,6 +8,8 @@ use shelf::admin::{Admin, RateLimit};
 /// The highest limit, as on Coraid's shelves: 2 GiB a second.
 const MAX_BYTES: u64 = 2 << 30;
 
+const USAGE: &str = "ratelimit [-p] [n[K|M|G]] [-j]";
+
 /// Shows the limit, or sets it; with `is_per_drive` of each drive and not of all together.
 pub(super) fn ratelimit(
     report: &mut Report,
@@ -15,6 +17,9 @@ pub(super) fn ratelimit(
     is_per_drive: bool,
     operands: &[String],
 ) {
+    if operands.is_empty() && is_per_drive {
+        return report.fail(Problem::Usage(USAGE), &[]);
+    }
     let Some(word) = operands.first() else {
         let limit = admin.rate_limit();
         let record = Record::RateLimit {

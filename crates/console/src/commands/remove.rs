@@ -5,12 +5,12 @@
 //! nothing.
 //!
 //! Every LUN is looked at twice: before its question, so that nobody is asked in vain, and after the
-//! answer, because another console may have changed things in between. A LUN is known by its serial
-//! number, so a new one under the old number is not mistaken for it.
+//! answer, because another console or a drive may have changed things in between.
 
+use super::meanwhile::KnownLun;
 use super::{Outcome, Pending};
 use crate::command::Verb;
-use crate::names::parse_lun;
+use crate::names::{drive_name, parse_lun};
 use crate::problem::Problem;
 use crate::report::Report;
 use shelf::admin::{Admin, AdminError, LunNumber};
@@ -27,7 +27,7 @@ pub(crate) enum Way {
 
 impl Way {
     /// The way of a command.
-    pub(super) fn of(verb: Verb) -> Self {
+    fn of(verb: Verb) -> Self {
         if verb == Verb::Eject {
             Self::Eject
         } else {
@@ -58,16 +58,7 @@ pub(crate) struct Removal {
     /// The name the command was called by; it appears in the question.
     name: &'static str,
     /// What is still to be removed; the first one is asked about.
-    targets: VecDeque<Target>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Target {
-    lun: LunNumber,
-    /// Serial number when the command was given; `None` if there was no such LUN.
-    serial: Option<String>,
-    /// Its label then.
-    label: Option<String>,
+    targets: VecDeque<KnownLun>,
 }
 
 /// How far the answers reach.
@@ -80,12 +71,13 @@ enum Consent {
 
 /// Begins a removal, or does it if it is forced.
 pub(super) fn remove(
-    way: Way,
+    verb: Verb,
     name: &'static str,
     admin: &mut dyn Admin,
     force: bool,
     words: &[String],
 ) -> Outcome {
+    let way = Way::of(verb);
     let mut report = Report::default();
     // Destructive: nothing is begun before every word is understood.
     let mut luns = Vec::new();
@@ -104,15 +96,17 @@ pub(super) fn remove(
         return report.into();
     }
     report.line(format!("Request to {name} {}", count(name, &luns)));
-    let known = admin.luns();
-    let target = |lun| {
-        let status = known.iter().find(|status| status.lun == lun);
-        Target {
-            lun,
-            serial: status.map(|status| status.serial.clone()),
-            label: status.and_then(|status| status.label.clone()),
+    if way == Way::Remove {
+        for spare in admin.spares() {
+            if let Some(lun) = spare.dedicated_to.filter(|lun| luns.contains(lun)) {
+                let name = drive_name(admin.shelf(), spare.drive);
+                report.line(format!(
+                    "spare {name} is for LUN {lun} alone: it becomes one for all LUNs"
+                ));
+            }
         }
-    };
+    }
+    let target = |lun| KnownLun::now(lun, admin);
     let targets = luns.into_iter().map(target).collect();
     Removal { way, name, targets }.proceed(admin, report, Consent::No)
 }
@@ -139,7 +133,7 @@ impl Removal {
         let lun = target.map(|target| target.lun.to_string());
         let lun = lun.unwrap_or_default();
         if self.is_typed() {
-            let label = target.and_then(|target| target.label.as_deref());
+            let label = target.and_then(KnownLun::label);
             let label = label.map(|label| format!(" or {label}"));
             let label = label.unwrap_or_default();
             return format!("'n' to cancel, or type {lun}{label} to remove LUN {lun} [n]: ");
@@ -151,9 +145,9 @@ impl Removal {
     }
 
     pub(super) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
-        let names = |target: &Target| {
+        let names = |target: &KnownLun| {
             let answer = answer.trim();
-            let is_label = target.label.as_deref() == Some(answer);
+            let is_label = target.label() == Some(answer);
             answer == target.lun.to_string() || (is_label && !matches!(answer, "n" | "N"))
         };
         let consent = match answer.trim() {
@@ -181,7 +175,7 @@ impl Removal {
         mut consent: Consent,
     ) -> Outcome {
         while let Some(target) = self.targets.front() {
-            let mut done = target.check(self.way, admin);
+            let mut done = check(target, self.way, admin);
             if consent == Consent::No && done.is_ok() {
                 return Outcome {
                     report,
@@ -204,22 +198,20 @@ impl Removal {
     }
 }
 
-impl Target {
-    /// Whether it can be removed, and is what it was when the command was given.
-    fn check(&self, way: Way, admin: &dyn Admin) -> Result<(), Problem> {
-        let luns = admin.luns();
-        let status = luns.iter().find(|status| status.lun == self.lun);
-        let status = status.ok_or(AdminError::NoSuchLun(self.lun))?;
-        if self.serial.as_ref() != Some(&status.serial) {
-            return Err(Problem::LunChanged(self.lun));
-        }
-        if status.online {
-            return Err(AdminError::LunOnline {
-                lun: self.lun,
-                action: way.action(),
-            }
-            .into());
-        }
-        Ok(())
+/// Whether a LUN can be removed, and is what it was when the command was given.
+fn check(target: &KnownLun, way: Way, admin: &dyn Admin) -> Result<(), Problem> {
+    let Some(before) = target.status() else {
+        return Err(AdminError::NoSuchLun(target.lun).into());
+    };
+    if let Some(what) = target.change(admin) {
+        return Err(Problem::Meanwhile(what));
     }
+    if before.online {
+        return Err(AdminError::LunOnline {
+            lun: target.lun,
+            action: way.action(),
+        }
+        .into());
+    }
+    Ok(())
 }

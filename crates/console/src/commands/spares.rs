@@ -12,11 +12,17 @@ const USAGE: &str = "spare [-f] [-l LUN] [drive ...]";
 
 /// Lists the spares: name and size, then what is not always there.
 pub(super) fn list(report: &mut Report, admin: &dyn Admin) {
+    rows(report, admin, |drive, size| {
+        format!("{drive:<6} {size:>10}")
+    });
+}
+
+/// A row for each spare: name and size in the columns of `row`, then what is not always there.
+pub(super) fn rows(report: &mut Report, admin: &dyn Admin, row: impl Fn(&str, &str) -> String) {
     let shelf = admin.shelf();
     for spare in admin.spares() {
         let drive = drive_name(shelf, spare.drive);
-        let size = gigabytes(spare.size_bytes);
-        let mut line = format!("{drive:<6} {size:>8}GB");
+        let mut line = row(&drive, &format!("{}GB", gigabytes(spare.size_bytes)));
         if let Some(lun) = spare.dedicated_to {
             line.push_str(&format!(" LUN {lun}"));
         }

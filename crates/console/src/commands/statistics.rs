@@ -16,7 +16,7 @@ use shelf::statistics::{Delay, Latency, LunStatistics, Rates, Sums, WINDOW_SECON
 const SECONDS: u64 = 3;
 
 /// What stands for a value that is not known.
-const UNKNOWN: &str = "-";
+pub(super) const UNKNOWN: &str = "-";
 
 /// The LUNs that words name; all when there are none.
 fn chosen(admin: &dyn Admin, words: &[String]) -> Result<Vec<LunStatus>, (Problem, usize)> {
@@ -144,7 +144,7 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// Milliseconds, as Coraid's shelves told them; microseconds where those would say nothing.
-fn duration(ns: u64) -> String {
+pub(super) fn duration(ns: u64) -> String {
     match ns / 1000 {
         0 => "0ms".to_owned(),
         us @ 1..10_000 => format!("{us}us"),
@@ -373,7 +373,7 @@ fn initiator_counters(initiator: &Initiator) -> Counters {
 }
 
 /// Numbers in order, as the console takes them: `0-3,7`.
-fn series(numbers: &[u8]) -> String {
+pub(super) fn series(numbers: &[u8]) -> String {
     let runs = numbers.chunk_by(|one, next| one + 1 == *next);
     let run = |run: &[u8]| match run {
         [first, .., last] => format!("{first}-{last}"),

@@ -1,6 +1,7 @@
 //! `users` and `passwd`: who may log in to the Ethernet console.
 
-use super::{Outcome, Pending};
+use super::{Outcome, Pending, consent};
+use crate::command::Options;
 use crate::host::{DoorKind, HostError, Role, World};
 use crate::problem::Problem;
 use crate::record::Record;
@@ -33,25 +34,37 @@ impl fmt::Debug for PasswordChange {
     }
 }
 
-/// Lists users, or changes them.
-pub(super) fn users(report: &mut Report, world: &mut World<'_>, operands: &[String]) {
+/// Lists users, or changes them. A password that is gone does not come back: removal asks.
+pub(super) fn users(world: &mut World<'_>, options: &Options, operands: &[String]) -> Outcome {
     let words: Vec<&str> = operands.iter().map(String::as_str).collect();
+    let mut report = Report::default();
+    let is_removal = matches!(words[..], ["remove", _]);
+    if options.force && !is_removal {
+        return Report::from(Problem::Usage(USAGE)).into();
+    }
     let host = &mut *world.host;
     let done = match words[..] {
-        [] => return list(report, world),
-        ["add", name, role] => parse_role(role).and_then(|role| host.add_user(name, role)),
-        ["remove", name] => host.remove_user(name),
-        ["role", name, role] => parse_role(role).and_then(|role| host.set_role(name, role)),
-        _ => {
-            let usage =
-                "users [add user admin|read-only | remove user | role user admin|read-only]";
-            return report.fail(Problem::Usage(usage), &[]);
+        [] => {
+            list(&mut report, world);
+            return report.into();
         }
+        ["add", name, role] => parse_role(role).and_then(|role| host.add_user(name, role)),
+        ["remove", name] if options.force => host.remove_user(name),
+        ["remove", name] => {
+            let asked = consent::remove_user(world, name);
+            return asked.unwrap_or_else(|error| Report::from(Problem::Host(error)).into());
+        }
+        ["role", name, role] => parse_role(role).and_then(|role| host.set_role(name, role)),
+        _ => return Report::from(Problem::Usage(USAGE)).into(),
     };
     if let Err(error) = done {
         report.fail(Problem::Host(error), &[]);
     }
+    report.into()
 }
+
+const USAGE: &str =
+    "users [-f] [add user admin|read-only | remove user | role user admin|read-only]";
 
 fn parse_role(word: &str) -> Result<Role, HostError> {
     let roles = [Role::Admin, Role::Reader];
@@ -126,6 +139,13 @@ impl PasswordChange {
             Stage::New => format!("New Password of {user}: "),
             Stage::Again(_) => format!("New Password of {user} again: "),
         }
+    }
+
+    /// What the command would do; nobody types a password for that.
+    pub(super) fn rehearse(&self) -> Outcome {
+        let mut report = Report::default();
+        report.would(format!("ask for a new password of {}", self.user));
+        report.into()
     }
 
     /// Goes on with what was typed; nothing changes the password.

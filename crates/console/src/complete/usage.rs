@@ -83,7 +83,7 @@ pub(super) const KEYWORDS: &[&str] = &[
 #[cfg(test)]
 const FREE: &[&str] = &[
     "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "n", "name", "newlun", "number",
-    "oldlun", "oldshelf", "secs", "string", "text", "user", "value",
+    "oldlun", "oldshelf", "secs", "size", "string", "text", "user", "value",
 ];
 
 /// The types that `make` knows.

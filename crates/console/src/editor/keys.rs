@@ -9,7 +9,7 @@ use vte::{Params, Parser, Perform};
 
 /// What was pressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// A character that is printed.
     Char(char),
     /// The Ctrl key with a capital letter.
@@ -42,7 +42,7 @@ const DELETE: u8 = 0x7f;
 
 /// Takes bytes, gives keys.
 #[derive(Default)]
-pub(super) struct KeyReader {
+pub(crate) struct KeyReader {
     parser: Parser,
     found: Found,
     /// An escape sequence has begun and is not complete.
@@ -63,7 +63,7 @@ impl fmt::Debug for KeyReader {
 
 impl KeyReader {
     /// Takes a byte. Mostly it makes one key or none; a byte that breaks a UTF-8 sequence makes two.
-    pub(super) fn take(&mut self, byte: u8) -> Vec<Key> {
+    pub(crate) fn take(&mut self, byte: u8) -> Vec<Key> {
         let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
         if byte == b'\n' && after_cr {
             return Vec::new();
@@ -93,7 +93,7 @@ impl KeyReader {
     }
 
     /// Nothing followed: what has begun is dropped.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.parser = Parser::new();
         self.found = Found::default();
         self.in_sequence = false;

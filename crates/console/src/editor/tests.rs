@@ -474,3 +474,23 @@ proptest! {
         prop_assert!(cursor == (fresh.row, fresh.column) || cursor == unsettled, "{:?}", cursor);
     }
 }
+
+#[test]
+fn while_a_command_goes_on_a_size_is_no_key_however_it_is_split() {
+    let mut editor = Editor::new();
+    for byte in b"\x1b[8;30;100t" {
+        assert!(!editor.is_pressed(&[*byte]));
+    }
+    assert_eq!(editor.size(), (30, 100));
+    assert!(!editor.is_in_sequence() && editor.has_told_size());
+    assert!(editor.is_pressed(b"\x1b[8;24;80tx"));
+    assert_eq!(editor.size(), (24, 80));
+    // The key ESC is known by what does not follow it.
+    assert!(!editor.is_pressed(b"\x1b"));
+    assert!(editor.is_in_sequence());
+    editor.drop_sequence();
+    for key in [b"\x03".as_slice(), b"\r", b"\x1b[A", b"\xff"] {
+        assert!(editor.is_pressed(key), "{key:?}");
+    }
+    assert!(!editor.is_pressed(b""));
+}

@@ -9,8 +9,10 @@ use super::{Event, Severity};
 use crate::names::{drive_name, shelf_name};
 use aoe::Shelf;
 use shelf::admin::{
-    Admin, DriveSlot, DriveState, DriveStatus, ElementState, ElementStatus, LunStatus, PartStatus,
+    Admin, DriveSlot, DriveState, DriveStatus, ElementState, ElementStatus, JobStatus, LunStatus,
+    PartStatus,
 };
+use shelf::job::JobEnd;
 use std::collections::BTreeMap;
 
 /// What the shelf was at the last look.
@@ -25,6 +27,8 @@ struct Seen {
     luns: Vec<LunStatus>,
     drives: Vec<DriveStatus>,
     spares: Vec<DriveSlot>,
+    /// What runs on drives, or ran last.
+    jobs: Vec<JobStatus>,
     /// Whether each port has a link.
     links: BTreeMap<String, bool>,
 }
@@ -37,6 +41,7 @@ impl Seen {
             luns: admin.luns(),
             drives: admin.drives(),
             spares: admin.spares().iter().map(|spare| spare.drive).collect(),
+            jobs: admin.jobs(),
             links: ports.map(|port| (port.interface, port.has_link)).collect(),
         }
     }
@@ -111,6 +116,10 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
         let text = format!("spare {} is no longer in the pool", said.drive(*slot));
         said.say(Severity::Notice, "SPARE_REMOVE", &text);
     }
+    for job in &now.jobs {
+        let mut jobs = before.jobs.iter();
+        of_job(jobs.find(|was| was.number == job.number), job, said);
+    }
     for (port, has_link) in &now.links {
         match (before.links.get(port), has_link) {
             (Some(true), false) => {
@@ -128,6 +137,37 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
                 );
             }
             _ => {}
+        }
+    }
+}
+
+fn of_job(was: Option<&JobStatus>, job: &JobStatus, said: &mut Said) {
+    let what = format!("{} of drive {}", job.kind, said.drive(job.drive));
+    if was.is_none() {
+        let text = format!("beginning {what}");
+        said.say(Severity::Notice, "DRIVE_JOB_STARTED", &text);
+    }
+    let progress = &job.report.progress;
+    let (true, Some(end)) = (was.is_none_or(JobStatus::is_running), &progress.end) else {
+        return;
+    };
+    let bad = progress.bad.sectors();
+    match end {
+        JobEnd::Complete if bad == 0 => {
+            let text = format!("{what} complete");
+            said.say(Severity::Notice, "DRIVE_JOB_COMPLETED", &text);
+        }
+        JobEnd::Complete => {
+            let text = format!("{what} complete: {bad} bad sectors");
+            said.say(Severity::Critical, "DRIVE_JOB_BAD_SECTORS", &text);
+        }
+        JobEnd::Stopped => {
+            let text = format!("{what} was stopped");
+            said.say(Severity::Warning, "DRIVE_JOB_STOPPED", &text);
+        }
+        JobEnd::Failed(reason) => {
+            let text = format!("{what} failed: {reason}");
+            said.say(Severity::Critical, "DRIVE_JOB_FAILED", &text);
         }
     }
 }

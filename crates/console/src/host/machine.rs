@@ -14,6 +14,13 @@ pub trait Machine {
     /// What is known of the machine.
     fn facts(&self) -> BoxFacts;
 
+    /// What the kernel tells of a drive that was opened from a path. No device is asked for it.
+    fn drive_facts(&self, path: &str) -> DriveFacts;
+
+    /// How warm drives are, by their paths, as their sensors tell the kernel within half a second; `None` of
+    /// one without, or that does not answer.
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>>;
+
     /// A time as people read it, in a zone: `2026-11-27 01:10:03 CET`.
     ///
     /// # Errors
@@ -44,11 +51,12 @@ pub trait Machine {
     /// There is no target, or the network does not take it.
     fn send_syslog(&mut self, text: &str) -> Result<(), HostError>;
 
-    /// Writes a bundle of named texts, with the configuration and the log of the daemon. Returns its path.
+    /// Writes a bundle of named texts, with the configuration and the log of the daemon. Returns its path;
+    /// `None` in a rehearsal.
     ///
     /// # Errors
     /// It could not be written.
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError>;
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError>;
 
     /// The names of the configurations that were saved.
     ///
@@ -67,6 +75,43 @@ pub trait Machine {
     /// # Errors
     /// It could not be written.
     fn save(&mut self, name: &str, text: &str) -> Result<(), HostError>;
+}
+
+/// What the kernel tells of a drive; `None` where it does not.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DriveFacts {
+    /// The kernel's name of it.
+    pub device: Option<String>,
+    /// Model, with the vendor where the bus has one.
+    pub model: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// World wide name.
+    pub wwn: Option<String>,
+    /// Version of its firmware.
+    pub firmware: Option<String>,
+    /// How it is attached: `sata`, `sas`, `nvme` ….
+    pub bus: Option<String>,
+    /// Speed of its link, in the words of the kernel.
+    pub link_speed: Option<String>,
+    /// Whether it has moving parts.
+    pub is_rotating: Option<bool>,
+    /// How often it turns in a minute.
+    pub rpm: Option<u32>,
+    /// Unit of its addresses.
+    pub logical_sector_bytes: Option<u32>,
+    /// Unit that it writes without reading.
+    pub physical_sector_bytes: Option<u32>,
+    /// Whether it has a cache that forgets at power-off.
+    pub has_volatile_cache: Option<bool>,
+    /// Whether a single write can be made durable at once.
+    pub has_fua: Option<bool>,
+    /// Whether it has queues that are polled.
+    pub has_poll_queues: Option<bool>,
+    /// The bay of an enclosure that it sits in.
+    pub bay: Option<String>,
+    /// Where it is attached.
+    pub place: Option<String>,
 }
 
 /// How a machine is stopped.

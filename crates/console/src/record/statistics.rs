@@ -45,8 +45,8 @@ impl From<LinkStatus> for LinkRecord {
 /// What was done in a second, on average.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct RateRecord {
-    ops_per_s: u64,
-    bytes_per_s: u64,
+    pub(crate) ops_per_s: u64,
+    pub(crate) bytes_per_s: u64,
     mean_us: u64,
     max_us: u64,
 }
@@ -67,8 +67,8 @@ impl RateRecord {
 pub(crate) struct RatesRecord {
     /// Over how many.
     seconds: u64,
-    read: RateRecord,
-    write: RateRecord,
+    pub(crate) read: RateRecord,
+    pub(crate) write: RateRecord,
 }
 
 impl From<&Rates> for RatesRecord {

@@ -1,14 +1,15 @@
 //! A box that exists in memory only, for tests of consoles.
 
 use console::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, ConsoleStatus, Consoles, CpuTimes, DoorKind,
-    HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, CpuTimes, Deed,
+    DoorKind, DriveFacts, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore,
+    Trouble, UserStatus,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The box. Its time stands still until a test moves it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FakeHost {
     pub(crate) settings: Settings,
     /// Why settings cannot be stored.
@@ -76,6 +77,27 @@ impl FakeHost {
     }
 }
 
+/// What is refused is known by doing it to another one.
+impl Checks for FakeHost {
+    fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
+        let (mut other, by) = (self.clone(), administrator());
+        match *deed {
+            Deed::Settings(settings) => other.change_settings(settings.clone()),
+            Deed::Power(what) => other.power(what),
+            Deed::Debugging(on) => other.set_debugging(on),
+            Deed::Syslog => other.send_syslog(""),
+            Deed::Bundle => other.write_bundle(&[]).map(drop),
+            Deed::Save(name) => other.save(name, ""),
+            Deed::Kick(id) => other.kick(id, &by),
+            Deed::AddUser(name, role) => other.add_user(name, role),
+            Deed::RemoveUser(name) => other.remove_user(name),
+            Deed::SetRole(name, role) => other.set_role(name, role),
+            Deed::SetCec(interface, is_enabled) => other.set_cec(interface, is_enabled),
+            Deed::Acknowledge(id) => other.acknowledge(id, &by),
+        }
+    }
+}
+
 impl SettingsStore for FakeHost {
     fn settings(&self) -> &Settings {
         &self.settings
@@ -120,6 +142,50 @@ impl Machine for FakeHost {
         }
     }
 
+    /// Slot 0 has a SATA disk, slot 1 an NVMe drive; of the others the kernel knows nothing.
+    fn drive_facts(&self, path: &str) -> DriveFacts {
+        let text = |text: &str| Some(text.to_owned());
+        let common = DriveFacts {
+            logical_sector_bytes: Some(512),
+            physical_sector_bytes: Some(4096),
+            has_volatile_cache: Some(true),
+            has_fua: Some(true),
+            has_poll_queues: Some(false),
+            ..DriveFacts::default()
+        };
+        match path {
+            "/dev/disk0" => DriveFacts {
+                device: text("sda"),
+                model: text("Hitachi HUA722020ALA330"),
+                serial: text("JK1101YAH0ZZZZ"),
+                wwn: text("naa.5000cca221d7zzzz"),
+                firmware: text("JKAOA3EA"),
+                bus: text("sata"),
+                link_speed: text("3.0 Gbps"),
+                is_rotating: Some(true),
+                rpm: Some(7200),
+                bay: text("5003048001abcdef 4"),
+                place: text("pci-0000:00:17.0-ata-1"),
+                ..common
+            },
+            "/dev/disk1" => DriveFacts {
+                device: text("nvme0n1"),
+                model: text("SAMSUNG MZQL21T9HCJR-00A07"),
+                firmware: text("GDC5602Q"),
+                bus: text("nvme"),
+                link_speed: text("16.0 GT/s PCIe x4"),
+                is_rotating: Some(false),
+                ..common
+            },
+            _ => DriveFacts::default(),
+        }
+    }
+
+    fn temperatures(&self, paths: &[String]) -> Vec<Option<i32>> {
+        let celsius = |path: &String| (path == "/dev/disk0").then_some(34);
+        paths.iter().map(celsius).collect()
+    }
+
     fn local_time(&self, unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {
         let zone = zone.unwrap_or("UTC");
         if !self.timezones().iter().any(|known| known == zone) {
@@ -160,10 +226,10 @@ impl Machine for FakeHost {
         Ok(())
     }
 
-    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<String, HostError> {
+    fn write_bundle(&mut self, files: &[(String, String)]) -> Result<Option<String>, HostError> {
         self.fault()?;
         files.clone_into(&mut self.bundle);
-        Ok("/var/lib/ledge/sos/bundle.tar".to_owned())
+        Ok(Some("/var/lib/ledge/sos/bundle.tar".to_owned()))
     }
 
     fn saved(&self) -> Result<Vec<String>, HostError> {

@@ -9,11 +9,12 @@ use raid::Level;
 use raid::geometry::is_striped;
 use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, ArrayStatus, DriveRole, DriveSlot, DriveState,
-    DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, LunNumber, LunStatus,
-    MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit, ScrubAction,
-    ScrubRepair, ScrubStatus, SpareStatus, check_label,
+    DriveStatus, ElementId, ElementState, ElementStatus, ElsewhereStatus, JobStatus, LunNumber,
+    LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit,
+    ScrubAction, ScrubRepair, ScrubStatus, SpareStatus, SuperblockStatus, check_label,
 };
-use shelf::observe::{Initiators, Observe, PortStatistics};
+use shelf::job::{Job, JobKind, JobReport};
+use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::statistics::{LunStatistics, Rates};
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ const DRIVE_BYTES: u64 = 4_000_787_030_016;
 const MEMBER_BYTES: u64 = 4_000_786_939_904;
 
 /// The shelf. Tests may change it behind the console's back, as other consoles do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FakeShelf {
     pub(crate) shelf: Option<Shelf>,
     pub(crate) rate_limit: RateLimit,
@@ -39,6 +40,11 @@ pub(crate) struct FakeShelf {
     pub(crate) drive_rates: BTreeMap<DriveSlot, Rates>,
     pub(crate) port_statistics: Vec<PortStatistics>,
     pub(crate) initiators: Initiators,
+    pub(crate) jobs: Vec<JobStatus>,
+    pub(crate) lun_rates: Vec<(LunNumber, Rates)>,
+    pub(crate) workers: Vec<WorkerLoad>,
+    /// How long each drive was busy.
+    pub(crate) busy_ns: u64,
     ejected: Vec<LunStatus>,
     made: u32,
 }
@@ -55,6 +61,8 @@ impl FakeShelf {
             path: format!("/dev/disk{slot}"),
             note: None,
             keeps_nothing: false,
+            whole_bytes: DRIVE_BYTES,
+            unfinished: None,
         };
         let port = PortStatus {
             interface: "eth1".to_owned(),
@@ -77,6 +85,10 @@ impl FakeShelf {
             drive_rates: BTreeMap::new(),
             port_statistics: Vec::new(),
             initiators: Initiators::default(),
+            jobs: Vec::new(),
+            lun_rates: Vec::new(),
+            workers: Vec::new(),
+            busy_ns: 0,
             ejected: Vec::new(),
             made: 0,
         }
@@ -114,7 +126,9 @@ impl FakeShelf {
             });
         }
         match &status.role {
-            DriveRole::Element(_) | DriveRole::Spare => Err(AdminError::DriveInUse(drive)),
+            DriveRole::Element(_) | DriveRole::Spare | DriveRole::Working(_) => {
+                Err(AdminError::DriveInUse(drive))
+            }
             DriveRole::Foreign(what) if !force => Err(AdminError::DriveForeign {
                 drive,
                 what: what.clone(),
@@ -223,8 +237,19 @@ impl Observe for FakeShelf {
         self.lun_statistics.get(&lun).cloned()
     }
 
-    fn drive_rates(&self, drive: DriveSlot, _: u64) -> Rates {
-        self.drive_rates.get(&drive).copied().unwrap_or_default()
+    fn lun_rates(&self, _: u64) -> Vec<(LunNumber, Rates)> {
+        self.lun_rates.clone()
+    }
+
+    fn drive_load(&self, drive: DriveSlot, _: u64) -> DriveLoad {
+        DriveLoad {
+            rates: self.drive_rates.get(&drive).copied().unwrap_or_default(),
+            busy_ns: vec![self.busy_ns],
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerLoad> {
+        self.workers.clone()
     }
 
     fn port_statistics(&self) -> Vec<PortStatistics> {
@@ -243,6 +268,24 @@ impl Admin for FakeShelf {
 
     fn drives(&self) -> Vec<DriveStatus> {
         self.drives.clone()
+    }
+
+    /// Members have one, and spares.
+    fn superblock(&self, drive: DriveSlot) -> Option<SuperblockStatus> {
+        let status = self.drives.iter().find(|status| status.slot == drive)?;
+        let (array, role) = match status.role {
+            DriveRole::Element(id) => (u16::from(id.lun.get()), Some(u16::from(id.member))),
+            DriveRole::Spare => (0xffff, None),
+            DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_) => return None,
+        };
+        Some(SuperblockStatus {
+            version: "1.2",
+            array: format!("00000000:00000000:00000000:0000{array:04x}"),
+            device: format!("11111111:11111111:11111111:0000{:04x}", drive.0),
+            device_number: role.map_or(0, u32::from),
+            role,
+            events: 7,
+        })
     }
 
     fn luns(&self) -> Vec<LunStatus> {
@@ -268,6 +311,10 @@ impl Admin for FakeShelf {
                 counters: vec![("rx_frames", 12), ("rx_dropped", 1)],
             },
         ]
+    }
+
+    fn rehearse(&mut self, act: &mut dyn FnMut(&mut dyn Admin)) {
+        act(&mut self.clone());
     }
 
     fn plan_make(&mut self, request: &MakeRequest) -> Result<u64, AdminError> {
@@ -625,6 +672,105 @@ impl Admin for FakeShelf {
         }
         let shelf = u16::try_from(number).map_err(|_| AdminError::InvalidShelf(number))?;
         self.shelf = Some(Shelf(shelf));
+        Ok(())
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.jobs.clone()
+    }
+
+    fn check_job(&self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        let drive = self.name(slot);
+        let Some(status) = self.drives.iter().find(|status| status.slot == slot) else {
+            return Err(AdminError::NoSuchDrive(drive));
+        };
+        if status.state != DriveState::Up {
+            let (state, reason) = (status.state.name(), status.note.clone());
+            return Err(AdminError::DriveNotUp {
+                drive,
+                state,
+                reason,
+            });
+        }
+        if let Some(job) = self
+            .jobs
+            .iter()
+            .find(|job| job.drive == slot && job.is_running())
+        {
+            let kind = job.kind;
+            return Err(AdminError::DriveBusy { drive, kind });
+        }
+        let role = match &status.role {
+            DriveRole::Element(id) => id.to_string(),
+            DriveRole::Spare => "spare".to_owned(),
+            _ => return Ok(()),
+        };
+        match kind.work() {
+            Some(_) => Err(AdminError::DriveHasRole { drive, role }),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_job(&mut self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+        self.check_job(slot, kind)?;
+        if kind.work().is_some() {
+            self.drives[usize::from(slot.0)].role = DriveRole::Working(kind);
+        }
+        self.jobs.retain(|job| job.drive != slot);
+        self.made += 1;
+        let job = Job::new(kind, DRIVE_BYTES / 512);
+        self.jobs.push(JobStatus {
+            number: u64::from(self.made),
+            drive: slot,
+            kind,
+            begun_unix_seconds: 1_700_000_000,
+            is_stopping: false,
+            report: JobReport {
+                progress: job.progress().clone(),
+                way: (kind == JobKind::Erase).then(|| "deallocated".to_owned()),
+                ..JobReport::default()
+            },
+        });
+        Ok(())
+    }
+
+    fn stop_job(&mut self, slot: DriveSlot, kinds: &[JobKind]) -> Result<(), AdminError> {
+        let name = self.name(slot);
+        if self.drives.iter().all(|status| status.slot != slot) {
+            return Err(AdminError::NoSuchDrive(name));
+        }
+        let is_meant = |job: &&mut JobStatus| {
+            job.drive == slot && job.is_running() && kinds.contains(&job.kind)
+        };
+        let job = self.jobs.iter_mut().find(is_meant);
+        job.ok_or(AdminError::NoJob(name))?.is_stopping = true;
+        Ok(())
+    }
+
+    fn check_size(
+        &self,
+        slot: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<u64, AdminError> {
+        self.check_drive(slot, force)?;
+        let bytes = bytes.unwrap_or(DRIVE_BYTES);
+        if bytes > DRIVE_BYTES {
+            return Err(AdminError::SizeTooLarge {
+                drive: self.name(slot),
+                most_bytes: DRIVE_BYTES - 4096,
+            });
+        }
+        Ok(bytes)
+    }
+
+    fn set_size(
+        &mut self,
+        slot: DriveSlot,
+        bytes: Option<u64>,
+        force: bool,
+    ) -> Result<(), AdminError> {
+        self.drives[usize::from(slot.0)].size_bytes = self.check_size(slot, bytes, force)?;
         Ok(())
     }
 }

@@ -16,14 +16,15 @@ fn masks_are_listed_added_and_taken_away() {
     bench.silent("mask +001004012e83 +001004012e84 +001004012e85 0 2");
     assert_eq!(
         bench.good("mask"),
-        "0        001004012e81 001004012e82 001004012e83 001004012e84\n         \
+        "LUN      MASK(S)\n\
+         0        001004012e81 001004012e82 001004012e83 001004012e84\n                           \
          001004012e85\n\
          2        001004012e83 001004012e84 001004012e85\n"
     );
     bench.silent("mask 2 -001004012e83 -001004012e84");
     assert_eq!(
         bench.good("mask 1 2"),
-        "1        -\n2        001004012e85\n"
+        "LUN      MASK(S)\n1        -\n2        001004012e85\n"
     );
     assert_eq!(
         bench.good("mask -j 2"),
@@ -51,13 +52,13 @@ fn a_word_that_is_no_lun_changes_none_of_them() {
     assert_eq!(bench.bad("setvlan 7 0 x 1"), text);
     assert_eq!(
         bench.good("readonly 0 1"),
-        "0           off\n1           off\n"
+        "LUN    READONLY\n0           off\n1           off\n"
     );
     bench.silent("readonly 0-1 on");
     bench.silent("readonly 1 off");
     assert_eq!(
         bench.good("readonly 0 1"),
-        "0            on\n1           off\n"
+        "LUN    READONLY\n0            on\n1           off\n"
     );
 }
 
@@ -113,7 +114,8 @@ fn reservations_are_listed_and_cleared() {
     let mut bench = reserved();
     assert_eq!(
         bench.good("lunreservations"),
-        "0        -     -                -                001004012e81 001004012e82\n\
+        "LUN      RTYPE OWNER            REGISTRANTS      MAC ADDRESSES\n\
+         0        -     -                -                001004012e81 001004012e82\n\
          2        1     0000000000000051 0000000000000051 001004012e83\n\
          2        1     0000000000000051 0000000000000052 001004012e84 001004012e85\n"
     );
@@ -126,9 +128,29 @@ fn reservations_are_listed_and_cleared() {
     );
     assert_eq!(
         bench.bad("reservations -c"),
-        "usage: reservations [-c] [LUN ...]\n"
+        "usage: reservations [-c] [-f] [LUN ...]\n"
     );
-    bench.silent("reservations -c 0 2");
+    let told = bench.good("reservations");
+    let (request, question) = bench.asks("reservations -c 0 2");
+    assert_eq!(
+        request,
+        "Request to clear the reservations of LUN 0: 2 stations, 0 keys\n\
+         Request to clear the reservations of LUN 2: 0 stations, 2 keys\n"
+    );
+    assert_eq!(question, "'n' to cancel, or 'y' to clear them [n]: ");
+    assert_eq!(bench.bad(""), "action canceled\n");
+    assert_eq!(bench.good("reservations"), told);
+    bench.asks("reservations -c 0 2");
+    bench.silent("y");
+    assert_eq!(bench.good("reservations"), "");
+    let mut bench = reserved();
+    bench.asks("reservations -c 0");
+    bench.shelf.luns[0].access.reserved.pop();
+    assert_eq!(
+        bench.bad("y"),
+        "error: the reservations of LUN 0 are others since you were asked; action canceled\n"
+    );
+    bench.silent("reservations -cf 0 2");
     assert_eq!(bench.good("reservations"), "");
 }
 
@@ -138,7 +160,7 @@ fn vlans_are_set_listed_and_cleared() {
     bench.silent("setvlan 100 0 2");
     assert_eq!(
         bench.good("vlans"),
-        "0           100\n1             0\n2           100\n3             0\n"
+        "LUN        VLAN\n0           100\n1             0\n2           100\n3             0\n"
     );
     bench.silent("clrvlan 2");
     assert_eq!(
@@ -162,7 +184,7 @@ fn luns_are_made_read_only_and_writable() {
     bench.silent("readonly off 1");
     assert_eq!(
         bench.good("readonly 0 1"),
-        "0            on\n1           off\n"
+        "LUN    READONLY\n0            on\n1           off\n"
     );
     assert_eq!(
         bench.good("readonly -j 0"),

@@ -139,7 +139,7 @@ fn users_are_listed_and_changed() {
     assert_eq!(bench.good("users"), expected);
     bench.silent("users add bob admin");
     bench.silent("users role ann admin");
-    bench.silent("users remove bob");
+    bench.silent("users remove -f bob");
     let json = "{\"schema\":1,\"ok\":true,\"data\":[{\"user\":\"admin\",\"role\":\"admin\",\"has_password\":true},\
                 {\"user\":\"ann\",\"role\":\"admin\",\"has_password\":false}]}\n";
     assert_eq!(bench.good("users -j"), json);

@@ -2,6 +2,7 @@
 
 use console::events::{Event, Severity, Watcher};
 use shelf::admin::{DriveSlot, DriveState, ElementState};
+use shelf::job::JobEnd;
 
 /// A shelf with a mirror of slots 0 and 1, and one who has looked at it.
 struct Watched {
@@ -134,4 +135,45 @@ fn raids_drives_ports_and_spares_are_told_of() {
         ["5 SPARE_REMOVE spare 1.12 is no longer in the pool"]
     );
     assert!(Severity::Alert < Severity::Notice);
+}
+
+#[test]
+fn jobs_on_drives_are_told_from_begin_to_end() {
+    use super::golden::work;
+    let mut bench = Watched::new();
+    bench.bench.good("disktest -r 1.8-9");
+    bench.bench.good("erase -f 1.10");
+    assert_eq!(
+        bench.look(),
+        [
+            "5 DRIVE_JOB_STARTED beginning read test of drive 1.8",
+            "5 DRIVE_JOB_STARTED beginning read test of drive 1.9",
+            "5 DRIVE_JOB_STARTED beginning erase of drive 1.10",
+        ]
+    );
+    assert!(bench.look().is_empty(), "once");
+    let shelf = &mut bench.bench.shelf;
+    work(shelf, 8, 100, &[], Some(JobEnd::Complete));
+    work(shelf, 9, 100, &[7, 8], Some(JobEnd::Complete));
+    let gone = "the drive is gone".to_owned();
+    work(shelf, 10, 50, &[], Some(JobEnd::Failed(gone)));
+    assert_eq!(
+        bench.look(),
+        [
+            "5 DRIVE_JOB_COMPLETED read test of drive 1.8 complete",
+            "2 DRIVE_JOB_BAD_SECTORS read test of drive 1.9 complete: 2 bad sectors",
+            "2 DRIVE_JOB_FAILED erase of drive 1.10 failed: the drive is gone",
+        ]
+    );
+    assert!(bench.look().is_empty(), "once");
+    // One that began and ended between two looks.
+    bench.bench.good("disktest -wf 1.8");
+    work(&mut bench.bench.shelf, 8, 20, &[], Some(JobEnd::Stopped));
+    assert_eq!(
+        bench.look(),
+        [
+            "5 DRIVE_JOB_STARTED beginning write test of drive 1.8",
+            "4 DRIVE_JOB_STOPPED write test of drive 1.8 was stopped",
+        ]
+    );
 }

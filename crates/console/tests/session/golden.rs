@@ -6,10 +6,11 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, access, consoles, protection, statistics};
+use super::{Bench, FakeShelf, access, consoles, protection, statistics, top};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
+use shelf::job::{JobEnd, JobKind, SlowPlace};
 use shelf::plane::{RunningPass, SyncKind, SyncProgress};
 use std::fmt::Write as _;
 use std::fs;
@@ -128,6 +129,10 @@ fn show(now: &mut String, reply: &Reply) {
         Next::Later { after } => {
             writeln!(now, "(goes on after {after:?})").expect("a String takes everything");
         }
+        Next::Keys { after } => {
+            writeln!(now, "(goes on after {after:?}, or with a key)")
+                .expect("a String takes everything");
+        }
         Next::End => writeln!(now, "(the session is over)").expect("a String takes everything"),
     }
 }
@@ -142,6 +147,7 @@ fn setup(name: &str) -> Bench {
         "statistics" => statistics::measured(),
         "initiators" => statistics::heard(),
         "reservations" => access::reserved(),
+        "load" => top::loaded(),
         "nothing" => {
             let mut bench = Bench::new();
             bench.shelf.drives.clear();
@@ -171,6 +177,10 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             (drive.state, drive.size_bytes) = (DriveState::Down, 0);
             drive.note = Some("cannot open: permission denied".to_owned());
         }
+        ["missing", slot] => {
+            let drive = &mut shelf.drives[number(slot)];
+            (drive.state, drive.size_bytes) = (DriveState::Missing, 0);
+        }
         ["carries", slot, what @ ..] => {
             shelf.drives[number(slot)].role = DriveRole::Foreign(what.join(" "));
         }
@@ -184,6 +194,18 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             bench.host.now += Duration::from_secs(seconds.parse().expect("seconds"));
             return Some(bench.session.go_on(&mut world!(bench)));
         }
+        ["job", slot, hundredths, rest @ ..] => {
+            let (bad, end) = job_end(rest);
+            let slot = slot.parse().expect("a slot");
+            work(
+                shelf,
+                slot,
+                hundredths.parse().expect("a number"),
+                &bad,
+                end,
+            );
+        }
+        ["work"] => top::work(shelf),
         ["no", "firmware"] => bench.host.has_firmware = false,
         ["no", "power"] => bench.host.has_power = false,
         ["saved", name, line @ ..] => {
@@ -196,6 +218,60 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         _ => panic!("no such change: {change}"),
     }
     None
+}
+
+/// `bad SECTOR ...`, then perhaps how a job ends.
+fn job_end(words: &[&str]) -> (Vec<u64>, Option<JobEnd>) {
+    let sectors = words.iter().filter_map(|word| word.parse().ok());
+    let end = match words
+        .iter()
+        .position(|word| word.ends_with("ed") || *word == "complete")
+    {
+        Some(at) => match words[at..] {
+            ["complete"] => Some(JobEnd::Complete),
+            ["stopped"] => Some(JobEnd::Stopped),
+            ["failed", ref why @ ..] => Some(JobEnd::Failed(why.join(" "))),
+            _ => panic!("no such end: {words:?}"),
+        },
+        None => None,
+    };
+    (sectors.collect(), end)
+}
+
+/// The job of a drive is so many hundredths through, after 100 s for each, with these bad sectors.
+pub(super) fn work(
+    shelf: &mut FakeShelf,
+    slot: u16,
+    hundredths: u64,
+    bad: &[u64],
+    end: Option<JobEnd>,
+) {
+    let job = shelf.jobs.iter_mut().find(|job| job.drive.0 == slot);
+    let job = job.expect("it has a job");
+    let progress = &mut job.report.progress;
+    progress.done_sectors = progress.total_sectors * hundredths / 100;
+    job.report.elapsed = Duration::from_secs(100 * hundredths);
+    assert!(bad.iter().all(|sector| progress.bad.add(*sector)));
+    if !bad.is_empty() {
+        progress.last_reason = Some("Input/output error".to_owned());
+    }
+    if job.kind != JobKind::Erase {
+        progress.slowest = vec![SlowPlace {
+            sector: 6144,
+            took: Duration::from_millis(512),
+        }];
+    }
+    let role = &mut shelf.drives[usize::from(slot)].role;
+    if let (Some(end), Some(work)) = (&end, job.kind.work()) {
+        let is_well = *end == JobEnd::Complete && bad.is_empty();
+        *role = if is_well {
+            DriveRole::Free
+        } else {
+            DriveRole::Foreign("what an erase that did not end has left".to_owned())
+        };
+        shelf.drives[usize::from(slot)].unfinished = (!is_well).then_some(work);
+    }
+    progress.end = end;
 }
 
 /// A resynchronisation that is at 44 %.

@@ -18,7 +18,7 @@ fn lun(number: u8) -> LunNumber {
 }
 
 /// 3 s of reads, of 8 KiB and 300 us each on average, the slowest 41 ms; no writes.
-fn rates(reads: u64) -> Rates {
+pub(super) fn rates(reads: u64) -> Rates {
     Rates {
         seconds: 3,
         reads: Sums {
@@ -132,7 +132,7 @@ fn iostats_refuses_what_it_cannot_tell() {
     );
 }
 
-fn layer(name: &str, counters: &[(&'static str, u64)]) -> CounterGroup {
+pub(super) fn layer(name: &str, counters: &[(&'static str, u64)]) -> CounterGroup {
     CounterGroup {
         name: name.to_owned(),
         counters: counters.to_vec(),

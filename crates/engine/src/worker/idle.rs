@@ -64,6 +64,57 @@ impl Idle {
     }
 }
 
+/// What a turn of the loop came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// It found work.
+    Work,
+    /// It found none, and the next one began at once.
+    None,
+    /// It found none, and the worker slept.
+    Sleep,
+}
+
+/// What the time of a worker went to: each turn, until the next one begins, is of the kind that it came to.
+/// The clock is not looked at for it.
+#[derive(Debug)]
+pub(super) struct Spent {
+    /// The turn that is not added up yet.
+    last: Turn,
+    sums_ns: [u64; 3],
+}
+
+impl Spent {
+    pub(super) const fn new() -> Self {
+        Self {
+            last: Turn::None,
+            sums_ns: [0; 3],
+        }
+    }
+
+    /// The turn came to this.
+    pub(super) const fn ended(&mut self, turn: Turn) {
+        self.last = turn;
+    }
+
+    /// The next turn begins, so long after it.
+    pub(super) const fn add(&mut self, ns: u64) {
+        self.sums_ns[self.last as usize] += ns;
+    }
+
+    pub(super) const fn working_ns(&self) -> u64 {
+        self.sums_ns[Turn::Work as usize]
+    }
+
+    pub(super) const fn polling_ns(&self) -> u64 {
+        self.sums_ns[Turn::None as usize]
+    }
+
+    pub(super) const fn sleeping_ns(&self) -> u64 {
+        self.sums_ns[Turn::Sleep as usize]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +133,23 @@ mod tests {
             !idle.had_none(110_001, NONE),
             "after a sleep it polls again"
         );
+    }
+
+    #[test]
+    fn time_is_of_what_its_turn_came_to() {
+        let mut spent = Spent::new();
+        for (turn, ns) in [
+            (Turn::Work, 5),
+            (Turn::None, 1),
+            (Turn::None, 2),
+            (Turn::Sleep, 100),
+            (Turn::Work, 7),
+        ] {
+            spent.ended(turn);
+            spent.add(ns);
+        }
+        let sums = (spent.working_ns(), spent.polling_ns(), spent.sleeping_ns());
+        assert_eq!(sums, (12, 3, 100));
     }
 
     #[test]

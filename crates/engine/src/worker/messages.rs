@@ -4,7 +4,9 @@ use super::Worker;
 use crate::message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 use aoe::MacAddress;
 use crossbeam::channel::TrySendError;
-use shelf::admin::LunNumber;
+use disk::{NewDrive, Removal};
+use shelf::admin::{DriveSlot, LunNumber};
+use shelf::observe::WorkerLoad;
 use shelf::plane::{Impostor, RunningPass};
 use shelf::target::{Change, PortIndex};
 use std::time::{Duration, Instant};
@@ -72,6 +74,8 @@ impl Worker {
                     // for again.
                     drop(answer.try_send(self.target.take_idle_regions(lun, part, &candidates)));
                 }
+                ToWorker::AddDrive(new, to) => drop(to.try_send(self.add_drive(*new))),
+                ToWorker::RemoveDrive(slot, to) => drop(to.try_send(self.remove_drive(slot))),
                 ToWorker::DriveHealth(drive, answer) => {
                     // Nobody listens when the administration has given up waiting.
                     let _ = answer.try_send(self.patience.health(drive));
@@ -96,6 +100,23 @@ impl Worker {
         any
     }
 
+    fn add_drive(&mut self, new: NewDrive) -> Result<(), String> {
+        let (slot, kind) = (new.slot(), new.drive().kind());
+        self.executor.add(new).map_err(|error| error.to_string())?;
+        self.patience.add(slot, kind);
+        self.target.set_suspect(slot, false);
+        Ok(())
+    }
+
+    fn remove_drive(&mut self, slot: DriveSlot) -> Result<Removal, String> {
+        let removal = self.executor.remove(slot);
+        let removal = removal.map_err(|error| error.to_string())?;
+        if matches!(removal, Removal::Done(_)) {
+            self.patience.remove(slot);
+        }
+        Ok(removal)
+    }
+
     /// Tells what was measured.
     fn answer(&mut self, question: Question) {
         match question {
@@ -107,8 +128,12 @@ impl Worker {
             Question::ShutOut(lun, answer) => {
                 let _ = answer.try_send(self.target.does_for_shut_out(lun));
             }
-            Question::DriveRates(drive, seconds, answer) => {
-                let _ = answer.try_send(self.patience.rates(drive, seconds));
+            Question::DriveLoad(drive, seconds, answer) => {
+                let rates = self.patience.rates(drive, seconds);
+                let _ = answer.try_send((rates, self.patience.busy_ns(drive)));
+            }
+            Question::LunRates(from, seconds, answer) => {
+                drop(answer.try_send(self.target.rates_page(from, seconds)));
             }
             Question::Stations(from, answer) => {
                 drop(answer.try_send(self.target.station_page(from)));
@@ -188,6 +213,26 @@ impl Worker {
         running.collect()
     }
 
+    /// What its time went to until this turn, and what it did in it.
+    fn load(&self) -> WorkerLoad {
+        let counters = self.target.counters();
+        WorkerLoad {
+            index: self.index,
+            working_ns: self.spent.working_ns(),
+            polling_ns: self.spent.polling_ns(),
+            sleeping_ns: self.spent.sleeping_ns(),
+            sleeps: self.counted.sleeps,
+            frames: counters.frames,
+            commands: counters.reads
+                + counters.writes
+                + counters.flushes
+                + counters.trims
+                + counters.identifies,
+            slots_used: self.target.commands_in_flight(),
+            slots: self.target.command_slots(),
+        }
+    }
+
     fn report(&mut self) -> WorkerReport {
         WorkerReport {
             target: *self.target.counters(),
@@ -208,6 +253,7 @@ impl Worker {
             passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),
             ios_in_flight: self.executor.in_flight(),
+            load: self.load(),
         }
     }
 }

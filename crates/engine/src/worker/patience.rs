@@ -22,13 +22,13 @@ const CHANGE_INTERVAL_NS: u64 = 100_000_000;
 /// A worker that sleeps looks no sooner than after this.
 const SLEEP_MIN_NS: u64 = 1_000_000;
 
-/// The watch over these drives.
-pub(super) fn watch(drives: &[(DriveSlot, Arc<Drive>)], limits: Limits) -> Patience {
+/// The watch over these drives, and others in so many slots.
+pub(super) fn watch(drives: &[(DriveSlot, Arc<Drive>)], slots: usize, limits: Limits) -> Patience {
     let kinds: Vec<(DriveSlot, DriveKind)> = drives
         .iter()
         .map(|(slot, drive)| (*slot, drive.kind()))
         .collect();
-    Patience::new(&kinds, WATCHED_MAX, limits)
+    Patience::new(&kinds, WATCHED_MAX, limits).with_slots(slots)
 }
 
 impl Worker {

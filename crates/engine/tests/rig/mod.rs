@@ -115,6 +115,7 @@ impl Start {
                 spin: self.spin,
                 commands: self.commands,
                 limits: Limits::default(),
+                room: disk::DriveRoom::for_drives(&drives),
                 prepare: || Ok(()),
             };
             let (_, memory) = engine::worker_memories(options.commands, 1)

@@ -10,7 +10,9 @@ use shelf::admin::{
     Admin, DriveSlot, DriveStatus, ElsewhereStatus, LunNumber, LunStatus, RateLimit, SpareStatus,
 };
 use shelf::manager::{Drive, Manager, NoDrive, Parts};
+use shelf::plane::LunView;
 use shelf::target::{Change, ChangeDecision, PassEvent, PortIndex, Report, Wish};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -139,6 +141,18 @@ impl House {
         }
     }
 
+    /// What is on the drives and in the state directory, as a number that changes with it.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.durable.lock().fingerprint()
+    }
+
+    /// The LUNs that are served, as the workers know them.
+    #[must_use]
+    pub fn served(&self) -> Vec<Arc<LunView>> {
+        self.views.lock().values().cloned().collect()
+    }
+
     /// All passes come to their end, and found nothing; those that begin then, too.
     pub fn finish_passes(&mut self) {
         // A rebuild, then a scrub that waited for it.
@@ -167,6 +181,11 @@ impl House {
     /// A drive is pulled or put back, as the next start finds.
     pub fn set_present(&mut self, index: usize, is_present: bool) {
         self.durable.lock().images[index].is_present = is_present;
+    }
+
+    /// Jobs on drives go no further from now on.
+    pub fn hold_jobs(&mut self) {
+        self.durable.lock().holds_jobs = true;
     }
 
     /// One request of the control socket, by an administrator.

@@ -5,6 +5,7 @@ use raid::bad_blocks::BadRange;
 use raid::md::Superblock;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
+use shelf::job::{Job, JobHandle, JobReport, Pace, Step, StepEnd, StepKind, fill_pattern};
 use shelf::manager::ShelfStore;
 use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
@@ -14,15 +15,18 @@ use shelf::plane::{
 };
 use shelf::target::MendTicket;
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Sector of the superblock.
 const SUPERBLOCK: u64 = 8;
 
 /// What is on a drive; sectors that were never written are zeroes.
-#[derive(Clone)]
+#[derive(Clone, Hash)]
 pub(super) struct Image {
     pub(super) sectors: u64,
     written: BTreeMap<u64, [u8; 512]>,
@@ -41,6 +45,8 @@ pub(super) struct Durable {
     /// The clock, and the source of UUIDs: neither goes back.
     pub(super) now: u64,
     pub(super) uuids: u64,
+    /// Jobs on drives do not go on.
+    pub(super) holds_jobs: bool,
 }
 
 /// Something that several hold.
@@ -90,6 +96,16 @@ impl Image {
 }
 
 impl Durable {
+    /// Everything, but the clock and the source of UUIDs, as a number.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.images.hash(&mut hasher);
+        let limit = (self.limit.bytes_per_second, self.limit.is_per_drive);
+        let shelf = self.shelf.map(|shelf| shelf.0);
+        (shelf, &self.removed, limit).hash(&mut hasher);
+        hasher.finish()
+    }
+
     pub(super) fn new(images: Vec<Image>, shelf: u16) -> Self {
         Self {
             images,
@@ -98,6 +114,7 @@ impl Durable {
             limit: RateLimit::NONE,
             now: 1_700_000_000,
             uuids: 0,
+            holds_jobs: false,
         }
     }
 }
@@ -125,6 +142,58 @@ impl MetadataDrive for MemoryDrive {
             image.written.insert(at, *bytes);
         }
         Ok(())
+    }
+
+    fn begin(&mut self, mut job: Job, _: Pace) -> Result<Box<dyn JobHandle>, String> {
+        let durable = &mut *self.durable.lock();
+        let image = &mut durable.images[self.index];
+        while let Some(step) = job.next().filter(|_| !durable.holds_jobs) {
+            let end = image.carry_out(step);
+            job.ended(end, Duration::ZERO);
+        }
+        Ok(Box::new(HouseJob(job)))
+    }
+}
+
+/// A job: it is carried out at once, unless jobs are held.
+struct HouseJob(Job);
+
+impl JobHandle for HouseJob {
+    fn report(&self) -> JobReport {
+        JobReport {
+            progress: self.0.progress().clone(),
+            ..JobReport::default()
+        }
+    }
+
+    fn set_pace(&mut self, _: Pace) {}
+
+    fn stop(&mut self) {
+        self.0.stop();
+    }
+
+    fn join(&mut self, _: Duration) -> bool {
+        self.0.next().is_none()
+    }
+}
+
+impl Image {
+    fn carry_out(&mut self, step: Step) -> StepEnd {
+        let mut bytes = [0; 512];
+        for sector in step.sector..step.sector + step.sectors {
+            match step.kind {
+                StepKind::Zero => drop(self.written.remove(&sector)),
+                StepKind::Write => {
+                    fill_pattern(sector, &mut bytes);
+                    self.written.insert(sector, bytes);
+                }
+                StepKind::Read | StepKind::Compare | StepKind::Flush => {}
+            }
+        }
+        if matches!(step.kind, StepKind::Zero | StepKind::Write) && step.sector == 0 {
+            self.foreign = None;
+        }
+        StepEnd::Done
     }
 }
 

@@ -6,7 +6,7 @@ use console::lexer;
 use shelf::admin::LunStatus;
 
 /// Listings of everything, for everybody.
-pub(super) const LISTINGS: [&str; 14] = [
+pub(super) const LISTINGS: [&str; 16] = [
     "list -l -j",
     "show -l -j",
     "spares -j",
@@ -19,13 +19,15 @@ pub(super) const LISTINGS: [&str; 14] = [
     "shelf -j",
     "restore -l -j",
     "when -j",
+    "erase -j",
+    "disktest -j",
     "iostats -j",
     "ifstat -j",
 ];
 
 /// Commands that do one operand after the other: what was done before one was refused stays done, and
 /// the others are told as skipped.
-const ONE_BY_ONE: [&str; 30] = [
+const ONE_BY_ONE: [&str; 31] = [
     "online",
     "offline",
     "remove",
@@ -50,6 +52,7 @@ const ONE_BY_ONE: [&str; 30] = [
     "label",
     "unlabel",
     "erase",
+    "disktest",
     "setsize",
     "restoreconfig",
     "fail",
@@ -199,8 +202,14 @@ fn check_errors(line: &str, words: &[String], reply: &Reply) {
 }
 
 /// Whether a text is about a part of a word: the RAID of an element, the shelf of a drive, what follows the
-/// sign of a mask, or the text that holds a series.
+/// sign of a mask, or the series that it holds.
 fn is_about(text: &str, word: &str) -> bool {
+    let series = text
+        .strip_prefix("series ")
+        .and_then(|rest| rest.split(' ').next());
+    if series.is_some_and(|series| !series.is_empty() && word.contains(series)) {
+        return true;
+    }
     let mut parts = word.split(['.', '+']).filter(|part| !part.is_empty());
     parts.any(|part| text.contains(part))
 }

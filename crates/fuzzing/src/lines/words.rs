@@ -47,7 +47,7 @@ const SCENES: [&str; 12] = [
     "make -c 1 raid6 1.1-4",
     "make 2 jbod 1.5",
     "make 3 raw 1.3",
-    "grow 0 raid1 1.2-3",
+    "grow -y 0 raid1 1.2-3",
     "jbod 1.0-5",
     "online 0-2",
     "spare 1.4-5",
@@ -105,7 +105,7 @@ fn sentence(u: &mut Unstructured<'_>) -> arbitrary::Result<String> {
 
 fn name(u: &mut Unstructured<'_>) -> arbitrary::Result<String> {
     if u.ratio(1, 24)? {
-        return Ok((*u.choose(NOT_AVAILABLE)?).to_owned());
+        return Ok(u.choose(NOT_AVAILABLE)?.0.to_owned());
     }
     let command = u.choose(COMMANDS)?;
     let names: Vec<&str> = command.names().collect();

@@ -37,6 +37,7 @@ pub(crate) enum Command {
         remove: Vec<u8>,
     },
     ClearMasks(u8),
+    ClearReservations(u8),
     Label(u8, Option<String>),
     Vlan(u16, Vec<u8>),
     ReadOnly(u8, bool),
@@ -116,6 +117,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         3 => (lun(), stations(), stations())
             .prop_map(|(lun, add, remove)| Command::Mask { lun, add, remove }),
         1 => lun().prop_map(Command::ClearMasks),
+        1 => lun().prop_map(Command::ClearReservations),
         2 => (lun(), prop::option::of(prop::sample::select(vec!["vm store", "it's", "0123456789abcdef"])))
             .prop_map(|(lun, label)| Command::Label(lun, label.map(str::to_owned))),
         2 => (prop::sample::select(vec![0, 1, 7, 4094]), some_luns())
@@ -136,7 +138,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 }
 
 /// Lines that are wrong whatever the shelf is like.
-const WRONG: [&str; 52] = [
+const WRONG: [&str; 64] = [
     "make",
     "make 0",
     "make 0 raid1",
@@ -189,6 +191,18 @@ const WRONG: [&str; 52] = [
     "unlabel",
     "unlabel 255",
     "mask 0 +001004012e81 -001004012e81",
+    "mask 0 clear",
+    "mask 0 +001004012e81 +00:10:04:01:2e:81",
+    "online 0 0",
+    "offline 1 1",
+    "setvlan 5 0 0",
+    "label x 0 0",
+    "scrub start stop",
+    "readonly 0 on off",
+    "rmmask 0 0",
+    "reservations -c",
+    "reservations -f 0",
+    "fail 0.0.0 0.0.1",
 ];
 
 pub(crate) fn wrong_line() -> impl Strategy<Value = String> {
@@ -242,6 +256,7 @@ impl Command {
                 format!("mask {lun}{words}")
             }
             Self::ClearMasks(lun) => format!("rmmask {lun}"),
+            Self::ClearReservations(lun) => format!("reservations -c {lun}"),
             Self::Label(lun, None) => format!("unlabel {lun}"),
             Self::Label(lun, Some(label)) => format!("label {} {lun}", quoted(label)),
             Self::Vlan(0, luns) => format!("clrvlan {}", list(luns)),
@@ -281,12 +296,14 @@ impl Command {
 
     /// Whether something is named twice, or is to be added and taken away.
     fn says_twice(&self) -> bool {
+        let numbers = |luns: &[u8]| luns.iter().copied().map(u16::from).collect();
         let words: Vec<u16> = match self {
             Self::Make(_, _, slots) | Self::Grow(_, _, slots) | Self::Jbod(slots) => slots.clone(),
-            Self::Remove { luns, .. } => luns.iter().copied().map(u16::from).collect(),
-            Self::Mask { add, remove, .. } => {
-                return add.iter().any(|station| remove.contains(station));
-            }
+            Self::Remove { luns, .. }
+            | Self::Online(luns)
+            | Self::Offline(luns)
+            | Self::Vlan(_, luns) => numbers(luns),
+            Self::Mask { add, remove, .. } => numbers(&[add.as_slice(), remove].concat()),
             _ => return false,
         };
         let different: BTreeSet<u16> = words.iter().copied().collect();
@@ -320,6 +337,7 @@ impl Command {
                 if model.luns.contains_key(lun) || !model.are_free(slots) {
                     return Expect::Refused;
                 }
+                next.free_spares_of(*lun);
                 next.luns.insert(*lun, Lun::new(*level, slots));
             }
             Self::Grow(lun, level, slots) => {
@@ -384,6 +402,7 @@ impl Command {
             }
             Self::Mask { lun, .. }
             | Self::ClearMasks(lun)
+            | Self::ClearReservations(lun)
             | Self::Label(lun, _)
             | Self::ReadOnly(lun, _)
             | Self::ConfigString(lun, _)
@@ -404,6 +423,8 @@ impl Command {
                 lun.masks.extend(add.iter().map(|station| mac(*station)));
             }
             Self::ClearMasks(_) => lun.masks.clear(),
+            // Who has reserved what is no part of the model.
+            Self::ClearReservations(_) => {}
             Self::Label(_, label) => lun.label.clone_from(label),
             Self::ReadOnly(_, on) => lun.is_read_only = *on,
             Self::ConfigString(_, text) => lun.string.clone_from(text),
@@ -446,10 +467,11 @@ impl Command {
         match self {
             Self::Make(lun, ..) => one(format!("remove {lun}")),
             Self::Jbod(slots) => Undo::Lines(slots.iter().map(|s| format!("remove {s}")).collect()),
-            Self::Grow(..) => Undo::OneWay("no LUN shrinks; nothing that anybody had is lost"),
             Self::Online(luns) => switched(model, luns, false, "offline"),
             Self::Offline(luns) => switched(model, luns, true, "online"),
-            Self::Remove { .. } | Self::Eject(_) => Undo::Confirmed,
+            Self::Remove { .. } | Self::Eject(_) | Self::Grow(..) | Self::ClearReservations(_) => {
+                Undo::Confirmed
+            }
             Self::Shelf(_) if !model.luns.is_empty() => Undo::Confirmed,
             Self::Shelf(_) => one(format!("shelf {}", model.shelf)),
             Self::Restore => Undo::NotHere,
@@ -502,6 +524,7 @@ fn jbod(mut model: Model, slots: &[u16]) -> Expect {
         if model.luns.contains_key(&number) || !model.is_free(*slot) {
             return Expect::Partly(model);
         }
+        model.free_spares_of(number);
         model.luns.insert(number, Lun::new(Level::Jbod, &[*slot]));
     }
     Expect::Done(model)
@@ -517,6 +540,7 @@ fn remove(mut model: Model, luns: &[u8], is_forced: bool) -> Expect {
             return Expect::Partly(model);
         }
         model.luns.remove(number);
+        model.free_spares_of(*number);
     }
     Expect::Done(model)
 }

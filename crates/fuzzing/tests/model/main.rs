@@ -14,13 +14,15 @@ mod model;
 mod stories;
 mod two_admins;
 
+use aoe::MacAddress;
 use command::{Command, command, wrong_line};
 use console::{Next, Session};
 use fuzzing::lines::house::{Disk, House, State};
 use model::{Expect, Model, Undo};
 use proptest::prelude::*;
-use shelf::admin::{DriveRole, ElementState, LunStatus};
+use shelf::admin::{DriveRole, ElementState, LunNumber, LunStatus};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Sectors of a MiB.
 const MIB: u64 = 2048;
@@ -51,6 +53,8 @@ enum Step {
     /// A command, and what its question is answered with first.
     Command(Command, &'static str),
     Wrong(String),
+    /// A host reserves a LUN for itself.
+    Reserve(u8),
     Passes,
     Restart {
         is_orderly: bool,
@@ -62,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         14 => (command(), prop::sample::select(denials)).prop_map(|(command, no)| Step::Command(command, no)),
         3 => wrong_line().prop_map(Step::Wrong),
+        1 => (0_u8..4).prop_map(Step::Reserve),
         1 => Just(Step::Passes),
         1 => any::<bool>().prop_map(|is_orderly| Step::Restart { is_orderly }),
     ]
@@ -156,6 +161,10 @@ impl Bench {
         match step {
             Step::Command(command, denial) => self.command(command, denial),
             Step::Wrong(line) => self.wrong(line),
+            Step::Reserve(lun) => {
+                let lun = LunNumber::new(*lun).expect("a number of a LUN");
+                self.house.reserve(lun, MacAddress([2, 0, 0, 0, 1, 1]));
+            }
             Step::Passes => {
                 let before = self.house.state();
                 self.house.finish_passes();
@@ -190,7 +199,9 @@ impl Bench {
         let line = command.line(&self.model);
         let before = self.house.state();
         self.deny(&line, denial);
+        let plan = self.plan(&line);
         let done = type_line(&mut self.house, &line);
+        self.check_plan(&line, &plan, &before, &done);
         self.judge(command, &line, &before, done);
     }
 
@@ -211,6 +222,56 @@ impl Bench {
         let reply = fork.line(&mut session, denial);
         assert!(!reply.ok && reply.next == Next::Command, "{line}: {denial}");
         assert_eq!(fork.state(), state, "{line}: {denial:?} changed something");
+    }
+
+    /// What the line with `-n` says. It changes nothing, neither on the drives nor for the hosts.
+    fn plan(&mut self, line: &str) -> (bool, String) {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let before = self.house.state();
+        let (durable, served) = (self.house.fingerprint(), self.house.served());
+        let reply = self
+            .house
+            .line(&mut self.session, &format!("{name} -n {rest}"));
+        assert_eq!(reply.next, Next::Command, "{line}");
+        assert_eq!(self.house.state(), before, "{line}: {:#?}", self.log);
+        assert_eq!(self.house.fingerprint(), durable, "{line}: {:#?}", self.log);
+        let now = self.house.served();
+        let is_same = now.len() == served.len()
+            && now
+                .iter()
+                .zip(&served)
+                .all(|(now, before)| Arc::ptr_eq(now, before));
+        assert!(
+            is_same,
+            "{line}: the workers were told something: {:#?}",
+            self.log
+        );
+        (reply.ok, reply.output)
+    }
+
+    /// A plan is refused exactly when the command is, in the same words, and says that nothing would change
+    /// exactly when nothing does.
+    fn check_plan(
+        &self,
+        line: &str,
+        (plan_ok, plan): &(bool, String),
+        before: &State,
+        (ok, _, output): &(bool, bool, String),
+    ) {
+        let problems = |text: &str| -> Vec<String> {
+            let words = ["error: ", "usage: ", "skipping: "];
+            let is_one = |line: &&str| words.iter().any(|word| line.starts_with(word));
+            text.lines().filter(is_one).map(str::to_owned).collect()
+        };
+        let told = format!("{line}: {plan}; done: {output} {:#?}", self.log);
+        assert_eq!(plan_ok, ok, "{told}");
+        assert_eq!(problems(plan), problems(output), "{told}");
+        if plan == "would change nothing\n" {
+            assert_eq!(self.house.state(), *before, "{told}");
+        }
+        if self.house.state() != *before {
+            assert!(plan.contains("would "), "{told}");
+        }
     }
 
     fn judge(

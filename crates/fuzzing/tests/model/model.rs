@@ -235,6 +235,15 @@ impl Model {
         self.luns.append(&mut self.ejected);
     }
 
+    /// Spares that were for a LUN that is no more are for all.
+    pub(crate) fn free_spares_of(&mut self, number: u8) {
+        let mut spares = self.spares.values_mut();
+        spares
+            .by_ref()
+            .filter(|lun| **lun == Some(number))
+            .for_each(|lun| *lun = None);
+    }
+
     pub(crate) fn is_free(&self, drive: u16) -> bool {
         let luns = self.luns.values().chain(self.ejected.values());
         let is_held = luns.into_iter().any(|lun| lun.holds(drive));

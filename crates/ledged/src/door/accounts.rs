@@ -15,14 +15,14 @@
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use console::host::Role;
+use console::login::Standing;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The user that there always is.
-pub(crate) const ADMIN: &str = "admin";
+pub(crate) use console::login::ADMIN;
 
 /// Users at most.
 const USERS_MAX: usize = 64;
@@ -80,8 +80,16 @@ impl Accounts {
     }
 
     /// Whether there are users beside the one that there always is.
-    pub(crate) fn has_several(&self) -> bool {
+    fn has_several(&self) -> bool {
         self.users.as_ref().is_ok_and(|users| users.len() > 1)
+    }
+
+    /// What a log-in has to know.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            is_open: self.is_open(),
+            has_several: self.has_several(),
+        }
     }
 
     /// Names, roles, and whether there is a password.
@@ -113,62 +121,35 @@ impl Accounts {
             return Err(no_such(name));
         }
         let hash = hash(password)?;
-        self.change(|users| {
+        let users = self.changed(|users| {
             if let Some(account) = users.get_mut(name) {
                 account.hash = Some(hash);
             }
             Ok(())
-        })
+        })?;
+        self.store(users)
     }
 
-    /// Adds a user without a password.
-    pub(crate) fn add(&mut self, name: &str, role: Role) -> Result<(), String> {
-        check_name(name)?;
-        self.change(|users| {
-            if users.len() >= USERS_MAX {
-                return Err(format!("there are {USERS_MAX} users already"));
-            }
-            if users.contains_key(name) {
-                return Err(format!("user {name} exists already"));
-            }
-            users.insert(name.to_owned(), Account { role, hash: None });
-            Ok(())
-        })
+    /// Whether [`Accounts::change`] would do it, but for writing the file.
+    pub(crate) fn check_change(&self, change: &Change<'_>) -> Result<(), String> {
+        self.changed(|users| change.apply(users)).map(drop)
     }
 
-    /// Removes a user.
-    pub(crate) fn remove(&mut self, name: &str) -> Result<(), String> {
-        if name == ADMIN {
-            return Err(format!("user {ADMIN} always exists"));
-        }
-        self.change(|users| match users.remove(name) {
-            Some(_) => Ok(()),
-            None => Err(no_such(name)),
-        })
-    }
-
-    /// Gives a user another role.
-    pub(crate) fn set_role(&mut self, name: &str, role: Role) -> Result<(), String> {
-        if name == ADMIN && role != Role::Admin {
-            return Err(format!("user {ADMIN} is always an administrator"));
-        }
-        self.change(|users| {
-            let account = users.get_mut(name).ok_or_else(|| no_such(name))?;
-            account.role = role;
-            Ok(())
-        })
+    /// Adds or removes a user, or gives one another role.
+    pub(crate) fn change(&mut self, change: &Change<'_>) -> Result<(), String> {
+        let users = self.changed(|users| change.apply(users))?;
+        self.store(users)
     }
 
     fn users(&self) -> Result<&BTreeMap<String, Account>, String> {
         self.users.as_ref().map_err(Clone::clone)
     }
 
-    /// Changes the users, if an administrator with a password is left then (or nobody has one at all), and
-    /// if they could be stored.
-    fn change(
-        &mut self,
+    /// The users after a change, if an administrator with a password is left then (or nobody has one at all).
+    fn changed(
+        &self,
         change: impl FnOnce(&mut BTreeMap<String, Account>) -> Result<(), String>,
-    ) -> Result<(), String> {
+    ) -> Result<BTreeMap<String, Account>, String> {
         let was_open = self.is_open();
         let mut users = self.users()?.clone();
         change(&mut users)?;
@@ -180,9 +161,51 @@ impl Accounts {
                 "no administrator with a password would be left; set one first: passwd".to_owned(),
             );
         }
+        Ok(users)
+    }
+
+    /// Makes a change durable; else the old users hold.
+    fn store(&mut self, users: BTreeMap<String, Account>) -> Result<(), String> {
         store(&self.path, &render(&users))
             .map_err(|error| format!("{}: {error}", self.path.display()))?;
         self.users = Ok(users);
+        Ok(())
+    }
+}
+
+/// A change of who may log in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'a> {
+    /// Adds a user without a password.
+    Add(&'a str, Role),
+    /// Removes a user.
+    Remove(&'a str),
+    /// Gives a user another role.
+    SetRole(&'a str, Role),
+}
+
+impl Change<'_> {
+    fn apply(&self, users: &mut BTreeMap<String, Account>) -> Result<(), String> {
+        match *self {
+            Self::Add(name, role) => {
+                check_name(name)?;
+                if users.len() >= USERS_MAX {
+                    return Err(format!("there are {USERS_MAX} users already"));
+                }
+                if users.contains_key(name) {
+                    return Err(format!("user {name} exists already"));
+                }
+                users.insert(name.to_owned(), Account { role, hash: None });
+            }
+            Self::Remove(ADMIN) => return Err(format!("user {ADMIN} always exists")),
+            Self::Remove(name) => drop(users.remove(name).ok_or_else(|| no_such(name))?),
+            Self::SetRole(ADMIN, Role::Reader) => {
+                return Err(format!("user {ADMIN} is always an administrator"));
+            }
+            Self::SetRole(name, role) => {
+                users.get_mut(name).ok_or_else(|| no_such(name))?.role = role;
+            }
+        }
         Ok(())
     }
 }
@@ -368,20 +391,49 @@ mod tests {
     fn users_come_change_and_go() {
         let (directory, mut accounts) = open();
         accounts.set_password(ADMIN, SECRET).unwrap();
-        accounts.add("ann", Role::Reader).unwrap();
+        accounts.change(&Change::Add("ann", Role::Reader)).unwrap();
         assert_eq!(accounts.check("ann").verify("-"), None, "no password yet");
         accounts.set_password("ann", "battery staple").unwrap();
         let check = accounts.check("ann");
         assert_eq!(check.verify("battery staple"), Some(Role::Reader));
-        accounts.set_role("ann", Role::Admin).unwrap();
+        accounts
+            .change(&Change::SetRole("ann", Role::Admin))
+            .unwrap();
         let again = Accounts::open(directory.path());
         let expected = [
             ("admin".to_owned(), Role::Admin, true),
             ("ann".to_owned(), Role::Admin, true),
         ];
         assert_eq!(again.list().unwrap(), expected);
-        accounts.remove("ann").unwrap();
+        accounts.change(&Change::Remove("ann")).unwrap();
         assert!(!accounts.has_several());
+    }
+
+    #[test]
+    fn a_check_refuses_what_the_change_refuses_and_changes_nothing() {
+        let (_directory, mut accounts) = open();
+        accounts.set_password(ADMIN, SECRET).unwrap();
+        let mut refused = 0;
+        for change in [
+            Change::Add("ann", Role::Reader),
+            Change::Add("ann", Role::Admin),
+            Change::Add("Ann", Role::Admin),
+            Change::Add(ADMIN, Role::Admin),
+            Change::SetRole("ann", Role::Admin),
+            Change::SetRole("nobody", Role::Admin),
+            Change::SetRole(ADMIN, Role::Reader),
+            Change::SetRole(ADMIN, Role::Admin),
+            Change::Remove(ADMIN),
+            Change::Remove("nobody"),
+            Change::Remove("ann"),
+        ] {
+            let before = accounts.list();
+            let checked = accounts.check_change(&change);
+            assert_eq!(accounts.list(), before, "{change:?}");
+            refused += usize::from(checked.is_err());
+            assert_eq!(accounts.change(&change), checked, "{change:?}");
+        }
+        assert_eq!(refused, 7);
     }
 
     #[test]
@@ -389,21 +441,32 @@ mod tests {
         let (directory, mut accounts) = open();
         let long = "a".repeat(33);
         for name in ["", "Ann", "a b", "1a", "a\n", &long] {
-            assert!(accounts.add(name, Role::Reader).is_err(), "{name:?}");
+            assert!(
+                accounts.change(&Change::Add(name, Role::Reader)).is_err(),
+                "{name:?}"
+            );
         }
-        assert!(accounts.add(ADMIN, Role::Admin).is_err());
-        assert!(accounts.remove(ADMIN).is_err());
-        assert!(accounts.set_role(ADMIN, Role::Reader).is_err());
+        assert!(accounts.change(&Change::Add(ADMIN, Role::Admin)).is_err());
+        assert!(accounts.change(&Change::Remove(ADMIN)).is_err());
+        assert!(
+            accounts
+                .change(&Change::SetRole(ADMIN, Role::Reader))
+                .is_err()
+        );
         for name in ["nobody", ""] {
-            assert!(accounts.remove(name).is_err());
-            assert!(accounts.set_role(name, Role::Admin).is_err());
+            assert!(accounts.change(&Change::Remove(name)).is_err());
+            assert!(
+                accounts
+                    .change(&Change::SetRole(name, Role::Admin))
+                    .is_err()
+            );
             assert!(accounts.set_password(name, SECRET).is_err());
         }
         for password in ["", "short", &"x".repeat(257)] {
             assert!(accounts.set_password(ADMIN, password).is_err());
         }
         assert!(!directory.path().join("users").exists());
-        accounts.add("ann", Role::Reader).unwrap();
+        accounts.change(&Change::Add("ann", Role::Reader)).unwrap();
         let first = accounts.set_password("ann", SECRET);
         assert!(
             first.unwrap_err().contains("no administrator"),

@@ -105,11 +105,20 @@ impl Alerts {
         rows
     }
 
+    /// Where the problem of this number is.
+    fn find(&self, id: u64) -> Result<usize, String> {
+        let found = self.known.iter().position(|known| known.id == id);
+        found.ok_or_else(|| format!("no alert {id} is open"))
+    }
+
+    /// Whether a problem of this number is open.
+    pub(crate) fn check(&self, id: u64) -> Result<(), String> {
+        self.find(id).map(drop)
+    }
+
     /// Notes that somebody knows of a problem.
     pub(crate) fn acknowledge(&mut self, id: u64, by: &str) -> Result<(), String> {
-        let Some(at) = self.known.iter().position(|known| known.id == id) else {
-            return Err(format!("no alert {id} is open"));
-        };
+        let at = self.find(id)?;
         let before = self.known[at].acknowledged_by.replace(by.to_owned());
         self.store()
             .inspect_err(|_| self.known[at].acknowledged_by = before)

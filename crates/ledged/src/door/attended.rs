@@ -76,6 +76,16 @@ impl Attended {
         reply
     }
 
+    /// Takes what was typed at a command that fills the screen.
+    pub(crate) fn keys(&mut self, premises: &Premises, typed: &str) -> Reply {
+        self.place.typed();
+        let reply = self
+            .session
+            .keys(&mut premises.enter().world(&self.who), typed);
+        self.end(&reply.output, reply.ok, stand(&reply.next));
+        reply
+    }
+
     /// Drops the open question, or the command that is not over.
     pub(crate) fn cancel(&mut self) -> Reply {
         let reply = self.session.cancel();
@@ -92,7 +102,9 @@ impl Attended {
             Request::Complete { .. }
             | Request::Help(_)
             | Request::Terminal { .. }
+            | Request::Unattended
             | Request::Events => {}
+            Request::Keys(_) => self.place.typed(),
             Request::GoOn | Request::Cancel => {}
         }
         let response = {
@@ -102,7 +114,7 @@ impl Attended {
         let stand = match response.prompt.kind {
             PromptKind::Answer => Stand::Asks { is_secret: false },
             PromptKind::Secret => Stand::Asks { is_secret: true },
-            PromptKind::Later => Stand::Later,
+            PromptKind::Later | PromptKind::Keys => Stand::Later,
             PromptKind::Command | PromptKind::End => Stand::Over,
         };
         self.end(&response.output, response.ok, stand);
@@ -204,7 +216,7 @@ fn stand(next: &Next) -> Stand {
         Next::Answer { is_secret, .. } => Stand::Asks {
             is_secret: *is_secret,
         },
-        Next::Later { .. } => Stand::Later,
+        Next::Later { .. } | Next::Keys { .. } => Stand::Later,
         Next::Command | Next::End => Stand::Over,
     }
 }

@@ -124,18 +124,8 @@ impl CecPorts {
         if read(&ports.path)?.contains_key(interface) {
             return Ok(());
         }
-        let row = ports.rows.iter().position(|row| row.interface == interface);
-        let index = row.ok_or_else(|| format!("interface {interface} is no port"))?;
-        let is_attached = self.server().is_attached(PortIndex(index));
-        if is_enabled && !is_attached {
-            let socket = RawSocket::open(interface, cec::ETHERTYPE);
-            let socket = socket.map_err(|error| format!("{interface}: {error}"))?;
-            self.attach(index, &ports.rows[index], socket);
-        }
-        if !is_enabled && is_attached {
-            self.tell(Message::Detach(PortIndex(index)));
-        }
-        ports.rows[index].is_enabled = is_enabled;
+        let (index, socket) = self.open(&ports, interface, is_enabled)?;
+        self.switch(&mut ports, index, is_enabled, socket);
         Ok(())
     }
 
@@ -156,20 +146,36 @@ impl CecPorts {
         }
     }
 
-    /// Switches a port on or off, for good.
-    pub(crate) fn set(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
-        let mut ports = lock(&self.ports);
-        let index = ports
-            .rows
-            .iter()
+    /// Whether [`CecPorts::set`] would do it, but for writing the file.
+    pub(crate) fn check(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
+        let ports = lock(&self.ports);
+        self.open(&ports, interface, is_enabled).map(drop)
+    }
+
+    /// The index of a port, and the socket that it needs if the console is to answer there and does not yet.
+    fn open(
+        &self,
+        ports: &Ports,
+        interface: &str,
+        is_enabled: bool,
+    ) -> Result<(usize, Option<RawSocket>), String> {
+        let mut rows = ports.rows.iter();
+        let index = rows
             .position(|row| row.interface == interface)
             .ok_or_else(|| format!("interface {interface} does not exist"))?;
         let is_attached = self.server().is_attached(PortIndex(index));
-        // Opened first: what cannot be done is not stored.
         let socket = (is_enabled && !is_attached)
             .then(|| RawSocket::open(interface, cec::ETHERTYPE))
             .transpose()
             .map_err(|error| format!("{interface}: {error}"))?;
+        Ok((index, socket))
+    }
+
+    /// Switches a port on or off, for good.
+    pub(crate) fn set(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
+        let mut ports = lock(&self.ports);
+        // Opened first: what cannot be done is not stored.
+        let (index, socket) = self.open(&ports, interface, is_enabled)?;
         let rows = ports.rows.iter().enumerate().map(|(other, row)| {
             let enabled = if other == index {
                 is_enabled
@@ -182,15 +188,20 @@ impl CecPorts {
         store(&ports.path, &content)
             .map_err(|error| format!("{}: {error}", ports.path.display()))?;
         ports.trouble = None;
+        self.switch(&mut ports, index, is_enabled, socket);
+        Ok(())
+    }
+
+    /// Has the console answer on a port, or not, with what [`CecPorts::open`] gave.
+    fn switch(&self, ports: &mut Ports, index: usize, is_enabled: bool, socket: Option<RawSocket>) {
         let row = &mut ports.rows[index];
         row.is_enabled = is_enabled;
         if let Some(socket) = socket {
             self.attach(index, row, socket);
         }
-        if !is_enabled && is_attached {
+        if !is_enabled && self.server().is_attached(PortIndex(index)) {
             self.tell(Message::Detach(PortIndex(index)));
         }
-        Ok(())
     }
 
     /// Port by port.

@@ -1,11 +1,28 @@
 //! What commands may ask of the doors: [`Consoles`].
 
-use super::accounts::ADMIN;
+use super::accounts::{ADMIN, Change};
 use crate::host::Machinery;
 use console::host::{
-    AlertStatus, Caller, CecStatus, ConsoleStatus, Consoles, HostError, LogEntry, Machine, Role,
-    Trouble, UserStatus,
+    AlertStatus, Caller, CecStatus, ConsoleStatus, Consoles, Deed, HostError, LogEntry, Machine,
+    Role, Trouble, UserStatus,
 };
+
+impl Machinery {
+    /// Whether something about consoles would be done.
+    pub(crate) fn check_consoles(&self, deed: &Deed<'_>) -> Result<(), HostError> {
+        let accounts = self.reception.accounts();
+        let checked = match *deed {
+            Deed::Kick(id) => self.reception.registry.find(id),
+            Deed::AddUser(name, role) => accounts.check_change(&Change::Add(name, role)),
+            Deed::RemoveUser(name) => accounts.check_change(&Change::Remove(name)),
+            Deed::SetRole(name, role) => accounts.check_change(&Change::SetRole(name, role)),
+            Deed::SetCec(interface, on) => self.reception.cec.check(interface, on),
+            Deed::Acknowledge(id) => self.reception.alerts().check(id),
+            _ => Ok(()),
+        };
+        checked.map_err(HostError::Refused)
+    }
+}
 
 impl Consoles for Machinery {
     fn consoles(&self) -> Vec<ConsoleStatus> {
@@ -14,10 +31,8 @@ impl Consoles for Machinery {
 
     fn kick(&mut self, id: u64, by: &Caller) -> Result<(), HostError> {
         let reason = format!("ended by {}", by.user);
-        match self.reception.registry.end(id, &reason) {
-            true => Ok(()),
-            false => Err(HostError::Refused(format!("no console {id} is open"))),
-        }
+        let ended = self.reception.registry.end(id, &reason);
+        ended.map_err(HostError::Refused)
     }
 
     fn users(&self) -> Result<Vec<UserStatus>, HostError> {
@@ -31,19 +46,22 @@ impl Consoles for Machinery {
     }
 
     fn add_user(&mut self, name: &str, role: Role) -> Result<(), HostError> {
-        let added = self.reception.accounts().add(name, role);
+        let added = self.reception.accounts().change(&Change::Add(name, role));
         added.map_err(HostError::Refused)
     }
 
     fn remove_user(&mut self, name: &str) -> Result<(), HostError> {
-        let removed = self.reception.accounts().remove(name);
+        let removed = self.reception.accounts().change(&Change::Remove(name));
         removed.map_err(HostError::Refused)?;
         self.reception.registry.end_user(name, "", "user removed");
         Ok(())
     }
 
     fn set_role(&mut self, name: &str, role: Role) -> Result<(), HostError> {
-        let set = self.reception.accounts().set_role(name, role);
+        let set = self
+            .reception
+            .accounts()
+            .change(&Change::SetRole(name, role));
         set.map_err(HostError::Refused)?;
         self.reception
             .registry

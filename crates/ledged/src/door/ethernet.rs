@@ -47,6 +47,7 @@ enum Job {
     Open(SessionId, Peer),
     Line(SessionId, String),
     GoOn(SessionId),
+    Keys(SessionId, String),
     Cancel(SessionId),
     Complete(SessionId, String, usize),
     Help(SessionId, String),
@@ -80,6 +81,8 @@ pub(crate) enum Next {
     Line { prompt: String, mode: Mode },
     /// Time.
     Later(Duration),
+    /// Time, or keys.
+    Keys(Duration),
     /// Nothing.
     End,
 }
@@ -113,6 +116,8 @@ struct Terminal {
     over: bool,
     /// When the command that is not over goes on.
     later: Option<Duration>,
+    /// That command takes keys, and is not ended by them.
+    takes_keys: bool,
     typed_at: Duration,
     is_locked: bool,
     /// Events are shown: to those who have come in, and want to see them.
@@ -268,17 +273,24 @@ impl Door {
     /// Lets commands that are not over go on when it is time, and gives up keys that do not come.
     fn go_on(&mut self) {
         let now = self.now();
-        let mut due = Vec::new();
+        let (mut due, mut tired) = (Vec::new(), Vec::new());
         for (session, terminal) in &mut self.terminals {
             if terminal.later.take_if(|at| *at <= now).is_some() {
                 due.push(*session);
             }
             if terminal.sequence_until.take_if(|at| *at <= now).is_some() {
                 terminal.editor.drop_sequence();
+                // It was the key ESC, and any key ends what is watched.
+                if terminal.later.take().is_some() {
+                    tired.push(*session);
+                }
             }
         }
         for session in due {
             self.say(Job::GoOn(session));
+        }
+        for session in tired {
+            self.say(Job::Cancel(session));
         }
     }
 
@@ -304,15 +316,29 @@ impl Door {
         }
     }
 
-    /// Takes typed input up to the next command. Any key ends a command that goes on later. None is taken
-    /// while output waits: a client that does not read gets no more to read.
+    /// Takes typed input up to the next command. Any key ends a command that goes on later, unless it takes
+    /// keys itself; that the window has another size is no key. None is taken while output waits: a client
+    /// that does not read gets no more to read.
     fn feed(&mut self, session: SessionId) {
         if let Some(terminal) = self.terminals.get_mut(&session)
             && !terminal.input.is_empty()
-            && terminal.later.take().is_some()
+            && terminal.later.is_some()
         {
-            terminal.input.clear();
-            self.say(Job::Cancel(session));
+            let input = std::mem::take(&mut terminal.input);
+            let is_pressed = terminal.editor.is_pressed(&input);
+            let is_in_sequence = terminal.editor.is_in_sequence() && !is_pressed;
+            terminal.sequence_until = is_in_sequence.then(|| self.start.elapsed() + SEQUENCE);
+            if is_pressed {
+                terminal.editor.drop_sequence();
+            }
+            if terminal.takes_keys {
+                terminal.later = None;
+                let typed = String::from_utf8_lossy(&input).into_owned();
+                self.say(Job::Keys(session, typed));
+            } else if is_pressed {
+                terminal.later = None;
+                self.say(Job::Cancel(session));
+            }
             return;
         }
         while let Some(terminal) = self.terminals.get_mut(&session)
@@ -374,11 +400,12 @@ impl Door {
                         .resize(rows, wanted.columns.unwrap_or(columns));
                 }
                 echo.extend_from_slice(to_terminal(&output).as_bytes());
+                terminal.takes_keys = matches!(next, Next::Keys(_));
                 match next {
                     Next::Line { prompt, mode } => {
                         echo.extend(terminal.editor.begin(&prompt, mode));
                     }
-                    Next::Later(after) => {
+                    Next::Later(after) | Next::Keys(after) => {
                         terminal.busy = true;
                         terminal.later = Some(now + after);
                     }

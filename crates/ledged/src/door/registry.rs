@@ -88,14 +88,16 @@ impl Registry {
         self.table().consoles.iter().map(status).collect()
     }
 
-    /// Ends a console; false if there is none of this number.
-    pub(crate) fn end(&self, id: u64, reason: &str) -> bool {
+    /// Ends a console.
+    pub(crate) fn end(&self, id: u64, reason: &str) -> Result<(), String> {
         let table = self.table();
-        let console = table.consoles.get(&id);
-        if let Some(console) = console {
-            (console.tell)(Told::End(reason.to_owned()));
-        }
-        console.is_some()
+        (table.find(id)?.tell)(Told::End(reason.to_owned()));
+        Ok(())
+    }
+
+    /// Whether there is a console of this number.
+    pub(crate) fn find(&self, id: u64) -> Result<(), String> {
+        self.table().find(id).map(drop)
     }
 
     /// Ends the consoles of a user of the Ethernet console, but for the one at this address.
@@ -115,6 +117,13 @@ impl Registry {
                 (console.tell)(Told::Event(Arc::clone(event)));
             }
         }
+    }
+}
+
+impl Table {
+    fn find(&self, id: u64) -> Result<&Console, String> {
+        let found = self.consoles.get(&id);
+        found.ok_or_else(|| format!("no console {id} is open"))
     }
 }
 
@@ -182,7 +191,7 @@ mod tests {
         assert_eq!(rows[0].running.as_deref(), Some("when -w"));
         registry.end_user("ann", "020000000001 on eth1", "not this one");
         registry.end_user("bob", "", "nor this one");
-        assert!(registry.end(1, "ended by root") && !registry.end(3, ""));
+        assert!(registry.end(1, "ended by root").is_ok() && registry.end(3, "").is_err());
         assert!(matches!(told.try_recv(), Ok(Told::End(why)) if why == "ended by root"));
         drop(place);
         assert_eq!(registry.list().len(), 1);

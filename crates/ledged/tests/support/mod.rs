@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod capture;
+pub(crate) mod censor;
 pub(crate) mod mix;
+pub(crate) mod script;
 pub(crate) mod shelf;
 pub(crate) mod wire;
 

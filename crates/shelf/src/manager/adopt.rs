@@ -9,6 +9,7 @@ use super::drives::Usage;
 use super::further::names;
 use super::raid::{Member, Raid};
 use super::rounds::Rounds;
+use super::scan::Occasion;
 use super::set::Set;
 use super::spares::{SPARES_MAX, Spare};
 use super::{LunNumber, Manager};
@@ -162,7 +163,7 @@ impl Manager {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
-        self.assemble();
+        self.assemble(Occasion::Asked);
         let is_it = |set: &Set| {
             set.raid.id.part == 0 && set.raid.id.lun == lun && set.raid.record.shelf == shelf
         };
@@ -182,6 +183,7 @@ impl Manager {
             online: first.raid.record.online && is_whole,
             ..first.raid.record.clone()
         };
+        self.free_spares_of(number).map_err(AdminError::Io)?;
         let Some(place) = self.elsewhere.iter().position(is_it) else {
             return Err(self.nothing_elsewhere(shelf, Some(lun)));
         };
@@ -194,7 +196,7 @@ impl Manager {
         };
         let recorded = rounds.record(record);
         // From here on it is found as ours, as after a start.
-        self.assemble();
+        self.assemble(Occasion::Asked);
         recorded.map_err(|reason| AdminError::NotAdoptable { shelf, lun, reason })?;
         for id in self.ids(number) {
             self.rename(id, own);

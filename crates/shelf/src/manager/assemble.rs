@@ -12,7 +12,7 @@ use super::further::names;
 use super::lun::{Lun, ids_of};
 use super::raid::{Member, Raid};
 use super::rounds::Rounds;
-use super::scan::{Candidate, scan};
+use super::scan::{Candidate, Occasion, scan};
 use super::set::{Set, put_all_together};
 use super::{LunNumber, Manager};
 use crate::admin::{DriveSlot, PartId};
@@ -25,11 +25,15 @@ use uuid::Uuid;
 impl Manager {
     /// Puts together what the idle drives hold, finishes or undoes what was interrupted, and serves
     /// what was served.
-    pub(super) fn assemble(&mut self) {
+    pub(super) fn assemble(&mut self, occasion: Occasion) {
         self.elsewhere.clear();
-        let found = scan(&mut self.drives, &mut self.notices);
+        let mut found = scan(&mut self.drives, occasion, &mut self.notices);
+        if self.dissolve_lacking(&found.candidates) {
+            found = scan(&mut self.drives, occasion, &mut self.notices);
+        }
         self.take_in_spares(found.spares);
-        let candidates = self.without_former(found.candidates);
+        let mut returned = BTreeSet::new();
+        let candidates = self.without_former(found.candidates, &mut returned);
         let mut sets = put_all_together(candidates, &found.other_versions);
         for set in &mut sets {
             self.settle_shelf(set);
@@ -50,6 +54,9 @@ impl Manager {
         for set in others {
             adopted.extend(self.adopt_part(set));
         }
+        if occasion == Occasion::Plug {
+            self.doubt_incomplete(&adopted);
+        }
         let to_serve: Vec<LunNumber> = adopted
             .iter()
             .copied()
@@ -61,13 +68,21 @@ impl Manager {
         self.look_for_impostors(&to_serve);
         for number in adopted {
             self.serve_again(number);
+            returned.insert(number);
+        }
+        for number in returned {
             self.take_returned(number);
         }
     }
 
     /// Leaves out the drives that a LUN which is here has done without: they would be a LUN of the same set,
-    /// which the next start takes for what they are, so that what was written to it since would be gone.
-    fn without_former(&mut self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    /// which the next start takes for what they are, so that what was written to it since would be gone. One
+    /// that is missed goes back to its LUN, which is noted.
+    fn without_former(
+        &mut self,
+        mut candidates: Vec<Candidate>,
+        returned: &mut BTreeSet<LunNumber>,
+    ) -> Vec<Candidate> {
         let present: BTreeSet<Uuid> = self
             .raids
             .values()
@@ -77,6 +92,10 @@ impl Manager {
             present.contains(&candidate.superblock.set_uuid())
         });
         for candidate in former {
+            if let Some(number) = self.take_back(&candidate) {
+                returned.insert(number);
+                continue;
+            }
             let kind = if candidate.superblock.is_replacement() {
                 "a former replacement of"
             } else {

@@ -9,7 +9,8 @@
 //!   A crash before the last leaves a LUN that is offline and needs a resync it did not need.
 //! * **remove**: the records say `Removing` (done with the first), then the store notes the set, then
 //!   the metadata is erased, drive by drive. A start goes on with a LUN that any member calls so; a
-//!   member that was away is told by its set.
+//!   member that was away is told by its set. Last, spares of that LUN alone become spares for all; one that
+//!   did not is no spare of the next LUN of that number, whose making begins with that.
 
 use super::drives::{Entry, Usage};
 use super::lun::{Lun, ids_of};
@@ -176,7 +177,7 @@ impl Manager {
         if was_live {
             self.stop(number)?;
         }
-        let failures = match self.erase_lun(number) {
+        let mut failures = match self.erase_lun(number) {
             Ok(failures) => failures,
             Err(reason) => {
                 self.resume(number, was_live);
@@ -185,11 +186,14 @@ impl Manager {
             }
         };
         self.forget(number);
+        if let Err(reason) = self.free_spares_of(number) {
+            failures.push(reason);
+        }
         if failures.is_empty() {
             return Ok(());
         }
         Err(AdminError::Io(format!(
-            "LUN {number} is removed, but not all drives could be erased: {}",
+            "LUN {number} is removed, but not all drives could be written: {}",
             failures.join("; ")
         )))
     }
@@ -209,8 +213,7 @@ impl Manager {
         }
         for raid in self.take_out(number) {
             for drive in raid.members.iter().flat_map(Member::drives) {
-                let usage = Usage::Foreign(format!("ejected LUN {number}"));
-                self.drives.set_usage(drive, usage);
+                self.drives.eject(drive, number);
             }
         }
         Ok(())

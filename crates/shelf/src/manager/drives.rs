@@ -1,7 +1,11 @@
 //! The drives of the shelf: what is in each slot and what it is used for.
 
+use super::jobs::left_by;
 use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
+use crate::job::{Job, JobHandle, JobKind, Pace};
 use crate::plane::{DriveError, MetadataDrive};
+use raid::drive_record::{Clip, Work};
+use std::collections::BTreeMap;
 use std::fmt;
 use uuid::Uuid;
 
@@ -56,25 +60,69 @@ pub(super) enum Usage {
     Spare,
     /// For a LUN.
     Element(ElementId),
+    /// For a job that destroys what is on it.
+    Working(JobKind),
+    /// For nothing, since such a job has not come to its end.
+    Unfinished(Work),
 }
 
 /// A slot and what became of it.
 pub(super) struct Entry {
     pub(super) drive: Drive,
     pub(super) usage: Usage,
+    /// How much of it is used, if that is not all.
+    pub(super) clip: Option<Clip>,
     /// Its I/O takes a second and more.
     pub(super) is_slow: bool,
     /// It did not answer the administration, and nobody has dealt with that.
     is_silent: bool,
+    /// I/O of the administration on it has failed, and nobody has dealt with that.
+    has_failed: bool,
+    /// Its LUN was ejected: only somebody who asks finds that again.
+    pub(super) is_ejected: bool,
 }
 
 impl Entry {
+    fn new(drive: Drive) -> Self {
+        Self {
+            usage: unused(&drive),
+            drive,
+            clip: None,
+            is_slow: false,
+            is_silent: false,
+            has_failed: false,
+            is_ejected: false,
+        }
+    }
+
+    /// Whether there is no drive in it.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.drive.drive, Err(NoDrive::Missing))
+    }
+
+    /// The drive is gone, and with it all that was known of it but what it was used for.
+    pub(super) fn becomes_empty(&mut self) {
+        self.drive.drive = Err(NoDrive::Missing);
+        self.drive.model.clear();
+        self.drive.note = None;
+        self.drive.foreign = None;
+        self.clip = None;
+        self.is_slow = false;
+        self.is_silent = false;
+        self.is_ejected = false;
+    }
+
+    /// How many sectors may be used.
     pub(super) fn size_sectors(&self) -> Option<u64> {
-        self.drive
-            .drive
-            .as_ref()
-            .ok()
-            .map(|drive| drive.size_sectors())
+        let drive = self.drive.drive.as_ref().ok()?;
+        let clipped = self.clip.map_or(u64::MAX, |clip| clip.used_sectors);
+        Some(drive.size_sectors().min(clipped))
+    }
+
+    /// All of it; 0 when it is not up.
+    pub(super) fn whole_sectors(&self) -> u64 {
+        let drive = self.drive.drive.as_ref();
+        drive.map_or(0, |drive| drive.size_sectors())
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -100,6 +148,7 @@ impl Entry {
                 Usage::Free => DriveRole::Free,
                 Usage::Spare => DriveRole::Spare,
                 Usage::Element(id) => DriveRole::Element(*id),
+                Usage::Working(kind) => DriveRole::Working(*kind),
                 usage => DriveRole::Foreign(usage.foreign().unwrap_or_default()),
             },
             model: self.drive.model.clone(),
@@ -116,6 +165,11 @@ impl Entry {
                 .drive
                 .as_ref()
                 .is_ok_and(|drive| drive.keeps_nothing()),
+            whole_bytes: self.whole_sectors() * 512,
+            unfinished: match self.usage {
+                Usage::Unfinished(work) => Some(work),
+                _ => None,
+            },
         }
     }
 }
@@ -129,41 +183,110 @@ impl Usage {
                 Some(format!("LUN {lun} of this shelf a second time (set {set})"))
             }
             Self::Elsewhere { shelf, lun } => Some(format!("LUN {lun} of shelf {shelf}")),
-            Self::Free | Self::Spare | Self::Element(_) => None,
+            Self::Unfinished(work) => Some(left_by(*work).to_owned()),
+            Self::Free | Self::Spare | Self::Element(_) | Self::Working(_) => None,
         }
     }
 }
 
 /// All slots, in order.
-pub(super) struct Drives(Vec<Entry>);
+pub(super) struct Drives {
+    entries: Vec<Entry>,
+    /// In a rehearsal, what has been written; it is on no drive.
+    noted: Option<Noted>,
+}
+
+/// Sectors that were written, by drive and place.
+type Noted = BTreeMap<(DriveSlot, u64), [u8; 512]>;
 
 impl Drives {
     pub(super) fn new(mut drives: Vec<Drive>) -> Self {
         drives.sort_by_key(|drive| drive.slot);
-        let entry = |drive: Drive| Entry {
-            usage: unused(&drive),
-            drive,
-            is_slow: false,
-            is_silent: false,
+        Self {
+            entries: drives.into_iter().map(Entry::new).collect(),
+            noted: None,
+        }
+    }
+
+    /// Puts a drive into its slot, in place of what is known of that.
+    pub(super) fn insert(&mut self, drive: Drive) {
+        let slot = drive.slot;
+        let entries = &mut self.entries;
+        let at = entries.partition_point(|entry| entry.drive.slot < slot);
+        match entries.get_mut(at) {
+            Some(entry) if entry.drive.slot == slot => *entry = Entry::new(drive),
+            _ => entries.insert(at, Entry::new(drive)),
+        }
+    }
+
+    /// Hands all drives to a copy, which only reads them, until [`Drives::take_back`].
+    pub(super) fn lend(&mut self) -> Self {
+        let copy = |entry: &mut Entry| {
+            let drive = &mut entry.drive;
+            let handle = match &drive.drive {
+                Ok(_) => std::mem::replace(&mut drive.drive, Err(NoDrive::Missing)),
+                Err(reason) => Err(reason.clone()),
+            };
+            Entry {
+                drive: Drive {
+                    slot: drive.slot,
+                    path: drive.path.clone(),
+                    model: drive.model.clone(),
+                    note: drive.note.clone(),
+                    drive: handle,
+                    foreign: drive.foreign.clone(),
+                },
+                usage: entry.usage.clone(),
+                clip: entry.clip,
+                is_slow: entry.is_slow,
+                is_silent: entry.is_silent,
+                has_failed: entry.has_failed,
+                is_ejected: entry.is_ejected,
+            }
         };
-        Self(drives.into_iter().map(entry).collect())
+        Self {
+            entries: self.entries.iter_mut().map(copy).collect(),
+            noted: Some(self.noted.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Takes the drives back, and what was learned of their silence; what was written in the copy is nowhere.
+    pub(super) fn take_back(&mut self, copy: Self) {
+        for (entry, lent) in self.entries.iter_mut().zip(copy.entries) {
+            if let Ok(drive) = lent.drive.drive {
+                entry.drive.drive = Ok(drive);
+            }
+            entry.is_silent |= lent.is_silent;
+            entry.has_failed |= lent.has_failed;
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.0.iter()
+        self.entries.iter()
     }
 
     pub(super) fn get(&self, slot: DriveSlot) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.drive.slot == slot)
+        self.entries.iter().find(|entry| entry.drive.slot == slot)
     }
 
     pub(super) fn get_mut(&mut self, slot: DriveSlot) -> Option<&mut Entry> {
-        self.0.iter_mut().find(|entry| entry.drive.slot == slot)
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.drive.slot == slot)
     }
 
     pub(super) fn set_usage(&mut self, slot: DriveSlot, usage: Usage) {
         if let Some(entry) = self.get_mut(slot) {
             entry.usage = usage;
+            entry.is_ejected = false;
+        }
+    }
+
+    /// A drive is of a LUN that is ejected.
+    pub(super) fn eject(&mut self, slot: DriveSlot, lun: LunNumber) {
+        self.set_usage(slot, Usage::Foreign(format!("ejected LUN {lun}")));
+        if let Some(entry) = self.get_mut(slot) {
+            entry.is_ejected = true;
         }
     }
 
@@ -177,6 +300,15 @@ impl Drives {
         if let Some(entry) = self.get_mut(slot) {
             entry.drive.foreign = None;
             entry.usage = Usage::Free;
+        }
+    }
+
+    /// A job that destroys what is on a drive was begun, and has not ended.
+    pub(super) fn set_unfinished(&mut self, slot: DriveSlot, work: Work) {
+        if let Some(entry) = self.get_mut(slot) {
+            entry.drive.foreign = None;
+            entry.usage = Usage::Unfinished(work);
+            entry.is_ejected = false;
         }
     }
 
@@ -203,35 +335,81 @@ impl Drives {
         buffer: &mut [u8],
     ) -> Result<(), String> {
         let read = self.device(slot)?.read(sector, buffer);
-        read.map_err(|error| self.failed(slot, &error))
+        read.map_err(|error| self.failed(slot, &error))?;
+        if let Some(noted) = &self.noted {
+            for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
+                if let Some(written) = noted.get(&(slot, at)) {
+                    bytes.copy_from_slice(written);
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Writes metadata; durable when this returns.
+    /// Writes metadata; durable when this returns, unless this is a rehearsal.
     pub(super) fn write(
         &mut self,
         slot: DriveSlot,
         sector: u64,
         data: &[u8],
     ) -> Result<(), String> {
+        if self.noted.is_some() {
+            self.device(slot)?;
+        }
+        if let Some(noted) = &mut self.noted {
+            let sectors = data.as_chunks().0.iter();
+            noted.extend(
+                (sector..)
+                    .zip(sectors)
+                    .map(|(at, bytes)| ((slot, at), *bytes)),
+            );
+            return Ok(());
+        }
         let written = self.device(slot)?.write(sector, data);
         written.map_err(|error| self.failed(slot, &error))
+    }
+
+    /// Begins a job; in a rehearsal nothing is done.
+    pub(super) fn begin(
+        &mut self,
+        slot: DriveSlot,
+        job: Job,
+        pace: Pace,
+    ) -> Result<Box<dyn JobHandle>, String> {
+        let is_rehearsal = self.noted.is_some();
+        let device = self.device(slot)?;
+        if is_rehearsal {
+            return Ok(Box::new(super::jobs::Told::default()));
+        }
+        device.begin(job, pace)
     }
 
     fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {
         if let Some(entry) = self.get_mut(slot) {
             entry.is_silent |= error.is_silent;
+            entry.has_failed = true;
         }
         format!("drive in slot {slot}: {error}")
     }
 
     /// The drives that did not answer since this was asked last.
     pub(super) fn take_silent(&mut self) -> Vec<DriveSlot> {
-        let silent = self.0.iter_mut().filter(|entry| entry.is_silent);
+        let silent = self.entries.iter_mut().filter(|entry| entry.is_silent);
         let take = |entry: &mut Entry| {
             entry.is_silent = false;
             entry.drive.slot
         };
         silent.map(take).collect()
+    }
+
+    /// The drives on which I/O of the administration failed since this was asked last.
+    pub(super) fn take_failed(&mut self) -> Vec<DriveSlot> {
+        let failed = self.entries.iter_mut().filter(|entry| entry.has_failed);
+        let take = |entry: &mut Entry| {
+            entry.has_failed = false;
+            entry.drive.slot
+        };
+        failed.map(take).collect()
     }
 
     fn device(&mut self, slot: DriveSlot) -> Result<&mut Box<dyn MetadataDrive>, String> {

@@ -63,6 +63,7 @@ impl Manager {
         unwritten: Option<&BadRange>,
         reason: &str,
     ) -> Result<MemberFailure, AdminError> {
+        self.plugs.note_failure(drive, self.uptime);
         self.lun(raid.lun)?;
         let id = raid.element(member);
         let no_element = || AdminError::Io(format!("element {id} does not exist"));

@@ -79,6 +79,7 @@ impl Manager {
             array: array.0[0].superblock.name(),
             reason,
         })?;
+        self.free_spares_of(number).map_err(AdminError::Io)?;
         self.write_import(set.raid)
     }
 
@@ -375,7 +376,7 @@ fn headroom(device: &Device) -> Result<u64, String> {
 }
 
 /// A UUID as md prints it.
-fn md_uuid(uuid: Uuid) -> String {
+pub(super) fn md_uuid(uuid: Uuid) -> String {
     let digits = uuid.simple().to_string();
     let (a, b, c, d) = (&digits[..8], &digits[8..16], &digits[16..24], &digits[24..]);
     format!("{a}:{b}:{c}:{d}")

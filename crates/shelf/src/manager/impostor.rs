@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_mins(1);
 const MEMORY: Duration = Duration::from_secs(150);
 
 /// Who else has addresses of ours.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Impostors {
     /// By LUN, and when it was heard last.
     known: BTreeMap<LunNumber, (Impostor, Duration)>,

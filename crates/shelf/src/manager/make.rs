@@ -6,14 +6,16 @@
 //! recorded; an md superblock on its drive is erased first, then the records that it leads to.
 
 use super::drives::{Entry, Usage};
+use super::members::{expect_unused, up};
 use super::raid::{Member, Metadata, Raid};
 use super::removal::erase_drive;
 use super::rounds::{md_name, reasons};
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot, DriveState, MakeRequest, MemberChoice, PartId};
+use crate::admin::{AdminError, DriveSlot, MakeRequest, MemberChoice, PartId};
 use aoe::Shelf;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
+use raid::drive_record::Mark;
 use raid::geometry::{CHUNK_SECTORS_DEFAULT, GeometryError, is_striped, member_count_rule};
 use raid::layout::{DEVICE_SECTORS_MIN, MemberLayout, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::log::LogParameters;
@@ -51,6 +53,8 @@ impl Manager {
     pub(super) fn make_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let (raid, fits) = self.check_make(request)?;
         let id = raid.id;
+        // One that is kept for a LUN of that number was for another one.
+        self.free_spares_of(id.lun).map_err(AdminError::Io)?;
         if raid.is_recorded() {
             self.write_new(raid)?;
         } else {
@@ -232,8 +236,8 @@ impl Manager {
         members
     }
 
-    /// Erases what an md member carries, so that no LUN comes back over a raw one. A drive without a
-    /// superblock is left as it is.
+    /// Erases what an md member carries, so that no LUN comes back over a raw one, and the mark of a job. A
+    /// drive with neither is left as it is.
     fn erase_md(&mut self, fit: &Fit) -> Result<(), AdminError> {
         if fit.layout.data_sectors < DEVICE_SECTORS_MIN {
             return Ok(());
@@ -243,7 +247,7 @@ impl Manager {
             .drives
             .read(fit.drive, SUPERBLOCK_SECTOR, &mut block)
             .and_then(|()| match Superblock::decode(&block) {
-                Err(SuperblockError::NotMd) => Ok(()),
+                Err(SuperblockError::NotMd) if Mark::decode(&block).is_none() => Ok(()),
                 _ => erase_drive(&mut self.drives, fit.drive),
             });
         erased.map_err(|reason| AdminError::Io(format!("the LUN was not made: {reason}")))
@@ -358,21 +362,8 @@ fn fit_drive(
     drive: String,
     request: &MakeRequest,
 ) -> Result<MemberLayout, AdminError> {
-    let (state, reason) = entry.state();
-    let Some(size_sectors) = entry.size_sectors().filter(|_| state == DriveState::Up) else {
-        let reason = reason.map(str::to_owned);
-        return Err(AdminError::DriveNotUp {
-            drive,
-            state: state.name(),
-            reason,
-        });
-    };
-    if matches!(entry.usage, Usage::Element(_) | Usage::Spare) {
-        return Err(AdminError::DriveInUse(drive));
-    }
-    if let Some(what) = entry.usage.foreign().filter(|_| !request.force) {
-        return Err(AdminError::DriveForeign { drive, what });
-    }
+    let size_sectors = up(entry, &drive)?;
+    expect_unused(entry, &drive, request.force)?;
     let (layout, needed_sectors) = if request.level == Level::Raw {
         let whole = MemberLayout {
             data_offset_sectors: 0,

@@ -223,7 +223,7 @@ impl Manager {
         self.expect_quiet(slot)?;
         match &entry.usage {
             Usage::Element(_) if member.drive() == Some(slot) && !member.is_in_use() => {}
-            Usage::Element(_) => return Err(AdminError::DriveInUse(drive)),
+            Usage::Element(_) | Usage::Working(_) => return Err(AdminError::DriveInUse(drive)),
             Usage::Spare if self.is_for_another(slot, id.lun) => {
                 return Err(AdminError::DriveInUse(drive));
             }
@@ -262,6 +262,22 @@ impl Manager {
                 needed_bytes: geometry.member_sectors() * SECTOR_BYTES as u64,
             }),
         }
+    }
+}
+
+/// Refuses a drive that something is made of, and one that carries something unless that is forced.
+pub(super) fn expect_unused(entry: &Entry, name: &str, force: bool) -> Result<(), AdminError> {
+    match &entry.usage {
+        Usage::Element(_) | Usage::Spare | Usage::Working(_) => {
+            Err(AdminError::DriveInUse(name.to_owned()))
+        }
+        usage => match usage.foreign().filter(|_| !force) {
+            Some(what) => Err(AdminError::DriveForeign {
+                drive: name.to_owned(),
+                what,
+            }),
+            None => Ok(()),
+        },
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 const HALVING_INTERVAL: Duration = Duration::from_hours(1);
 
 /// What is counted of drives.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wear {
     read_errors: BTreeMap<DriveSlot, u32>,
     /// Halvings since the start.
@@ -39,6 +39,11 @@ impl Wear {
     fn count(&mut self, drive: DriveSlot, errors: u32) {
         let count = self.read_errors.entry(drive).or_default();
         *count = count.saturating_add(errors);
+    }
+
+    /// Whatever drive comes into a slot has a count of its own.
+    pub(super) fn forget(&mut self, drive: DriveSlot) {
+        self.read_errors.remove(&drive);
     }
 
     /// Fills in the rows of elements.

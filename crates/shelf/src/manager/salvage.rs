@@ -7,7 +7,7 @@
 use super::Manager;
 use super::raid::Raid;
 use super::recovery::LogState;
-use super::scan::scan;
+use super::scan::{Occasion, scan};
 use super::set::{Set, put_all_together};
 use crate::admin::{AdminError, PartId};
 use raid::Level;
@@ -67,7 +67,7 @@ impl Manager {
     /// Recovers the logs of all sets on the drives, whichever shelf they are of, and marks those clean whose
     /// parity is known to match. For a manager that has no shelf number and so serves nothing.
     pub fn salvage(&mut self, options: SalvageOptions) -> Vec<SalvagedSet> {
-        let found = scan(&mut self.drives, &mut self.notices);
+        let found = scan(&mut self.drives, Occasion::Asked, &mut self.notices);
         put_all_together(found.candidates, &found.other_versions)
             .into_iter()
             .map(|set| self.salvage_set(set, options))

@@ -1,14 +1,16 @@
 //! What is on a drive: reads its superblock and its record, and decides whose it is.
 
 use super::bad_blocks;
-use super::drives::{Drives, NoDrive, Usage};
+use super::drives::{Drives, Entry, NoDrive, Usage};
 use super::lun::PARTS_MAX;
 use super::raid::Metadata;
+use super::sizes::read_clip;
 use super::spares::Spare;
 use crate::admin::{DriveSlot, LunNumber};
 use raid::Geometry;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::{Bitmap, BitmapError, PAGE_BYTES, PAGE_SECTORS};
+use raid::drive_record::{Mark, Work};
 use raid::layout::{DEVICE_SECTORS_MIN, MetadataPlaces, SUPERBLOCK_SECTOR};
 use raid::md::raw::BLOCK_BYTES;
 use raid::md::{Role, Superblock, SuperblockError};
@@ -55,19 +57,36 @@ pub(super) struct Scan {
     pub(super) spares: Vec<Spare>,
 }
 
+/// What it is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Occasion {
+    /// The start, or somebody has asked for it.
+    Asked,
+    /// A drive has come or gone.
+    Plug,
+}
+
 /// Looks at every drive that is in no LUN, and notes what it carries. A drive that cannot be read is down
-/// from now on.
-pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Scan {
+/// from now on. Drives of LUNs that were ejected are left alone unless somebody asks.
+pub(super) fn scan(drives: &mut Drives, occasion: Occasion, notices: &mut Vec<String>) -> Scan {
+    let is_left = |is_ejected: bool| is_ejected && occasion == Occasion::Plug;
     let idle: Vec<_> = drives
         .iter()
-        .filter(|entry| !matches!(entry.usage, Usage::Element(_)))
-        .map(|entry| (entry.drive.slot, entry.size_sectors().unwrap_or(0)))
+        .filter(|entry| {
+            let is_taken = matches!(entry.usage, Usage::Element(_) | Usage::Working(_));
+            !is_taken && !is_left(entry.is_ejected)
+        })
+        .map(|entry| (entry.drive.slot, entry.whole_sectors()))
         .filter(|(_, sectors)| *sectors >= DEVICE_SECTORS_MIN)
         .collect();
     let mut found = Scan::default();
-    for (slot, size_sectors) in idle {
+    for (slot, whole_sectors) in idle {
+        read_clip(drives, slot, whole_sectors);
+        let size_sectors = drives.get(slot).and_then(Entry::size_sectors);
+        let size_sectors = size_sectors.unwrap_or(whole_sectors);
         match look_at(drives, slot, size_sectors, notices) {
             Ok(Look::NotMd) => drives.release(slot),
+            Ok(Look::Unfinished(work)) => drives.set_unfinished(slot, work),
             Ok(Look::Foreign(what)) => drives.set_usage(slot, Usage::Foreign(what)),
             Ok(Look::Candidate(candidate)) => found.candidates.push(*candidate),
             Ok(Look::Spare(spare)) => found.spares.push(*spare),
@@ -92,6 +111,8 @@ pub(super) fn scan(drives: &mut Drives, notices: &mut Vec<String>) -> Scan {
 
 enum Look {
     NotMd,
+    /// A job that destroys what is on it was begun, and has not ended.
+    Unfinished(Work),
     Foreign(String),
     Candidate(Box<Candidate>),
     OtherVersion(Box<OtherVersion>),
@@ -108,7 +129,10 @@ fn look_at(
     drives.read(drive, SUPERBLOCK_SECTOR, &mut block)?;
     let superblock = match Superblock::decode(&block) {
         Ok(superblock) => superblock,
-        Err(SuperblockError::NotMd) => return Ok(Look::NotMd),
+        Err(SuperblockError::NotMd) => {
+            let mark = Mark::decode(&block);
+            return Ok(mark.map_or(Look::NotMd, |mark| Look::Unfinished(mark.work)));
+        }
         Err(error) => return Ok(Look::Foreign(format!("an {error}"))),
     };
     let foreign = |remark: &str| {

@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A set of members, put together.
+#[derive(Clone)]
 pub(super) struct Set {
     pub(super) uuid: Uuid,
     pub(super) raid: Raid,
@@ -231,7 +232,18 @@ fn place(
         if candidate.geometry != freshest.geometry {
             object("a member of another shape than", &candidate);
         } else if !keeps_up(&candidate, freshest) {
-            object("a former replacement of", &candidate);
+            let is_later = |former: &Candidate| {
+                let events = |candidate: &Candidate| candidate.superblock.events();
+                !keeps_up(former, freshest) && events(former) < events(&candidate)
+            };
+            if slot.as_ref().is_some_and(is_later) {
+                // It had taken the place of the one that failed before, and has failed itself.
+                if let Some(former) = slot.replace(candidate) {
+                    object("a former", &former);
+                }
+            } else {
+                object("a former replacement of", &candidate);
+            }
         } else if !is_kept(slot) {
             // The one that it was to replace failed, or is away.
             if let Some(former) = slot.replace(candidate) {

@@ -5,6 +5,7 @@
 //! with the old number takes the intention back, a start with the new one finishes the change.
 
 use super::drives::Usage;
+use super::scan::Occasion;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, PartId};
 use crate::plane::RateLimit;
@@ -84,7 +85,7 @@ impl Manager {
             self.rename(id, shelf);
         }
         // LUNs of that number may have been waiting on the drives.
-        self.assemble();
+        self.assemble(Occasion::Asked);
         finished.map_err(|error| {
             AdminError::Io(format!(
                 "the shelf is {shelf}; the next start has to finish: {error}"

@@ -49,6 +49,12 @@ pub(super) struct Silence {
     returns: Vec<Duration>,
 }
 
+impl Silence {
+    pub(super) const fn drive(&self) -> DriveSlot {
+        self.drive
+    }
+}
+
 impl Manager {
     /// The data path has given up waiting for an I/O of a member. As [`Manager::member_failed`]; but the
     /// member may return.
@@ -171,7 +177,7 @@ impl Manager {
     }
 
     /// Records whether an element that failed is taken back by itself.
-    fn set_awaited(&mut self, id: ElementId, is_awaited: bool) {
+    pub(super) fn set_awaited(&mut self, id: ElementId, is_awaited: bool) {
         let Some(raid) = self.raids.get(&id.raid()) else {
             return;
         };
@@ -204,11 +210,12 @@ impl Manager {
 
     /// Whether a spare is to wait, because the member that it would replace may return.
     pub(super) fn may_return(&self, id: ElementId) -> bool {
-        self.silences.iter().any(|silence| {
-            silence.is_awaited
-                && self.uptime < silence.since + SPARE_GRACE
-                && self.failed_element(silence.drive) == Some(id)
-        })
+        self.plugs.was_pulled_lately(id, self.uptime)
+            || self.silences.iter().any(|silence| {
+                silence.is_awaited
+                    && self.uptime < silence.since + SPARE_GRACE
+                    && self.failed_element(silence.drive) == Some(id)
+            })
     }
 
     /// Refuses a drive on which I/O that was given up may still land.

@@ -10,7 +10,7 @@
 
 use super::drives::{Drives, Usage};
 use super::join::divide;
-use super::members::up;
+use super::members::{expect_unused, up};
 use super::raid::Metadata;
 use super::removal::erase_drive;
 use super::{LunNumber, Manager};
@@ -56,6 +56,10 @@ impl Spare {
             record: stored.record,
             fault: None,
         }
+    }
+
+    pub(super) const fn superblock(&self) -> &Superblock {
+        &self.superblock
     }
 
     pub(super) fn dedicated_to(&self) -> Option<LunNumber> {
@@ -175,14 +179,7 @@ impl Manager {
         };
         let size_sectors = up(entry, &drive)?;
         self.expect_quiet(slot)?;
-        match &entry.usage {
-            Usage::Element(_) | Usage::Spare => return Err(AdminError::DriveInUse(drive)),
-            usage => {
-                if let Some(what) = usage.foreign().filter(|_| !force) {
-                    return Err(AdminError::DriveForeign { drive, what });
-                }
-            }
-        }
+        expect_unused(entry, &drive, force)?;
         MemberLayout::new(size_sectors, CHUNK_SECTORS_DEFAULT).map_err(|_| {
             AdminError::DriveTooSmall {
                 drive,
@@ -262,6 +259,40 @@ impl Manager {
             }
         }
         result
+    }
+
+    /// Spares that were for a LUN alone are for all: the LUN is no more. Gives what could not be changed.
+    pub(super) fn free_spares_of(&mut self, number: LunNumber) -> Result<(), String> {
+        let is_of_lun = |spare: &&Spare| spare.dedicated_to() == Some(number);
+        let drives: Vec<DriveSlot> = self
+            .spares
+            .iter()
+            .filter(is_of_lun)
+            .map(|spare| spare.drive)
+            .collect();
+        let mut failures = Vec::new();
+        for drive in drives {
+            let name = self.drive_name(drive);
+            let Some(spare) = self.spares.iter_mut().find(|spare| spare.drive == drive) else {
+                continue;
+            };
+            let record = SpareRecord {
+                dedicated_to_lun: None,
+                ..spare.record.clone()
+            };
+            match spare.change(&mut self.drives, record) {
+                Ok(()) => self.notices.push(format!(
+                    "spare {name} was for LUN {number} alone, which is removed: it is one for all LUNs now"
+                )),
+                Err(reason) => failures.push(format!(
+                    "spare {name} is still kept for a LUN {number}: {reason}"
+                )),
+            }
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(failures.join("; "))
     }
 
     pub(super) fn unmake_spare(&mut self, slot: DriveSlot, force: bool) -> Result<(), AdminError> {

@@ -36,6 +36,30 @@ fn stages(patience: &mut Patience, now_ns: u64) -> Vec<Stage> {
     look(patience, now_ns).iter().map(|due| due.stage).collect()
 }
 
+/// From the first I/O until there is none, however many there were at a time.
+#[test]
+fn a_drive_is_busy_while_it_has_any_io() {
+    let mut patience = watch(DriveKind::Rotating);
+    let at = |patience: &mut Patience, ms: u64| {
+        patience.set_now(ms * MS);
+        patience.busy_ns(DRIVE) / MS
+    };
+    assert_eq!(at(&mut patience, 10), 0);
+    let first = patience.begin(&io(Operation::Read));
+    assert_eq!(at(&mut patience, 13), 3);
+    let second = patience.begin(&io(Operation::Write));
+    patience.end(first);
+    assert_eq!(at(&mut patience, 15), 5);
+    patience.abandon(second, Stage::Suspect);
+    patience.end(second);
+    assert_eq!(at(&mut patience, 100), 5);
+    let third = patience.begin(&io(Operation::Flush));
+    assert_eq!(at(&mut patience, 101), 6);
+    patience.end(third);
+    assert_eq!(at(&mut patience, 200), 6);
+    assert_eq!(patience.busy_ns(DriveSlot(9)), 0);
+}
+
 #[test]
 fn a_read_is_late_after_the_floor_of_its_kind_and_then_after_thrice_the_usual() {
     for (kind, floor_ns) in [(DriveKind::Rotating, 20 * MS), (DriveKind::SolidState, MS)] {

@@ -39,7 +39,7 @@ fn grow_on_line(ledge: &Ledge<'_>, client: &mut Client, checksums: &str) -> Resu
     let (size, room) = (device_bytes(client)?, file_system_kib(client)?);
     client.start_writers("during")?;
     client.wait_for_acknowledged(5, RECOVERY)?;
-    ledge.console_ok("grow -c 0 raid10 1.4-7")?;
+    ledge.console_ok("grow -yc 0 raid10 1.4-7")?;
     client.wait_for_acknowledged(10, RECOVERY)?;
     ensure!(
         device_bytes(client)? == size,
@@ -79,7 +79,7 @@ fn grow_closed(network: &VmNetwork, ledge: &Ledge<'_>, client: &mut Client) -> R
     thread::sleep(Duration::from_secs(1));
     for drives in ["1.8-11", "1.12-15"] {
         let (size, before) = (device_bytes(client)?, ledger());
-        ledge.console_ok(&format!("grow -c 0 raid10 {drives}"))?;
+        ledge.console_ok(&format!("grow -yc 0 raid10 {drives}"))?;
         wait_for_size(client, size)?;
         let after = ledger();
         ensure!(

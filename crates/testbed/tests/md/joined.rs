@@ -25,8 +25,8 @@ pub(crate) fn join_and_judge() -> Result<()> {
     };
     let mut ledge = Ledge::start(&network.target, options)?;
     ledge.console_ok("make 0 raid5 1.0-3")?;
-    ledge.console_ok("grow 0 raid1 1.4-5")?;
-    ledge.console_ok("grow 0 raid10 1.6-9")?;
+    ledge.console_ok("grow -y 0 raid1 1.4-5")?;
+    ledge.console_ok("grow -y 0 raid10 1.6-9")?;
     ledge.console_ok("online 0")?;
     let mut client = Client::open(&network, 0)?;
     let mut content = Content::new(0x901e, client.sectors())?;

@@ -49,6 +49,11 @@ const PLACES: &[(&str, &[&str], &str)] = &[
         "metadata, which the administration reads and writes by a thread of the drive",
     ),
     (
+        "crates/disk/src/job.rs",
+        &["Condvar", "Mutex"],
+        "jobs on whole drives, between the thread of each and the administration",
+    ),
+    (
         "crates/disk/src/ram.rs",
         &["Mutex"],
         "drives in memory, for tests and measurements: their users are the kernel's drives",

@@ -3,9 +3,9 @@
 //! It probes for shelves on one interface, lets the user pick one, and joins the terminal to its
 //! console. Session data and the picker's table go to standard output, all else to standard error.
 //!
-//! What differs from cec-14: repeated packets are acknowledged again, the tags of frames are
-//! checked, `i` in the escape menu sends the escape character, piped input goes out in large
-//! packets, and its end ends the session when the shelf has answered (status 1 if the shelf was
+//! What differs from cec-14: a probe that nobody answers is sent again, repeated packets are acknowledged
+//! again, the tags of frames are checked, `i` in the escape menu sends the escape character, piped input goes
+//! out in large packets, and its end ends the session when the shelf has answered (status 1 if the shelf was
 //! lost before).
 #![forbid(unsafe_code)]
 #![allow(
@@ -98,14 +98,22 @@ fn run(options: &Options) -> Result<u8> {
 fn probe(link: &mut Link, options: &Options) -> Result<Vec<Offer>> {
     options.chat("Probing for shelves ... ");
     let mut probe = cec::Probe::new(link.mac());
-    link.send(&probe.request())?;
     let end = link.now() + options.wait();
+    let mut ask_at = link.now();
+    let mut has_answer = false;
     while let Some(time_left) = end.checked_sub(link.now()).filter(|t| !t.is_zero()) {
-        link.wait(time_left)?;
+        // Asked again while nobody has answered: the first probe may have been lost.
+        if !has_answer && ask_at <= link.now() {
+            link.send(&probe.request())?;
+            ask_at = link.now() + options.wait() / PROBES;
+        }
+        let until = if has_answer { end } else { ask_at };
+        link.wait(time_left.min(until.saturating_sub(link.now())))?;
         while let Some(frame) = link.receive()? {
             let Some(offer) = probe.receive(&frame) else {
                 continue;
             };
+            has_answer = true;
             if options.has_target() && options.wants(offer) {
                 options.chat(&format!("shelf {} found.\n", offer.shelf));
                 return Ok(vec![offer.clone()]);
@@ -140,6 +148,9 @@ fn process_tag() -> ConnectionTag {
     let [.., high, low] = std::process::id().to_be_bytes();
     ConnectionTag(high ^ low)
 }
+
+/// How often a probe is sent that nobody answers.
+const PROBES: u32 = 3;
 
 /// How long a wait may be before it looks for signals again.
 const SIGNAL_CHECK: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use crate::output;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use std::io;
 use std::time::Duration;
 
@@ -13,6 +13,18 @@ pub(crate) enum Entered {
     /// Ctrl-C.
     Interrupt,
     /// Ctrl-D, or the end of the standard input.
+    End,
+}
+
+/// What has happened while a screen was looked at.
+pub(crate) enum Seen {
+    /// Nothing: it is time to look again.
+    Nothing,
+    /// Keys.
+    Typed(String),
+    /// The screen has another size: rows and columns.
+    Resized(usize, usize),
+    /// There is nobody any more.
     End,
 }
 
@@ -36,6 +48,12 @@ pub(crate) trait Input {
         question: &Question<'_>,
         shelf: &mut Connection,
     ) -> anyhow::Result<Entered>;
+
+    /// Gives a command the whole screen, or takes that away from it.
+    fn set_screen(&mut self, is_on: bool) -> anyhow::Result<()>;
+
+    /// Waits while somebody looks at a screen of this size.
+    fn look(&mut self, time: Duration, size: (usize, usize)) -> anyhow::Result<Seen>;
 
     /// Waits while a command goes on; whether somebody is tired of it.
     fn pause(&mut self, time: Duration) -> anyhow::Result<bool>;
@@ -74,6 +92,15 @@ impl Input for Piped {
         let entered = Self::read()?;
         output::question("\n", question.json)?;
         Ok(entered)
+    }
+
+    fn set_screen(&mut self, is_on: bool) -> anyhow::Result<()> {
+        ensure!(!is_on, "ledged wants a keyboard, and there is none");
+        Ok(())
+    }
+
+    fn look(&mut self, _time: Duration, _size: (usize, usize)) -> anyhow::Result<Seen> {
+        Ok(Seen::End)
     }
 
     fn pause(&mut self, time: Duration) -> anyhow::Result<bool> {

@@ -6,13 +6,14 @@
 //! asked goes to the standard error where the standard output is no terminal.
 
 use crate::connection::Connection;
-use crate::input::{Entered, Input, Question};
+use crate::input::{Entered, Input, Question, Seen};
 use anyhow::{Context, bail};
+use cli::screen::FullScreen;
 use cli::terminal::{RawTerminal, read_stdin, size, wait_for_key};
 use console::editor::{Editor, Event, Mode, SEQUENCE};
 use console::protocol::Request;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often events are asked for.
 const EVENTS: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ pub(crate) struct Keyboard {
     /// Typed and not looked at yet.
     typed: Vec<u8>,
     is_at_end: bool,
+    /// What commands have to themselves, once one has wanted it.
+    screen: Option<FullScreen>,
 }
 
 impl Keyboard {
@@ -123,6 +126,40 @@ impl Input for Keyboard {
             Mode::Answer
         };
         self.read(question.text, mode, shelf)
+    }
+
+    fn set_screen(&mut self, is_on: bool) -> anyhow::Result<()> {
+        match &self.screen {
+            Some(screen) => screen.set(is_on),
+            None if is_on => self.screen.insert(FullScreen::new()?).set(true),
+            None => Ok(()),
+        }
+    }
+
+    fn look(&mut self, time: Duration, before: (usize, usize)) -> anyhow::Result<Seen> {
+        let Some(screen) = &self.screen else {
+            bail!("nobody has a screen");
+        };
+        let end = Instant::now() + time;
+        screen.listen(true)?;
+        let seen = loop {
+            if let Some((rows, columns)) = size().filter(|now| *now != before) {
+                break Seen::Resized(rows, columns);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Seen::Nothing;
+            }
+            if wait_for_key(left)? {
+                let typed = read_stdin(READ_BYTES_MAX)?;
+                if typed.is_empty() {
+                    break Seen::End;
+                }
+                break Seen::Typed(String::from_utf8_lossy(&typed).into_owned());
+            }
+        };
+        screen.listen(false)?;
+        Ok(seen)
     }
 
     fn pause(&mut self, time: Duration) -> anyhow::Result<bool> {

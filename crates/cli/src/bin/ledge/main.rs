@@ -17,7 +17,7 @@ mod output;
 use arguments::Arguments;
 use connection::Connection;
 use console::protocol::{PromptKind, Request, Response};
-use input::{Entered, Input, Piped, Question};
+use input::{Entered, Input, Piped, Question, Seen};
 use keyboard::Keyboard;
 use signal_hook::consts::{SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
 use std::io::{self, IsTerminal};
@@ -64,8 +64,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         connection,
         input,
         json: arguments.json,
+        terminal: terminal(arguments.json, has_keyboard),
     };
     console.tell_terminal()?;
+    if !has_keyboard {
+        console.connection.ask(&Request::Unattended)?;
+    }
     if arguments.has_command() {
         return console.command(&arguments.line());
     }
@@ -80,22 +84,29 @@ struct Console {
     input: Box<dyn Input>,
     /// Ask for JSON in every command.
     json: bool,
+    /// The terminal, if it shows more than text.
+    terminal: Option<Terminal>,
+}
+
+/// What the shelf is told of a terminal.
+#[derive(Clone, Copy)]
+struct Terminal {
+    size: (usize, usize),
+    color: bool,
+    keyboard: bool,
 }
 
 impl Console {
     /// Tells the shelf what the output goes to, if that is a terminal that shows more than text.
     fn tell_terminal(&mut self) -> anyhow::Result<()> {
-        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        if self.json || is_plain || !io::stdout().is_terminal() {
+        let Some(terminal) = self.terminal else {
             return Ok(());
-        }
-        let (rows, columns) = cli::terminal::size().unwrap_or((24, 80));
-        let color = true;
+        };
         let request = Request::Terminal {
-            rows,
-            columns,
-            color,
+            rows: terminal.size.0,
+            columns: terminal.size.1,
+            color: terminal.color,
+            keyboard: terminal.keyboard,
         };
         self.connection.ask(&request)?;
         Ok(())
@@ -147,17 +158,52 @@ impl Console {
                         Request::GoOn
                     }
                 }
+                PromptKind::Keys => self.look(response.prompt.after_ms.unwrap_or_default())?,
                 PromptKind::Command | PromptKind::End => return Ok(response.ok),
             };
             response = self.ask(&request)?;
         }
     }
 
+    /// Waits while somebody looks at what a command has on the screen, and tells what to ask then.
+    fn look(&mut self, after_ms: u64) -> anyhow::Result<Request> {
+        let size = self.terminal.map_or((0, 0), |terminal| terminal.size);
+        let after = Duration::from_millis(after_ms);
+        Ok(match self.input.look(after, size)? {
+            Seen::Nothing => Request::GoOn,
+            Seen::Typed(keys) => Request::Keys(keys),
+            Seen::Resized(rows, columns) => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.size = (rows, columns);
+                }
+                self.tell_terminal()?;
+                Request::Keys(String::new())
+            }
+            Seen::End => Request::Cancel,
+        })
+    }
+
     fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {
         let response = self.connection.ask(request)?;
+        let is_screen = response.prompt.kind == PromptKind::Keys;
+        self.input.set_screen(is_screen)?;
         output::show(&response)?;
         Ok(response)
     }
+}
+
+/// The terminal that output goes to, if it is one that shows more than text.
+fn terminal(json: bool, has_keyboard: bool) -> Option<Terminal> {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if json || is_dumb || !io::stdout().is_terminal() {
+        return None;
+    }
+    let is_colorless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Some(Terminal {
+        size: cli::terminal::size().unwrap_or((24, 80)),
+        color: !is_colorless,
+        keyboard: has_keyboard,
+    })
 }
 
 /// The line with `-j` as its first argument.

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use console::protocol::Response;
 use console::session::PAGE;
+use console::terminal::as_page;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// How lines begin that tell of a failure.
@@ -12,13 +13,12 @@ const FAILURE_STARTS: [&str; 4] = ["error:", "usage:", "skipping:", "\x1b[31merr
 pub(crate) fn show(response: &Response) -> anyhow::Result<()> {
     let is_failure =
         |line: &&str| !response.ok && FAILURE_STARTS.iter().any(|start| line.starts_with(start));
-    // A new page is an empty screen, where there is one.
-    let page = if io::stdout().is_terminal() {
-        "\x1b[H\x1b[2J"
+    // A new page has the screen for itself, where there is one.
+    let output = if io::stdout().is_terminal() {
+        as_page(&response.output)
     } else {
-        ""
+        response.output.replace(PAGE, "")
     };
-    let output = response.output.replace(PAGE, page);
     let (failures, rows): (Vec<&str>, Vec<&str>) =
         output.split_inclusive('\n').partition(is_failure);
     print(&mut io::stdout().lock(), &rows.concat()).context("cannot write the output")?;

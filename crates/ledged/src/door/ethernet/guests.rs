@@ -1,22 +1,17 @@
-//! Those who come in over the Ethernet: log-in, and the commands of those who have logged in.
+//! Those who come in over the Ethernet: log-in ([`console::login`]), and the commands of those who have
+//! logged in.
 //!
 //! ```text
-//!            several users      name            password right
-//! (opened) ---------------> USER ----> PASSWORD --------------> IN ----> (closed)
-//!     |                                 ^  | wrong: again, three times   | idle
-//!     |  one user                       |  v then (closed)               |
-//!     +---------------------------------+--+<----------------------------+
-//!     |  nobody has a password: everybody is the administrator, and is told so
-//!     +-----------------------------------------------------------> IN
+//! (opened) ----> OUT ----> IN ----> (closed)
+//!                 ^        | idle
+//!                 +--------+
 //! ```
 //!
 //! Invariants: a password is compared by hashing it, outside of every lock, and is kept nowhere; whoever
 //! has failed waits, by station ([`Lockout`]), however many sessions are opened meanwhile.
 
 use super::{Done, Job, Message, Next};
-use crate::door::accounts::ADMIN;
 use crate::door::attended::Attended;
-use crate::door::lockout::Lockout;
 use crate::door::reception::Reception;
 use crate::door::registry::Place;
 use crate::host::Premises;
@@ -25,21 +20,12 @@ use cec::{Peer, SessionId};
 use console::complete;
 use console::editor::Mode;
 use console::host::{Caller, DoorKind, Role};
+use console::login::{Lockout, Login, Step};
 use console::session;
 use console::terminal::Terminal;
 use crossbeam::channel::Receiver;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-/// Wrong passwords after which a session is ended.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// What is asked for. Tools for Coraid's shelves look for the word.
-const PASSWORD: &str = "Password: ";
-
-/// What is said at each log-in as long as it is true.
-const OPEN: &str =
-    "no password is set: whoever reaches this port is an administrator; set one with: passwd\n";
+use std::time::Instant;
 
 /// All of them.
 pub(super) struct Guests {
@@ -54,16 +40,13 @@ pub(super) struct Guests {
 struct Guest {
     mac: MacAddress,
     address: String,
-    attempts: u32,
     seat: Seat,
 }
 
 /// How far somebody has come.
 enum Seat {
-    /// A name is asked for.
-    User(Place),
-    /// A password is asked for, of this user.
-    Password(Place, String),
+    /// Not in.
+    Out(Place, Login),
     /// In; with a password, if there are any.
     In {
         attended: Box<Attended>,
@@ -91,6 +74,7 @@ impl Guests {
             let (Job::Open(id, _)
             | Job::Line(id, _)
             | Job::GoOn(id)
+            | Job::Keys(id, _)
             | Job::Cancel(id)
             | Job::Complete(id, ..)
             | Job::Help(id, _)
@@ -141,6 +125,14 @@ impl Guests {
                 let reply = attended.go_on(&self.premises);
                 self.said(id, reply)
             }
+            Job::Keys(_, typed) => {
+                let guest = self.guests.get_mut(&id)?;
+                let Seat::In { attended, .. } = &mut guest.seat else {
+                    return self.ask(id, String::new());
+                };
+                let reply = attended.keys(&self.premises, &typed);
+                self.said(id, reply)
+            }
             Job::Cancel(_) => {
                 let guest = self.guests.get_mut(&id)?;
                 let Seat::In { attended, .. } = &mut guest.seat else {
@@ -162,19 +154,15 @@ impl Guests {
             .registry
             .enter(DoorKind::Ethernet, &address, tell);
         self.reception.cec.note_console(id, Some(place.id()));
+        let mut login = Login::new(peer.mac);
+        let step = login.begin(String::new(), self.reception.accounts().standing());
         let guest = Guest {
             mac: peer.mac,
             address,
-            attempts: 0,
-            seat: Seat::User(place),
+            seat: Seat::Out(place, login),
         };
         self.guests.insert(id, guest);
-        if self.reception.accounts().is_open() {
-            self.let_in(id, ADMIN, Role::Admin, false);
-            return self.ask(id, OPEN.to_owned()).unwrap_or_else(nobody);
-        }
-        self.ask_for_log_in(id, String::new())
-            .unwrap_or_else(nobody)
+        self.step(id, step).unwrap_or_else(nobody)
     }
 
     /// Lets somebody in whose place is in the seat.
@@ -183,7 +171,7 @@ impl Guests {
             return;
         };
         let place = match std::mem::replace(&mut guest.seat, Seat::Moving) {
-            Seat::User(place) | Seat::Password(place, _) => place,
+            Seat::Out(place, _) => place,
             other => {
                 guest.seat = other;
                 return;
@@ -200,7 +188,6 @@ impl Guests {
         } else {
             "log-in, no password is set"
         };
-        guest.attempts = 0;
         guest.seat = Seat::In {
             attended: Box::new(Attended::new(who, place, &self.reception, how)),
             by_password,
@@ -209,26 +196,17 @@ impl Guests {
 
     fn line(&mut self, id: SessionId, line: &str) -> Option<Done> {
         let guest = self.guests.get_mut(&id)?;
-        match std::mem::replace(&mut guest.seat, Seat::Moving) {
-            Seat::User(place) => {
-                let name = line.trim();
-                let name = if name.is_empty() { ADMIN } else { name };
-                guest.seat = Seat::Password(place, name.to_owned());
-                self.ask(id, String::new())
+        match &mut guest.seat {
+            Seat::Out(_, login) => {
+                let standing = self.reception.accounts().standing();
+                let step = login.line(self.start.elapsed(), &self.lockout, line, standing);
+                match step {
+                    Step::Check { user } => self.try_password(id, &user, line),
+                    step => self.step(id, step),
+                }
             }
-            Seat::Password(place, user) => {
-                guest.seat = Seat::Password(place, user.clone());
-                self.try_password(id, &user, line)
-            }
-            Seat::In {
-                mut attended,
-                by_password,
-            } => {
+            Seat::In { attended, .. } => {
                 let reply = attended.line(&self.premises, line);
-                guest.seat = Seat::In {
-                    attended,
-                    by_password,
-                };
                 self.said(id, reply)
             }
             Seat::Moving => None,
@@ -236,111 +214,116 @@ impl Guests {
     }
 
     fn try_password(&mut self, id: SessionId, user: &str, password: &str) -> Option<Done> {
-        if password.is_empty() {
-            return self.ask_for_log_in(id, String::new());
-        }
-        let now = self.start.elapsed();
-        let guest = self.guests.get_mut(&id)?;
-        let mac = guest.mac;
-        let wait = self.lockout.wait(now, mac);
-        if !wait.is_zero() {
-            return self.ask_for_log_in(id, format!("wait {} s\n", seconds(wait)));
-        }
         let check = self.reception.accounts().check(user);
-        if let Some(role) = check.verify(password) {
-            self.lockout.succeeded(mac);
-            self.let_in(id, user, role, true);
-            return self.ask(id, String::new());
-        }
-        let wait = self.lockout.failed(self.start.elapsed(), mac);
+        let role = check.verify(password);
+        let standing = self.reception.accounts().standing();
         let guest = self.guests.get_mut(&id)?;
-        guest.attempts += 1;
-        let attempts = guest.attempts;
-        let place = guest.seat.place().map(Place::id);
-        self.reception
-            .note_refusal(place, user, &guest.address, "wrong name or password");
-        tracing::warn!("cec: wrong name or password for {user} from {mac}");
-        let mut output = "wrong name or password\n".to_owned();
-        if wait > Duration::from_secs(1) {
-            output.push_str(&format!("wait {} s\n", seconds(wait)));
+        let Seat::Out(place, login) = &mut guest.seat else {
+            return None;
+        };
+        if role.is_none() {
+            let mac = guest.mac;
+            self.reception.note_refusal(
+                Some(place.id()),
+                user,
+                &guest.address,
+                "wrong name or password",
+            );
+            tracing::warn!("cec: wrong name or password for {user} from {mac}");
         }
-        if attempts >= ATTEMPTS_MAX {
-            return Some(Done::Said {
+        // The check has taken a while: the waiting begins now.
+        let step = login.checked(self.start.elapsed(), &mut self.lockout, role, standing);
+        self.step(id, step)
+    }
+
+    /// Does what the log-in says.
+    fn step(&mut self, id: SessionId, step: Step) -> Option<Done> {
+        match step {
+            Step::Ask {
+                output,
+                prompt,
+                mode,
+            } => Some(Done::Said {
+                output,
+                next: Next::Line { prompt, mode },
+                is_locked: true,
+                terminal: None,
+            }),
+            Step::In {
+                output,
+                user,
+                role,
+                by_password,
+            } => {
+                self.let_in(id, &user, role, by_password);
+                self.ask(id, output)
+            }
+            Step::End { output } => Some(Done::Said {
                 output,
                 next: Next::End,
                 is_locked: false,
                 terminal: None,
-            });
+            }),
+            // Only a line leads there, and is checked where it came in.
+            Step::Check { .. } => None,
         }
-        self.ask_for_log_in(id, output)
     }
 
     fn log_out(&mut self, id: SessionId) -> Option<Done> {
         let guest = self.guests.get_mut(&id)?;
         match std::mem::replace(&mut guest.seat, Seat::Moving) {
             Seat::In { attended, .. } => {
-                guest.seat = Seat::User(attended.leave("idle for too long"));
-                self.ask_for_log_in(id, "\nidle for too long: logged out\n".to_owned())
+                let place = attended.leave("idle for too long");
+                let mut login = Login::new(guest.mac);
+                let output = "\nidle for too long: logged out\n".to_owned();
+                let step = login.begin(output, self.reception.accounts().standing());
+                guest.seat = Seat::Out(place, login);
+                self.step(id, step)
             }
             // Whoever does not even log in takes a place that somebody else may need.
             other => {
                 guest.seat = other;
-                Some(Done::Said {
-                    output: "\nnobody has logged in\n".to_owned(),
-                    next: Next::End,
-                    is_locked: false,
-                    terminal: None,
-                })
+                let output = "\nnobody has logged in\n".to_owned();
+                self.step(id, Step::End { output })
             }
         }
-    }
-
-    /// Begins the log-in, or begins it again.
-    fn ask_for_log_in(&mut self, id: SessionId, output: String) -> Option<Done> {
-        let asks_for_name = self.reception.accounts().has_several();
-        let guest = self.guests.get_mut(&id)?;
-        guest.seat = match std::mem::replace(&mut guest.seat, Seat::Moving) {
-            Seat::User(place) | Seat::Password(place, _) if asks_for_name => Seat::User(place),
-            Seat::User(place) | Seat::Password(place, _) => Seat::Password(place, ADMIN.to_owned()),
-            other => other,
-        };
-        self.ask(id, output)
     }
 
     /// What is waited for now.
     fn ask(&mut self, id: SessionId, output: String) -> Option<Done> {
         let guest = self.guests.get_mut(&id)?;
-        let (prompt, mode, is_locked) = match &guest.seat {
-            Seat::User(_) => (format!("User [{ADMIN}]: "), Mode::Answer, true),
-            Seat::Password(..) => (PASSWORD.to_owned(), Mode::Secret, true),
+        let (attended, is_locked) = match &guest.seat {
+            Seat::Out(_, login) => {
+                let step = login.ask(output);
+                return self.step(id, step);
+            }
             Seat::In {
                 attended,
                 by_password,
-            } => {
-                let mode = match (attended.asks(), attended.asks_for_secret()) {
-                    (_, true) => Mode::Secret,
-                    (true, _) => Mode::Answer,
-                    _ => Mode::Command,
-                };
-                let mut entered = self.premises.enter();
-                let prompt = attended.prompt(&entered.world(attended.who()));
-                (prompt, mode, *by_password)
-            }
+            } => (attended, *by_password),
             Seat::Moving => return None,
         };
-        let next = Next::Line { prompt, mode };
-        let terminal = guest.seat.terminal();
+        let mode = match (attended.asks(), attended.asks_for_secret()) {
+            (_, true) => Mode::Secret,
+            (true, _) => Mode::Answer,
+            _ => Mode::Command,
+        };
+        let prompt = {
+            let mut entered = self.premises.enter();
+            attended.prompt(&entered.world(attended.who()))
+        };
         Some(Done::Said {
             output,
-            next,
+            next: Next::Line { prompt, mode },
             is_locked,
-            terminal,
+            terminal: guest.seat.terminal(),
         })
     }
 
     fn said(&mut self, id: SessionId, reply: session::Reply) -> Option<Done> {
         let next = match reply.next {
             session::Next::Later { after } => Next::Later(after),
+            session::Next::Keys { after } => Next::Keys(after),
             session::Next::End => Next::End,
             session::Next::Command | session::Next::Answer { .. } => {
                 return self.ask(id, reply.output);
@@ -356,28 +339,13 @@ impl Guests {
 }
 
 impl Seat {
-    fn place(&self) -> Option<&Place> {
-        match self {
-            Self::User(place) | Self::Password(place, _) => Some(place),
-            Self::In { .. } | Self::Moving => None,
-        }
-    }
-
     /// How the terminal of somebody who has come in is to be used.
     fn terminal(&self) -> Option<Terminal> {
         match self {
             Self::In { attended, .. } => Some(attended.terminal()),
-            Self::User(_) | Self::Password(..) | Self::Moving => None,
+            Self::Out(..) | Self::Moving => None,
         }
     }
-}
-
-/// Whole seconds, rounded up.
-fn seconds(time: Duration) -> u64 {
-    time.as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
 }
 
 /// The session has gone meanwhile.

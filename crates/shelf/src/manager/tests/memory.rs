@@ -1,6 +1,8 @@
 //! What the tests put in place of drives, workers and the state directory.
 
+use super::workers::{MemoryJob, Works};
 use crate::admin::{DriveSlot, LunNumber};
+use crate::job::{Job, JobHandle, Pace};
 use crate::manager::ShelfStore;
 use crate::observe::Observe;
 use crate::patience::DriveHealth;
@@ -49,7 +51,7 @@ pub(super) struct Power {
 
 impl Power {
     /// Accounts for a write. Gives what of it is done, and whether it succeeds.
-    fn write(&mut self) -> (Tear, bool) {
+    pub(super) fn write(&mut self) -> (Tear, bool) {
         if self.is_off {
             return (Tear::Nothing, false);
         }
@@ -83,6 +85,8 @@ pub(super) struct Image {
     pub(super) stamp: (Uuid, u64),
     /// Whether it was ever pulled.
     pub(super) was_away: bool,
+    /// Sectors that can be neither read nor written by jobs.
+    pub(super) bad: std::collections::BTreeSet<u64>,
 }
 
 impl Image {
@@ -127,6 +131,8 @@ pub(super) struct MemoryDrive {
     pub(super) image: Arc<Mutex<Image>>,
     pub(super) power: Arc<Mutex<Power>>,
     pub(super) sectors: u64,
+    /// Where its jobs go.
+    pub(super) works: Works,
 }
 
 impl MetadataDrive for MemoryDrive {
@@ -171,6 +177,16 @@ impl MetadataDrive for MemoryDrive {
         } else {
             Err(error("write", sector, data.len()))
         }
+    }
+
+    fn begin(&mut self, job: Job, pace: Pace) -> Result<Box<dyn JobHandle>, String> {
+        let (image, power) = (Arc::clone(&self.image), Arc::clone(&self.power));
+        Ok(Box::new(MemoryJob::begin(
+            &self.works,
+            (image, power),
+            job,
+            pace,
+        )))
     }
 }
 

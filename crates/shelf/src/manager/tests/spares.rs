@@ -43,6 +43,28 @@ fn with_mirror(others: &[u64]) -> (World, Manager) {
     (world, manager)
 }
 
+/// Of members, replacements and spares; of nothing else.
+#[test]
+fn what_superblocks_say_is_told() {
+    let (world, mut manager) = with_mirror(&[3 * MIB, 4 * MIB, MIB]);
+    manager.add_spare(world.slot(2), None, false).unwrap();
+    manager.replace(id(0, 1), world.slot(3), false).unwrap();
+    let told: Vec<_> = (0..5)
+        .map(|index| manager.superblock(world.slot(index)))
+        .collect();
+    let of = |index: usize| told[index].clone().unwrap();
+    assert_eq!(
+        (of(0).role, of(1).role, of(3).role),
+        (Some(0), Some(1), Some(1))
+    );
+    assert_eq!((of(2).role, &told[4]), (None, &None));
+    assert!(of(0).array == of(1).array && of(0).array == of(3).array && of(0).array != of(2).array);
+    assert!(of(0).device != of(1).device && of(0).version == "1.2" && of(0).events > 0);
+    // One that has failed says nothing that counts.
+    manager.fail_replacement(id(0, 1)).unwrap();
+    assert!(manager.superblock(world.slot(3)).is_none());
+}
+
 #[test]
 fn the_smallest_spare_that_is_large_enough_is_taken() {
     let (world, mut manager) = with_mirror(&[4 * MIB, 3 * MIB, MIB]);
@@ -226,4 +248,52 @@ fn a_member_that_failed_is_not_rebuilt_by_itself() {
     let manager = world.start();
     let elements = &manager.luns()[0].parts[0].elements;
     assert_eq!(elements[1].state, ElementState::Failed);
+}
+
+/// A spare that was for one LUN only is for all when that LUN is removed: it waited for the number, and would
+/// have served another LUN of that number.
+#[test]
+fn a_spare_of_a_removed_lun_is_one_for_all() {
+    let (world, mut manager) = with_mirror(&[4 * MIB, 3 * MIB]);
+    let dedicated = |manager: &Manager| -> Vec<Option<u8>> {
+        let spares = manager.spares();
+        let of = |spare: &crate::admin::SpareStatus| spare.dedicated_to.map(|lun| lun.get());
+        spares.iter().map(of).collect()
+    };
+    manager
+        .add_spare(world.slot(2), Some(number(0)), false)
+        .unwrap();
+    manager.add_spare(world.slot(3), None, false).unwrap();
+    assert_eq!(dedicated(&manager), [Some(0), None]);
+    manager.take_notices();
+    manager.remove(number(0), true).unwrap();
+    assert_eq!(dedicated(&manager), [None, None]);
+    let told = manager.take_notices().join("\n");
+    assert!(
+        told.contains("1.2 was for LUN 0 alone, which is removed"),
+        "{told}"
+    );
+    let mut manager = world.start();
+    assert_eq!(dedicated(&manager), [None, None]);
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    assert_eq!(dedicated(&manager), [None, None]);
+}
+
+/// The power went between the removal of a LUN and the change of its spare: the next LUN of that number does
+/// not inherit it.
+#[test]
+fn a_new_lun_does_not_inherit_a_spare() {
+    let (world, mut manager) = with_mirror(&[4 * MIB]);
+    manager
+        .add_spare(world.slot(2), Some(number(0)), false)
+        .unwrap();
+    // It refuses to be written once.
+    world.image(2).fails_writes = true;
+    let error = manager.remove(number(0), true).unwrap_err().to_string();
+    assert!(error.contains("LUN 0 is removed, but"), "{error}");
+    world.image(2).fails_writes = false;
+    let mut manager = world.start();
+    assert_eq!(manager.spares()[0].dedicated_to, Some(number(0)));
+    world.make(&mut manager, 0, Level::Raid1, &[0, 1]);
+    assert_eq!(manager.spares()[0].dedicated_to, None);
 }

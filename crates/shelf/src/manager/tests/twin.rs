@@ -322,3 +322,33 @@ fn what_cannot_be_replaced_is_refused() {
         "{refused:?}"
     );
 }
+
+/// An element was replaced, then its drive failed, then the replacement that had taken its place: the drive
+/// that failed last is the failed one, also after a start. It was the older one after a start, to which
+/// `unfail` would then have gone back.
+#[test]
+fn the_drive_that_failed_last_is_the_failed_one_after_a_start() {
+    for (level, members) in LEVELS {
+        let (world, mut manager) = replacing(level, members);
+        manager.fail(id(1)).unwrap();
+        manager.fail(id(1)).unwrap();
+        let failed = |manager: &Manager| {
+            let luns = manager.luns();
+            let mut elements = luns[0].parts[0].elements.iter();
+            let element = elements.find(|element| element.id == id(1)).unwrap();
+            (element.state, element.drive)
+        };
+        let before = failed(&manager);
+        assert_eq!(before, (ElementState::Failed, Some(world.slot(members))));
+        for is_orderly in [true, false] {
+            if is_orderly {
+                manager.shutdown();
+            }
+            manager = world.start();
+            assert_eq!(failed(&manager), before, "{level}, orderly: {is_orderly}");
+        }
+        manager.unfail(id(1)).unwrap();
+        let now = failed(&manager);
+        assert_eq!(now, (ElementState::Replaced, Some(world.slot(members))));
+    }
+}

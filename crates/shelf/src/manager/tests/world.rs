@@ -3,6 +3,7 @@
 use super::memory::{
     CheckingPlane, Image, Images, MemoryDrive, MemoryStore, PlaneLog, Power, Tear,
 };
+use super::workers::Works;
 use crate::admin::{
     AccessStatus, Admin, DriveRole, DriveSlot, ElementId, ElementState, LunNumber, MakeRequest,
     MemberChoice, ScrubStatus,
@@ -24,6 +25,8 @@ pub(super) struct World {
     pub(super) removed_sets: Arc<Mutex<Vec<Uuid>>>,
     pub(super) power: Arc<Mutex<Power>>,
     pub(super) log: Arc<Mutex<PlaneLog>>,
+    /// The jobs on drives.
+    pub(super) works: Works,
     /// How far drives are turned round the slots.
     pub(super) turn: usize,
     uuids: Arc<AtomicU64>,
@@ -69,6 +72,7 @@ impl World {
                 is_silent: false,
                 stamp: (Uuid::nil(), 0),
                 was_away: false,
+                bad: std::collections::BTreeSet::new(),
             }))
         };
         Self {
@@ -77,6 +81,7 @@ impl World {
             removed_sets: Arc::default(),
             power: Arc::default(),
             log: Arc::default(),
+            works: Works::default(),
             turn: 0,
             uuids: Arc::new(AtomicU64::new(1)),
             days: Arc::default(),
@@ -92,6 +97,7 @@ impl World {
             removed_sets: Arc::new(Mutex::new(self.removed_sets.lock().unwrap().clone())),
             power: Arc::default(),
             log: Arc::default(),
+            works: Works::default(),
             turn: self.turn + 1,
             uuids: Arc::clone(&self.uuids),
             days: Arc::clone(&self.days),
@@ -124,35 +130,15 @@ impl World {
                 ..PlaneLog::default()
             };
         }
-        let drive = |(index, image): (usize, &Arc<Mutex<Image>>)| {
-            let content = image.lock().unwrap();
-            let is_md = content.superblock().is_some();
-            let md = is_md.then(|| "a linux_raid_member signature".to_owned());
-            let device = MemoryDrive {
-                image: Arc::clone(image),
-                power: Arc::clone(&self.power),
-                sectors: content.sectors,
-            };
-            Drive {
-                slot: self.slot(index),
-                path: format!("drive{index}"),
-                model: "ram".to_owned(),
-                note: None,
-                drive: if content.is_present {
-                    Ok(Box::new(device))
-                } else {
-                    Err(NoDrive::Missing)
-                },
-                foreign: md.or_else(|| content.foreign.clone()),
-            }
-        };
         let by_slot = |(index, image)| (self.slot(index), Arc::clone(image));
         let uuids = Arc::clone(&self.uuids);
         let days = Arc::clone(&self.days);
         let mut now = 1_700_000_000;
         Manager::start(Parts {
             shelf: *self.shelf.lock().unwrap(),
-            drives: self.images.iter().enumerate().map(drive).collect(),
+            drives: (0..self.images.len())
+                .map(|index| self.drive(index))
+                .collect(),
             ports: Vec::new(),
             plane: Box::new(CheckingPlane {
                 images: self.images.iter().enumerate().map(by_slot).collect(),
@@ -172,6 +158,32 @@ impl World {
                 Uuid::from_u128(u128::from(uuids.fetch_add(1, Ordering::Relaxed)) << 96)
             }),
         })
+    }
+
+    /// A drive as it is found in its slot.
+    pub(super) fn drive(&self, index: usize) -> Drive {
+        let image = &self.images[index];
+        let content = image.lock().unwrap();
+        let is_md = content.superblock().is_some();
+        let md = is_md.then(|| "a linux_raid_member signature".to_owned());
+        let device = MemoryDrive {
+            image: Arc::clone(image),
+            power: Arc::clone(&self.power),
+            sectors: content.sectors,
+            works: self.works.clone(),
+        };
+        Drive {
+            slot: self.slot(index),
+            path: format!("drive{index}"),
+            model: "ram".to_owned(),
+            note: None,
+            drive: if content.is_present {
+                Ok(Box::new(device))
+            } else {
+                Err(NoDrive::Missing)
+            },
+            foreign: md.or_else(|| content.foreign.clone()),
+        }
     }
 
     pub(super) fn request(&self, lun: u8, level: Level, drives: &[usize]) -> MakeRequest {

@@ -3,7 +3,7 @@
 use super::rig::{CLIENT_MAC, PORT_MAC, Rig, ata, frame, header, lun, view, write};
 use crate::access::Access;
 use crate::plane::LunView;
-use crate::statistics::{FrameTally, StationStatistics, Tally};
+use crate::statistics::{FrameTally, RatesPage, StationStatistics, Tally};
 use crate::target::{Counters, PortView};
 use aoe::MacAddress;
 use raid::Level;
@@ -263,6 +263,26 @@ fn latencies_and_rates_are_those_from_arrival_to_answer() {
         "{:?}",
         client.reads
     );
+}
+
+#[test]
+fn rates_of_luns_come_in_pages() {
+    let mut rig = Rig::new((0..40).map(|number| view(number, Level::Jbod, 1)));
+    rig.target.set_now(1_000 * MS);
+    rig.read(0, 1);
+    rig.target.set_now(2_500 * MS);
+    let (mut luns, mut next, mut pages) = (Vec::new(), Some(lun(0)), 0);
+    while let Some(from) = next {
+        let page = rig.target.rates_page(from, 3);
+        luns.extend(page.luns);
+        next = page.next;
+        pages += 1;
+    }
+    let numbers: Vec<u8> = luns.iter().map(|(lun, _)| lun.get()).collect();
+    assert_eq!((numbers, pages), ((0..40).collect::<Vec<u8>>(), 3));
+    let reads: Vec<u64> = luns.iter().map(|(_, rates)| rates.reads.ops).collect();
+    assert_eq!((reads[0], reads[39]), (1, 0));
+    assert_eq!(rig.target.rates_page(lun(254), 3), RatesPage::default());
 }
 
 #[test]

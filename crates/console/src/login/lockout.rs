@@ -9,8 +9,8 @@
 //! waiting that no more can be remembered. Addresses can be forged: this slows down guessing, no more.
 
 use aoe::MacAddress;
-use std::collections::HashMap;
-use std::time::Duration;
+use core::time::Duration;
+use std::collections::BTreeMap;
 
 /// Failures in a row after which a station is locked out for longer.
 const PATIENCE: u32 = 5;
@@ -29,8 +29,8 @@ const STATIONS_MAX: usize = 1024;
 
 /// Who failed how often.
 #[derive(Debug, Default)]
-pub(crate) struct Lockout {
-    stations: HashMap<MacAddress, Failures>,
+pub struct Lockout {
+    stations: BTreeMap<MacAddress, Failures>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,8 @@ struct Failures {
 
 impl Lockout {
     /// How long the station has to wait until it may try; zero if it may.
-    pub(crate) fn wait(&self, now: Duration, station: MacAddress) -> Duration {
+    #[must_use]
+    pub fn wait(&self, now: Duration, station: MacAddress) -> Duration {
         let Some(failures) = self.stations.get(&station) else {
             return Duration::ZERO;
         };
@@ -50,7 +51,7 @@ impl Lockout {
     }
 
     /// Notes a wrong password, and returns how long the station has to wait.
-    pub(crate) fn failed(&mut self, now: Duration, station: MacAddress) -> Duration {
+    pub fn failed(&mut self, now: Duration, station: MacAddress) -> Duration {
         self.make_room(now, station);
         let failures = self.stations.entry(station).or_insert(Failures {
             in_a_row: 0,
@@ -68,7 +69,7 @@ impl Lockout {
     }
 
     /// Forgets the failures of a station that has logged in.
-    pub(crate) fn succeeded(&mut self, station: MacAddress) {
+    pub fn succeeded(&mut self, station: MacAddress) {
         self.stations.remove(&station);
     }
 

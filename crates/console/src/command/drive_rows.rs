@@ -1,0 +1,57 @@
+//! The rows of commands that work on whole drives.
+
+use super::{ANY_NUMBER, Command, DriveVerb, Lists, Needs, Verb};
+
+pub(super) const ERASE: Command = Command {
+    verb: Verb::OfDrive(DriveVerb::Erase),
+    name: "erase",
+    aliases: &[],
+    usage: "erase [-f] drive ... | erase stop drive ...",
+    summary: "overwrite drives with zeroes, all of each, also what setsize says; asks; -f does not ask; a drive that \
+              can deallocate does that, so that nothing of the old is read from it again; one with a role is \
+              refused; stop ends it, and leaves the drive half erased; without a drive, list what was erased",
+    examples: &["erase 1.20", "erase -n 1.20-23", "erase stop 1.20", "erase"],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
+    options: "f",
+    operands_min: 0,
+    operands_max: ANY_NUMBER,
+};
+
+pub(super) const DISKTEST: Command = Command {
+    verb: Verb::OfDrive(DriveVerb::Disktest),
+    name: "disktest",
+    aliases: &[],
+    usage: "disktest [-r] [-w] [-f] drive ... | disktest stop drive ...",
+    summary: "test the surface of drives: -r reads everything, slowly where a LUN or spare uses the drive; -w writes \
+              everything and reads it back, which destroys what is there: asks, -f does not, and refuses a \
+              drive with a role; without a drive, list what was found since the start",
+    examples: &[
+        "disktest -r 1.0-3",
+        "disktest -w 1.20",
+        "disktest stop 1.0",
+        "disktest",
+    ],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
+    options: "rwf",
+    operands_min: 0,
+    operands_max: ANY_NUMBER,
+};
+
+pub(super) const SETSIZE: Command = Command {
+    verb: Verb::OfDrive(DriveVerb::Setsize),
+    name: "setsize",
+    aliases: &[],
+    usage: "setsize [-f] size drive ... | setsize [-c] drive ...",
+    summary: "use only so much of drives, in bytes or with K, M, G, T in units of 1000 or S for sectors; -c all of \
+              it again; kept on the drive, in its last block, until erase; not while it is in use; \
+              -f also on one that carries something",
+    examples: &[
+        "setsize 4000G 1.20-23",
+        "setsize 7814037168S 1.5",
+        "setsize -c 1.20",
+    ],
+    needs: Needs::Admin,
+    options: "cf",
+    operands_min: 1,
+    operands_max: ANY_NUMBER,
+};

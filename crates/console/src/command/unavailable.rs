@@ -1,0 +1,109 @@
+//! Commands of the Coraid language that this version does not have.
+//!
+//! They are named so that an administrator is told the truth instead of `unknown command`: why there is none,
+//! and what to do instead.
+
+/// Their names, each with the reason and the way out, which follows a colon.
+pub const NOT_AVAILABLE: &[(&str, &str)] = &[
+    // Drives.
+    ("setslotled", SLOT_LED),
+    ("slotled", SLOT_LED),
+    ("spareled", SLOT_LED),
+    ("locate", SLOT_LED),
+    ("smartenable", SMART_SWITCH),
+    ("smartdisable", SMART_SWITCH),
+    (
+        "smartlog",
+        "not in this version; on the box: smartctl -l error DEVICE, with the path of the drive from show -j",
+    ),
+    (
+        "ssdhealth",
+        "not in this version; on the box: smartctl -a DEVICE, or nvme smart-log DEVICE",
+    ),
+    (
+        "drivetemp",
+        "it has another name: disks -t, which needs the module drivetemp of the kernel for SATA drives",
+    ),
+    (
+        "erctimers",
+        "not in this version; on the box: smartctl -l scterc,70,70 DEVICE; a drive that hangs is given up after \
+         disk_timeout_seconds of the configuration whatever its own timers say",
+    ),
+    (
+        "secureerase",
+        "not in this version; erase makes a drive read as zeroes; to have it forget beyond that, on the box, for one \
+         that show names as free: hdparm --security-erase, or nvme format DEVICE",
+    ),
+    (
+        "condition",
+        "there is no need for it: sectors that cannot be read are written anew from the other members when they \
+         are met; scrub start LUN meets all of them; erase or disktest -w writes all of a drive in no LUN",
+    ),
+    (
+        "extract",
+        "there is no need for it: replace LUN.part.drive drive copies a member that still works to another drive",
+    ),
+    // System, network, log.
+    ("cmenable", NO_CACHE_CARD),
+    ("cmdisable", NO_CACHE_CARD),
+    ("cmstat", NO_CACHE_CARD),
+    ("cmlist", NO_CACHE_CARD),
+    ("fcadd", NO_FLASH_CACHE),
+    ("fcremove", NO_FLASH_CACHE),
+    ("fclun", NO_FLASH_CACHE),
+    ("ipaddress", NETWORK),
+    ("ipgateway", NETWORK),
+    (
+        "service",
+        "the services of the box are those of its system: systemctl there; time servers: timedatectl",
+    ),
+    ("temp", SENSORS),
+    ("fans", SENSORS),
+    ("power", SENSORS),
+    (
+        "update",
+        "not in this version; install the new package or binaries on the box and restart ledged: \
+         the I/O of hosts waits for it",
+    ),
+    (
+        "sigcheck",
+        "there is no signed flash in this box: the packages of its system are verified when they are installed",
+    ),
+];
+
+const SLOT_LED: &str = "not in this version; on the box: ledctl locate=DEVICE of the package ledmon, with the path \
+                        of the drive from show -j";
+
+const SMART_SWITCH: &str =
+    "the shelf leaves SMART of its drives as it is; on the box: smartctl -s on DEVICE, or off";
+
+const NO_CACHE_CARD: &str = "there is no CacheMotion card in this shelf, and no need for one: a write is acknowledged \
+                             when it is on the drives";
+
+const NO_FLASH_CACHE: &str =
+    "this shelf has no flash cache; a LUN of its own on the SSDs is as fast as they are";
+
+const NETWORK: &str = "AoE has no IP addresses, and those of the box are its system's: ip address, ip route, and \
+                       the configuration of its network";
+
+const SENSORS: &str = "not in this version; on the box: sensors, or ipmitool sensor";
+
+/// Why there is no such command, and what to do instead.
+pub(super) fn reason(name: &str) -> Option<(&'static str, &'static str)> {
+    let mut all = NOT_AVAILABLE.iter();
+    all.find(|(known, _)| *known == name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NOT_AVAILABLE;
+
+    #[test]
+    fn each_has_a_reason_and_a_way_out() {
+        for (name, reason) in NOT_AVAILABLE {
+            assert!(!reason.ends_with('.') && reason.len() > 20, "{name}");
+            // A reason, then what to do, or why nothing is to be done.
+            assert!(reason.contains([';', ':']), "{name}: {reason}");
+        }
+    }
+}

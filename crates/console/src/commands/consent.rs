@@ -1,0 +1,189 @@
+//! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
+//! and `saveconfig` over a saved configuration. They ask once, for all of it; but not where a script types:
+//! without a keyboard at `ledge`, and in batch mode.
+
+use super::meanwhile::{KnownDrive, KnownLun};
+use super::{Outcome, Pending, gigabytes};
+use crate::host::{Deed, HostError, World};
+use crate::problem::Problem;
+use crate::report::Report;
+use shelf::admin::{
+    AccessChange, AccessStatus, Admin, AdminError, LunNumber, LunStatus, MakeRequest, MemberChoice,
+};
+
+/// A change that waits for its answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Consent {
+    /// A LUN is to have another RAID.
+    Grow {
+        /// What was asked for.
+        request: MakeRequest,
+        lun: Box<KnownLun>,
+        drives: Vec<KnownDrive>,
+    },
+    /// Reservations are to be cleared.
+    ClearReservations(Vec<(LunNumber, AccessStatus)>),
+    /// A user is to be removed, and the password with it.
+    RemoveUser(String),
+    /// A saved configuration is to be replaced by the present one.
+    Overwrite(String),
+}
+
+/// Asks whether a LUN is to grow, if it could.
+pub(super) fn grow(admin: &mut dyn Admin, request: MakeRequest) -> Result<Outcome, AdminError> {
+    let lun = Box::new(KnownLun::now(request.lun, admin));
+    let grown = try_grow(admin, &request)?;
+    let slots = request.members.iter().filter_map(|member| match member {
+        MemberChoice::Drive(slot) => Some(*slot),
+        MemberChoice::Missing => None,
+    });
+    let drives = slots.map(|slot| KnownDrive::now(slot, admin)).collect();
+    let before = lun.status().map_or(0, |status| status.size_bytes);
+    let mut report = Report::default();
+    report.line(format!(
+        "Request to grow LUN {} by a {} of {} members, from {}GB to {}GB; no LUN shrinks again",
+        request.lun,
+        request.level,
+        request.members.len(),
+        gigabytes(before),
+        gigabytes(grown)
+    ));
+    Ok(ask(
+        report,
+        Consent::Grow {
+            request,
+            lun,
+            drives,
+        },
+    ))
+}
+
+/// How large the LUN would be.
+fn try_grow(admin: &mut dyn Admin, request: &MakeRequest) -> Result<u64, AdminError> {
+    let mut grown = Err(AdminError::NoSuchLun(request.lun));
+    admin.rehearse(&mut |copy| {
+        grown = copy.grow(request).map(|()| {
+            let luns = copy.luns();
+            let lun = luns.iter().find(|lun| lun.lun == request.lun);
+            lun.map_or(0, |lun| lun.size_bytes)
+        });
+    });
+    grown
+}
+
+/// Asks whether the reservations of LUNs are to be cleared.
+pub(super) fn clear_reservations(luns: &[&LunStatus]) -> Outcome {
+    let mut report = Report::default();
+    for LunStatus { lun, access, .. } in luns {
+        let (stations, keys) = (access.reserved.len(), access.keys.len());
+        report.line(format!(
+            "Request to clear the reservations of LUN {lun}: {stations} stations, {keys} keys"
+        ));
+    }
+    let held = luns.iter().map(|lun| (lun.lun, lun.access.clone()));
+    ask(report, Consent::ClearReservations(held.collect()))
+}
+
+/// Asks whether a user is to be removed, if that could be.
+pub(super) fn remove_user(world: &World<'_>, name: &str) -> Result<Outcome, HostError> {
+    world.host.check(&Deed::RemoveUser(name))?;
+    let mut report = Report::default();
+    report.line(format!("Request to remove user {name}, and the password"));
+    Ok(ask(report, Consent::RemoveUser(name.to_owned())))
+}
+
+/// Asks whether a saved configuration is to be replaced.
+pub(super) fn overwrite(name: &str) -> Outcome {
+    let mut report = Report::default();
+    report.line(format!("Request to replace the configuration {name}"));
+    ask(report, Consent::Overwrite(name.to_owned()))
+}
+
+fn ask(report: Report, consent: Consent) -> Outcome {
+    Outcome {
+        report,
+        pending: Some(Pending::Consent(consent)),
+        ..Outcome::default()
+    }
+}
+
+impl Consent {
+    pub(super) fn question(&self) -> String {
+        match self {
+            Self::Grow { request, .. } => {
+                format!("'n' to cancel, or 'y' to grow LUN {} [n]: ", request.lun)
+            }
+            Self::ClearReservations(_) => "'n' to cancel, or 'y' to clear them [n]: ".to_owned(),
+            Self::RemoveUser(name) => format!("'n' to cancel, or 'y' to remove {name} [n]: "),
+            Self::Overwrite(name) => format!("'n' to cancel, or 'y' to replace {name} [n]: "),
+        }
+    }
+
+    pub(super) fn answer(self, world: &mut World<'_>, answer: &str) -> Outcome {
+        if !matches!(answer.trim(), "y" | "Y") {
+            return Report::from(Problem::Canceled).into();
+        }
+        match self.change(world.admin) {
+            Some(what) => Report::from(Problem::Meanwhile(what)).into(),
+            None => self.go(world),
+        }
+    }
+
+    /// What is not as it was when it was asked.
+    fn change(&self, admin: &dyn Admin) -> Option<String> {
+        match self {
+            Self::Grow { lun, drives, .. } => lun
+                .change(admin)
+                .or_else(|| drives.iter().find_map(|drive| drive.change(admin))),
+            Self::ClearReservations(held) => {
+                let luns = admin.luns();
+                held.iter().find_map(|(number, before)| {
+                    let Some(lun) = luns.iter().find(|lun| lun.lun == *number) else {
+                        return Some(format!("LUN {number} does not exist any more"));
+                    };
+                    (!holds_same(before, &lun.access))
+                        .then(|| format!("the reservations of LUN {number} are others"))
+                })
+            }
+            // A user that is gone is told as such, and what is written is what there is then.
+            Self::RemoveUser(_) | Self::Overwrite(_) => None,
+        }
+    }
+
+    /// Does it.
+    pub(super) fn go(self, world: &mut World<'_>) -> Outcome {
+        let mut report = Report::default();
+        let admin = &mut *world.admin;
+        match self {
+            Self::Grow { request, .. } => super::luns::grown(&mut report, admin, &request),
+            Self::ClearReservations(held) => {
+                let words: Vec<String> = held.iter().map(|(lun, _)| lun.to_string()).collect();
+                super::luns::each(&mut report, &words, |lun| {
+                    admin.change_access(lun, &AccessChange::ClearReservations)
+                });
+            }
+            Self::RemoveUser(name) => {
+                if let Err(error) = world.host.remove_user(&name) {
+                    report.fail(error, &[]);
+                }
+            }
+            Self::Overwrite(name) => super::configuration::write(&mut report, world, &name),
+        }
+        report.into()
+    }
+}
+
+fn holds_same(before: &AccessStatus, now: &AccessStatus) -> bool {
+    let held = |access: &AccessStatus| {
+        let AccessStatus {
+            reserved,
+            reservation,
+            owner,
+            generation,
+            keys,
+            ..
+        } = access.clone();
+        (reserved, reservation, owner, generation, keys)
+    };
+    held(before) == held(now)
+}

@@ -1,0 +1,362 @@
+//! `erase` and `disktest`: jobs on whole drives.
+//!
+//! What destroys is asked for each drive, by its name, as `remove` does: every drive is looked at before the
+//! first question, so that nobody is asked in vain, and after its answer, because another console may have
+//! changed things in between.
+
+use super::when::{percent, rate_of};
+use super::{Outcome, Pending, gigabytes};
+use crate::command::{DriveVerb, Options};
+use crate::names::{drive_name, parse_drive};
+use crate::problem::Problem;
+use crate::record::{JobRecord, Record};
+use crate::report::Report;
+use aoe::Shelf;
+use shelf::admin::{Admin, DriveRole, DriveSlot, DriveStatus, JobStatus};
+use shelf::job::{JobEnd, JobKind, Progress};
+use std::collections::VecDeque;
+
+const ERASE_USAGE: &str = "erase [-f] drive ... | erase stop drive ...";
+const TEST_USAGE: &str = "disktest [-r] [-w] [-f] drive ... | disktest stop drive ...";
+
+const TESTS: &[JobKind] = &[JobKind::ReadTest, JobKind::WriteTest];
+const ERASES: &[JobKind] = &[JobKind::Erase];
+
+/// Runs of bad sectors that are shown of each drive; JSON has all.
+const RUNS_SHOWN: usize = 8;
+
+/// A job that destroys, and the drives that it is still to be begun on; the first one is asked about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Destruction {
+    kind: JobKind,
+    shelf: Option<Shelf>,
+    targets: VecDeque<Target>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Target {
+    drive: DriveSlot,
+    /// What was there when the command was given.
+    was: Option<DriveStatus>,
+}
+
+/// The commands about whole drives.
+pub(super) fn of_drives(
+    verb: DriveVerb,
+    admin: &mut dyn Admin,
+    options: &Options,
+    words: &[String],
+) -> Outcome {
+    let mut report = Report::default();
+    let kinds = match verb {
+        DriveVerb::Erase => ERASES,
+        DriveVerb::Disktest => TESTS,
+        DriveVerb::Setsize => {
+            super::setsize::setsize(&mut report, admin, options, words);
+            return report.into();
+        }
+    };
+    // But for -n, which says that nothing is done.
+    let is_bare = options.letters.iter().all(|letter| *letter == 'n');
+    if words.is_empty() && is_bare {
+        list(&mut report, admin, kinds);
+        return report.into();
+    }
+    let (kind, usage) = match (verb, options.read, options.write) {
+        (DriveVerb::Erase, _, _) => (Some(JobKind::Erase), ERASE_USAGE),
+        (_, true, false) => (Some(JobKind::ReadTest), TEST_USAGE),
+        (_, false, true) => (Some(JobKind::WriteTest), TEST_USAGE),
+        (_, _, _) => (None, TEST_USAGE),
+    };
+    if let Some(words) = words.strip_prefix(&["stop".to_owned()]) {
+        if words.is_empty() || !is_bare {
+            return Report::from(Problem::Usage(usage)).into();
+        }
+        each(&mut report, admin, words, |_, admin, drive| {
+            Ok(admin.stop_job(drive, kinds)?)
+        });
+        return report.into();
+    }
+    let command = if verb == DriveVerb::Erase {
+        "erase"
+    } else {
+        "test"
+    };
+    match kind {
+        Some(kind) if !words.is_empty() => begin(admin, kind, command, options.force, words),
+        _ => Report::from(Problem::Usage(usage)).into(),
+    }
+}
+
+fn begin(
+    admin: &mut dyn Admin,
+    kind: JobKind,
+    command: &str,
+    force: bool,
+    words: &[String],
+) -> Outcome {
+    let mut report = Report::default();
+    let shelf = admin.shelf();
+    if kind.work().is_none() || force {
+        each(&mut report, admin, words, |report, admin, drive| {
+            begin_one(report, admin, drive, kind)
+        });
+        return report.into();
+    }
+    // Destructive: nothing is begun before every word is understood, and every drive may be destroyed.
+    let mut targets = VecDeque::new();
+    let known = admin.drives();
+    for word in words {
+        let target = parse_drive(word, shelf).and_then(|drive| {
+            let was = known.iter().find(|one| one.slot == drive).cloned();
+            let target = Target { drive, was };
+            target.check(admin, kind).map(|()| target)
+        });
+        match target {
+            Ok(target) => targets.push_back(target),
+            Err(problem) => {
+                let others: Vec<String> = words.iter().filter(|w| *w != word).cloned().collect();
+                report.fail(problem, &others);
+                return report.into();
+            }
+        }
+    }
+    report.line(format!("Request to {command} {}", count(words)));
+    Destruction {
+        kind,
+        shelf,
+        targets,
+    }
+    .proceed(admin, report, false)
+}
+
+/// `1 drive: 1.3`, `3 drives: 1.3 ... 1.5`.
+fn count(words: &[String]) -> String {
+    match words {
+        [one] => format!("1 drive: {one}"),
+        [one, two] => format!("2 drives: {one} and {two}"),
+        [first, .., last] => format!("{} drives: {first} ... {last}", words.len()),
+        [] => "0 drives".to_owned(),
+    }
+}
+
+/// Does something to each drive that is named, in order, until one fails.
+fn each(
+    report: &mut Report,
+    admin: &mut dyn Admin,
+    words: &[String],
+    action: impl Fn(&mut Report, &mut dyn Admin, DriveSlot) -> Result<(), Problem>,
+) {
+    let shelf = admin.shelf();
+    for (index, word) in words.iter().enumerate() {
+        let done = parse_drive(word, shelf).and_then(|drive| action(report, admin, drive));
+        if let Err(problem) = done {
+            return report.fail(problem, &words[index + 1..]);
+        }
+    }
+}
+
+/// Begins a job, and tells of it.
+fn begin_one(
+    report: &mut Report,
+    admin: &mut dyn Admin,
+    drive: DriveSlot,
+    kind: JobKind,
+) -> Result<(), Problem> {
+    let job_of = |admin: &dyn Admin| {
+        let jobs = admin.jobs();
+        jobs.into_iter().find(|job| job.drive == drive)
+    };
+    let before = job_of(admin).map(|job| job.number);
+    admin.begin_job(drive, kind)?;
+    // Where it is only said what would be done there is none.
+    if let Some(job) = job_of(admin).filter(|job| Some(job.number) != before) {
+        begun(report, admin, &job);
+    }
+    Ok(())
+}
+
+fn begun(report: &mut Report, admin: &dyn Admin, job: &JobStatus) {
+    let shelf = admin.shelf();
+    let drive = drive_name(shelf, job.drive);
+    let drives = admin.drives();
+    let status = drives.iter().find(|status| status.slot == job.drive);
+    let size = gigabytes(status.map_or(0, |status| status.whole_bytes));
+    let way = job.report.way.as_ref();
+    let way = way.map(|way| format!(", {way}")).unwrap_or_default();
+    report.row(
+        format!(
+            "{drive}: {} of {size}GB begun{way}; when tells how far it is",
+            job.kind
+        ),
+        Record::Job(JobRecord::new(shelf, job)),
+    );
+}
+
+impl Destruction {
+    pub(super) fn question(&self) -> String {
+        let target = self.targets.front();
+        let name = target.map(|target| drive_name(self.shelf, target.drive));
+        let name = name.unwrap_or_default();
+        let what = match self.kind {
+            JobKind::Erase => "erase",
+            JobKind::ReadTest | JobKind::WriteTest => "overwrite",
+        };
+        format!("'n' to cancel, or type {name} to {what} drive {name} [n]: ")
+    }
+
+    pub(super) fn answer(self, admin: &mut dyn Admin, answer: &str) -> Outcome {
+        let names = |target: &Target| answer.trim() == drive_name(self.shelf, target.drive);
+        if self.targets.front().is_some_and(names) {
+            self.proceed(admin, Report::default(), true)
+        } else {
+            Report::from(Problem::Canceled).into()
+        }
+    }
+
+    /// All of it is consented to.
+    pub(super) fn consent(mut self, admin: &mut dyn Admin) -> Outcome {
+        let mut report = Report::default();
+        while let Some(target) = self.targets.pop_front() {
+            if let Err(problem) = target.begin(&mut report, admin, self.kind) {
+                report.fail(problem, &self.rest());
+                break;
+            }
+        }
+        report.into()
+    }
+
+    /// Begins on the first drive if that is consented to, then stops at the next question, at a failure, or
+    /// at the end.
+    fn proceed(mut self, admin: &mut dyn Admin, mut report: Report, is_consent: bool) -> Outcome {
+        if is_consent
+            && let Some(target) = self.targets.pop_front()
+            && let Err(problem) = target.begin(&mut report, admin, self.kind)
+        {
+            report.fail(problem, &self.rest());
+            return report.into();
+        }
+        let Some(target) = self.targets.front() else {
+            return report.into();
+        };
+        if let Err(problem) = target.check(admin, self.kind) {
+            self.targets.pop_front();
+            report.fail(problem, &self.rest());
+            return report.into();
+        }
+        if let Some(DriveRole::Foreign(what)) = target.was.as_ref().map(|was| &was.role) {
+            let name = drive_name(self.shelf, target.drive);
+            report.line(format!("{name} carries {what}"));
+        }
+        Outcome {
+            report,
+            pending: Some(Pending::Destruction(self)),
+            ..Outcome::default()
+        }
+    }
+
+    fn rest(&self) -> Vec<String> {
+        let names = self.targets.iter();
+        names
+            .map(|target| drive_name(self.shelf, target.drive))
+            .collect()
+    }
+}
+
+impl Target {
+    fn begin(
+        &self,
+        report: &mut Report,
+        admin: &mut dyn Admin,
+        kind: JobKind,
+    ) -> Result<(), Problem> {
+        self.check(admin, kind)?;
+        begin_one(report, admin, self.drive, kind)
+    }
+
+    /// Whether the job can be begun, and the drive is what it was when the command was given.
+    fn check(&self, admin: &dyn Admin, kind: JobKind) -> Result<(), Problem> {
+        admin.check_job(self.drive, kind)?;
+        let drives = admin.drives();
+        let now = drives.iter().find(|status| status.slot == self.drive);
+        let same = |now: &DriveStatus, was: &DriveStatus| {
+            (&now.role, &now.path, now.whole_bytes) == (&was.role, &was.path, was.whole_bytes)
+        };
+        match (now, &self.was) {
+            (Some(now), Some(was)) if same(now, was) => Ok(()),
+            _ => Err(Problem::DriveChanged(drive_name(admin.shelf(), self.drive))),
+        }
+    }
+}
+
+/// Lists the jobs of these kinds: those that run, and the last of each drive.
+fn list(report: &mut Report, admin: &dyn Admin, kinds: &[JobKind]) {
+    let shelf = admin.shelf();
+    let jobs = admin.jobs();
+    for job in jobs.iter().filter(|job| kinds.contains(&job.kind)) {
+        report.rows(lines(shelf, job), Record::Job(JobRecord::new(shelf, job)));
+    }
+}
+
+/// How a job stands, in a word.
+pub(crate) fn state_of(job: &JobStatus) -> &'static str {
+    match &job.report.progress.end {
+        None if job.is_stopping => "stopping",
+        None => "running",
+        Some(JobEnd::Complete) => "complete",
+        Some(JobEnd::Stopped) => "stopped",
+        Some(JobEnd::Failed(_)) => "failed",
+    }
+}
+
+fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
+    let progress = &job.report.progress;
+    let bytes_per_s = rate_of(progress.done_sectors, job.report.elapsed);
+    let mut line = format!(
+        "{:<6} {} {} {}% {}.{:02} KBps, {} bad sectors",
+        drive_name(shelf, job.drive),
+        job.kind,
+        state_of(job),
+        percent(progress.done_sectors, progress.total_sectors),
+        bytes_per_s / 1000,
+        bytes_per_s % 1000 / 10,
+        progress.bad.sectors(),
+    );
+    if let Some(way) = &job.report.way {
+        line.push_str(&format!(", {way}"));
+    }
+    if let Some(JobEnd::Failed(reason)) = &progress.end {
+        line.push_str(&format!(": {reason}"));
+    }
+    let mut lines = vec![line];
+    lines.extend(bad_line(progress));
+    if !progress.slowest.is_empty() {
+        let places = progress.slowest.iter();
+        let places: Vec<String> = places
+            .map(|place| format!("{} ms at sector {}", place.took.as_millis(), place.sector))
+            .collect();
+        lines.push(format!("       slowest MiB: {}", places.join(", ")));
+    }
+    lines
+}
+
+/// The bad sectors, in runs.
+fn bad_line(progress: &Progress) -> Option<String> {
+    let runs = progress.bad.ranges();
+    let shown: Vec<String> = runs
+        .iter()
+        .take(RUNS_SHOWN)
+        .map(|run| match run.end - run.start {
+            1 => run.start.to_string(),
+            _ => format!("{}-{}", run.start, run.end - 1),
+        })
+        .collect();
+    let more = runs.len().saturating_sub(RUNS_SHOWN);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let reason = progress.last_reason.as_ref();
+    let reason = reason.map(|text| format!(": {text}")).unwrap_or_default();
+    (!runs.is_empty()).then(|| format!("       bad: {}{more}{reason}", shown.join(" ")))
+}

@@ -1,0 +1,253 @@
+//! Where a disk is attached: its bus, its link, its bay, and a name of the place that outlives reboots.
+
+use super::{Bay, Bus, System, names_in, word};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// The directories above a device, itself first, up to `devices`.
+fn ancestors(device: &Path) -> impl Iterator<Item = (&str, &Path)> {
+    let named = device.ancestors().map(|at| {
+        let name = at.file_name().and_then(|name| name.to_str());
+        (name.unwrap_or(""), at)
+    });
+    named.take_while(|(name, _)| *name != "devices")
+}
+
+/// The nearest directory above a device whose name is this word and a number, or words of that kind with
+/// colons and dashes between numbers.
+fn above<'a>(device: &'a Path, prefix: &str) -> Option<(&'a str, &'a Path)> {
+    ancestors(device).find(|(name, _)| {
+        let number = name.strip_prefix(prefix);
+        number.is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+/// How a disk is attached, by the devices above it.
+pub(super) fn bus_of(disk: &Path) -> Bus {
+    let has = |prefix: &str| above(disk, prefix).is_some();
+    if is_virtual(disk) {
+        Bus::Virtual
+    } else if has("usb") {
+        Bus::Usb
+    } else if name_of(disk).starts_with("nvme") {
+        Bus::Nvme
+    } else if name_of(disk).starts_with("vd") {
+        Bus::Virtio
+    } else if has("ata") {
+        Bus::Sata
+    } else if has("end_device-") {
+        // SATA disks behind a SAS adapter tell of themselves through it.
+        match word(&disk.join("device/vendor")).as_deref() {
+            Some("ATA") => Bus::Sata,
+            _ => Bus::Sas,
+        }
+    } else if name_of(disk).starts_with("sd") || name_of(disk).starts_with("sr") {
+        Bus::Scsi
+    } else {
+        Bus::Other
+    }
+}
+
+/// Whether no hardware is behind it. NVMe disks with several paths are virtual only in name.
+fn is_virtual(disk: &Path) -> bool {
+    let mut parts = disk.components();
+    let is_below = parts.any(|part| part == Component::Normal("virtual".as_ref()));
+    is_below && !name_of(disk).starts_with("nvme")
+}
+
+fn name_of(device: &Path) -> &str {
+    let name = device.file_name().and_then(|name| name.to_str());
+    name.unwrap_or("")
+}
+
+/// The speed of the link to a disk.
+pub(super) fn link_speed(disk: &Path, bus: Bus) -> Option<String> {
+    match bus {
+        Bus::Nvme => {
+            let path = path_of_nvme(disk);
+            let (_, function) = pci_function(&path)?;
+            let speed = word(&function.join("current_link_speed"))?;
+            let width = word(&function.join("current_link_width"))?;
+            Some(format!("{speed} x{width}"))
+        }
+        _ => link_of_sata(disk).or_else(|| link_of_sas(disk)),
+    }
+}
+
+fn link_of_sata(disk: &Path) -> Option<String> {
+    let (_, port) = above(disk, "ata")?;
+    let links = names_in(port).into_iter();
+    let links = links.filter(|name| name.starts_with("link"));
+    let speed = |link: String| {
+        word(
+            &port
+                .join(&link)
+                .join("ata_link")
+                .join(&link)
+                .join("sata_spd"),
+        )
+    };
+    links.filter_map(speed).find(|speed| speed != "<unknown>")
+}
+
+/// Of a wide port all phys run at one speed.
+fn link_of_sas(disk: &Path) -> Option<String> {
+    let (_, port) = above(disk, "port-")?;
+    let phys = names_in(port).into_iter();
+    let mut phys = phys.filter(|name| name.starts_with("phy-"));
+    phys.find_map(|phy| {
+        let file = port.join(&phy).join("sas_phy").join(&phy);
+        let rate = word(&file.join("negotiated_linkrate"))?;
+        (rate != "Unknown").then_some(rate)
+    })
+}
+
+/// The nearest PCI function above a device, and its address.
+fn pci_function(device: &Path) -> Option<(&str, &Path)> {
+    ancestors(device).find(|(name, _)| {
+        let mut parts = name.split([':', '.']);
+        let widths = [4, 2, 2, 1].map(Some);
+        let found = [(); 4].map(|()| parts.next().filter(|part| is_hex(part)).map(str::len));
+        found == widths && parts.next().is_none()
+    })
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The controller path of an NVMe disk: the disk itself, or where one of its paths is.
+fn path_of_nvme(disk: &Path) -> PathBuf {
+    if pci_function(disk).is_some() {
+        return disk.to_owned();
+    }
+    // nvme0n1 of a subsystem has its paths as nvme0c0n1 below the controllers.
+    let subsystem = disk.parent().map(Path::to_owned).unwrap_or_default();
+    let controllers = names_in(&subsystem).into_iter().filter(|name| {
+        let number = name.strip_prefix("nvme");
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let mut found = controllers.filter_map(|name| subsystem.join(name).canonicalize().ok());
+    found.next().unwrap_or_else(|| disk.to_owned())
+}
+
+/// The place of a disk, as `/dev/disk/by-path` would have it.
+pub(super) fn place_of(disk: &Path, bus: Bus) -> Option<String> {
+    if bus == Bus::Virtual {
+        return None;
+    }
+    let route = if bus == Bus::Nvme {
+        path_of_nvme(disk)
+    } else {
+        disk.to_owned()
+    };
+    let root = match pci_function(&route) {
+        Some((address, _)) => format!("pci-{address}"),
+        None => {
+            let mut platform =
+                ancestors(&route).filter(|(_, at)| at.join("driver_override").exists());
+            format!("platform-{}", platform.next()?.0)
+        }
+    };
+    let rest = match bus {
+        Bus::Nvme => format!(
+            "-nvme-{}",
+            word(&disk.join("nsid")).unwrap_or_else(|| "1".into())
+        ),
+        Bus::Virtio => String::new(),
+        Bus::Usb => {
+            // The interface, "1-2.3:1.0", below the bus that it is on.
+            let interface =
+                ancestors(disk).find(|(name, _)| name.contains('-') && name.contains(':'));
+            format!("-usb-0:{}", interface?.0.split_once('-')?.1) + &scsi_suffix(disk)?
+        }
+        _ => match (above(disk, "end_device-"), above(disk, "ata")) {
+            (Some(end), _) => sas_suffix(disk, end)?,
+            (None, Some((name, port))) => ata_suffix(disk, name, port)?,
+            (None, None) => scsi_suffix(disk)?,
+        },
+    };
+    Some(root + &rest)
+}
+
+/// `-sas-phy3-lun-0`, behind an expander `-sas-exp0x5…-phy3-lun-0`.
+fn sas_suffix(disk: &Path, (end_name, end): (&str, &Path)) -> Option<String> {
+    let facts = end.join("sas_device").join(end_name);
+    let phy = word(&facts.join("phy_identifier"))?;
+    let lun = scsi_address(disk)?[3];
+    let expander = above(end.parent()?, "expander-");
+    let expander =
+        expander.and_then(|(name, at)| word(&at.join("sas_device").join(name).join("sas_address")));
+    let expander = expander.map(|address| format!("exp{address}-"));
+    Some(format!(
+        "-sas-{}phy{phy}-lun-{lun}",
+        expander.unwrap_or_default()
+    ))
+}
+
+/// `-ata-2`: the port of the controller, `.1` for the second disk of an old cable, or one behind a port
+/// multiplier.
+fn ata_suffix(disk: &Path, name: &str, port: &Path) -> Option<String> {
+    let number = word(&port.join("ata_port").join(name).join("port_no"))?;
+    let [_, _, target, _] = scsi_address(disk)?;
+    Some(match target {
+        0 => format!("-ata-{number}"),
+        target => format!("-ata-{number}.{target}"),
+    })
+}
+
+/// `-scsi-0:0:1:0`, with hosts counted from the first one of the controller.
+fn scsi_suffix(disk: &Path) -> Option<String> {
+    let [own, channel, target, lun] = scsi_address(disk)?;
+    let (_, host) = above(disk, "host")?;
+    let siblings = fs::read_dir(host.parent()?).ok()?.flatten();
+    let numbers = siblings.filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix("host")?.parse::<u64>().ok()
+    });
+    let first = numbers.min().unwrap_or(own);
+    Some(format!(
+        "-scsi-{}:{channel}:{target}:{lun}",
+        own - first.min(own)
+    ))
+}
+
+/// Host, channel, target and LUN of a SCSI disk.
+fn scsi_address(disk: &Path) -> Option<[u64; 4]> {
+    ancestors(disk).find_map(|(name, _)| {
+        let numbers: Option<Vec<u64>> = name.split(':').map(|part| part.parse().ok()).collect();
+        numbers?.try_into().ok()
+    })
+}
+
+/// The bay of an enclosure that a disk sits in, as SES tells it.
+pub(super) fn bay_of(system: &System, disk: &Path) -> Option<Bay> {
+    let device = disk.join("device").canonicalize().ok()?;
+    let bays = bays(system).into_iter();
+    let mut own =
+        bays.filter(|(_, at)| at.join("device").canonicalize().ok().as_ref() == Some(&device));
+    own.next().map(|(bay, _)| bay)
+}
+
+/// All bays for disks of all enclosures, empty ones too, in order, and where the kernel tells of each.
+pub(super) fn bays(system: &System) -> Vec<(Bay, PathBuf)> {
+    let class = system.path("sys/class/enclosure");
+    let mut found = Vec::new();
+    for name in names_in(&class) {
+        let enclosure = class.join(&name);
+        let id = word(&enclosure.join("id")).unwrap_or_else(|| name.clone());
+        for component in names_in(&enclosure) {
+            let at = enclosure.join(&component);
+            let kind = word(&at.join("type"));
+            if !matches!(kind.as_deref(), Some("device" | "array device")) {
+                continue;
+            }
+            if let Some(number) = word(&at.join("slot")).and_then(|slot| slot.parse().ok()) {
+                let enclosure = id.clone();
+                found.push((Bay { enclosure, number }, at));
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,132 @@
+//! Jobs on files and memory.
+
+use super::*;
+use crate::DriveSpec;
+use shelf::job::{JobEnd, JobKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const MIB: usize = 1 << 20;
+const LONG: Duration = Duration::from_secs(300);
+
+fn open(path: &Path) -> Arc<Drive> {
+    Arc::new(Drive::open(&DriveSpec::Path(path.into())).unwrap())
+}
+
+fn filled(bytes: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().write_all_at(&vec![0xa5; bytes], 0).unwrap();
+    file
+}
+
+fn run_to_end(drive: &Arc<Drive>, kind: JobKind) -> JobReport {
+    let job = Job::new(kind, drive.size_sectors());
+    let mut thread = JobThread::start(drive, job, Pace::default()).unwrap();
+    assert!(thread.join(LONG));
+    thread.report()
+}
+
+#[test]
+fn an_erased_file_reads_as_zeroes_whatever_the_way() {
+    for way in [Zeroing::Deallocate, Zeroing::ZeroRange, Zeroing::Write] {
+        let file = filled(20 * MIB + 512);
+        let drive = open(file.path());
+        while drive.zeroing() < way {
+            drive.give_up_zeroing(drive.zeroing());
+        }
+        let report = run_to_end(&drive, JobKind::Erase);
+        assert_eq!(report.progress.end, Some(JobEnd::Complete), "{way:?}");
+        assert_eq!(report.progress.bad.sectors(), 0);
+        let content = std::fs::read(file.path()).unwrap();
+        assert_eq!(content.len(), 20 * MIB + 512, "{way:?}: its size stays");
+        assert!(content.iter().all(|byte| *byte == 0), "{way:?}");
+        assert!(report.way.is_some());
+    }
+}
+
+#[test]
+fn memory_is_erased_and_tested_too() {
+    let size_bytes = 9 * MIB as u64;
+    let drive = Arc::new(Drive::open(&DriveSpec::Ram { size_bytes }).unwrap());
+    for kind in [JobKind::WriteTest, JobKind::ReadTest, JobKind::Erase] {
+        let report = run_to_end(&drive, kind);
+        assert_eq!(report.progress.end, Some(JobEnd::Complete), "{kind}");
+        assert_eq!(report.progress.bad.sectors(), 0, "{kind}");
+        let mut content = vec![1; 9 * MIB];
+        let Medium::Ram(ram) = drive.medium() else {
+            panic!()
+        };
+        ram.read(0, &mut content);
+        let is_erased = content.iter().all(|byte| *byte == 0);
+        assert_eq!(is_erased, kind == JobKind::Erase, "{kind}");
+    }
+}
+
+/// What somebody else writes between the two passes is noticed by the sector.
+#[test]
+fn a_write_test_notices_what_does_not_read_as_it_was_written() {
+    let file = filled(4 * MIB);
+    let drive = open(file.path());
+    let mut job = Job::new(JobKind::WriteTest, drive.size_sectors());
+    let mut buffer = Pages::new_zeroed(TRANSFER_BYTES / PAGE_BYTES).unwrap();
+    while let Some(step) = job.next() {
+        if step.kind == StepKind::Flush && job.progress().last_reason.is_none() {
+            // A sector that landed elsewhere.
+            let mut other = [0; 512];
+            fill_pattern(77, &mut other);
+            file.as_file().write_all_at(&other, 3000 * 512).unwrap();
+            file.as_file().sync_all().unwrap();
+        }
+        let end = carry_out(&drive, step, &mut buffer);
+        job.ended(end, Duration::ZERO);
+    }
+    assert_eq!(
+        job.progress().bad.ranges(),
+        std::slice::from_ref(&(3000..3001))
+    );
+    let reason = job.progress().last_reason.as_deref();
+    assert_eq!(reason, Some("it does not read as it was written"));
+}
+
+#[test]
+fn a_job_that_is_stopped_has_ended_when_it_says_so() {
+    let file = filled(64 * MIB);
+    let drive = open(file.path());
+    let pace = Pace {
+        bytes_per_second: 1 << 20,
+        is_gentle: false,
+    };
+    let job = Job::new(JobKind::ReadTest, drive.size_sectors());
+    let mut thread = JobThread::start(&drive, job, pace).unwrap();
+    assert!(!thread.join(Duration::from_millis(1)), "it takes a minute");
+    thread.stop();
+    assert!(thread.join(LONG));
+    let report = thread.report();
+    assert_eq!(report.progress.end, Some(JobEnd::Stopped));
+    assert!(report.progress.done_sectors < report.progress.total_sectors);
+}
+
+#[test]
+fn another_pace_counts_at_once() {
+    let file = filled(4 * MIB);
+    let drive = open(file.path());
+    let crawling = Pace {
+        bytes_per_second: 1,
+        is_gentle: false,
+    };
+    let job = Job::new(JobKind::ReadTest, drive.size_sectors());
+    let mut thread = JobThread::start(&drive, job, crawling).unwrap();
+    assert!(!thread.join(Duration::from_millis(100)), "it takes weeks");
+    thread.set_pace(Pace::default());
+    assert!(thread.join(LONG));
+    let report = thread.report();
+    assert_eq!(report.progress.end, Some(JobEnd::Complete));
+}
+
+#[test]
+fn a_null_drive_ends_every_job() {
+    let size_bytes = 4 * MIB as u64;
+    let drive = Arc::new(Drive::open(&DriveSpec::Null { size_bytes }).unwrap());
+    let report = run_to_end(&drive, JobKind::Erase);
+    assert!(matches!(report.progress.end, Some(JobEnd::Failed(_))));
+}
