@@ -27,4 +27,7 @@ pub(crate) struct Arguments {
     /// Answer one question of a daemon without rights, by the socket on standard input: for systemd
     #[arg(long, hide = true)]
     pub(crate) helper: bool,
+    /// Ask that helper for something, and stand for the program that it runs
+    #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true, value_name = "WORD")]
+    pub(crate) ask: Vec<String>,
 }

@@ -1,45 +1,80 @@
 //! What needs more rights than the daemon has: asked of systemd, which starts `ledged --helper` each time.
 //!
-//! Under the unit of the package the daemon is no root and may make no socket of the Internet. Who may ask is
-//! a property of the socket (`ledge-helper.socket`), which only the daemon's user may open.
+//! Under the unit of the package the daemon is no root: it may make no socket of the Internet, stop no machine,
+//! send no commands to drives, and write nothing of `/sys`. Who may ask is a property of the socket
+//! (`ledge-helper.socket`), which only the daemon's user may open.
 //!
 //! Invariants:
-//! * a question is one word of [`QUESTIONS`]; anything else does nothing;
-//! * an answer is `ok`, with a socket where one was asked for, or the reason why not.
+//! * a question is some words, and one of those that [`question`] knows; anything else does nothing;
+//! * an answer is `ok`, with a socket or a file where one was asked for, or the reason why not.
+//!
+//! A program that is run about a drive is stood for by `ledged --ask`, which asks, says what the program said,
+//! and ends as it ended: so it is started, waited for and killed as the program itself would be.
+
+mod question;
 
 use crate::machine;
+use question::{Program, Question};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::MemfdFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
     sendmsg, socket_with,
 };
-use std::io::{self, IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Seek, Write};
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
+use std::process::{Command, ExitCode, Stdio};
 
 /// Where the helper is asked.
 const PATH: &str = "/run/ledge-helper.sock";
 
-/// Longest answer.
+/// Longest question.
+const QUESTION_BYTES_MAX: usize = 1024;
+
+/// Longest answer, without what a program said.
 const ANSWER_BYTES_MAX: usize = 1024;
 
-/// Everything that can be asked for.
-const QUESTIONS: [&str; 4] = ["reboot", "poweroff", "udp4", "udp6"];
+/// Between the words of a question.
+const SEPARATOR: char = '\0';
+
+/// How a program ended that was ended by a signal.
+const KILLED: u8 = 255;
 
 /// A UDP socket that may send to anybody, of the family of an address.
 pub(crate) fn udp_socket(is_ipv4: bool) -> io::Result<UdpSocket> {
-    let socket = ask(if is_ipv4 { "udp4" } else { "udp6" })?;
+    let (_, socket) = ask(&[if is_ipv4 { "udp4" } else { "udp6" }])?;
     let socket = socket.ok_or_else(|| io::Error::other("the helper gave no socket"))?;
     Ok(UdpSocket::from(socket))
 }
 
 /// Has the machine rebooted or switched off.
 pub(crate) fn power(verb: &str) -> io::Result<()> {
-    ask(verb).map(drop)
+    ask(&[verb]).map(drop)
 }
 
-fn ask(question: &str) -> io::Result<Option<OwnedFd>> {
+/// Stands for a program that the helper runs: says what it says, and ends as it ends.
+pub(crate) fn stand_for(words: &[String]) -> anyhow::Result<ExitCode> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (code, output) = ask(&words)?;
+    if let Some(output) = output {
+        let mut output = File::from(output);
+        // Whoever runs `ledctl` listens to its complaints only, and whoever runs the other to what it says.
+        if words.first() == Some(&Program::Ledctl.name()) {
+            io::copy(&mut output, &mut io::stderr())?;
+        } else {
+            io::copy(&mut output, &mut io::stdout())?;
+        }
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// An answer: how a program ended, and what came with it.
+type Answer = (u8, Option<OwnedFd>);
+
+fn ask(question: &[&str]) -> io::Result<Answer> {
     let told = |error| io::Error::other(format!("{PATH} (ledge-helper.socket): {error}"));
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -48,7 +83,8 @@ fn ask(question: &str) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Asks by a connected socket, and waits for the answer.
-fn exchange(socket: BorrowedFd<'_>, question: &str) -> io::Result<Option<OwnedFd>> {
+fn exchange(socket: BorrowedFd<'_>, question: &[&str]) -> io::Result<Answer> {
+    let question = question.join(&SEPARATOR.to_string());
     rustix::net::send(socket, question.as_bytes(), SendFlags::NOSIGNAL)?;
     let mut answer = [0; ANSWER_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -62,33 +98,31 @@ fn exchange(socket: BorrowedFd<'_>, question: &str) -> io::Result<Option<OwnedFd
             passed = descriptors.last();
         }
     }
-    match answer.get(..received.bytes) {
-        Some(b"ok") => Ok(passed),
-        Some(b"") | None => Err(io::Error::other("the helper has ended without an answer")),
-        Some(reason) => Err(io::Error::other(
-            String::from_utf8_lossy(reason).into_owned(),
-        )),
+    let text = String::from_utf8_lossy(answer.get(..received.bytes).unwrap_or_default());
+    if text.is_empty() {
+        return Err(io::Error::other("the helper has ended without an answer"));
+    }
+    match text.strip_prefix("ok ").map(str::parse) {
+        Some(Ok(code)) => Ok((code, passed)),
+        _ => Err(io::Error::other(text.into_owned())),
     }
 }
 
 /// Answers one question by a connected socket.
 pub(crate) fn answer_one(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut question = [0; 64];
+    let mut question = [0; QUESTION_BYTES_MAX];
     let (length, _) = rustix::net::recv(socket, &mut question, RecvFlags::empty())?;
     let question = String::from_utf8_lossy(&question[..length]).into_owned();
-    let done = if QUESTIONS.contains(&question.as_str()) {
-        act(&question)
-    } else {
-        Err(io::Error::other("there is no such question"))
-    };
-    let (text, socket_for_it) = match done {
-        Ok(given) => ("ok".to_owned(), given),
+    let words: Vec<&str> = question.split(SEPARATOR).collect();
+    let done = Question::parse(&words).map_err(io::Error::other);
+    let (text, given) = match done.and_then(act) {
+        Ok((code, given)) => (format!("ok {code}"), given),
         Err(error) => (error.to_string(), None),
     };
     let text = &text.as_bytes()[..text.len().min(ANSWER_BYTES_MAX)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = socket_for_it.as_ref().map(|given| [given.as_fd()]);
+    let descriptors = given.as_ref().map(|given| [given.as_fd()]);
     if let Some(descriptors) = &descriptors {
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     }
@@ -101,21 +135,53 @@ pub(crate) fn answer_one(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn act(question: &str) -> io::Result<Option<UdpSocket>> {
-    match question {
-        "udp4" => UdpSocket::bind("0.0.0.0:0").map(Some),
-        "udp6" => UdpSocket::bind("[::]:0").map(Some),
-        verb => machine::systemctl(verb)
-            .map(|()| None)
-            .map_err(io::Error::other),
-    }
+fn act(question: Question) -> io::Result<Answer> {
+    let done = match question {
+        Question::Udp { is_ipv4 } => {
+            let any = if is_ipv4 { "0.0.0.0:0" } else { "[::]:0" };
+            return Ok((0, Some(UdpSocket::bind(any)?.into())));
+        }
+        Question::Run { program, arguments } => return run(program, &arguments),
+        Question::Led { file, is_on } => std::fs::write(&file, if is_on { "1" } else { "0" })
+            .map_err(|error| io::Error::other(format!("{}: {error}", file.display()))),
+        Question::Power(verb) => machine::systemctl(verb).map_err(io::Error::other),
+    };
+    done.map(|()| (0, None))
+}
+
+/// Runs a program to its end.
+fn run(program: Program, arguments: &[String]) -> io::Result<Answer> {
+    let path = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    collect(Command::new(program.name()).env("PATH", path), &arguments)
+}
+
+/// What a program says is in the file that comes of it, errors behind the rest.
+fn collect(command: &mut Command, arguments: &[&str]) -> io::Result<Answer> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other(format!("{name} is not installed")),
+        _ => io::Error::other(format!("{name} cannot be run: {error}")),
+    };
+    let said = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(failed)?;
+    let mut file = File::from(rustix::fs::memfd_create(&*name, MemfdFlags::CLOEXEC)?);
+    file.write_all(&said.stdout)?;
+    file.write_all(&said.stderr)?;
+    file.rewind()?;
+    let code = said.status.code().and_then(|code| u8::try_from(code).ok());
+    Ok((code.unwrap_or(KILLED), Some(file.into())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
-    fn asked(question: &str) -> io::Result<Option<OwnedFd>> {
+    fn asked(question: &[&str]) -> io::Result<Answer> {
         let flags = SocketFlags::CLOEXEC;
         let (daemon, helper) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -130,7 +196,7 @@ mod tests {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let limit = std::time::Duration::from_secs(10);
         receiver.set_read_timeout(Some(limit)).unwrap();
-        let socket = UdpSocket::from(asked("udp4").unwrap().unwrap());
+        let socket = UdpSocket::from(asked(&["udp4"]).unwrap().1.unwrap());
         let to = receiver.local_addr().unwrap();
         socket.send_to(b"hello", to).unwrap();
         let mut buffer = [0; 16];
@@ -139,9 +205,32 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_does_nothing() {
-        for question in ["halt", "", "udp4 ", "; reboot"] {
+        for question in [
+            &["halt"][..],
+            &[""],
+            &["udp4 "],
+            &["udp4", ""],
+            &["; reboot"],
+        ] {
             let error = asked(question).unwrap_err().to_string();
             assert_eq!(error, "there is no such question", "{question:?}");
         }
+        let wrong = asked(&["smartctl", "-x", "/dev/null"]).unwrap_err();
+        assert_eq!(wrong.to_string(), "/dev/null is no block device");
+    }
+
+    #[test]
+    fn what_a_program_says_is_told_with_how_it_ended() {
+        let (code, output) =
+            collect(&mut Command::new("sh"), &["-c", "echo said; exit 4"]).unwrap();
+        let mut text = String::new();
+        File::from(output.unwrap())
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!((code, text.as_str()), (4, "said\n"));
+        let (code, _) = collect(&mut Command::new("sh"), &["-c", "kill -9 $$"]).unwrap();
+        assert_eq!(code, KILLED);
+        let nothing = collect(&mut Command::new("no-such-program"), &[]).unwrap_err();
+        assert_eq!(nothing.to_string(), "no-such-program is not installed");
     }
 }

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = log::Log::start(std::io::stderr().is_terminal());
     match run(&arguments, log) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -54,9 +54,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<ExitCode> {
     if arguments.helper {
-        return helper::answer_one(std::io::stdin().as_fd()).context("helper");
+        helper::answer_one(std::io::stdin().as_fd()).context("helper")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.ask.is_empty() {
+        return helper::stand_for(&arguments.ask);
     }
     let mut config = config::load(&arguments.config)?;
     for problem in interfaces::name_all(&mut config) {
@@ -67,7 +71,7 @@ fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<()> {
             tracing::warn!("{warning}");
         }
         tracing::info!("{} is fine", arguments.config.display());
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     // Signals are caught from here on: one that comes during the start ends it in good order.
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
@@ -82,5 +86,5 @@ fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<()> {
         reload.run();
     }
     daemon.stop();
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
