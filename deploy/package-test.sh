@@ -26,7 +26,8 @@ contents() {
     listed=$(dpkg-deb --contents "$deb" | awk '{ print $6 }')
     for wanted in usr/sbin/ledged usr/sbin/ledge-recover usr/bin/ledge usr/bin/cec usr/bin/aoeload etc/ledge/ledge.toml \
         'lib/systemd/system/ledged.service' 'lib/systemd/system/ledge-helper.socket' \
-        'lib/systemd/system/ledge-helper@.service' 'lib/udev/rules.d/63-ledge.rules' usr/lib/sysusers.d/ledge.conf \
+        'lib/systemd/system/ledge-helper@.service' 'lib/systemd/system/ledge-drives.socket' \
+        'lib/systemd/system/ledge-drives@.service' 'lib/udev/rules.d/63-ledge.rules' usr/lib/sysusers.d/ledge.conf \
         usr/lib/sysctl.d/50-ledge.conf etc/needrestart/conf.d/ledge.conf usr/share/man/man8/ledged.8.gz \
         usr/share/man/man8/ledge.8.gz usr/share/man/man8/cec.8.gz usr/share/man/man7/ledge-console.7.gz \
         usr/share/bash-completion/completions/ledge usr/share/zsh/vendor-completions/_ledge \
@@ -49,7 +50,7 @@ clean() {
 hardened() {
     local unit
     dpkg-deb --extract "$deb" "$work/extracted"
-    for unit in ledged.service ledge-helper@.service; do
+    for unit in ledged.service ledge-helper@.service ledge-drives@.service; do
         unit=$(find "$work/extracted" -name "$unit")
         systemd-analyze security --offline=true --threshold=20 --no-pager "$unit" >"$work/security" 2>&1 ||
             { cat "$work/security" >&2; fail "$unit is exposed more than 2.0"; }

@@ -1,5 +1,6 @@
 //! The command line. `crates/manual` makes the manual page from it.
 
+use crate::helper::Helper;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -25,9 +26,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) check: bool,
     /// Answer one question of a daemon without rights, by the socket on standard input: for systemd
-    #[arg(long, hide = true)]
-    pub(crate) helper: bool,
-    /// Ask that helper for something, and stand for the program that it runs
+    #[arg(long, hide = true, value_name = "WHICH")]
+    pub(crate) helper: Option<Helper>,
+    /// Ask the helper for drives for something, and stand for the program that it runs
     #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true, value_name = "WORD")]
     pub(crate) ask: Vec<String>,
 }

@@ -1,8 +1,8 @@
 //! What needs more rights than the daemon has: asked of systemd, which starts `ledged --helper` each time.
 //!
-//! Under the unit of the package the daemon is no root: it may make no socket of the Internet, stop no machine,
-//! send no commands to drives, and write nothing of `/sys`. Who may ask is a property of the socket
-//! (`ledge-helper.socket`), which only the daemon's user may open.
+//! Under the unit of the package the daemon is no root: it may make no socket of the Internet and stop no machine
+//! (`ledge-helper.socket`), and it may send no commands to drives and write nothing of `/sys`
+//! (`ledge-drives.socket`). Who may ask is a property of these sockets, which only the daemon's user may open.
 //!
 //! Invariants:
 //! * a question is some words, and one of those that [`question`] knows; anything else does nothing;
@@ -14,6 +14,7 @@
 mod question;
 
 use crate::machine;
+pub(crate) use question::Helper;
 use question::{Program, Question};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
@@ -27,9 +28,6 @@ use std::io::{self, IoSlice, IoSliceMut, Seek, Write};
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::process::{Command, ExitCode, Stdio};
-
-/// Where the helper is asked.
-const PATH: &str = "/run/ledge-helper.sock";
 
 /// Longest question.
 const QUESTION_BYTES_MAX: usize = 1024;
@@ -45,20 +43,20 @@ const KILLED: u8 = 255;
 
 /// A UDP socket that may send to anybody, of the family of an address.
 pub(crate) fn udp_socket(is_ipv4: bool) -> io::Result<UdpSocket> {
-    let (_, socket) = ask(&[if is_ipv4 { "udp4" } else { "udp6" }])?;
+    let (_, socket) = ask(Helper::System, &[if is_ipv4 { "udp4" } else { "udp6" }])?;
     let socket = socket.ok_or_else(|| io::Error::other("the helper gave no socket"))?;
     Ok(UdpSocket::from(socket))
 }
 
 /// Has the machine rebooted or switched off.
 pub(crate) fn power(verb: &str) -> io::Result<()> {
-    ask(&[verb]).map(drop)
+    ask(Helper::System, &[verb]).map(drop)
 }
 
 /// Stands for a program that the helper runs: says what it says, and ends as it ends.
 pub(crate) fn stand_for(words: &[String]) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (code, output) = ask(&words)?;
+    let (code, output) = ask(Helper::Drives, &words)?;
     if let Some(output) = output {
         let mut output = File::from(output);
         // Whoever runs `ledctl` listens to its complaints only, and whoever runs the other to what it says.
@@ -74,11 +72,12 @@ pub(crate) fn stand_for(words: &[String]) -> anyhow::Result<ExitCode> {
 /// An answer: how a program ended, and what came with it.
 type Answer = (u8, Option<OwnedFd>);
 
-fn ask(question: &[&str]) -> io::Result<Answer> {
-    let told = |error| io::Error::other(format!("{PATH} (ledge-helper.socket): {error}"));
+fn ask(helper: Helper, question: &[&str]) -> io::Result<Answer> {
+    let path = helper.path();
+    let told = |error| io::Error::other(format!("{path}: {error}"));
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(PATH)?).map_err(told)?;
+    connect(&socket, &SocketAddrUnix::new(path)?).map_err(told)?;
     exchange(socket.as_fd(), question)
 }
 
@@ -109,12 +108,12 @@ fn exchange(socket: BorrowedFd<'_>, question: &[&str]) -> io::Result<Answer> {
 }
 
 /// Answers one question by a connected socket.
-pub(crate) fn answer_one(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn answer_one(helper: Helper, socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut question = [0; QUESTION_BYTES_MAX];
     let (length, _) = rustix::net::recv(socket, &mut question, RecvFlags::empty())?;
     let question = String::from_utf8_lossy(&question[..length]).into_owned();
     let words: Vec<&str> = question.split(SEPARATOR).collect();
-    let done = Question::parse(&words).map_err(io::Error::other);
+    let done = Question::parse(helper, &words).map_err(io::Error::other);
     let (text, given) = match done.and_then(act) {
         Ok((code, given)) => (format!("ok {code}"), given),
         Err(error) => (error.to_string(), None),
@@ -181,12 +180,12 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    fn asked(question: &[&str]) -> io::Result<Answer> {
+    fn asked(of: Helper, question: &[&str]) -> io::Result<Answer> {
         let flags = SocketFlags::CLOEXEC;
         let (daemon, helper) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         std::thread::scope(|scope| {
-            scope.spawn(|| answer_one(helper.as_fd()).unwrap());
+            scope.spawn(|| answer_one(of, helper.as_fd()).unwrap());
             exchange(daemon.as_fd(), question)
         })
     }
@@ -196,7 +195,7 @@ mod tests {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let limit = std::time::Duration::from_secs(10);
         receiver.set_read_timeout(Some(limit)).unwrap();
-        let socket = UdpSocket::from(asked(&["udp4"]).unwrap().1.unwrap());
+        let socket = UdpSocket::from(asked(Helper::System, &["udp4"]).unwrap().1.unwrap());
         let to = receiver.local_addr().unwrap();
         socket.send_to(b"hello", to).unwrap();
         let mut buffer = [0; 16];
@@ -212,10 +211,10 @@ mod tests {
             &["udp4", ""],
             &["; reboot"],
         ] {
-            let error = asked(question).unwrap_err().to_string();
+            let error = asked(Helper::System, question).unwrap_err().to_string();
             assert_eq!(error, "there is no such question", "{question:?}");
         }
-        let wrong = asked(&["smartctl", "-x", "/dev/null"]).unwrap_err();
+        let wrong = asked(Helper::Drives, &["smartctl", "-x", "/dev/null"]).unwrap_err();
         assert_eq!(wrong.to_string(), "/dev/null is no block device");
     }
 

@@ -55,8 +55,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<ExitCode> {
-    if arguments.helper {
-        helper::answer_one(std::io::stdin().as_fd()).context("helper")?;
+    if let Some(helper) = arguments.helper {
+        helper::answer_one(helper, std::io::stdin().as_fd()).context("helper")?;
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments.ask.is_empty() {

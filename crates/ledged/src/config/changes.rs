@@ -63,6 +63,7 @@ impl Config {
                 self.disk_timeout != new.disk_timeout,
             ),
             ("sandbox", self.sandbox != new.sandbox),
+            ("disks of [discover]", self.finds_disks != new.finds_disks),
         ];
         let changed = shelf_wide.into_iter().filter(|(_, differs)| *differs);
         changes
@@ -209,6 +210,11 @@ mod tests {
             "disk_timeout_seconds",
         ),
         ("shelf = 1", "shelf = 1\nsandbox = false", "sandbox"),
+        (
+            "[[port]]",
+            "[discover]\ndisks = \"auto\"\n[[port]]",
+            "disks of [discover]",
+        ),
         (
             "shelf = 1",
             "shelf = 1\nadmin_group = \"x\"",

@@ -7,6 +7,25 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+/// Whom something is asked of. Each has what it needs, and not what the other needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Helper {
+    /// Sockets, and the machine itself.
+    System,
+    /// Drives and their slots.
+    Drives,
+}
+
+impl Helper {
+    /// Where it is asked.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::System => "/run/ledge-helper.sock",
+            Self::Drives => "/run/ledge-drives.sock",
+        }
+    }
+}
+
 /// Everything that can be asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Question {
@@ -48,19 +67,19 @@ const SMARTCTL_ALONE: [&str; 4] = ["--json=c", "-x", "-i", "-X"];
 const LEDCTL_PATTERNS: [&str; 5] = ["normal", "locate", "failure", "rebuild", "hotspare"];
 
 impl Question {
-    /// What some words ask for.
+    /// What some words ask of a helper.
     ///
     /// # Errors
     /// It is not offered, and why.
-    pub(super) fn parse(words: &[&str]) -> Result<Self, String> {
-        match words {
-            ["udp4"] => Ok(Self::Udp { is_ipv4: true }),
-            ["udp6"] => Ok(Self::Udp { is_ipv4: false }),
-            ["reboot"] => Ok(Self::Power("reboot")),
-            ["poweroff"] => Ok(Self::Power("poweroff")),
-            ["smartctl", options @ .., device] => smartctl(options, device),
-            ["ledctl", "--listed-only", request] => ledctl(request),
-            ["led", file, state] => led(file, state),
+    pub(super) fn parse(of: Helper, words: &[&str]) -> Result<Self, String> {
+        match (of, words) {
+            (Helper::System, ["udp4"]) => Ok(Self::Udp { is_ipv4: true }),
+            (Helper::System, ["udp6"]) => Ok(Self::Udp { is_ipv4: false }),
+            (Helper::System, ["reboot"]) => Ok(Self::Power("reboot")),
+            (Helper::System, ["poweroff"]) => Ok(Self::Power("poweroff")),
+            (Helper::Drives, ["smartctl", options @ .., device]) => smartctl(options, device),
+            (Helper::Drives, ["ledctl", "--listed-only", request]) => ledctl(request),
+            (Helper::Drives, ["led", file, state]) => led(file, state),
             _ => Err("there is no such question".to_owned()),
         }
     }
@@ -149,7 +168,7 @@ mod tests {
     use super::*;
 
     fn refused(words: &[&str]) -> String {
-        Question::parse(words).unwrap_err()
+        Question::parse(Helper::Drives, words).unwrap_err()
     }
 
     #[test]
@@ -165,8 +184,15 @@ mod tests {
         ] {
             assert_eq!(refused(words), "there is no such question", "{words:?}");
         }
-        let reboot = Question::parse(&["reboot"]).unwrap();
+    }
+
+    #[test]
+    fn each_helper_does_its_own() {
+        let reboot = Question::parse(Helper::System, &["reboot"]).unwrap();
         assert_eq!(reboot, Question::Power("reboot"));
+        assert_eq!(refused(&["reboot"]), "there is no such question");
+        let smartctl = Question::parse(Helper::System, &["smartctl", "-x", "/dev/null"]);
+        assert_eq!(smartctl.unwrap_err(), "there is no such question");
     }
 
     #[test]
