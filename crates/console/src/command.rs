@@ -126,6 +126,8 @@ pub enum Verb {
     Scan,
     /// Something about the box.
     Box(BoxVerb),
+    /// Something about drives themselves, slots and sensors.
+    Hardware(HardwareVerb),
     /// Tells the version.
     Release,
     /// Tells about commands.
@@ -206,6 +208,39 @@ pub enum BoxVerb {
     Expertmode,
 }
 
+/// What a row about drives themselves, their slots or sensors does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HardwareVerb {
+    /// Shows what drives tell of their health.
+    SmartLog,
+    /// Lets drives keep count.
+    SmartEnable,
+    /// Keeps them from it.
+    SmartDisable,
+    /// Lists the life that is left of drives.
+    SsdHealth,
+    /// Lists the temperatures of drives.
+    DriveTemp,
+    /// Lists and sets how long drives try.
+    ErcTimers,
+    /// Lists and begins self-tests.
+    SelfTest,
+    /// Sets what LEDs show.
+    SetSlotLed,
+    /// Lists what they show.
+    SlotLed,
+    /// Tells and sets whether they show spares.
+    SpareLed,
+    /// Lets LEDs blink.
+    Locate,
+    /// Lists temperatures.
+    Temp,
+    /// Lists fans.
+    Fans,
+    /// Lists power supplies.
+    Power,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Command {
@@ -259,8 +294,10 @@ pub struct Options {
     pub yes: bool,
     /// The letters that were given, but for `-j`.
     pub letters: Vec<char>,
-    /// The value of the option that takes one; a command has one at most.
+    /// The value of the option that takes one; most commands have one at most.
     pub value: Option<String>,
+    /// The values of all options that take one, as they were given.
+    pub values: Vec<(char, String)>,
 }
 
 /// A command as it was typed: known, with right options and a right number of operands.
@@ -318,6 +355,7 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
                     command.set(&mut options, letter)?;
                     if command.takes_value(letter) {
                         let value = words.next().ok_or(Problem::Usage(command.usage))?;
+                        options.values.push((letter, value.clone()));
                         options.value = Some(value);
                     }
                 }
@@ -429,7 +467,7 @@ impl Command {
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,
-            'w' => options.watch = true,
+            'w' if !self.takes_value('w') => options.watch = true,
             'b' => options.batch = true,
             'n' => options.plan = true,
             'y' => options.yes = true,

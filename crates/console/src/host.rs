@@ -12,6 +12,7 @@
 mod caller;
 mod consoles;
 mod deed;
+mod hardware;
 mod machine;
 mod settings;
 
@@ -21,6 +22,7 @@ pub use consoles::{
     UserStatus,
 };
 pub use deed::{Checks, Deed};
+pub use hardware::{Fan, Hardware, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
 pub use machine::{BoxFacts, CpuTimes, DriveFacts, Machine, Power};
 pub use settings::Settings;
 
@@ -46,9 +48,9 @@ impl fmt::Debug for World<'_> {
 }
 
 /// The box, and what the daemon keeps for its consoles.
-pub trait Host: SettingsStore + Machine + Consoles + Checks {}
+pub trait Host: SettingsStore + Machine + Consoles + Checks + Hardware {}
 
-impl<T: SettingsStore + Machine + Consoles + Checks> Host for T {}
+impl<T: SettingsStore + Machine + Consoles + Checks + Hardware> Host for T {}
 
 /// Settings that outlive the daemon.
 pub trait SettingsStore {

@@ -71,6 +71,12 @@ pub(crate) enum Problem {
     InvalidWait(String),
     #[error("no terminal is of size {0}: rows from 2, columns from 20, to 1000")]
     InvalidSize(String),
+    #[error("invalid time {0}: milliseconds from 0 to 6553500; 0 for no limit")]
+    InvalidTimer(String),
+    #[error("invalid minutes {0}: from 1 to 10080")]
+    InvalidMinutes(String),
+    #[error("invalid state: {0}")]
+    InvalidLedState(String),
     #[error("{0} is not done yet; when tells how far it is")]
     StillBusy(String),
     #[error("drive {0} changed while the question was open; nothing was done to it")]
@@ -144,6 +150,8 @@ impl Problem {
             Self::InvalidChunk(_) => "invalid_chunk",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
+            Self::InvalidTimer(_) | Self::InvalidMinutes(_) => "invalid_time",
+            Self::InvalidLedState(_) => "invalid_state",
             Self::InvalidSize(_) | Self::InvalidDriveSize(_) => "invalid_size",
             Self::DriveChanged(_) => "drive_changed",
             Self::StillBusy(_) => "still_busy",
@@ -187,6 +195,9 @@ impl Problem {
             | Self::InvalidSeconds(word)
             | Self::InvalidWait(word)
             | Self::InvalidSize(word)
+            | Self::InvalidTimer(word)
+            | Self::InvalidMinutes(word)
+            | Self::InvalidLedState(word)
             | Self::InvalidDriveSize(word)
             | Self::DriveChanged(word)
             | Self::StillBusy(word)

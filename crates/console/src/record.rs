@@ -4,6 +4,7 @@
 //! renamed within one schema version; new ones may be added.
 
 pub(crate) mod consoles;
+pub(crate) mod hardware;
 mod jobs;
 pub(crate) mod statistics;
 pub(crate) mod top;
@@ -12,6 +13,7 @@ use crate::host::{DriveFacts, LogEntry};
 use crate::names::drive_name;
 use aoe::{MacAddress, Shelf, VlanId};
 use consoles::{AlertRecord, CecRecord, ConsoleRecord, UserRecord};
+use hardware::SmartRecord;
 pub(crate) use jobs::JobRecord;
 use serde::Serialize;
 use shelf::admin::{DriveRole, DriveStatus, ElementId, ElementStatus, LunStatus, PartStatus};
@@ -264,6 +266,56 @@ pub(crate) enum Record {
     Cec(CecRecord),
     Log(LogEntry),
     Alert(AlertRecord),
+    Smart(Box<SmartRecord>),
+    DriveLife {
+        drive: String,
+        life_left_percent: Option<u8>,
+    },
+    DriveTemperature {
+        drive: String,
+        celsius: Option<i16>,
+        celsius_limit: Option<i16>,
+    },
+    /// In milliseconds; 0 for no limit.
+    RecoveryTimers {
+        drive: String,
+        read_ms: Option<u32>,
+        write_ms: Option<u32>,
+    },
+    SelfTest {
+        drive: String,
+        /// `null` when none runs.
+        remaining_percent: Option<u8>,
+        kind: Option<String>,
+        result: Option<String>,
+        passed: Option<bool>,
+        at_hours: Option<u64>,
+    },
+    SlotLed {
+        slot: u16,
+        /// `locate`, `fault`, `rebuild`, `spare`, or `reset` for nothing.
+        state: &'static str,
+    },
+    SpareLeds {
+        enabled: bool,
+    },
+    Temperature {
+        location: String,
+        celsius: i16,
+        celsius_limit: Option<i16>,
+    },
+    Fan {
+        fan: String,
+        rpm: u32,
+        faulty: bool,
+    },
+    PowerSupply {
+        psu: String,
+        /// `ok` or `fault`.
+        status: &'static str,
+        celsius: Option<i16>,
+        rpm: Vec<u32>,
+    },
     Release {
         product: &'static str,
         version: String,
@@ -312,9 +364,12 @@ pub(crate) struct DriveRecord {
     /// With `-c`: `null` for a drive that is neither a member in use nor a spare, or that is raw.
     #[serde(skip_serializing_if = "Option::is_none")]
     superblock: Option<Option<SuperblockRecord>>,
-    /// With `-s`: `unknown`.
+    /// With `-s`: `normal`, `threshold exceeded`, `disabled` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     smart: Option<&'static str>,
+    /// With `-S`: `null` for a drive that does not wear, or does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    life_left_percent: Option<Option<u8>>,
     /// With `-t`: `null` where there is no sensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature_celsius: Option<Option<i32>>,
@@ -483,6 +538,7 @@ impl DriveRecord {
             attributes: None,
             superblock: None,
             smart: None,
+            life_left_percent: None,
             temperature_celsius: None,
             whole_bytes: drive.whole_bytes,
         }
@@ -498,6 +554,10 @@ impl DriveRecord {
 
     pub(crate) const fn with_smart(&mut self, status: &'static str) {
         self.smart = Some(status);
+    }
+
+    pub(crate) const fn with_life(&mut self, left_percent: Option<u8>) {
+        self.life_left_percent = Some(left_percent);
     }
 
     pub(crate) const fn with_temperature(&mut self, celsius: Option<i32>) {

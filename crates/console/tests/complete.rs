@@ -47,7 +47,7 @@ fn commands_and_their_other_names() {
     assert_eq!(at("onl"), ["online"]);
     assert_eq!(tab("onl"), "online ");
     assert_eq!(at("mkl"), ["mklun"]);
-    assert_eq!(at("spa"), ["spare", "spares"]);
+    assert_eq!(at("spa"), ["spare", "spareled", "spares"]);
     assert_eq!(tab("spa"), "spare");
     assert!(at("").contains(&"make".to_owned()) && !at("").contains(&"mklun".to_owned()));
     assert_eq!(at("/onl"), ["/online"]);

@@ -28,6 +28,8 @@ mod fake;
 mod golden;
 #[path = "session/grow.rs"]
 mod grow;
+#[path = "session/hardware.rs"]
+mod hardware;
 #[path = "session/plans.rs"]
 mod plans;
 #[path = "session/plugins.rs"]
@@ -653,8 +655,12 @@ examples:
             .good("help series")
             .contains("1.0-3      1.0 1.1 1.2 1.3")
     );
-    let told = bench.bad("help locate");
-    assert!(told.starts_with("error: locate is not available: not in this version; on the box: "));
+    let told = bench.bad("help sigcheck");
+    assert!(
+        told.starts_with(
+            "error: sigcheck is not available: there is no signed flash in this box: "
+        )
+    );
     assert_eq!(
         bench.bad("help shwo"),
         "error: unknown command shwo; did you mean show?\n"
@@ -672,9 +678,9 @@ fn commands_that_are_not_there_are_told_apart() {
         bench.bad("lsit -l"),
         "error: unknown command lsit; did you mean list?\n"
     );
-    for name in ["locate", "fans", "/smartlog", "update"] {
+    for name in ["sigcheck", "cmstat", "/fclun", "ipgateway"] {
         let name_shown = name.trim_start_matches('/');
-        let output = format!("error: {name_shown} is not available: not in this version; ");
+        let output = format!("error: {name_shown} is not available: ");
         let told = bench.bad(&format!("{name} 1.0"));
         assert!(told.starts_with(&output), "{told}");
     }
@@ -737,7 +743,7 @@ fn errors_come_as_json() {
     for (line, code) in [
         ("show -jx", "usage"),
         ("frobnicate -j", "unknown_command"),
-        ("locate -j", "not_available"),
+        ("sigcheck -j", "not_available"),
         ("show -j '", "unbalanced_quote"),
         ("show -j 1.9-3", "series"),
         ("show -j 2.0", "wrong_shelf"),

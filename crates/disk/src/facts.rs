@@ -12,6 +12,8 @@ mod temperature;
 
 pub use temperature::read_temperature;
 
+pub(crate) use place::bay_directory;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -303,7 +305,7 @@ fn wwn_of(disk: &Path, udev: &Udev) -> Option<String> {
 }
 
 /// What a file says in one line, without space around it; `None` for nothing.
-fn word(path: &Path) -> Option<String> {
+pub(crate) fn word(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim_matches(['\0', ' ', '\n', '\t']);
     // Runs of space pad the fields of fixed width.

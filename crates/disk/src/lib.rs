@@ -3,7 +3,7 @@
 //! [`facts`] is what the kernel tells of a disk; [`Drive`] opens and claims; [`MetadataHandle`] is a drive
 //! as the administration uses it, slow and exact; [`Executor`] is all drives as a worker uses them, through
 //! one io_uring. [`discover`] finds disks and numbers their slots; [`signature`] tells what a drive carries
-//! that is not ours.
+//! that is not ours, [`smart`] how well it is. [`leds`] are those of slots, [`sensors`] those of the box.
 //!
 //! Invariants:
 //! * a drive is claimed for as long as it is open: no other program, and no second slot, has it;
@@ -22,11 +22,15 @@ mod executor;
 pub mod facts;
 mod helper;
 mod job;
+pub mod leds;
 mod metadata;
 mod page;
 mod presence;
+mod program;
 mod ram;
+pub mod sensors;
 pub mod signature;
+pub mod smart;
 mod spec;
 mod uevents;
 mod uring;
@@ -39,6 +43,7 @@ pub use executor::{
 };
 pub use metadata::MetadataHandle;
 pub use presence::Presence;
+pub use program::ask_by;
 pub use spec::{DriveSpec, ParseSizeError};
 pub use uevents::Uevents;
 pub use uring::{Loan, StableMemory};

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) groups: Groups,
     /// After this time without a key an Ethernet console is logged out; `None` for never.
     pub(crate) cec_idle: Option<Duration>,
+    /// How often drives are asked for their health; `None` for never.
+    pub(crate) smart_interval: Option<Duration>,
     /// Ports, at least one.
     pub(crate) ports: Vec<PortConfig>,
     /// Drives, each slot once.
@@ -125,6 +127,7 @@ struct RawConfig {
     admin_group: Option<Spanned<String>>,
     reader_group: Option<Spanned<String>>,
     cec_idle_minutes: Option<Spanned<i64>>,
+    smart_interval_minutes: Option<Spanned<i64>>,
     #[serde(default)]
     port: Vec<Spanned<RawPort>>,
     #[serde(default)]
@@ -193,8 +196,11 @@ const DISK_TIMEOUTS: std::ops::RangeInclusive<u64> = 2..=30;
 /// After which time without a key an Ethernet console is logged out, without `cec_idle_minutes`.
 const DEFAULT_CEC_IDLE: Duration = Duration::from_secs(15 * 60);
 
+/// How often drives are asked for their health, without `smart_interval_minutes`.
+const DEFAULT_SMART_INTERVAL: Duration = Duration::from_mins(10);
+
 /// A day; who wants more wants never.
-const CEC_IDLE_MINUTES_MAX: u64 = 24 * 60;
+const MINUTES_MAX: u64 = 24 * 60;
 
 /// Rates that ports of initiators have, in Mbit/s.
 const PACES_MBIT_PER_SECOND: std::ops::RangeInclusive<u64> = 10..=400_000;
@@ -326,7 +332,16 @@ impl Source<'_> {
             disk_timeout: self.check_disk_timeout(raw.disk_timeout_seconds.as_ref())?,
             sandbox: raw.sandbox.unwrap_or(true),
             groups: self.check_groups(&raw)?,
-            cec_idle: self.check_cec_idle(raw.cec_idle_minutes.as_ref())?,
+            cec_idle: self.check_minutes(
+                "cec_idle_minutes",
+                raw.cec_idle_minutes.as_ref(),
+                DEFAULT_CEC_IDLE,
+            )?,
+            smart_interval: self.check_minutes(
+                "smart_interval_minutes",
+                raw.smart_interval_minutes.as_ref(),
+                DEFAULT_SMART_INTERVAL,
+            )?,
             ports: self.check_ports(&raw.port)?,
             finds_disks,
             disks,
@@ -488,21 +503,22 @@ impl Source<'_> {
         Ok(groups)
     }
 
-    fn check_cec_idle(
+    /// Some minutes; 0 is never.
+    fn check_minutes(
         &self,
+        key: &str,
         minutes: Option<&Spanned<i64>>,
+        default: Duration,
     ) -> Result<Option<Duration>, ConfigError> {
         let Some(minutes) = minutes else {
-            return Ok(Some(DEFAULT_CEC_IDLE));
+            return Ok(Some(default));
         };
         let given = *minutes.get_ref();
         match u64::try_from(given) {
             Ok(0) => Ok(None),
-            Ok(given) if given <= CEC_IDLE_MINUTES_MAX => Ok(Some(Duration::from_secs(60 * given))),
+            Ok(given) if given <= MINUTES_MAX => Ok(Some(Duration::from_secs(60 * given))),
             _ => {
-                let reason = format!(
-                    "cec_idle_minutes = {given}: must be 1 to {CEC_IDLE_MINUTES_MAX}, or 0 for never"
-                );
+                let reason = format!("{key} = {given}: must be 1 to {MINUTES_MAX}, or 0 for never");
                 Err(self.refuse(&minutes.span(), reason))
             }
         }
@@ -752,6 +768,30 @@ mod tests {
                 format!("ledge.toml:1: spin_us = {wrong}: must be 0 to 1000000, or \"always\"");
             assert_eq!(refused, reason);
         }
+    }
+
+    #[test]
+    fn minutes_have_limits_and_none_is_never() {
+        for key in ["cec_idle_minutes", "smart_interval_minutes"] {
+            let minutes = |value: i64| {
+                let config = check(&format!("{key} = {value}\n{PORT}"))?;
+                Ok::<_, String>(if key == "cec_idle_minutes" {
+                    config.cec_idle
+                } else {
+                    config.smart_interval
+                })
+            };
+            assert_eq!(minutes(0), Ok(None));
+            assert_eq!(minutes(1), Ok(Some(Duration::from_mins(1))));
+            assert_eq!(minutes(1440), Ok(Some(Duration::from_mins(1440))));
+            for wrong in [-1, 1441, i64::MAX] {
+                let reason =
+                    format!("ledge.toml:1: {key} = {wrong}: must be 1 to 1440, or 0 for never");
+                assert_eq!(minutes(wrong), Err(reason));
+            }
+        }
+        let default = check(PORT).unwrap().smart_interval;
+        assert_eq!(default, Some(Duration::from_mins(10)));
     }
 
     #[test]

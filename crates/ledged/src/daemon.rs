@@ -5,6 +5,7 @@ use crate::config::{Config, PortConfig};
 use crate::door;
 use crate::door::reception::Reception;
 use crate::events;
+use crate::hardware::Hardware;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
 use crate::plug::Slots;
@@ -47,7 +48,14 @@ impl Daemon {
     pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<(Self, Reload)> {
         let state = StateDir::open(&config.state_dir)?;
         let reception = Reception::open(config)?;
-        let machinery = Machinery::new(state.clone(), log, config.text.clone(), reception.clone());
+        let hardware = Hardware::default();
+        let machinery = Machinery::new(
+            state.clone(),
+            log,
+            config.text.clone(),
+            reception.clone(),
+            hardware.clone(),
+        );
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
@@ -89,10 +97,11 @@ impl Daemon {
                 events::run(&receiver, (&workers, index), &administration);
             })?;
         }
-        let timed = (administration.clone(), reception.clone());
-        spawn("timer", move || timer(&timed.0, &timed.1))?;
+        let timed = (administration.clone(), reception.clone(), hardware.clone());
+        spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
         let plugged = (administration.clone(), workers.clone());
         spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
+        hardware.serve(&administration, config.smart_interval)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;
@@ -179,7 +188,7 @@ fn worker_options(config: &Config, index: usize, paces: &Paces, room: DriveRoom)
 
 /// Tells the administration the time, for what is due by it, and every console what has happened, until the
 /// process ends.
-fn timer(administration: &Administration, reception: &Reception) {
+fn timer(administration: &Administration, reception: &Reception, hardware: &Hardware) {
     let start = Instant::now();
     let mut watcher = Watcher::default();
     let mut looked = None;
@@ -196,6 +205,7 @@ fn timer(administration: &Administration, reception: &Reception) {
         }
         if let Some(troubles) = &mut troubles {
             troubles.extend(reception.troubles());
+            troubles.extend(hardware.troubles());
             reception.alerts().update(troubles, unix_seconds());
         }
         std::thread::sleep(TICK);

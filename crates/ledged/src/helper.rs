@@ -27,6 +27,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Seek, Write};
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Longest question.
@@ -53,20 +54,46 @@ pub(crate) fn power(verb: &str) -> io::Result<()> {
     ask(Helper::System, &[verb]).map(drop)
 }
 
+/// Has drives and their slots asked by the helper, if there is one and we are not root ourselves.
+pub(crate) fn ask_for_drives() {
+    if rustix::process::geteuid().is_root() || !Path::new(Helper::Drives.path()).exists() {
+        return;
+    }
+    match std::env::current_exe() {
+        Ok(program) => disk::ask_by(program),
+        Err(error) => tracing::warn!("drives are asked without the helper: own program: {error}"),
+    }
+}
+
+/// How `smartctl` ends that could not open its device.
+const NOT_OPENED: u8 = 2;
+
 /// Stands for a program that the helper runs: says what it says, and ends as it ends.
-pub(crate) fn stand_for(words: &[String]) -> anyhow::Result<ExitCode> {
+pub(crate) fn stand_for(words: &[String]) -> io::Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (code, output) = ask(Helper::Drives, &words)?;
-    if let Some(output) = output {
-        let mut output = File::from(output);
-        // Whoever runs `ledctl` listens to its complaints only, and whoever runs the other to what it says.
-        if words.first() == Some(&Program::Ledctl.name()) {
-            io::copy(&mut output, &mut io::stderr())?;
-        } else {
-            io::copy(&mut output, &mut io::stdout())?;
+    let is_smartctl = words.first() == Some(&Program::Smartctl.name());
+    match ask(Helper::Drives, &words) {
+        Ok((code, output)) => {
+            let mut output = output.map(File::from);
+            // Whoever runs this one listens to what it says, and else to complaints only.
+            match &mut output {
+                Some(output) if is_smartctl => drop(io::copy(output, &mut io::stdout())?),
+                Some(output) => drop(io::copy(output, &mut io::stderr())?),
+                None => {}
+            }
+            Ok(ExitCode::from(code))
+        }
+        Err(error) if is_smartctl => {
+            let told = serde_json::json!({"smartctl": {"exit_status": NOT_OPENED, "messages": [
+                {"string": error.to_string(), "severity": "error"}]}});
+            writeln!(io::stdout(), "{told}")?;
+            Ok(ExitCode::from(NOT_OPENED))
+        }
+        Err(error) => {
+            writeln!(io::stderr(), "{error}")?;
+            Ok(ExitCode::FAILURE)
         }
     }
-    Ok(ExitCode::from(code))
 }
 
 /// An answer: how a program ended, and what came with it.

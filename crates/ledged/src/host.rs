@@ -2,12 +2,13 @@
 
 use crate::administration::Administration;
 use crate::door::reception::Reception;
+use crate::hardware::Hardware;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
 use console::host::{
-    BoxFacts, Caller, Checks, Deed, DriveFacts, HostError, Machine, Power, Settings, SettingsStore,
-    World,
+    BoxFacts, Caller, Checks, Deed, DriveFacts, HostError, Machine, Power, Sensors, Settings,
+    SettingsStore, SlotLed, Task, World,
 };
 use shelf::admin::Admin;
 use std::net::SocketAddr;
@@ -66,6 +67,8 @@ pub(crate) struct Machinery {
     state: StateDir,
     /// What all doors share.
     pub(crate) reception: Reception,
+    /// Drives, slots and sensors.
+    pub(crate) hardware: Hardware,
     settings: Settings,
     /// Why the settings that are stored cannot be used. They are not written over.
     damage: Option<String>,
@@ -78,7 +81,13 @@ pub(crate) struct Machinery {
 
 impl Machinery {
     /// Reads the settings. Damaged ones are told of, and do not keep the shelf from serving.
-    pub(crate) fn new(state: StateDir, log: Log, config: String, reception: Reception) -> Self {
+    pub(crate) fn new(
+        state: StateDir,
+        log: Log,
+        config: String,
+        reception: Reception,
+        hardware: Hardware,
+    ) -> Self {
         let (settings, damage) = match state.settings() {
             Ok(settings) => (settings, None),
             Err(reason) => {
@@ -87,9 +96,11 @@ impl Machinery {
             }
         };
         log.set_target(settings.syslog);
+        hardware.show_spares(settings.spare_leds);
         Self {
             state,
             reception,
+            hardware,
             settings,
             damage,
             start: Instant::now(),
@@ -141,6 +152,7 @@ impl SettingsStore for Machinery {
         self.check(&Deed::Settings(&settings))?;
         self.state.save_settings(&settings).map_err(HostError::Io)?;
         self.log.set_target(settings.syslog);
+        self.hardware.show_spares(settings.spare_leds);
         self.settings = settings;
         Ok(())
     }
@@ -230,5 +242,27 @@ impl Machine for Machinery {
 
     fn save(&mut self, name: &str, text: &str) -> Result<(), HostError> {
         self.state.save(name, text).map_err(HostError::Io)
+    }
+}
+
+impl console::host::Hardware for Machinery {
+    fn smart_fault(&self) -> Option<String> {
+        self.hardware.smart_fault()
+    }
+
+    fn begin(&mut self, task: Task) -> Result<u64, HostError> {
+        self.hardware.begin(task)
+    }
+
+    fn finished(&mut self, number: u64) -> Option<Result<(), HostError>> {
+        self.hardware.finished(number)
+    }
+
+    fn leds(&self) -> Result<Vec<SlotLed>, HostError> {
+        self.hardware.leds()
+    }
+
+    fn sensors(&self) -> Sensors {
+        self.hardware.sensors()
     }
 }

@@ -6,9 +6,10 @@
 //! again.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `plug` (disks that come and go); `syslog`; `control` and one per
-//! connection; `cec` and `cec-run`; under systemd also `watchdog`; and the main thread, which waits for signals.
-//! All but the worker meet in one lock around the administration.
+//! (what is due once a second); `plug` (disks that come and go); `smart` and `chassis` (what drives tell of
+//! their health; LEDs and sensors); `syslog`; `control` and one per connection; `cec` and `cec-run`; under
+//! systemd also `watchdog`; and the main thread, which waits for signals. All but the worker meet in one lock
+//! around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -20,6 +21,7 @@ mod door;
 mod drives;
 mod events;
 mod finder;
+mod hardware;
 mod helper;
 mod host;
 mod interfaces;
@@ -60,7 +62,7 @@ fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments.ask.is_empty() {
-        return helper::stand_for(&arguments.ask);
+        return helper::stand_for(&arguments.ask).context("helper");
     }
     let mut config = config::load(&arguments.config)?;
     for problem in interfaces::name_all(&mut config) {

@@ -9,11 +9,13 @@ use crate::job::{JobKind, JobReport};
 use crate::observe::Observe;
 pub use crate::plane::RateLimit;
 use crate::plane::{CounterGroup, RunningPass};
+use crate::smart::{Smart, SmartMiss};
 use aoe::{Key, MacAddress, ReservationKind, Shelf, StationAddresses, VlanId};
 use raid::Level;
 pub use raid::drive_record::Work;
 pub use raid::record::ScrubRepair;
 use std::fmt;
+use std::sync::Arc;
 
 /// State of a drive, in the words that monitoring plug-ins know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +79,12 @@ pub struct DriveStatus {
     pub whole_bytes: u64,
     /// A job that destroys what is on it was begun, and has not come to its end.
     pub unfinished: Option<Work>,
+    /// What it told of its health, if it was asked.
+    pub smart: Option<Arc<Smart>>,
+    /// It has said often enough that it will fail: [`crate::smart::WARNINGS_LIMIT`].
+    pub is_failing: bool,
+    /// It did not answer when it was asked last.
+    pub smart_miss: Option<Arc<SmartMiss>>,
 }
 
 /// What the md superblock of a drive says.

@@ -21,5 +21,6 @@ pub mod pacing;
 pub mod patience;
 pub mod plane;
 pub mod shard;
+pub mod smart;
 pub mod statistics;
 pub mod target;

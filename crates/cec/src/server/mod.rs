@@ -13,7 +13,8 @@
 //!
 //! Invariants:
 //! * A session is known by (port, client MAC, connection tag); there are at most
-//!   [`SESSIONS_MAX`].
+//!   [`SESSIONS_MAX`]. When all are in use, another client takes the place of one that nobody has come into
+//!   ([`Server::set_occupied`]), never of one that somebody works in.
 //! * Each [`Action::Opened`] is followed by exactly one [`Action::Closed`] of the same session.
 //! * Data is acknowledged before anything looks at it, and only if its session is known: the data
 //!   of an unknown one is answered with an offer, upon which the client connects again and sends
@@ -224,6 +225,14 @@ impl Server {
         self.advance(now, session);
     }
 
+    /// Tells whether somebody has come into the session, by a log-in or because none is asked for. While nobody
+    /// has, it may be ended in favour of another one when all [`SESSIONS_MAX`] are in use.
+    pub fn set_occupied(&mut self, session: SessionId, occupied: bool) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.occupied = occupied;
+        }
+    }
+
     /// Ends the session when all of its output has been delivered. [`Action::Closed`] follows then.
     pub fn close(&mut self, now: Duration, session: SessionId) {
         if let Some(session) = self.sessions.get_mut(&session) {
@@ -332,7 +341,7 @@ impl Server {
         self.dying.retain(|dying| dying.peer != peer);
         let id = match self.find(&peer) {
             Some(id) => id,
-            None if self.sessions.len() >= SESSIONS_MAX && !self.displace_handshake() => {
+            None if self.sessions.len() >= SESSIONS_MAX && !self.displace(now) => {
                 self.counters.sessions_exhausted += 1;
                 return;
             }
@@ -349,15 +358,22 @@ impl Server {
         }
     }
 
-    /// Makes room at the cost of the oldest handshake that is not complete, so that whoever only ever
-    /// begins them keeps nobody out.
-    fn displace_handshake(&mut self) -> bool {
-        let oldest = self.sessions.iter().find(|(_, session)| !session.is_open());
-        let Some(id) = oldest.map(|(id, _)| *id) else {
+    /// Makes room at the cost of the oldest handshake that is not complete, or else of the oldest session that
+    /// nobody has come into: whoever only ever connects keeps nobody out.
+    fn displace(&mut self, now: Duration) -> bool {
+        let oldest = |is_idle: fn(&Session) -> bool| {
+            let found = self.sessions.iter().find(|(_, session)| is_idle(session));
+            found.map(|(id, _)| *id)
+        };
+        let handshake = oldest(|session| !session.is_open());
+        let Some(id) = handshake.or_else(|| oldest(|session| !session.occupied)) else {
             return false;
         };
-        self.counters.handshakes_displaced += 1;
-        self.free(id);
+        self.counters.displaced += 1;
+        match handshake {
+            Some(id) => self.free(id),
+            None => self.end(now, id),
+        }
         true
     }
 

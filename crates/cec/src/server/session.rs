@@ -52,6 +52,8 @@ pub(super) struct Session {
     empty_packets: u8,
     output_refused: bool,
     pub(super) busy: bool,
+    /// Somebody has come in.
+    pub(super) occupied: bool,
     pub(super) closing: bool,
 }
 
@@ -70,6 +72,7 @@ impl Session {
             empty_packets: 0,
             output_refused: false,
             busy: false,
+            occupied: false,
             closing: false,
         }
     }

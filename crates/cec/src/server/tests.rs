@@ -643,7 +643,8 @@ fn output_beyond_the_buffer_is_refused_until_half_of_it_is_free() {
 fn the_table_of_sessions_is_bounded_and_full_is_counted() {
     let mut bench = Bench::new();
     for tag in 0..64 {
-        bench.connect(tag);
+        let session = bench.connect(tag);
+        bench.server.set_occupied(session, true);
     }
     assert_eq!(bench.say(Kind::InitA, 64, 0, b""), NOTHING);
     assert_eq!(bench.server.counters().sessions_exhausted, 1);
@@ -663,10 +664,33 @@ fn whoever_only_begins_handshakes_keeps_nobody_out() {
         bench.say(Kind::InitA, tag, 0, b"");
     }
     assert_eq!(bench.server.sessions.len(), SESSIONS_MAX);
-    assert_eq!(bench.server.counters().handshakes_displaced, 1);
+    assert_eq!(bench.server.counters().displaced, 1);
     bench.host = OTHER_HOST;
     let opened = bench.connect(1);
     assert_eq!(bench.print(opened, b"hi"), ["Tdata 1.2 hi"]);
+    bench.host = HOST;
+    assert_eq!(bench.print(SESSION, b"still"), ["Tdata 5.2 still"]);
+}
+
+#[test]
+fn whoever_only_connects_keeps_nobody_out() {
+    let mut bench = Bench::open();
+    bench.server.set_occupied(SESSION, true);
+    let left = bench.connect(6);
+    bench.server.set_occupied(left, true);
+    bench.server.set_occupied(left, false);
+    for tag in 10..72 {
+        bench.connect(tag);
+    }
+    bench.host = OTHER_HOST;
+    let ended = format!("closed {}", left.0);
+    assert_eq!(
+        bench.say(Kind::InitA, 1, 0, b""),
+        [ended.as_str(), "Tinitb 1.0"],
+        "the oldest that nobody is in, without a Treset: its host has other sessions"
+    );
+    assert_eq!(bench.server.counters().displaced, 1);
+    assert_eq!(bench.server.sessions.len(), SESSIONS_MAX);
     bench.host = HOST;
     assert_eq!(bench.print(SESSION, b"still"), ["Tdata 5.2 still"]);
 }

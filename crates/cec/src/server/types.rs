@@ -88,8 +88,8 @@ pub struct Counters {
     pub rate_limited: u64,
     /// A connection wish while all sessions were in use.
     pub sessions_exhausted: u64,
-    /// Handshakes that were given up for another one while all sessions were in use.
-    pub handshakes_displaced: u64,
+    /// Sessions that nobody had come into, given up for another one while all were in use.
+    pub displaced: u64,
     /// Sent by a station that the port does not admit.
     pub not_admitted: u64,
 }

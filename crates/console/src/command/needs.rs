@@ -29,6 +29,10 @@ pub enum Lists {
     StatusOrNumbers,
     /// With `-l`.
     Long,
+    /// No option has a value.
+    WithoutValues,
+    /// All operands are names of drives.
+    NamesOnly,
 }
 
 impl Invocation {
@@ -63,6 +67,8 @@ impl Lists {
                 all => numbers(all),
             },
             Self::Long => options.long,
+            Self::WithoutValues => options.values.is_empty(),
+            Self::NamesOnly => operands.iter().all(|word| word.contains('.')),
         }
     }
 }

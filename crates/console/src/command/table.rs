@@ -2,6 +2,8 @@
 
 #[path = "drive_rows.rs"]
 mod drive_rows;
+#[path = "hardware.rs"]
+mod hardware;
 #[path = "rows.rs"]
 mod rows;
 
@@ -19,7 +21,8 @@ pub const COMMANDS: &[Command] = &[
         summary: "list drives; -l with size, state and use; disks and drives with model, firmware and mode, as SRX 6 and \
                   7 had them; -p only those that are there; -a all that the kernel tells; -c version of the \
                   metadata, then what it says: shelf, element, members, type, state, array; -g revolutions and sectors; \
-                  -t temperature; -s SMART status: unknown, this version does not ask drives for it; -S is not in it",
+                  -t temperature; -s SMART status: normal, threshold exceeded, disabled or unknown; -S life that is \
+                  left of SSDs, in percent",
         examples: &[
             "show -l",
             "show -l 1.0-3",
@@ -503,6 +506,20 @@ pub const COMMANDS: &[Command] = &[
     drive_rows::ERASE,
     drive_rows::DISKTEST,
     drive_rows::SETSIZE,
+    hardware::SMARTLOG,
+    hardware::SMARTENABLE,
+    hardware::SMARTDISABLE,
+    hardware::SSDHEALTH,
+    hardware::DRIVETEMP,
+    hardware::ERCTIMERS,
+    hardware::SELFTEST,
+    hardware::SETSLOTLED,
+    hardware::SLOTLED,
+    hardware::SPARELED,
+    hardware::LOCATE,
+    hardware::TEMP,
+    hardware::FANS,
+    hardware::POWER,
     rows::IOMODE,
     rows::SETIOMODE,
     rows::FLUSHCACHESTAT,

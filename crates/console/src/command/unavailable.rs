@@ -6,29 +6,6 @@
 /// Their names, each with the reason and the way out, which follows a colon.
 pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     // Drives.
-    ("setslotled", SLOT_LED),
-    ("slotled", SLOT_LED),
-    ("spareled", SLOT_LED),
-    ("locate", SLOT_LED),
-    ("smartenable", SMART_SWITCH),
-    ("smartdisable", SMART_SWITCH),
-    (
-        "smartlog",
-        "not in this version; on the box: smartctl -l error DEVICE, with the path of the drive from show -j",
-    ),
-    (
-        "ssdhealth",
-        "not in this version; on the box: smartctl -a DEVICE, or nvme smart-log DEVICE",
-    ),
-    (
-        "drivetemp",
-        "it has another name: disks -t, which needs the module drivetemp of the kernel for SATA drives",
-    ),
-    (
-        "erctimers",
-        "not in this version; on the box: smartctl -l scterc,70,70 DEVICE; a drive that hangs is given up after \
-         disk_timeout_seconds of the configuration whatever its own timers say",
-    ),
     (
         "secureerase",
         "not in this version; erase makes a drive read as zeroes; to have it forget beyond that, on the box, for one \
@@ -57,9 +34,6 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
         "service",
         "the services of the box are those of its system: systemctl there; time servers: timedatectl",
     ),
-    ("temp", SENSORS),
-    ("fans", SENSORS),
-    ("power", SENSORS),
     (
         "update",
         "not in this version; install the new package or binaries on the box and restart ledged: \
@@ -71,12 +45,6 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ),
 ];
 
-const SLOT_LED: &str = "not in this version; on the box: ledctl locate=DEVICE of the package ledmon, with the path \
-                        of the drive from show -j";
-
-const SMART_SWITCH: &str =
-    "the shelf leaves SMART of its drives as it is; on the box: smartctl -s on DEVICE, or off";
-
 const NO_CACHE_CARD: &str = "there is no CacheMotion card in this shelf, and no need for one: a write is acknowledged \
                              when it is on the drives";
 
@@ -85,8 +53,6 @@ const NO_FLASH_CACHE: &str =
 
 const NETWORK: &str = "AoE has no IP addresses, and those of the box are its system's: ip address, ip route, and \
                        the configuration of its network";
-
-const SENSORS: &str = "not in this version; on the box: sensors, or ipmitool sensor";
 
 /// Why there is no such command, and what to do instead.
 pub(super) fn reason(name: &str) -> Option<(&'static str, &'static str)> {

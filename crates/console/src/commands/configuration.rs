@@ -190,6 +190,7 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
         motd,
         syslog,
         timezone,
+        spare_leds,
     } = settings;
     let mut lines = vec![lexer::join(["set", "product", product.as_str()])];
     lines.push(if motd.is_empty() {
@@ -201,6 +202,8 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
     lines.push(format!("syslog {target}"));
     let zone = timezone.as_deref().unwrap_or("local");
     lines.push(lexer::join(["timezone", zone]));
+    let spares = if *spare_leds { "enable" } else { "disable" };
+    lines.push(format!("spareled {spares}"));
     lines
 }
 

@@ -14,11 +14,8 @@ use crate::report::Report;
 use aoe::Shelf;
 use shelf::admin::{Admin, AdminError, DriveRole, DriveState, DriveStatus, ElementId};
 
-/// What SMART says of a drive that is not asked.
-const SMART: &str = "unknown";
-
-/// Why nothing is told of how much of a solid state drive is worn.
-const NO_WEAR: &str = "not in this version; on the box: smartctl -a DEVICE, or nvme smart-log DEVICE, with the path of disks -a";
+/// What SMART says of a drive that was not asked, or does not tell.
+const NOT_ASKED: &str = "unknown";
 
 /// What is told of drives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,15 +32,17 @@ enum Form {
     Config,
     Geometry,
     Smart,
+    Life,
     Temperature,
 }
 
 /// The forms that have a letter.
-const LETTERS: [(char, Form); 5] = [
+const LETTERS: [(char, Form); 6] = [
     ('a', Form::Attributes),
     ('c', Form::Config),
     ('g', Form::Geometry),
     ('s', Form::Smart),
+    ('S', Form::Life),
     ('t', Form::Temperature),
 ];
 
@@ -57,10 +56,6 @@ struct Known {
 /// Lists all drives, or those that are named.
 pub(super) fn show(report: &mut Report, world: &World<'_>, invocation: &Invocation) {
     let (letters, operands) = (&invocation.options.letters, &invocation.operands);
-    if letters.contains(&'S') {
-        let (name, reason) = ("-S", NO_WEAR);
-        return report.fail(Problem::NotAvailable { name, reason }, &[]);
-    }
     let asked = LETTERS
         .iter()
         .filter(|(letter, _)| letters.contains(letter));
@@ -119,14 +114,16 @@ fn look(world: &World<'_>, drives: Vec<DriveStatus>, forms: &[Form]) -> Vec<Know
         let paths: Vec<String> = drives.iter().map(|drive| drive.path.clone()).collect();
         celsius = world.host.temperatures(&paths);
     }
+    // Where the kernel has no sensor, the drive may have told.
+    let told = |status: &DriveStatus| status.smart.as_ref()?.celsius.map(i32::from);
     let known = |(status, celsius): (DriveStatus, Option<i32>)| Known {
         facts: if wants_facts {
             world.host.drive_facts(&status.path)
         } else {
             DriveFacts::default()
         },
+        celsius: celsius.or_else(|| told(&status)),
         status,
-        celsius,
     };
     drives.into_iter().zip(celsius).map(known).collect()
 }
@@ -162,6 +159,7 @@ impl Form {
             Self::Config => config_columns("DRIVE", "VERSION", "CONFIG"),
             Self::Geometry => geometry_columns("DRIVE", "RPM", "SECTORS"),
             Self::Smart => format!("{:<8} STATUS", "DRIVE"),
+            Self::Life => format!("{:<8} {:>8}", "DRIVE", "LIFE(%)"),
             Self::Temperature => temperature_columns("DRIVE", "TEMP"),
         };
         Some(title)
@@ -193,8 +191,19 @@ impl Form {
                 geometry_columns(&name, &rpm(&drive.facts), &sectors(&drive.facts))
             }
             Self::Smart => {
-                record.with_smart(SMART);
-                format!("{name:<8} {SMART}")
+                let word = status
+                    .smart
+                    .as_ref()
+                    .map_or(NOT_ASKED, |smart| smart.word());
+                record.with_smart(word);
+                format!("{name:<8} {word}")
+            }
+            Self::Life => {
+                let left = status.smart.as_ref();
+                let left = left.and_then(|smart| smart.life_left_percent);
+                record.with_life(left);
+                let left = left.map(|left| left.to_string());
+                format!("{name:<8} {:>8}", left.as_deref().unwrap_or(UNKNOWN))
             }
             Self::Temperature => {
                 record.with_temperature(drive.celsius);

@@ -1,5 +1,6 @@
 //! `health`: what is wrong, a line each, and what to do about it.
 
+use super::hardware::miss_words;
 use super::scrub::date;
 use super::when::remaining;
 use crate::host::{Trouble, World};
@@ -8,10 +9,11 @@ use crate::record::Record;
 use crate::report::Report;
 use aoe::{Shelf, advertised_sector_count};
 use shelf::admin::{
-    Admin, DriveRole, DriveState, ElementState, ElementStatus, LunStatus, PartStatus, PortStatus,
-    READ_ERRORS_LIMIT, ScrubStatus, Work,
+    Admin, DriveRole, DriveState, DriveStatus, ElementId, ElementState, ElementStatus, LunStatus,
+    PartStatus, PortStatus, READ_ERRORS_LIMIT, ScrubStatus, Work,
 };
 use shelf::job::JobEnd;
+use shelf::smart::{MISSES_LIMIT, WEAR_LIMIT_PERCENT};
 
 /// What to do about what mends itself.
 const NOTHING_TO_DO: &str = "nothing to do";
@@ -105,6 +107,10 @@ fn of_shelf(admin: &dyn Admin) -> Vec<Trouble> {
             tell(format!("drive {name}"), problem, advice.to_owned());
         }
     }
+    let drives = admin.drives();
+    drives
+        .iter()
+        .for_each(|drive| of_smart(admin, drive, &mut tell));
     of_jobs(admin, &mut tell);
     of_spares(admin, shelf, &mut tell);
     of_ports(&admin.ports(), &mut tell);
@@ -291,6 +297,71 @@ fn of_rebuild(
     };
     let problem = format!("of {} is being {job}, {left}", part.level);
     tell(id.to_string(), problem, NOTHING_TO_DO.to_owned());
+}
+
+/// What a drive tells of its health.
+fn of_smart(admin: &dyn Admin, drive: &DriveStatus, tell: &mut Tell) {
+    let name = drive_name(admin.shelf(), drive.slot);
+    let mut tell = |problem: String, advice: String| tell(format!("drive {name}"), problem, advice);
+    let miss = drive.smart_miss.as_deref();
+    if let Some(miss) = miss.filter(|miss| miss.times >= MISSES_LIMIT) {
+        let advice = "it may hang: see what the log of the kernel says of it";
+        tell(miss_words(miss), advice.to_owned());
+    }
+    let Some(smart) = &drive.smart else {
+        return;
+    };
+    let replace = match &drive.role {
+        DriveRole::Element(id) if is_being_replaced(admin, *id) => NOTHING_TO_DO.to_owned(),
+        DriveRole::Element(id) => {
+            format!("replace {id} DRIVE, or add a spare that is large enough")
+        }
+        DriveRole::Spare => format!("rmspare {name}, and replace the drive"),
+        DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_) => "replace it".to_owned(),
+    };
+    if smart.predicts_failure {
+        tell(
+            "says by SMART that it will fail".to_owned(),
+            replace.clone(),
+        );
+    } else if smart.is_worn() {
+        let problem = format!("has used up more than {WEAR_LIMIT_PERCENT}% of its life");
+        tell(problem, replace.clone());
+    }
+    if smart.self_test.has_passed == Some(false) {
+        let result = smart.self_test.result.as_deref().unwrap_or("failed");
+        let problem = format!("did not pass its self-test: {result}");
+        let advice = format!("{replace}; selftest long {name} tests it again");
+        tell(problem, advice);
+    }
+    if let Some(limit) = smart.celsius_limit.filter(|_| smart.is_hot()) {
+        let problem = format!("is warmer than its limit of {limit}C");
+        tell(
+            problem,
+            "look at the fans, and at the air around the shelf".to_owned(),
+        );
+    }
+    if let Some(pending) = smart.pending_sectors.filter(|pending| *pending > 0) {
+        let advice = match &drive.role {
+            DriveRole::Element(id) => {
+                format!("scrub start {}: it writes anew what others hold", id.lun)
+            }
+            _ => replace,
+        };
+        tell(
+            format!("has {pending} sectors that it could not read"),
+            advice,
+        );
+    }
+}
+
+fn is_being_replaced(admin: &dyn Admin, id: ElementId) -> bool {
+    let luns = admin.luns();
+    let mut parts = luns.iter().flat_map(|lun| &lun.parts);
+    parts.any(|part| {
+        let mut elements = part.elements.iter();
+        elements.any(|element| element.id == id && element.is_replacement)
+    })
 }
 
 /// Drives that are half erased, and what the last jobs of drives have found.

@@ -8,6 +8,7 @@ mod consent;
 mod consoles;
 mod drives;
 mod fixed;
+mod hardware;
 mod health;
 mod help;
 mod jobs;
@@ -37,6 +38,7 @@ mod when;
 
 pub(crate) use access::is_mask;
 pub(crate) use consent::Consent;
+pub(crate) use hardware::Tasks;
 pub use health::open_troubles;
 pub use help::SERIES;
 pub(crate) use jobs::{Destruction, state_of as job_state};
@@ -78,6 +80,7 @@ pub(crate) enum Watch {
     /// A listing that is shown anew.
     View(Box<Invocation>),
     Log(Following),
+    Hardware(Tasks),
     Top(Box<Top>),
 }
 
@@ -96,6 +99,7 @@ impl Watch {
             Self::Wait(waiting) => waiting.go_on(world),
             Self::View(invocation) => view(*invocation, world, session),
             Self::Log(following) => following.go_on(world),
+            Self::Hardware(tasks) => tasks.go_on(world, Report::default()),
             Self::Top(top) => top.go_on(world, terminal),
         }
     }
@@ -218,6 +222,19 @@ fn run_once(
     session: &SessionOptions,
     modes: &mut Modes,
 ) -> Outcome {
+    match invocation.command.verb {
+        Verb::Hardware(verb) => hardware::run(verb, invocation, world),
+        _ => run_of_shelf(invocation, world, session, modes),
+    }
+}
+
+/// Runs one that is not about drives themselves.
+fn run_of_shelf(
+    invocation: &Invocation,
+    world: &mut World<'_>,
+    session: &SessionOptions,
+    modes: &mut Modes,
+) -> Outcome {
     let Invocation {
         command,
         name,
@@ -285,8 +302,8 @@ fn run_once(
         Verb::Box(verb) => return run_of_box(verb, invocation, world, session, modes),
         Verb::Release => system::release(&mut report, session),
         Verb::Help => help::help(&mut report, operands),
-        // These are of the session, which does them.
-        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit => {}
+        // These are of the session, which does them, or above.
+        Verb::Terminal | Verb::Events | Verb::Top | Verb::Exit | Verb::Hardware(_) => {}
     }
     report.into()
 }

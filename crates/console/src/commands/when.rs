@@ -1,6 +1,7 @@
 //! `when`: how far the long jobs are. Of each LUN one runs at a time; the others wait for it. Each drive has
-//! its own.
+//! its own; self-tests of drives are among them.
 
+use super::hardware::running_self_tests;
 use super::jobs::state_of;
 use crate::names::drive_name;
 use crate::record::{JobRecord, Record};
@@ -17,6 +18,7 @@ const SECTOR_BYTES: u64 = 512;
 pub(super) fn when(report: &mut Report, admin: &dyn Admin) {
     of(report, admin, |_| true);
     of_drives(report, admin, |_| true);
+    running_self_tests(report, admin);
 }
 
 /// The jobs that run on some drives.

@@ -48,6 +48,7 @@ pub(super) struct OptionUsage {
 
 /// Words of usages that are typed as they are.
 pub(super) const KEYWORDS: &[&str] = &[
+    "abort",
     "ack",
     "add",
     "admin",
@@ -55,8 +56,13 @@ pub(super) const KEYWORDS: &[&str] = &[
     "clear",
     "color",
     "columns",
+    "disable",
+    "enable",
     "every",
+    "fault",
+    "locate",
     "located",
+    "long",
     "monthly",
     "off",
     "on",
@@ -64,15 +70,19 @@ pub(super) const KEYWORDS: &[&str] = &[
     "policy",
     "random",
     "read-only",
+    "rebuild",
     "remove",
     "repair",
     "report",
+    "reset",
     "resume",
     "role",
     "rows",
     "schedule",
     "sequential",
     "series",
+    "short",
+    "spare",
     "start",
     "status",
     "stop",
@@ -82,8 +92,9 @@ pub(super) const KEYWORDS: &[&str] = &[
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "n", "name", "newlun", "number",
-    "oldlun", "oldshelf", "secs", "size", "string", "text", "user", "value",
+    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "minutes", "ms", "n", "name",
+    "newlun", "number", "oldlun", "oldshelf", "secs", "size", "slot", "string", "text", "user",
+    "value",
 ];
 
 /// The types that `make` knows.

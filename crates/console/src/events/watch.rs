@@ -13,6 +13,7 @@ use shelf::admin::{
     PartStatus,
 };
 use shelf::job::JobEnd;
+use shelf::smart::Smart;
 use std::collections::BTreeMap;
 
 /// What the shelf was at the last look.
@@ -95,6 +96,7 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
     for drive in &now.drives {
         let was = before.drives.iter().find(|other| other.slot == drive.slot);
         of_drive(was.map(|was| was.state), drive, said);
+        of_smart(was, drive, said);
     }
     for lun in &now.luns {
         // A LUN that was removed and made again is another one.
@@ -195,6 +197,43 @@ fn of_drive(was: Option<DriveState>, drive: &DriveStatus, said: &mut Said) {
             let text = format!("drive {name} is {}", drive.state.name());
             said.say(Severity::Notice, "DRIVE_ADDED", &text);
         }
+    }
+}
+
+/// What a drive tells of its health, where it is worse than before.
+fn of_smart(was: Option<&DriveStatus>, drive: &DriveStatus, said: &mut Said) {
+    let Some(now) = drive.smart.as_deref() else {
+        return;
+    };
+    let before = was.and_then(|was| was.smart.as_deref());
+    let begins = |is_so: fn(&Smart) -> bool| is_so(now) && !before.is_some_and(is_so);
+    let pending = |smart: &Smart| smart.pending_sectors.unwrap_or(0);
+    let name = said.drive(drive.slot);
+    let mut warn = |tag: &str, text: String| said.say(Severity::Warning, tag, &text);
+    if begins(|smart| smart.has_passed == Some(false)) {
+        let what = if now.predicts_failure {
+            ": it will fail"
+        } else {
+            ""
+        };
+        let text = format!("SMART threshold exceeded: drive {name}{what}");
+        warn("SMART_THRESHOLD_EXCEEDED", text);
+    }
+    if begins(Smart::is_worn) {
+        let left = now.life_left_percent.unwrap_or(0);
+        let text = format!("drive {name} has {left}% of its life left");
+        warn("DRIVE_WORN", text);
+    }
+    if begins(Smart::is_hot) {
+        let text = format!("drive {name} is at {}C", now.celsius.unwrap_or(0));
+        warn("DRIVE_HOT", text);
+    }
+    if pending(now) > before.map_or(0, pending) {
+        let text = format!(
+            "drive {name} has {} sectors that it could not read",
+            pending(now)
+        );
+        warn("DRIVE_PENDING_SECTORS", text);
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Settings {
     pub syslog: Option<SocketAddr>,
     /// IANA name of the time zone of dates; `None` for that of the machine.
     pub timezone: Option<String>,
+    /// Whether LEDs show which drives are spares. Left out unless it is so, for versions that do not know it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub spare_leds: bool,
 }
 
 impl Default for Settings {
@@ -27,6 +30,7 @@ impl Default for Settings {
             motd: String::new(),
             syslog: None,
             timezone: None,
+            spare_leds: false,
         }
     }
 }

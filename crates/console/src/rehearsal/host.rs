@@ -3,8 +3,10 @@
 use super::Steps;
 use crate::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, Deed, DriveFacts,
-    Host, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore, Trouble, UserStatus,
+    Hardware, Host, HostError, LogEntry, Machine, Power, Role, Sensors, Settings, SettingsStore,
+    SlotLed, Task, Trouble, UserStatus,
 };
+use shelf::smart::SmartChange;
 use std::time::Duration;
 
 /// The box, and what it is to do.
@@ -61,6 +63,7 @@ fn changes(before: &Settings, now: &Settings) -> Vec<String> {
         motd,
         syslog,
         timezone,
+        spare_leds,
     } = now;
     let mut steps = Vec::new();
     if *product != before.product {
@@ -83,7 +86,52 @@ fn changes(before: &Settings, now: &Settings) -> Vec<String> {
         let zone = timezone.as_deref().unwrap_or("of the machine");
         steps.push(format!("tell dates in the time zone {zone}"));
     }
+    if *spare_leds != before.spare_leds {
+        let whether = if *spare_leds { "" } else { "no longer " };
+        steps.push(format!("{whether}let LEDs show which drives are spares"));
+    }
     steps
+}
+
+impl Hardware for RehearsalHost<'_> {
+    fn smart_fault(&self) -> Option<String> {
+        self.real.smart_fault()
+    }
+
+    fn begin(&mut self, task: Task) -> Result<u64, HostError> {
+        self.steps.note(match task {
+            Task::Led { slot, state, .. } => format!("let slot {slot} show {}", state.name()),
+            Task::Smart { slot, change, .. } => match change {
+                SmartChange::Enable(true) => {
+                    format!("let the drive in slot {slot} keep count of its health")
+                }
+                SmartChange::Enable(false) => {
+                    format!("keep the drive in slot {slot} from keeping count of its health")
+                }
+                SmartChange::Timers(timers) => format!(
+                    "let the drive in slot {slot} try {} ms to read and {} ms to write",
+                    timers.read_ms, timers.write_ms
+                ),
+                SmartChange::SelfTest(_) => format!("let the drive in slot {slot} test itself"),
+                SmartChange::AbortSelfTest => {
+                    format!("let the drive in slot {slot} end its self-test")
+                }
+            },
+        });
+        Ok(0)
+    }
+
+    fn finished(&mut self, _number: u64) -> Option<Result<(), HostError>> {
+        Some(Ok(()))
+    }
+
+    fn leds(&self) -> Result<Vec<SlotLed>, HostError> {
+        self.real.leds()
+    }
+
+    fn sensors(&self) -> Sensors {
+        self.real.sensors()
+    }
 }
 
 impl Machine for RehearsalHost<'_> {

@@ -2,9 +2,10 @@
 
 use console::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, CpuTimes, Deed,
-    DoorKind, DriveFacts, HostError, LogEntry, Machine, Power, Role, Settings, SettingsStore,
-    Trouble, UserStatus,
+    DoorKind, DriveFacts, Hardware, HostError, LedState, LogEntry, Machine, Power, Role, Sensors,
+    Settings, SettingsStore, SlotLed, Task, Trouble, UserStatus,
 };
+use shelf::admin::DriveSlot;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ pub(crate) struct FakeHost {
     pub(crate) is_debugging: bool,
     pub(crate) sent: Vec<String>,
     pub(crate) saved: BTreeMap<String, String>,
+    /// Why no drive tells of its health.
+    pub(crate) smart_fault: Option<String>,
+    /// What the LEDs of slots show; without any, there are none.
+    pub(crate) leds: BTreeMap<DriveSlot, LedState>,
+    pub(crate) sensors: Sensors,
+    /// What was begun, and why it failed.
+    pub(crate) tasks: Vec<(Task, Result<(), HostError>)>,
+    /// Whether what is begun takes a second.
+    pub(crate) is_slow: bool,
     /// The files of the bundle that was written last.
     pub(crate) bundle: Vec<(String, String)>,
 }
@@ -48,6 +58,11 @@ impl Default for FakeHost {
             sent: Vec::new(),
             saved: BTreeMap::new(),
             bundle: Vec::new(),
+            smart_fault: None,
+            leds: BTreeMap::new(),
+            sensors: Sensors::default(),
+            tasks: Vec::new(),
+            is_slow: false,
             consoles: Vec::new(),
             users: BTreeMap::new(),
             cec: Vec::new(),
@@ -245,6 +260,53 @@ impl Machine for FakeHost {
         self.fault()?;
         self.saved.insert(name.to_owned(), text.to_owned());
         Ok(())
+    }
+}
+
+impl Hardware for FakeHost {
+    fn smart_fault(&self) -> Option<String> {
+        self.smart_fault.clone()
+    }
+
+    fn begin(&mut self, task: Task) -> Result<u64, HostError> {
+        let done = match task {
+            Task::Led { slot, state, .. } => match self.leds.get_mut(&slot) {
+                Some(led) => {
+                    *led = state;
+                    Ok(())
+                }
+                None => Err(HostError::Refused("this slot has no LED".to_owned())),
+            },
+            Task::Smart { .. } => Ok(()),
+        };
+        self.tasks.push((task, done));
+        Ok(self.tasks.len() as u64 - 1 + self.now.as_secs() * 1000)
+    }
+
+    fn finished(&mut self, number: u64) -> Option<Result<(), HostError>> {
+        if self.is_slow && number / 1000 == self.now.as_secs() {
+            return None;
+        }
+        let index = usize::try_from(number % 1000).unwrap_or(usize::MAX);
+        self.tasks.get(index).map(|(_, done)| done.clone())
+    }
+
+    fn leds(&self) -> Result<Vec<SlotLed>, HostError> {
+        if self.leds.is_empty() {
+            let text = "this box has no LEDs of slots that the kernel or ledctl could set";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        let leds = self.leds.iter();
+        Ok(leds
+            .map(|(slot, state)| SlotLed {
+                slot: *slot,
+                state: *state,
+            })
+            .collect())
+    }
+
+    fn sensors(&self) -> Sensors {
+        self.sensors.clone()
     }
 }
 

@@ -61,6 +61,9 @@ impl FakeShelf {
             path: format!("/dev/disk{slot}"),
             note: None,
             keeps_nothing: false,
+            smart: None,
+            is_failing: false,
+            smart_miss: None,
             whole_bytes: DRIVE_BYTES,
             unfinished: None,
         };

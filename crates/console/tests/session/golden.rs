@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, FakeShelf, access, consoles, protection, statistics, top};
+use super::{Bench, FakeShelf, access, consoles, hardware, protection, statistics, top};
 use console::command::COMMANDS;
 use console::{Next, Reply};
 use shelf::admin::{DriveRole, DriveState, LunNumber, RateLimit};
@@ -147,6 +147,7 @@ fn setup(name: &str) -> Bench {
         "statistics" => statistics::measured(),
         "initiators" => statistics::heard(),
         "reservations" => access::reserved(),
+        "watched" => hardware::watched(),
         "load" => top::loaded(),
         "nothing" => {
             let mut bench = Bench::new();
@@ -208,6 +209,10 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         ["work"] => top::work(shelf),
         ["no", "firmware"] => bench.host.has_firmware = false,
         ["no", "power"] => bench.host.has_power = false,
+        ["no", "smartctl"] => {
+            let text = "smartctl is not installed: apt-get install smartmontools";
+            bench.host.smart_fault = Some(text.to_owned());
+        }
         ["saved", name, line @ ..] => {
             let text = bench.host.saved.entry((*name).to_owned()).or_default();
             text.push_str(&line.join(" "));

@@ -5,12 +5,16 @@
 
 use super::{Bench, arguments};
 use console::command::COMMANDS;
+use console::host::LedState;
 use console::host::{CecStatus, ConsoleStatus, DoorKind, Role};
 use console::{Next, Reply};
+use shelf::admin::DriveSlot;
+use shelf::smart::{RecoveryTimers, Smart};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What can be typed of each command, on a shelf with LUNs, and what that would do.
-const LINES: [(&str, &str); 60] = [
+const LINES: [(&str, &str); 68] = [
     (
         "make 9 raid10 1.8-11",
         "make LUN 9, raid10 of 4 drives (1.8-11), 8001.573GB, offline",
@@ -113,6 +117,26 @@ const LINES: [(&str, &str); 60] = [
         "remove user ann and end the Ethernet consoles of that user",
     ),
     ("alerts ack 1", "note that you know of alert 1"),
+    (
+        "smartenable 1.8",
+        "let the drive in slot 8 keep count of its health",
+    ),
+    (
+        "smartdisable 1.8",
+        "keep the drive in slot 8 from keeping count of its health",
+    ),
+    (
+        "erctimers -r 7000 1.8",
+        "let the drive in slot 8 try 7000 ms to read and 0 ms to write",
+    ),
+    ("selftest short 1.8", "let the drive in slot 8 test itself"),
+    (
+        "selftest abort 1.8",
+        "let the drive in slot 8 end its self-test",
+    ),
+    ("setslotled fault 8", "let slot 8 show fault"),
+    ("spareled enable", "let LEDs show which drives are spares"),
+    ("locate on 1.8", "let slot 8 show locate"),
 ];
 
 /// Something for every command to work on: LUN 2 has all that a LUN can have, LUN 3 lacks a member.
@@ -150,6 +174,18 @@ pub(crate) fn bench() -> Bench {
         idle: Duration::ZERO,
         running: None,
     });
+    for drive in &mut bench.shelf.drives {
+        drive.smart = Some(Arc::new(Smart {
+            recovery: Some(RecoveryTimers {
+                read_ms: 0,
+                write_ms: 0,
+            }),
+            ..Smart::default()
+        }));
+    }
+    bench.host.leds = (0..16)
+        .map(|slot| (DriveSlot(slot), LedState::Off))
+        .collect();
     for name in ["admin", "ann"] {
         let password = Some("correct horse".to_owned());
         bench

@@ -50,7 +50,7 @@ const ASKING: [&str; 10] = [
 ];
 
 /// Commands that neither ask nor can be undone, and why that may be.
-const ONE_WAY: [(&str, &str); 16] = [
+const ONE_WAY: [(&str, &str); 23] = [
     (
         "fail",
         "unfail undoes it when the element is rebuilt; what it held is what the others hold",
@@ -76,6 +76,16 @@ const ONE_WAY: [(&str, &str); 16] = [
     ("kick", "whoever was there may log in again"),
     ("alerts", "notes that somebody knows"),
     ("restoreconfig", "runs commands that are in these lists"),
+    ("smartenable", "smartdisable undoes it"),
+    ("smartdisable", "smartenable undoes it"),
+    (
+        "erctimers",
+        "so it does itself, with the times that it listed",
+    ),
+    ("selftest", "changes nothing of what a drive holds"),
+    ("setslotled", "setslotled reset undoes it"),
+    ("spareled", "so it does itself"),
+    ("locate", "locate off undoes it"),
 ];
 
 fn name(line: &str) -> &str {

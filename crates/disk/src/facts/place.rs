@@ -222,11 +222,20 @@ fn scsi_address(disk: &Path) -> Option<[u64; 4]> {
 
 /// The bay of an enclosure that a disk sits in, as SES tells it.
 pub(super) fn bay_of(system: &System, disk: &Path) -> Option<Bay> {
+    own_bay(system, disk).map(|(bay, _)| bay)
+}
+
+/// Where the kernel tells of the bay that a disk sits in.
+pub(crate) fn bay_directory(system: &System, disk: &Path) -> Option<PathBuf> {
+    own_bay(system, disk).map(|(_, at)| at)
+}
+
+fn own_bay(system: &System, disk: &Path) -> Option<(Bay, PathBuf)> {
     let device = disk.join("device").canonicalize().ok()?;
     let bays = bays(system).into_iter();
     let mut own =
         bays.filter(|(_, at)| at.join("device").canonicalize().ok().as_ref() == Some(&device));
-    own.next().map(|(bay, _)| bay)
+    own.next()
 }
 
 /// All bays for disks of all enclosures, empty ones too, in order, and where the kernel tells of each.

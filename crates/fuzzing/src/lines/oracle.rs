@@ -63,7 +63,7 @@ const ONE_BY_ONE: [&str; 31] = [
 
 /// Errors that do not say of which word they are: those of Coraid's consoles, which tools know as they are
 /// (in JSON the word is beside them), and those that are about the command as a whole.
-const WITHOUT_WORD: [&str; 23] = [
+const WITHOUT_WORD: [&str; 24] = [
     "LUN must be an integer between 0 and 254 inclusive",
     "lun already exists",
     "no LUN specified",
@@ -87,6 +87,7 @@ const WITHOUT_WORD: [&str; 23] = [
     "the shelf is stopping",
     "a question was open",
     "shelf address changed",
+    "this box has no LEDs",
 ];
 
 /// Text without its colours, which a console may ask for.

@@ -138,7 +138,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 }
 
 /// Lines that are wrong whatever the shelf is like.
-const WRONG: [&str; 64] = [
+const WRONG: [&str; 70] = [
     "make",
     "make 0",
     "make 0 raid1",
@@ -190,6 +190,12 @@ const WRONG: [&str; 64] = [
     "label 0123456789abcdefg 0",
     "unlabel",
     "unlabel 255",
+    "smartlog 1.99",
+    "selftest long 2.0",
+    "erctimers -r x 1.0",
+    "setslotled fault 99",
+    "locate on 99",
+    "temp 1",
     "mask 0 +001004012e81 -001004012e81",
     "mask 0 clear",
     "mask 0 +001004012e81 +00:10:04:01:2e:81",

@@ -63,6 +63,10 @@ impl Config {
                 self.disk_timeout != new.disk_timeout,
             ),
             ("sandbox", self.sandbox != new.sandbox),
+            (
+                "smart_interval_minutes",
+                self.smart_interval != new.smart_interval,
+            ),
             ("disks of [discover]", self.finds_disks != new.finds_disks),
         ];
         let changed = shelf_wide.into_iter().filter(|(_, differs)| *differs);
@@ -214,6 +218,11 @@ mod tests {
             "[[port]]",
             "[discover]\ndisks = \"auto\"\n[[port]]",
             "disks of [discover]",
+        ),
+        (
+            "shelf = 1",
+            "shelf = 1\nsmart_interval_minutes = 0",
+            "smart_interval_minutes",
         ),
         (
             "shelf = 1",

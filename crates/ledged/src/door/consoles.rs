@@ -119,6 +119,8 @@ impl Consoles for Machinery {
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.reception.troubles()
+        let mut troubles = self.reception.troubles();
+        troubles.extend(self.hardware.troubles());
+        troubles
     }
 }

@@ -380,6 +380,7 @@ impl Door {
             return;
         };
         let mut echo = Vec::new();
+        let mut occupied = None;
         terminal.busy = false;
         match done {
             Done::Completed(completion) => echo = terminal.editor.completed(&completion),
@@ -391,6 +392,7 @@ impl Door {
                 terminal: wanted,
             } => {
                 terminal.is_locked = is_locked;
+                occupied = Some(wanted.is_some());
                 terminal.shows_events = wanted.is_some_and(|wanted| wanted.shows_events);
                 if let Some(wanted) = wanted {
                     let (rows, columns) = terminal.editor.size();
@@ -418,10 +420,12 @@ impl Door {
         }
         let is_running = terminal.later.is_some();
         self.push_output(session, &echo);
-        self.reception
-            .cec
-            .server()
-            .set_busy(now, session, is_running);
+        let mut server = self.reception.cec.server();
+        if let Some(occupied) = occupied {
+            server.set_occupied(session, occupied);
+        }
+        server.set_busy(now, session, is_running);
+        drop(server);
         self.feed(session);
     }
 

@@ -35,6 +35,13 @@ pub(super) fn confine(config: &Config) -> anyhow::Result<()> {
         .handle_access(all)
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rules(beneath(PROGRAMS, look | AccessFs::Execute)))
+        .and_then(|rules| {
+            rules.add_rules(beneath(
+                own_program(),
+                AccessFs::ReadFile | AccessFs::Execute,
+            ))
+        })
+        .and_then(|rules| rules.add_rules(beneath(search_path(), look | AccessFs::Execute)))
         .and_then(|rules| rules.add_rules(beneath(SYSTEM, look)))
         .and_then(|rules| rules.add_rules(beneath([DEVICES], devices)))
         .and_then(|rules| rules.add_rules(beneath(config_places(config), look)))
@@ -59,6 +66,20 @@ fn beneath<P: AsRef<Path>>(
     access: BitFlags<AccessFs>,
 ) -> impl Iterator<Item = Result<landlock::PathBeneath<landlock::PathFd>, landlock::RulesetError>> {
     path_beneath_rules(places, access)
+}
+
+/// The program that asks the helper is the daemon's own.
+fn own_program() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
+
+/// Where programs are looked for; whoever starts the daemon says where that is.
+fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path);
+    directories
+        .filter(|directory| directory.is_absolute())
+        .collect()
 }
 
 /// Where the configuration is, to be read again.

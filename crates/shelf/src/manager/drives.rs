@@ -4,9 +4,11 @@ use super::jobs::left_by;
 use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
 use crate::job::{Job, JobHandle, JobKind, Pace};
 use crate::plane::{DriveError, MetadataDrive};
+use crate::smart::{Smart, SmartMiss, WARNINGS_LIMIT};
 use raid::drive_record::{Clip, Work};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Why a slot has no drive to use.
@@ -76,6 +78,12 @@ pub(super) struct Entry {
     pub(super) is_slow: bool,
     /// It did not answer the administration, and nobody has dealt with that.
     is_silent: bool,
+    /// What the drive told of its health.
+    smart: Option<Arc<Smart>>,
+    /// How many times in a row it said that it will fail.
+    warnings: u8,
+    /// It did not tell when it was asked last.
+    smart_miss: Option<Arc<SmartMiss>>,
     /// I/O of the administration on it has failed, and nobody has dealt with that.
     has_failed: bool,
     /// Its LUN was ejected: only somebody who asks finds that again.
@@ -90,6 +98,9 @@ impl Entry {
             clip: None,
             is_slow: false,
             is_silent: false,
+            smart: None,
+            warnings: 0,
+            smart_miss: None,
             has_failed: false,
             is_ejected: false,
         }
@@ -110,6 +121,9 @@ impl Entry {
         self.is_slow = false;
         self.is_silent = false;
         self.is_ejected = false;
+        self.smart = None;
+        self.warnings = 0;
+        self.smart_miss = None;
     }
 
     /// How many sectors may be used.
@@ -170,7 +184,46 @@ impl Entry {
                 Usage::Unfinished(work) => Some(work),
                 _ => None,
             },
+            smart: self.if_up(self.smart.as_ref()).cloned(),
+            is_failing: self.is_failing(),
+            smart_miss: self.if_up(self.smart_miss.as_ref()).cloned(),
         }
+    }
+
+    /// Something of the drive that is there.
+    fn if_up<'a, T>(&self, of: Option<&'a T>) -> Option<&'a T> {
+        self.drive.drive.as_ref().ok().and(of)
+    }
+
+    /// The drive has told of its health.
+    pub(super) fn told(&mut self, smart: Smart) {
+        self.warnings = if smart.predicts_failure {
+            self.warnings.saturating_add(1)
+        } else {
+            0
+        };
+        self.smart = Some(Arc::new(smart));
+        self.smart_miss = None;
+    }
+
+    /// The drive has not told of its health. What it told before still holds.
+    pub(super) fn not_told(&mut self, reason: String) {
+        let before = self.smart_miss.as_ref().map_or(0, |miss| miss.times);
+        self.smart_miss = Some(Arc::new(SmartMiss {
+            times: before.saturating_add(1),
+            reason,
+        }));
+    }
+
+    /// Whether the drive said, the last time, that it will fail.
+    pub(super) fn predicts_failure(&self) -> bool {
+        self.if_up(self.smart.as_ref())
+            .is_some_and(|smart| smart.predicts_failure)
+    }
+
+    /// Whether it has said so often enough.
+    pub(super) fn is_failing(&self) -> bool {
+        self.predicts_failure() && self.warnings >= WARNINGS_LIMIT
     }
 }
 
@@ -242,6 +295,9 @@ impl Drives {
                 is_silent: entry.is_silent,
                 has_failed: entry.has_failed,
                 is_ejected: entry.is_ejected,
+                smart: entry.smart.clone(),
+                warnings: entry.warnings,
+                smart_miss: entry.smart_miss.clone(),
             }
         };
         Self {

@@ -7,18 +7,34 @@
 //! counts as one that reached the limit: the last redundancy is never given up.
 //!
 //! The counts are of this run of the shelf: a drive that goes bad shows that again soon.
+//!
+//! A drive that says by SMART that it will fail ([`DriveStatus::is_failing`]: never for what it has said once)
+//! is replaced likewise. No drive is replaced by one that says the same of itself.
 
+use super::drives::{Drives, Entry};
 use super::raid::{Member, Raid};
 use super::twin::Device;
 use super::{LunNumber, Manager};
+#[cfg(doc)]
+use crate::admin::DriveStatus;
 use crate::admin::{DriveSlot, ElementId, ElementStatus, PartId, READ_ERRORS_LIMIT};
 use crate::manager::MemberFailure;
+use crate::smart::Smart;
 use raid::bad_blocks::BadRange;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often counts are halved.
 const HALVING_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Why a member is to be replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// It had many read errors.
+    ReadErrors,
+    /// Its drive says that it will fail.
+    Predicted,
+}
 
 /// What is counted of drives.
 #[derive(Clone, Debug, Default)]
@@ -135,6 +151,31 @@ impl Manager {
         }
     }
 
+    /// A drive has told of its health. The path is that under which it was asked: what another drive told that
+    /// was in the slot before does not count.
+    pub fn drive_told(&mut self, drive: DriveSlot, path: &str, smart: Smart) {
+        let entry = self.drives.get_mut(drive);
+        let Some(entry) = entry.filter(|entry| entry.drive.path == path) else {
+            return;
+        };
+        let before = entry.predicts_failure();
+        entry.told(smart);
+        let now = entry.predicts_failure();
+        if now && !before {
+            let name = self.drive_name(drive);
+            let text = format!("WARNING: drive {name} says by SMART that it will fail");
+            self.notices.push(text);
+        }
+    }
+
+    /// A drive was asked for its health, and has not told, for this reason. What it told before still holds.
+    pub fn drive_not_told(&mut self, drive: DriveSlot, path: &str, reason: String) {
+        let entry = self.drives.get_mut(drive);
+        if let Some(entry) = entry.filter(|entry| entry.drive.path == path) {
+            entry.not_told(reason);
+        }
+    }
+
     /// Halves what was counted, if an hour has gone by, and replaces one of those that reached the limit.
     pub(super) fn retire(&mut self, uptime: Duration) {
         let halvings = uptime.as_secs() / HALVING_INTERVAL.as_secs();
@@ -148,32 +189,45 @@ impl Manager {
         if self.is_stopping {
             return;
         }
-        let worn = self.raids.values().flat_map(|raid| raid.worn(&self.wear));
-        let worn: Vec<ElementId> = worn.collect();
-        self.wear.told.retain(|id| worn.contains(id));
-        for id in worn {
-            if self.retire_element(id) {
+        let health = (&self.wear, &self.drives);
+        let worn = self.raids.values().flat_map(|raid| raid.worn(health));
+        let worn: Vec<(ElementId, Fault)> = worn.collect();
+        let is_worn = |id: &ElementId| worn.iter().any(|(worn, _)| worn == id);
+        self.wear.told.retain(is_worn);
+        for (id, fault) in worn {
+            if self.retire_element(id, fault) {
                 return;
             }
             if !self.wear.told.contains(&id) {
                 self.wear.told.push(id);
+                let fault = match fault {
+                    Fault::ReadErrors => format!("had {READ_ERRORS_LIMIT} read errors or more"),
+                    Fault::Predicted => {
+                        "is on a drive that says by SMART that it will fail".to_owned()
+                    }
+                };
                 self.notices.push(format!(
-                    "element {id} had {READ_ERRORS_LIMIT} read errors or more, and there is no spare that \
-                     fits to replace it"
+                    "element {id} {fault}, and there is no spare that fits to replace it"
                 ));
             }
         }
     }
 
     /// Replaces an element by the best spare there is. Returns whether it is being replaced.
-    fn retire_element(&mut self, id: ElementId) -> bool {
+    fn retire_element(&mut self, id: ElementId, fault: Fault) -> bool {
         for slot in self.spares_for(id) {
+            if self.drives.get(slot).is_none_or(Entry::predicts_failure) {
+                continue;
+            }
             let name = self.drive_name(slot);
             match self.begin_twin(id, slot, false) {
                 Ok(()) => {
-                    self.notices.push(format!(
-                        "spare {name} is to replace {id}, which had read errors"
-                    ));
+                    let fault = match fault {
+                        Fault::ReadErrors => "which had read errors",
+                        Fault::Predicted => "whose drive says by SMART that it will fail",
+                    };
+                    self.notices
+                        .push(format!("spare {name} is to replace {id}, {fault}"));
                     return true;
                 }
                 Err(error) => self.spare_not_taken(slot, &error),
@@ -192,13 +246,21 @@ impl Raid {
     }
 
     /// The elements that are to be replaced for what their drives did.
-    fn worn<'a>(&'a self, wear: &'a Wear) -> impl Iterator<Item = ElementId> + 'a {
+    fn worn<'a>(
+        &'a self,
+        (wear, drives): (&'a Wear, &'a Drives),
+    ) -> impl Iterator<Item = (ElementId, Fault)> + 'a {
         let can_copy = self.is_redundant() && self.can_serve() && self.rivals.is_empty();
-        let is_worn = move |member: &Member| {
-            let errors = member.drive().map_or(0, |drive| wear.read_errors(drive));
-            can_copy && member.is_normal() && member.twin().is_none() && errors >= READ_ERRORS_LIMIT
+        let fault = move |member: &Member| {
+            let is_whole = can_copy && member.is_normal() && member.twin().is_none();
+            let drive = member.drive().filter(|_| is_whole)?;
+            if wear.read_errors(drive) >= READ_ERRORS_LIMIT {
+                return Some(Fault::ReadErrors);
+            }
+            let is_failing = drives.get(drive)?.is_failing();
+            is_failing.then_some(Fault::Predicted)
         };
-        let elements = self.elements().filter(move |(_, member)| is_worn(member));
-        elements.map(|(element, _)| self.element_id(element))
+        self.elements()
+            .filter_map(move |(element, member)| Some((self.element_id(element), fault(member)?)))
     }
 }

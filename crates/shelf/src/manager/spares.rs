@@ -386,7 +386,8 @@ impl Manager {
             .push(format!("spare {name} was not taken: {error}"));
     }
 
-    /// Spares that are large enough for an element, the best first.
+    /// Spares that are large enough for an element, the best first. Behind all others are those that say that
+    /// they will fail: for a RAID that has lost a member they are better than none.
     pub(super) fn spares_for(&mut self, id: ElementId) -> Vec<DriveSlot> {
         let Some(raid) = self.raids.get(&id.raid()) else {
             return Vec::new();
@@ -399,8 +400,11 @@ impl Manager {
             if spare.fault.is_some() || dedicated.is_some_and(|lun| lun != id.lun) {
                 continue;
             }
-            let Some(size_sectors) = self.drives.get(spare.drive).and_then(|e| e.size_sectors())
-            else {
+            let Some(entry) = self.drives.get(spare.drive) else {
+                continue;
+            };
+            let is_last_resort = entry.predicts_failure();
+            let Some(size_sectors) = entry.size_sectors() else {
                 continue;
             };
             let divided = divide(&mut self.drives, spare.drive, size_sectors, chunk_sectors);
@@ -409,11 +413,16 @@ impl Manager {
                 .flatten()
                 .map_or(0, |(layout, _)| layout.data_sectors);
             if room >= needed_sectors {
-                fitting.push((dedicated.is_none(), size_sectors, spare.drive));
+                fitting.push((
+                    is_last_resort,
+                    dedicated.is_none(),
+                    size_sectors,
+                    spare.drive,
+                ));
             }
         }
         fitting.sort_unstable();
-        fitting.into_iter().map(|(_, _, drive)| drive).collect()
+        fitting.into_iter().map(|(.., drive)| drive).collect()
     }
 
     /// Reads every spare, if a minute has gone by: its superblock, and one sector somewhere.

@@ -59,6 +59,16 @@ const PLACES: &[(&str, &[&str], &str)] = &[
         "drives in memory, for tests and measurements: their users are the kernel's drives",
     ),
     (
+        "crates/disk/src/program.rs",
+        &["sleep("],
+        "smartctl and ledctl, which threads of the daemon wait for",
+    ),
+    (
+        "crates/disk/src/smart/run.rs",
+        &[".join()"],
+        "smartctl, which a thread of the daemon waits for",
+    ),
+    (
         "crates/engine/src/worker.rs",
         &["sleep(", ".recv("],
         "the idle wait of a worker, the start of one, and the end of one whose io_uring broke",

@@ -1,0 +1,288 @@
+//! The LEDs of the slots that disks sit in.
+//!
+//! Three ways, tried in this order: the kernel's enclosures (SES), the LEDs of NVMe slots that the kernel has
+//! by NPEM, and the program `ledctl` of the package ledmon, which knows backplanes that the kernel does not.
+//!
+//! Invariants: what was not set is left alone; a slot shows one thing at a time.
+
+use crate::facts::{Facts, System};
+use crate::program::{command, ends, stand_in};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// What a slot shows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Shown {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Here it is.
+    Locate,
+    /// The drive is bad.
+    Fault,
+    /// The drive is being filled.
+    Rebuild,
+    /// The drive is a spare.
+    Spare,
+}
+
+/// The LEDs of a slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotLeds(Kind);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Kind {
+    /// The directory of a bay of an enclosure: `locate` and `fault`.
+    Enclosure(PathBuf),
+    /// What the names of its LEDs begin with, in the kernel's class of LEDs.
+    Npem(PathBuf),
+}
+
+/// Files of an enclosure's bay.
+const ENCLOSURE: [(&str, Shown); 2] = [("locate", Shown::Locate), ("fault", Shown::Fault)];
+
+/// What NPEM calls what is shown.
+const NPEM: [(&str, Shown); 4] = [
+    ("locate", Shown::Locate),
+    ("fail", Shown::Fault),
+    ("rebuild", Shown::Rebuild),
+    ("hotspare", Shown::Spare),
+];
+
+impl SlotLeds {
+    /// The LEDs that the kernel has for the slot of a disk.
+    #[must_use]
+    pub fn of(system: &System, disk: &Facts) -> Option<Self> {
+        let device = system.path("sys/class/block").join(&disk.name);
+        let device = device.canonicalize().ok()?;
+        enclosure(system, &device)
+            .or_else(|| npem(system, &device))
+            .map(Self)
+    }
+
+    /// Shows something, and nothing else. What there is no LED for is shown by none.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn show(&self, shown: Shown) -> io::Result<()> {
+        match &self.0 {
+            Kind::Enclosure(bay) => set_all(&ENCLOSURE, shown, |name| bay.join(name)),
+            Kind::Npem(prefix) => {
+                let file = |name: &str| {
+                    let mut path = prefix.clone().into_os_string();
+                    path.push(name);
+                    PathBuf::from(path).join("brightness")
+                };
+                set_all(&NPEM, shown, file)
+            }
+        }
+    }
+}
+
+/// Why `ledctl` did not set an LED.
+#[derive(Debug, thiserror::Error)]
+pub enum LedctlError {
+    /// It is not there.
+    #[error("the kernel has no LED for it, and ledctl is not installed: apt-get install ledmon")]
+    NotInstalled,
+    /// It knows no such LED, or failed.
+    #[error("the kernel has no LED for it, and ledctl says: {0}")]
+    Failed(String),
+}
+
+/// Lets `ledctl` show something, and waits for it only so long.
+///
+/// # Errors
+/// It is not installed, it knows no LED of this device, or it took too long.
+pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), LedctlError> {
+    let failed = |error: io::Error| LedctlError::Failed(error.to_string());
+    let mut command = command(OsStr::new("ledctl")).ok_or(LedctlError::NotInstalled)?;
+    let mut child = command
+        .args(ledctl_arguments(device, shown))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => LedctlError::NotInstalled,
+            _ => failed(error),
+        })?;
+    if !ends(&mut child, patience).map_err(failed)? {
+        child.kill().map_err(failed)?;
+        let text = format!("nothing within {} s", patience.as_secs());
+        // One that hangs in a device ends when that does.
+        std::thread::spawn(move || drop(child.wait()));
+        return Err(LedctlError::Failed(text));
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    // Before that it complains of configuration files that are not there.
+    Err(LedctlError::Failed(last_line(&output.stderr)))
+}
+
+/// The last thing that a program complained of.
+fn last_line(errors: &[u8]) -> String {
+    let text = String::from_utf8_lossy(errors);
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    let line = line.unwrap_or("it failed without a word");
+    line.chars()
+        .filter(|character| !character.is_control())
+        .collect()
+}
+
+/// Writes to the file of an LED.
+fn switch(file: &Path, text: &str) -> io::Result<()> {
+    let Some(mut command) = stand_in() else {
+        return fs::write(file, text);
+    };
+    command.arg("led").arg(file).arg(text);
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(last_line(&output.stderr)))
+}
+
+/// What `ledctl` is told. Without its first word it would put out the LEDs of all other slots.
+fn ledctl_arguments(device: &Path, shown: Shown) -> [String; 2] {
+    let request = format!("{}={}", ledctl_pattern(shown), device.display());
+    ["--listed-only".to_owned(), request]
+}
+
+/// What `ledctl` calls it. Its word `off` leaves the LED that locates a drive on.
+const fn ledctl_pattern(shown: Shown) -> &'static str {
+    match shown {
+        Shown::Off => "normal",
+        Shown::Locate => "locate",
+        Shown::Fault => "failure",
+        Shown::Rebuild => "rebuild",
+        Shown::Spare => "hotspare",
+    }
+}
+
+/// Turns on the LED for this, then the others off, so that it is never dark in between.
+fn set_all(leds: &[(&str, Shown)], shown: Shown, file: impl Fn(&str) -> PathBuf) -> io::Result<()> {
+    let (on, off): (Vec<_>, Vec<_>) = leds.iter().partition(|(_, means)| *means == shown);
+    for (names, text) in [(on, "1"), (off, "0")] {
+        for (name, _) in names {
+            let file = file(name);
+            // Backplanes lack some of them.
+            if file.exists() {
+                switch(&file, text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn enclosure(system: &System, disk: &Path) -> Option<Kind> {
+    let at = crate::facts::bay_directory(system, disk)?;
+    at.join("fault").exists().then_some(Kind::Enclosure(at))
+}
+
+/// The LEDs of the function that the disk is, or of the port of the switch above it.
+fn npem(system: &System, disk: &Path) -> Option<Kind> {
+    let class = system.path("sys/class/leds");
+    let functions = disk.ancestors().filter_map(|at| {
+        let name = at.file_name()?.to_str()?;
+        // 0000:01:00.0
+        let is_function = name.len() == 12 && name.matches(':').count() == 2 && name.contains('.');
+        is_function.then(|| class.join(format!("{name}:enclosure:")))
+    });
+    let has_fault = |prefix: &PathBuf| {
+        let mut path = prefix.clone().into_os_string();
+        path.push("fail");
+        Path::new(&path).exists()
+    };
+    functions.take(2).find(has_fault).map(Kind::Npem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::fake::FakeSystem;
+
+    fn read(fake: &FakeSystem, path: &str) -> String {
+        fs::read_to_string(fake.system().path(path)).unwrap()
+    }
+
+    #[test]
+    fn the_bay_of_an_enclosure_shows_one_thing_at_a_time() {
+        let fake = FakeSystem::new();
+        fake.sata(1, "sda", 64);
+        fake.sata(2, "sdb", 64);
+        let bay = "sys/class/enclosure/0:0:8:0/Slot 03";
+        for (file, text) in [
+            ("type", "array device"),
+            ("slot", "3"),
+            ("locate", "0"),
+            ("fault", "0"),
+        ] {
+            fake.write(&format!("{bay}/{file}"), text);
+        }
+        fake.link(
+            &format!("{bay}/device"),
+            "sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0",
+        );
+        let of =
+            |name: &str| SlotLeds::of(&fake.system(), &Facts::of(&fake.system(), name).unwrap());
+        let leds = of("sda").unwrap();
+        assert_eq!(of("sdb"), None, "that one is in no bay");
+        let state = || {
+            [
+                read(&fake, &format!("{bay}/locate")),
+                read(&fake, &format!("{bay}/fault")),
+            ]
+        };
+        for (shown, expected) in [
+            (Shown::Locate, ["1", "0"]),
+            (Shown::Fault, ["0", "1"]),
+            (Shown::Rebuild, ["0", "0"]),
+            (Shown::Fault, ["0", "1"]),
+            (Shown::Off, ["0", "0"]),
+        ] {
+            leds.show(shown).unwrap();
+            assert_eq!(state(), expected, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn ledctl_leaves_other_slots_alone() {
+        let of = |shown| ledctl_arguments(Path::new("/dev/sda"), shown).join(" ");
+        assert_eq!(of(Shown::Locate), "--listed-only locate=/dev/sda");
+        assert_eq!(of(Shown::Off), "--listed-only normal=/dev/sda");
+        assert_eq!(of(Shown::Spare), "--listed-only hotspare=/dev/sda");
+    }
+
+    #[test]
+    fn the_slot_of_an_nvme_disk_has_leds_at_its_port() {
+        let fake = FakeSystem::new();
+        let at = "pci0000:00/0000:00:03.0/0000:01:00.0/nvme/nvme0/nvme0n1";
+        fake.disk(at, "259:0", 64, &[]);
+        let facts = Facts::of(&fake.system(), "nvme0n1").unwrap();
+        assert_eq!(SlotLeds::of(&fake.system(), &facts), None);
+        let led = |name: &str| format!("sys/class/leds/0000:00:03.0:enclosure:{name}/brightness");
+        for name in ["locate", "fail", "rebuild"] {
+            fake.write(&led(name), "0");
+        }
+        let leds = SlotLeds::of(&fake.system(), &facts).unwrap();
+        leds.show(Shown::Rebuild).unwrap();
+        assert_eq!(
+            (read(&fake, &led("rebuild")), read(&fake, &led("fail"))),
+            ("1".into(), "0".into())
+        );
+        leds.show(Shown::Fault).unwrap();
+        assert_eq!(
+            (read(&fake, &led("rebuild")), read(&fake, &led("fail"))),
+            ("0".into(), "1".into())
+        );
+        leds.show(Shown::Spare).unwrap();
+        assert_eq!(read(&fake, &led("fail")), "0", "it has none for spares");
+    }
+}
