@@ -13,7 +13,7 @@ help:
 	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
-	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors (as root; about 30 minutes)'
+	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors, hot plug (as root; about 40 minutes)'
 	@echo 'make test-appliance  the package in both Debians, with systemd (as root; about 10 minutes)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
@@ -108,7 +108,8 @@ test-md: packages-test
 
 # What Linux makes of a shelf, or of two, in stories of minutes, with the kernels of Debian 12 and 13: its
 # aoe driver on bad wires and with a shelf that comes and goes, and gateways. Disks in memory: what is slow
-# is to be the wire.
+# is to be the wire. And what a shelf makes of the disks of Linux, which are pulled and inserted: with the
+# newer kernel, as jumbo frames need it in a machine.
 test-vm: export TMPDIR ?= /dev/shm
 test-vm: packages-test
 	$(CARGO) build --locked --workspace --bins
@@ -116,6 +117,7 @@ test-vm: packages-test
 		LEDGE_VM_KERNEL=$$series $(CARGO) test --locked -p testbed --test linux_short --test linux_full --test gateways --test nvme \
 			-- --nocapture --test-threads=1 || exit 1; \
 	done
+	LEDGE_VM_KERNEL=6.12 $(CARGO) test --locked -p testbed --test plug_short --test plug_full -- --nocapture --test-threads=1
 
 deny:
 	$(CARGO) deny check licenses bans sources

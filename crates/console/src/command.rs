@@ -143,6 +143,8 @@ pub enum DriveVerb {
     Erase,
     /// Tests their surface.
     Disktest,
+    /// Writes anew what of them cannot be read.
+    Condition,
     /// Sets how much of them is used.
     Setsize,
 }
@@ -172,8 +174,10 @@ pub enum BoxVerb {
     LunSerial,
     /// Lists the MTU of ports.
     Mtu,
-    /// Tells the time.
+    /// Tells and sets the time.
     Date,
+    /// Tells and sets who keeps the clock.
+    Ntp,
     /// Tells and sets the time zone.
     Timezone,
     /// Tells since when everything runs.
@@ -345,7 +349,12 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     };
     let mut operands = Vec::new();
     let mut options_end = false;
-    let mut words = lexer::expand(rest)?.into_iter();
+    let words = if command.takes_series() {
+        lexer::expand(rest)?
+    } else {
+        rest.iter().map(Word::text).collect()
+    };
+    let mut words = words.into_iter();
     while let Some(word) = words.next() {
         match word.strip_prefix('-') {
             Some("-") if !options_end => options_end = true,
@@ -447,6 +456,11 @@ impl Command {
     pub fn is_planned(&self) -> bool {
         let is_own = self.options.contains('n');
         (self.needs != Needs::Reader || self.verb == Verb::Passwd) && !is_own
+    }
+
+    /// Whether `1-3` in its words stands for several: not where days are written so.
+    fn takes_series(&self) -> bool {
+        self.verb != Verb::Box(BoxVerb::Date)
     }
 
     fn takes_value(&self, letter: char) -> bool {

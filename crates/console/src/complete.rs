@@ -316,6 +316,9 @@ fn drives(command: &Command, admin: &dyn Admin) -> Vec<String> {
             drive.role,
             DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_)
         ),
+        Verb::OfDrive(DriveVerb::Condition) => {
+            matches!(drive.role, DriveRole::Free | DriveRole::Working(_))
+        }
         _ if takes_free => matches!(drive.role, DriveRole::Free | DriveRole::Foreign(_)),
         _ => true,
     });

@@ -10,6 +10,7 @@
 //! * What a call changed is durable when it returns, or it has not happened.
 
 mod caller;
+mod clock;
 mod consoles;
 mod deed;
 mod hardware;
@@ -17,6 +18,7 @@ mod machine;
 mod settings;
 
 pub use caller::{Caller, DoorKind, Role};
+pub use clock::{Clock, ClockStatus, TimeSource};
 pub use consoles::{
     AlertStatus, CecSession, CecStatus, ConsoleStatus, Consoles, EntryKind, LogEntry, Trouble,
     UserStatus,
@@ -48,9 +50,9 @@ impl fmt::Debug for World<'_> {
 }
 
 /// The box, and what the daemon keeps for its consoles.
-pub trait Host: SettingsStore + Machine + Consoles + Checks + Hardware {}
+pub trait Host: SettingsStore + Machine + Clock + Consoles + Checks + Hardware {}
 
-impl<T: SettingsStore + Machine + Consoles + Checks + Hardware> Host for T {}
+impl<T: SettingsStore + Machine + Clock + Consoles + Checks + Hardware> Host for T {}
 
 /// Settings that outlive the daemon.
 pub trait SettingsStore {

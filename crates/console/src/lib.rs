@@ -51,7 +51,7 @@ pub mod help {
     pub use crate::commands::SERIES;
 }
 
-pub use commands::open_troubles;
+pub use commands::{clock_trouble, open_troubles};
 pub use editor::{Editor, Event};
 pub use options::SessionOptions;
 pub use report::error_document;

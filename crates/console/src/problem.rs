@@ -57,6 +57,8 @@ pub(crate) enum Problem {
     NoSuchSetting(String),
     #[error("invalid address {0}: an IP address, perhaps with :port, or off")]
     InvalidAddress(String),
+    #[error("invalid server {0}: a name or an address")]
+    InvalidServer(String),
     #[error("invalid name {0}: at most 32 of letters, digits, - and _")]
     InvalidName(String),
     #[error("no line of a configuration: {0}")]
@@ -83,6 +85,8 @@ pub(crate) enum Problem {
     DriveChanged(String),
     #[error("invalid size {0}: bytes, with K, M, G or T in units of 1000, or with S in sectors")]
     InvalidDriveSize(String),
+    #[error("invalid sector {0}: the number of a sector of 512 bytes, from 0")]
+    InvalidSector(String),
     #[error("{0} changes something, and {1} may only look")]
     NotAllowed(&'static str, String),
     #[error(transparent)]
@@ -142,6 +146,7 @@ impl Problem {
             Self::NoSuchSetting(_) => "no_such_setting",
             Self::InvalidAddress(_) => "invalid_address",
             Self::InvalidName(_) => "invalid_name",
+            Self::InvalidServer(_) => "invalid_server",
             Self::NoConfiguration(_) => "no_configuration",
             Self::WouldAsk(_) => "would_ask",
             Self::MaskBoth(_) => "contradiction",
@@ -153,6 +158,7 @@ impl Problem {
             Self::InvalidTimer(_) | Self::InvalidMinutes(_) => "invalid_time",
             Self::InvalidLedState(_) => "invalid_state",
             Self::InvalidSize(_) | Self::InvalidDriveSize(_) => "invalid_size",
+            Self::InvalidSector(_) => "invalid_sector",
             Self::DriveChanged(_) => "drive_changed",
             Self::StillBusy(_) => "still_busy",
             Self::NotAllowed(..) => "not_allowed",
@@ -185,6 +191,7 @@ impl Problem {
             | Self::NoSuchSetting(word)
             | Self::InvalidAddress(word)
             | Self::InvalidName(word)
+            | Self::InvalidServer(word)
             | Self::NoConfiguration(word)
             | Self::WouldAsk(word)
             | Self::MaskBoth(word)
@@ -199,6 +206,7 @@ impl Problem {
             | Self::InvalidMinutes(word)
             | Self::InvalidLedState(word)
             | Self::InvalidDriveSize(word)
+            | Self::InvalidSector(word)
             | Self::DriveChanged(word)
             | Self::StillBusy(word)
             | Self::Level(UnknownLevel(word))

@@ -197,6 +197,19 @@ pub(crate) enum Record {
         /// `null` for that of the machine.
         timezone: Option<String>,
     },
+    Ntp {
+        /// The time service that runs; `null` if none does.
+        service: Option<String>,
+        /// Whether one is switched on.
+        enabled: bool,
+        /// As the kernel says.
+        synchronized: bool,
+        /// Those that the service asks.
+        servers: Vec<String>,
+        /// `default`, `off` or `servers`.
+        set: &'static str,
+        set_servers: Vec<String>,
+    },
     Timezone {
         timezone: String,
     },

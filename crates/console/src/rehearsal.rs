@@ -434,6 +434,13 @@ impl Admin for Rehearsal<'_> {
         self.copy.check_job(drive, kind)?;
         self.note(match kind {
             JobKind::ReadTest => format!("read {name}, {size}GB"),
+            JobKind::Condition { first_sector } => {
+                let from = match first_sector {
+                    0 => String::new(),
+                    sector => format!(" from sector {sector}"),
+                };
+                format!("read {name}, {size}GB{from}, and write zeroes over what cannot be read")
+            }
             JobKind::Erase => format!("erase {name}, {size}GB{carried}"),
             JobKind::WriteTest if carried.is_empty() => {
                 format!("overwrite {name}, {size}GB, and read it back")
@@ -447,7 +454,8 @@ impl Admin for Rehearsal<'_> {
         let jobs = self.copy.jobs();
         self.copy.stop_job(drive, kinds)?;
         let mut running = jobs.iter().filter(|job| job.drive == drive);
-        let job = running.find(|job| job.is_running() && kinds.contains(&job.kind));
+        let job =
+            running.find(|job| job.is_running() && kinds.iter().any(|kind| kind.is_like(job.kind)));
         job.map_or(Ok(()), |job| {
             self.note(format!("stop the {} of {name}", job.kind))
         })

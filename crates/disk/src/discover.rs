@@ -5,8 +5,9 @@
 //! * a disk of which anything is in use (mounted, swapped on, held by device mapper or md, booted from), that
 //!   cannot be written, that has no medium or can be taken out by hand is not taken, and neither is what
 //!   is no hardware; why is told of whatever is a disk;
-//! * a place that has a number keeps it, whatever else comes and goes ([`assign`]). A disk that is moved has
-//!   the number of where it is.
+//! * a place that has a number keeps it, whatever else comes and goes, and however the firmware numbers the
+//!   buses of PCI ([`assign`]). A disk that is moved has the number of where it is;
+//! * no two disks are taken at one place.
 
 mod uses;
 
@@ -24,10 +25,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// What its slot is known by: its place, and the bay that it is in, if any.
+    /// What its slot is known by: its route, and the bay that it is in, if any.
     fn keys(&self) -> impl Iterator<Item = String> {
         let bay = self.facts.bay.as_ref().map(bay_key);
-        self.facts.place.clone().into_iter().chain(bay)
+        self.facts.route.clone().into_iter().chain(bay)
     }
 }
 
@@ -42,13 +43,30 @@ pub fn discover(system: &System, named: &BTreeSet<String>) -> Vec<Found> {
         let mut names = uses::with_partitions(system, &facts.name).into_iter();
         names.any(|name| named.contains(&name))
     };
-    disks
+    let mut found: Vec<Found> = disks
         .filter(|facts| !is_named(facts))
         .map(|facts| Found {
             refusal: refusal(system, &facts, &uses),
             facts,
         })
-        .collect()
+        .collect();
+    refuse_seconds(&mut found);
+    found
+}
+
+/// Of disks that the kernel says are at one place only the first is taken: a slot has one disk.
+fn refuse_seconds(found: &mut [Found]) {
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    for disk in found.iter_mut().filter(|disk| disk.refusal.is_none()) {
+        let keys: Vec<String> = disk.keys().collect();
+        match keys.iter().find_map(|key| taken.get(key)) {
+            Some(first) => {
+                let text = "is at the same place: name it in a [[disk]] to use it";
+                disk.refusal = Some(format!("{first} {text}"));
+            }
+            None => taken.extend(keys.into_iter().map(|key| (key, disk.facts.name.clone()))),
+        }
+    }
 }
 
 /// Why a disk is not taken.
@@ -144,8 +162,8 @@ pub fn assign(
         let place = disk.facts.place.as_deref().unwrap_or_default();
         (disk.facts.bus != Bus::Nvme, natural(place))
     });
-    let place = |disk: &&Found| Some((disk.facts.place.clone()?, None));
-    wanted.extend(others.iter().filter_map(place));
+    let route = |disk: &&Found| Some((disk.facts.route.clone()?, None));
+    wanted.extend(others.iter().filter_map(route));
     // A disk keeps the number of its place when its enclosure begins to tell its bay.
     let by_place = |key: &String| {
         let mut disks = found.iter().filter(|disk| disk.facts.bay.is_some());

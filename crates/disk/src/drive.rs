@@ -189,6 +189,12 @@ impl Drive {
         }
     }
 
+    /// Whether it is a block device, which can be pulled while it is open.
+    #[must_use]
+    pub const fn is_device(&self) -> bool {
+        matches!(self.presence, Presence::Device { .. })
+    }
+
     /// By which it is known whether it is still there.
     #[must_use]
     pub const fn presence(&self) -> &Presence {

@@ -110,6 +110,8 @@ pub enum Ending {
     Done,
     /// Not all of it was.
     Failed,
+    /// Not all of it was, and nothing says that it was the drive that refused it: it may have been pulled.
+    Unreached,
     /// It was abandoned, and nobody waits for it.
     Unwanted,
 }
@@ -623,7 +625,7 @@ impl Executor {
         match pending {
             Pending::Io(job) => self.io_landed(job, place, result),
             Pending::Commit(drive, flush) => {
-                self.committed(drive, flush, result == 0);
+                self.committed(drive, flush, result);
                 None
             }
         }
@@ -666,7 +668,19 @@ impl Executor {
             });
             return None;
         }
-        over(Ending::Failed)
+        over(self.failure(io.drive, result))
+    }
+
+    /// How an I/O of a drive ended that failed with this result of the kernel's.
+    fn failure(&self, drive: DriveSlot, result: i32) -> Ending {
+        let entry = self.drives.get(usize::from(drive.0));
+        let entry = entry.and_then(Option::as_ref);
+        let is_device = entry.is_some_and(|entry| entry.drive.is_device());
+        if is_device && !is_word_of_drive(-result) {
+            Ending::Unreached
+        } else {
+            Ending::Failed
+        }
     }
 
     /// A write has landed, and waits for a flush.
@@ -680,7 +694,8 @@ impl Executor {
             self.committing += 1;
             return None;
         }
-        let ending = Ending::Failed;
+        // A flush has failed meanwhile; why, whoever it covered was told.
+        let ending = self.failure(io.drive, 0);
         Some(Finished { ticket, io, ending })
     }
 
@@ -693,7 +708,8 @@ impl Executor {
     }
 
     /// A group commit is over: gives back what it covered.
-    fn committed(&mut self, drive: DriveSlot, flush: FlushIndex, ok: bool) {
+    fn committed(&mut self, drive: DriveSlot, flush: FlushIndex, result: i32) {
+        let failure = self.failure(drive, result);
         let slot = self
             .drives
             .get_mut(usize::from(drive.0))
@@ -701,12 +717,8 @@ impl Executor {
         let Some(group) = slot.map(|entry| &mut entry.group) else {
             unreachable!("a commit of no drive")
         };
-        let (is_durable, covered) = group.flush_ended(flush, ok);
-        let ending = if is_durable {
-            Ending::Done
-        } else {
-            Ending::Failed
-        };
+        let (is_durable, covered) = group.flush_ended(flush, result == 0);
+        let ending = if is_durable { Ending::Done } else { failure };
         for (ticket, io) in covered {
             self.committing -= 1;
             self.done.push_back(Finished { ticket, io, ending });
@@ -731,6 +743,15 @@ fn transfer(io: &Io, is_grouped: bool) -> Option<Transfer> {
         Operation::Write => Some(Transfer::WriteDurable),
         Operation::WriteZeroes | Operation::Flush => None,
     }
+}
+
+/// Whether the kernel gives this error for what a drive has said of an I/O, e.g. that a sector cannot be read
+/// (Linux block/blk-core.c has the list). All others may come of a drive that is not there any more.
+const fn is_word_of_drive(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ENODATA | libc::EREMOTEIO | libc::EILSEQ | libc::EBADE | libc::EOPNOTSUPP
+    )
 }
 
 /// Whether an I/O concerns a sector of its buffer.

@@ -171,7 +171,7 @@ fn carry_out(drive: &Drive, step: Step, buffer: &mut Pages) -> StepEnd {
         Medium::Ram(ram) => {
             let bytes = memory_bytes(step.sectors);
             match step.kind {
-                StepKind::Zero => {
+                StepKind::Zero | StepKind::Rewrite => {
                     ram.zero(step.sector, bytes);
                     Ok(())
                 }
@@ -228,6 +228,10 @@ fn on_file(drive: &Drive, file: &File, step: Step, buffer: &mut Pages) -> Result
         StepKind::Flush => rustix::fs::fdatasync(file)?,
         StepKind::Write => {
             fill_pattern(step.sector, data);
+            write_all(file, place, data, ReadWriteFlags::empty())?;
+        }
+        StepKind::Rewrite => {
+            data.fill(0);
             write_all(file, place, data, ReadWriteFlags::empty())?;
         }
         StepKind::Zero | StepKind::Read | StepKind::Compare => {

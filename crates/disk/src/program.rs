@@ -42,11 +42,11 @@ pub(crate) fn command(name: &OsStr) -> Option<Command> {
     Some(stand_in.unwrap_or_else(|| Command::new(program)))
 }
 
-/// Finds a program, also in the directories of administration, which the `PATH` of a plain `su` lacks; as it is
-/// when it is a path already.
+/// Finds a program, also in the directories of administration, which the `PATH` of a plain `su` lacks; as it
+/// is when it is a path already.
 ///
-/// It is looked for here, and not by the kernel's `PATH` of the child: then the child is started without a copy
-/// of our page tables, which would hold up the workers.
+/// It is looked for here, and not by a `PATH` of the child: so the child is started without a copy of our
+/// page tables, which would hold up the workers.
 fn find(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Some(name.into());

@@ -7,6 +7,7 @@ mod messages;
 mod patience;
 mod replies;
 mod stale;
+mod unreached;
 mod wait_set;
 
 pub use idle::Spin;
@@ -16,6 +17,7 @@ use handover::take_in;
 use idle::{Idle, Spent, Turn};
 use loans::Loans;
 use replies::Waiting;
+use unreached::Unreached;
 use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
@@ -167,6 +169,7 @@ pub struct Worker {
     patience: Patience,
     /// What it found; empty between looks.
     overdue: Vec<Overdue>,
+    unreached: Unreached,
     /// When to ask next which drives became slow.
     next_change_ns: u64,
     /// Stations that answered for addresses of ours since the last probe.
@@ -294,6 +297,7 @@ impl Worker {
             passes: Vec::new(),
             patience: patience::watch(drives, options.room.slots, options.limits),
             overdue: Vec::with_capacity(patience::OVERDUE_MAX),
+            unreached: Unreached::new(),
             next_change_ns: 0,
             impostors: Vec::new(),
             last_turn_ns: 0,
@@ -373,6 +377,7 @@ impl Worker {
         busy |= self.hear_peers(false);
         busy |= self.complete();
         busy |= self.lose_patience();
+        busy |= self.settle_unreached();
         let mut received = false;
         for index in 0..self.ports.len() {
             received |= self.receive(index);
@@ -468,6 +473,9 @@ impl Worker {
                 if let Some(peers) = &mut self.peers {
                     peers.landing_changed(&over.io, true);
                 }
+                continue;
+            }
+            if over.ending == Ending::Unreached && self.wait_for_news(&over.io) {
                 continue;
             }
             let (io, ok) = (over.io, over.ending == Ending::Done);

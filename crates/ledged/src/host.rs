@@ -1,14 +1,15 @@
 //! The box as the consoles see it: [`console::host::Host`].
 
 use crate::administration::Administration;
+use crate::clock::SystemClock;
 use crate::door::reception::Reception;
 use crate::hardware::Hardware;
 use crate::log::Log;
 use crate::machine;
 use crate::store::StateDir;
 use console::host::{
-    BoxFacts, Caller, Checks, Deed, DriveFacts, HostError, Machine, Power, Sensors, Settings,
-    SettingsStore, SlotLed, Task, World,
+    BoxFacts, Caller, Checks, Clock, ClockStatus, Deed, DriveFacts, HostError, Machine, Power,
+    Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, World,
 };
 use shelf::admin::Admin;
 use std::net::SocketAddr;
@@ -77,6 +78,7 @@ pub(crate) struct Machinery {
     is_debugging: bool,
     /// The text of the configuration file.
     config: String,
+    clock: SystemClock,
 }
 
 impl Machinery {
@@ -97,6 +99,10 @@ impl Machinery {
         };
         log.set_target(settings.syslog);
         hardware.show_spares(settings.spare_leds);
+        let clock = SystemClock::default();
+        if let Err(error) = clock.restore(&settings.ntp) {
+            tracing::error!("time servers: {error}");
+        }
         Self {
             state,
             reception,
@@ -107,6 +113,7 @@ impl Machinery {
             log,
             is_debugging: false,
             config,
+            clock,
         }
     }
 }
@@ -121,10 +128,12 @@ impl Machinery {
 impl Checks for Machinery {
     fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
         match *deed {
-            Deed::Settings(_) => match &self.damage {
-                Some(reason) => Err(HostError::Io(reason.clone())),
-                None => Ok(()),
-            },
+            Deed::Settings(_) => self.expect_settings(),
+            Deed::SetClock(unix_seconds) => self.clock.may_be_set(unix_seconds),
+            Deed::TimeSource(source) => {
+                self.expect_settings()?;
+                self.clock.may_be_kept(source)
+            }
             Deed::Power(_) => machine::may_be_stopped(),
             Deed::Syslog => self.syslog_target().map(drop),
             // Nothing but a file or the log itself could be in the way.
@@ -135,6 +144,14 @@ impl Checks for Machinery {
 }
 
 impl Machinery {
+    /// Refuses to write over settings that cannot be read.
+    fn expect_settings(&self) -> Result<(), HostError> {
+        match &self.damage {
+            Some(reason) => Err(HostError::Io(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
     fn syslog_target(&self) -> Result<SocketAddr, HostError> {
         self.settings.syslog.ok_or_else(|| {
             let text = "there is no syslog target; set one with: syslog ADDRESS";
@@ -155,6 +172,37 @@ impl SettingsStore for Machinery {
         self.hardware.show_spares(settings.spare_leds);
         self.settings = settings;
         Ok(())
+    }
+}
+
+impl Clock for Machinery {
+    fn clock(&self) -> Result<ClockStatus, HostError> {
+        self.clock.status()
+    }
+
+    fn parse_time(&self, text: &str, zone: Option<&str>) -> Result<u64, HostError> {
+        crate::clock::parse_time(text, zone)
+    }
+
+    fn set_clock(&mut self, unix_seconds: u64) -> Result<(), HostError> {
+        self.clock.set(unix_seconds)
+    }
+
+    fn set_time_source(&mut self, source: &TimeSource) -> Result<(), HostError> {
+        self.check(&Deed::TimeSource(source))?;
+        let before = self.settings.clone();
+        let settings = Settings {
+            ntp: source.clone(),
+            ..before.clone()
+        };
+        // What is stored and not done would be done at the next start: that is taken back. The other way
+        // round nobody would know.
+        self.change_settings(settings)?;
+        let done = self.clock.keep(source);
+        if done.is_err() {
+            self.change_settings(before)?;
+        }
+        done
     }
 }
 

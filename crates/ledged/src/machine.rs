@@ -182,14 +182,18 @@ pub(crate) fn systemctl(verb: &str) -> Result<(), String> {
     }
 }
 
-/// A time in a zone, as people read it.
-pub(crate) fn local_time(unix_seconds: u64, zone: Option<&str>) -> Result<String, HostError> {
-    let zone = match zone {
-        None => jiff::tz::TimeZone::system(),
-        Some(name) => jiff::tz::TimeZone::get(name).map_err(|_| {
-            HostError::Refused(format!("unknown time zone {name}; timezone -l lists all"))
-        })?,
+/// A time zone by its name; `None` for that of the machine.
+pub(crate) fn zone(name: Option<&str>) -> Result<jiff::tz::TimeZone, HostError> {
+    let Some(name) = name else {
+        return Ok(jiff::tz::TimeZone::system());
     };
+    jiff::tz::TimeZone::get(name)
+        .map_err(|_| HostError::Refused(format!("unknown time zone {name}; timezone -l lists all")))
+}
+
+/// A time in a zone, as people read it.
+pub(crate) fn local_time(unix_seconds: u64, name: Option<&str>) -> Result<String, HostError> {
+    let zone = zone(name)?;
     let seconds = i64::try_from(unix_seconds).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_second(seconds)
         .map_err(|error| HostError::Refused(error.to_string()))?;

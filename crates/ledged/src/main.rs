@@ -15,6 +15,7 @@
 mod administration;
 mod arguments;
 mod bundle;
+mod clock;
 mod config;
 mod daemon;
 mod door;

@@ -325,3 +325,109 @@ fn bad_sectors_are_found_and_what_hangs_or_vanishes_ends_its_job() -> Result<()>
     }
     Ok(())
 }
+
+/// What a disk of the faulty ones holds, when it can be read.
+fn content(shelf: &Faulty, slot: usize) -> Result<Vec<u8>> {
+    Ok(std::fs::read(shelf.disks.path(slot))?)
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "a skipped test must say so")]
+fn sectors_that_cannot_be_read_are_written_anew_and_nothing_else() -> Result<()> {
+    if let Some(reason) = FaultyDisks::unavailable() {
+        eprintln!("SKIPPED: {reason}");
+        return Ok(());
+    }
+    let mut shelf = Faulty::start()?;
+    let disk = std::fs::OpenOptions::new()
+        .write(true)
+        .open(shelf.disks.path(0))?;
+    // Not where a superblock would be, at which the shelf may look at any time.
+    disk.write_all_at(&vec![0xa5; 16 * MIB - 8192], 8192)?;
+    disk.sync_all()?;
+    let mut wanted = content(&shelf, 0)?;
+    let worn = Behaviour::UnreadableUntilWritten {
+        sector: 5000,
+        sectors: 3,
+    };
+    shelf.disks.set(0, worn);
+    shelf.console("condition -f 1.0")?;
+    shelf.console("wait -t 120 1.0")?;
+    let told = wait_for(|| shelf.console("condition"), "condition complete 100.00%")?;
+    ensure!(
+        told.contains(" 0 bad sectors, 3 written anew\n       written anew: 5000-5002\n"),
+        "{told}"
+    );
+    wanted[5000 * 512..5003 * 512].fill(0);
+    ensure!(content(&shelf, 0)? == wanted, "something else was written");
+    ensure!(shelf.console("health")? == "ok\n");
+    let shown = shelf.console("show -l 1.0")?;
+    ensure!(
+        shown.contains("GB up") && !shown.contains("foreign"),
+        "{shown}"
+    );
+    wait_for(
+        || shelf.console("log -n 500"),
+        "condition of drive 1.0 complete: 3 sectors written anew",
+    )?;
+    // A medium that has no other place stays bad.
+    let (sector, sectors) = (6001, 2);
+    shelf
+        .disks
+        .set(0, Behaviour::Unreadable { sector, sectors });
+    shelf.console("condition -f -s 5500 1.0")?;
+    shelf.console("wait -t 120 1.0")?;
+    let told = wait_for(|| shelf.console("condition"), "condition complete 100.00%")?;
+    ensure!(
+        told.contains(" 2 bad sectors\n       bad: 6001-6002: "),
+        "{told}"
+    );
+    let health = shelf.console("health")?;
+    ensure!(
+        health.contains("drive 1.0 has 2 bad sectors, by its condition"),
+        "{health}"
+    );
+    shelf.disks.set(0, Behaviour::Well);
+    shelf.console("make -c 0 raid1 1.1-2")?;
+    let refused = shelf.setup.console("condition -f 1.1")?;
+    ensure!(
+        refused.status == 1 && refused.output.contains("it is 0.0.0; scrub start 0"),
+        "{}",
+        refused.output
+    );
+    if let Some(daemon) = shelf.daemon.take() {
+        check_log(&daemon.log())?;
+        daemon.terminate(PATIENCE)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_condition_leaves_the_drive_as_it_was() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let options = LedgeOptions {
+        disk_bytes: 64 * MIB as u64,
+        ..file_disks("packet")
+    };
+    let mut ledge = Ledge::start(&network.target, options)?;
+    fill(&ledge, 3)?;
+    let before = std::fs::read(ledge.disk_path(3))?;
+    ledge.console_ok("ratelimit 1M")?;
+    ledge.console_ok("condition -f 1.3")?;
+    for line in ["make -f 2 jbod 1.3", "spare -f 1.3", "erase -f 1.3"] {
+        let refused = ledge.console(line)?;
+        ensure!(refused.status == 1, "{line}: {}", refused.output);
+    }
+    ensure!(
+        ledge
+            .console_ok("show -l 1.3")?
+            .contains("in use: condition")
+    );
+    ledge.kill()?;
+    ledge.start_again()?;
+    let shown = ledge.console_ok("show -l 1.3")?;
+    ensure!(shown.ends_with("GB up\n"), "{shown}");
+    ensure!(std::fs::read(ledge.disk_path(3))? == before);
+    ledge.console_ok("make 2 jbod 1.3")?;
+    ledge.stop()
+}

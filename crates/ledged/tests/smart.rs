@@ -1,6 +1,6 @@
 //! What drives tell of their health, by a program in the place of `smartctl` that says what a test wants: it
-//! is listed, a drive that says twice that it will fail is replaced by a spare while it works, one that cannot
-//! tell is left alone; who hangs, talks nonsense or is not there holds nobody up.
+//! is listed, a drive that says twice that it will fail is replaced by a spare while it works, one that
+//! cannot tell is left alone; who hangs, talks nonsense or is not there holds nobody up.
 
 mod support;
 
@@ -192,16 +192,26 @@ fn a_drive_that_says_that_it_will_fail_is_replaced_while_it_works() -> Result<()
     let log = daemon.log();
     ensure!(!log.contains("has failed"), "it worked all the time: {log}");
 
-    let leds = directory.join("leds");
-    let fault = format!("--listed-only failure={}", loops[1].0);
-    until_written(&leds, |text| text.lines().last() == Some(&fault))?;
-    tell(&directory, &loops[1].0, WELL)?;
-    setup.console("selftest abort 1.1")?.success("selftest")?;
-    let normal = format!("--listed-only normal={}", loops[1].0);
-    until_written(&leds, |text| text.lines().last() == Some(&normal))?;
+    the_led_shows_it_until_it_is_well(&setup, &directory, &loops[1].0)?;
 
     check_log(&daemon.log())?;
     daemon.terminate(LIMIT)
+}
+
+fn the_led_shows_it_until_it_is_well(setup: &Setup, directory: &Path, device: &str) -> Result<()> {
+    let leds = directory.join("leds");
+    let shows = |pattern: &str| {
+        let row = format!("--listed-only {pattern}={device}");
+        let of_it = format!("={device}");
+        until_written(&leds, |text| {
+            text.lines().rfind(|row| row.ends_with(&of_it)) == Some(&row)
+        })
+    };
+    shows("failure")?;
+    tell(directory, device, WELL)?;
+    setup.console("selftest abort 1.1")?.success("selftest")?;
+    shows("normal")?;
+    Ok(())
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub enum DriveRole {
     /// It carries something that is not ours: a file system, a partition table, a foreign RAID
     /// signature, a LUN of another shelf. The text says what. `make` refuses it without `-f`.
     Foreign(String),
-    /// A job that destroys what is on it is under way.
+    /// A job that writes it is under way.
     Working(JobKind),
 }
 

@@ -6,6 +6,7 @@
 //! | erase | zeroes everywhere: the end of the drive, then from its beginning | the mark, if all was zeroed |
 //! | read test | reads everything | |
 //! | write test | writes a pattern everywhere, then compares all of it | the mark, if all was right |
+//! | condition | reads everything; what cannot be read is then written with zeroes (`mend`) | |
 //!
 //! What fails in a large step is done again in smaller ones, down to a sector, so that what is bad is known
 //! by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are tried: if none of
@@ -15,14 +16,17 @@
 //! * jobs that destroy leave the mark ([`raid::drive_record::Mark`]) in its place until everything else was
 //!   done and flushed; if a sector was not, the mark stays;
 //! * every sector is counted once in each pass, whether it was good or bad;
+//! * a condition writes nothing before it has read everything, and nothing that can be read;
 //! * after an end nothing is asked for.
 
 mod bad;
+mod mend;
 mod pace;
 
 pub use bad::{BAD_RANGES_MAX, BadSectors};
 pub use pace::Pace;
 
+use mend::Mend;
 use raid::drive_record::Work;
 use raid::layout::{DEVICE_SECTORS_MIN, SUPERBLOCK_SECTOR, SUPERBLOCK_SECTORS};
 use std::fmt;
@@ -36,7 +40,10 @@ pub const TRANSFER_SECTORS: usize = 2048;
 const ZERO_SECTORS: u64 = 16_384;
 
 /// Sectors of a step after a larger one failed; then single ones.
-const SMALL_SECTORS: u64 = 8;
+const SMALL_SECTORS: u64 = BLOCK_SECTORS;
+
+/// Sectors of what the medium of a drive writes without reading: 4 KiB.
+pub const BLOCK_SECTORS: u64 = 8;
 
 /// Sectors at the end of a drive that an erase begins with: copies of partition tables and superblocks of
 /// others lie there.
@@ -57,9 +64,17 @@ pub enum JobKind {
     ReadTest,
     /// Writes it, and reads that back.
     WriteTest,
+    /// Reads it, and writes zeroes over what cannot be read.
+    Condition {
+        /// Where it begins; what is before that is left alone. Rounded down to [`BLOCK_SECTORS`].
+        first_sector: u64,
+    },
 }
 
 impl JobKind {
+    /// One over the whole drive.
+    pub const CONDITION: Self = Self::Condition { first_sector: 0 };
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -67,15 +82,28 @@ impl JobKind {
             Self::Erase => "erase",
             Self::ReadTest => "read test",
             Self::WriteTest => "write test",
+            Self::Condition { .. } => "condition",
         }
     }
 
-    /// What it destroys the drive for; `None` if it only reads.
+    /// Whether the other one is the same work, wherever that begins.
+    #[must_use]
+    pub fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// Whether nobody else may have the drive meanwhile: it is written.
+    #[must_use]
+    pub const fn takes_drive(self) -> bool {
+        !matches!(self, Self::ReadTest)
+    }
+
+    /// What it destroys the drive for; `None` if what is on it stays.
     #[must_use]
     pub const fn work(self) -> Option<Work> {
         match self {
             Self::Erase => Some(Work::Erase),
-            Self::ReadTest => None,
+            Self::ReadTest | Self::Condition { .. } => None,
             Self::WriteTest => Some(Work::WriteTest),
         }
     }
@@ -94,6 +122,9 @@ pub enum StepKind {
     Zero,
     /// They are to hold [`fill_pattern`].
     Write,
+    /// They are to be written with zeroes, not deallocated: a drive puts what it is given elsewhere if its
+    /// place is bad.
+    Rewrite,
     /// They are to be read.
     Read,
     /// They are to be read, and hold [`fill_pattern`].
@@ -153,7 +184,9 @@ pub struct Progress {
     pub total_sectors: u64,
     /// What was bad.
     pub bad: BadSectors,
-    /// The last reason that was given for that.
+    /// What could not be read, was written with zeroes, and can be read now.
+    pub rewritten: BadSectors,
+    /// The last reason that was given for what was bad.
     pub last_reason: Option<String>,
     /// The slowest places, the slowest first.
     pub slowest: Vec<SlowPlace>,
@@ -184,6 +217,8 @@ pub struct Job {
     /// Places to try before the drive is given up.
     probes: Vec<u64>,
     failed_on_end: u64,
+    /// After the passes of a condition: what is done about what was bad.
+    mend: Option<Mend>,
     progress: Progress,
 }
 
@@ -231,6 +266,10 @@ impl Job {
         let mut passes = Vec::new();
         match kind {
             JobKind::ReadTest => passes.push(of(StepKind::Read, 0..drive_sectors)),
+            JobKind::Condition { first_sector } => {
+                let first = first_sector.min(drive_sectors) / BLOCK_SECTORS * BLOCK_SECTORS;
+                passes.push(of(StepKind::Read, first..drive_sectors));
+            }
             JobKind::Erase => {
                 let tail = drive_sectors.saturating_sub(TAIL_SECTORS).max(mark.end);
                 passes.push(of(StepKind::Zero, tail..drive_sectors));
@@ -256,6 +295,7 @@ impl Job {
             pieces: Vec::new(),
             probes: Vec::new(),
             failed_on_end: 0,
+            mend: None,
             progress: Progress {
                 total_sectors: total_sectors.sum(),
                 ..Progress::default()
@@ -284,6 +324,9 @@ impl Job {
         if self.progress.end.is_some() {
             return None;
         }
+        if let Some(mend) = &self.mend {
+            return mend.next();
+        }
         let pass = self.passes.get(self.pass)?;
         let kind = pass.kind;
         let of = |sector, sectors| {
@@ -302,7 +345,9 @@ impl Job {
         let most = match kind {
             StepKind::Flush => 0,
             StepKind::Zero => ZERO_SECTORS,
-            StepKind::Write | StepKind::Read | StepKind::Compare => TRANSFER_SECTORS as u64,
+            StepKind::Write | StepKind::Rewrite | StepKind::Read | StepKind::Compare => {
+                TRANSFER_SECTORS as u64
+            }
         };
         of(self.cursor, (pass.range.end - self.cursor).min(most))
     }
@@ -312,6 +357,12 @@ impl Job {
         let Some(step) = self.next() else {
             return;
         };
+        if let Some(mend) = &mut self.mend {
+            if let Some(end) = mend.ended(end, &mut self.progress) {
+                self.finish(end);
+            }
+            return;
+        }
         if let StepEnd::Gone(reason) = end {
             return self.finish(JobEnd::Failed(reason));
         }
@@ -412,7 +463,7 @@ impl Job {
     fn skip_what_is_done(&mut self) {
         while self.progress.end.is_none() && self.probes.is_empty() {
             let Some(pass) = self.passes.get(self.pass) else {
-                return self.finish(JobEnd::Complete);
+                return self.passes_are_over();
             };
             let is_over = pass.kind != StepKind::Flush && self.cursor >= pass.range.end;
             if pass.is_of_success && self.progress.bad.sectors() > 0 {
@@ -421,6 +472,16 @@ impl Job {
                 return;
             }
             self.next_pass();
+        }
+    }
+
+    fn passes_are_over(&mut self) {
+        if let JobKind::Condition { .. } = self.kind {
+            self.mend = Mend::begin(&self.progress.bad);
+        }
+        match &self.mend {
+            Some(_) => self.progress.total_sectors += self.progress.bad.sectors(),
+            None => self.finish(JobEnd::Complete),
         }
     }
 

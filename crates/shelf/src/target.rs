@@ -149,6 +149,8 @@ struct Command {
     repair: Option<Io>,
     /// A drive does not answer what only the administration can do without: the next view decides.
     awaits_view: bool,
+    /// A drive was pulled that the LUN cannot do without: nobody is answered.
+    is_unreached: bool,
     /// Copies on slow drives were passed over.
     passed_over: bool,
     /// Sectors of a read that all copies were asked for anew, because none could give them.
@@ -222,6 +224,7 @@ impl Command {
             given: None,
             repair: None,
             awaits_view: false,
+            is_unreached: false,
             passed_over: false,
             asked_again: 0,
             mended: 0,

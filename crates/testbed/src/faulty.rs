@@ -57,6 +57,14 @@ pub enum Behaviour {
         /// How many.
         sectors: u64,
     },
+    /// Fails reads of these sectors with EIO, until a write has covered all of them: a medium that is bad in
+    /// a place for which the drive has another one.
+    UnreadableUntilWritten {
+        /// The first.
+        sector: u64,
+        /// How many.
+        sectors: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -89,13 +97,16 @@ impl Disk {
             Behaviour::Well
             | Behaviour::Slow(_)
             | Behaviour::Hanging
-            | Behaviour::Unreadable { .. } => Ok(()),
+            | Behaviour::Unreadable { .. }
+            | Behaviour::UnreadableUntilWritten { .. } => Ok(()),
         }
     }
 
     /// Whether bytes can be read.
     fn check_read(&self, offset: u64, bytes: u64) -> Result<(), Errno> {
-        let Behaviour::Unreadable { sector, sectors } = *self.behaviour() else {
+        let (Behaviour::Unreadable { sector, sectors }
+        | Behaviour::UnreadableUntilWritten { sector, sectors }) = *self.behaviour()
+        else {
             return Ok(());
         };
         let bad = sector * 512..(sector + sectors) * 512;
@@ -103,6 +114,17 @@ impl Disk {
             Err(Errno::EIO)
         } else {
             Ok(())
+        }
+    }
+
+    /// Bytes were written.
+    fn note_write(&self, offset: u64, bytes: u64) {
+        let mut behaviour = self.behaviour();
+        if let Behaviour::UnreadableUntilWritten { sector, sectors } = *behaviour
+            && offset <= sector * 512
+            && (sector + sectors) * 512 <= offset + bytes
+        {
+            *behaviour = Behaviour::Well;
         }
     }
 }
@@ -299,7 +321,10 @@ impl Filesystem for OneDisk {
         let data = data.to_vec();
         self.serve(move |disk, verdict| match verdict {
             Ok(()) => match disk.file.write_all_at(&data, offset) {
-                Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(0)),
+                Ok(()) => {
+                    disk.note_write(offset, data.len() as u64);
+                    reply.written(u32::try_from(data.len()).unwrap_or(0));
+                }
                 Err(_) => reply.error(Errno::EIO),
             },
             Err(errno) => reply.error(errno),

@@ -32,11 +32,19 @@ pub struct GuestImage {
 /// # Errors
 /// A needed package is missing (named), the download fails, or the cache cannot be written.
 pub fn prepare() -> Result<GuestImage> {
+    prepare_series(chosen_series().as_deref())
+}
+
+/// The series that `LEDGE_VM_KERNEL` selects.
+pub(crate) fn chosen_series() -> Option<String> {
+    let chosen = env::var("LEDGE_VM_KERNEL").ok();
+    chosen.filter(|series| !series.is_empty())
+}
+
+/// As [`prepare`], with a kernel of this series, or with the archive's default.
+pub(crate) fn prepare_series(series: Option<&str>) -> Result<GuestImage> {
     requirements::check_vm()?;
-    let series = env::var("LEDGE_VM_KERNEL")
-        .ok()
-        .filter(|series| !series.is_empty());
-    let directory = paths::cache_dir()?.join(series.as_deref().unwrap_or("default"));
+    let directory = paths::cache_dir()?.join(series.unwrap_or("default"));
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let directory = directory
         .canonicalize()
@@ -44,7 +52,7 @@ pub fn prepare() -> Result<GuestImage> {
 
     let lock = File::create(directory.join("lock")).context("the guest cache's lock")?;
     lock.lock().context("the guest cache's lock")?;
-    let package = fetch::kernel_package(&directory, series.as_deref())?;
+    let package = fetch::kernel_package(&directory, series)?;
     build_if_changed(&directory, &package)
 }
 

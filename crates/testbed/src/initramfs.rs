@@ -56,6 +56,23 @@ const MODULES: &[(Role, &[&str])] = &[
         Role::Shelf,
         &["virtio_pci", "virtio_scsi", "sd_mod", "nvme", "veth"],
     ),
+    (
+        Role::Bays,
+        &[
+            "virtio_pci",
+            "virtio_net",
+            "virtio_blk",
+            "sd_mod",
+            "nvme",
+            "ahci",
+            "mptsas",
+            "virtio_scsi",
+            "ext4",
+            "md_mod",
+            "raid1",
+            "dm_mod",
+        ],
+    ),
 ];
 
 /// What a guest is for.
@@ -67,6 +84,8 @@ pub(crate) enum Role {
     Storage,
     /// A host of disks with a shelf of ours, and an initiator on the other end of a veth pair.
     Shelf,
+    /// A host of disks of every kind, which come and go, with a shelf of ours that is reached from without.
+    Bays,
 }
 
 impl Role {
@@ -76,6 +95,7 @@ impl Role {
             Self::Client => "client",
             Self::Storage => "storage",
             Self::Shelf => "shelf",
+            Self::Bays => "bays",
         }
     }
 }

@@ -17,7 +17,8 @@
 //! - [`guest`]: a Debian kernel and an initramfs with Debian's own AoE and ext4 tools, cached.
 //! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
 //!   output and exit status; [`client`]: what an AoE client does, said in one call each; [`load`]: fio
-//!   on its device, verified; [`driver`]: what its kernel says of the wire.
+//!   on its device, verified; [`driver`]: what its kernel says of the wire; [`monitor`]: pulls devices out of
+//!   a running machine, and puts them in.
 //! - [`boot_image`]: a disk image with that guest on it, for machines that start from a LUN.
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
 //!   them.
@@ -46,6 +47,7 @@ mod initramfs;
 pub mod ledge;
 pub mod linux_md;
 pub mod load;
+pub mod monitor;
 pub mod netns;
 pub mod network;
 pub mod paths;
@@ -65,9 +67,10 @@ pub use faulty::{Behaviour, FaultyDisks};
 pub use ledge::{Ledge, LedgeOptions};
 pub use linux_md::LinuxMd;
 pub use load::{Load, LoadReport};
+pub use monitor::Monitor;
 pub use netns::Namespace;
 pub use network::{PairNetwork, VmNetwork};
 pub use paths::lock_vm;
 pub use process::CommandOutput;
 pub use relay::{Direction, Faults, Relay};
-pub use vm::{Vm, VmOptions};
+pub use vm::{Hardware, Vm, VmOptions};

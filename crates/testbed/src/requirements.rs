@@ -30,6 +30,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     ("ip", "iproute2"),
     ("ldd", "libc-bin"),
+    ("lvm", "lvm2"),
     ("mdadm", "mdadm"),
     ("mke2fs", "e2fsprogs"),
     ("mcopy", "mtools"),

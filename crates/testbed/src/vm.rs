@@ -23,6 +23,8 @@ use tempfile::TempDir;
 use crate::daemon::{Daemon, Log};
 use crate::guest;
 use crate::initramfs::Role;
+use crate::monitor::Monitor;
+use crate::netns::Namespace;
 use crate::network::{FIRST_GUEST, GuestEnd, VmNetwork};
 use crate::process::{CommandOutput, to_text};
 use crate::requirements;
@@ -67,6 +69,18 @@ impl Default for VmOptions {
             boot_timeout: Duration::from_secs(180),
         }
     }
+}
+
+/// What a machine with bays has beside its board.
+#[derive(Debug, Clone, Default)]
+pub struct Hardware {
+    /// Images of disks, raw, each with the name by which the `drive` of a device calls it. What is on one
+    /// stays when its device is pulled; no two devices have the same.
+    pub media: Vec<(String, PathBuf)>,
+    /// Devices, in the emulator's words, in the order in which it makes them.
+    pub devices: Vec<String>,
+    /// MTU of the network, in bytes.
+    pub mtu: u16,
 }
 
 /// A running machine; dropping it is a power cut.
@@ -149,13 +163,56 @@ impl Vm {
         let mut command = Command::new(requirements::program(EMULATOR)?);
         attach_disks(&mut command, disks);
         attach_drives(&mut command, drives);
-        attach_machine(&mut command, options);
+        attach_machine(&mut command, "pc", options);
         let (role, count) = (Role::Shelf.name(), disks.len());
         let parameters = format!(
             "{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.disks={count} guest.poll_queues=1"
         );
         attach_guest(&mut command, (&image.kernel, &initramfs), &parameters);
         Self::start_emulator(command, options)
+    }
+
+    /// Boots a host for a shelf with disks of every kind, which can be pulled and inserted while it runs, and
+    /// with programs of ours; `eth0` is at the tap.
+    ///
+    /// # Errors
+    /// As [`Vm::boot`], or the emulator does not take the hardware.
+    pub fn boot_bays(
+        (namespace, end): (&Namespace, GuestEnd),
+        hardware: &Hardware,
+        programs: &[PathBuf],
+        options: &VmOptions,
+    ) -> Result<(Self, Monitor)> {
+        let series = guest::chosen_series();
+        // The first of Debian's with multi-buffer AF_XDP, which jumbo frames need.
+        let image = guest::prepare_series(series.as_deref().or(Some("6.12")))?;
+        let directory = tempfile::tempdir().context("directory for the guest's image")?;
+        let initramfs = directory.path().join("initramfs");
+        guest::with_programs(&image, programs, &initramfs)?;
+        let mut command = namespace.command(requirements::program(EMULATOR)?);
+        attach_machine(&mut command, "q35", options);
+        for (name, path) in &hardware.media {
+            attach_medium(&mut command, name, path);
+        }
+        for device in &hardware.devices {
+            command.arg("-device").arg(device);
+        }
+        attach_network(&mut command, 0, end, hardware.mtu);
+        let monitor = directory.path().join("monitor");
+        let listener = listen(&monitor)?;
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id=monitor,path={}", monitor.display()));
+        command.args(["-mon", "chardev=monitor,mode=control"]);
+        let (role, mtu) = (Role::Bays.name(), hardware.mtu);
+        let parameters = format!(
+            "{KERNEL_PARAMETERS} loglevel=5 guest.role={role} guest.mtu={mtu} guest.poll_queues=1"
+        );
+        attach_guest(&mut command, (&image.kernel, &initramfs), &parameters);
+        let mut vm = Self::start_emulator(command, options)?;
+        let deadline = Instant::now() + options.boot_timeout;
+        let monitor = accept(&listener, &mut vm.emulator, deadline)?;
+        Ok((vm, Monitor::new(monitor)?))
     }
 
     /// Boots a machine without a disk from a LUN, e.g. `e1.0`: iPXE takes the LUN for a disk, and what is on
@@ -172,7 +229,7 @@ impl Vm {
         fs::write(&script, text).context("script for iPXE")?;
         let mut command = network.client.command(requirements::program(EMULATOR)?);
         attach_network(&mut command, 0, FIRST_GUEST, network.mtu);
-        attach_machine(&mut command, options);
+        attach_machine(&mut command, "pc", options);
         // What firmware and loaders say goes to the serial line, too.
         command.args(["-machine", "graphics=off"]);
         command.arg("-kernel").arg(requirements::ipxe()?);
@@ -182,7 +239,7 @@ impl Vm {
 
     fn start(mut command: Command, parameters: &str, options: &VmOptions) -> Result<Self> {
         let image = guest::prepare()?;
-        attach_machine(&mut command, options);
+        attach_machine(&mut command, "pc", options);
         let initramfs = if options.fio {
             &image.initramfs_with_fio
         } else {
@@ -363,7 +420,7 @@ fn accept(listener: &UnixListener, emulator: &mut Daemon, deadline: Instant) -> 
 }
 
 /// Processor and memory.
-fn attach_machine(command: &mut Command, options: &VmOptions) {
+fn attach_machine(command: &mut Command, board: &str, options: &VmOptions) {
     command.args([
         "-nodefaults",
         "-no-user-config",
@@ -371,7 +428,7 @@ fn attach_machine(command: &mut Command, options: &VmOptions) {
         "-display",
         "none",
     ]);
-    command.args(["-machine", "pc", "-accel", "tcg", "-cpu", "Nehalem"]);
+    command.args(["-machine", board, "-accel", "tcg", "-cpu", "Nehalem"]);
     command.arg("-smp").arg(options.processors.to_string());
     command.arg("-m").arg(options.memory_mib.to_string());
 }
@@ -424,6 +481,14 @@ fn attach_drives(command: &mut Command, drives: &[PathBuf]) {
             .arg("-device")
             .arg(format!("nvme,drive={name},serial=ledge{number}"));
     }
+}
+
+/// As [`attach_image`], but the image outlives its device.
+fn attach_medium(command: &mut Command, name: &str, path: &Path) {
+    let path = path.display().to_string().replace(',', ",,");
+    command.arg("-blockdev").arg(format!(
+        "driver=raw,node-name={name},cache.no-flush=on,file.driver=file,file.filename={path}"
+    ));
 }
 
 fn attach_image(command: &mut Command, name: &str, path: &Path) {

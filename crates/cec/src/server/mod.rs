@@ -225,8 +225,8 @@ impl Server {
         self.advance(now, session);
     }
 
-    /// Tells whether somebody has come into the session, by a log-in or because none is asked for. While nobody
-    /// has, it may be ended in favour of another one when all [`SESSIONS_MAX`] are in use.
+    /// Tells whether somebody has come into the session, by a log-in or because none is asked for. While
+    /// nobody has, it may be ended in favour of another one when all [`SESSIONS_MAX`] are in use.
     pub fn set_occupied(&mut self, session: SessionId, occupied: bool) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.occupied = occupied;
@@ -358,8 +358,8 @@ impl Server {
         }
     }
 
-    /// Makes room at the cost of the oldest handshake that is not complete, or else of the oldest session that
-    /// nobody has come into: whoever only ever connects keeps nobody out.
+    /// Makes room at the cost of the oldest handshake that is not complete, or else of the oldest session
+    /// that nobody has come into: whoever only ever connects keeps nobody out.
     fn displace(&mut self, now: Duration) -> bool {
         let oldest = |is_idle: fn(&Session) -> bool| {
             let found = self.sessions.iter().find(|(_, session)| is_idle(session));

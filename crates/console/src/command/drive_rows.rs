@@ -37,6 +37,28 @@ pub(super) const DISKTEST: Command = Command {
     operands_max: ANY_NUMBER,
 };
 
+pub(super) const CONDITION: Command = Command {
+    verb: Verb::OfDrive(DriveVerb::Condition),
+    name: "condition",
+    aliases: &[],
+    usage: "condition [-f] [-s sector] drive ... | condition stop drive ...",
+    summary: "read all of drives, then write zeroes over the sectors that cannot be read, so that the drive puts good ones \
+              in their place, and read those back; nothing that can be read is written; -s begin at a sector; asks; \
+              -f does not ask; a drive that carries anything is refused: scrub does it for members of LUNs, with \
+              their data; stop ends it; without a drive, list what was found and written anew",
+    examples: &[
+        "condition 1.20",
+        "condition -n 1.20-23",
+        "condition -s 1000000 1.20",
+        "condition stop 1.20",
+        "condition",
+    ],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
+    options: "fs:",
+    operands_min: 0,
+    operands_max: ANY_NUMBER,
+};
+
 pub(super) const SETSIZE: Command = Command {
     verb: Verb::OfDrive(DriveVerb::Setsize),
     name: "setsize",

@@ -110,6 +110,8 @@ mod tests {
             "set product",
             "set batch on",
             "syslog",
+            "date",
+            "ntp",
             "restoreconfig",
             "exit",
         ] {
@@ -140,6 +142,8 @@ mod tests {
             "set product SRX",
             "syslog off",
             "restoreconfig -n saved",
+            "date 2026-11-27 01:10:03",
+            "ntp off",
             "reboot",
             "online 0",
         ] {

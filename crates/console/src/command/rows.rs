@@ -175,13 +175,37 @@ pub(super) const DATE: Command = Command {
     verb: Verb::Box(BoxVerb::Date),
     name: "date",
     aliases: &[],
-    usage: "date [-j]",
-    summary: "tell the time, in the time zone of the shelf",
-    examples: &["date"],
-    needs: Needs::Reader,
+    usage: "date [-j] [day time]",
+    summary: "tell the time, in the time zone of the shelf, or set the clock to it; not while a time service keeps the \
+              clock: ntp off",
+    examples: &[
+        "date",
+        "date 2026-11-27 01:10:03",
+        "date 2026-11-27T01:10:03Z",
+    ],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
     options: "",
     operands_min: 0,
-    operands_max: 0,
+    operands_max: 2,
+};
+
+pub(super) const NTP: Command = Command {
+    verb: Verb::Box(BoxVerb::Ntp),
+    name: "ntp",
+    aliases: &[],
+    usage: "ntp [-j] [off | default | server ...]",
+    summary: "tell who keeps the clock, or have systemd-timesyncd keep it from these servers, also after a restart; \
+              default: from those that the box has; off: nobody, the clock goes as it goes",
+    examples: &[
+        "ntp",
+        "ntp 10.0.0.1 time.example.org",
+        "ntp default",
+        "ntp off",
+    ],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
+    options: "",
+    operands_min: 0,
+    operands_max: ANY_NUMBER,
 };
 
 pub(super) const TIMEZONE: Command = Command {

@@ -257,7 +257,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         usage: "ratelimit [-p] [n[K|M|G]] [-j]",
         summary: "show or set the most bytes that each rebuild, resync or scrub goes over in a second, on all drives of \
-                  the RAID together or with -p on each, and each erase or disktest; 0 for no limit; beside busy \
+                  the RAID together or with -p on each, and each job on a drive; 0 for no limit; beside busy \
                   clients they go slower by themselves",
         examples: &[
             "ratelimit",
@@ -289,7 +289,7 @@ pub const COMMANDS: &[Command] = &[
         name: "when",
         aliases: &[],
         usage: "when [-w] [-j]",
-        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs, and of erase and disktest; \
+        summary: "progress, rate and time left of resynchronisations, rebuilds and scrubs, and of jobs on drives; \
                   -w anew every second until a key is pressed",
         examples: &["when", "when -w"],
         needs: Needs::Reader,
@@ -505,6 +505,7 @@ pub const COMMANDS: &[Command] = &[
     rows::SCAN,
     drive_rows::ERASE,
     drive_rows::DISKTEST,
+    drive_rows::CONDITION,
     drive_rows::SETSIZE,
     hardware::SMARTLOG,
     hardware::SMARTENABLE,
@@ -531,6 +532,7 @@ pub const COMMANDS: &[Command] = &[
     rows::LUNSERIAL,
     rows::MTU,
     rows::DATE,
+    rows::NTP,
     rows::TIMEZONE,
     rows::UPTIME,
     rows::MODEL,

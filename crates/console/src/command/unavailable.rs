@@ -12,13 +12,10 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
          that show names as free: hdparm --security-erase, or nvme format DEVICE",
     ),
     (
-        "condition",
-        "there is no need for it: sectors that cannot be read are written anew from the other members when they \
-         are met; scrub start LUN meets all of them; erase or disktest -w writes all of a drive in no LUN",
-    ),
-    (
         "extract",
-        "there is no need for it: replace LUN.part.drive drive copies a member that still works to another drive",
+        "a copy of a member is a second drive of the same name, and after a restart nobody could tell which of them \
+         has the newer data; for one that works: replace LUN.part.drive DRIVE; for one that nothing makes up for: \
+         stop ledged, on the box ddrescue OLD NEW MAPFILE, pull the old drive for good, start ledged",
     ),
     // System, network, log.
     ("cmenable", NO_CACHE_CARD),
@@ -32,7 +29,7 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
     ("ipgateway", NETWORK),
     (
         "service",
-        "the services of the box are those of its system: systemctl there; time servers: timedatectl",
+        "the services of the box are those of its system: systemctl there; time servers: ntp",
     ),
     (
         "update",

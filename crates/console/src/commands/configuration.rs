@@ -26,6 +26,7 @@ const RESTORING: &[Verb] = &[
     Verb::Box(BoxVerb::Motd),
     Verb::Box(BoxVerb::Syslog),
     Verb::Box(BoxVerb::Timezone),
+    Verb::Box(BoxVerb::Ntp),
     Verb::Ratelimit,
     Verb::Make,
     Verb::Grow,
@@ -181,6 +182,9 @@ pub(super) fn lines(admin: &dyn Admin, settings: &Settings) -> Vec<String> {
             None => format!("spare {drive}"),
         });
     }
+    // A box may refuse it that has everything else: as the last line it keeps nothing from being restored.
+    let source = super::clock::words_of(&settings.ntp);
+    lines.push(format!("ntp {}", lexer::join(source)));
     lines
 }
 
@@ -191,6 +195,8 @@ fn setting_lines(settings: &Settings) -> Vec<String> {
         syslog,
         timezone,
         spare_leds,
+        // The last line of all.
+        ntp: _,
     } = settings;
     let mut lines = vec![lexer::join(["set", "product", product.as_str()])];
     lines.push(if motd.is_empty() {

@@ -12,7 +12,7 @@ use shelf::admin::{
     Admin, DriveRole, DriveState, DriveStatus, ElementId, ElementState, ElementStatus, LunStatus,
     PartStatus, PortStatus, READ_ERRORS_LIMIT, ScrubStatus, Work,
 };
-use shelf::job::JobEnd;
+use shelf::job::{JobEnd, JobKind};
 use shelf::smart::{MISSES_LIMIT, WEAR_LIMIT_PERCENT};
 
 /// What to do about what mends itself.
@@ -401,6 +401,12 @@ fn of_jobs(admin: &dyn Admin, tell: &mut Tell) {
                 id.lun
             ),
             Some(DriveRole::Spare) => format!("rmspare {name}, and replace the drive"),
+            // What carries something is not conditioned.
+            Some(DriveRole::Free)
+                if job.kind == JobKind::ReadTest && progress.end == Some(JobEnd::Complete) =>
+            {
+                format!("condition {name} writes them anew; if some stay bad, replace the drive")
+            }
             _ => format!("replace the drive, or look again: disktest -r {name}"),
         };
         tell(format!("drive {name}"), problem, advice);

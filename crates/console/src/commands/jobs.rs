@@ -1,6 +1,6 @@
-//! `erase` and `disktest`: jobs on whole drives.
+//! `erase`, `disktest` and `condition`: jobs on whole drives.
 //!
-//! What destroys is asked for each drive, by its name, as `remove` does: every drive is looked at before the
+//! What writes is asked for each drive, by its name, as `remove` does: every drive is looked at before the
 //! first question, so that nobody is asked in vain, and after its answer, because another console may have
 //! changed things in between.
 
@@ -13,19 +13,21 @@ use crate::record::{JobRecord, Record};
 use crate::report::Report;
 use aoe::Shelf;
 use shelf::admin::{Admin, DriveRole, DriveSlot, DriveStatus, JobStatus};
-use shelf::job::{JobEnd, JobKind, Progress};
+use shelf::job::{BadSectors, JobEnd, JobKind, Progress};
 use std::collections::VecDeque;
 
 const ERASE_USAGE: &str = "erase [-f] drive ... | erase stop drive ...";
 const TEST_USAGE: &str = "disktest [-r] [-w] [-f] drive ... | disktest stop drive ...";
+const CONDITION_USAGE: &str = "condition [-f] [-s sector] drive ... | condition stop drive ...";
 
 const TESTS: &[JobKind] = &[JobKind::ReadTest, JobKind::WriteTest];
 const ERASES: &[JobKind] = &[JobKind::Erase];
+const CONDITIONS: &[JobKind] = &[JobKind::CONDITION];
 
 /// Runs of bad sectors that are shown of each drive; JSON has all.
 const RUNS_SHOWN: usize = 8;
 
-/// A job that destroys, and the drives that it is still to be begun on; the first one is asked about.
+/// A job that writes, and the drives that it is still to be begun on; the first one is asked about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Destruction {
     kind: JobKind,
@@ -48,9 +50,10 @@ pub(super) fn of_drives(
     words: &[String],
 ) -> Outcome {
     let mut report = Report::default();
-    let kinds = match verb {
-        DriveVerb::Erase => ERASES,
-        DriveVerb::Disktest => TESTS,
+    let (kinds, command, usage) = match verb {
+        DriveVerb::Erase => (ERASES, "erase", ERASE_USAGE),
+        DriveVerb::Disktest => (TESTS, "test", TEST_USAGE),
+        DriveVerb::Condition => (CONDITIONS, "condition", CONDITION_USAGE),
         DriveVerb::Setsize => {
             super::setsize::setsize(&mut report, admin, options, words);
             return report.into();
@@ -62,12 +65,6 @@ pub(super) fn of_drives(
         list(&mut report, admin, kinds);
         return report.into();
     }
-    let (kind, usage) = match (verb, options.read, options.write) {
-        (DriveVerb::Erase, _, _) => (Some(JobKind::Erase), ERASE_USAGE),
-        (_, true, false) => (Some(JobKind::ReadTest), TEST_USAGE),
-        (_, false, true) => (Some(JobKind::WriteTest), TEST_USAGE),
-        (_, _, _) => (None, TEST_USAGE),
-    };
     if let Some(words) = words.strip_prefix(&["stop".to_owned()]) {
         if words.is_empty() || !is_bare {
             return Report::from(Problem::Usage(usage)).into();
@@ -77,15 +74,31 @@ pub(super) fn of_drives(
         });
         return report.into();
     }
-    let command = if verb == DriveVerb::Erase {
-        "erase"
-    } else {
-        "test"
-    };
-    match kind {
-        Some(kind) if !words.is_empty() => begin(admin, kind, command, options.force, words),
-        _ => Report::from(Problem::Usage(usage)).into(),
+    match kind_of(verb, options) {
+        Ok(Some(kind)) if !words.is_empty() => begin(admin, kind, command, options.force, words),
+        Ok(_) => Report::from(Problem::Usage(usage)).into(),
+        Err(problem) => Report::from(problem).into(),
     }
+}
+
+/// The job that is asked for; `None` when the options do not say which.
+fn kind_of(verb: DriveVerb, options: &Options) -> Result<Option<JobKind>, Problem> {
+    Ok(match (verb, options.read, options.write) {
+        (DriveVerb::Erase, _, _) => Some(JobKind::Erase),
+        (DriveVerb::Condition, _, _) => {
+            let first_sector = match &options.value {
+                None => 0,
+                Some(word) => (word.bytes().all(|byte| byte.is_ascii_digit()))
+                    .then(|| word.parse().ok())
+                    .flatten()
+                    .ok_or_else(|| Problem::InvalidSector(word.clone()))?,
+            };
+            Some(JobKind::Condition { first_sector })
+        }
+        (DriveVerb::Disktest, true, false) => Some(JobKind::ReadTest),
+        (DriveVerb::Disktest, false, true) => Some(JobKind::WriteTest),
+        (DriveVerb::Disktest | DriveVerb::Setsize, _, _) => None,
+    })
 }
 
 fn begin(
@@ -97,13 +110,13 @@ fn begin(
 ) -> Outcome {
     let mut report = Report::default();
     let shelf = admin.shelf();
-    if kind.work().is_none() || force {
+    if !kind.takes_drive() || force {
         each(&mut report, admin, words, |report, admin, drive| {
             begin_one(report, admin, drive, kind)
         });
         return report.into();
     }
-    // Destructive: nothing is begun before every word is understood, and every drive may be destroyed.
+    // It writes: nothing is begun before every word is understood, and every drive may be written.
     let mut targets = VecDeque::new();
     let known = admin.drives();
     for word in words {
@@ -201,6 +214,7 @@ impl Destruction {
         let what = match self.kind {
             JobKind::Erase => "erase",
             JobKind::ReadTest | JobKind::WriteTest => "overwrite",
+            JobKind::Condition { .. } => "write zeroes over what cannot be read of",
         };
         format!("'n' to cancel, or type {name} to {what} drive {name} [n]: ")
     }
@@ -289,11 +303,15 @@ impl Target {
     }
 }
 
+fn is_of(job: &JobStatus, kinds: &[JobKind]) -> bool {
+    kinds.iter().any(|kind| kind.is_like(job.kind))
+}
+
 /// Lists the jobs of these kinds: those that run, and the last of each drive.
 fn list(report: &mut Report, admin: &dyn Admin, kinds: &[JobKind]) {
     let shelf = admin.shelf();
     let jobs = admin.jobs();
-    for job in jobs.iter().filter(|job| kinds.contains(&job.kind)) {
+    for job in jobs.iter().filter(|job| is_of(job, kinds)) {
         report.rows(lines(shelf, job), Record::Job(JobRecord::new(shelf, job)));
     }
 }
@@ -322,6 +340,10 @@ fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
         bytes_per_s % 1000 / 10,
         progress.bad.sectors(),
     );
+    let rewritten = progress.rewritten.sectors();
+    if rewritten > 0 {
+        line.push_str(&format!(", {rewritten} written anew"));
+    }
     if let Some(way) = &job.report.way {
         line.push_str(&format!(", {way}"));
     }
@@ -330,6 +352,10 @@ fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
     }
     let mut lines = vec![line];
     lines.extend(bad_line(progress));
+    if rewritten > 0 {
+        let runs = runs_of(&progress.rewritten);
+        lines.push(format!("       written anew: {runs}"));
+    }
     if !progress.slowest.is_empty() {
         let places = progress.slowest.iter();
         let places: Vec<String> = places
@@ -342,7 +368,15 @@ fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
 
 /// The bad sectors, in runs.
 fn bad_line(progress: &Progress) -> Option<String> {
-    let runs = progress.bad.ranges();
+    let reason = progress.last_reason.as_ref();
+    let reason = reason.map(|text| format!(": {text}")).unwrap_or_default();
+    let runs = runs_of(&progress.bad);
+    (!runs.is_empty()).then(|| format!("       bad: {runs}{reason}"))
+}
+
+/// Sectors in runs, the first ones: `100-103 4000 and 3 more`.
+fn runs_of(sectors: &BadSectors) -> String {
+    let runs = sectors.ranges();
     let shown: Vec<String> = runs
         .iter()
         .take(RUNS_SHOWN)
@@ -351,12 +385,9 @@ fn bad_line(progress: &Progress) -> Option<String> {
             _ => format!("{}-{}", run.start, run.end - 1),
         })
         .collect();
-    let more = runs.len().saturating_sub(RUNS_SHOWN);
-    let more = match more {
+    let more = match runs.len().saturating_sub(RUNS_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let reason = progress.last_reason.as_ref();
-    let reason = reason.map(|text| format!(": {text}")).unwrap_or_default();
-    (!runs.is_empty()).then(|| format!("       bad: {}{more}{reason}", shown.join(" ")))
+    format!("{}{more}", shown.join(" "))
 }

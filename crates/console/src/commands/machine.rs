@@ -1,4 +1,4 @@
-//! The machine: `date`, `timezone`, `uptime`, `model`, `serial`, `lunserial`, `sysstat`, `mtu`, `debug`,
+//! The machine: `timezone`, `uptime`, `model`, `serial`, `lunserial`, `sysstat`, `mtu`, `debug`,
 //! `motd`, `reboot`, `halt`.
 
 use super::luns::named;
@@ -12,23 +12,6 @@ use shelf::admin::{Admin, LunNumber};
 
 /// Most characters of the message of the day.
 const MOTD_CHARACTERS_MAX: usize = 1024;
-
-/// Tells the time, in the zone of the shelf.
-pub(super) fn date(report: &mut Report, world: &World<'_>) {
-    let seconds = world.host.unix_seconds();
-    let zone = world.host.settings().timezone.clone();
-    match world.host.local_time(seconds, zone.as_deref()) {
-        Ok(text) => report.row(
-            text.clone(),
-            Record::Date {
-                date: text,
-                unix_seconds: seconds,
-                timezone: zone,
-            },
-        ),
-        Err(error) => report.fail(error, &[]),
-    }
-}
 
 /// Tells, lists and sets the time zone of dates.
 pub(super) fn timezone(report: &mut Report, world: &mut World<'_>, long: bool, words: &[String]) {

@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod cec;
+mod clock;
 mod configuration;
 mod consent;
 mod consoles;
@@ -37,6 +38,7 @@ mod wait;
 mod when;
 
 pub(crate) use access::is_mask;
+pub use clock::clock_trouble;
 pub(crate) use consent::Consent;
 pub(crate) use hardware::Tasks;
 pub use health::open_troubles;
@@ -377,7 +379,8 @@ fn run_of_box(
         BoxVerb::Sync => {}
         BoxVerb::LunSerial => machine::lun_serial(&mut report, admin, operands),
         BoxVerb::Mtu => machine::mtu(&mut report, admin, operands),
-        BoxVerb::Date => machine::date(&mut report, world),
+        BoxVerb::Date => clock::date(&mut report, world, operands),
+        BoxVerb::Ntp => clock::ntp(&mut report, world, operands),
         BoxVerb::Timezone => machine::timezone(&mut report, world, options.long, operands),
         BoxVerb::Uptime => machine::uptime(&mut report, world),
         BoxVerb::Model => machine::model(&mut report, world),

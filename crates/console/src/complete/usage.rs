@@ -56,6 +56,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "clear",
     "color",
     "columns",
+    "default",
     "disable",
     "enable",
     "every",
@@ -92,9 +93,9 @@ pub(super) const KEYWORDS: &[&str] = &[
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "address", "array", "bytes", "DAYS", "id", "KiB", "lines", "minutes", "ms", "n", "name",
-    "newlun", "number", "oldlun", "oldshelf", "secs", "size", "slot", "string", "text", "user",
-    "value",
+    "address", "array", "bytes", "day", "DAYS", "id", "KiB", "lines", "minutes", "ms", "n", "name",
+    "newlun", "number", "oldlun", "oldshelf", "secs", "sector", "server", "size", "slot", "string",
+    "text", "time", "user", "value",
 ];
 
 /// The types that `make` knows.

@@ -154,9 +154,13 @@ fn of_job(was: Option<&JobStatus>, job: &JobStatus, said: &mut Said) {
         return;
     };
     let bad = progress.bad.sectors();
+    let rewritten = match progress.rewritten.sectors() {
+        0 => String::new(),
+        sectors => format!(": {sectors} sectors written anew"),
+    };
     match end {
         JobEnd::Complete if bad == 0 => {
-            let text = format!("{what} complete");
+            let text = format!("{what} complete{rewritten}");
             said.say(Severity::Notice, "DRIVE_JOB_COMPLETED", &text);
         }
         JobEnd::Complete => {

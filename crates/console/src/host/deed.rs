@@ -1,12 +1,16 @@
 //! What commands do to the box, and whether it would be done.
 
-use super::{HostError, Power, Role, Settings};
+use super::{HostError, Power, Role, Settings, TimeSource};
 
 /// A change of the box, or something that it is to do: each is a call of [`super::Host`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deed<'a> {
     /// [`super::SettingsStore::change_settings`].
     Settings(&'a Settings),
+    /// [`super::Clock::set_clock`].
+    SetClock(u64),
+    /// [`super::Clock::set_time_source`].
+    TimeSource(&'a TimeSource),
     /// [`super::Machine::power`].
     Power(Power),
     /// [`super::Machine::set_debugging`].

@@ -3,6 +3,7 @@
 //! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; one that
 //! is not known is refused, so that nothing is lost when an older version writes the file.
 
+use super::TimeSource;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct Settings {
     /// Whether LEDs show which drives are spares. Left out unless it is so, for versions that do not know it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub spare_leds: bool,
+    /// Where the time comes from; see [`super::Clock::set_time_source`].
+    pub ntp: TimeSource,
 }
 
 impl Default for Settings {
@@ -31,6 +34,7 @@ impl Default for Settings {
             syslog: None,
             timezone: None,
             spare_leds: false,
+            ntp: TimeSource::Default,
         }
     }
 }

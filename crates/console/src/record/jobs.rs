@@ -5,7 +5,8 @@ use crate::names::drive_name;
 use aoe::Shelf;
 use serde::Serialize;
 use shelf::admin::JobStatus;
-use shelf::job::JobEnd;
+use shelf::job::{BadSectors, JobEnd};
+use std::ops::Range;
 
 const SECTOR_BYTES: u64 = 512;
 
@@ -14,7 +15,7 @@ const SECTOR_BYTES: u64 = 512;
 pub(crate) struct JobRecord {
     drive: String,
     slot: u16,
-    /// `erase`, `read test` or `write test`.
+    /// `erase`, `read test`, `write test` or `condition`.
     job: &'static str,
     /// `running`, `stopping`, `complete`, `stopped` or `failed`.
     state: &'static str,
@@ -32,6 +33,9 @@ pub(crate) struct JobRecord {
     bad_sectors: u64,
     /// All of them, in runs.
     bad: Vec<RunRecord>,
+    rewritten_sectors: u64,
+    /// What could not be read, was written with zeroes by a condition, and can be read now.
+    rewritten: Vec<RunRecord>,
     /// The slowest MiB.
     slowest: Vec<SlowRecord>,
     /// How an erase makes zeroes: `deallocated`, `zeroed by the kernel` or `written with zeroes`.
@@ -53,10 +57,18 @@ struct SlowRecord {
     ms: u64,
 }
 
+fn runs(sectors: &BadSectors) -> Vec<RunRecord> {
+    let runs = sectors.ranges().iter();
+    let record = |run: &Range<u64>| RunRecord {
+        sector: run.start,
+        sectors: run.end - run.start,
+    };
+    runs.map(record).collect()
+}
+
 impl JobRecord {
     pub(crate) fn new(shelf: Option<Shelf>, job: &JobStatus) -> Self {
         let progress = &job.report.progress;
-        let runs = progress.bad.ranges().iter();
         let slow = progress.slowest.iter();
         Self {
             drive: drive_name(shelf, job.drive),
@@ -74,12 +86,9 @@ impl JobRecord {
             seconds_left: job_seconds_left(job).filter(|_| job.is_running()),
             begun_unix_seconds: job.begun_unix_seconds,
             bad_sectors: progress.bad.sectors(),
-            bad: runs
-                .map(|run| RunRecord {
-                    sector: run.start,
-                    sectors: run.end - run.start,
-                })
-                .collect(),
+            bad: runs(&progress.bad),
+            rewritten_sectors: progress.rewritten.sectors(),
+            rewritten: runs(&progress.rewritten),
             slowest: slow
                 .map(|place| SlowRecord {
                     sector: place.sector,

@@ -2,9 +2,9 @@
 
 use super::Steps;
 use crate::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, Deed, DriveFacts,
-    Hardware, Host, HostError, LogEntry, Machine, Power, Role, Sensors, Settings, SettingsStore,
-    SlotLed, Task, Trouble, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
+    Deed, DriveFacts, Hardware, Host, HostError, LogEntry, Machine, Power, Role, Sensors, Settings,
+    SettingsStore, SlotLed, Task, TimeSource, Trouble, UserStatus,
 };
 use shelf::smart::SmartChange;
 use std::time::Duration;
@@ -64,6 +64,8 @@ fn changes(before: &Settings, now: &Settings) -> Vec<String> {
         syslog,
         timezone,
         spare_leds,
+        // Of `set_time_source`.
+        ntp: _,
     } = now;
     let mut steps = Vec::new();
     if *product != before.product {
@@ -131,6 +133,45 @@ impl Hardware for RehearsalHost<'_> {
 
     fn sensors(&self) -> Sensors {
         self.real.sensors()
+    }
+}
+
+impl Clock for RehearsalHost<'_> {
+    fn clock(&self) -> Result<ClockStatus, HostError> {
+        self.real.clock()
+    }
+
+    fn parse_time(&self, text: &str, zone: Option<&str>) -> Result<u64, HostError> {
+        self.real.parse_time(text, zone)
+    }
+
+    fn set_clock(&mut self, unix_seconds: u64) -> Result<(), HostError> {
+        let zone = self.settings.timezone.clone();
+        let time = self.real.local_time(unix_seconds, zone.as_deref())?;
+        self.step(
+            &Deed::SetClock(unix_seconds),
+            format!("set the clock to {time}"),
+        )
+    }
+
+    fn set_time_source(&mut self, source: &TimeSource) -> Result<(), HostError> {
+        let is_off = || self.real.clock().is_ok_and(|clock| !clock.is_enabled);
+        if [source, &self.settings.ntp] == [&TimeSource::Off; 2] && is_off() {
+            return self.real.check(&Deed::TimeSource(source));
+        }
+        let step = match source {
+            TimeSource::Default => {
+                "have the time service keep the clock, with the servers that the box has".to_owned()
+            }
+            TimeSource::Off => "switch the time service off".to_owned(),
+            TimeSource::Servers(servers) => {
+                let servers = servers.join(" ");
+                format!("have the time service keep the clock, with the servers {servers}")
+            }
+        };
+        self.step(&Deed::TimeSource(source), step)?;
+        self.settings.ntp = source.clone();
+        Ok(())
     }
 }
 

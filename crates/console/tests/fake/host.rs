@@ -1,9 +1,9 @@
 //! A box that exists in memory only, for tests of consoles.
 
 use console::host::{
-    AlertStatus, BoxFacts, Caller, CecStatus, Checks, ConsoleStatus, Consoles, CpuTimes, Deed,
-    DoorKind, DriveFacts, Hardware, HostError, LedState, LogEntry, Machine, Power, Role, Sensors,
-    Settings, SettingsStore, SlotLed, Task, Trouble, UserStatus,
+    AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
+    CpuTimes, Deed, DoorKind, DriveFacts, Hardware, HostError, LedState, LogEntry, Machine, Power,
+    Role, Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, Trouble, UserStatus,
 };
 use shelf::admin::DriveSlot;
 use std::collections::BTreeMap;
@@ -30,6 +30,12 @@ pub(crate) struct FakeHost {
     /// How it was stopped.
     pub(crate) stopped: Option<Power>,
     pub(crate) is_debugging: bool,
+    /// Whether there is a time service.
+    pub(crate) has_time_service: bool,
+    /// Whether it keeps the clock.
+    pub(crate) is_clock_kept: bool,
+    /// What the clock told when `now` was nothing.
+    pub(crate) clock_seconds: u64,
     pub(crate) sent: Vec<String>,
     pub(crate) saved: BTreeMap<String, String>,
     /// Why no drive tells of its health.
@@ -55,6 +61,9 @@ impl Default for FakeHost {
             has_power: true,
             stopped: None,
             is_debugging: false,
+            has_time_service: true,
+            is_clock_kept: true,
+            clock_seconds: 1_800_000_000,
             sent: Vec::new(),
             saved: BTreeMap::new(),
             bundle: Vec::new(),
@@ -98,6 +107,8 @@ impl Checks for FakeHost {
         let (mut other, by) = (self.clone(), administrator());
         match *deed {
             Deed::Settings(settings) => other.change_settings(settings.clone()),
+            Deed::SetClock(seconds) => other.set_clock(seconds),
+            Deed::TimeSource(source) => other.set_time_source(source),
             Deed::Power(what) => other.power(what),
             Deed::Debugging(on) => other.set_debugging(on),
             Deed::Syslog => other.send_syslog(""),
@@ -125,13 +136,68 @@ impl SettingsStore for FakeHost {
     }
 }
 
+impl Clock for FakeHost {
+    fn clock(&self) -> Result<ClockStatus, HostError> {
+        let service = self.is_clock_kept.then(|| "systemd-timesyncd".to_owned());
+        let servers = match &self.settings.ntp {
+            TimeSource::Servers(servers) => servers.clone(),
+            _ => vec!["0.debian.pool.ntp.org".to_owned()],
+        };
+        Ok(ClockStatus {
+            service,
+            is_enabled: self.is_clock_kept,
+            is_synchronized: self.is_clock_kept,
+            servers: servers.into_iter().filter(|_| self.is_clock_kept).collect(),
+        })
+    }
+
+    /// Times of one day.
+    fn parse_time(&self, text: &str, zone: Option<&str>) -> Result<u64, HostError> {
+        self.local_time(0, zone)?;
+        let clock = text
+            .strip_prefix("2026-11-27 ")
+            .map(|clock| clock.split(':'));
+        let numbers =
+            clock.map(|parts| parts.map(str::parse::<u64>).collect::<Result<Vec<_>, _>>());
+        match numbers {
+            Some(Ok(parts)) if parts.len() == 3 && parts.iter().all(|part| *part < 60) => {
+                Ok(1_795_737_600 + parts[0] * 3600 + parts[1] * 60 + parts[2])
+            }
+            _ => Err(HostError::Refused(format!(
+                "{text} is no time: as 2026-11-27 01:10:03"
+            ))),
+        }
+    }
+
+    fn set_clock(&mut self, unix_seconds: u64) -> Result<(), HostError> {
+        if self.is_clock_kept {
+            let text = "systemd-timesyncd keeps the clock, and would set it back; first: ntp off";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        self.clock_seconds = unix_seconds - self.now.as_secs();
+        Ok(())
+    }
+
+    fn set_time_source(&mut self, source: &TimeSource) -> Result<(), HostError> {
+        self.fault()?;
+        let is_kept = *source != TimeSource::Off;
+        if is_kept && !self.has_time_service {
+            let text = "there is no time service on this box: apt install systemd-timesyncd there";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        self.is_clock_kept = is_kept;
+        self.settings.ntp = source.clone();
+        Ok(())
+    }
+}
+
 impl Machine for FakeHost {
     fn now(&self) -> Duration {
         self.now
     }
 
     fn unix_seconds(&self) -> u64 {
-        1_800_000_000 + self.now.as_secs()
+        self.clock_seconds + self.now.as_secs()
     }
 
     fn facts(&self) -> BoxFacts {
@@ -405,7 +471,8 @@ impl Consoles for FakeHost {
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        self.troubles.clone()
+        let clock = console::clock_trouble(self.unix_seconds());
+        self.troubles.iter().cloned().chain(clock).collect()
     }
 }
 

@@ -704,19 +704,41 @@ impl Admin for FakeShelf {
             return Err(AdminError::DriveBusy { drive, kind });
         }
         let role = match &status.role {
+            DriveRole::Element(id) if kind.is_like(JobKind::CONDITION) => {
+                let reason = format!(
+                    "it is {id}; scrub start {} writes anew what cannot be read, with what the others hold",
+                    id.lun
+                );
+                return Err(AdminError::JobRefused {
+                    drive,
+                    kind,
+                    reason,
+                });
+            }
             DriveRole::Element(id) => id.to_string(),
             DriveRole::Spare => "spare".to_owned(),
+            DriveRole::Foreign(what) if kind.is_like(JobKind::CONDITION) => {
+                let reason = format!(
+                    "it carries {what}, and zeroes in the place of what cannot be read would be taken for that; \
+                     erase writes all of the drive"
+                );
+                return Err(AdminError::JobRefused {
+                    drive,
+                    kind,
+                    reason,
+                });
+            }
             _ => return Ok(()),
         };
-        match kind.work() {
-            Some(_) => Err(AdminError::DriveHasRole { drive, role }),
-            None => Ok(()),
+        if kind.takes_drive() {
+            return Err(AdminError::DriveHasRole { drive, role });
         }
+        Ok(())
     }
 
     fn begin_job(&mut self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
         self.check_job(slot, kind)?;
-        if kind.work().is_some() {
+        if kind.takes_drive() {
             self.drives[usize::from(slot.0)].role = DriveRole::Working(kind);
         }
         self.jobs.retain(|job| job.drive != slot);
@@ -743,7 +765,8 @@ impl Admin for FakeShelf {
             return Err(AdminError::NoSuchDrive(name));
         }
         let is_meant = |job: &&mut JobStatus| {
-            job.drive == slot && job.is_running() && kinds.contains(&job.kind)
+            let is_one = kinds.iter().any(|kind| kind.is_like(job.kind));
+            job.drive == slot && job.is_running() && is_one
         };
         let job = self.jobs.iter_mut().find(is_meant);
         job.ok_or(AdminError::NoJob(name))?.is_stopping = true;

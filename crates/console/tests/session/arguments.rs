@@ -159,7 +159,7 @@ fn check_json(line: &str, output: &str) {
 }
 
 /// Lines whose arguments contradict one another, or one of them the command.
-const CONTRADICTIONS: [&str; 68] = [
+const CONTRADICTIONS: [&str; 81] = [
     "erase -f",
     "erase stop",
     "erase -f stop 1.8",
@@ -167,6 +167,12 @@ const CONTRADICTIONS: [&str; 68] = [
     "disktest -rw 1.8",
     "disktest -r",
     "disktest -r stop 1.8",
+    "condition stop",
+    "condition -f stop 1.8",
+    "condition -s 8 stop 1.8",
+    "condition -s 8",
+    "condition -s x 1.8",
+    "condition -f 1.8 1.8",
     "setsize -c",
     "setsize 1G",
     "setsize 1G 1.8 1.8",
@@ -214,6 +220,13 @@ const CONTRADICTIONS: [&str; 68] = [
     "set batch on off",
     "set batch product",
     "motd -c text",
+    "date 2026-11-27",
+    "date 1 2 3",
+    "ntp off default",
+    "ntp off 10.0.0.1",
+    "ntp default 10.0.0.1",
+    "ntp 10.0.0.1 10.0.0.1",
+    "ntp 1 2 3 4 5 6 7 8 9",
     "timezone -l UTC",
     "syslog 10.0.0.1 off",
     "setiomode random sequential 0",

@@ -206,8 +206,16 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
                 end,
             );
         }
+        ["mended", slot, sectors @ ..] => {
+            mend(shelf, slot.parse().expect("a number"), sectors);
+        }
         ["work"] => top::work(shelf),
         ["no", "firmware"] => bench.host.has_firmware = false,
+        ["no", "time", "service"] => {
+            bench.host.has_time_service = false;
+            bench.host.is_clock_kept = false;
+        }
+        ["clock", seconds] => bench.host.clock_seconds = seconds.parse().expect("a number"),
         ["no", "power"] => bench.host.has_power = false,
         ["no", "smartctl"] => {
             let text = "smartctl is not installed: apt-get install smartmontools";
@@ -266,17 +274,36 @@ pub(super) fn work(
             took: Duration::from_millis(512),
         }];
     }
-    let role = &mut shelf.drives[usize::from(slot)].role;
+    let drive = &mut shelf.drives[usize::from(slot)];
+    if end.is_some() && job.kind.is_like(JobKind::CONDITION) {
+        drive.role = DriveRole::Free;
+    }
     if let (Some(end), Some(work)) = (&end, job.kind.work()) {
         let is_well = *end == JobEnd::Complete && bad.is_empty();
-        *role = if is_well {
+        drive.role = if is_well {
             DriveRole::Free
         } else {
             DriveRole::Foreign("what an erase that did not end has left".to_owned())
         };
-        shelf.drives[usize::from(slot)].unfinished = (!is_well).then_some(work);
+        drive.unfinished = (!is_well).then_some(work);
     }
     progress.end = end;
+}
+
+/// What a condition could not read at first is written anew.
+fn mend(shelf: &mut FakeShelf, slot: u16, rewritten: &[&str]) {
+    let job = shelf.jobs.iter_mut().find(|job| job.drive.0 == slot);
+    let progress = &mut job.expect("it has a job").report.progress;
+    let bad = std::mem::take(&mut progress.bad);
+    for sector in bad.ranges().iter().cloned().flatten() {
+        let is_mended = rewritten.contains(&sector.to_string().as_str());
+        let list = if is_mended {
+            &mut progress.rewritten
+        } else {
+            &mut progress.bad
+        };
+        assert!(list.add(sector));
+    }
 }
 
 /// A resynchronisation that is at 44 %.

@@ -70,8 +70,8 @@ fn told() -> [Smart; 5] {
 }
 
 /// A shelf whose drives tell of their health: 1.0 is well, 1.1 fails, 1.2 is a worn SSD, 1.3 is an NVMe drive
-/// that tests itself, 1.4 cannot tell, 1.5 never answered, and the others were not asked yet. 1.2 did not answer
-/// the last time. Slots 0 to 3 have LEDs.
+/// that tests itself, 1.4 cannot tell, 1.5 never answered, and the others were not asked yet. 1.2 did not
+/// answer the last time. Slots 0 to 3 have LEDs.
 pub(super) fn watched() -> Bench {
     let mut bench = Bench::with_luns();
     for (slot, smart) in told().into_iter().enumerate() {

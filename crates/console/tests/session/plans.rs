@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What can be typed of each command, on a shelf with LUNs, and what that would do.
-const LINES: [(&str, &str); 68] = [
+const LINES: [(&str, &str); 73] = [
     (
         "make 9 raid10 1.8-11",
         "make LUN 9, raid10 of 4 drives (1.8-11), 8001.573GB, offline",
@@ -68,10 +68,27 @@ const LINES: [(&str, &str); 68] = [
         "disktest -w 1.8",
         "overwrite 1.8, 4000.787GB, and read it back",
     ),
+    (
+        "condition 1.8",
+        "read 1.8, 4000.787GB, and write zeroes over what cannot be read",
+    ),
     ("setsize 1000G 1.8", "use 1000.000GB of 1.8"),
     ("setiomode random 0", "change nothing"),
     ("flushcacheenable 0", "change nothing"),
     ("lunfailguardenable 0", "change nothing"),
+    (
+        "date 2026-11-27 01:10:03",
+        "set the clock to second 1795741803 UTC",
+    ),
+    (
+        "ntp 10.0.0.1 time.example.org",
+        "have the time service keep the clock, with the servers 10.0.0.1 time.example.org",
+    ),
+    (
+        "ntp default",
+        "have the time service keep the clock, with the servers that the box has",
+    ),
+    ("ntp off", "change nothing"),
     ("timezone UTC", "tell dates in the time zone UTC"),
     ("timezone local", "change nothing"),
     ("motd hello", "begin every session with 'hello'"),
@@ -152,6 +169,7 @@ pub(crate) fn bench() -> Bench {
         "setvlan 7 2",
         "ratelimit 1M",
         "syslog 10.0.0.1",
+        "ntp off",
     ] {
         bench.silent(line);
     }

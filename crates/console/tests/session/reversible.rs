@@ -9,7 +9,7 @@ use console::Next;
 use console::command::COMMANDS;
 
 /// Commands, and what undoes them.
-const UNDONE: [(&str, &[&str]); 23] = [
+const UNDONE: [(&str, &[&str]); 24] = [
     ("make 9 raid1 1.8-9", &["remove -f 9"]),
     ("jbod 1.8", &["remove -f 8"]),
     ("online 1", &["offline 1"]),
@@ -29,6 +29,7 @@ const UNDONE: [(&str, &[&str]); 23] = [
     ("timezone UTC", &["timezone local"]),
     ("motd hello", &["motd -c"]),
     ("syslog off", &["syslog 10.0.0.1"]),
+    ("ntp 10.0.0.1", &["ntp off"]),
     ("debug on", &["debug off"]),
     ("set product SRX", &["set product SR"]),
     ("cecenable eth2", &["cecdisable eth2"]),
@@ -36,11 +37,12 @@ const UNDONE: [(&str, &[&str]); 23] = [
 ];
 
 /// Commands that ask, or were told not to.
-const ASKING: [&str; 10] = [
+const ASKING: [&str; 11] = [
     "remove 1",
     "eject 1",
     "erase 1.8",
     "disktest -w 1.8",
+    "condition 1.8",
     "grow 0 raid1 1.8-9",
     "reservations -c 2",
     "reboot",
@@ -50,7 +52,7 @@ const ASKING: [&str; 10] = [
 ];
 
 /// Commands that neither ask nor can be undone, and why that may be.
-const ONE_WAY: [(&str, &str); 23] = [
+const ONE_WAY: [(&str, &str); 24] = [
     (
         "fail",
         "unfail undoes it when the element is rebuilt; what it held is what the others hold",
@@ -72,6 +74,10 @@ const ONE_WAY: [(&str, &str); 23] = [
     ("lunfailguardenable", "changes nothing"),
     ("lunfailguarddisable", "always refused"),
     ("syslogtest", "sends a text"),
+    (
+        "date",
+        "sets a clock that nobody keeps, which goes on; date sets it again",
+    ),
     ("sos", "writes a new file"),
     ("kick", "whoever was there may log in again"),
     ("alerts", "notes that somebody knows"),
@@ -118,6 +124,7 @@ fn seen(bench: &mut Bench) -> Vec<String> {
         "timezone",
         "motd",
         "syslog",
+        "ntp",
         "debug",
         "set",
         "cecstat",

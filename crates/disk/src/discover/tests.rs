@@ -157,6 +157,64 @@ fn numbers_stay_when_disks_come_and_go_and_the_kernel_names_them_anew() {
     assert_eq!(fourth[3..], named(&[("nvme1n1", 4), ("nvme2n1", 6)]));
 }
 
+/// A disk behind a bridge is at another bus when the firmware finds a bridge before its own that was not
+/// there.
+#[test]
+fn numbers_stay_when_the_firmware_numbers_the_buses_anew() {
+    let behind = |bus: u8| {
+        let fake = FakeSystem::new();
+        for (index, (bridge, bus)) in [("04.0", bus), ("05.0", bus + 1)].into_iter().enumerate() {
+            let at = format!("0000:00:{bridge}/0000:{bus:02x}:00.0");
+            fake.nvme(u32::try_from(index).unwrap(), &at, 64);
+        }
+        fake
+    };
+    let mut slots = Slots::default();
+    let both = named(&[("nvme0n1", 0), ("nvme1n1", 1)]);
+    assert_eq!(numbers(&behind(1), &mut slots), both);
+    let fake = behind(2);
+    fake.nvme(2, "0000:00:03.0/0000:01:00.0", 64);
+    let all = numbers(&fake, &mut slots);
+    assert_eq!(all[..2], both);
+    assert_eq!(all[2..], named(&[("nvme2n1", 2)]));
+    let expected = "0 pci-0000:00:04.0/00.0-nvme-1\n1 pci-0000:00:05.0/00.0-nvme-1\n\
+                    2 pci-0000:00:03.0/00.0-nvme-1\n";
+    assert_eq!(slots.text(), expected);
+}
+
+/// Disks of an adapter that makes up a domain of its own (Intel's VMD) are at places of their own.
+#[test]
+fn disks_in_a_domain_of_an_adapter_are_told_apart() {
+    let fake = FakeSystem::new();
+    for (index, bridge, bus) in [(0, "02.0", 1), (1, "03.0", 2)] {
+        let at = format!("0000:64:00.5/pci10000:00/10000:00:{bridge}/10000:{bus:02x}:00.0");
+        fake.nvme(index, &at, 64);
+    }
+    let facts = Facts::of(&fake.system(), "nvme1n1").unwrap();
+    assert_eq!(facts.place.as_deref(), Some("pci-10000:02:00.0-nvme-1"));
+    let route = "pci-0000:64:00.5/03.0/00.0-nvme-1";
+    assert_eq!(facts.route.as_deref(), Some(route));
+    let mut slots = Slots::default();
+    let both = named(&[("nvme0n1", 0), ("nvme1n1", 1)]);
+    assert_eq!(numbers(&fake, &mut slots), both);
+}
+
+/// An adapter that gives all of its disks the same number: one of them is taken, and the others say why not.
+#[test]
+fn of_disks_at_one_place_one_is_taken() {
+    let fake = FakeSystem::new();
+    fake.sas(4, "sde", 7);
+    fake.sas(2, "sdf", 3);
+    let host = "sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/host6/port-6:0/expander-6:0";
+    let end = "end_device-6:0:2/sas_device/end_device-6:0:2/phy_identifier";
+    fake.write(&format!("{host}/port-6:0:2/{end}"), "4\n");
+    assert_eq!(refused(&fake, "sde"), None);
+    let text = "sde is at the same place: name it in a [[disk]] to use it";
+    assert_eq!(refused(&fake, "sdf").as_deref(), Some(text));
+    let mut slots = Slots::default();
+    assert_eq!(numbers(&fake, &mut slots), named(&[("sde", 7)]));
+}
+
 #[test]
 fn bays_of_an_enclosure_have_its_numbers_filled_or_not() {
     let fake = FakeSystem::new();

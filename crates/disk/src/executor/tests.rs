@@ -389,3 +389,23 @@ fn dropping_with_io_in_flight_waits_for_it() {
     }
     executor.kick().unwrap();
 }
+
+/// The kernel's errors, as its block layer gives them for what drives and their drivers say.
+#[test]
+fn what_a_drive_has_said_is_told_from_what_a_missing_one_gives() {
+    for errno in [libc::ENODATA, libc::EREMOTEIO, libc::EILSEQ, libc::EBADE] {
+        assert!(is_word_of_drive(errno), "{errno}");
+    }
+    // Of a device that has no capacity any more writes are beyond its end.
+    for errno in [
+        0,
+        libc::EIO,
+        libc::ENODEV,
+        libc::ENXIO,
+        libc::ENOLINK,
+        libc::ETIMEDOUT,
+        libc::ENOSPC,
+    ] {
+        assert!(!is_word_of_drive(errno), "{errno}");
+    }
+}

@@ -5,7 +5,7 @@
 //! * an I/O that one way does not do is done the next way, and fails only when it could not be written;
 //! * one that is abandoned goes no further than what the kernel has of it.
 
-use super::{ATTEMPTS_MAX, Ending, Executor, Finished, Job};
+use super::{ATTEMPTS_MAX, Executor, Finished, Job};
 use crate::SECTOR_BYTES;
 use crate::uring::{QueueFull, ZEROES_SECTORS};
 use crate::zeroing::Zeroing;
@@ -84,11 +84,8 @@ impl Executor {
             });
             return None;
         }
-        Some(Finished {
-            ticket,
-            io,
-            ending: Ending::Failed,
-        })
+        let ending = self.failure(io.drive, result);
+        Some(Finished { ticket, io, ending })
     }
 }
 

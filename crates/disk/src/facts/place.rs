@@ -98,17 +98,26 @@ fn link_of_sas(disk: &Path) -> Option<String> {
     phys.find_map(|phy| {
         let file = port.join(&phy).join("sas_phy").join(&phy);
         let rate = word(&file.join("negotiated_linkrate"))?;
-        (rate != "Unknown").then_some(rate)
+        // Others are what has become of the link: "Link Rate failed", "Phy disabled".
+        rate.ends_with("Gbit").then_some(rate)
     })
 }
 
 /// The nearest PCI function above a device, and its address.
 fn pci_function(device: &Path) -> Option<(&str, &Path)> {
-    ancestors(device).find(|(name, _)| {
-        let mut parts = name.split([':', '.']);
-        let widths = [4, 2, 2, 1].map(Some);
-        let found = [(); 4].map(|()| parts.next().filter(|part| is_hex(part)).map(str::len));
-        found == widths && parts.next().is_none()
+    pci_functions(device).next()
+}
+
+/// The PCI functions above a device, the nearest first.
+fn pci_functions(device: &Path) -> impl Iterator<Item = (&str, &Path)> {
+    ancestors(device).filter(|(name, _)| {
+        let parts: Vec<&str> = name.split([':', '.']).collect();
+        let [domain, bus, slot, function] = parts[..] else {
+            return false;
+        };
+        // Domains that an adapter makes up (VMD) begin at 10000.
+        let widths = [bus, slot, function].map(str::len);
+        domain.len() >= 4 && widths == [2, 2, 1] && parts.iter().all(|part| is_hex(part))
     })
 }
 
@@ -136,20 +145,48 @@ pub(super) fn place_of(disk: &Path, bus: Bus) -> Option<String> {
     if bus == Bus::Virtual {
         return None;
     }
-    let route = if bus == Bus::Nvme {
-        path_of_nvme(disk)
-    } else {
-        disk.to_owned()
-    };
-    let root = match pci_function(&route) {
+    let way = way_to(disk, bus);
+    let root = match pci_function(&way) {
         Some((address, _)) => format!("pci-{address}"),
         None => {
             let mut platform =
-                ancestors(&route).filter(|(_, at)| at.join("driver_override").exists());
+                ancestors(&way).filter(|(_, at)| at.join("driver_override").exists());
             format!("platform-{}", platform.next()?.0)
         }
     };
-    let rest = match bus {
+    Some(root + &suffix_of(disk, bus)?)
+}
+
+/// As [`place_of`], with all functions on the way from the root of PCI: `pci-0000:00:1c.4/00.0-nvme-1`.
+/// Numbers of buses behind bridges are given by the firmware, in the order in which it finds them.
+pub(super) fn route_of(disk: &Path, bus: Bus) -> Option<String> {
+    let place = place_of(disk, bus)?;
+    let way = way_to(disk, bus);
+    let mut addresses: Vec<&str> = pci_functions(&way).map(|(address, _)| address).collect();
+    addresses.reverse();
+    let Some((first, others)) = addresses.split_first() else {
+        return Some(place);
+    };
+    let mut route = format!("pci-{first}");
+    for address in others {
+        let (_, function) = address.rsplit_once(':')?;
+        route = format!("{route}/{function}");
+    }
+    Some(route + &suffix_of(disk, bus)?)
+}
+
+/// The device whose place among all devices is that of the disk.
+fn way_to(disk: &Path, bus: Bus) -> PathBuf {
+    if bus == Bus::Nvme {
+        path_of_nvme(disk)
+    } else {
+        disk.to_owned()
+    }
+}
+
+/// Which of the disks of an adapter it is.
+fn suffix_of(disk: &Path, bus: Bus) -> Option<String> {
+    Some(match bus {
         Bus::Nvme => format!(
             "-nvme-{}",
             word(&disk.join("nsid")).unwrap_or_else(|| "1".into())
@@ -166,8 +203,7 @@ pub(super) fn place_of(disk: &Path, bus: Bus) -> Option<String> {
             (None, Some((name, port))) => ata_suffix(disk, name, port)?,
             (None, None) => scsi_suffix(disk)?,
         },
-    };
-    Some(root + &rest)
+    })
 }
 
 /// `-sas-phy3-lun-0`, behind an expander `-sas-exp0x5…-phy3-lun-0`.

@@ -41,6 +41,7 @@ fn a_sata_disk_tells_model_serial_link_and_place() {
         is_partition: false,
         bay: None,
         place: Some("pci-0000:00:1f.2-ata-2".to_owned()),
+        route: Some("pci-0000:00:1f.2-ata-2".to_owned()),
         by_path: vec!["pci-0000:00:1f.2-ata-2".to_owned()],
         by_id: vec!["wwn-0x50014ee000000002".to_owned()],
     };
@@ -140,6 +141,70 @@ fn virtual_and_virtio_disks_usb_and_partitions_are_told_apart() {
     let part = of("sdq1");
     assert!(part.is_partition && part.is_removable);
     assert_eq!(part.logical_sector_bytes, Some(512), "that of its disk");
+}
+
+/// The kernel has the page in which a disk tells how fast it turns, for SATA and SAS, and whether udev runs
+/// or not. Seen with Linux 6.12: 64 bytes, of which the first two after the head are the speed.
+#[test]
+fn a_disk_tells_how_fast_it_turns_without_udev() {
+    let fake = FakeSystem::new();
+    fake.sata(2, "sdb", 4096);
+    fake.sas(4, "sde", 7);
+    let sata = "sys/devices/pci0000:00/0000:00:1f.2/ata2/host1/target1:0:0/1:0:0:0";
+    fake.write(&format!("{sata}/block/sdb/queue/rotational"), "1\n");
+    let rotation = |name: &str| Facts::of(&fake.system(), name).unwrap().rotation;
+    let mut page = [0; 64];
+    page[..6].copy_from_slice(&[0, 0xb1, 0, 60, 0x1c, 0x20]);
+    fake.write(&format!("{sata}/vpd_pgb1"), page);
+    assert_eq!(rotation("sdb"), Some(Rotation::Rotating(Some(7200))));
+    let host = "sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/host6";
+    let end = format!("{host}/port-6:0/expander-6:0/port-6:0:4/end_device-6:0:4");
+    let sas = format!("{end}/target6:0:4/6:0:4:0");
+    page[4..6].copy_from_slice(&[0x3a, 0x98]);
+    fake.write(&format!("{sas}/vpd_pgb1"), page);
+    assert_eq!(rotation("sde"), Some(Rotation::Rotating(Some(15_000))));
+    // It does not say, it does not turn, it has none of it.
+    for head in [[0, 0], [0, 1]] {
+        page[4..6].copy_from_slice(&head);
+        fake.write(&format!("{sas}/vpd_pgb1"), page);
+        assert_eq!(rotation("sde"), Some(Rotation::Rotating(None)));
+    }
+    fake.write(&format!("{sas}/vpd_pgb1"), [0, 0xb1, 0, 60]);
+    assert_eq!(rotation("sde"), Some(Rotation::Rotating(None)));
+}
+
+/// A phy that was trained again and failed, or is switched off, says so where others have a speed.
+#[test]
+fn a_link_that_has_no_speed_has_none() {
+    let fake = FakeSystem::new();
+    fake.sas(4, "sde", 7);
+    let port =
+        "sys/devices/pci0000:00/0000:00:03.0/0000:03:00.0/host6/port-6:0/expander-6:0/port-6:0:4";
+    let rate = format!("{port}/phy-6:0:4/sas_phy/phy-6:0:4/negotiated_linkrate");
+    for text in [
+        "Unknown",
+        "Link Rate failed",
+        "Phy disabled",
+        "Spin-up hold",
+    ] {
+        fake.write(&rate, format!("{text}\n"));
+        assert_eq!(
+            Facts::of(&fake.system(), "sde").unwrap().link_speed,
+            None,
+            "{text}"
+        );
+    }
+    // The phys of a port are links to those of its host or expander; a wide port has several.
+    fake.write(
+        &format!("{port}/../phy-6:0:9/sas_phy/phy-6:0:9/negotiated_linkrate"),
+        "6.0 Gbit\n",
+    );
+    fake.link(
+        &format!("{port}/phy-6:0:9"),
+        &format!("{port}/../phy-6:0:9"),
+    );
+    let facts = Facts::of(&fake.system(), "sde").unwrap();
+    assert_eq!(facts.link_speed.as_deref(), Some("6.0 Gbit"));
 }
 
 /// Hosts are numbered in the order in which they were found; the place counts those of its controller.

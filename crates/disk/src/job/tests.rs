@@ -123,6 +123,48 @@ fn another_pace_counts_at_once() {
     assert_eq!(report.progress.end, Some(JobEnd::Complete));
 }
 
+/// No medium of a test machine is bad: the reads of some sectors are made to fail here, between job and
+/// drive.
+#[test]
+fn a_condition_writes_zeroes_where_it_could_not_read_and_nowhere_else() {
+    const BAD: std::ops::Range<u64> = 800..808;
+    let file = filled(4 * MIB + 512);
+    let ram = DriveSpec::Ram {
+        size_bytes: 4 * MIB as u64,
+    };
+    for drive in [open(file.path()), Arc::new(Drive::open(&ram).unwrap())] {
+        let mut buffer = Pages::new_zeroed(TRANSFER_BYTES / PAGE_BYTES).unwrap();
+        if let Medium::Ram(ram) = drive.medium() {
+            ram.write(0, &vec![0xa5; 4 * MIB]);
+        }
+        let mut job = Job::new(JobKind::CONDITION, drive.size_sectors());
+        let mut is_written = false;
+        while let Some(step) = job.next() {
+            let covers = step.sector < BAD.end && step.sector + step.sectors > BAD.start;
+            let end = if step.kind == StepKind::Read && covers && !is_written {
+                StepEnd::Failed("Medium error".to_owned())
+            } else {
+                is_written |= step.kind == StepKind::Rewrite;
+                carry_out(&drive, step, &mut buffer)
+            };
+            job.ended(end, Duration::ZERO);
+        }
+        let progress = job.progress();
+        assert_eq!(progress.end, Some(JobEnd::Complete));
+        let rewritten = progress.rewritten.ranges();
+        assert_eq!(rewritten, std::slice::from_ref(&BAD));
+        let mut content = std::fs::read(file.path()).unwrap();
+        if let Medium::Ram(ram) = drive.medium() {
+            content = vec![0; 4 * MIB];
+            ram.read(0, &mut content);
+        }
+        for (sector, bytes) in (0..).zip(content.chunks(512)) {
+            let wanted = if BAD.contains(&sector) { 0 } else { 0xa5 };
+            assert!(bytes.iter().all(|byte| *byte == wanted), "{sector}");
+        }
+    }
+}
+
 #[test]
 fn a_null_drive_ends_every_job() {
     let size_bytes = 4 * MIB as u64;

@@ -182,7 +182,7 @@ impl Image {
         let mut bytes = [0; 512];
         for sector in step.sector..step.sector + step.sectors {
             match step.kind {
-                StepKind::Zero => drop(self.written.remove(&sector)),
+                StepKind::Zero | StepKind::Rewrite => drop(self.written.remove(&sector)),
                 StepKind::Write => {
                     fill_pattern(sector, &mut bytes);
                     self.written.insert(sector, bytes);

@@ -6,7 +6,7 @@ use console::lexer;
 use shelf::admin::LunStatus;
 
 /// Listings of everything, for everybody.
-pub(super) const LISTINGS: [&str; 16] = [
+pub(super) const LISTINGS: [&str; 17] = [
     "list -l -j",
     "show -l -j",
     "spares -j",
@@ -21,13 +21,14 @@ pub(super) const LISTINGS: [&str; 16] = [
     "when -j",
     "erase -j",
     "disktest -j",
+    "condition -j",
     "iostats -j",
     "ifstat -j",
 ];
 
 /// Commands that do one operand after the other: what was done before one was refused stays done, and
 /// the others are told as skipped.
-const ONE_BY_ONE: [&str; 31] = [
+const ONE_BY_ONE: [&str; 32] = [
     "online",
     "offline",
     "remove",
@@ -53,6 +54,7 @@ const ONE_BY_ONE: [&str; 31] = [
     "unlabel",
     "erase",
     "disktest",
+    "condition",
     "setsize",
     "restoreconfig",
     "fail",
@@ -78,6 +80,7 @@ const WITHOUT_WORD: [&str; 24] = [
     "config string of",
     "FLUSH CACHE is always honoured",
     "there is no syslog target",
+    "systemd-timesyncd keeps the clock",
     "LUNs are always in mode random",
     "the guard is always there",
     "a message has at most",

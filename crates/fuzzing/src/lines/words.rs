@@ -8,7 +8,7 @@ use console::command::{COMMANDS, NOT_AVAILABLE};
 pub(super) struct Line(String);
 
 /// Words with a meaning that are no numbers.
-const KEYWORDS: [&str; 51] = [
+const KEYWORDS: [&str; 52] = [
     "missing", "clear", "on", "off", "start", "repair", "stop", "pause", "resume", "every",
     "schedule", "weekly", "monthly", "policy", "report", "located", "all", "status", "series",
     "raw", "jbod", "raid0", "raid1", "raid5", "raid6", "raid6rs", "raid10", "-l", "-f", "-c", "-j",

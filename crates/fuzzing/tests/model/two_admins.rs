@@ -137,6 +137,7 @@ fn a_drive_that_is_erased_is_in_use() {
         "setsize 1M 1.4",
         "erase -f 1.4",
         "disktest -r 1.4",
+        "condition -f 1.4",
     ] {
         let before = house.state();
         let (ok, _, output) = type_line(&mut house, line);

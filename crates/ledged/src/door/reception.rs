@@ -151,7 +151,7 @@ impl Reception {
         self.registry.publish(&Arc::new(event));
     }
 
-    /// What is wrong with the consoles themselves.
+    /// What is wrong with the consoles themselves, and with the clock.
     pub(crate) fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         let mut tell = |subject: &str, problem: Option<&str>, advice: &str| {
@@ -174,6 +174,7 @@ impl Reception {
             self.cec.trouble().as_deref(),
             advice,
         );
+        troubles.extend(console::clock_trouble(crate::daemon::unix_seconds()));
         troubles
     }
 }

@@ -4,8 +4,8 @@
 //! fault of a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
 //!
 //! Invariants:
-//! * an LED is written only when what it is to show has changed, or could not be shown: then every ten seconds,
-//!   so that none stays lit for a drive that is well;
+//! * an LED is written only when what it is to show has changed, or could not be shown: then every ten
+//!   seconds, so that none stays lit for a drive that is well;
 //! * at the start every LED is written: what it shows is from before;
 //! * nothing but its own slot suffers from one that cannot be set.
 
@@ -162,8 +162,8 @@ impl Chassis {
         }
     }
 
-    /// What each slot is to show: what somebody has set, else what the shelf knows. With `retries` LEDs that could
-    /// not be set are tried again.
+    /// What each slot is to show: what somebody has set, else what the shelf knows. With `retries` LEDs that
+    /// could not be set are tried again.
     fn update(&mut self, wanted: &BTreeMap<DriveSlot, LedState>, retries: bool) {
         let now = Instant::now();
         self.set
@@ -177,8 +177,11 @@ impl Chassis {
             if is_told && !(slot.has_failed && retries) {
                 continue;
             }
-            slot.try_ledctl(state);
-            let result = slot.show(state);
+            let result = if slot.try_ledctl(state) {
+                Ok(())
+            } else {
+                slot.show(state)
+            };
             slot.has_failed = result.is_err();
             slot.shown = Some(state);
             if let Err(error) = result
@@ -242,16 +245,22 @@ impl Chassis {
 }
 
 impl Slot {
-    /// Finds out whether `ledctl` knows an LED where the kernel has none.
-    fn try_ledctl(&mut self, state: LedState) {
+    /// Finds out whether `ledctl` knows an LED where the kernel has none. Returns whether it shows this now.
+    fn try_ledctl(&mut self, state: LedState) -> bool {
         let is_device = self.path.starts_with("/dev/");
         if self.way != Way::None || self.has_tried || !is_device {
-            return;
+            return false;
         }
         self.has_tried = true;
         match ledctl(Path::new(&self.path), shown(state), PATIENCE) {
-            Ok(()) => self.way = Way::Ledctl(self.path.clone()),
-            Err(error) => tracing::debug!("{}: {error}", self.path),
+            Ok(()) => {
+                self.way = Way::Ledctl(self.path.clone());
+                true
+            }
+            Err(error) => {
+                tracing::debug!("{}: {error}", self.path);
+                false
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! The thread that asks drives for their health, one after the other, and changes what is to be changed.
 //!
-//! Each is asked every ten minutes, or as the configuration has it, once a minute while it tests itself, after
-//! half a minute when it says for the first time that it will fail (nothing is done for one answer alone), and
-//! at once when it is another one than before or was changed. What it tells, or that it does not, goes to the
-//! administration, which is locked for no longer than to take it.
+//! Each is asked every ten minutes, or as the configuration has it, once a minute while it tests itself,
+//! after half a minute when it says for the first time that it will fail (nothing is done for one answer
+//! alone), and at once when it is another one than before or was changed. What it tells, or that it does not,
+//! goes to the administration, which is locked for no longer than to take it.
 
 use super::{For, Hardware};
 use crate::administration::Administration;

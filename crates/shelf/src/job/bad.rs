@@ -31,6 +31,22 @@ impl BadSectors {
         true
     }
 
+    /// Takes sectors away. A run in the midst of which they are becomes two, also beyond [`BAD_RANGES_MAX`].
+    pub(super) fn remove(&mut self, gone: Range<u64>) {
+        if gone.is_empty() {
+            return;
+        }
+        let first = self.0.partition_point(|range| range.end <= gone.start);
+        let end = self.0.partition_point(|range| range.start < gone.end);
+        let Some(touched) = self.0.get(first..end).filter(|runs| !runs.is_empty()) else {
+            return;
+        };
+        let before = touched[0].start..gone.start;
+        let after = gone.end..touched[touched.len() - 1].end;
+        let left = [before, after].into_iter().filter(|run| !run.is_empty());
+        self.0.splice(first..end, left);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn sectors(&self) -> u64 {
@@ -62,6 +78,25 @@ mod tests {
             prop_assert_eq!(bad.sectors(), all.len() as u64);
             prop_assert_eq!(held, all.into_iter().collect::<Vec<_>>());
             prop_assert!(bad.ranges().windows(2).all(|two| two[0].end < two[1].start));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_away_is_gone_and_nothing_else(
+            sectors in prop::collection::vec(0..64_u64, 0..80),
+            gone in prop::collection::vec((0..64_u64, 0..12_u64), 0..8),
+        ) {
+            let mut bad = BadSectors::default();
+            let mut all: BTreeSet<u64> = sectors.iter().copied().collect();
+            sectors.iter().for_each(|sector| assert!(bad.add(*sector)));
+            for (start, length) in gone {
+                bad.remove(start..start + length);
+                all.retain(|sector| !(start..start + length).contains(sector));
+                let held: Vec<u64> = bad.ranges().iter().cloned().flatten().collect();
+                prop_assert_eq!(held, all.iter().copied().collect::<Vec<_>>());
+                prop_assert!(bad.ranges().windows(2).all(|two| two[0].end < two[1].start));
+            }
         }
     }
 

@@ -250,3 +250,210 @@ fn every_sector_has_a_pattern_of_its_own() {
     fill_pattern(0, &mut first);
     assert!(first.iter().any(|byte| *byte != 0));
 }
+
+/// A drive that cannot be read in places until they are written, and in some not even then.
+struct Worn {
+    unreadable: BTreeSet<u64>,
+    stays_bad: BTreeSet<u64>,
+    /// Reads of the whole drive that are over when these can be read after all.
+    recovers: BTreeSet<u64>,
+    /// A block of the medium is written as a whole, or not at all, if it cannot be read.
+    block: u64,
+    written: BTreeSet<u64>,
+    steps: Vec<Step>,
+}
+
+impl Worn {
+    fn new(unreadable: impl IntoIterator<Item = u64>) -> Self {
+        Self {
+            unreadable: unreadable.into_iter().collect(),
+            stays_bad: BTreeSet::new(),
+            recovers: BTreeSet::new(),
+            block: 1,
+            written: BTreeSet::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    fn is_bad(&self, sector: u64) -> bool {
+        self.unreadable.contains(&sector) || self.stays_bad.contains(&sector)
+    }
+
+    fn act(&mut self, step: Step) -> StepEnd {
+        self.steps.push(step);
+        let range = step.sector..step.sector + step.sectors;
+        let failed = || StepEnd::Failed("Medium error".to_owned());
+        match step.kind {
+            StepKind::Read if range.clone().any(|sector| self.is_bad(sector)) => return failed(),
+            StepKind::Rewrite => {
+                let block = |sector: u64| sector / self.block * self.block;
+                let mut blocks = block(range.start)..range.end.next_multiple_of(self.block);
+                let is_read_for_that =
+                    |sector: &u64| !range.contains(sector) && self.is_bad(*sector);
+                if blocks.any(|sector| is_read_for_that(&sector)) {
+                    return failed();
+                }
+                for sector in range {
+                    assert!(self.is_bad(sector), "only what cannot be read is written");
+                    self.unreadable.remove(&sector);
+                    self.written.insert(sector);
+                }
+            }
+            StepKind::Read | StepKind::Flush => {}
+            kind => panic!("a condition never does that: {kind:?}"),
+        }
+        StepEnd::Done
+    }
+
+    fn run(&mut self, sectors: u64) -> Job {
+        let mut job = Job::new(JobKind::CONDITION, sectors);
+        while let Some(step) = job.next() {
+            if step.sector + step.sectors < self.steps.last().map_or(0, |last| last.sector) {
+                let recovers = std::mem::take(&mut self.recovers);
+                self.unreadable.retain(|sector| !recovers.contains(sector));
+            }
+            let end = self.act(step);
+            job.ended(end, Duration::from_millis(1));
+            let progress = job.progress();
+            assert!(progress.done_sectors <= progress.total_sectors);
+        }
+        job
+    }
+}
+
+fn listed(sectors: &BadSectors) -> Vec<u64> {
+    sectors.ranges().iter().cloned().flatten().collect()
+}
+
+#[test]
+fn a_drive_that_can_be_read_is_not_written() {
+    let mut worn = Worn::new([]);
+    let job = worn.run(5 * MIB + 3);
+    assert_eq!(job.progress().end, Some(JobEnd::Complete));
+    assert!(worn.steps.iter().all(|step| step.kind == StepKind::Read));
+    assert_eq!(job.progress().done_sectors, 5 * MIB + 3);
+}
+
+#[test]
+fn what_cannot_be_read_is_written_once_flushed_and_read_back() {
+    for block in [1, 8] {
+        let whole = 800..808;
+        let alone = if block == 1 {
+            vec![5, 6, 9, 4095]
+        } else {
+            vec![]
+        };
+        let all: BTreeSet<u64> = alone.into_iter().chain(whole).chain(4096..4112).collect();
+        let mut worn = Worn::new(all.iter().copied());
+        worn.block = block;
+        let job = worn.run(5 * MIB + 3);
+        let progress = job.progress();
+        assert_eq!(progress.end, Some(JobEnd::Complete), "{block}");
+        assert_eq!(progress.done_sectors, progress.total_sectors);
+        assert_eq!(progress.bad.sectors(), 0);
+        assert!(listed(&progress.rewritten).iter().eq(&all), "{block}");
+        assert_eq!(worn.written, all);
+        let first = worn
+            .steps
+            .iter()
+            .position(|step| step.kind == StepKind::Rewrite);
+        let read: u64 = worn.steps[..first.unwrap()]
+            .iter()
+            .map(|step| step.sector + step.sectors)
+            .max()
+            .unwrap();
+        assert_eq!(read, 5 * MIB + 3, "all was read before");
+        let of_block = worn.steps.iter().filter(|step| step.sector == 800);
+        let kinds: Vec<_> = of_block.map(|step| (step.kind, step.sectors)).collect();
+        let mended = [
+            (StepKind::Read, 8),
+            (StepKind::Read, 1),
+            (StepKind::Rewrite, 8),
+            (StepKind::Read, 8),
+        ];
+        assert!(kinds.ends_with(&mended), "{kinds:?}");
+        let rewrites = worn
+            .steps
+            .windows(2)
+            .filter(|two| two[0].kind == StepKind::Rewrite);
+        for two in rewrites {
+            assert!(matches!(two[1].kind, StepKind::Flush | StepKind::Rewrite));
+        }
+    }
+}
+
+#[test]
+fn what_can_be_read_the_second_time_is_not_written() {
+    let mut worn = Worn::new([100, 101, 102, 5000]);
+    worn.recovers.extend([100, 102]);
+    let job = worn.run(8 * MIB);
+    let progress = job.progress();
+    assert_eq!(progress.end, Some(JobEnd::Complete));
+    assert_eq!(listed(&progress.rewritten), [101, 5000]);
+    assert_eq!(progress.bad.sectors(), 0);
+    assert_eq!(worn.written, BTreeSet::from([101, 5000]));
+}
+
+#[test]
+fn what_is_bad_after_it_was_written_stays_bad() {
+    let mut worn = Worn::new([40, 41, 42]);
+    worn.stays_bad.extend([41, 9000]);
+    let job = worn.run(8 * MIB);
+    let progress = job.progress();
+    assert_eq!(progress.end, Some(JobEnd::Complete));
+    assert_eq!(listed(&progress.rewritten), [40, 42]);
+    assert_eq!(listed(&progress.bad), [41, 9000]);
+    assert_eq!(progress.last_reason.as_deref(), Some("Medium error"));
+}
+
+#[test]
+fn a_drive_that_takes_no_writes_is_given_up() {
+    let mut worn = Worn::new([]);
+    worn.stays_bad.extend((0..100).map(|place| place * 64));
+    let job = worn.run(8 * MIB);
+    let gave_up = "32 places on end could not be written: replace the drive".to_owned();
+    assert_eq!(job.progress().end, Some(JobEnd::Failed(gave_up)));
+    assert_eq!(job.progress().bad.sectors(), 100);
+    // Now and then one is well.
+    let mut worn = Worn::new(
+        (0..100)
+            .map(|place| place * 64)
+            .filter(|sector| sector % 1920 == 0),
+    );
+    worn.stays_bad.extend(
+        (0..100)
+            .map(|place| place * 64)
+            .filter(|sector| sector % 1920 > 0),
+    );
+    let job = worn.run(8 * MIB);
+    assert_eq!(job.progress().end, Some(JobEnd::Complete));
+}
+
+#[test]
+fn a_drive_that_cannot_be_read_at_all_is_not_written() {
+    let mut worn = Worn::new(0..8 * MIB);
+    let job = worn.run(8 * MIB);
+    assert!(matches!(job.progress().end, Some(JobEnd::Failed(_))));
+    assert!(worn.written.is_empty());
+}
+
+#[test]
+fn a_flush_that_fails_or_a_drive_that_is_gone_ends_a_condition() {
+    for gone in [false, true] {
+        let mut worn = Worn::new([77]);
+        let mut job = Job::new(JobKind::CONDITION, 4 * MIB);
+        while let Some(step) = job.next() {
+            let reason = "no".to_owned();
+            let end = match step.kind {
+                StepKind::Flush if gone => StepEnd::Gone(reason),
+                StepKind::Flush => StepEnd::Failed(reason),
+                _ => worn.act(step),
+            };
+            job.ended(end, Duration::ZERO);
+        }
+        let told = if gone { "no" } else { "a flush failed: no" };
+        let progress = job.progress();
+        assert_eq!(progress.end, Some(JobEnd::Failed(told.to_owned())));
+        assert_eq!(listed(&progress.bad), [77], "it may not be durable");
+    }
+}

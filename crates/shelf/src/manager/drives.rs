@@ -62,7 +62,7 @@ pub(super) enum Usage {
     Spare,
     /// For a LUN.
     Element(ElementId),
-    /// For a job that destroys what is on it.
+    /// For a job that writes it.
     Working(JobKind),
     /// For nothing, since such a job has not come to its end.
     Unfinished(Work),

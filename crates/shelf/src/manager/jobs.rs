@@ -10,13 +10,19 @@
 //! A read test takes nothing: drives in use have one beside their clients, at a pace that leaves these most
 //! of the drive's time.
 //!
+//! A condition writes zeroes where a drive cannot be read. Who reads there next is not told that something is
+//! lost: so the drive must carry nothing that anybody would take for whole. A member would give zeroes in the
+//! place of what its RAID can make good, and a file system likewise. It destroys nothing that can be read,
+//! needs no mark, and may be interrupted at any write.
+//!
 //! Invariants:
-//! * a drive with a role has no job that destroys, and no drive has two jobs;
+//! * a drive with a role has no job that writes, and no drive has two jobs;
+//! * a drive that carries anything is not conditioned;
 //! * a drive is free for others only when its job has ended, also when it was stopped and does not answer:
 //!   what is under way might land later.
 
 use super::Manager;
-use super::drives::Usage;
+use super::drives::{Entry, Usage};
 use super::members::up;
 use crate::admin::{AdminError, DriveSlot, JobStatus};
 use crate::job::{Job, JobEnd, JobHandle, JobKind, JobReport, Pace, mark_range};
@@ -98,6 +104,25 @@ impl JobHandle for Told {
     }
 }
 
+/// Whether zeroes in the place of what cannot be read on a drive would be taken for nobody's data.
+fn may_be_conditioned(entry: &Entry, first_sector: u64) -> Result<(), String> {
+    let end = entry.whole_sectors();
+    match &entry.usage {
+        Usage::Element(id) => Err(format!(
+            "it is {id}; scrub start {} writes anew what cannot be read, with what the others hold",
+            id.lun
+        )),
+        Usage::Free if first_sector >= end => Err(format!("it ends before sector {end}")),
+        usage => match usage.foreign() {
+            Some(what) => Err(format!(
+                "it carries {what}, and zeroes in the place of what cannot be read would be taken for that; \
+                 erase writes all of the drive"
+            )),
+            None => Ok(()),
+        },
+    }
+}
+
 /// What a job that did not end has left, in words.
 pub(super) const fn left_by(work: Work) -> &'static str {
     match work {
@@ -140,7 +165,14 @@ impl Manager {
                 reason,
             });
         }
-        if kind.work().is_some() {
+        if let JobKind::Condition { first_sector } = kind {
+            may_be_conditioned(entry, first_sector).map_err(|reason| AdminError::JobRefused {
+                drive: drive.clone(),
+                kind,
+                reason,
+            })?;
+        }
+        if kind.takes_drive() {
             let role = match &entry.usage {
                 Usage::Element(id) => Some(id.to_string()),
                 Usage::Spare => Some("spare".to_owned()),
@@ -185,13 +217,15 @@ impl Manager {
         let pace = self.pace_of(slot);
         let job = Job::new(kind, sectors);
         let handle = self.drives.begin(slot, job, pace).map_err(&refused)?;
-        if kind.work().is_some()
+        if kind.takes_drive()
             && let Some(entry) = self.drives.get_mut(slot)
         {
             entry.usage = Usage::Working(kind);
-            // They go with everything else.
-            entry.clip = None;
-            entry.is_ejected = false;
+            if kind.work().is_some() {
+                // They go with everything else.
+                entry.clip = None;
+                entry.is_ejected = false;
+            }
         }
         self.jobs.retain(|job| job.drive != slot);
         self.last_job += 1;
@@ -246,7 +280,8 @@ impl Manager {
             return Err(AdminError::NoSuchDrive(drive));
         }
         let is_meant = |job: &&mut DriveJob| {
-            job.drive == slot && job.is_running() && kinds.contains(&job.kind)
+            let is_one = kinds.iter().any(|kind| kind.is_like(job.kind));
+            job.drive == slot && job.is_running() && is_one
         };
         let job = self.jobs.iter_mut().find(is_meant);
         job.ok_or(AdminError::NoJob(drive))?.stop();
@@ -295,7 +330,13 @@ impl Manager {
                 continue;
             };
             let bad = report.progress.bad.sectors();
+            let rewritten = report.progress.rewritten.sectors();
             self.jobs[index].state = JobState::Over(report);
+            if rewritten > 0 {
+                let drive = self.drive_name(slot);
+                let text = format!("{rewritten} sectors of drive {drive} were written anew");
+                self.notices.push(text);
+            }
             self.job_ended(slot, kind, &end, bad);
         }
     }
@@ -303,6 +344,9 @@ impl Manager {
     fn job_ended(&mut self, slot: DriveSlot, kind: JobKind, end: &JobEnd, bad: u64) {
         let drive = self.drive_name(slot);
         let is_there = self.drives.get(slot).is_some_and(|entry| !entry.is_empty());
+        if is_there && let JobKind::Condition { .. } = kind {
+            self.drives.release(slot);
+        }
         if let Some(work) = kind.work().filter(|_| is_there) {
             if *end == JobEnd::Complete && bad == 0 {
                 self.drives.erased(slot);

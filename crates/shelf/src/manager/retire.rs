@@ -8,8 +8,8 @@
 //!
 //! The counts are of this run of the shelf: a drive that goes bad shows that again soon.
 //!
-//! A drive that says by SMART that it will fail ([`DriveStatus::is_failing`]: never for what it has said once)
-//! is replaced likewise. No drive is replaced by one that says the same of itself.
+//! A drive that says by SMART that it will fail ([`DriveStatus::is_failing`]: never for what it has said
+//! once) is replaced likewise. No drive is replaced by one that says the same of itself.
 
 use super::drives::{Drives, Entry};
 use super::raid::{Member, Raid};
@@ -151,8 +151,8 @@ impl Manager {
         }
     }
 
-    /// A drive has told of its health. The path is that under which it was asked: what another drive told that
-    /// was in the slot before does not count.
+    /// A drive has told of its health. The path is that under which it was asked: what another drive told
+    /// that was in the slot before does not count.
     pub fn drive_told(&mut self, drive: DriveSlot, path: &str, smart: Smart) {
         let entry = self.drives.get_mut(drive);
         let Some(entry) = entry.filter(|entry| entry.drive.path == path) else {

@@ -4,6 +4,7 @@ mod adopt;
 mod assembly;
 mod bad_blocks;
 mod changes;
+mod condition;
 mod crash;
 mod every_write;
 mod failures;

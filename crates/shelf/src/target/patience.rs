@@ -24,6 +24,8 @@ pub(super) enum Fault {
     Late,
     /// The drive does not answer; the administration decides about the member.
     Hangs,
+    /// It failed, perhaps because the drive was pulled, and the LUN is not served any more.
+    Unreached,
 }
 
 impl Target {
@@ -62,6 +64,26 @@ impl Target {
         self.ended(io, Some(fault), out);
     }
 
+    /// Whether it is to be waited whether the drive of an I/O that failed was pulled, before an initiator is
+    /// told of an error: nobody else holds what is on it. If it was, the LUN is taken from the data path, and
+    /// then nobody is told of anything, so that all is asked for again when the drive is back.
+    #[must_use]
+    pub fn may_wait_for_news(&self, io: &Io) -> bool {
+        self.is_served(io) && self.is_last(io)
+    }
+
+    /// Whether the LUN that an I/O is done for is served.
+    #[must_use]
+    pub fn is_served(&self, io: &Io) -> bool {
+        self.view_of(io).is_some_and(|view| view.online)
+    }
+
+    /// An I/O failed whose LUN was taken from the data path meanwhile: its command is given up without an
+    /// answer.
+    pub fn unreached(&mut self, io: &Io, out: &mut Vec<Action>) {
+        self.ended(io, Some(Fault::Unreached), out);
+    }
+
     /// Tells the administration of a fault, and counts it.
     pub(super) fn report_fault(
         &mut self,
@@ -71,7 +93,7 @@ impl Target {
         out: &mut Vec<Action>,
     ) {
         match fault {
-            Fault::Late => {}
+            Fault::Late | Fault::Unreached => {}
             Fault::Hangs => out.push(Action::Report(Report::MemberHangs { lun, io: *io })),
             Fault::Error => {
                 out.push(Action::Report(Report::MemberError { lun, io: *io }));

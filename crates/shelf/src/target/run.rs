@@ -77,6 +77,7 @@ impl Target {
         (command.mends, command.mend_stamp) = (0, stamp);
         command.has_told_lost = false;
         command.awaits_view = false;
+        command.is_unreached = false;
         command.passed_over = !self.suspects.is_empty();
         (command.asked_again, command.mended, command.rounds) = (0, 0, 0);
         command.is_counted = true;
@@ -375,6 +376,10 @@ impl Target {
         let Some(lun) = &self.luns[usize::from(command.lun.get())] else {
             return Remedy::None;
         };
+        if fault == Fault::Unreached {
+            command.is_unreached = true;
+            return Remedy::None;
+        }
         if io.operation != Operation::Read {
             // Nobody can take over from the last copy: there is nothing to wait for.
             command.unmapped |= is_last_copy(&lun.view, io);
@@ -504,7 +509,8 @@ impl Target {
         // the initiator asks again when the LUN is back.
         let is_cut = command.is_cut || (command.failed && !command.unmapped);
         let is_asked_again = command.kind != Kind::Read || command.awaits_view || command.is_cut;
-        if is_cut && redundant && !lun.view.online && is_asked_again {
+        let is_given_up = command.is_unreached || (is_cut && redundant && is_asked_again);
+        if is_given_up && !lun.view.online {
             self.uncount(index);
             self.drop_command(index, out);
             self.run_ready(out);

@@ -12,6 +12,7 @@ mod lost;
 mod mend;
 mod parity;
 mod ports;
+mod pulled;
 mod regions;
 mod rig;
 mod rounds;

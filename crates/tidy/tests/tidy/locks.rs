@@ -65,7 +65,7 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "crates/disk/src/smart/run.rs",
-        &[".join()"],
+        &["mpsc", ".recv_timeout("],
         "smartctl, which a thread of the daemon waits for",
     ),
     (

@@ -87,6 +87,8 @@ pub(super) struct Image {
     pub(super) was_away: bool,
     /// Sectors that can be neither read nor written by jobs.
     pub(super) bad: std::collections::BTreeSet<u64>,
+    /// Sectors that jobs cannot read until they are written.
+    pub(super) unreadable: std::collections::BTreeSet<u64>,
 }
 
 impl Image {
@@ -103,6 +105,7 @@ impl Image {
         for (at, bytes) in (sector..).zip(data.chunks_exact(512)) {
             assert!(at < self.sectors, "write beyond the end");
             self.written.insert(at, bytes.to_vec());
+            self.unreadable.remove(&at);
         }
     }
 

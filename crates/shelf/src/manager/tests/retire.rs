@@ -289,8 +289,8 @@ fn a_drive_that_does_not_tell_is_counted_and_what_it_told_before_holds() {
     assert_eq!(manager.luns()[0].parts[0].state.to_string(), "normal");
 }
 
-/// A RAID that has lost a member is better off with a spare that may fail than with none; while there is another
-/// it is not taken.
+/// A RAID that has lost a member is better off with a spare that may fail than with none; while there is
+/// another it is not taken.
 #[test]
 fn a_spare_that_predicts_its_failure_is_the_last_resort_of_a_raid_that_lacks_a_member() {
     let (world, mut manager) = online(Level::Raid1, 2);

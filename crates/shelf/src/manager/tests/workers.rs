@@ -95,6 +95,10 @@ impl Work {
         if image.bad.range(range.clone()).next().is_some() {
             return StepEnd::Failed("Input/output error".to_owned());
         }
+        let reads = matches!(step.kind, StepKind::Read | StepKind::Compare);
+        if reads && image.unreadable.range(range).next().is_some() {
+            return StepEnd::Failed("Medium error".to_owned());
+        }
         if !image.is_present {
             return StepEnd::Gone("the drive is gone: No such device".to_owned());
         }
@@ -112,7 +116,7 @@ impl Work {
                 };
             }
             StepKind::Write => fill_pattern(step.sector, &mut sectors),
-            StepKind::Zero => {}
+            StepKind::Zero | StepKind::Rewrite => {}
         }
         match self.power.lock().unwrap().write() {
             (Tear::Everything, true) => image.write(step.sector, &sectors),

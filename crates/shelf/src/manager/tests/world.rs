@@ -73,6 +73,7 @@ impl World {
                 stamp: (Uuid::nil(), 0),
                 was_away: false,
                 bad: std::collections::BTreeSet::new(),
+                unreadable: std::collections::BTreeSet::new(),
             }))
         };
         Self {

@@ -536,7 +536,9 @@ impl Target {
         debug_assert_eq!(group.state, State::Writing);
         if fault.is_some() {
             group.failed |= 1 << io.member;
-            if let Some(lun) = &self.luns[usize::from(lun.get())] {
+            if fault != Some(Fault::Unreached)
+                && let Some(lun) = &self.luns[usize::from(lun.get())]
+            {
                 group.doomed |= run::is_last_copy(&lun.view, io);
             }
         }

@@ -128,6 +128,8 @@ impl Target {
                 PieceKind::Sync => Round::Sync,
             };
             slice.replans = 0;
+            // What a round was in that was parked when its LUN was let go.
+            (slice.unlogged, slice.unwritten, slice.is_reading_again) = (0, 0, false);
             (slice.sift, slice.report) = (0, 0);
             slice.unreadable = self.stripes.pieces.unreadable(slice.pieces);
             slice.late = self.stripes.pieces.late(slice.pieces);
@@ -441,13 +443,14 @@ impl Target {
         let Some(key) = slice.key else { return };
         if io.operation == Operation::Read {
             match fault {
-                Fault::Hangs => slice.is_reading_again = true,
+                Fault::Hangs | Fault::Unreached => slice.is_reading_again = true,
                 Fault::Error | Fault::Late => slice.unreadable |= 1 << io.member,
             }
             slice.late |= u64::from(fault == Fault::Late) << io.member;
         }
         self.report_fault(key.lun, io, fault, out);
         if io.operation != Operation::Read
+            && fault != Fault::Unreached
             && let Some(lun) = &self.luns[usize::from(key.lun.get())]
         {
             let is_last = run::is_last_copy(&lun.view, io);

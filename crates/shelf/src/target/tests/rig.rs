@@ -339,6 +339,14 @@ impl Rig {
         self.absorb(actions);
     }
 
+    /// The pending I/O at `index` has failed, and its LUN is not served any more.
+    pub(super) fn unreached(&mut self, index: usize) {
+        let io = self.pending.remove(index);
+        let mut actions = Vec::new();
+        self.target.unreached(&io, &mut actions);
+        self.absorb(actions);
+    }
+
     /// Does all I/O but that of one drive, which is abandoned at this stage where there is another way.
     pub(super) fn drain_without(&mut self, drive: u16, stage: Stage) {
         loop {
