@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 static STAND_IN: OnceLock<PathBuf> = OnceLock::new();
 
 /// Has everything that is asked of drives and their slots done by a program that has the rights for it: as
-/// `PROGRAM --ask smartctl OPTION… DEVICE`, `PROGRAM --ask ledctl …`, and `PROGRAM --ask led FILE 0` or `1`. It
-/// says what the other program says, and ends as that does.
+/// `PROGRAM --ask smartctl OPTION… DEVICE`, `PROGRAM --ask ledctl …`, and `PROGRAM --ask led FILE 0` or
+/// `1`. It says what the other program says, and ends as that does.
 ///
 /// To be said before the first is run; once it was said it stays so.
 pub fn ask_by(program: PathBuf) {

@@ -1,15 +1,16 @@
 //! What needs more rights than the daemon has: asked of systemd, which starts `ledged --helper` each time.
 //!
-//! Under the unit of the package the daemon is no root: it may make no socket of the Internet and stop no machine
-//! (`ledge-helper.socket`), and it may send no commands to drives and write nothing of `/sys`
-//! (`ledge-drives.socket`). Who may ask is a property of these sockets, which only the daemon's user may open.
+//! Under the unit of the package the daemon is no root: it may make no socket of the Internet and stop no
+//! machine (`ledge-helper.socket`), and it may send no commands to drives and write nothing of `/sys`
+//! (`ledge-drives.socket`). Who may ask is a property of these sockets, which only the daemon's user may
+//! open.
 //!
 //! Invariants:
 //! * a question is some words, and one of those that [`question`] knows; anything else does nothing;
 //! * an answer is `ok`, with a socket or a file where one was asked for, or the reason why not.
 //!
-//! A program that is run about a drive is stood for by `ledged --ask`, which asks, says what the program said,
-//! and ends as it ended: so it is started, waited for and killed as the program itself would be.
+//! A program that is run about a drive is stood for by `ledged --ask`, which asks, says what the program
+//! said, and ends as it ended: so it is started, waited for and killed as the program itself would be.
 
 mod question;
 

@@ -1,7 +1,8 @@
 //! What the helper can be asked for.
 //!
-//! Invariants: what is asked is known word by word, since whoever asks may be somebody who has taken the daemon
-//! over. A device is a block device, a file is that of an LED of a slot, and an option is one of a list.
+//! Invariants: what is asked is known word by word, since whoever asks may be somebody who has taken the
+//! daemon over. A device is a block device, a file is that of an LED of a slot, and an option is one of a
+//! list.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;

@@ -3,6 +3,7 @@
 //! Whatever is opened before goes on working, and so do reads of the directories that disks are in, since a
 //! file that is replaced is another file.
 
+use crate::clock::SystemClock;
 use crate::config::Config;
 use anyhow::Context;
 use disk::DriveSpec;
@@ -46,6 +47,7 @@ pub(super) fn confine(config: &Config) -> anyhow::Result<()> {
         .and_then(|rules| rules.add_rules(beneath([DEVICES], devices)))
         .and_then(|rules| rules.add_rules(beneath(config_places(config), look)))
         .and_then(|rules| rules.add_rules(beneath(own_places(config), own)))
+        .and_then(|rules| rules.add_rules(beneath(clock_place(), own)))
         .and_then(landlock::RulesetCreated::restrict_self)
         .context("Landlock")?;
     match status.ruleset {
@@ -103,6 +105,19 @@ fn own_places(config: &Config) -> BTreeSet<PathBuf> {
         }
     }
     places
+}
+
+/// Where servers for the clock are set. It is made here, since what is not there cannot be allowed.
+fn clock_place() -> Option<PathBuf> {
+    let may = rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir();
+    let directory = may.then(|| SystemClock::default().directory()).flatten()?;
+    if let Err(error) = std::fs::create_dir_all(&directory) {
+        tracing::warn!(
+            "servers for the clock cannot be set: {}: {error}",
+            directory.display()
+        );
+    }
+    Some(directory)
 }
 
 /// The directory that something is in.
