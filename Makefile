@@ -4,17 +4,18 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 export LEDGE_VM_CACHE ?= $(abspath $(TARGET_DIR))/vm-cache
 
-.PHONY: help build man demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench packages-image image image-clean test-appliance
+.PHONY: help build man deb test-package demo demo-needs-root test test-md test-vm check fmt lint unit sim sim-planted deny cargo-fuzz fuzz fuzz-corpus bench bench-raid clean packages-build packages-test packages-bench packages-image image image-clean test-appliance
 
 help:
 	@echo 'make build   release binaries into $(TARGET_DIR)/release'
 	@echo 'make man     manual pages and shell completions into $(TARGET_DIR)/manual'
+	@echo 'make deb     a package for Debian 12 and 13 into $(TARGET_DIR)/deb'
 	@echo 'make demo    a shelf on this machine, from nothing to a verified LUN (CI=1: without the console at the end)'
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
 	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors, hot plug (as root; about 40 minutes)'
 	@echo 'make image   a disk image that boots a machine into a shelf, and its update file, into $(IMAGE_DIR) (as root)'
-	@echo 'make test-appliance  the image in virtual machines: first start, power cuts, updates (as root; about 40 minutes)'
+	@echo 'make test-appliance  the package in both Debians, and the image in virtual machines (as root; about 50 minutes)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   the shelf beside vblade, iSCSI, NBD and the bare disk, into bench/results (as root; 25 minutes; BENCH=--quick: whether it works)'
@@ -39,6 +40,23 @@ build: packages-build
 
 man:
 	$(CARGO) run --locked -p manual -- $(TARGET_DIR)/manual
+
+# From the release binaries.
+deb: build packages-test
+	$(CARGO) run --release --locked -p manual -- $(TARGET_DIR)/manual
+	deploy/deb.sh $(TARGET_DIR)/release $(TARGET_DIR)/manual $(TARGET_DIR)/deb
+
+# What the package promises, as far as it can be seen without systemd running.
+test-package: deb
+	deploy/package-test.sh short $(TARGET_DIR)/deb/ledge_*_amd64.deb
+
+test-appliance: test-appliance-package
+
+# The package installed, upgraded and removed in Debian, with systemd (in a container, as root).
+.PHONY: test-appliance-package
+test-appliance-package: export LEDGE_PACKAGE_CACHE ?= $(abspath $(TARGET_DIR))/package-cache
+test-appliance-package: deb
+	deploy/package-test.sh long $(TARGET_DIR)/deb/ledge_*_amd64.deb
 
 demo-needs-root:
 	@[ "$$(id -u)" -eq 0 ] || command -v sudo >/dev/null || { echo "error: the demonstration needs root for namespaces and XDP: run it as root, or install sudo" >&2; exit 1; }
@@ -79,6 +97,7 @@ test: packages-test fmt lint
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory sim-planted
 	$(MAKE) --no-print-directory demo CI=1
+	$(MAKE) --no-print-directory test-package
 	bench/instructions.py $(TARGET_DIR)/release
 	python3 bench/matrix/selfcheck.py
 

@@ -14,9 +14,12 @@ run="iproute2 procps util-linux"
 # To test: peers (vblade, aoetools, mdadm, lvm2, nmap), decoders (tcpdump, tshark), ext4, and a virtual machine
 # with Debian's kernel, which apt downloads, or with a LUN that iPXE boots and syslinux and mtools have
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py, strace sees what
-# workers ask of the kernel, smartmontools is asked for the health of drives.
+# workers ask of the kernel, smartmontools is asked for the health of drives. The Debian package is built by
+# debhelper, judged by lintian and systemd-analyze, and installed into Debian by mmdebstrap with systemd in a
+# container.
 test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod libc-bin lvm2 man-db mdadm mount mtools nmap \
-fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade"
+fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade \
+debhelper debian-archive-keyring lintian mmdebstrap systemd systemd-container"
 
 # To make the image (mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
 image="mmdebstrap binutils cryptsetup-bin debian-archive-keyring dosfstools fdisk git mtools openssl ovmf squashfs-tools systemd"

@@ -223,6 +223,7 @@ fn start(count: u8) -> (Workers, Host) {
             commands: COMMANDS,
             limits: Limits::default(),
             room: disk::DriveRoom::for_drives(&drives),
+            prepare: || Ok(()),
             paces: paces.clone(),
         };
         let (_, memory) = engine::worker_memories(COMMANDS, 1).unwrap().remove(0);

@@ -6,12 +6,12 @@
 //! Invariants: what was not set is left alone; a slot shows one thing at a time.
 
 use crate::facts::{Facts, System};
-use crate::program::{ends, find};
+use crate::program::{command, ends, stand_in};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// What a slot shows.
@@ -100,8 +100,8 @@ pub enum LedctlError {
 /// It is not installed, it knows no LED of this device, or it took too long.
 pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), LedctlError> {
     let failed = |error: io::Error| LedctlError::Failed(error.to_string());
-    let program = find(OsStr::new("ledctl")).ok_or(LedctlError::NotInstalled)?;
-    let mut child = Command::new(program)
+    let mut command = command(OsStr::new("ledctl")).ok_or(LedctlError::NotInstalled)?;
+    let mut child = command
         .args(ledctl_arguments(device, shown))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -122,15 +122,31 @@ pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), Led
     if output.status.success() {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&output.stderr);
     // Before that it complains of configuration files that are not there.
+    Err(LedctlError::Failed(last_line(&output.stderr)))
+}
+
+/// The last thing that a program complained of.
+fn last_line(errors: &[u8]) -> String {
+    let text = String::from_utf8_lossy(errors);
     let line = text.lines().rfind(|line| !line.trim().is_empty());
     let line = line.unwrap_or("it failed without a word");
-    Err(LedctlError::Failed(
-        line.chars()
-            .filter(|character| !character.is_control())
-            .collect(),
-    ))
+    line.chars()
+        .filter(|character| !character.is_control())
+        .collect()
+}
+
+/// Writes to the file of an LED.
+fn switch(file: &Path, text: &str) -> io::Result<()> {
+    let Some(mut command) = stand_in() else {
+        return fs::write(file, text);
+    };
+    command.arg("led").arg(file).arg(text);
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(last_line(&output.stderr)))
 }
 
 /// What `ledctl` is told. Without its first word it would put out the LEDs of all other slots.
@@ -158,7 +174,7 @@ fn set_all(leds: &[(&str, Shown)], shown: Shown, file: impl Fn(&str) -> PathBuf)
             let file = file(name);
             // Backplanes lack some of them.
             if file.exists() {
-                fs::write(file, text)?;
+                switch(&file, text)?;
             }
         }
     }

@@ -24,4 +24,4 @@ mod workers;
 pub use message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 pub use peers::{Seat, seats};
 pub use worker::{Paces, Spin, Worker, WorkerOptions, spawn, worker_memories};
-pub use workers::{WorkerHandle, Workers};
+pub use workers::{Heartbeats, WorkerHandle, Workers};

@@ -35,6 +35,7 @@ use shelf::target::{Action, BufferPlan, PortIndex, PortView, Target};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,9 @@ pub struct WorkerOptions {
     pub room: DriveRoom,
     /// How fast replies are sent; the same for all workers of a shelf.
     pub paces: Paces,
+    /// Called on its thread when it has all that it needs, before its first turn: it may give up rights that
+    /// a worker has no use for. When it fails the worker does not start.
+    pub prepare: fn() -> Result<(), String>,
 }
 
 /// The channels that a worker speaks into.
@@ -143,6 +147,8 @@ pub struct Worker {
     /// When to ask ports for their MTU and link again.
     interface_check: Instant,
     turns: u32,
+    /// Grows as long as it takes turns: [`WorkerHandle::heartbeat`].
+    heartbeat: Arc<AtomicU64>,
     /// What its clock counts from, as those of the other workers.
     epoch: Instant,
     /// The clock as it was looked at last: once in a turn, and once more when I/O has ended in it.
@@ -192,6 +198,8 @@ pub fn spawn(
     let outbox = Outbox { events, settled };
     let wake = seat.wake.clone();
     let (started, start) = bounded(1);
+    let heartbeat = Arc::<AtomicU64>::default();
+    let heart = Arc::clone(&heartbeat);
     let thread = thread::Builder::new()
         .name(format!("worker-{}", options.index))
         .spawn(move || {
@@ -204,8 +212,11 @@ pub fn spawn(
                 );
             }
             // The io_uring must be made by the thread that uses it.
-            match Worker::new(&options, (seat, memory), &drives, inbox, outbox) {
+            let made = Worker::new(&options, (seat, memory), &drives, inbox, outbox);
+            let made = made.and_then(|worker| (options.prepare)().map(|()| worker));
+            match made {
                 Ok(mut worker) => {
+                    worker.heartbeat = heart;
                     // One that is pulled is to be closed.
                     drop(drives);
                     drop(started.send(Ok(())));
@@ -223,6 +234,7 @@ pub fn spawn(
         events: event_receiver,
         settled: settled_receiver,
         wake,
+        heartbeat,
         thread,
     })
 }
@@ -274,6 +286,7 @@ impl Worker {
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
+            heartbeat: Arc::default(),
             epoch: options.paces.epoch(),
             now_ns: 0,
             idle: Idle::new(options.spin),
@@ -565,6 +578,8 @@ impl Worker {
     /// Follows the MTU and the link of interfaces: Sector Counts change with the MTU, and initiators are told
     /// of both, by all ports (conformance rows 30, 120). One that lost a path hears of those that are left.
     fn follow_interfaces(&mut self) {
+        // Here, since it is called every so many turns and at each sleep, and costs a busy turn nothing.
+        self.heartbeat.fetch_add(1, Ordering::Relaxed);
         if Instant::now() < self.interface_check {
             return;
         }

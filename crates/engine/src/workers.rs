@@ -19,6 +19,7 @@ use shelf::target::{Change, ChangeDecision, MendTicket, Wish};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ pub struct WorkerHandle {
     pub(crate) events: Receiver<FromWorker>,
     pub(crate) settled: Receiver<(LunNumber, Detached)>,
     pub(crate) wake: Wake,
+    pub(crate) heartbeat: Arc<AtomicU64>,
     pub(crate) thread: JoinHandle<()>,
 }
 
@@ -67,6 +69,20 @@ impl WorkerHandle {
                 Err(RecvTimeoutError::Disconnected) => return Err("a worker has ended".to_owned()),
             }
         }
+    }
+}
+
+/// What tells whether the workers take turns, without asking any of them.
+#[derive(Clone, Debug)]
+pub struct Heartbeats(Vec<Arc<AtomicU64>>);
+
+impl Heartbeats {
+    /// A number for each worker, that grows at least ten times a second while it sleeps, and with every few
+    /// thousand turns while it is busy. It stays when the worker hangs, or has ended.
+    #[must_use]
+    pub fn counts(&self) -> Vec<u64> {
+        let count = |heartbeat: &Arc<AtomicU64>| heartbeat.load(Ordering::Relaxed);
+        self.0.iter().map(count).collect()
     }
 }
 
@@ -113,6 +129,14 @@ impl Workers {
 
     fn lock(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether they take turns; to look at it waits for nobody.
+    #[must_use]
+    pub fn heartbeats(&self) -> Heartbeats {
+        let workers = self.lock();
+        let of_each = workers.iter().map(|worker| Arc::clone(&worker.heartbeat));
+        Heartbeats(of_each.collect())
     }
 
     /// What to receive the events of each worker from.

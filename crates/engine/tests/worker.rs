@@ -51,6 +51,23 @@ fn a_port_without_room_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_worker_that_takes_turns_has_a_heartbeat_and_one_that_has_ended_has_none() {
+    let (ours, _client) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
+    let workers = start(vec![Box::new(ours)]);
+    let heartbeats = workers.heartbeats();
+    let before = heartbeats.counts();
+    assert_eq!(before.len(), 1);
+    // Asleep as it is: nobody sends anything.
+    while heartbeats.counts() == before {
+        thread::yield_now();
+    }
+    workers.stop();
+    let last = heartbeats.counts();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(heartbeats.counts(), last);
+}
+
+#[test]
 fn a_config_answer_does_not_wait_behind_data_for_room() {
     let (ours, mut client) = memory_pair(PORT, CLIENT, 1500, 4).unwrap();
     let workers = start(vec![Box::new(ours)]);

@@ -204,6 +204,11 @@ impl SystemClock {
         Ok(true)
     }
 
+    /// Where what is set is written.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        self.drop_in().parent().map(Path::to_owned)
+    }
+
     fn drop_in(&self) -> PathBuf {
         self.root.join(DROP_IN)
     }

@@ -3,7 +3,12 @@
 //! Every complaint names the file, the line, the key and what to do. Unknown keys are refused: a
 //! mistyped key must not silently mean its default.
 
+mod changes;
+
+pub(crate) use changes::Live;
+
 use crate::door::peer::Groups;
+use crate::interfaces::Selector;
 use aoe::{ADDRESSES_MAX, MacAddress, Shelf};
 use disk::DriveSpec;
 use engine::Spin;
@@ -20,6 +25,8 @@ use toml::Spanned;
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// Where it was read.
+    pub(crate) path: PathBuf,
     /// The text of the file.
     pub(crate) text: String,
     /// Shelf number; unset on a new box.
@@ -36,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) spin: Spin,
     /// How long a disk may take before it is given up.
     pub(crate) disk_timeout: Duration,
+    /// Whether the daemon gives up what it does not need.
+    pub(crate) sandbox: bool,
     /// Who may use the control socket.
     pub(crate) groups: Groups,
     /// After this time without a key an Ethernet console is logged out; `None` for never.
@@ -53,7 +62,7 @@ pub(crate) struct Config {
 /// A `[[port]]`.
 #[derive(Clone, Debug)]
 pub(crate) struct PortConfig {
-    /// Interface name.
+    /// Interface name; as it is written a pattern or an address, until [`crate::interfaces`] has named it.
     pub(crate) interface: String,
     /// How frames are exchanged with the kernel.
     pub(crate) mode: RequestedMode,
@@ -104,6 +113,9 @@ pub(crate) enum ConfigError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
+    /// Looked at before anything else: [`Source::check_version`].
+    #[serde(rename = "version")]
+    _version: Option<i64>,
     shelf: Option<Spanned<i64>>,
     state_dir: Option<Spanned<String>>,
     control_socket: Option<Spanned<String>>,
@@ -111,6 +123,7 @@ struct RawConfig {
     cores: Option<Spanned<Vec<i64>>>,
     spin_us: Option<Spanned<toml::Value>>,
     disk_timeout_seconds: Option<Spanned<i64>>,
+    sandbox: Option<bool>,
     admin_group: Option<Spanned<String>>,
     reader_group: Option<Spanned<String>>,
     cec_idle_minutes: Option<Spanned<i64>>,
@@ -149,6 +162,16 @@ struct RawDisk {
     path: Spanned<String>,
     io_poll: Option<Spanned<String>>,
 }
+
+/// Of a configuration only what it is written for. The rest may be of a version that nobody here knows.
+#[derive(Deserialize)]
+struct Versioned {
+    version: Option<Spanned<i64>>,
+}
+
+/// The version of the configuration that this program reads. It grows when a key changes its meaning or goes;
+/// there is none before it.
+const VERSION: i64 = 1;
 
 /// Where the state directory is without `state_dir`.
 const DEFAULT_STATE_DIR: &str = "/var/lib/ledge";
@@ -254,7 +277,29 @@ impl Source<'_> {
         }
     }
 
+    /// A file for a later Ledge is refused by that, and not by the first key that is not known here.
+    fn check_version(&self) -> Result<(), ConfigError> {
+        // What is no TOML at all is told by whoever reads all of it.
+        let Ok(Versioned {
+            version: Some(version),
+        }) = toml::from_str(self.text)
+        else {
+            return Ok(());
+        };
+        let reason = match *version.get_ref() {
+            VERSION => return Ok(()),
+            newer if newer > VERSION => {
+                format!(
+                    "version = {newer}: written for a newer Ledge; this one reads version {VERSION}"
+                )
+            }
+            other => format!("version = {other}: there is no such version; this one is {VERSION}"),
+        };
+        Err(self.refuse(&version.span(), reason))
+    }
+
     fn check(&self) -> Result<Config, ConfigError> {
+        self.check_version()?;
         let raw: RawConfig = toml::from_str(self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let message = error.message().replace('\n', ", ");
@@ -268,6 +313,7 @@ impl Source<'_> {
         let cores = self.check_cores(raw.cores.as_ref(), workers)?;
         let (finds_disks, disks) = self.check_all_disks(&raw)?;
         Ok(Config {
+            path: self.path.to_owned(),
             text: self.text.to_owned(),
             shelf: raw
                 .shelf
@@ -284,6 +330,7 @@ impl Source<'_> {
             cores,
             spin: self.check_spin(raw.spin_us.as_ref())?,
             disk_timeout: self.check_disk_timeout(raw.disk_timeout_seconds.as_ref())?,
+            sandbox: raw.sandbox.unwrap_or(true),
             groups: self.check_groups(&raw)?,
             cec_idle: self.check_minutes(
                 "cec_idle_minutes",
@@ -401,7 +448,10 @@ impl Source<'_> {
         for port in raw.iter().map(Spanned::get_ref) {
             let interface = port.interface.get_ref().clone();
             let refuse = |reason| Err(self.refuse(&port.interface.span(), reason));
-            if interface.is_empty() || interface.len() > 15 || interface.contains(['/', ' ']) {
+            // A pattern may be longer than what it matches, and an address is.
+            let is_name = Selector::of(&interface) == Selector::Name;
+            let is_too_long = interface.len() > if is_name { 15 } else { 64 };
+            if interface.is_empty() || is_too_long || interface.contains(['/', ' ']) {
                 return refuse(format!("interface = {interface:?} is no interface name"));
             }
             if ports.iter().any(|other| other.interface == interface) {
@@ -645,7 +695,7 @@ const fn bars_null(one: &DriveSpec, other: &DriveSpec) -> bool {
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> Result<Config, String> {
+    pub(super) fn check(text: &str) -> Result<Config, String> {
         let source = Source {
             path: Path::new("ledge.toml"),
             text,
@@ -687,6 +737,21 @@ mod tests {
         assert!(!config.ports[0].cec);
         assert_eq!(config.ports[0].addresses, 1);
         assert_eq!(config.ports[0].pace_mbit_per_second, 0);
+    }
+
+    #[test]
+    fn a_file_for_a_newer_ledge_is_refused_as_that() {
+        assert!(check(&format!("version = 1\n{PORT}")).is_ok());
+        let newer = format!("future_key = 1\nversion = 2\n{PORT}");
+        let reason =
+            "ledge.toml:2: version = 2: written for a newer Ledge; this one reads version 1";
+        assert_eq!(check(&newer).unwrap_err(), reason);
+        for wrong in ["0", "-1"] {
+            let error = check(&format!("version = {wrong}\n{PORT}")).unwrap_err();
+            assert!(error.contains("no such version"), "{error}");
+        }
+        let error = check(&format!("version = \"1\"\n{PORT}")).unwrap_err();
+        assert!(error.contains("version: invalid type"), "{error}");
     }
 
     #[test]

@@ -9,10 +9,13 @@ use crate::hardware::Hardware;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
 use crate::plug::Slots;
+use crate::reload::Reload;
 use crate::store::StateDir;
 use crate::threads::spawn;
+use crate::{sandbox, watchdog};
 use anyhow::{Context, bail};
 use console::events::Watcher;
+use disk::DriveRoom;
 use engine::{Paces, Spin, WorkerOptions, Workers};
 use port::{Opening, Port, SharedMemory, Sharing};
 use shelf::admin::{Admin, PortStatus};
@@ -37,37 +40,12 @@ pub(crate) struct Daemon {
     administration: Administration,
     workers: Workers,
     socket: door::socket::Door,
-}
-
-/// How fast replies are sent.
-fn paces_of(config: &Config) -> Paces {
-    let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
-    let paces: Vec<_> = config.ports.iter().map(pace).collect();
-    Paces::new(&paces)
-}
-
-fn worker_options(
-    config: &Config,
-    index: usize,
-    room: disk::DriveRoom,
-    paces: &Paces,
-) -> WorkerOptions {
-    WorkerOptions {
-        index,
-        paces: paces.clone(),
-        core: config.cores.get(index).copied(),
-        spin: config.spin,
-        commands: COMMANDS,
-        room,
-        limits: Limits {
-            give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
-        },
-    }
+    ending: watchdog::Ending,
 }
 
 impl Daemon {
     /// Starts everything. What stops the start is told; a drive that is missing does not.
-    pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: &Config, log: Log) -> anyhow::Result<(Self, Reload)> {
         let state = StateDir::open(&config.state_dir)?;
         let reception = Reception::open(config)?;
         let hardware = Hardware::default();
@@ -81,6 +59,9 @@ impl Daemon {
         let number = shelf_number(config, &state)?;
         // Before drives and ports are touched: another shelf may be running with them.
         let socket = door::socket::Door::bind(&config.control_socket)?;
+        sandbox::lock_memory();
+        sandbox::enter(config)?;
+        machinery.log().send()?;
         let (slots, opened) = Slots::open(config, &state);
         let room = Slots::room(config);
         let memories = engine::worker_memories(COMMANDS, config.workers);
@@ -89,14 +70,11 @@ impl Daemon {
         let (ports, statuses) = open_ports(config, &shared)?;
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let paces = paces_of(config);
-        match config.spin {
-            Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
-            Spin::Always => tracing::info!("idle: polls for ever"),
-        }
+        tell_of_spin(config.spin);
         let seats =
             engine::seats(config.workers, ports, COMMANDS, room.slots).context("eventfd")?;
         let start = |(index, (seat, memory))| {
-            let options = worker_options(config, index, room, &paces);
+            let options = worker_options(config, index, &paces, room);
             engine::spawn(options, seat, memory, opened.drives.clone(), pin)
                 .map_err(|reason| anyhow::anyhow!("worker {index} does not start: {reason}"))
         };
@@ -127,11 +105,13 @@ impl Daemon {
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;
-        Ok(Self {
+        let daemon = Self {
             administration,
             workers,
             socket,
-        })
+            ending: watchdog::Ending::default(),
+        };
+        Ok((daemon, Reload::new(config.clone(), reception, paces)))
     }
 
     /// Tells whoever started us that the shelf serves.
@@ -150,17 +130,59 @@ impl Daemon {
         );
         tracing::info!("{text}");
         print_line(&format!("ledged {text}"));
-        sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("sd_notify")?;
+        drop(manager);
+        let status = format!("shelf {shelf}, {all} LUNs, {online} online");
+        let states = [
+            sd_notify::NotifyState::Ready,
+            sd_notify::NotifyState::Status(&status),
+        ];
+        sd_notify::notify(&states).context("sd_notify")?;
+        watchdog::start(self.workers.heartbeats(), self.ending.clone())?;
         Ok(())
     }
 
     /// Ends in good order: no new commands, what is in flight is answered, LUNs are marked clean.
     pub(crate) fn stop(self) {
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+        self.ending.begin();
         drop(self.socket);
         self.administration.lock().shutdown();
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
+    }
+}
+
+/// How fast the stations of each port are sent to.
+fn paces_of(config: &Config) -> Paces {
+    let pace = |port: &PortConfig| (port.interface.clone(), port.pace_mbit_per_second);
+    Paces::new(&config.ports.iter().map(pace).collect::<Vec<_>>())
+}
+
+/// Logs what a worker does that has nothing to do.
+fn tell_of_spin(spin: Spin) {
+    match spin {
+        Spin::For(time) => tracing::info!("idle: polls for {time:?}, then sleeps"),
+        Spin::Always => tracing::info!("idle: polls for ever"),
+    }
+}
+
+/// How a worker is set up.
+fn worker_options(config: &Config, index: usize, paces: &Paces, room: DriveRoom) -> WorkerOptions {
+    WorkerOptions {
+        index,
+        paces: paces.clone(),
+        core: config.cores.get(index).copied(),
+        spin: config.spin,
+        commands: COMMANDS,
+        room,
+        limits: Limits {
+            give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
+        },
+        prepare: if config.sandbox {
+            sandbox::confine_worker
+        } else {
+            || Ok(())
+        },
     }
 }
 
@@ -263,6 +285,9 @@ fn open_ports(
             }
             Err(error) => failures.push(error.to_string()),
         }
+    }
+    if config.ports.is_empty() {
+        bail!("no [[port]] stands for an interface of this machine");
     }
     if ports.is_empty() {
         bail!("no port can be opened: {}", failures.join("; "));

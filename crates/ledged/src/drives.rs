@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What the sandbox may have to do with it.
+const ELSEWHERE: &str = "; one that is neither a device nor in a directory where the configuration had disks at the \
+                         start is opened after a restart only (sandbox)";
+
 /// A slot, and what is to be in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -83,10 +87,14 @@ pub(crate) fn with_polling(drive: Drive, place: &Place) -> Arc<Drive> {
 
 /// A slot whose drive was not opened, as the administration sees it.
 pub(crate) fn empty(place: &Place, error: &OpenError) -> shelf::manager::Drive {
-    tracing::error!("slot {} ({}): {error}", place.slot, place.origin);
+    let mut text = error.to_string();
+    if matches!(error, OpenError::Permission { .. }) {
+        text.push_str(ELSEWHERE);
+    }
+    tracing::error!("slot {} ({}): {text}", place.slot, place.origin);
     let reason = match error {
         OpenError::Missing { .. } => NoDrive::Missing,
-        error => NoDrive::Down(error.to_string()),
+        _ => NoDrive::Down(text),
     };
     shelf::manager::Drive {
         slot: place.slot,

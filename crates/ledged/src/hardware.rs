@@ -90,6 +90,7 @@ impl Hardware {
         smart_interval: Option<Duration>,
     ) -> anyhow::Result<()> {
         self.lock().asks_nobody = smart_interval.is_none();
+        crate::helper::ask_for_drives();
         let (hardware, shelf) = (self.clone(), administration.clone());
         spawn("smart", move || {
             smart::run(&hardware, &shelf, smart_interval);

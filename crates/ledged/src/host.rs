@@ -122,6 +122,13 @@ impl Machinery {
     }
 }
 
+impl Machinery {
+    /// The log.
+    pub(crate) const fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
 impl Checks for Machinery {
     fn check(&self, deed: &Deed<'_>) -> Result<(), HostError> {
         match *deed {

@@ -42,6 +42,8 @@ pub(crate) struct Log {
     lines: Arc<Mutex<VecDeque<String>>>,
     target: Arc<Mutex<Option<SocketAddr>>>,
     sender: Sender<Message>,
+    /// For the thread that sends.
+    receiver: Receiver<Message>,
     dropped: Arc<AtomicU64>,
     filter: Handle<EnvFilter, Registry>,
     /// What `LEDGE_LOG` says.
@@ -55,10 +57,7 @@ fn filter(text: &str) -> EnvFilter {
 
 impl Log {
     /// Begins to log.
-    ///
-    /// # Errors
-    /// The thread that sends cannot be started.
-    pub(crate) fn start(is_terminal: bool) -> anyhow::Result<Self> {
+    pub(crate) fn start(is_terminal: bool) -> Self {
         let usual = std::env::var("LEDGE_LOG").unwrap_or_else(|_| "info".to_owned());
         let (layer, handle) = reload::Layer::new(filter(&usual));
         let (sender, receiver) = bounded(WAITING_MAX);
@@ -66,6 +65,7 @@ impl Log {
             lines: Arc::default(),
             target: Arc::default(),
             sender,
+            receiver,
             dropped: Arc::default(),
             filter: handle,
             usual,
@@ -79,9 +79,16 @@ impl Log {
             .with(stderr)
             .with(Keeper(log.clone()))
             .init();
-        let dropped = Arc::clone(&log.dropped);
-        spawn("syslog", move || send_all(&receiver, &dropped))?;
-        Ok(log)
+        log
+    }
+
+    /// Begins to send, on a thread of its own: once, when the daemon has given up what it does not need.
+    ///
+    /// # Errors
+    /// The thread that sends cannot be started.
+    pub(crate) fn send(&self) -> anyhow::Result<()> {
+        let (receiver, dropped) = (self.receiver.clone(), Arc::clone(&self.dropped));
+        spawn("syslog", move || send_all(&receiver, &dropped))
     }
 
     /// Where the log is sent from now on.
@@ -167,6 +174,7 @@ impl Visit for Text {
 }
 
 fn send_all(messages: &Receiver<Message>, dropped: &AtomicU64) {
+    let (mut ipv4, mut ipv6) = (None, None);
     for mut message in messages {
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -175,19 +183,33 @@ fn send_all(messages: &Receiver<Message>, dropped: &AtomicU64) {
                 " ({lost} messages before this one were dropped)"
             );
         }
+        let is_ipv4 = message.to.is_ipv4();
+        let socket = if is_ipv4 { &mut ipv4 } else { &mut ipv6 };
+        if socket.is_none() {
+            *socket = udp_socket(is_ipv4).ok();
+        }
         // An error is not logged: it would come here again.
-        let _ = send(&message);
+        if let Some(socket) = socket {
+            let _ = send(socket, &message);
+        }
     }
 }
 
-fn send(message: &Message) -> std::io::Result<()> {
-    let any = if message.to.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
+/// A socket that sends to servers of a family: made here, or by the helper where that is not allowed.
+fn udp_socket(is_ipv4: bool) -> std::io::Result<UdpSocket> {
+    let any = if is_ipv4 { "0.0.0.0:0" } else { "[::]:0" };
+    match UdpSocket::bind(any) {
+        // What systemd's RestrictAddressFamilies says.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            crate::helper::udp_socket(is_ipv4)
+        }
+        made => made,
+    }
+}
+
+fn send(socket: &UdpSocket, message: &Message) -> std::io::Result<()> {
     let text = format(message.time, message.level, &message.text);
-    UdpSocket::bind(any)?.send_to(text.as_bytes(), message.to)?;
+    socket.send_to(text.as_bytes(), message.to)?;
     Ok(())
 }
 
@@ -197,12 +219,13 @@ pub(crate) fn send_now(to: SocketAddr, text: &str) -> std::io::Result<()> {
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect();
-    send(&Message {
+    let message = Message {
         to,
         time: SystemTime::now(),
         level: Level::INFO,
         text,
-    })
+    };
+    send(&udp_socket(to.is_ipv4())?, &message)
 }
 
 /// A message as RFC 5424 has it: facility daemon, no structured data.

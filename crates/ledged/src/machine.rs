@@ -160,6 +160,15 @@ pub(crate) fn power(what: Power) -> Result<(), HostError> {
         Power::Reboot => "reboot",
         Power::Halt => "poweroff",
     };
+    // systemd listens to root.
+    if rustix::process::geteuid().is_root() {
+        return systemctl(verb).map_err(HostError::Io);
+    }
+    crate::helper::power(verb).map_err(|error| HostError::Io(format!("{verb}: {error}")))
+}
+
+/// Tells systemd what to do with the machine.
+pub(crate) fn systemctl(verb: &str) -> Result<(), String> {
     let output = Command::new("systemctl")
         .args(["--no-block", verb])
         .output();
@@ -167,9 +176,9 @@ pub(crate) fn power(what: Power) -> Result<(), HostError> {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            Err(HostError::Io(format!("systemctl {verb}: {}", text.trim())))
+            Err(format!("systemctl {verb}: {}", text.trim()))
         }
-        Err(error) => Err(HostError::Io(format!("systemctl {verb}: {error}"))),
+        Err(error) => Err(format!("systemctl {verb}: {error}")),
     }
 }
 

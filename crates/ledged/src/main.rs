@@ -2,12 +2,14 @@
 //!
 //! Reads its configuration, claims its drives, opens its ports, starts a worker, finds its LUNs,
 //! opens its doors (control socket and Ethernet console), says that it is ready, and waits for
-//! SIGTERM or SIGINT, upon which it ends with everything durable.
+//! SIGTERM or SIGINT, upon which it ends with everything durable. SIGHUP has it read its configuration
+//! again.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
 //! (what is due once a second); `plug` (disks that come and go); `smart` and `chassis` (what drives tell of
-//! their health; LEDs and sensors); `syslog`; `control` and one per connection; `cec` and `cec-run`; and
-//! the main thread, which waits for signals. All but the worker meet in one lock around the administration.
+//! their health; LEDs and sensors); `syslog`; `control` and one per connection; `cec` and `cec-run`; under
+//! systemd also `watchdog`; and the main thread, which waits for signals. All but the worker meet in one lock
+//! around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -21,32 +23,34 @@ mod drives;
 mod events;
 mod finder;
 mod hardware;
+mod helper;
 mod host;
 mod image;
+mod interfaces;
 mod log;
+mod look;
 mod machine;
 mod plug;
 mod read_errors;
+mod reload;
+mod sandbox;
 mod store;
 mod threads;
+mod watchdog;
 
 use anyhow::Context;
 use arguments::Arguments;
 use clap::Parser;
+use rustix::fd::AsFd;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let log = match log::Log::start(std::io::stderr().is_terminal()) {
-        Ok(log) => log,
-        Err(error) => {
-            report(&error);
-            return ExitCode::FAILURE;
-        }
-    };
+    let log = log::Log::start(std::io::stderr().is_terminal());
     match run(&arguments, log) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -54,29 +58,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells what there is no log for.
-fn report(error: &anyhow::Error) {
-    use std::io::Write;
-    // There is nobody left to tell; the exit code still does.
-    drop(writeln!(std::io::stderr(), "ledged: {error:#}"));
-}
-
-fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<()> {
-    let config = config::load(&arguments.config)?;
+fn run(arguments: &Arguments, log: log::Log) -> anyhow::Result<ExitCode> {
+    if let Some(helper) = arguments.helper {
+        helper::answer_one(helper, std::io::stdin().as_fd()).context("helper")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.ask.is_empty() {
+        return helper::stand_for(&arguments.ask).context("helper");
+    }
+    let mut config = config::load(&arguments.config)?;
+    for problem in interfaces::name_all(&mut config) {
+        tracing::error!("{problem}");
+    }
     if arguments.check {
+        for warning in look::at_machine(&config) {
+            tracing::warn!("{warning}");
+        }
         tracing::info!("{} is fine", arguments.config.display());
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     // Signals are caught from here on: one that comes during the start ends it in good order.
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ])
-    .context("cannot catch signals")?;
-    let daemon = daemon::Daemon::start(&config, log)?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .context("cannot catch signals")?;
+    let (daemon, mut reload) = daemon::Daemon::start(&config, log)?;
     daemon.announce_ready()?;
-    let signal = signals.forever().next().unwrap_or_default();
-    tracing::info!("ending on signal {signal}");
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            tracing::info!("ending on signal {signal}");
+            break;
+        }
+        reload.run();
+    }
     daemon.stop();
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

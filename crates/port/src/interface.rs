@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// `ARPHRD_ETHER`: the hardware type of Ethernet interfaces.
 const HARDWARE_TYPE_ETHERNET: u16 = libc::ARPHRD_ETHER;
 
+/// Family of the sockets by which interfaces are asked: any will do, and whoever may not make others may make
+/// these.
+const CONTROL: AddressFamily = AddressFamily::UNIX;
+
 /// One Ethernet interface that is there and up.
 #[derive(Clone, Debug)]
 pub(crate) struct Interface {
@@ -36,13 +40,8 @@ impl Interface {
         let missing = || OpenError::InterfaceMissing {
             interface: name.to_owned(),
         };
-        let socket = socket_with(
-            AddressFamily::INET,
-            SocketType::DGRAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|error| fail("open a control socket")(error.into()))?;
+        let socket = socket_with(CONTROL, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+            .map_err(|error| fail("open a control socket")(error.into()))?;
         let request = InterfaceRequest::new(name).ok_or_else(missing)?;
         let index = request.index(&socket).map_err(|error| {
             if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) {
@@ -117,7 +116,7 @@ impl Interface {
 /// when we end; the kernel takes them off instead, for whoever wants that.
 pub(crate) fn leave_vlan_tags(name: &str) {
     let flags = SocketFlags::CLOEXEC;
-    let left = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)
+    let left = socket_with(CONTROL, SocketType::DGRAM, flags, None)
         .map_err(io::Error::from)
         .and_then(|socket| {
             let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
@@ -137,13 +136,11 @@ pub(crate) fn leave_vlan_tags(name: &str) {
 }
 
 /// The MTU of an interface now, in bytes, and whether it has a link.
-pub(crate) fn mtu_and_link(name: &str) -> io::Result<(usize, bool)> {
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+///
+/// # Errors
+/// When there is no such interface, or the kernel does not tell.
+pub fn mtu_and_link(name: &str) -> io::Result<(usize, bool)> {
+    let socket = socket_with(CONTROL, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
     Ok((request.mtu_bytes(&socket)?, request.has_link(&socket)?))
 }

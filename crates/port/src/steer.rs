@@ -173,13 +173,16 @@ impl Steering {
         let (program, flags) = (program.as_fd(), hook.flags());
         let link = patiently(|| ring::attach_xdp(program, interface.index, flags))
             .map_err(AttachError::Attach)?;
-        Ok(Self {
+        let steering = Self {
             _link: link,
             sockets: map(&object, SOCKETS_MAP).map_err(AttachError::Load)?,
             luns: map(&object, LUNS_MAP).map_err(AttachError::Load)?,
             outcomes: map(&object, OUTCOMES_MAP).map_err(AttachError::Load)?,
             workers: spreading.workers,
-        })
+        };
+        // The library looks up in a file how many CPUs there may be, once: workers may not open files.
+        steering.counters().map_err(AttachError::Load)?;
+        Ok(steering)
     }
 
     /// From now on AoE frames of this receive queue, or those for one of the workers that share it, go to

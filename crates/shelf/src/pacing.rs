@@ -9,8 +9,8 @@
 //! buffers to hand it over are few. Their clocks must count from the same moment.
 //!
 //! Invariants:
-//! * frames to one station leave in the order in which they were asked for, and over any time not faster than
-//!   the rate, but for [`BURST_BYTES`];
+//! * frames to one station leave in the order in which they were asked for, but where the rate was changed
+//!   meanwhile, and over any time not faster than the rate, but for [`BURST_BYTES`];
 //! * a station that was silent for long enough has its whole burst again;
 //! * nobody waits for another worker: a place is two numbers, each changed in one step. Two workers that meet
 //!   the same new station at once may give it two places, of which one is used from then on: it has another
@@ -47,7 +47,7 @@ struct Place {
 /// The rates of the stations behind one interface.
 #[derive(Debug)]
 pub struct Pacer {
-    mbit_per_second: u64,
+    mbit_per_second: AtomicU64,
     places: Box<[Place]>,
 }
 
@@ -56,9 +56,15 @@ impl Pacer {
     #[must_use]
     pub fn new(mbit_per_second: u64) -> Self {
         Self {
-            mbit_per_second: mbit_per_second.max(1),
+            mbit_per_second: mbit_per_second.max(1).into(),
             places: (0..STATIONS).map(|_| Place::default()).collect(),
         }
+    }
+
+    /// From now on at this rate, which is not 0. What waits already leaves at the time that it was given, so
+    /// that what is asked for next may leave before it.
+    pub fn set_rate(&self, mbit_per_second: u64) {
+        self.mbit_per_second.store(mbit_per_second.max(1), Relaxed);
     }
 
     /// When a frame of so many bytes may leave. Counts it as sent then.
@@ -78,7 +84,7 @@ impl Pacer {
     }
 
     fn duration_ns(&self, bytes: u64) -> u64 {
-        bytes * 8 * 1000 / self.mbit_per_second
+        bytes * 8 * 1000 / self.mbit_per_second.load(Relaxed)
     }
 
     fn place(&self, to: MacAddress, now_ns: u64) -> &Place {

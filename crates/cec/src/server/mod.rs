@@ -117,6 +117,13 @@ impl Server {
         }
     }
 
+    /// From now on answers every station on `port` again.
+    pub fn admit_all(&mut self, port: PortIndex) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            port.admitted = None;
+        }
+    }
+
     /// Offers the console on `port` no longer, and ends its sessions there and then.
     pub fn detach(&mut self, port: PortIndex) {
         self.ports.remove(&port);

@@ -1,13 +1,13 @@
 //! Runs `smartctl`, and waits for it only until a deadline.
 
 use super::parse::Answer;
-use crate::program::{ends, find};
+use crate::program::{command, ends};
 use shelf::smart::{RecoveryTimers, SelfTestKind, Smart, SmartChange};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -180,8 +180,8 @@ impl Smartctl {
         if self.hanging.contains_key(device) {
             return Err(SmartError::Hangs);
         }
-        let program = find(&self.program).ok_or(SmartError::NotInstalled)?;
-        let mut child = Command::new(program)
+        let mut command = command(&self.program).ok_or(SmartError::NotInstalled)?;
+        let mut child = command
             .args(&self.prefix)
             .arg("--json=c")
             .args(options)

@@ -40,6 +40,17 @@ impl Paces {
         }
     }
 
+    /// Changes how many Mbit/s the stations of an interface are sent; whether it has had a limit. Room for
+    /// what waits was made where there was one.
+    #[must_use]
+    pub fn set(&self, interface: &str, mbit_per_second: u64) -> bool {
+        let pacer = self
+            .by_interface
+            .get(interface)
+            .filter(|_| mbit_per_second > 0);
+        pacer.map(|pacer| pacer.set_rate(mbit_per_second)).is_some()
+    }
+
     /// The pacer of the interface of a port, if it has one.
     pub(super) fn of(&self, port: &PortFacts) -> Option<Arc<Pacer>> {
         self.by_interface.get(&port.interface).cloned()

@@ -116,6 +116,7 @@ impl Start {
                 commands: self.commands,
                 limits: Limits::default(),
                 room: disk::DriveRoom::for_drives(&drives),
+                prepare: || Ok(()),
             };
             let (_, memory) = engine::worker_memories(options.commands, 1)
                 .unwrap()

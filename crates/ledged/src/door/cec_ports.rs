@@ -118,6 +118,34 @@ impl CecPorts {
         self.tell(Message::Attach(PortIndex(index), socket));
     }
 
+    /// What the configuration says now of a port: it holds where no command has said otherwise.
+    pub(crate) fn follow(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
+        let mut ports = lock(&self.ports);
+        if read(&ports.path)?.contains_key(interface) {
+            return Ok(());
+        }
+        let (index, socket) = self.open(&ports, interface, is_enabled)?;
+        self.switch(&mut ports, index, is_enabled, socket);
+        Ok(())
+    }
+
+    /// Changes which stations a port answers; everybody if there are none. Sessions of others end as those of
+    /// hosts that are gone.
+    pub(crate) fn admit(&self, interface: &str, stations: &BTreeSet<MacAddress>) {
+        let mut ports = lock(&self.ports);
+        let mut rows = ports.rows.iter_mut().enumerate();
+        let Some((index, row)) = rows.find(|(_, row)| row.interface == interface) else {
+            return;
+        };
+        row.admitted.clone_from(stations);
+        let mut server = self.server();
+        if stations.is_empty() {
+            server.admit_all(PortIndex(index));
+        } else {
+            server.admit_only(PortIndex(index), stations.clone());
+        }
+    }
+
     /// Whether [`CecPorts::set`] would do it, but for writing the file.
     pub(crate) fn check(&self, interface: &str, is_enabled: bool) -> Result<(), String> {
         let ports = lock(&self.ports);
@@ -148,7 +176,6 @@ impl CecPorts {
         let mut ports = lock(&self.ports);
         // Opened first: what cannot be done is not stored.
         let (index, socket) = self.open(&ports, interface, is_enabled)?;
-        let is_attached = self.server().is_attached(PortIndex(index));
         let rows = ports.rows.iter().enumerate().map(|(other, row)| {
             let enabled = if other == index {
                 is_enabled
@@ -161,15 +188,20 @@ impl CecPorts {
         store(&ports.path, &content)
             .map_err(|error| format!("{}: {error}", ports.path.display()))?;
         ports.trouble = None;
+        self.switch(&mut ports, index, is_enabled, socket);
+        Ok(())
+    }
+
+    /// Has the console answer on a port, or not, with what [`CecPorts::open`] gave.
+    fn switch(&self, ports: &mut Ports, index: usize, is_enabled: bool, socket: Option<RawSocket>) {
         let row = &mut ports.rows[index];
         row.is_enabled = is_enabled;
         if let Some(socket) = socket {
             self.attach(index, row, socket);
         }
-        if !is_enabled && is_attached {
+        if !is_enabled && self.server().is_attached(PortIndex(index)) {
             self.tell(Message::Detach(PortIndex(index)));
         }
-        Ok(())
     }
 
     /// Port by port.

@@ -296,7 +296,7 @@ impl Door {
 
     /// Whoever has not typed for long is logged out; whoever has not even logged in is shown the door.
     fn log_out_the_idle(&mut self) {
-        let Some(limit) = self.reception.idle_limit else {
+        let Some(limit) = self.reception.idle_limit() else {
             return;
         };
         let now = self.now();
@@ -450,7 +450,7 @@ impl Door {
     /// Sleeps until a frame, a message or a timer.
     fn wait(&self) {
         let now = self.now();
-        let limit = self.reception.idle_limit;
+        let limit = self.reception.idle_limit();
         let timers = self.terminals.values().flat_map(|terminal| {
             let idle = limit.filter(|_| terminal.is_locked && !terminal.busy);
             [

@@ -22,15 +22,18 @@ pub(crate) struct Reception {
     pub(crate) registry: Registry,
     /// The Ethernet console, port by port.
     pub(crate) cec: CecPorts,
-    /// Who may use the control socket.
-    pub(crate) groups: Groups,
-    /// After this time without a key a console is logged out; `None` for never.
-    pub(crate) idle_limit: Option<Duration>,
+    terms: Arc<Mutex<Terms>>,
     accounts: Arc<Mutex<Accounts>>,
     audit: Arc<Mutex<AuditLog>>,
     alerts: Arc<Mutex<Alerts>>,
     /// What was wrong with the machine when it started.
     of_start: Arc<[Trouble]>,
+}
+
+/// What the configuration says of consoles, and may change.
+struct Terms {
+    groups: Groups,
+    idle_limit: Option<Duration>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,12 +60,34 @@ impl Reception {
             of_start: of_start.into(),
             registry: Registry::default(),
             cec: CecPorts::new(config)?,
-            groups: config.groups.clone(),
-            idle_limit: config.cec_idle,
+            terms: Arc::new(Mutex::new(Terms {
+                groups: config.groups.clone(),
+                idle_limit: config.cec_idle,
+            })),
             accounts: Arc::new(Mutex::new(accounts)),
             audit: Arc::new(Mutex::new(audit)),
             alerts: Arc::new(Mutex::new(Alerts::open(&config.state_dir))),
         })
+    }
+
+    /// Who may use the control socket.
+    pub(crate) fn groups(&self) -> Groups {
+        lock(&self.terms).groups.clone()
+    }
+
+    /// Changes who may; whoever is in stays in.
+    pub(crate) fn set_groups(&self, groups: Groups) {
+        lock(&self.terms).groups = groups;
+    }
+
+    /// After this time without a key a console is logged out; `None` for never.
+    pub(crate) fn idle_limit(&self) -> Option<Duration> {
+        lock(&self.terms).idle_limit
+    }
+
+    /// Changes that time. It holds for consoles that are open from their next key on, at the latest.
+    pub(crate) fn set_idle_limit(&self, limit: Option<Duration>) {
+        lock(&self.terms).idle_limit = limit;
     }
 
     /// Who may log in.

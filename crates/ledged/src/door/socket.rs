@@ -131,7 +131,7 @@ fn accept(
 /// Serves one connection. Whoever may not use the console is told so.
 fn converse(stream: &UnixStream, reception: &Reception, premises: &Premises) -> anyhow::Result<()> {
     let mut writer = stream;
-    let who = match peer::caller(stream, &reception.groups) {
+    let who = match peer::caller(stream, &reception.groups()) {
         Ok(who) => who,
         Err(reason) => {
             // Not in the log of commands, which any user of the box could flood then.

@@ -60,7 +60,7 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "crates/disk/src/program.rs",
-        &["sleep("],
+        &["OnceLock", "sleep("],
         "smartctl and ledctl, which threads of the daemon wait for",
     ),
     (

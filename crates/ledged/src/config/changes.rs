@@ -1,0 +1,334 @@
+//! What differs between the configuration that the daemon runs with and a new one, and what of it can be
+//! taken over while it serves.
+//!
+//! Invariant: every key is either compared here or has no effect. What is not [`Live`] needs a restart, and
+//! is named as the administrator wrote it.
+
+use super::{Config, DiskConfig, PortConfig};
+use crate::door::peer::Groups;
+use aoe::MacAddress;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+/// What can change while the shelf serves, without a frame being dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Live {
+    /// `admin_group`, `reader_group`.
+    Groups(Groups),
+    /// `cec_idle_minutes`.
+    CecIdle(Option<Duration>),
+    /// `cec` of a port.
+    Cec(String, bool),
+    /// `cec_allow` of a port.
+    CecAllow(String, BTreeSet<MacAddress>),
+    /// `pace_mbit_per_second` of a port that has one already.
+    Pace(String, u64),
+}
+
+impl fmt::Display for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Groups(_) => f.write_str("admin_group, reader_group"),
+            Self::CecIdle(_) => f.write_str("cec_idle_minutes"),
+            Self::Cec(port, _) => write!(f, "cec of port {port}"),
+            Self::CecAllow(port, _) => write!(f, "cec_allow of port {port}"),
+            Self::Pace(port, _) => write!(f, "pace_mbit_per_second of port {port}"),
+        }
+    }
+}
+
+/// What differs.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Changes {
+    /// What is taken over.
+    pub(crate) live: Vec<Live>,
+    /// What needs a restart.
+    pub(crate) restart: Vec<String>,
+}
+
+impl Config {
+    /// What a new configuration changes.
+    pub(crate) fn changes_to(&self, new: &Self) -> Changes {
+        let mut changes = Changes::default();
+        let shelf_wide = [
+            ("shelf", self.shelf != new.shelf),
+            ("state_dir", self.state_dir != new.state_dir),
+            ("control_socket", self.control_socket != new.control_socket),
+            ("workers", self.workers != new.workers),
+            ("cores", self.cores != new.cores),
+            ("spin_us", self.spin != new.spin),
+            (
+                "disk_timeout_seconds",
+                self.disk_timeout != new.disk_timeout,
+            ),
+            ("sandbox", self.sandbox != new.sandbox),
+            (
+                "smart_interval_minutes",
+                self.smart_interval != new.smart_interval,
+            ),
+            ("disks of [discover]", self.finds_disks != new.finds_disks),
+        ];
+        let changed = shelf_wide.into_iter().filter(|(_, differs)| *differs);
+        changes
+            .restart
+            .extend(changed.map(|(key, _)| key.to_owned()));
+        if self.groups != new.groups {
+            changes.live.push(Live::Groups(new.groups.clone()));
+        }
+        if self.cec_idle != new.cec_idle {
+            changes.live.push(Live::CecIdle(new.cec_idle));
+        }
+        self.compare_ports(new, &mut changes);
+        self.compare_disks(new, &mut changes);
+        changes
+    }
+
+    fn compare_ports(&self, new: &Self, changes: &mut Changes) {
+        let of = |config: &Self, name: &str| {
+            let mut ports = config.ports.iter();
+            ports.find(|port| port.interface == name).cloned()
+        };
+        for port in &self.ports {
+            match of(new, &port.interface) {
+                Some(new) => port.compare(&new, changes),
+                None => changes
+                    .restart
+                    .push(format!("port {} (removed)", port.interface)),
+            }
+        }
+        for port in &new.ports {
+            if of(self, &port.interface).is_none() {
+                changes
+                    .restart
+                    .push(format!("port {} (new)", port.interface));
+            }
+        }
+    }
+
+    fn compare_disks(&self, new: &Self, changes: &mut Changes) {
+        let of = |config: &Self, disk: &DiskConfig| {
+            let mut disks = config.disks.iter();
+            disks.find(|other| other.slot == disk.slot).cloned()
+        };
+        for disk in &self.disks {
+            let slot = disk.slot;
+            match of(new, disk) {
+                None => changes
+                    .restart
+                    .push(format!("disk of slot {slot} (removed)")),
+                Some(new) if new.spec != disk.spec => {
+                    changes.restart.push(format!("path of slot {slot}"));
+                }
+                Some(new) if new.io_poll != disk.io_poll => {
+                    changes.restart.push(format!("io_poll of slot {slot}"));
+                }
+                Some(_) => {}
+            }
+        }
+        for disk in &new.disks {
+            if of(self, disk).is_none() {
+                changes
+                    .restart
+                    .push(format!("disk of slot {} (new)", disk.slot));
+            }
+        }
+    }
+
+    /// Notes what was taken over: the rest goes on as it was, and is named again by the next comparison.
+    pub(crate) fn take_over(&mut self, live: &Live) {
+        match live {
+            Live::Groups(groups) => self.groups = groups.clone(),
+            Live::CecIdle(limit) => self.cec_idle = *limit,
+            Live::Cec(name, on) => self.change_port(name, |port| port.cec = *on),
+            Live::CecAllow(name, stations) => {
+                self.change_port(name, |port| port.cec_allow.clone_from(stations));
+            }
+            Live::Pace(name, pace) => {
+                self.change_port(name, |port| port.pace_mbit_per_second = *pace);
+            }
+        }
+    }
+
+    fn change_port(&mut self, name: &str, change: impl FnOnce(&mut PortConfig)) {
+        let mut ports = self.ports.iter_mut();
+        if let Some(port) = ports.find(|port| port.interface == name) {
+            change(port);
+        }
+    }
+}
+
+impl PortConfig {
+    fn compare(&self, new: &Self, changes: &mut Changes) {
+        let name = &self.interface;
+        let fixed = [
+            ("mode", self.mode != new.mode),
+            ("addresses", self.addresses != new.addresses),
+            ("busy_poll", self.busy_poll != new.busy_poll),
+        ];
+        let changed = fixed.into_iter().filter(|(_, differs)| *differs);
+        let named = changed.map(|(key, _)| format!("{key} of port {name}"));
+        changes.restart.extend(named);
+        if self.cec != new.cec {
+            changes.live.push(Live::Cec(name.clone(), new.cec));
+        }
+        if self.cec_allow != new.cec_allow {
+            let stations = new.cec_allow.clone();
+            changes.live.push(Live::CecAllow(name.clone(), stations));
+        }
+        match (self.pace_mbit_per_second, new.pace_mbit_per_second) {
+            (old, new) if old == new => {}
+            // Room for replies that wait is made at the start.
+            (0, _) | (_, 0) => {
+                let key = format!("pace_mbit_per_second of port {name} (from or to no limit)");
+                changes.restart.push(key);
+            }
+            (_, new) => changes.live.push(Live::Pace(name.clone(), new)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+    use super::*;
+
+    const OLD: &str = "shelf = 1\n[[port]]\ninterface = \"a\"\npace_mbit_per_second = 100\n\
+                       [[disk]]\nslot = 0\npath = \"/dev/null\"\n";
+
+    /// Each key, in a configuration that differs from [`OLD`] by it.
+    const TABLE: &[(&str, &str, &str)] = &[
+        ("shelf = 1", "shelf = 2", "shelf"),
+        ("shelf = 1", "shelf = 1\nstate_dir = \"/s\"", "state_dir"),
+        (
+            "shelf = 1",
+            "shelf = 1\ncontrol_socket = \"/c\"",
+            "control_socket",
+        ),
+        ("shelf = 1", "shelf = 1\nworkers = 2", "workers"),
+        ("shelf = 1", "shelf = 1\ncores = [0]", "cores"),
+        ("shelf = 1", "shelf = 1\nspin_us = 1", "spin_us"),
+        (
+            "shelf = 1",
+            "shelf = 1\ndisk_timeout_seconds = 2",
+            "disk_timeout_seconds",
+        ),
+        ("shelf = 1", "shelf = 1\nsandbox = false", "sandbox"),
+        (
+            "[[port]]",
+            "[discover]\ndisks = \"auto\"\n[[port]]",
+            "disks of [discover]",
+        ),
+        (
+            "shelf = 1",
+            "shelf = 1\nsmart_interval_minutes = 0",
+            "smart_interval_minutes",
+        ),
+        (
+            "shelf = 1",
+            "shelf = 1\nadmin_group = \"x\"",
+            "live admin_group, reader_group",
+        ),
+        (
+            "shelf = 1",
+            "shelf = 1\nreader_group = \"x\"",
+            "live admin_group, reader_group",
+        ),
+        (
+            "shelf = 1",
+            "shelf = 1\ncec_idle_minutes = 0",
+            "live cec_idle_minutes",
+        ),
+        (
+            "interface = \"a\"",
+            "interface = \"a\"\nmode = \"packet\"",
+            "mode of port a",
+        ),
+        (
+            "interface = \"a\"",
+            "interface = \"a\"\naddresses = 2",
+            "addresses of port a",
+        ),
+        (
+            "interface = \"a\"",
+            "interface = \"a\"\nbusy_poll = true",
+            "busy_poll of port a",
+        ),
+        (
+            "interface = \"a\"",
+            "interface = \"a\"\ncec = true",
+            "live cec of port a",
+        ),
+        (
+            "interface = \"a\"",
+            "interface = \"a\"\ncec_allow = [\"00:10:04:01:2e:81\"]",
+            "live cec_allow of port a",
+        ),
+        (
+            "second = 100",
+            "second = 200",
+            "live pace_mbit_per_second of port a",
+        ),
+        (
+            "second = 100",
+            "second = 0",
+            "pace_mbit_per_second of port a (from or to no limit)",
+        ),
+        (
+            "[[disk]]",
+            "[[port]]\ninterface = \"b\"\n[[disk]]",
+            "port b (new)",
+        ),
+        ("/dev/null", "/dev/zero", "path of slot 0"),
+        (
+            "slot = 0",
+            "slot = 0\nio_poll = \"off\"",
+            "io_poll of slot 0",
+        ),
+        (
+            "[[disk]]",
+            "[[disk]]\nslot = 1\npath = \"ram:1M\"\n[[disk]]",
+            "disk of slot 1 (new)",
+        ),
+    ];
+
+    fn told(changes: &Changes) -> Vec<String> {
+        let live = changes.live.iter().map(|live| format!("live {live}"));
+        live.chain(changes.restart.iter().cloned()).collect()
+    }
+
+    #[test]
+    fn every_key_is_taken_over_or_named() {
+        let old = check(OLD).unwrap();
+        assert_eq!(old.changes_to(&old), Changes::default());
+        for (from, to, expected) in TABLE {
+            let text = OLD.replacen(from, to, 1);
+            let new = check(&text).unwrap();
+            assert_eq!(told(&old.changes_to(&new)), [*expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_named_too() {
+        let old = check(OLD).unwrap();
+        let new = check("shelf = 1\n[[port]]\ninterface = \"b\"\n").unwrap();
+        let expected = [
+            "port a (removed)",
+            "port b (new)",
+            "disk of slot 0 (removed)",
+        ];
+        assert_eq!(told(&old.changes_to(&new)), expected);
+    }
+
+    #[test]
+    fn what_was_taken_over_differs_no_more() {
+        for (from, to, expected) in TABLE.iter().filter(|(.., what)| what.starts_with("live")) {
+            let mut running = check(OLD).unwrap();
+            let new = check(&OLD.replacen(from, to, 1)).unwrap();
+            for live in running.changes_to(&new).live {
+                running.take_over(&live);
+            }
+            assert_eq!(running.changes_to(&new), Changes::default(), "{expected}");
+        }
+    }
+}

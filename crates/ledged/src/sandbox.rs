@@ -1,0 +1,58 @@
+//! What the daemon gives up before it touches a drive or a port.
+//!
+//! Invariants:
+//! * It is done on the main thread while that is the only one but for the tests' own, so that all threads
+//!   and all programs that are run inherit it, and nothing gets it back.
+//! * What is denied is an error that whoever asked for it tells, with what it was for: never a death without
+//!   a word. A system call that is not on the list ends with EPERM, a file that is not below what the
+//!   configuration names with EACCES.
+//! * What the kernel cannot do is told in the log, and does not keep the shelf from serving.
+//!
+//! Capabilities, then files ([`files`]), then system calls ([`calls`]): each step needs what the next takes.
+
+mod calls;
+mod capabilities;
+mod files;
+
+pub(crate) use calls::confine_worker;
+
+use crate::config::Config;
+use caps::{CapSet, Capability};
+use rustix::io::Errno;
+use rustix::mm::MlockAllFlags;
+use rustix::process::{Resource, getrlimit};
+
+/// Keeps what is in memory there: a daemon that waits for its swap waits for a drive of its own, or not at
+/// all. Pages are locked once they are used, so that stacks of threads cost what is used of them.
+pub(crate) fn lock_memory() {
+    let is_unlimited = getrlimit(Resource::Memlock).current.is_none();
+    let may = is_unlimited
+        || caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK).unwrap_or(false);
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    // With a limit what is mapped later would fail beyond it.
+    let done = if may {
+        rustix::mm::mlockall(flags)
+    } else {
+        Err(Errno::PERM)
+    };
+    if let Err(error) = done {
+        tracing::warn!(
+            "memory is not locked: {error}; needs CAP_IPC_LOCK, or LimitMEMLOCK=infinity"
+        );
+    }
+}
+
+/// Gives up what is not needed to serve by this configuration.
+///
+/// # Errors
+/// When what the kernel offers cannot be had: a shelf that should be confined does not serve unconfined.
+pub(crate) fn enter(config: &Config) -> anyhow::Result<()> {
+    if !config.sandbox {
+        tracing::warn!("sandbox = false: capabilities, files and system calls are not restricted");
+        return Ok(());
+    }
+    capabilities::keep_needed()?;
+    files::confine(config)?;
+    calls::confine_daemon()?;
+    Ok(())
+}
