@@ -15,7 +15,7 @@ help:
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
 	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors, hot plug (as root; about 40 minutes)'
 	@echo 'make image   a disk image that boots a machine into a shelf, and its update file, into $(IMAGE_DIR) (as root)'
-	@echo 'make test-appliance  the package in both Debians, and the image in virtual machines (as root; about 50 minutes)'
+	@echo 'make test-appliance  the package in both Debians; the image in virtual machines: first start, pulled disks, power cuts, updates, wrong inputs (as root; hours)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'
 	@echo 'make bench   the shelf beside vblade, iSCSI, NBD and the bare disk, into bench/results (as root; 25 minutes; BENCH=--quick: whether it works)'

@@ -299,7 +299,7 @@ fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
 
     // A configuration of a newer version, and a state partition without room: it serves, and says so.
     site.machine.change_state(NEWER_AND_FULL)?;
-    let appliance = boot_told(&site, PROMPT, &["unknown field `future`", "takes no files"])?;
+    let appliance = boot_told(&site, PROMPT, &["takes no files", "unknown field `future`"])?;
     let said = site.cec("health")?;
     ensure!(
         said.contains("unknown field `future`") && said.contains("takes no files"),
