@@ -193,7 +193,7 @@ impl Bench {
         let port = PortIndex(0);
         if let Some(admitted) = self.target.receive(port, frame, bytes, &mut self.actions) {
             let command = admitted.command;
-            let buffer = self.executor.buffer_mut(BufferIndex::of_command(command));
+            let buffer = self.executor.buffer_mut(admitted.buffer);
             buffer[..payload].copy_from_slice(&frame[ATA_FRAME_BYTES..bytes]);
             let (memory, out) = (&mut self.executor, &mut self.actions);
             self.target.filled(command, memory, out);

@@ -11,7 +11,7 @@ use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
 use aoe::{MacAddress, SECTOR_BYTES, Shelf};
-use raid::Geometry;
+use raid::{Geometry, Unit};
 use raid::bad_blocks::BadRange;
 use raid::layout::Area;
 use raid::log::LogParameters;
@@ -33,6 +33,8 @@ pub struct LunView {
     pub online: bool,
     /// Usable size.
     pub capacity_sectors: u64,
+    /// What its drives are asked for is whole units. It is the same for as long as the LUN is attached.
+    pub unit: Unit,
     /// Its RAIDs, joined end to end.
     pub parts: Vec<PartView>,
     /// The answer to IDENTIFY.
@@ -371,23 +373,28 @@ impl DriveError {
     }
 }
 
-/// A drive as the administration uses it: slow, synchronous, whole 512-byte sectors.
+/// A drive as the administration uses it: slow, synchronous, whole sectors of its own.
 pub trait MetadataDrive: Send {
     /// Size of the drive.
     fn size_sectors(&self) -> u64;
+
+    /// Its own sectors: it takes only multiples of them, at multiples of them.
+    fn unit(&self) -> Unit {
+        Unit::SECTOR
+    }
 
     /// Whether it is a null drive: it drops what is written to it.
     fn keeps_nothing(&self) -> bool {
         false
     }
 
-    /// Fills `buffer`, a multiple of 512 bytes, from `sector` on.
+    /// Fills `buffer`, whole units, from `sector` on.
     ///
     /// # Errors
     /// When not all of it could be read.
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError>;
 
-    /// Writes `data`, a multiple of 512 bytes, from `sector` on; durable when this returns.
+    /// Writes `data`, whole units, from `sector` on; durable when this returns.
     ///
     /// # Errors
     /// When not all of it could be made durable; any part of it may be on the drive.

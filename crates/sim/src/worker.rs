@@ -57,10 +57,10 @@ impl World {
     pub(crate) fn take_in(&mut self, frame: &[u8], value: u64) {
         if let Some(target) = &mut self.target {
             let admitted = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
-            if let Some(Payload { command, offset }) = admitted {
+            if let Some(admitted) = admitted {
+                let Payload { command, offset, .. } = admitted;
                 let payload = &frame[offset.min(frame.len())..];
-                let range = self.plan.sectors_of(BufferIndex::of_command(command));
-                let buffer = &mut self.arena[range.start * SECTOR..range.end * SECTOR];
+                let buffer = &mut self.arena[admitted.place(&self.plan)];
                 let bytes = payload.len().min(buffer.len());
                 buffer[..bytes].copy_from_slice(&payload[..bytes]);
                 let mut arena = Arena {

@@ -63,7 +63,7 @@ impl Surface {
 fn run(kind: JobKind, sectors: u64, bad: &[u64]) -> (Surface, Job) {
     let mut surface = Surface::new(sectors);
     surface.bad.extend(bad);
-    let mut job = Job::new(kind, sectors);
+    let mut job = Job::new(kind, sectors, Unit::SECTOR);
     surface.run(&mut job);
     (surface, job)
 }
@@ -200,7 +200,7 @@ fn a_drive_that_does_nothing_any_more_ends_its_job_and_a_large_scratch_does_not(
 fn a_drive_that_is_gone_ends_its_job_at_once() {
     let mut surface = Surface::new(8 * MIB);
     surface.gone_after = Some(2);
-    let mut job = Job::new(JobKind::ReadTest, 8 * MIB);
+    let mut job = Job::new(JobKind::ReadTest, 8 * MIB, Unit::SECTOR);
     surface.run(&mut job);
     assert_eq!(
         job.progress().end,
@@ -211,7 +211,7 @@ fn a_drive_that_is_gone_ends_its_job_at_once() {
 
 #[test]
 fn one_that_is_stopped_asks_for_nothing_more() {
-    let mut job = Job::new(JobKind::Erase, 8 * MIB);
+    let mut job = Job::new(JobKind::Erase, 8 * MIB, Unit::SECTOR);
     job.ended(StepEnd::Done, Duration::ZERO);
     job.stop();
     assert_eq!(job.next(), None);
@@ -221,7 +221,7 @@ fn one_that_is_stopped_asks_for_nothing_more() {
 
 #[test]
 fn a_flush_that_fails_ends_an_erase() {
-    let mut job = Job::new(JobKind::Erase, 4 * MIB);
+    let mut job = Job::new(JobKind::Erase, 4 * MIB, Unit::SECTOR);
     while let Some(step) = job.next() {
         let end = match step.kind {
             StepKind::Flush => StepEnd::Failed("Input/output error".to_owned()),

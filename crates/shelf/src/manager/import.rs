@@ -9,6 +9,7 @@
 use super::bad_blocks;
 use super::drives::Usage;
 use super::make::serial;
+use super::unit::unfit_unit;
 use super::raid::{Metadata, Raid};
 use super::rounds::reasons;
 use super::scan::{Candidate, find_other_format, other_format, read_bitmap};
@@ -261,6 +262,9 @@ impl Manager {
         if let Some(reason) = raid.refusal() {
             return Err(reason);
         }
+        if let Some(reason) = unfit_unit(&self.drives, raid) {
+            return Err(reason);
+        }
         if raid.is_dirty && raid.geometry.parity_count() > 0 {
             return Err(
                 "its parity may not match, because it was not stopped in order; let Linux \
@@ -339,7 +343,7 @@ impl Manager {
             .filter_map(|m| Some((m.drive()?, m.metadata()?)))
         {
             for slot in Metadata::places(&metadata.superblock).slots {
-                failures.extend(self.drives.write(drive, slot.sector, &[0; 512]).err());
+                failures.extend(self.drives.write(drive, slot.sector, &[0; BLOCK_BYTES]).err());
             }
         }
         failures

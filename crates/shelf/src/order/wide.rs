@@ -4,11 +4,13 @@
 //! * there are at most [`WIDE_MAX`] of each worker, and of one LUN at most [`WIDE_OF_LUN_MAX`], so that one
 //!   whose drives stall does not shut out the others;
 //! * their extents are in order, apart, and not empty;
-//! * two commands of which one is wide wait for each other once, whatever they share.
+//! * two commands of which one is wide wait for each other once, whatever they share;
+//! * whether two wide ones do is the same whichever is asked.
 
 use super::{CommandIndex, Order, Range};
 use crate::ids::LunNumber;
 use ata::trim::ENTRIES_MAX;
+use raid::Unit;
 
 /// Most wide commands at a time.
 pub const WIDE_MAX: usize = 16;
@@ -62,12 +64,16 @@ impl Wide {
         self.lun == range.lun && self.extents.get(first).is_some_and(overlaps)
     }
 
+    /// Two that share a block do, whatever they have of it: where drives have such sectors, each writes all of it
+    /// (other commands of such a LUN are of whole blocks already).
     fn conflicts_wide(&self, other: &Self) -> bool {
+        let block = u64::from(Unit::BLOCK.sectors());
         let overlaps = |extent: &Extent| {
+            let lba = Unit::BLOCK.floor(extent.lba);
             other.conflicts(&Range {
                 lun: self.lun,
-                lba: extent.lba,
-                sectors: extent.sectors,
+                lba,
+                sectors: extent.end().next_multiple_of(block) - lba,
                 writes: true,
             })
         };

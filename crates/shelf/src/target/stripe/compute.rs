@@ -481,7 +481,7 @@ impl Target {
             let is_written = !member.in_sync
                 || unreadable >> element & 1 == 1
                 || (is_parity && unsynced && !matches);
-            let mended = hull(mended[usize::from(element)]);
+            let mended = site.view.unit.around_mask(mended[usize::from(element)]);
             self.column_mut(index, element).home = if is_written { range } else { mended };
         }
     }

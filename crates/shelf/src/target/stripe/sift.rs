@@ -1,7 +1,7 @@
 //! Steps of a pass over a slice of which not all can be had, and such as only copy to twins.
 //!
 //! A step wants all of a slice at once. When more of it is lost than parity makes good it goes on sector by
-//! sector: sectors that can be had are done like whole slices, and of each other one it is reported who
+//! sector (unit by unit: [`raid::Unit`]): sectors that can be had are done like whole slices, and of each other one it is reported who
 //! lacks it. When all are done, the step waits until the administration has noted that.
 
 use super::pieces::Pieces;
@@ -50,7 +50,7 @@ impl Target {
         if sift == 0 {
             site.all()
         } else {
-            sift & sift.wrapping_neg()
+            site.view.unit.first_of(sift)
         }
     }
 
@@ -178,6 +178,7 @@ impl Target {
         let parities = 1_u64 << site.layout.p() | site.layout.q().map_or(0, |q| 1 << q);
         let mut lacking = Lacking {
             member_sector: site.place(sector).0,
+            sectors: sector.count_ones(),
             elements: 0,
             twins: 0,
         };
