@@ -18,11 +18,11 @@
 //! * a record that says who may use the LUN is of a format that versions which know nothing of that leave
 //!   alone; without such rules it is one that they read.
 
-use crate::md::raw::BLOCK_BYTES;
 use crate::Level;
 use crate::layout::SLOT_SECTORS;
 use crate::log::LogParameters;
 use crate::lost::LostRange;
+use crate::md::raw::BLOCK_BYTES;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

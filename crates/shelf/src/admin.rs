@@ -643,7 +643,9 @@ pub enum AdminError {
         needed_bytes: u64,
     },
     /// A drive with larger sectors than the sizes of a RAID allow.
-    #[error("{drive} has sectors of {sector_bytes} bytes, raid {raid} takes only drives with sectors of 512")]
+    #[error(
+        "{drive} has sectors of {sector_bytes} bytes, raid {raid} takes only drives with sectors of 512"
+    )]
     SectorsDoNotFit {
         /// `<shelf>.<slot>`.
         drive: String,

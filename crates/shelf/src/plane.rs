@@ -11,7 +11,7 @@ use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
 use aoe::{MacAddress, SECTOR_BYTES, Shelf};
-use raid::{Geometry, Unit};
+use raid::Geometry;
 use raid::bad_blocks::BadRange;
 use raid::layout::Area;
 use raid::log::LogParameters;
@@ -21,6 +21,8 @@ use raid::regions::{RegionMap, RegionSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use raid::Unit;
 
 /// A LUN as the data path needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]

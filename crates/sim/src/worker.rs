@@ -183,6 +183,7 @@ impl World {
             self.fail(format!("I/O outside of the data of disk {disk}: {io:?}"));
             return;
         }
+        self.expect_whole(disk, io.sector, io.sectors.into());
         if self.refuse(&io) {
             return;
         }

@@ -9,11 +9,11 @@
 use super::bad_blocks;
 use super::drives::Usage;
 use super::make::serial;
-use super::unit::unfit_unit;
 use super::raid::{Metadata, Raid};
 use super::rounds::reasons;
 use super::scan::{Candidate, find_other_format, other_format, read_bitmap};
 use super::set::{Set, put_together};
+use super::unit::unfit_unit;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, ArrayStatus, DriveSlot};
 use aoe::SECTOR_BYTES;
@@ -343,7 +343,11 @@ impl Manager {
             .filter_map(|m| Some((m.drive()?, m.metadata()?)))
         {
             for slot in Metadata::places(&metadata.superblock).slots {
-                failures.extend(self.drives.write(drive, slot.sector, &[0; BLOCK_BYTES]).err());
+                failures.extend(
+                    self.drives
+                        .write(drive, slot.sector, &[0; BLOCK_BYTES])
+                        .err(),
+                );
             }
         }
         failures

@@ -10,7 +10,6 @@ use crate::admin::{
 use crate::plane::{LogView, MemberView, PartView, RegionsView, SyncKind, SyncView};
 use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
-use raid::{Geometry, Unit};
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
 use raid::geometry::is_striped;
@@ -21,6 +20,7 @@ use raid::md::Superblock;
 use raid::planted::{self, Bug};
 use raid::record::{Record, RecordOwner, RecordState};
 use raid::regions::{RegionIndex, RegionSet};
+use raid::{Geometry, Unit};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -580,7 +580,8 @@ impl Raid {
 
     /// Whether its sizes are whole units.
     pub(super) fn fits_unit(&self, unit: Unit) -> bool {
-        unit.divides(self.geometry.member_sectors()) && unit.divides(self.geometry.capacity_sectors())
+        unit.divides(self.geometry.member_sectors())
+            && unit.divides(self.geometry.capacity_sectors())
     }
 
     /// The redo log, if it has one.

@@ -30,5 +30,6 @@ mod silence;
 mod spares;
 mod sync;
 mod twin;
+mod unit;
 mod workers;
 mod world;

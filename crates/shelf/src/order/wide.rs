@@ -40,6 +40,7 @@ impl Extent {
 pub(super) struct Wide {
     command: CommandIndex,
     lun: LunNumber,
+    unit: Unit,
     extents: Vec<Extent>,
 }
 
@@ -51,6 +52,7 @@ impl Wide {
         Self {
             command: super::NONE,
             lun,
+            unit: Unit::SECTOR,
             extents: Vec::with_capacity(ENTRIES_MAX),
         }
     }
@@ -64,16 +66,16 @@ impl Wide {
         self.lun == range.lun && self.extents.get(first).is_some_and(overlaps)
     }
 
-    /// Two that share a block do, whatever they have of it: where drives have such sectors, each writes all of it
-    /// (other commands of such a LUN are of whole blocks already).
+    /// Two that share a unit of the LUN do, whatever they have of it: each writes all of it. Other commands are
+    /// of whole units already.
     fn conflicts_wide(&self, other: &Self) -> bool {
-        let block = u64::from(Unit::BLOCK.sectors());
+        let unit = self.unit.max(other.unit);
         let overlaps = |extent: &Extent| {
-            let lba = Unit::BLOCK.floor(extent.lba);
+            let lba = unit.floor(extent.lba);
             other.conflicts(&Range {
                 lun: self.lun,
                 lba,
-                sectors: extent.end().next_multiple_of(block) - lba,
+                sectors: extent.end().next_multiple_of(unit.sectors().into()) - lba,
                 writes: true,
             })
         };
@@ -82,7 +84,7 @@ impl Wide {
 }
 
 impl Order {
-    /// Puts a command that writes these extents behind all earlier ones. Returns whether it may run at once;
+    /// Puts a command that writes these extents, of a LUN with this unit, behind all earlier ones. Returns whether it may run at once;
     /// `None` when there is no room for it.
     ///
     /// # Panics
@@ -91,7 +93,7 @@ impl Order {
     pub fn enter_wide(
         &mut self,
         command: CommandIndex,
-        lun: LunNumber,
+        (lun, unit): (LunNumber, Unit),
         extents: &[Extent],
     ) -> Option<bool> {
         let is_apart = |pair: &[Extent]| pair[0].end() < pair[1].lba;
@@ -114,7 +116,7 @@ impl Order {
             }
         }
         let mut entered = self.spare.pop()?;
-        (entered.command, entered.lun) = (command, lun);
+        (entered.command, entered.lun, entered.unit) = (command, lun, unit);
         entered.extents.clear();
         entered.extents.extend_from_slice(extents);
         let narrow = self.entries.iter().filter_map(|entry| entry.range);

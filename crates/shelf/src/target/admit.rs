@@ -2,11 +2,11 @@
 //!
 //! Budget (`corebench stages admit`): 100 ns, 1400 instructions.
 
+use super::edges::{self, Widened};
 use super::{
     Action, Asked, Body, BufferIndex, BufferPlan, Change, Command, Kind, Memory, PortIndex, State,
     Target, Wish,
 };
-use super::edges::{self, Widened};
 use crate::access::Rights;
 use crate::ids::LunNumber;
 use crate::order::{CommandIndex, Extent, Range};
@@ -421,6 +421,12 @@ impl Target {
             ..Command::free()
         };
         let writes = kind == Kind::Write;
+        #[cfg(feature = "planted")]
+        let (lba, sectors) = if planted::is(Bug::EdgesUnlocked) {
+            (lba + u64::from(widened.skip), u64::from(widened.own))
+        } else {
+            (lba, sectors)
+        };
         #[cfg(feature = "planted")]
         let lba = if planted::is(Bug::OverlapIgnored) {
             u64::from(index) << 32

@@ -27,8 +27,6 @@ use crate::order::CommandIndex;
 use crate::plane::LunView;
 use aoe::sectors_per_frame;
 use raid::Unit;
-#[cfg(feature = "planted")]
-use raid::planted::{self, Bug};
 
 /// What a command wants of the units that it was widened to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -47,9 +47,7 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        if self.awaits_loans(index, out)
-            || self.is_shut_out(index, out)
-        {
+        if self.awaits_loans(index, out) || self.is_shut_out(index, out) {
             return;
         }
         let command = &self.commands[usize::from(index)];

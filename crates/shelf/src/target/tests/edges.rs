@@ -88,14 +88,23 @@ fn any_sectors_are_written_and_read_and_their_neighbours_stay() {
 fn whole_blocks_are_written_without_being_read() {
     let mut rig = Rig::new([of_blocks(Level::Raid1, 2)]);
     rig.deliver(0, &write(8, &content(8, 16, 1)));
-    let writes = |rig: &Rig| rig.pending.iter().all(|io| io.operation == Operation::Write);
+    let writes = |rig: &Rig| {
+        rig.pending
+            .iter()
+            .all(|io| io.operation == Operation::Write)
+    };
     assert!(writes(&rig) && rig.pending.len() == 2);
     rig.drain();
     assert_eq!(rig.target.counters().partial_writes, 0);
     // A block that is not all of a write is read once, and only that.
     rig.deliver(0, &write(8, &content(8, 15, 1)));
-    let [edge] = rig.pending[..] else { panic!("{:?}", rig.pending) };
-    assert_eq!((edge.operation, edge.sector, edge.sectors), (Operation::Read, 256 + 16, 8));
+    let [edge] = rig.pending[..] else {
+        panic!("{:?}", rig.pending)
+    };
+    assert_eq!(
+        (edge.operation, edge.sector, edge.sectors),
+        (Operation::Read, 256 + 16, 8)
+    );
 }
 
 /// Both read the block before either has written it, if they do not wait for one another.
@@ -128,7 +137,10 @@ fn an_edge_that_nobody_can_give_is_an_error_and_nothing_is_written() {
         let drives = rig.drives.clone();
         rig.broken_reads.extend(0..8);
         // Nothing that is in memory helps: it was read over.
-        let forget = LunView { online: false, ..of_blocks(level, members) };
+        let forget = LunView {
+            online: false,
+            ..of_blocks(level, members)
+        };
         rig.attach(forget);
         rig.detach(0);
         rig.attach(of_blocks(level, members));
@@ -146,7 +158,12 @@ fn an_edge_that_nobody_can_give_is_an_error_and_nothing_is_written() {
 
 #[test]
 fn an_edge_comes_from_whoever_has_it() {
-    for (level, members) in [(Level::Raid1, 2), (Level::Raid10, 4), (Level::Raid5, 3), (Level::Raid6, 4)] {
+    for (level, members) in [
+        (Level::Raid1, 2),
+        (Level::Raid10, 4),
+        (Level::Raid5, 3),
+        (Level::Raid6, 4),
+    ] {
         for broken in 0..u16::from(members) {
             let mut rig = filled(level, members);
             rig.detach(0);
@@ -155,7 +172,11 @@ fn an_edge_comes_from_whoever_has_it() {
             let mut model = content(0, SECTORS, 0);
             for (lba, sectors) in [(1, 1), (12, 17), (40, 17), (63, 17)] {
                 let data = content(lba, sectors, 7);
-                assert_eq!(outcome(&rig.write(lba, &data)), (0x40, 0), "{level} {broken}");
+                assert_eq!(
+                    outcome(&rig.write(lba, &data)),
+                    (0x40, 0),
+                    "{level} {broken}"
+                );
                 let start = usize::try_from(lba).unwrap() * 512;
                 model[start..start + data.len()].copy_from_slice(&data);
             }

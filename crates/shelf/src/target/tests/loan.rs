@@ -2,9 +2,7 @@
 
 use super::rig::{Arena, PORT_MAC, view, write};
 use crate::shard::{Place, WorkerIndex};
-use crate::target::{
-    Action, BufferPlan, Io, PeerMessage, PortIndex, PortView, Route, Target,
-};
+use crate::target::{Action, BufferPlan, Io, PeerMessage, PortIndex, PortView, Route, Target};
 use raid::Level;
 use std::sync::Arc;
 

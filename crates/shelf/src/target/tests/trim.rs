@@ -1,7 +1,7 @@
 //! TRIM.
 
-use super::super::{Action, BufferPlan, Io, Operation, PortIndex, PortView, Purpose, Report};
 use super::super::Target;
+use super::super::{Action, BufferPlan, Io, Operation, PortIndex, PortView, Purpose, Report};
 use super::rig::{Arena, PORT_MAC, Rig, ata, lun, outcome, view, write};
 use crate::access::Access;
 use crate::ids::DriveSlot;
