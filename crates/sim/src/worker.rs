@@ -11,7 +11,7 @@ use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
 use shelf::shard::Place;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
+    Action, Body, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
     Purpose, Reply, Span, Target, Work, compute_in,
 };
 use zerocopy::FromBytes;

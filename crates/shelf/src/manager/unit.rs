@@ -24,7 +24,8 @@ impl Manager {
     /// The unit that a LUN is to have in the data path. The one that it has there it keeps, if that is larger.
     pub(super) fn unit_of(&self, lun: &Lun<'_>) -> Unit {
         let live = lun.raids().filter(|raid| raid.is_live);
-        let drives = live.flat_map(|raid| raid.members.iter().flat_map(Member::drives));
+        let members = live.flat_map(|raid| raid.members.iter().filter(|member| member.is_in_use()));
+        let drives = members.flat_map(Member::drives);
         let largest = drives.map(|drive| self.drives.unit(drive)).max();
         let present = self.units.get(&lun.number()).copied();
         largest.max(present).unwrap_or_default()

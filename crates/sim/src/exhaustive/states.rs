@@ -6,7 +6,7 @@ use crate::content::SECTOR;
 use crate::worker;
 use aoe::{AtaRegisters, Header};
 use shelf::shard::Place;
-use shelf::target::{Action, BufferIndex, Io, IoOwner, Operation, PortIndex, Target};
+use shelf::target::{Action, Io, IoOwner, Operation, PortIndex, Target};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
