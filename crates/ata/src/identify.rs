@@ -221,7 +221,10 @@ mod tests {
     fn file_systems_are_told_to_keep_to_blocks_of_4096_bytes() {
         // Eight logical sectors to a physical one; the first begins one, where that is so.
         let data = build(8);
-        assert_eq!([106, 117, 118, 209].map(|at| word(&data, at)), [0x6003, 0, 0, 0x4000]);
+        assert_eq!(
+            [106, 117, 118, 209].map(|at| word(&data, at)),
+            [0x6003, 0, 0, 0x4000]
+        );
         let spec = IdentifySpec {
             sectors: 8,
             serial: "",

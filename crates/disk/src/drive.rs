@@ -341,8 +341,8 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
     })
 }
 
-/// Opens with `O_DIRECT`; without it where the file system refuses it or wants more than sectors. Gives what is
-/// read and written at once, too.
+/// Opens with `O_DIRECT`; without it where the file system refuses it or wants more than sectors. Gives what
+/// is read and written at once, too.
 fn open_direct(path: &Path, block: bool) -> Result<(File, Unit, Option<String>), OpenError> {
     let exclusive = if block { OFlags::EXCL } else { OFlags::empty() };
     let open = |flags: OFlags| {

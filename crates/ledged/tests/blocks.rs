@@ -1,5 +1,5 @@
-//! Real block devices with sectors of 4096 bytes: loop devices, alone and beside files with sectors of 512 bytes. The
-//! initiator reads and writes any sectors of 512 bytes.
+//! Real block devices with sectors of 4096 bytes: loop devices, alone and beside files with sectors of 512
+//! bytes. The initiator reads and writes any sectors of 512 bytes.
 
 mod support;
 
@@ -31,8 +31,8 @@ struct Shelf {
 }
 
 impl Shelf {
-    /// With so many disks, of which these have sectors of 4096 bytes. `None` where the kernel has no such loop
-    /// devices.
+    /// With so many disks, of which these have sectors of 4096 bytes. `None` where the kernel has no such
+    /// loop devices.
     fn start(disks: usize, blocks: &[usize]) -> Result<Option<Self>> {
         let setup = Setup::new()?;
         let mut devices = Vec::new();
@@ -93,8 +93,12 @@ impl Shelf {
         let deadline = Instant::now() + LIMIT;
         loop {
             let listed = self.console("list -l 0")?;
-            let rows = listed.lines().filter(|row| row.trim_start().starts_with("0.0."));
-            let found: Vec<&str> = rows.filter_map(|row| row.split_whitespace().nth(1)).collect();
+            let rows = listed
+                .lines()
+                .filter(|row| row.trim_start().starts_with("0.0."));
+            let found: Vec<&str> = rows
+                .filter_map(|row| row.split_whitespace().nth(1))
+                .collect();
             let passes = self.console("when")?;
             if found == states && !passes.contains('%') {
                 return Ok(());
@@ -124,7 +128,10 @@ impl Model {
 
     /// A number below another one.
     fn below(&mut self, end: usize) -> usize {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         usize::try_from(self.seed >> 33).unwrap_or(0) % end
     }
 
@@ -188,22 +195,30 @@ fn any_sectors_are_kept_through_restarts_and_a_pulled_member() -> Result<()> {
         model.fill(&mut wire, 200)?;
         model.verify(&mut wire).context(level)?;
         shelf.restart()?;
-        model.verify(&mut wire).with_context(|| format!("{level} after a restart"))?;
+        model
+            .verify(&mut wire)
+            .with_context(|| format!("{level} after a restart"))?;
         let victim = blocks[0];
         shelf.pull(victim)?;
         let mut states = vec!["normal"; disks];
         states[victim] = "missing";
         shelf.wait_for(&states)?;
         model.fill(&mut wire, 200)?;
-        model.verify(&mut wire).with_context(|| format!("{level} degraded"))?;
+        model
+            .verify(&mut wire)
+            .with_context(|| format!("{level} degraded"))?;
         shelf.insert(victim)?;
         shelf.wait_for(&vec!["normal"; disks])?;
         // What was missed is on the one that is back.
         let other = (0..disks).find(|disk| *disk != victim).context("another")?;
         shelf.console(&format!("fail 0.0.{other}"))?;
-        model.verify(&mut wire).with_context(|| format!("{level} rebuilt"))?;
+        model
+            .verify(&mut wire)
+            .with_context(|| format!("{level} rebuilt"))?;
         shelf.restart()?;
-        model.verify(&mut wire).with_context(|| format!("{level} in the end"))?;
+        model
+            .verify(&mut wire)
+            .with_context(|| format!("{level} in the end"))?;
         ensure!(shelf.devices.len() == blocks.len());
     }
     Ok(())

@@ -395,8 +395,8 @@ fn read<R: Payload>(slots: [&[u8; SLOT_BYTES]; 2], owner: &RecordOwner) -> Slots
     Slots { newest, damage }
 }
 
-/// The bytes to write at the start of a slot: whole blocks of 4 KiB, as many as needed, so that no drive has to
-/// read before it writes.
+/// The bytes to write at the start of a slot: whole blocks of 4 KiB, as many as needed, so that no drive has
+/// to read before it writes.
 ///
 /// # Errors
 /// When the record is longer than a slot.

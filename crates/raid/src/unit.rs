@@ -1,8 +1,8 @@
 //! What a drive reads and writes at once, in sectors of 512 bytes.
 //!
 //! Everything in the shelf counts sectors of 512 bytes, as initiators do. A drive whose own sectors have 4096
-//! bytes (4Kn) takes only multiples of eight of them, at multiples of eight. What is to be done on such a drive is
-//! *widened*: to the units that it touches.
+//! bytes (4Kn) takes only multiples of eight of them, at multiples of eight. What is to be done on such a
+//! drive is *widened*: to the units that it touches.
 //!
 //! Invariants:
 //! * every unit is a power of two, and divides every chunk;

@@ -7,9 +7,9 @@
 //! | read test | reads everything | |
 //! | write test | writes a pattern everywhere, then compares all of it | the mark, if all was right |
 //!
-//! What fails in a large step is done again in smaller ones, down to a sector of the drive, so that what is bad
-//! is known by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are tried: if none of
-//! them works either the drive is gone, and the job ends.
+//! What fails in a large step is done again in smaller ones, down to a sector of the drive, so that what is
+//! bad is known by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are
+//! tried: if none of them works either the drive is gone, and the job ends.
 //!
 //! Invariants:
 //! * jobs that destroy leave the mark ([`raid::drive_record::Mark`]) in its place until everything else was

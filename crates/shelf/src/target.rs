@@ -140,8 +140,8 @@ struct Command {
     epoch: u32,
     lba: u64,
     sectors: u32,
-    /// What of that the initiator asked for, where it is more ([`edges`]): the first sector, counted from `lba`,
-    /// and how many.
+    /// What of that the initiator asked for, where it is more ([`edges`]): the first sector, counted from
+    /// `lba`, and how many.
     skip: u8,
     own: u8,
     /// What is being done about the rest.

@@ -438,7 +438,11 @@ mod tests {
             disk.begin_write(1, 8, vec![1; 16 * SECTOR], false);
             disk.cut_power(landing, &mut random);
             let landed: Vec<u8> = (0..24).map(|at| sector(&disk, at)).collect();
-            assert!(landed.chunks(8).all(|own| own.iter().all(|byte| *byte == own[0])));
+            assert!(
+                landed
+                    .chunks(8)
+                    .all(|own| own.iter().all(|byte| *byte == own[0]))
+            );
             seen.insert((landed[8], landed[16]));
         }
         assert_eq!(seen.len(), 4);

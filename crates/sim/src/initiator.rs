@@ -399,8 +399,8 @@ impl World {
 
     fn is_error_right(&self, command: &Command) -> bool {
         let is_write = command.value != 0;
-        // Where drives have larger sectors, a command meets all that lies in them, and what it writes in part it
-        // has to read.
+        // Where drives have larger sectors, a command meets all that lies in them, and what it writes in part
+        // it has to read.
         let unit = self.largest_unit();
         let is_right = |(lba, sectors): &Range| {
             let whole = unit.around(*lba, *sectors);

@@ -11,8 +11,8 @@ use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
 use shelf::shard::Place;
 use shelf::target::{
-    Action, Body, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
-    Purpose, Reply, Span, Target, Work, compute_in,
+    Action, Body, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView, Purpose, Reply,
+    Span, Target, Work, compute_in,
 };
 use zerocopy::FromBytes;
 
@@ -58,7 +58,9 @@ impl World {
         if let Some(target) = &mut self.target {
             let admitted = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
             if let Some(admitted) = admitted {
-                let Payload { command, offset, .. } = admitted;
+                let Payload {
+                    command, offset, ..
+                } = admitted;
                 let payload = &frame[offset.min(frame.len())..];
                 let buffer = &mut self.arena[admitted.place(&self.plan)];
                 let bytes = payload.len().min(buffer.len());

@@ -263,7 +263,9 @@ impl World {
 
     /// The data of a write go into its buffer.
     fn take_payload(&mut self, frame: &[u8], admitted: Payload) {
-        let Payload { command, offset, .. } = admitted;
+        let Payload {
+            command, offset, ..
+        } = admitted;
         let payload = &frame[offset.min(frame.len())..];
         let buffer = &mut self.arena[admitted.place(&PLAN)];
         let bytes = payload.len().min(buffer.len());

@@ -134,7 +134,13 @@ impl Loop {
     /// One whose sectors have 4096 bytes, with direct I/O. An error where the kernel has none.
     pub(crate) fn attach_with_blocks(file: &Path) -> Result<Self> {
         let mut command = Command::new("losetup");
-        command.args(["--find", "--show", "--sector-size", "4096", "--direct-io=on"]);
+        command.args([
+            "--find",
+            "--show",
+            "--sector-size",
+            "4096",
+            "--direct-io=on",
+        ]);
         command.arg(file);
         let device = Self(run_ok(command)?.trim().to_owned());
         let name = device.0.trim_start_matches("/dev/");

@@ -461,8 +461,8 @@ fn read_widened(
     Ok(())
 }
 
-/// Writes sectors. What is beside them in their units is written as it was read: nobody else writes there, as the
-/// data path and the administration have no unit in common.
+/// Writes sectors. What is beside them in their units is written as it was read: nobody else writes there, as
+/// the data path and the administration have no unit in common.
 fn write_widened(
     drive: &mut dyn MetadataDrive,
     sector: u64,

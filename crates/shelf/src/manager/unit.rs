@@ -2,11 +2,11 @@
 //!
 //! Invariants:
 //! * the unit of a LUN is as large as that of each of its drives that are in use;
-//! * it is the same from when the data path gets the LUN until it lets go of it, so that no command, and no round of
-//!   a stripe, is of sectors that a drive does not take. When a drive with larger sectors joins, the LUN leaves the
-//!   data path and comes back, as a LUN that goes offline and online;
-//! * such a drive holds no element of a LUN whose sizes, or whose data on it, are not whole units: nothing on it
-//!   is read or written in part.
+//! * it is the same from when the data path gets the LUN until it lets go of it, so that no command, and no
+//!   round of a stripe, is of sectors that a drive does not take. When a drive with larger sectors joins, the
+//!   LUN leaves the data path and comes back, as a LUN that goes offline and online;
+//! * such a drive holds no element of a LUN whose sizes, or whose data on it, are not whole units: nothing on
+//!   it is read or written in part.
 
 use super::drives::Drives;
 use super::lun::Lun;
@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 pub(super) type Units = BTreeMap<LunNumber, Unit>;
 
 impl Manager {
-    /// The unit that a LUN is to have in the data path. The one that it has there it keeps, if that is larger.
+    /// The unit that a LUN is to have in the data path. The one that it has there it keeps, if that is
+    /// larger.
     pub(super) fn unit_of(&self, lun: &Lun<'_>) -> Unit {
         let live = lun.raids().filter(|raid| raid.is_live);
         let members = live.flat_map(|raid| raid.members.iter().filter(|member| member.is_in_use()));

@@ -66,8 +66,8 @@ impl Wide {
         self.lun == range.lun && self.extents.get(first).is_some_and(overlaps)
     }
 
-    /// Two that share a unit of the LUN do, whatever they have of it: each writes all of it. Other commands are
-    /// of whole units already.
+    /// Two that share a unit of the LUN do, whatever they have of it: each writes all of it. Other commands
+    /// are of whole units already.
     fn conflicts_wide(&self, other: &Self) -> bool {
         let unit = self.unit.max(other.unit);
         let overlaps = |extent: &Extent| {
@@ -84,8 +84,8 @@ impl Wide {
 }
 
 impl Order {
-    /// Puts a command that writes these extents, of a LUN with this unit, behind all earlier ones. Returns whether it may run at once;
-    /// `None` when there is no room for it.
+    /// Puts a command that writes these extents, of a LUN with this unit, behind all earlier ones. Returns
+    /// whether it may run at once; `None` when there is no room for it.
     ///
     /// # Panics
     /// If the command is entered already, or its extents are not in order and apart: both would lose the

@@ -421,28 +421,7 @@ impl Target {
             ..Command::free()
         };
         let writes = kind == Kind::Write;
-        #[cfg(feature = "planted")]
-        let (lba, sectors) = if planted::is(Bug::EdgesUnlocked) {
-            (lba + u64::from(widened.skip), u64::from(widened.own))
-        } else {
-            (lba, sectors)
-        };
-        #[cfg(feature = "planted")]
-        let lba = if planted::is(Bug::OverlapIgnored) {
-            u64::from(index) << 32
-        } else {
-            lba
-        };
-        let may_run = kind == Kind::Flush
-            || self.order.enter(
-                index,
-                Range {
-                    lun,
-                    lba,
-                    sectors,
-                    writes,
-                },
-            );
+        let may_run = kind == Kind::Flush || self.enter_order(index, lun, &widened, writes);
         if kind == Kind::Read {
             self.borrow(index, extent, out);
         }
@@ -456,6 +435,36 @@ impl Target {
             self.commands[usize::from(index)].may_repeat = writes;
         }
         Some(index)
+    }
+
+    /// Puts a command behind those of its units that came before. Returns whether it may run at once.
+    fn enter_order(
+        &mut self,
+        index: CommandIndex,
+        lun: LunNumber,
+        widened: &Widened,
+        writes: bool,
+    ) -> bool {
+        let (lba, sectors) = (widened.lba, u64::from(widened.sectors));
+        #[cfg(feature = "planted")]
+        let (lba, sectors) = if planted::is(Bug::EdgesUnlocked) {
+            (lba + u64::from(widened.skip), u64::from(widened.own))
+        } else {
+            (lba, sectors)
+        };
+        #[cfg(feature = "planted")]
+        let lba = if planted::is(Bug::OverlapIgnored) {
+            u64::from(index) << 32
+        } else {
+            lba
+        };
+        let range = Range {
+            lun,
+            lba,
+            sectors,
+            writes,
+        };
+        self.order.enter(index, range)
     }
 
     /// The payload of a write is in its buffer. If an earlier write that is not answered is the same, byte

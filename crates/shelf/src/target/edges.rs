@@ -1,21 +1,21 @@
 //! Commands that begin or end inside a unit of a LUN whose drives have larger sectors ([`raid::Unit`]).
 //!
-//! Such a command is *widened* to whole units when it arrives, and stands in the order with these. Of a read, only
-//! the answer is cut from what was read. A write lies in the buffer of a second command slot, at its place among
-//! the sectors of its units, and goes this way before it is planned as a write:
+//! Such a command is *widened* to whole units when it arrives, and stands in the order with these. Of a read,
+//! only the answer is cut from what was read. A write lies in the buffer of a second command slot, at its
+//! place among the sectors of its units, and goes this way before it is planned as a write:
 //!
 //! ```text
 //! read the unit at one end ─ its sectors outside the write go beside the payload ─ the same at the other end
-//!   └─ all of it goes to the buffer of the command, the second slot is free ─ an ordinary write of whole units
+//!   └─ all of it goes to the buffer of the command, the second slot is free ─ an ordinary write of units
 //! ```
 //!
-//! A step of a TRIM that covers a unit in part reads that into its buffer, zeroes its own sectors there, and writes
-//! the unit.
+//! A step of a TRIM that covers a unit in part reads that into its buffer, zeroes its own sectors there, and
+//! writes the unit.
 //!
 //! Invariants:
 //! * from the first read of an edge to the end of the write nobody else writes, or reads, its units;
-//! * an edge is read as a client would be given it; while it cannot be had nothing is written, and the answer is
-//!   a fault;
+//! * an edge is read as a client would be given it; while it cannot be had nothing is written, and the answer
+//!   is a fault;
 //! * sectors of the units that are not of the command are written only with what was read of them;
 //! * what was cut before it is planned as a write has written nothing: it is as if it had not come;
 //! * a second slot is taken with the first or not at all, and does nothing of its own.
@@ -88,8 +88,8 @@ pub(super) enum Edges {
 /// Sectors of a unit that has edges.
 const UNIT_SECTORS: u32 = Unit::BLOCK.sectors();
 
-/// The first edge of a write from a unit on that is not all its own, by its first sector: of those that are left
-/// only the first and the last can be one.
+/// The first edge of a write from a unit on that is not all its own, by its first sector: of those that are
+/// left only the first and the last can be one.
 fn edge_from(whole: &Widened, from: u32) -> Option<u8> {
     let mut units = (from..whole.sectors).step_by(UNIT_SECTORS as usize);
     let edge = units.find(|first| {
@@ -146,8 +146,8 @@ impl Target {
         }
     }
 
-    /// A command that has edges, or may have some, is to be planned: its range and kind are those of what is to
-    /// be done next.
+    /// A command that has edges, or may have some, is to be planned: its range and kind are those of what is
+    /// to be done next.
     #[cold]
     pub(super) fn aim_at_edge(&mut self, index: CommandIndex) {
         if self.commands[usize::from(index)].kind == Kind::Trim {

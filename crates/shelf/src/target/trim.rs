@@ -4,8 +4,8 @@
 //! ranges at once ([`crate::order`]), from its arrival until it is answered. What it asks for is put in
 //! order, and worked on in steps of at most [`STEP_SECTORS`], one after the other; the range of the command
 //! is that of its step. A step is planned, waits, fails and is planned anew as a write is. Drives are asked
-//! with [`Operation::WriteZeroes`], once for each run of sectors on a device. Where drives have larger sectors, what
-//! lies inside one of them is a step of its own (`super::edges`).
+//! with [`Operation::WriteZeroes`], once for each run of sectors on a device. Where drives have larger
+//! sectors, what lies inside one of them is a step of its own (`super::edges`).
 //!
 //! Invariants:
 //! * it is answered with success only when each sector that it asks for is zero, durably, on every present
@@ -233,7 +233,8 @@ pub(super) fn bytes_of(extents: &[Extent]) -> u64 {
     sectors * SECTOR_BYTES as u64
 }
 
-/// The first step that has sectors from this one on: first sector, sectors. It is of whole units, or inside one.
+/// The first step that has sectors from this one on: first sector, sectors. It is of whole units, or inside
+/// one.
 fn next_step(extents: &[Extent], from: u64, unit: Unit) -> Option<(u64, u32)> {
     let extent = extents.iter().find(|extent| extent.end() > from)?;
     let lba = extent.lba.max(from);

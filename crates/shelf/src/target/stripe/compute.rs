@@ -74,8 +74,8 @@ impl<const MAX: usize> Spans<MAX> {
 }
 
 impl Target {
-    /// Whether the log has only the checksums of a round: what it overwrites may be lost when it is cut off. So
-    /// all of it is what initiators have asked for: what lies beside that in its units is not to be lost.
+    /// Whether the log has only the checksums of a round: what it overwrites may be lost when it is cut off.
+    /// So all of it is what initiators have asked for: what lies beside that in its units is not to be lost.
     pub(super) fn is_known_by_checksums(
         &self,
         index: u16,

@@ -1,8 +1,9 @@
 //! Steps of a pass over a slice of which not all can be had, and such as only copy to twins.
 //!
 //! A step wants all of a slice at once. When more of it is lost than parity makes good it goes on sector by
-//! sector (unit by unit: [`raid::Unit`]): sectors that can be had are done like whole slices, and of each other one it is reported who
-//! lacks it. When all are done, the step waits until the administration has noted that.
+//! sector (unit by unit: [`raid::Unit`]): sectors that can be had are done like whole slices, and of each
+//! other one it is reported who lacks it. When all are done, the step waits until the administration has
+//! noted that.
 
 use super::pieces::Pieces;
 use super::round::Site;
