@@ -68,10 +68,14 @@ impl Shelf {
         self.setup.console(line)?.success(line)
     }
 
-    fn restart(&mut self) -> Result<()> {
+    fn stop(&mut self) -> Result<()> {
         let daemon = self.daemon.take().context("it runs")?;
         check_log(&daemon.log())?;
-        daemon.terminate(LIMIT)?;
+        daemon.terminate(LIMIT)
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.stop()?;
         self.daemon = Some(self.setup.start()?);
         Ok(())
     }
@@ -80,10 +84,15 @@ impl Shelf {
         self.setup.path(&format!("disk{slot}"))
     }
 
-    fn pull(&self, slot: usize) -> Result<()> {
-        Ok(fs::rename(self.link(slot), self.setup.path("pulled"))?)
+    /// While the shelf is off: a loop device that somebody uses cannot be taken away.
+    fn pull(&mut self, slot: usize) -> Result<()> {
+        self.stop()?;
+        fs::rename(self.link(slot), self.setup.path("pulled"))?;
+        self.daemon = Some(self.setup.start()?);
+        Ok(())
     }
 
+    /// While it runs.
     fn insert(&self, slot: usize) -> Result<()> {
         Ok(fs::rename(self.setup.path("pulled"), self.link(slot))?)
     }
@@ -275,7 +284,7 @@ fn raw_and_jbod_luns_and_jobs_on_whole_drives() -> Result<()> {
         ensure!(told.contains(" 0 bad sectors"), "{told}");
         let told = shelf.console("erase")?;
         ensure!(told.contains("erase complete 100.00%"), "{told}");
-        shelf.console("setsize 1.1 8M")?;
+        shelf.console("setsize 8M 1.1")?;
         shelf.console("make 1 jbod 1.1")?;
     }
     Ok(())
