@@ -10,8 +10,7 @@ use disk::{Ending, Executor};
 use shelf::patience::IoTicket;
 use shelf::plane::LunView;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply,
-    Report, Target,
+    Action, Body, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply, Report, Target,
 };
 use std::sync::Arc;
 

@@ -48,7 +48,7 @@ impl Shelf {
             let device = match Loop::attach_with_blocks(&file) {
                 Ok(device) => device,
                 Err(error) => {
-                    println!("SKIPPED: no loop device with sectors of 4096 bytes: {error:#}");
+                    eprintln!("SKIPPED: no loop device with sectors of 4096 bytes: {error:#}");
                     return Ok(None);
                 }
             };

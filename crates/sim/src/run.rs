@@ -159,19 +159,8 @@ pub fn run(seed: u64, options: &Options) -> Report {
         further,
         further_count,
         plan: PLAN,
-        blocks: if options.blocks {
-            some_with_blocks(seed, members)
-        } else {
-            0
-        },
-        workers: (
-            options.workers.max(1),
-            if options.blocks {
-                BLOCK_GROUP_SECTORS
-            } else {
-                GROUP_SECTORS
-            },
-        ),
+        blocks: some_with_blocks(seed, members, options),
+        workers: workers_of(options),
         shares_queue: options.workers > 1 && seed.is_multiple_of(2),
         ticks: true,
         trace_lines: options.trace_lines,
@@ -201,13 +190,26 @@ pub fn run(seed: u64, options: &Options) -> Report {
 }
 
 /// Disks with sectors of 4096 bytes, as bits: all, some, or only those that are no members at first.
-fn some_with_blocks(seed: u64, members: usize) -> u32 {
+fn some_with_blocks(seed: u64, members: usize, options: &Options) -> u32 {
+    if !options.blocks {
+        return 0;
+    }
     let mut random = Random::new(seed ^ BLOCKS);
     match random.below(4) {
         0 => u32::MAX,
         1 => u32::MAX << members,
         _ => (0..u32::BITS).fold(0, |bits, disk| bits | u32::from(random.chance(500)) << disk),
     }
+}
+
+/// How many workers there are, and the sectors of a group.
+fn workers_of(options: &Options) -> (u8, u64) {
+    let group_sectors = if options.blocks {
+        BLOCK_GROUP_SECTORS
+    } else {
+        GROUP_SECTORS
+    };
+    (options.workers.max(1), group_sectors)
 }
 
 fn member_count(level: Level, random: &mut Random) -> usize {

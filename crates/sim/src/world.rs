@@ -321,14 +321,12 @@ pub struct WorldSpec {
     pub trace_lines: usize,
 }
 
-impl World {
-    /// A world with power and empty disks.
-    #[must_use]
-    pub fn new(spec: &WorldSpec, random: Random) -> Self {
-        let further = spec.further.iter().take(spec.further_count);
-        let own = std::iter::repeat_n(&spec.disk_sectors, spec.disks);
+impl WorldSpec {
+    fn new_disks(&self) -> Vec<SimDisk> {
+        let further = self.further.iter().take(self.further_count);
+        let own = std::iter::repeat_n(&self.disk_sectors, self.disks);
         let disk = |(number, sectors): (u32, &usize)| {
-            let unit = if spec.blocks >> number & 1 == 1 {
+            let unit = if self.blocks >> number & 1 == 1 {
                 Unit::BLOCK
             } else {
                 Unit::SECTOR
@@ -336,7 +334,15 @@ impl World {
             let unit_sectors = unit.sectors() as usize;
             SimDisk::new(sectors / unit_sectors * unit_sectors, unit)
         };
-        let disks: Vec<SimDisk> = (0..).zip(own.chain(further)).map(disk).collect();
+        (0..).zip(own.chain(further)).map(disk).collect()
+    }
+}
+
+impl World {
+    /// A world with power and empty disks.
+    #[must_use]
+    pub fn new(spec: &WorldSpec, random: Random) -> Self {
+        let disks = spec.new_disks();
         let all = disks.len();
         let mut world = Self {
             now: 0,

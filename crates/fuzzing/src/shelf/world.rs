@@ -12,8 +12,8 @@ use aoe::MacAddress;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{Detached, LunView, PartView};
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Change, Io, IoOwner, Memory, Operation, Payload,
-    PortIndex, PortView, Purpose, Reply, Report, Span, Target, Work, compute_in,
+    Action, Body, BufferPlan, Change, Io, IoOwner, Memory, Operation, Payload, PortIndex, PortView,
+    Purpose, Reply, Report, Span, Target, Work, compute_in,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
