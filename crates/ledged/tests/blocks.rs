@@ -1,5 +1,6 @@
 //! Real block devices with sectors of 4096 bytes: loop devices, alone and beside files with sectors of 512
 //! bytes. The initiator reads and writes any sectors of 512 bytes.
+#![expect(clippy::print_stderr, reason = "tells what was skipped")]
 
 mod support;
 
