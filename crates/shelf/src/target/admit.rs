@@ -18,6 +18,7 @@ use aoe::{
     RequestError, SECTOR_BYTES, Shelf, Slot,
 };
 use ata::{Effect, Outcome};
+use raid::Unit;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use std::sync::Arc;
@@ -381,12 +382,10 @@ impl Target {
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
         let (index, epoch) = self.take_slot(asked)?;
-        let widened = Widened::new(asked.view.unit, lba, count);
-        let edges = if kind == Kind::Write && widened.is_partial() {
-            let payload = self.take_payload_slot(asked, index)?;
-            edges::begin(widened, payload)
+        let (widened, edges) = if asked.view.unit == Unit::SECTOR {
+            (Widened::exact(lba, count), None)
         } else {
-            None
+            self.widen(asked, index, (kind, lba, count))?
         };
         match kind {
             Kind::Read => self.counters.reads += 1,

@@ -40,8 +40,18 @@ pub(super) struct Widened {
 }
 
 impl Widened {
+    /// A command of single sectors, which is not widened.
+    pub(super) const fn exact(lba: u64, count: u8) -> Self {
+        Self {
+            skip: 0,
+            own: count,
+            lba,
+            sectors: count as u32,
+        }
+    }
+
     /// A command of so many sectors, at most 255.
-    pub(super) fn new(unit: Unit, lba: u64, count: u8) -> Self {
+    fn new(unit: Unit, lba: u64, count: u8) -> Self {
         let (start, sectors) = unit.around(lba, u32::from(count));
         Self {
             skip: u8::try_from(lba - start).unwrap_or(0),
@@ -52,7 +62,7 @@ impl Widened {
     }
 
     /// Whether it has sectors that are not its own.
-    pub(super) const fn is_partial(&self) -> bool {
+    const fn is_partial(&self) -> bool {
         self.own as u32 != self.sectors
     }
 
@@ -107,13 +117,25 @@ pub(super) fn sectors_max(unit: Unit, mtu_bytes: usize) -> usize {
 }
 
 impl Target {
-    /// The second slot of a write with edges; `None` when all are taken: then its own was given back.
+    /// Widens a command that has its slot to the unit of its LUN. `None` when it needs a second slot, and all
+    /// are taken: then its own was given back.
     #[cold]
-    pub(super) fn take_payload_slot(
+    pub(super) fn widen(
         &mut self,
         asked: Asked<'_>,
         index: CommandIndex,
-    ) -> Option<CommandIndex> {
+        (kind, lba, count): (Kind, u64, u8),
+    ) -> Option<(Widened, Option<Edges>)> {
+        let widened = Widened::new(asked.view.unit, lba, count);
+        if kind != Kind::Write || !widened.is_partial() {
+            return Some((widened, None));
+        }
+        let payload = self.take_payload_slot(asked, index)?;
+        Some((widened, begin(widened, payload)))
+    }
+
+    /// The second slot of a write with edges; `None` when all are taken: then its own was given back.
+    fn take_payload_slot(&mut self, asked: Asked<'_>, index: CommandIndex) -> Option<CommandIndex> {
         let Some((payload, _)) = self.take_slot(asked) else {
             self.give_back_slot(asked.view, index);
             return None;
@@ -342,7 +364,7 @@ impl Command {
 }
 
 /// The first edge of a write that is to begin.
-pub(super) fn begin(whole: Widened, payload: CommandIndex) -> Option<Edges> {
+fn begin(whole: Widened, payload: CommandIndex) -> Option<Edges> {
     let at = edge_from(&whole, 0)?;
     Some(Edges::Write { payload, whole, at })
 }
