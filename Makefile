@@ -82,7 +82,7 @@ SIM_SECONDS ?= 3600
 SIM_LEVEL ?=
 
 sim:
-	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL)) $(if $(SIM_WORKERS),--workers $(SIM_WORKERS)) $(if $(SIM_PACE),--pace $(SIM_PACE))
+	$(CARGO) run --locked --profile sim -p sim --bin sim -- $(if $(SEED),--seed $(SEED),--seconds $(SIM_SECONDS)) $(if $(SIM_LEVEL),--level $(SIM_LEVEL)) $(if $(SIM_WORKERS),--workers $(SIM_WORKERS)) $(if $(SIM_PACE),--pace $(SIM_PACE)) $(if $(SIM_BLOCKS),--blocks)
 
 # The core with known bugs built in: the simulator has to find each of them, but for one that a test of the
 # data path finds, and the fuzzer's corpus some.

@@ -10,8 +10,7 @@ use disk::{Ending, Executor};
 use shelf::patience::IoTicket;
 use shelf::plane::LunView;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply,
-    Report, Target,
+    Action, Body, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Reply, Report, Target,
 };
 use std::sync::Arc;
 
@@ -193,7 +192,7 @@ impl Bench {
         let port = PortIndex(0);
         if let Some(admitted) = self.target.receive(port, frame, bytes, &mut self.actions) {
             let command = admitted.command;
-            let buffer = self.executor.buffer_mut(BufferIndex::of_command(command));
+            let buffer = self.executor.buffer_mut(admitted.buffer);
             buffer[..payload].copy_from_slice(&frame[ATA_FRAME_BYTES..bytes]);
             let (memory, out) = (&mut self.executor, &mut self.actions);
             self.target.filled(command, memory, out);

@@ -91,6 +91,7 @@ pub(crate) fn view(number: u8, shape: Shape, drive_bytes: u64) -> Result<(Place,
         shelf: Shelf(1),
         online: true,
         capacity_sectors,
+        unit: raid::Unit::SECTOR,
         parts: vec![PartView {
             geometry,
             members: (0..shape.members).map(member).collect(),

@@ -115,6 +115,7 @@ pub(crate) fn respond(arguments: &RespondArguments) -> Result<()> {
             model: "bare responder",
             solid_state: true,
             wwn: None,
+            is_aligned: true,
             trims: false,
         }
         .build(),

@@ -18,6 +18,8 @@ pub struct IdentifySpec<'a> {
     pub solid_state: bool,
     /// World wide name, if it has one.
     pub wwn: Option<u64>,
+    /// Whether its first sector is the first of a block of 4096 bytes of its drives (word 209).
+    pub is_aligned: bool,
     /// Whether TRIM works, and what was trimmed reads as zeroes (words 69, 105, 169).
     pub trims: bool,
 }
@@ -75,6 +77,9 @@ impl IdentifySpec<'_> {
         }
         words.set(119, 0x4000);
         words.set(120, 0x4000);
+        if self.is_aligned {
+            words.set(209, 0x4000);
+        }
         words.set(217, u16::from(self.solid_state));
         words.seal();
         words.0
@@ -148,6 +153,7 @@ mod tests {
             model: "Ledge raid10",
             solid_state: false,
             wwn: Some(0x3123_4567_89ab_cdef),
+            is_aligned: true,
             trims: false,
         };
         spec.build()
@@ -163,6 +169,7 @@ mod tests {
             model: "",
             solid_state: false,
             wwn: None,
+            is_aligned: false,
             trims: true,
         };
         let words = [69, 105, 169].map(|at| word(&spec.build(), at));
@@ -208,6 +215,27 @@ mod tests {
             let all = u32::from(word(&data, 57)) | u32::from(word(&data, 58)) << 16;
             assert_eq!(all, u32::from(cylinders) * 1008);
         }
+    }
+
+    #[test]
+    fn file_systems_are_told_to_keep_to_blocks_of_4096_bytes() {
+        // Eight logical sectors to a physical one; the first begins one, where that is so.
+        let data = build(8);
+        assert_eq!(
+            [106, 117, 118, 209].map(|at| word(&data, at)),
+            [0x6003, 0, 0, 0x4000]
+        );
+        let spec = IdentifySpec {
+            sectors: 8,
+            serial: "",
+            firmware: "",
+            model: "",
+            solid_state: false,
+            wwn: None,
+            is_aligned: false,
+            trims: false,
+        };
+        assert_eq!([106, 209].map(|at| word(&spec.build(), at)), [0x6003, 0]);
     }
 
     #[test]

@@ -264,6 +264,7 @@ fn admin_code(error: &AdminError) -> &'static str {
         AdminError::Replacement { .. } => "replacement",
         AdminError::MissingDevice(_) => "missing_device",
         AdminError::NotLargeEnough { .. } => "not_large_enough",
+        AdminError::SectorsDoNotFit { .. } => "sectors_do_not_fit",
         AdminError::NothingElsewhere { .. } => "nothing_elsewhere",
         AdminError::NotAdoptable { .. } => "not_adoptable",
         AdminError::NoSuchArray(_) => "no_such_array",
@@ -312,7 +313,8 @@ fn admin_arg(error: &AdminError) -> Option<String> {
         | AdminError::AmbiguousArray(drive)
         | AdminError::NotImportable { array: drive, .. }
         | AdminError::NotASpare(drive)
-        | AdminError::NotLargeEnough { drive, .. } => Some(drive.clone()),
+        | AdminError::NotLargeEnough { drive, .. }
+        | AdminError::SectorsDoNotFit { drive, .. } => Some(drive.clone()),
         AdminError::NotRedundant { raid, .. }
         | AdminError::RaidFailed(raid)
         | AdminError::UninitializedParity(raid) => Some(raid.to_string()),

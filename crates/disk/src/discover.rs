@@ -12,6 +12,7 @@
 mod uses;
 
 use crate::facts::{Bay, Bus, Facts, System, bays};
+use shelf::plane::Unit;
 use std::collections::{BTreeMap, BTreeSet};
 use uses::Uses;
 
@@ -82,9 +83,10 @@ fn refusal(system: &System, facts: &Facts, uses: &Uses) -> Option<String> {
     if facts.is_read_only {
         return Some("it is read-only".to_owned());
     }
-    if let Some(bytes) = facts.logical_sector_bytes.filter(|bytes| *bytes != 512) {
+    let is_served = |bytes: &u32| Unit::of_sector_bytes(*bytes).is_some();
+    if let Some(bytes) = facts.logical_sector_bytes.filter(|bytes| !is_served(bytes)) {
         return Some(format!(
-            "its sectors have {bytes} bytes: only disks with sectors of 512 bytes (512n, 512e) are served"
+            "its sectors have {bytes} bytes: disks with sectors of 512 (512n, 512e) or 4096 bytes (4Kn) are served"
         ));
     }
     if facts.place.is_none() && facts.bay.is_none() {

@@ -7,6 +7,7 @@ use crate::spec::DriveSpec;
 use crate::zeroing::{self, Way, Zeroing};
 use rustix::fs::{AtFlags, FileType, FlockOperation, OFlags, StatxFlags};
 use shelf::patience::DriveKind;
+use shelf::plane::Unit;
 use std::fmt;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -59,9 +60,9 @@ pub enum OpenError {
         /// Its size.
         size_bytes: u64,
     },
-    /// Its sectors are larger than 512 bytes.
+    /// Its sectors have neither 512 nor 4096 bytes.
     #[error(
-        "{path} has sectors of {sector_bytes} bytes; this version serves drives with 512-byte sectors (512n or 512e) only"
+        "{path} has sectors of {sector_bytes} bytes; drives with sectors of 512 (512n, 512e) or 4096 bytes (4Kn) are served"
     )]
     SectorSize {
         /// The path.
@@ -97,6 +98,7 @@ pub struct Drive {
     path: String,
     medium: Medium,
     size_sectors: u64,
+    unit: Unit,
     model: String,
     note: Option<String>,
     kind: DriveKind,
@@ -162,6 +164,7 @@ impl Drive {
             path: spec.to_string(),
             medium,
             size_sectors: size_bytes / SECTOR_BYTES as u64,
+            unit: Unit::SECTOR,
             model: model.to_owned(),
             note: Some(note.to_owned()),
             kind: DriveKind::SolidState,
@@ -179,6 +182,7 @@ impl Drive {
             path: "test".to_owned(),
             medium: Medium::File(file),
             size_sectors,
+            unit: Unit::SECTOR,
             model: "test".to_owned(),
             note: None,
             kind: DriveKind::Rotating,
@@ -211,6 +215,12 @@ impl Drive {
     #[must_use]
     pub const fn size_sectors(&self) -> u64 {
         self.size_sectors
+    }
+
+    /// What it reads and writes at once: its logical sectors. A file takes single ones of 512 bytes.
+    #[must_use]
+    pub const fn unit(&self) -> Unit {
+        self.unit
     }
 
     /// The model of a block device, `file`, `ram`, or `null`.
@@ -292,7 +302,7 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
     if block && is_read_only_device(path) {
         return Err(OpenError::ReadOnly { path: path.into() });
     }
-    let (mut file, note) = open_direct(path, block)?;
+    let (mut file, unit, note) = open_direct(path, block)?;
     if !block {
         claim_file(path, &file)?;
     }
@@ -304,9 +314,6 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
             path: path.into(),
             size_bytes,
         });
-    }
-    if block {
-        check_sector_size(path, &file)?;
     }
     let model = if block {
         block_model(path)
@@ -326,7 +333,8 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
         presence,
         zeroing: Way::new(zeroing),
         medium: Medium::File(file),
-        size_sectors: size_bytes / SECTOR_BYTES as u64,
+        size_sectors: unit.floor(size_bytes / SECTOR_BYTES as u64),
+        unit,
         model,
         note,
         kind: if block && has_no_moving_parts(path) {
@@ -339,8 +347,9 @@ fn open_path(path: &Path) -> Result<Drive, OpenError> {
     })
 }
 
-/// Opens with `O_DIRECT`; without it where the file system refuses it or wants more than sectors.
-fn open_direct(path: &Path, block: bool) -> Result<(File, Option<String>), OpenError> {
+/// Opens with `O_DIRECT`; without it where the file system refuses it or wants more than sectors. Gives what
+/// is read and written at once, too.
+fn open_direct(path: &Path, block: bool) -> Result<(File, Unit, Option<String>), OpenError> {
     let exclusive = if block { OFlags::EXCL } else { OFlags::empty() };
     let open = |flags: OFlags| {
         let custom = i32::try_from((flags | OFlags::CLOEXEC).bits()).unwrap_or(0);
@@ -352,7 +361,8 @@ fn open_direct(path: &Path, block: bool) -> Result<(File, Option<String>), OpenE
     };
     let buffered = |reason: &str| {
         let file = open(exclusive).map_err(|source| io_error(path, source))?;
-        Ok((file, Some(format!("buffered: {reason}"))))
+        let unit = unit_of(path, block, &file)?;
+        Ok((file, unit, Some(format!("buffered: {reason}"))))
     };
     let file = match open(exclusive | OFlags::DIRECT) {
         Ok(file) => file,
@@ -361,11 +371,15 @@ fn open_direct(path: &Path, block: bool) -> Result<(File, Option<String>), OpenE
         }
         Err(source) => return Err(io_error(path, source)),
     };
-    if direct_io_align(&file).is_none_or(|align| align as usize <= SECTOR_BYTES) {
-        Ok((file, None))
+    let unit = unit_of(path, block, &file)?;
+    if direct_io_align(&file).is_none_or(|align| align <= unit.bytes()) {
+        Ok((file, unit, None))
     } else {
         drop(file);
-        buffered("O_DIRECT of this file system wants more than 512-byte alignment")
+        buffered(&format!(
+            "O_DIRECT wants more than the {} bytes of a sector as alignment",
+            unit.bytes()
+        ))
     }
 }
 
@@ -387,17 +401,16 @@ fn claim_file(path: &Path, file: &File) -> Result<(), OpenError> {
     })
 }
 
-fn check_sector_size(path: &Path, file: &File) -> Result<(), OpenError> {
+fn unit_of(path: &Path, block: bool, file: &File) -> Result<Unit, OpenError> {
+    if !block {
+        return Ok(Unit::SECTOR);
+    }
     let sector_bytes =
         rustix::fs::ioctl_blksszget(file).map_err(|errno| io_error(path, errno.into()))?;
-    if sector_bytes as usize == SECTOR_BYTES {
-        Ok(())
-    } else {
-        Err(OpenError::SectorSize {
-            path: path.into(),
-            sector_bytes,
-        })
-    }
+    Unit::of_sector_bytes(sector_bytes).ok_or_else(|| OpenError::SectorSize {
+        path: path.into(),
+        sector_bytes,
+    })
 }
 
 /// Whether a block device has FUA or no volatile cache.

@@ -12,6 +12,7 @@ use crate::job::JobThread;
 use crate::page::{PAGE_BYTES, Pages};
 use rustix::io::{Errno, ReadWriteFlags};
 use shelf::job::{Job, JobHandle, Pace};
+use shelf::plane::Unit;
 use shelf::plane::{DriveError, MetadataDrive};
 use std::fmt;
 use std::fs::File;
@@ -72,8 +73,10 @@ impl MetadataHandle {
 
     fn check(&self, operation: &'static str, sector: u64, bytes: usize) -> Result<(), DriveError> {
         let sectors = (bytes / SECTOR_BYTES) as u64;
-        let reason = if !bytes.is_multiple_of(SECTOR_BYTES) {
-            "not a whole number of sectors"
+        let unit = self.drive.unit();
+        let is_whole = bytes.is_multiple_of(unit.bytes() as usize) && unit.divides(sector);
+        let reason = if !is_whole {
+            "not a whole number of sectors of the drive"
         } else if sector
             .checked_add(sectors)
             .is_none_or(|end| end > self.drive.size_sectors())
@@ -116,6 +119,10 @@ impl MetadataHandle {
 impl MetadataDrive for MetadataHandle {
     fn size_sectors(&self) -> u64 {
         self.drive.size_sectors()
+    }
+
+    fn unit(&self) -> Unit {
+        self.drive.unit()
     }
 
     fn keeps_nothing(&self) -> bool {

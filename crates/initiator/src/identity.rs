@@ -195,6 +195,7 @@ mod tests {
             model: "Ledge raid10",
             solid_state: true,
             wwn: None,
+            is_aligned: true,
             trims: true,
         };
         let query = IdentityQuery::new(ROUTE, Tag(77));

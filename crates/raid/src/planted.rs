@@ -34,6 +34,8 @@ pub enum Bug {
     TrimEndsEarly,
     /// Overlapping commands do not wait for each other.
     OverlapIgnored,
+    /// Writes inside one sector of a drive do not wait for each other.
+    EdgesUnlocked,
     /// Commands that touch sectors of several workers, and passes, do not wait until these have lent them.
     LoanNotAwaited,
     /// Workers that share a queue take in writes whatever others that came later have done.
@@ -78,7 +80,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AckBeforeDurable,
         Self::AckBeforeFailureRecorded,
         Self::AckBeforeMended,
@@ -92,6 +94,7 @@ impl Bug {
         Self::TrimOfOneMirror,
         Self::TrimEndsEarly,
         Self::OverlapIgnored,
+        Self::EdgesUnlocked,
         Self::LoanNotAwaited,
         Self::ArrivalIgnored,
         Self::UnsyncedReadsBalanced,

@@ -22,6 +22,7 @@ use crate::Level;
 use crate::layout::SLOT_SECTORS;
 use crate::log::LogParameters;
 use crate::lost::LostRange;
+use crate::md::raw::BLOCK_BYTES;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -394,7 +395,8 @@ fn read<R: Payload>(slots: [&[u8; SLOT_BYTES]; 2], owner: &RecordOwner) -> Slots
     Slots { newest, damage }
 }
 
-/// The bytes to write at the start of a slot: whole sectors, as many as needed.
+/// The bytes to write at the start of a slot: whole blocks of 4 KiB, as many as needed, so that no drive has
+/// to read before it writes.
 ///
 /// # Errors
 /// When the record is longer than a slot.
@@ -442,7 +444,7 @@ fn encode_payload<R: Payload>(
         reserved: [0; 8],
     };
     header.checksum = U32::new(checksum(&header, &payload));
-    let mut bytes = vec![0; used_bytes.next_multiple_of(512)];
+    let mut bytes = vec![0; used_bytes.next_multiple_of(BLOCK_BYTES)];
     bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
     bytes[HEADER_BYTES..used_bytes].copy_from_slice(&payload);
     Ok(bytes)

@@ -650,6 +650,18 @@ pub enum AdminError {
         /// What a member holds.
         needed_bytes: u64,
     },
+    /// A drive with larger sectors than the sizes of a RAID allow.
+    #[error(
+        "{drive} has sectors of {sector_bytes} bytes, raid {raid} takes only drives with sectors of 512"
+    )]
+    SectorsDoNotFit {
+        /// `<shelf>.<slot>`.
+        drive: String,
+        /// Its sectors.
+        sector_bytes: u32,
+        /// The RAID.
+        raid: PartId,
+    },
     /// Nothing of that shelf is there, or not that LUN.
     #[error("no drive carries {what} of shelf {shelf}; restore -l lists what there is")]
     NothingElsewhere {

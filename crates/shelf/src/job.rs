@@ -8,9 +8,9 @@
 //! | write test | writes a pattern everywhere, then compares all of it | the mark, if all was right |
 //! | condition | reads everything; what cannot be read is then written with zeroes (`mend`) | |
 //!
-//! What fails in a large step is done again in smaller ones, down to a sector, so that what is bad is known
-//! by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are tried: if none of
-//! them works either the drive is gone, and the job ends.
+//! What fails in a large step is done again in smaller ones, down to a sector of the drive, so that what is
+//! bad is known by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are
+//! tried: if none of them works either the drive is gone, and the job ends.
 //!
 //! Invariants:
 //! * jobs that destroy leave the mark ([`raid::drive_record::Mark`]) in its place until everything else was
@@ -27,6 +27,7 @@ pub use bad::{BAD_RANGES_MAX, BadSectors};
 pub use pace::Pace;
 
 use mend::Mend;
+use raid::Unit;
 use raid::drive_record::Work;
 use raid::layout::{DEVICE_SECTORS_MIN, SUPERBLOCK_SECTOR, SUPERBLOCK_SECTORS};
 use std::fmt;
@@ -39,7 +40,7 @@ pub const TRANSFER_SECTORS: usize = 2048;
 /// Sectors of a step that zeroes: 8 MiB, as those of TRIM.
 const ZERO_SECTORS: u64 = 16_384;
 
-/// Sectors of a step after a larger one failed; then single ones.
+/// Sectors of a step after a larger one failed; then single ones, if the drive has such.
 const SMALL_SECTORS: u64 = BLOCK_SECTORS;
 
 /// Sectors of what the medium of a drive writes without reading: 4 KiB.
@@ -207,6 +208,8 @@ struct Pass {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Job {
     kind: JobKind,
+    /// What the drive takes at least.
+    unit: Unit,
     passes: Vec<Pass>,
     /// The pass that is under way.
     pass: usize,
@@ -247,9 +250,9 @@ pub fn fill_pattern(sector: u64, bytes: &mut [u8]) {
 }
 
 impl Job {
-    /// A job on a drive of so many sectors.
+    /// A job on a drive of so many sectors, which takes whole units.
     #[must_use]
-    pub fn new(kind: JobKind, drive_sectors: u64) -> Self {
+    pub fn new(kind: JobKind, drive_sectors: u64, unit: Unit) -> Self {
         let mark = mark_range(drive_sectors);
         let of = |kind, range| Pass {
             kind,
@@ -290,6 +293,7 @@ impl Job {
         let total_sectors = passes.iter().map(|pass| pass.range.end - pass.range.start);
         let mut job = Self {
             kind,
+            unit,
             pass: 0,
             cursor: passes[0].range.start,
             pieces: Vec::new(),
@@ -337,7 +341,7 @@ impl Job {
             })
         };
         if let Some(sector) = self.probes.last() {
-            return of(*sector, 1);
+            return of(*sector, self.unit.sectors().into());
         }
         if let Some((range, piece)) = self.pieces.last() {
             return of(range.start, (range.end - range.start).min(*piece));
@@ -397,29 +401,31 @@ impl Job {
 
     fn step_failed(&mut self, step: Step, reason: String) {
         self.progress.last_reason = Some(reason);
-        if step.sectors > 1 {
+        let unit = u64::from(self.unit.sectors());
+        if step.sectors > unit {
             let piece = if step.sectors > SMALL_SECTORS {
                 SMALL_SECTORS
             } else {
-                1
+                unit
             };
             self.pieces
                 .push((step.sector..step.sector + step.sectors, piece));
             return;
         }
-        if !self.progress.bad.add(step.sector) {
+        let mut bad = step.sector..step.sector + step.sectors;
+        if !bad.all(|sector| self.progress.bad.add(sector)) {
             let places = BAD_RANGES_MAX;
             let text = format!("it is bad at {places} places and more; the rest was not looked at");
             return self.finish(JobEnd::Failed(text));
         }
-        self.failed_on_end += 1;
-        self.advance(1);
+        self.failed_on_end += step.sectors;
+        self.advance(step.sectors);
         if self.failed_on_end >= PROBE_AFTER {
             self.failed_on_end = 0;
             let range = &self.passes[self.pass].range;
-            let middle = range.start.midpoint(range.end);
+            let middle = self.unit.floor(range.start.midpoint(range.end));
             // The last one is tried first.
-            self.probes = vec![range.start, middle, range.end - 1];
+            self.probes = vec![range.start, middle, range.end - unit];
             self.probes.dedup();
         }
     }
@@ -477,7 +483,7 @@ impl Job {
 
     fn passes_are_over(&mut self) {
         if let JobKind::Condition { .. } = self.kind {
-            self.mend = Mend::begin(&self.progress.bad);
+            self.mend = Mend::begin(&self.progress.bad, self.unit);
         }
         match &self.mend {
             Some(_) => self.progress.total_sectors += self.progress.bad.sectors(),

@@ -77,6 +77,7 @@ mod spares;
 mod superblocks;
 mod sync;
 mod twin;
+mod unit;
 
 #[cfg(test)]
 mod tests;
@@ -176,6 +177,8 @@ pub struct Manager {
     last_sweep: Option<Duration>,
     /// The bad sectors of drives that the workers know of.
     told_bad_blocks: BTreeMap<DriveSlot, Arc<[BadRange]>>,
+    /// What LUNs are served by.
+    units: unit::Units,
     /// It was stopped: nothing goes online any more.
     is_stopping: bool,
     /// By slot.
@@ -237,6 +240,7 @@ impl Manager {
             last_pass: 0,
             last_sweep: None,
             told_bad_blocks: BTreeMap::new(),
+            units: unit::Units::new(),
             is_stopping: false,
             spares: Vec::new(),
             spares_elsewhere: Vec::new(),
@@ -279,7 +283,7 @@ impl Manager {
             .map(|lun| lun.number())
             .collect();
         for number in online {
-            match self.plane.detach(number) {
+            match self.let_go(number) {
                 Ok(detached) => {
                     self.note_detached(number, detached);
                     self.went_quiet(number);

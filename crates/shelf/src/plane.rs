@@ -22,6 +22,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use raid::Unit;
+
 /// A LUN as the data path needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LunView {
@@ -33,6 +35,8 @@ pub struct LunView {
     pub online: bool,
     /// Usable size.
     pub capacity_sectors: u64,
+    /// What its drives are asked for is whole units. It is the same for as long as the LUN is attached.
+    pub unit: Unit,
     /// Its RAIDs, joined end to end.
     pub parts: Vec<PartView>,
     /// The answer to IDENTIFY.
@@ -371,23 +375,28 @@ impl DriveError {
     }
 }
 
-/// A drive as the administration uses it: slow, synchronous, whole 512-byte sectors.
+/// A drive as the administration uses it: slow, synchronous, whole sectors of its own.
 pub trait MetadataDrive: Send {
     /// Size of the drive.
     fn size_sectors(&self) -> u64;
+
+    /// Its own sectors: it takes only multiples of them, at multiples of them.
+    fn unit(&self) -> Unit {
+        Unit::SECTOR
+    }
 
     /// Whether it is a null drive: it drops what is written to it.
     fn keeps_nothing(&self) -> bool {
         false
     }
 
-    /// Fills `buffer`, a multiple of 512 bytes, from `sector` on.
+    /// Fills `buffer`, whole units, from `sector` on.
     ///
     /// # Errors
     /// When not all of it could be read.
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError>;
 
-    /// Writes `data`, a multiple of 512 bytes, from `sector` on; durable when this returns.
+    /// Writes `data`, whole units, from `sector` on; durable when this returns.
     ///
     /// # Errors
     /// When not all of it could be made durable; any part of it may be on the drive.

@@ -21,6 +21,7 @@
 //!   was removed, is silent, and initiators wait for it as long as they do (conformance rows 115, 116);
 //! * a station that the mask list does not name gets no answer; one that a reservation shuts out has nothing
 //!   done for it any more once the reservation is answered;
+//! * nothing is asked of a drive but whole units of the LUN ([`raid::Unit`]);
 //! * bounded memory: nothing is allocated for a frame after [`Target::new`], but what a change of a config
 //!   string, a mask list or a reservation says, and of those the surroundings let only a few wait.
 //!
@@ -33,6 +34,7 @@ mod answer;
 mod arrival;
 mod count;
 mod counters;
+mod edges;
 mod impostor;
 mod loan;
 mod memory;
@@ -106,6 +108,8 @@ enum State {
     AwaitingMend,
     /// Answered; the frame is not sent yet.
     Replying,
+    /// Its buffer has the payload of another command ([`edges`]).
+    Holding,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +140,12 @@ struct Command {
     epoch: u32,
     lba: u64,
     sectors: u32,
+    /// What of that the initiator asked for, where it is more ([`edges`]): the first sector, counted from
+    /// `lba`, and how many.
+    skip: u8,
+    own: u8,
+    /// What is being done about the rest.
+    edges: Option<edges::Edges>,
     /// The first 36 bytes of the request; the reply is made in place.
     head: [u8; ATA_FRAME_BYTES],
     /// I/Os in flight that are the command's own.
@@ -217,6 +227,9 @@ impl Command {
             epoch: 0,
             lba: 0,
             sectors: 0,
+            skip: 0,
+            own: 0,
+            edges: None,
             head: [0; ATA_FRAME_BYTES],
             outstanding: 0,
             pieces: 0,
@@ -298,6 +311,8 @@ pub struct Target {
     stripes: stripe::Stripes,
     /// Steps of scrubs whose copies are to be compared.
     compares: Vec<CommandIndex>,
+    /// Commands whose edges were read.
+    merges: Vec<CommandIndex>,
     /// What a TRIM asks for, while it is decoded.
     extents: Vec<Extent>,
     /// Drives that are slow to answer: reads go elsewhere while they can.
@@ -341,6 +356,7 @@ impl Target {
             statistics: Statistics::new(ports.len()),
             stripes: stripe::Stripes::new(plan),
             compares: Vec::with_capacity(usize::from(commands)),
+            merges: Vec::with_capacity(usize::from(commands)),
             extents: Vec::with_capacity(ENTRIES_MAX),
             suspects: Vec::with_capacity(patience::SUSPECTS_MAX),
             bad_sectors: BadSectors::default(),
@@ -411,6 +427,10 @@ impl Target {
     /// for an offline view when no command of the LUN is left.
     pub fn attach(&mut self, view: Arc<LunView>, out: &mut Vec<Action>) {
         let number = view.lun;
+        debug_assert!(
+            self.keeps_unit(&view),
+            "the unit of LUN {number} changes while it is attached"
+        );
         self.statistics.attach(&view);
         let slot = &mut self.luns[usize::from(number.get())];
         match slot {
@@ -451,6 +471,12 @@ impl Target {
         self.replan_waiting(number, out);
         self.resume_slices(number, out);
         self.settle(number, out);
+    }
+
+    /// Whether a view has the unit of the one that is attached: what was admitted under that keeps to it.
+    fn keeps_unit(&self, view: &LunView) -> bool {
+        let lun = self.luns[usize::from(view.lun.get())].as_ref();
+        lun.is_none_or(|lun| lun.view.unit == view.unit)
     }
 
     /// Forgets a LUN. Reports [`Action::Settled`] when none of its commands is left.

@@ -9,6 +9,7 @@
 
 use crate::content::SECTOR;
 use crate::random::Random;
+use raid::Unit;
 use raid::bad_blocks::{BadRange, any_overlaps};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,6 +105,8 @@ struct Watch {
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     medium: Vec<u8>,
+    /// Its own sectors: it takes only whole ones, and never tears one.
+    unit: Unit,
     pending: Vec<Pending>,
     unreadable: BTreeSet<u64>,
     /// Sectors that the shelf has noted as bad: it does not read them.
@@ -122,9 +125,10 @@ pub struct SimDisk {
 impl SimDisk {
     /// A disk of zeros.
     #[must_use]
-    pub fn new(sectors: usize) -> Self {
+    pub fn new(sectors: usize, unit: Unit) -> Self {
         Self {
             medium: vec![0; sectors * SECTOR],
+            unit,
             pending: Vec::new(),
             unreadable: BTreeSet::new(),
             noted: Arc::default(),
@@ -136,7 +140,13 @@ impl SimDisk {
         }
     }
 
-    /// How many sectors it has.
+    /// Its own sectors.
+    #[must_use]
+    pub const fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// How many sectors of 512 bytes it has.
     #[must_use]
     pub const fn sectors(&self) -> u64 {
         (self.medium.len() / SECTOR) as u64
@@ -359,17 +369,18 @@ impl SimDisk {
     }
 
     fn land_some(&mut self, write: &Pending, landing: Landing, random: &mut Random) {
+        let unit = self.unit.sectors() as usize;
         let sectors = write.data.len() / SECTOR;
-        let prefix = random.index(sectors + 1);
-        for index in 0..sectors {
+        let prefix = random.index(sectors / unit + 1);
+        for first in (0..sectors).step_by(unit) {
             let lands = match landing {
                 Landing::Nothing => false,
                 Landing::Everything => true,
                 Landing::Each(per_mille) => random.chance(per_mille),
-                Landing::Prefix => index < prefix,
+                Landing::Prefix => first / unit < prefix,
             };
             if lands {
-                self.land(write, index);
+                (first..first + unit).for_each(|index| self.land(write, index));
             }
         }
     }
@@ -407,7 +418,7 @@ mod tests {
         let mut random = Random::new(1);
         let mut seen = BTreeSet::new();
         for _ in 0..100 {
-            let mut disk = SimDisk::new(8);
+            let mut disk = SimDisk::new(8, Unit::SECTOR);
             disk.begin_write(1, 0, vec![1; 2 * SECTOR], false);
             disk.begin_write(2, 4, vec![2; 2 * SECTOR], false);
             disk.finish_write(1, Delivery::Right);
@@ -419,8 +430,27 @@ mod tests {
     }
 
     #[test]
+    fn a_sector_of_4096_bytes_is_never_torn() {
+        let mut random = Random::new(1);
+        let mut seen = BTreeSet::new();
+        for landing in [Landing::Each(500), Landing::Prefix].repeat(50) {
+            let mut disk = SimDisk::new(24, Unit::BLOCK);
+            disk.begin_write(1, 8, vec![1; 16 * SECTOR], false);
+            disk.cut_power(landing, &mut random);
+            let landed: Vec<u8> = (0..24).map(|at| sector(&disk, at)).collect();
+            assert!(
+                landed
+                    .chunks(8)
+                    .all(|own| own.iter().all(|byte| *byte == own[0]))
+            );
+            seen.insert((landed[8], landed[16]));
+        }
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
     fn reads_see_the_cache_and_stop_at_unreadable_sectors() {
-        let mut disk = SimDisk::new(8);
+        let mut disk = SimDisk::new(8, Unit::SECTOR);
         disk.begin_write(1, 2, vec![7; SECTOR], true);
         let mut out = [0; 2 * SECTOR];
         assert!(disk.read(1, &mut out));

@@ -222,6 +222,7 @@ fn world(case: &Case) -> World {
         disk_sectors: DISK_SECTORS,
         further: [0; 2],
         further_count: 0,
+        blocks: 0,
         plan: PLAN,
         workers: (1, GROUP_SECTORS),
         shares_queue: false,

@@ -467,12 +467,18 @@ impl World {
             return;
         };
         let disk = self.placement[usize::from(element)];
-        self.disks[disk].spoil(member.data_offset_sectors + segment.member_sector);
-        self.faults
-            .spoiled
-            .insert(lba, (element, segment.member_sector));
+        // Where larger sectors may be in the LUN, all is read by them, and lost by them.
+        let unit = self.largest_unit();
+        let (first, sectors) = unit.around(segment.member_sector, 1);
+        let lbas = (unit.floor(lba)..).take(sectors as usize);
+        for (sector, lba) in (first..).zip(lbas.clone()) {
+            self.disks[disk].spoil(member.data_offset_sectors + sector);
+            self.faults.spoiled.insert(lba, (element, sector));
+        }
         self.redundancy_changes();
-        self.excuse_if_beyond(lba);
+        for lba in lbas {
+            self.excuse_if_beyond(lba);
+        }
     }
 
     /// Whether a command may meet this sector of the members and one near it that another element cannot
@@ -580,6 +586,7 @@ impl World {
         }
         let last = self.disks[disk].sectors() - u64::from(io.sectors);
         let sector = self.random.between(offset..=last);
+        let sector = self.disks[disk].unit().floor(sector);
         self.taint(sector - offset, io.sectors);
         Delivery::Misdirected(sector)
     }

@@ -399,9 +399,15 @@ impl World {
 
     fn is_error_right(&self, command: &Command) -> bool {
         let is_write = command.value != 0;
-        let is_right = |range: &Range| {
+        // Where drives have larger sectors, a command meets all that lies in them, and what it writes in part
+        // it has to read.
+        let unit = self.largest_unit();
+        let is_right = |(lba, sectors): &Range| {
+            let whole = unit.around(*lba, *sectors);
+            let is_partial = whole != (*lba, *sectors);
             self.oracle
-                .is_error_right(*range, is_write, command.sent_at)
+                .is_error_right(whole, is_write && !is_partial, command.sent_at)
+                || self.oracle.is_error_right(whole, is_write, command.sent_at)
         };
         command.wish.ranges().iter().any(is_right)
     }

@@ -41,6 +41,9 @@ struct Arguments {
     /// Mbit/s that each initiator is sent; 0 for as fast as can be
     #[arg(long, default_value_t = 0)]
     pace: u64,
+    /// Some of the disks have sectors of 4096 bytes
+    #[arg(long)]
+    blocks: bool,
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: u64,
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         stress: None,
         workers: arguments.workers,
         pace: arguments.pace,
+        blocks: arguments.blocks,
     };
     let is_single =
         arguments.seed.is_some() && arguments.runs.is_none() && arguments.seconds.is_none();

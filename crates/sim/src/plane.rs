@@ -15,7 +15,7 @@ use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
 use shelf::plane::{
     CounterGroup, DataPlane, Detached, DriveError, Impostor, LunView, MetadataDrive, RateLimit,
-    RunningPass,
+    RunningPass, Unit,
 };
 use shelf::shard::spread_sectors;
 use shelf::target::MendTicket;
@@ -109,9 +109,14 @@ impl MetadataDrive for SimDrive {
         self.world.lock().disks[self.disk].sectors()
     }
 
+    fn unit(&self) -> Unit {
+        self.world.lock().disks[self.disk].unit()
+    }
+
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
         let mut world = self.world.lock();
         let disk = self.disk;
+        world.expect_whole(disk, sector, (buffer.len() / SECTOR) as u64);
         let answers = |world: &World| !world.owed.contains_key(&disk) && !world.is_hanging(disk);
         if world.owed.contains_key(&disk) || !world.run_until(METADATA_LIMIT, answers) {
             return Err(silent("read", sector, buffer.len()));
@@ -126,6 +131,7 @@ impl MetadataDrive for SimDrive {
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
         let mut world = self.world.lock();
         let world = &mut *world;
+        world.expect_whole(self.disk, sector, (data.len() / SECTOR) as u64);
         if world.has_power {
             let disk = self.disk;
             if world.owed.contains_key(&disk) {

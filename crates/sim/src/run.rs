@@ -64,6 +64,12 @@ const STREAM_CHUNK_KIB: u32 = 16;
 /// Sectors of which one worker is the owner: few, so that commands cross from one to another.
 const GROUP_SECTORS: u64 = 12;
 
+/// The same where disks have sectors of 4096 bytes: whole ones.
+const BLOCK_GROUP_SECTORS: u64 = 16;
+
+/// Tells the random source of the sectors of disks from the others.
+const BLOCKS: u64 = 0x626c_6f63_6b73_0000;
+
 /// Within this time everything must be answered when nothing fails any more.
 const PATIENCE: Micros = 900_000_000;
 
@@ -86,6 +92,8 @@ pub struct Options {
     pub workers: u8,
     /// Mbit/s that each initiator is sent; 0 for as fast as can be.
     pub pace: u64,
+    /// Some of the disks, or all, have sectors of 4096 bytes.
+    pub blocks: bool,
 }
 
 /// What is seldom of itself.
@@ -151,7 +159,8 @@ pub fn run(seed: u64, options: &Options) -> Report {
         further,
         further_count,
         plan: PLAN,
-        workers: (options.workers.max(1), GROUP_SECTORS),
+        blocks: some_with_blocks(seed, members, options),
+        workers: workers_of(options),
         shares_queue: options.workers > 1 && seed.is_multiple_of(2),
         ticks: true,
         trace_lines: options.trace_lines,
@@ -178,6 +187,29 @@ pub fn run(seed: u64, options: &Options) -> Report {
         violation: world.violation.clone(),
         trace: world.trace().map(str::to_owned).collect(),
     }
+}
+
+/// Disks with sectors of 4096 bytes, as bits: all, some, or only those that are no members at first.
+fn some_with_blocks(seed: u64, members: usize, options: &Options) -> u32 {
+    if !options.blocks {
+        return 0;
+    }
+    let mut random = Random::new(seed ^ BLOCKS);
+    match random.below(4) {
+        0 => u32::MAX,
+        1 => u32::MAX << members,
+        _ => (0..u32::BITS).fold(0, |bits, disk| bits | u32::from(random.chance(500)) << disk),
+    }
+}
+
+/// How many workers there are, and the sectors of a group.
+fn workers_of(options: &Options) -> (u8, u64) {
+    let group_sectors = if options.blocks {
+        BLOCK_GROUP_SECTORS
+    } else {
+        GROUP_SECTORS
+    };
+    (options.workers.max(1), group_sectors)
 }
 
 fn member_count(level: Level, random: &mut Random) -> usize {

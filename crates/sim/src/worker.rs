@@ -11,8 +11,8 @@ use shelf::patience::{DriveKind, IoTicket, Limits, Overdue, Patience, Stage};
 use shelf::plane::Detached;
 use shelf::shard::Place;
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView,
-    Purpose, Reply, Span, Target, Work, compute_in,
+    Action, Body, BufferPlan, Io, Memory, Operation, Payload, PortIndex, PortView, Purpose, Reply,
+    Span, Target, Work, compute_in,
 };
 use zerocopy::FromBytes;
 
@@ -57,10 +57,12 @@ impl World {
     pub(crate) fn take_in(&mut self, frame: &[u8], value: u64) {
         if let Some(target) = &mut self.target {
             let admitted = target.receive(PortIndex(0), frame, frame.len(), &mut self.actions);
-            if let Some(Payload { command, offset }) = admitted {
+            if let Some(admitted) = admitted {
+                let Payload {
+                    command, offset, ..
+                } = admitted;
                 let payload = &frame[offset.min(frame.len())..];
-                let range = self.plan.sectors_of(BufferIndex::of_command(command));
-                let buffer = &mut self.arena[range.start * SECTOR..range.end * SECTOR];
+                let buffer = &mut self.arena[admitted.place(&self.plan)];
                 let bytes = payload.len().min(buffer.len());
                 buffer[..bytes].copy_from_slice(&payload[..bytes]);
                 let mut arena = Arena {
@@ -183,6 +185,7 @@ impl World {
             self.fail(format!("I/O outside of the data of disk {disk}: {io:?}"));
             return;
         }
+        self.expect_whole(disk, io.sector, io.sectors.into());
         if self.refuse(&io) {
             return;
         }

@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::switch::{Micros, Switch};
 use shelf::admin::LunNumber;
 use shelf::patience::{IoTicket, Patience};
-use shelf::plane::{Detached, LunView};
+use shelf::plane::{Detached, LunView, Unit};
 use shelf::shard::{Place, WorkerIndex};
 use shelf::target::{Action, BufferPlan, Io, Purpose, Reply, Report, Target};
 use std::cmp::Ordering;
@@ -307,6 +307,8 @@ pub struct WorldSpec {
     pub further: [usize; 2],
     /// How many of these there are.
     pub further_count: usize,
+    /// Disks whose own sectors have 4096 bytes, as bits.
+    pub blocks: u32,
     /// Buffers of a worker.
     pub plan: BufferPlan,
     /// How many workers there are, and the sectors of a group.
@@ -319,13 +321,28 @@ pub struct WorldSpec {
     pub trace_lines: usize,
 }
 
+impl WorldSpec {
+    fn new_disks(&self) -> Vec<SimDisk> {
+        let further = self.further.iter().take(self.further_count);
+        let own = std::iter::repeat_n(&self.disk_sectors, self.disks);
+        let disk = |(number, sectors): (u32, &usize)| {
+            let unit = if self.blocks >> number & 1 == 1 {
+                Unit::BLOCK
+            } else {
+                Unit::SECTOR
+            };
+            let unit_sectors = unit.sectors() as usize;
+            SimDisk::new(sectors / unit_sectors * unit_sectors, unit)
+        };
+        (0..).zip(own.chain(further)).map(disk).collect()
+    }
+}
+
 impl World {
     /// A world with power and empty disks.
     #[must_use]
     pub fn new(spec: &WorldSpec, random: Random) -> Self {
-        let mut disks = vec![SimDisk::new(spec.disk_sectors); spec.disks];
-        let further = spec.further.iter().take(spec.further_count);
-        disks.extend(further.map(|sectors| SimDisk::new(*sectors)));
+        let disks = spec.new_disks();
         let all = disks.len();
         let mut world = Self {
             now: 0,
@@ -389,6 +406,23 @@ impl World {
         };
         world.power_on();
         world
+    }
+
+    /// The largest sectors that a disk has.
+    pub(crate) fn largest_unit(&self) -> Unit {
+        let units = self.disks.iter().map(SimDisk::unit);
+        units.max().unwrap_or_default()
+    }
+
+    /// A disk is asked for something: that is to be whole sectors of its own.
+    pub(crate) fn expect_whole(&mut self, disk: usize, sector: u64, sectors: u64) {
+        let unit = self.disks[disk].unit();
+        if !unit.divides(sector | sectors) {
+            self.fail(format!(
+                "disk {disk} is asked for {sectors} sectors at {sector}, and its own are of {}",
+                unit.sectors()
+            ));
+        }
     }
 
     /// The time.

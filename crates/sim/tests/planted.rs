@@ -60,6 +60,10 @@ fn options(bug: Option<Bug>, has_parity: bool) -> Options {
             workers: 3,
             ..general
         },
+        Some(Bug::EdgesUnlocked) => Options {
+            blocks: true,
+            ..general
+        },
         Some(Bug::UnsyncedReadsBalanced) => Options {
             levels: vec![Level::Raid1],
             faults: Some(vec![FaultClass::Power, FaultClass::Slow]),

@@ -20,12 +20,13 @@ fn run_one(seed: u64, options: &Options) -> Counts {
     assert_eq!(
         report.violation,
         None,
-        "seed {seed}, {} with {} members; replay: make sim SEED={seed} SIM_LEVEL={} SIM_WORKERS={} SIM_PACE={}",
+        "seed {seed}, {} with {} members; replay: make sim SEED={seed} SIM_LEVEL={} SIM_WORKERS={} SIM_PACE={} SIM_BLOCKS={}",
         report.level,
         report.members,
         report.level,
         options.workers.max(1),
-        options.pace
+        options.pace,
+        if options.blocks { "1" } else { "" }
     );
     report.counts
 }
@@ -114,6 +115,34 @@ fn several_workers_keep_every_acknowledged_write() {
             ..Options::default()
         };
         run_seeds(0..SEEDS / 2, &options);
+    }
+}
+
+/// Also such as are mixed with others, join later, or are replaced; initiators read and write any sectors.
+#[test]
+fn drives_with_sectors_of_4096_bytes_keep_every_acknowledged_write() {
+    for level in LEVELS {
+        let options = Options {
+            levels: vec![level],
+            blocks: true,
+            plugs: true,
+            ..Options::default()
+        };
+        let power_cuts = run_seeds(5000..5000 + SEEDS, &options);
+        assert!(power_cuts > 2 * SEEDS, "{level}: {power_cuts} power cuts");
+    }
+}
+
+#[test]
+fn several_workers_share_drives_with_sectors_of_4096_bytes() {
+    for (level, workers) in [(Level::Raid1, 2), (Level::Raid10, 4), (Level::Raid0, 3)] {
+        let options = Options {
+            levels: vec![level],
+            workers,
+            blocks: true,
+            ..Options::default()
+        };
+        run_seeds(6000..6000 + SEEDS / 2, &options);
     }
 }
 

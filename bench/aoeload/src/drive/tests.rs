@@ -162,6 +162,7 @@ impl FakeTarget {
                     model: "In memory",
                     solid_state: true,
                     wwn: None,
+                    is_aligned: true,
                     trims: false,
                 };
                 (Outcome::Success, spec.build().to_vec())
@@ -795,6 +796,7 @@ fn fake_connection(port: Box<dyn Port>) -> Connection {
         model: "In memory",
         solid_state: true,
         wwn: None,
+        is_aligned: true,
         trims: false,
     };
     let endpoint = connect::Endpoint {

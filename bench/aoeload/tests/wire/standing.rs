@@ -96,6 +96,7 @@ fn execute(registers: &AtaRegisters) -> (Vec<u8>, bool) {
         model: "Stands still",
         solid_state: true,
         wwn: None,
+        is_aligned: true,
         trims: false,
     };
     (spec.build().to_vec(), false)

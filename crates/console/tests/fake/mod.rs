@@ -743,7 +743,7 @@ impl Admin for FakeShelf {
         }
         self.jobs.retain(|job| job.drive != slot);
         self.made += 1;
-        let job = Job::new(kind, DRIVE_BYTES / 512);
+        let job = Job::new(kind, DRIVE_BYTES / 512, raid::Unit::SECTOR);
         self.jobs.push(JobStatus {
             number: u64::from(self.made),
             drive: slot,

@@ -6,7 +6,7 @@
 //! else is what is read, `? ` a question. `GOLDEN=write` writes the files anew from what is typed in them:
 //! what changed is to be looked at before it is committed.
 
-use super::{Bench, FakeShelf, access, consoles, hardware, protection, statistics, top};
+use super::{Bench, FakeHost, FakeShelf, access, consoles, hardware, protection, statistics, top};
 use console::command::COMMANDS;
 use console::host::{ImageVersions, UpdateState};
 use console::{Next, Reply};
@@ -211,19 +211,28 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             mend(shelf, slot.parse().expect("a number"), sectors);
         }
         ["work"] => top::work(shelf),
-        ["no", "firmware"] => bench.host.has_firmware = false,
+        ["cancel"] => return Some(bench.session.cancel()),
+        words => apply_to_box(&mut bench.host, words),
+    }
+    None
+}
+
+/// Changes the box.
+fn apply_to_box(host: &mut FakeHost, change: &[&str]) {
+    match change {
+        ["no", "firmware"] => host.has_firmware = false,
         ["no", "time", "service"] => {
-            bench.host.has_time_service = false;
-            bench.host.is_clock_kept = false;
+            host.has_time_service = false;
+            host.is_clock_kept = false;
         }
-        ["clock", seconds] => bench.host.clock_seconds = seconds.parse().expect("a number"),
-        ["no", "power"] => bench.host.has_power = false,
+        ["clock", seconds] => host.clock_seconds = seconds.parse().expect("a number"),
+        ["no", "power"] => host.has_power = false,
         ["no", "smartctl"] => {
             let text = "smartctl is not installed: apt-get install smartmontools";
-            bench.host.smart_fault = Some(text.to_owned());
+            host.smart_fault = Some(text.to_owned());
         }
         ["image", running] => {
-            bench.host.image = Some(ImageVersions {
+            host.image = Some(ImageVersions {
                 running: (*running).to_owned(),
                 next: (*running).to_owned(),
                 failed: vec!["1.1".to_owned()],
@@ -231,18 +240,16 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         }
         ["written"] => {
             let text = "version 1.3 is in slot b and runs after a reboot";
-            bench.host.update = UpdateState::Done(text.to_owned());
+            host.update = UpdateState::Done(text.to_owned());
         }
         ["saved", name, line @ ..] => {
-            let text = bench.host.saved.entry((*name).to_owned()).or_default();
+            let text = host.saved.entry((*name).to_owned()).or_default();
             text.push_str(&line.join(" "));
             text.push('\n');
         }
-        ["cancel"] => return Some(bench.session.cancel()),
-        ["store", fault @ ..] => bench.host.store_fault = Some(fault.join(" ")),
-        _ => panic!("no such change: {change}"),
+        ["store", fault @ ..] => host.store_fault = Some(fault.join(" ")),
+        _ => panic!("no such change: {change:?}"),
     }
-    None
 }
 
 /// `bad SECTOR ...`, then perhaps how a job ends.

@@ -87,8 +87,8 @@ fn what_cannot_be_served_is_not_taken_and_says_why() {
         ("removable", "1\n", "taken out by hand"),
         (
             "queue/logical_block_size",
-            "4096\n",
-            "sectors have 4096 bytes",
+            "8192\n",
+            "sectors have 8192 bytes",
         ),
     ] {
         let path = format!("{SDA}/{file}");
@@ -97,6 +97,10 @@ fn what_cannot_be_served_is_not_taken_and_says_why() {
         let refusal = refused(&fake, "sda").unwrap();
         assert!(refusal.contains(reason), "{refusal}");
         fake.write(&path, before);
+    }
+    for bytes in ["512\n", "4096\n"] {
+        fake.write(&format!("{SDA}/queue/logical_block_size"), bytes);
+        assert_eq!(refused(&fake, "sda"), None, "{bytes}");
     }
     // Loop devices, memory and the like are not even listed.
     for (name, number) in [

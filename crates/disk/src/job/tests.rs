@@ -20,7 +20,7 @@ fn filled(bytes: usize) -> tempfile::NamedTempFile {
 }
 
 fn run_to_end(drive: &Arc<Drive>, kind: JobKind) -> JobReport {
-    let job = Job::new(kind, drive.size_sectors());
+    let job = Job::new(kind, drive.size_sectors(), drive.unit());
     let mut thread = JobThread::start(drive, job, Pace::default()).unwrap();
     assert!(thread.join(LONG));
     thread.report()
@@ -67,7 +67,7 @@ fn memory_is_erased_and_tested_too() {
 fn a_write_test_notices_what_does_not_read_as_it_was_written() {
     let file = filled(4 * MIB);
     let drive = open(file.path());
-    let mut job = Job::new(JobKind::WriteTest, drive.size_sectors());
+    let mut job = Job::new(JobKind::WriteTest, drive.size_sectors(), drive.unit());
     let mut buffer = Pages::new_zeroed(TRANSFER_BYTES / PAGE_BYTES).unwrap();
     while let Some(step) = job.next() {
         if step.kind == StepKind::Flush && job.progress().last_reason.is_none() {
@@ -96,7 +96,7 @@ fn a_job_that_is_stopped_has_ended_when_it_says_so() {
         bytes_per_second: 1 << 20,
         is_gentle: false,
     };
-    let job = Job::new(JobKind::ReadTest, drive.size_sectors());
+    let job = Job::new(JobKind::ReadTest, drive.size_sectors(), drive.unit());
     let mut thread = JobThread::start(&drive, job, pace).unwrap();
     assert!(!thread.join(Duration::from_millis(1)), "it takes a minute");
     thread.stop();
@@ -114,7 +114,7 @@ fn another_pace_counts_at_once() {
         bytes_per_second: 1,
         is_gentle: false,
     };
-    let job = Job::new(JobKind::ReadTest, drive.size_sectors());
+    let job = Job::new(JobKind::ReadTest, drive.size_sectors(), drive.unit());
     let mut thread = JobThread::start(&drive, job, crawling).unwrap();
     assert!(!thread.join(Duration::from_millis(100)), "it takes weeks");
     thread.set_pace(Pace::default());
@@ -137,7 +137,7 @@ fn a_condition_writes_zeroes_where_it_could_not_read_and_nowhere_else() {
         if let Medium::Ram(ram) = drive.medium() {
             ram.write(0, &vec![0xa5; 4 * MIB]);
         }
-        let mut job = Job::new(JobKind::CONDITION, drive.size_sectors());
+        let mut job = Job::new(JobKind::CONDITION, drive.size_sectors(), drive.unit());
         let mut is_written = false;
         while let Some(step) = job.next() {
             let covers = step.sector < BAD.end && step.sector + step.sectors > BAD.start;

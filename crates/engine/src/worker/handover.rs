@@ -2,9 +2,10 @@
 
 use super::Worker;
 use crate::peers::{Parcel, Post};
+use aoe::SECTOR_BYTES;
 use disk::Executor;
 use port::ReceivedFrame;
-use shelf::target::{Action, BufferIndex, PortIndex, Target};
+use shelf::target::{Action, PortIndex, Target};
 
 /// Takes in a frame. A write or TRIM has its payload in its buffer before its actions are carried out.
 pub(super) fn take_in(
@@ -16,8 +17,9 @@ pub(super) fn take_in(
 ) {
     let frame_bytes = frame.len_bytes();
     if let Some(payload) = target.receive(port, frame.first, frame_bytes, actions) {
-        let buffer = BufferIndex::of_command(payload.command);
-        frame.copy_to(payload.offset, executor.buffer_mut(buffer));
+        let start = payload.start_sector as usize * SECTOR_BYTES;
+        let buffer = &mut executor.buffer_mut(payload.buffer)[start..];
+        frame.copy_to(payload.offset, buffer);
         target.filled(payload.command, executor, actions);
     }
 }

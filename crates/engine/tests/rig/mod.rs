@@ -57,6 +57,7 @@ fn view(geometry: Geometry) -> LunView {
         shelf: Shelf(1),
         online: true,
         capacity_sectors: geometry.capacity_sectors(),
+        unit: raid::Unit::SECTOR,
         parts: vec![PartView {
             geometry,
             members,

@@ -12,8 +12,8 @@ use aoe::MacAddress;
 use shelf::admin::{DriveSlot, LunNumber};
 use shelf::plane::{Detached, LunView, PartView};
 use shelf::target::{
-    Action, Body, BufferIndex, BufferPlan, Change, Io, IoOwner, Memory, Operation, Payload,
-    PortIndex, PortView, Purpose, Reply, Report, Span, Target, Work, compute_in,
+    Action, Body, BufferPlan, Change, Io, IoOwner, Memory, Operation, Payload, PortIndex, PortView,
+    Purpose, Reply, Report, Span, Target, Work, compute_in,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -262,10 +262,12 @@ impl World {
     }
 
     /// The data of a write go into its buffer.
-    fn take_payload(&mut self, frame: &[u8], Payload { command, offset }: Payload) {
+    fn take_payload(&mut self, frame: &[u8], admitted: Payload) {
+        let Payload {
+            command, offset, ..
+        } = admitted;
         let payload = &frame[offset.min(frame.len())..];
-        let range = PLAN.sectors_of(BufferIndex::of_command(command));
-        let buffer = &mut self.arena[range.start * SECTOR..range.end * SECTOR];
+        let buffer = &mut self.arena[admitted.place(&PLAN)];
         let bytes = payload.len().min(buffer.len());
         buffer[..bytes].copy_from_slice(&payload[..bytes]);
         let mut arena = Arena(&mut self.arena);

@@ -130,6 +130,24 @@ impl Loop {
         command.arg(file);
         Ok(Self(run_ok(command)?.trim().to_owned()))
     }
+
+    /// One whose sectors have 4096 bytes, with direct I/O. An error where the kernel has none.
+    pub(crate) fn attach_with_blocks(file: &Path) -> Result<Self> {
+        let mut command = Command::new("losetup");
+        command.args([
+            "--find",
+            "--show",
+            "--sector-size",
+            "4096",
+            "--direct-io=on",
+        ]);
+        command.arg(file);
+        let device = Self(run_ok(command)?.trim().to_owned());
+        let name = device.0.trim_start_matches("/dev/");
+        let size = fs::read_to_string(format!("/sys/block/{name}/queue/logical_block_size"))?;
+        ensure!(size.trim() == "4096", "{name} has sectors of {size}");
+        Ok(device)
+    }
 }
 
 impl Drop for Loop {

@@ -3,7 +3,7 @@
 //!
 //! It goes from place to place, each within one aligned block of [`BLOCK_SECTORS`], which is the unit of the
 //! medium of today's drives: such a block is written as a whole where none of it can be read, since a drive
-//! would have to read it to write a part of it.
+//! would have to read it to write a part of it. Drives that take nothing smaller get whole units.
 //!
 //! Invariants:
 //! * a sector is written only after two reads of it have failed, at different times: the one of the pass over
@@ -11,6 +11,7 @@
 //! * a sector counts as written anew when it was flushed and read back; until then it is bad.
 
 use super::{BLOCK_SECTORS, BadSectors, JobEnd, Progress, Step, StepEnd, StepKind};
+use raid::Unit;
 use std::ops::Range;
 
 /// Places on end that cannot be written before the drive is given up.
@@ -30,8 +31,10 @@ enum Act {
 }
 
 /// The places to deal with, and the one that is under way.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Mend {
+    /// What the drive takes at least.
+    unit: Unit,
     /// Every bad sector before this one was dealt with.
     cursor: u64,
     /// Sectors of the place that is under way.
@@ -48,8 +51,16 @@ pub(super) struct Mend {
 
 impl Mend {
     /// Begins with the first bad sector. `None` when there is none.
-    pub(super) fn begin(bad: &BadSectors) -> Option<Self> {
-        let mut mend = Self::default();
+    pub(super) fn begin(bad: &BadSectors, unit: Unit) -> Option<Self> {
+        let mut mend = Self {
+            unit,
+            cursor: 0,
+            place_sectors: 0,
+            acts: Vec::new(),
+            unreadable: Vec::new(),
+            has_mended: false,
+            hopeless: 0,
+        };
         mend.next_place(bad).then_some(mend)
     }
 
@@ -94,11 +105,14 @@ impl Mend {
 
     fn failed(&mut self, act: Act, range: Range<u64>, reason: String, progress: &mut Progress) {
         progress.last_reason = Some(reason);
-        if range.end - range.start > 1 {
-            let singles = range.rev().map(|sector| (act, sector..sector + 1));
-            self.acts.extend(singles);
+        let unit = u64::from(self.unit.sectors());
+        if range.end - range.start > unit {
+            let starts = (0..(range.end - range.start).div_ceil(unit)).rev();
+            let starts = starts.map(|number| range.start + number * unit);
+            let units = starts.map(|start| (act, start..(start + unit).min(range.end)));
+            self.acts.extend(units);
         } else if act == Act::Confirm {
-            self.unreadable.push(range.start);
+            self.unreadable.extend(range);
         }
     }
 

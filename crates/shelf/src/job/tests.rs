@@ -63,7 +63,7 @@ impl Surface {
 fn run(kind: JobKind, sectors: u64, bad: &[u64]) -> (Surface, Job) {
     let mut surface = Surface::new(sectors);
     surface.bad.extend(bad);
-    let mut job = Job::new(kind, sectors);
+    let mut job = Job::new(kind, sectors, Unit::SECTOR);
     surface.run(&mut job);
     (surface, job)
 }
@@ -200,7 +200,7 @@ fn a_drive_that_does_nothing_any_more_ends_its_job_and_a_large_scratch_does_not(
 fn a_drive_that_is_gone_ends_its_job_at_once() {
     let mut surface = Surface::new(8 * MIB);
     surface.gone_after = Some(2);
-    let mut job = Job::new(JobKind::ReadTest, 8 * MIB);
+    let mut job = Job::new(JobKind::ReadTest, 8 * MIB, Unit::SECTOR);
     surface.run(&mut job);
     assert_eq!(
         job.progress().end,
@@ -211,7 +211,7 @@ fn a_drive_that_is_gone_ends_its_job_at_once() {
 
 #[test]
 fn one_that_is_stopped_asks_for_nothing_more() {
-    let mut job = Job::new(JobKind::Erase, 8 * MIB);
+    let mut job = Job::new(JobKind::Erase, 8 * MIB, Unit::SECTOR);
     job.ended(StepEnd::Done, Duration::ZERO);
     job.stop();
     assert_eq!(job.next(), None);
@@ -221,7 +221,7 @@ fn one_that_is_stopped_asks_for_nothing_more() {
 
 #[test]
 fn a_flush_that_fails_ends_an_erase() {
-    let mut job = Job::new(JobKind::Erase, 4 * MIB);
+    let mut job = Job::new(JobKind::Erase, 4 * MIB, Unit::SECTOR);
     while let Some(step) = job.next() {
         let end = match step.kind {
             StepKind::Flush => StepEnd::Failed("Input/output error".to_owned()),
@@ -306,7 +306,11 @@ impl Worn {
     }
 
     fn run(&mut self, sectors: u64) -> Job {
-        let mut job = Job::new(JobKind::CONDITION, sectors);
+        self.run_by(sectors, Unit::SECTOR)
+    }
+
+    fn run_by(&mut self, sectors: u64, unit: Unit) -> Job {
+        let mut job = Job::new(JobKind::CONDITION, sectors, unit);
         while let Some(step) = job.next() {
             if step.sector + step.sectors < self.steps.last().map_or(0, |last| last.sector) {
                 let recovers = std::mem::take(&mut self.recovers);
@@ -383,6 +387,22 @@ fn what_cannot_be_read_is_written_once_flushed_and_read_back() {
 }
 
 #[test]
+fn a_drive_of_large_sectors_is_read_and_written_by_them() {
+    let mut worn = Worn::new((800..808).chain(4096..4112));
+    worn.stays_bad.extend(5000..5008);
+    worn.block = 8;
+    let job = worn.run_by(5 * MIB, Unit::BLOCK);
+    let progress = job.progress();
+    assert_eq!(progress.end, Some(JobEnd::Complete));
+    let all: Vec<u64> = (800..808).chain(4096..4112).collect();
+    assert_eq!(listed(&progress.rewritten), all);
+    assert_eq!(listed(&progress.bad), Vec::from_iter(5000..5008));
+    for step in &worn.steps {
+        assert_eq!((step.sector % 8, step.sectors % 8), (0, 0), "{step:?}");
+    }
+}
+
+#[test]
 fn what_can_be_read_the_second_time_is_not_written() {
     let mut worn = Worn::new([100, 101, 102, 5000]);
     worn.recovers.extend([100, 102]);
@@ -441,7 +461,7 @@ fn a_drive_that_cannot_be_read_at_all_is_not_written() {
 fn a_flush_that_fails_or_a_drive_that_is_gone_ends_a_condition() {
     for gone in [false, true] {
         let mut worn = Worn::new([77]);
-        let mut job = Job::new(JobKind::CONDITION, 4 * MIB);
+        let mut job = Job::new(JobKind::CONDITION, 4 * MIB, Unit::SECTOR);
         while let Some(step) = job.next() {
             let reason = "no".to_owned();
             let end = match step.kind {

@@ -14,6 +14,7 @@ use super::raid::{Member, Raid};
 use super::rounds::Rounds;
 use super::scan::{Candidate, Occasion, scan};
 use super::set::{Set, put_all_together};
+use super::unit::unfit_unit;
 use super::{LunNumber, Manager};
 use crate::admin::{DriveSlot, PartId};
 use raid::md::Superblock;
@@ -207,12 +208,15 @@ impl Manager {
     }
 
     /// Takes a set as a RAID, and brings its members to one state.
-    pub(super) fn take(&mut self, raid: Raid, freshest: &Superblock, is_level: bool) {
+    pub(super) fn take(&mut self, mut raid: Raid, freshest: &Superblock, is_level: bool) {
         let (id, number) = (raid.id, raid.id.lun);
         for (element, member) in raid.elements() {
             for drive in member.drives() {
                 self.drives.claim(drive, raid.element_id(element));
             }
+        }
+        if raid.unfit.is_none() {
+            raid.unfit = unfit_unit(&self.drives, &raid);
         }
         let record = raid.record.clone();
         let is_untouchable = raid.is_untouchable;

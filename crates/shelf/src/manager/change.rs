@@ -338,7 +338,7 @@ impl Manager {
 
     /// Takes a LUN from the data path.
     pub(super) fn stop(&mut self, number: LunNumber) -> Result<(), AdminError> {
-        match self.plane.detach(number) {
+        match self.let_go(number) {
             Ok(detached) => {
                 self.note_detached(number, detached);
                 Ok(())

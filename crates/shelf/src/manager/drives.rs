@@ -5,6 +5,8 @@ use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, Lun
 use crate::job::{Job, JobHandle, JobKind, Pace};
 use crate::plane::{DriveError, MetadataDrive};
 use crate::smart::{Smart, SmartMiss, WARNINGS_LIMIT};
+use aoe::SECTOR_BYTES;
+use raid::Unit;
 use raid::drive_record::{Clip, Work};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -390,7 +392,7 @@ impl Drives {
         sector: u64,
         buffer: &mut [u8],
     ) -> Result<(), String> {
-        let read = self.device(slot)?.read(sector, buffer);
+        let read = read_widened(self.device(slot)?.as_mut(), sector, buffer);
         read.map_err(|error| self.failed(slot, &error))?;
         if let Some(noted) = &self.noted {
             for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
@@ -421,7 +423,7 @@ impl Drives {
             );
             return Ok(());
         }
-        let written = self.device(slot)?.write(sector, data);
+        let written = write_widened(self.device(slot)?.as_mut(), sector, data);
         written.map_err(|error| self.failed(slot, &error))
     }
 
@@ -438,6 +440,13 @@ impl Drives {
             return Ok(Box::new(super::jobs::Told::default()));
         }
         device.begin(job, pace)
+    }
+
+    /// What the drive of a slot takes at least; a sector, where there is none.
+    pub(super) fn unit(&self, slot: DriveSlot) -> Unit {
+        let entry = self.get(slot);
+        let drive = entry.and_then(|entry| entry.drive.drive.as_ref().ok());
+        drive.map_or(Unit::SECTOR, |drive| drive.unit())
     }
 
     fn failed(&mut self, slot: DriveSlot, error: &DriveError) -> String {
@@ -478,6 +487,49 @@ impl Drives {
             Err(NoDrive::Down(reason)) => Err(format!("drive in slot {slot} is down: {reason}")),
         }
     }
+}
+
+/// The units of a drive that some bytes are of; `None` when they are whole ones.
+fn widened(drive: &dyn MetadataDrive, sector: u64, bytes: usize) -> Option<(u64, Vec<u8>)> {
+    let unit = drive.unit();
+    let sectors = u32::try_from(bytes / SECTOR_BYTES).ok()?;
+    let (start, all) = unit.around(sector, sectors);
+    let is_whole = (start, all) == (sector, sectors);
+    (!is_whole).then(|| (start, vec![0; all as usize * SECTOR_BYTES]))
+}
+
+/// Where sectors lie in what they were widened to.
+fn place_in(start: u64, sector: u64, bytes: usize) -> std::ops::Range<usize> {
+    let skip = usize::try_from(sector - start).unwrap_or(0) * SECTOR_BYTES;
+    skip..skip + bytes
+}
+
+fn read_widened(
+    drive: &mut dyn MetadataDrive,
+    sector: u64,
+    buffer: &mut [u8],
+) -> Result<(), DriveError> {
+    let Some((start, mut all)) = widened(drive, sector, buffer.len()) else {
+        return drive.read(sector, buffer);
+    };
+    drive.read(start, &mut all)?;
+    buffer.copy_from_slice(&all[place_in(start, sector, buffer.len())]);
+    Ok(())
+}
+
+/// Writes sectors. What is beside them in their units is written as it was read: nobody else writes there, as
+/// the data path and the administration have no unit in common.
+fn write_widened(
+    drive: &mut dyn MetadataDrive,
+    sector: u64,
+    data: &[u8],
+) -> Result<(), DriveError> {
+    let Some((start, mut all)) = widened(drive, sector, data.len()) else {
+        return drive.write(sector, data);
+    };
+    drive.read(start, &mut all)?;
+    all[place_in(start, sector, data.len())].copy_from_slice(data);
+    drive.write(start, &all)
 }
 
 /// What a drive is used for that is in no LUN.

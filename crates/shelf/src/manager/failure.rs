@@ -169,13 +169,18 @@ impl Manager {
         if !lun.is_live() {
             return Ok(());
         }
+        let unit = self.unit_of(&lun);
+        if self.unit_rises(number, unit) {
+            return self.raise_unit(number);
+        }
         let holder = lun.pass_holder();
         self.give_turn(number, holder);
         let Some(lun) = Lun::of(&self.raids, number) else {
             return Ok(());
         };
-        let view = lun.view(shelf).into();
+        let view = lun.view(shelf, unit).into();
         self.tell_bad_blocks(number)?;
+        self.units.insert(number, unit);
         let attached = self.plane.attach(view);
         for (_, raid) in self.raids.range_mut(ids_of(number)) {
             raid.is_view_stale = attached.is_err();

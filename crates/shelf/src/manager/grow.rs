@@ -21,6 +21,11 @@ impl Manager {
     pub(super) fn grow_lun(&mut self, request: &MakeRequest) -> Result<(), AdminError> {
         let id = self.next_part(request)?;
         let (raid, fits) = self.plan_raid(request, id)?;
+        for member in &raid.members {
+            if let Some(drive) = member.drive() {
+                self.expect_fitting_unit(id, drive, 0)?;
+            }
+        }
         self.write_part(raid)?;
         self.claim(id, &fits);
         self.complete_part(id)?;

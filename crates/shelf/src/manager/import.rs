@@ -13,6 +13,7 @@ use super::raid::{Metadata, Raid};
 use super::rounds::reasons;
 use super::scan::{Candidate, find_other_format, other_format, read_bitmap};
 use super::set::{Set, put_together};
+use super::unit::unfit_unit;
 use super::{LunNumber, Manager};
 use crate::admin::{AdminError, ArrayStatus, DriveSlot};
 use aoe::SECTOR_BYTES;
@@ -261,6 +262,9 @@ impl Manager {
         if let Some(reason) = raid.refusal() {
             return Err(reason);
         }
+        if let Some(reason) = unfit_unit(&self.drives, raid) {
+            return Err(reason);
+        }
         if raid.is_dirty && raid.geometry.parity_count() > 0 {
             return Err(
                 "its parity may not match, because it was not stopped in order; let Linux \
@@ -339,7 +343,11 @@ impl Manager {
             .filter_map(|m| Some((m.drive()?, m.metadata()?)))
         {
             for slot in Metadata::places(&metadata.superblock).slots {
-                failures.extend(self.drives.write(drive, slot.sector, &[0; 512]).err());
+                failures.extend(
+                    self.drives
+                        .write(drive, slot.sector, &[0; BLOCK_BYTES])
+                        .err(),
+                );
             }
         }
         failures

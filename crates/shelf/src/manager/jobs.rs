@@ -26,7 +26,8 @@ use super::drives::{Entry, Usage};
 use super::members::up;
 use crate::admin::{AdminError, DriveSlot, JobStatus};
 use crate::job::{Job, JobEnd, JobHandle, JobKind, JobReport, Pace, mark_range};
-use raid::drive_record::{Mark, Work};
+use raid::drive_record::{Mark, RECORD_BYTES, Work};
+use raid::md::raw::BLOCK_BYTES;
 use std::time::Duration;
 
 /// How long an orderly stop of the shelf waits for each job to end its step. They end side by side, so that
@@ -215,7 +216,7 @@ impl Manager {
                 .map_err(&refused)?;
         }
         let pace = self.pace_of(slot);
-        let job = Job::new(kind, sectors);
+        let job = Job::new(kind, sectors, self.drives.unit(slot));
         let handle = self.drives.begin(slot, job, pace).map_err(&refused)?;
         if kind.takes_drive()
             && let Some(entry) = self.drives.get_mut(slot)
@@ -261,7 +262,9 @@ impl Manager {
             work,
             begun_unix_seconds,
         };
-        let written = self.drives.write(slot, place.start, &mark.encode());
+        let mut block = [0; BLOCK_BYTES];
+        block[..RECORD_BYTES].copy_from_slice(&mark.encode());
+        let written = self.drives.write(slot, place.start, &block);
         // What it was before it is no more, or is not known.
         self.spares_elsewhere.retain(|spare| spare.drive != slot);
         self.drives.set_unfinished(slot, work);

@@ -218,7 +218,7 @@ impl Rounds<'_> {
             // A boot sector or file system at the start would make others take the drive for theirs.
             self.drives.write(drive, 0, &[0; 4096])?;
             for area in &places.slots {
-                self.drives.write(drive, area.sector, &[0; 512])?;
+                self.drives.write(drive, area.sector, &[0; BLOCK_BYTES])?;
             }
         }
         let log = places.bad_blocks.sector;

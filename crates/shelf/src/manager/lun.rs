@@ -17,6 +17,7 @@ use crate::plane::{LunView, PartView, SyncKind};
 use crate::target::can_trim;
 use aoe::{SECTOR_BYTES, Shelf};
 use ata::identify::IdentifySpec;
+use raid::Unit;
 use raid::record::{FurtherRaid, Record};
 use std::collections::BTreeMap;
 
@@ -155,8 +156,8 @@ impl<'a> Lun<'a> {
         Some(raid.id)
     }
 
-    /// What the data path needs of it: of those RAIDs that are live.
-    pub(super) fn view(&self, shelf: Shelf) -> LunView {
+    /// What the data path needs of it: of those RAIDs that are live. `unit` is that of its drives.
+    pub(super) fn view(&self, shelf: Shelf, unit: Unit) -> LunView {
         let record = self.record();
         let live = || self.raids().filter(|raid| raid.is_live);
         let capacity_sectors = live().map(|raid| raid.geometry.capacity_sectors()).sum();
@@ -167,6 +168,7 @@ impl<'a> Lun<'a> {
             model: &format!("Ledge {}", self.first.geometry.level()),
             solid_state: false,
             wwn: self.first.set_uuid.map(wwn),
+            is_aligned: live().all(Raid::is_aligned),
             trims: live().all(|raid| can_trim(&raid.geometry)),
         };
         let holder = self.pass_holder();
@@ -179,6 +181,7 @@ impl<'a> Lun<'a> {
             shelf,
             online: true,
             capacity_sectors,
+            unit,
             parts: live().map(part).collect(),
             identify: Box::new(identify.build()),
             config_string: record.config_string.clone(),

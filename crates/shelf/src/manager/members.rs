@@ -236,6 +236,9 @@ impl Manager {
         let chunk_sectors = geometry.chunk_sectors();
         let divided = divide(&mut self.drives, slot, size_sectors, chunk_sectors)
             .map_err(|reason| AdminError::Io(format!("{id} is not rebuilt: {reason}")))?;
+        if let Some((layout, _)) = &divided {
+            self.expect_fitting_unit(id.raid(), slot, layout.data_offset_sectors)?;
+        }
         let room_sectors = divided
             .as_ref()
             .map_or(0, |(layout, _)| layout.data_sectors);

@@ -10,7 +10,6 @@ use crate::admin::{
 use crate::plane::{LogView, MemberView, PartView, RegionsView, SyncKind, SyncView};
 use crate::target::ScrubFinding;
 use aoe::SECTOR_BYTES;
-use raid::Geometry;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
 use raid::geometry::is_striped;
@@ -21,6 +20,7 @@ use raid::md::Superblock;
 use raid::planted::{self, Bug};
 use raid::record::{Record, RecordOwner, RecordState};
 use raid::regions::{RegionIndex, RegionSet};
+use raid::{Geometry, Unit};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -569,6 +569,19 @@ impl Raid {
             is_bare: self.is_bare(),
             elements: elements.collect(),
         }
+    }
+
+    /// Whether its sectors lie on its members as they lie in blocks of 4096 bytes.
+    pub(super) fn is_aligned(&self) -> bool {
+        let offset = |member: &Member| member.view().map_or(0, |view| view.data_offset_sectors);
+        let mut offsets = self.members.iter().map(offset);
+        offsets.all(|offset| Unit::BLOCK.divides(offset)) && self.fits_unit(Unit::BLOCK)
+    }
+
+    /// Whether its sizes are whole units.
+    pub(super) fn fits_unit(&self, unit: Unit) -> bool {
+        unit.divides(self.geometry.member_sectors())
+            && unit.divides(self.geometry.capacity_sectors())
     }
 
     /// The redo log, if it has one.

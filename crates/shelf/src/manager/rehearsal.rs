@@ -66,6 +66,7 @@ impl Manager {
             last_pass: self.last_pass,
             last_sweep: self.last_sweep,
             told_bad_blocks: self.told_bad_blocks.clone(),
+            units: self.units.clone(),
             is_stopping: self.is_stopping,
             spares: self.spares.clone(),
             spares_elsewhere: self.spares_elsewhere.clone(),

@@ -81,7 +81,7 @@ pub(super) fn erase_drive(drives: &mut Drives, drive: DriveSlot) -> Result<(), S
         .and_then(|superblock| MetadataPlaces::of(superblock.data_offset_sectors()));
     drives.write(drive, SUPERBLOCK_SECTOR, &[0; BLOCK_BYTES])?;
     for slot in places.iter().flat_map(|places| &places.slots) {
-        drives.write(drive, slot.sector, &[0; 512])?;
+        drives.write(drive, slot.sector, &[0; BLOCK_BYTES])?;
     }
     Ok(())
 }

@@ -79,7 +79,9 @@ impl Manager {
             whole_sectors,
         });
         let record = clip.map_or([0; RECORD_BYTES], |clip| clip.encode());
-        let written = self.drives.write(slot, place, &record);
+        let mut block = [0; BLOCK_BYTES];
+        block[..RECORD_BYTES].copy_from_slice(&record);
+        let written = self.drives.write(slot, place, &block);
         if let Err(reason) = written {
             let name = self.drive_name(slot);
             let text = format!("the size of {name} was not changed: {reason}");

@@ -198,7 +198,7 @@ impl Manager {
         let log = places.bad_blocks.sector;
         self.drives.write(drive, log, &EMPTY_BAD_BLOCK_LOG)?;
         self.drives
-            .write(drive, places.slots[1].sector, &[0; 512])?;
+            .write(drive, places.slots[1].sector, &[0; BLOCK_BYTES])?;
         write_record(&mut self.drives, drive, superblock, (0, 1), &spare.record)?;
         self.drives
             .write(drive, SUPERBLOCK_SECTOR, &superblock.encode())
@@ -408,11 +408,13 @@ impl Manager {
                 continue;
             };
             let divided = divide(&mut self.drives, spare.drive, size_sectors, chunk_sectors);
-            let room = divided
-                .ok()
-                .flatten()
-                .map_or(0, |(layout, _)| layout.data_sectors);
-            if room >= needed_sectors {
+            let layout = divided.ok().flatten().map(|(layout, _)| layout);
+            let fits = layout.is_some_and(|layout| {
+                self.expect_fitting_unit(id.raid(), spare.drive, layout.data_offset_sectors)
+                    .is_ok()
+            });
+            let room = layout.map_or(0, |layout| layout.data_sectors);
+            if fits && room >= needed_sectors {
                 fitting.push((
                     is_last_resort,
                     dedicated.is_none(),

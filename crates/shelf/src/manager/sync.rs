@@ -77,15 +77,19 @@ impl Manager {
         };
         raid.sync_noted += 1;
         let sector = lacking.member_sector;
+        let sector = match lacking.sectors {
+            1 => format!("sector {sector}"),
+            sectors => format!("sectors {sector} to {}", sector + u64::from(sectors) - 1),
+        };
         let text = match noted {
             Ok(()) => format!(
-                "LUN {number}: member sector {sector} of raid {id} can be read from no member: it is noted \
+                "LUN {number}: member {sector} of raid {id} can be read from no member: it is noted \
                  as bad on what is being rebuilt, and reads of it are errors until it is written"
             ),
             Err(error) => {
                 raid.is_sync_stopped = true;
                 format!(
-                    "LUN {number}: the rebuild of raid {id} ends incomplete at member sector {sector}, \
+                    "LUN {number}: the rebuild of raid {id} ends incomplete at member {sector}, \
                      which can be read from no member, because that cannot be noted: {error}; write what \
                      is unreadable anew, then take the LUN offline and online to go on"
                 )
@@ -97,11 +101,11 @@ impl Manager {
         }
     }
 
-    /// Notes a sector as bad on those that lack it.
+    /// Notes a sector, or a unit of them, as bad on those that lack it.
     fn note_lacking(&mut self, id: PartId, lacking: &Lacking) -> Result<(), AdminError> {
         let range = BadRange {
             sector: lacking.member_sector,
-            sectors: 1,
+            sectors: lacking.sectors.into(),
         };
         let raid = &mut self
             .raids

@@ -31,5 +31,6 @@ mod silence;
 mod spares;
 mod sync;
 mod twin;
+mod unit;
 mod workers;
 mod world;

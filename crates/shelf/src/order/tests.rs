@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use raid::Unit;
 
 fn lun(number: u8) -> LunNumber {
     LunNumber::new(number).unwrap()
@@ -50,7 +51,10 @@ fn a_wide_command_waits_for_what_it_overlaps_and_no_more() {
     let extents = [(100, 1), (1000, 1 << 40)].map(|(lba, sectors)| Extent { lba, sectors });
     assert!(order.enter(0, range(90, 11, false)));
     assert!(order.enter(1, range(101, 8, true)));
-    assert_eq!(order.enter_wide(2, lun(0), &extents), Some(false));
+    assert_eq!(
+        order.enter_wide(2, (lun(0), Unit::SECTOR), &extents),
+        Some(false)
+    );
     assert!(!order.enter(3, range(1 << 30, 8, false)));
     assert!(order.enter(4, range(109, 1, true)), "between the extents");
     let mut ready = Vec::new();
@@ -70,7 +74,9 @@ fn one_lun_has_only_some_of_the_room_for_wide_commands() {
     let mut next = 0;
     let mut enter = |order: &mut Order, number| {
         next += 1;
-        order.enter_wide(next, lun(number), &extents).is_some()
+        order
+            .enter_wide(next, (lun(number), Unit::SECTOR), &extents)
+            .is_some()
     };
     for number in 0..4 {
         let entered = (0..5).filter(|_| enter(&mut order, number)).count();
@@ -149,7 +155,7 @@ proptest! {
                 let may_run = if ranges[0].sectors > BLOCK_SECTORS {
                     let extent = |range: &Range| Extent { lba: range.lba, sectors: range.sectors };
                     let extents: Vec<Extent> = ranges.iter().map(extent).collect();
-                    let entered = order.enter_wide(command, lun(number), &extents);
+                    let entered = order.enter_wide(command, (lun(number), Unit::SECTOR), &extents);
                     prop_assert_eq!(entered.is_none(), model.wide_of(number) == 4);
                     entered
                 } else {

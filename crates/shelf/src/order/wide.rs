@@ -4,11 +4,13 @@
 //! * there are at most [`WIDE_MAX`] of each worker, and of one LUN at most [`WIDE_OF_LUN_MAX`], so that one
 //!   whose drives stall does not shut out the others;
 //! * their extents are in order, apart, and not empty;
-//! * two commands of which one is wide wait for each other once, whatever they share.
+//! * two commands of which one is wide wait for each other once, whatever they share;
+//! * whether two wide ones do is the same whichever is asked.
 
 use super::{CommandIndex, Order, Range};
 use crate::ids::LunNumber;
 use ata::trim::ENTRIES_MAX;
+use raid::Unit;
 
 /// Most wide commands at a time.
 pub const WIDE_MAX: usize = 16;
@@ -38,6 +40,7 @@ impl Extent {
 pub(super) struct Wide {
     command: CommandIndex,
     lun: LunNumber,
+    unit: Unit,
     extents: Vec<Extent>,
 }
 
@@ -49,6 +52,7 @@ impl Wide {
         Self {
             command: super::NONE,
             lun,
+            unit: Unit::SECTOR,
             extents: Vec::with_capacity(ENTRIES_MAX),
         }
     }
@@ -62,12 +66,16 @@ impl Wide {
         self.lun == range.lun && self.extents.get(first).is_some_and(overlaps)
     }
 
+    /// Two that share a unit of the LUN do, whatever they have of it: each writes all of it. Other commands
+    /// are of whole units already.
     fn conflicts_wide(&self, other: &Self) -> bool {
+        let unit = self.unit.max(other.unit);
         let overlaps = |extent: &Extent| {
+            let lba = unit.floor(extent.lba);
             other.conflicts(&Range {
                 lun: self.lun,
-                lba: extent.lba,
-                sectors: extent.sectors,
+                lba,
+                sectors: extent.end().next_multiple_of(unit.sectors().into()) - lba,
                 writes: true,
             })
         };
@@ -76,8 +84,8 @@ impl Wide {
 }
 
 impl Order {
-    /// Puts a command that writes these extents behind all earlier ones. Returns whether it may run at once;
-    /// `None` when there is no room for it.
+    /// Puts a command that writes these extents, of a LUN with this unit, behind all earlier ones. Returns
+    /// whether it may run at once; `None` when there is no room for it.
     ///
     /// # Panics
     /// If the command is entered already, or its extents are not in order and apart: both would lose the
@@ -85,7 +93,7 @@ impl Order {
     pub fn enter_wide(
         &mut self,
         command: CommandIndex,
-        lun: LunNumber,
+        (lun, unit): (LunNumber, Unit),
         extents: &[Extent],
     ) -> Option<bool> {
         let is_apart = |pair: &[Extent]| pair[0].end() < pair[1].lba;
@@ -108,7 +116,7 @@ impl Order {
             }
         }
         let mut entered = self.spare.pop()?;
-        (entered.command, entered.lun) = (command, lun);
+        (entered.command, entered.lun, entered.unit) = (command, lun, unit);
         entered.extents.clear();
         entered.extents.extend_from_slice(extents);
         let narrow = self.entries.iter().filter_map(|entry| entry.range);

@@ -30,6 +30,7 @@ fn view(lun: u8, parts: Vec<PartView>) -> LunView {
         shelf: Shelf(1),
         online: true,
         capacity_sectors: parts.iter().map(|p| p.geometry.capacity_sectors()).sum(),
+        unit: raid::Unit::SECTOR,
         parts,
         identify: Box::new([0; 512]),
         config_string: Vec::new(),

@@ -143,7 +143,7 @@ impl Target {
     fn shut_out(view: &LunView, command: &Command) -> Option<ShutOut> {
         let (header, _) = Header::ref_from_prefix(&command.head).ok()?;
         let rights = view.access.rights(header.source);
-        match command.kind {
+        match command.asked_kind() {
             Kind::Sync(_) => None,
             _ if !rights.is_admitted => Some(ShutOut::Masked),
             Kind::Read if !rights.may_read => Some(ShutOut::Reserved),
@@ -208,7 +208,11 @@ impl Target {
     /// Whether something is under way that a reservation shuts out.
     fn has_shut_out(&self, view: &LunView) -> bool {
         let is_under_way = |command: &&Command| {
-            command.lun == view.lun && !matches!(command.state, State::Free | State::Replying)
+            let is_over = matches!(
+                command.state,
+                State::Free | State::Replying | State::Holding
+            );
+            command.lun == view.lun && !is_over
         };
         let mut commands = self.commands.iter().filter(is_under_way);
         commands.any(|command| Self::shut_out(view, command) == Some(ShutOut::Reserved))

@@ -317,6 +317,8 @@ pub struct ScrubFinding {
 pub struct Lacking {
     /// The sector, on each member.
     pub member_sector: u64,
+    /// How many: the unit of the LUN.
+    pub sectors: u32,
     /// The members that were to get it, as bits.
     pub elements: u64,
     /// The elements whose twins were to get it, as bits.

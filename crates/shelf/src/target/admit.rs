@@ -2,9 +2,10 @@
 //!
 //! Budget (`corebench stages admit`): 100 ns, 1400 instructions.
 
+use super::edges::{self, Widened};
 use super::{
-    Action, Asked, BUFFER_SECTORS, Body, BufferIndex, Change, Command, Kind, Memory, PortIndex,
-    Span, State, Target, Wish,
+    Action, Asked, Body, BufferIndex, BufferPlan, Change, Command, Kind, Memory, PortIndex, State,
+    Target, Wish,
 };
 use crate::access::Rights;
 use crate::ids::LunNumber;
@@ -14,9 +15,10 @@ use crate::shard::WorkerSet;
 use crate::statistics::Who;
 use aoe::{
     ATA_FRAME_BYTES, AtaRegisters, ConfigCommand, ErrorCode, Frame, Header, MacAddress, Request,
-    RequestError, SECTOR_BYTES, Shelf, Slot, sectors_per_frame,
+    RequestError, SECTOR_BYTES, Shelf, Slot,
 };
 use ata::{Effect, Outcome};
+use raid::Unit;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 use std::sync::Arc;
@@ -30,6 +32,19 @@ pub struct Payload {
     pub command: CommandIndex,
     /// Where it begins.
     pub offset: usize,
+    /// The buffer that it goes to.
+    pub buffer: BufferIndex,
+    /// The first sector of that.
+    pub start_sector: u32,
+}
+
+impl Payload {
+    /// Where it goes, in bytes of all buffers: as much as there is room for.
+    #[must_use]
+    pub fn place(&self, plan: &BufferPlan) -> std::ops::Range<usize> {
+        let buffer = plan.sectors_of(self.buffer);
+        (buffer.start + self.start_sector as usize) * SECTOR_BYTES..buffer.end * SECTOR_BYTES
+    }
 }
 
 /// How a request came.
@@ -108,7 +123,15 @@ impl Target {
             self.statistics.frames(port).no_lun += 1;
         }
         let offset = frame.data_offset;
-        write.map(|command| Payload { command, offset })
+        write.map(|command| {
+            let place = self.payload_span(command);
+            Payload {
+                command,
+                offset,
+                buffer: place.buffer,
+                start_sector: place.start_sector,
+            }
+        })
     }
 
     /// What the sender of a frame may do, if the LUN answers it at all (conformance rows 54, 119). For a
@@ -321,7 +344,7 @@ impl Target {
     fn check(&self, asked: Asked<'_>, lba: u64, count: u8, held: Option<usize>) -> Outcome {
         let sectors = usize::from(count);
         let mtu_bytes = self.ports[usize::from(asked.port.0)].mtu_bytes;
-        let fits = sectors_per_frame(mtu_bytes).min(BUFFER_SECTORS);
+        let fits = edges::sectors_max(asked.view.unit, mtu_bytes);
         let end = lba.checked_add(u64::from(count));
         if sectors == 0 || sectors > fits || held.is_some_and(|held| held < sectors) {
             Outcome::Aborted // rows 85, 86, 92
@@ -359,6 +382,11 @@ impl Target {
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
         let (index, epoch) = self.take_slot(asked)?;
+        let (widened, edges) = if asked.view.unit == Unit::SECTOR {
+            (Widened::exact(lba, count), None)
+        } else {
+            self.widen(asked, index, (kind, lba, count))?
+        };
         match kind {
             Kind::Read => self.counters.reads += 1,
             Kind::Write => self.counters.writes += 1,
@@ -366,10 +394,8 @@ impl Target {
             Kind::Trim | Kind::Sync(_) => unreachable!("they have ways of their own"),
         }
         let lun = asked.view.lun;
-        let extent = Extent {
-            lba,
-            sectors: u64::from(count),
-        };
+        let (lba, sectors) = (widened.lba, u64::from(widened.sectors));
+        let extent = Extent { lba, sectors };
         let lenders = if self.place.is_alone() || kind == Kind::Flush {
             WorkerSet::default()
         } else {
@@ -381,7 +407,10 @@ impl Target {
             lun,
             port: asked.port,
             lba,
-            sectors: u32::from(count),
+            sectors: widened.sectors,
+            skip: widened.skip,
+            own: widened.own,
+            edges,
             head: head_bytes(asked.header, registers),
             is_ordered: kind != Kind::Flush,
             lenders,
@@ -390,23 +419,8 @@ impl Target {
             epoch,
             ..Command::free()
         };
-        let (sectors, writes) = (u64::from(count), kind == Kind::Write);
-        #[cfg(feature = "planted")]
-        let lba = if planted::is(Bug::OverlapIgnored) {
-            u64::from(index) << 32
-        } else {
-            lba
-        };
-        let may_run = kind == Kind::Flush
-            || self.order.enter(
-                index,
-                Range {
-                    lun,
-                    lba,
-                    sectors,
-                    writes,
-                },
-            );
+        let writes = kind == Kind::Write;
+        let may_run = kind == Kind::Flush || self.enter_order(index, lun, &widened, writes);
         if kind == Kind::Read {
             self.borrow(index, extent, out);
         }
@@ -422,6 +436,36 @@ impl Target {
         Some(index)
     }
 
+    /// Puts a command behind those of its units that came before. Returns whether it may run at once.
+    fn enter_order(
+        &mut self,
+        index: CommandIndex,
+        lun: LunNumber,
+        widened: &Widened,
+        writes: bool,
+    ) -> bool {
+        let (lba, sectors) = (widened.lba, u64::from(widened.sectors));
+        #[cfg(feature = "planted")]
+        let (lba, sectors) = if planted::is(Bug::EdgesUnlocked) {
+            (lba + u64::from(widened.skip), u64::from(widened.own))
+        } else {
+            (lba, sectors)
+        };
+        #[cfg(feature = "planted")]
+        let lba = if planted::is(Bug::OverlapIgnored) {
+            u64::from(index) << 32
+        } else {
+            lba
+        };
+        let range = Range {
+            lun,
+            lba,
+            sectors,
+            writes,
+        };
+        self.order.enter(index, range)
+    }
+
     /// The payload of a write is in its buffer. If an earlier write that is not answered is the same, byte
     /// for byte, this one is that write, sent again: it is not done again, which would be late, and the
     /// answer goes to where it came from last (conformance rows 104 and 105).
@@ -433,21 +477,21 @@ impl Target {
         if !command.may_repeat {
             return self.borrow_for_write(index, out);
         }
-        let (head, port, sectors) = (command.head, command.port, command.sectors);
-        let payload = |command| Span {
-            buffer: BufferIndex::of_command(command),
-            start_sector: 0,
-            sectors,
-        };
+        let (head, port, own) = (command.head, command.port, self.payload_span(index));
         let commands = &self.commands;
         let original = self.order.find_same_before(index, &mut |other| {
             let mut is_same = false;
             // Steps of passes stand in the order as writes, too, and so do loans.
-            let kind = commands.get(usize::from(other)).map(|other| other.kind);
+            let kind = commands.get(usize::from(other)).map(Command::asked_kind);
             if kind != Some(Kind::Write) {
                 return false;
             }
-            memory.compute(&[payload(other), payload(index)], &[], &mut |read, _| {
+            // They may have the same units, and other sectors of them.
+            let payload = self.payload_span(other);
+            if (payload.start_sector, payload.sectors) != (own.start_sector, own.sectors) {
+                return false;
+            }
+            memory.compute(&[payload, own], &[], &mut |read, _| {
                 is_same = read[0] == read[1];
             });
             is_same
@@ -460,6 +504,7 @@ impl Target {
         (first.head, first.port) = (head, port);
         // Nothing can be behind it yet.
         self.order.leave(index, &mut |_| {});
+        self.forget_edges(index);
         self.release(index);
     }
 

@@ -42,10 +42,13 @@ impl Target {
         let who = command.who();
         self.statistics.answered(Answered {
             who,
-            lba: command.lba,
+            lba: command.lba + u64::from(command.skip),
             latency_ns: self.statistics.now_ns().saturating_sub(command.since_ns),
             tag: command.tag(),
-            sectors: u8::try_from(command.sectors).unwrap_or(u8::MAX),
+            sectors: match kind {
+                AnsweredKind::Trim => u8::try_from(command.sectors).unwrap_or(u8::MAX),
+                _ => command.own,
+            },
             kind,
             is_success,
         });

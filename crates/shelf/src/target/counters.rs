@@ -51,6 +51,8 @@ pub struct Counters {
     pub writes: u64,
     /// Bytes of writes that succeeded.
     pub write_bytes: u64,
+    /// Writes and steps of TRIMs that began or ended inside a sector of 4096 bytes.
+    pub partial_writes: u64,
     /// TRIM commands admitted.
     pub trims: u64,
     /// Bytes of those that succeeded.
@@ -132,6 +134,7 @@ impl Counters {
             ("read_bytes", self.read_bytes),
             ("writes", self.writes),
             ("write_bytes", self.write_bytes),
+            ("partial_writes", self.partial_writes),
             ("trims", self.trims),
             ("trimmed_bytes", self.trimmed_bytes),
             ("flushes", self.flushes),

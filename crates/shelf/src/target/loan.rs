@@ -21,6 +21,7 @@ use crate::order::{BLOCK_SECTORS, Extent, Range};
 use crate::plane::LunView;
 use crate::shard::{self, WorkerIndex, WorkerSet};
 use aoe::{MacAddress, Request, Slot};
+use raid::Unit;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
 
@@ -355,8 +356,9 @@ impl Target {
                 self.loans.luns[place] = lun;
                 let is_lent = since.is_none_or(|since| self.arrivals.lend(lun, &extent, since));
                 self.loans.stale[place] = !is_lent;
+                // Two TRIMs of one unit wait for one another at the home.
                 let may_run = if extent.sectors > BLOCK_SECTORS {
-                    match self.order.enter_wide(index, lun, &[extent]) {
+                    match self.order.enter_wide(index, (lun, Unit::SECTOR), &[extent]) {
                         Some(may_run) => may_run,
                         None => unreachable!("there is room for the wide commands of all workers"),
                     }

@@ -159,6 +159,9 @@ impl Target {
 
     /// A command ends without an answer of its own.
     pub(super) fn release_command(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
+        if self.commands[usize::from(index)].edges.is_some() {
+            self.forget_edges(index);
+        }
         let command = &mut self.commands[usize::from(index)];
         let number = command.lun;
         let is_ordered = command.is_ordered;
@@ -259,7 +262,10 @@ impl Target {
             return idle;
         }
         for command in &self.commands {
-            let is_under_way = !matches!(command.state, State::Free | State::Replying);
+            let is_under_way = !matches!(
+                command.state,
+                State::Free | State::Replying | State::Holding
+            );
             if command.lun == number && command.kind.is_write() && is_under_way {
                 for_each_part(lun, command, |_, table, region| {
                     table.touch(region);

@@ -47,10 +47,14 @@ impl Target {
     }
 
     fn plan(&mut self, index: CommandIndex, out: &mut Vec<Action>) {
-        if self.awaits_loans(index, out)
-            || self.is_shut_out(index, out)
-            || !self.regions_ready_or_wait(index, out)
-        {
+        if self.awaits_loans(index, out) || self.is_shut_out(index, out) {
+            return;
+        }
+        let command = &self.commands[usize::from(index)];
+        if command.edges.is_some() || command.kind == Kind::Trim {
+            self.aim_at_edge(index);
+        }
+        if !self.regions_ready_or_wait(index, out) {
             return;
         }
         if self.commands[usize::from(index)].is_stale {
@@ -463,6 +467,9 @@ impl Target {
         }
         let command = &self.commands[usize::from(index)];
         if (command.failed || command.is_cut) && !self.ends_in_failure(index, out) {
+            return;
+        }
+        if self.commands[usize::from(index)].edges.is_some() && self.edge_done(index, out) {
             return;
         }
         let command = &self.commands[usize::from(index)];

@@ -324,6 +324,7 @@ impl Target {
     pub fn has_stripe_work(&self) -> bool {
         let stripes = &self.stripes;
         !self.compares.is_empty()
+            || !self.merges.is_empty()
             || !stripes.due.is_empty()
             || !stripes.held.is_empty()
             || stripes.groups.may_close()
@@ -342,6 +343,7 @@ impl Target {
     ) -> bool {
         self.stripes.now_ns = now_ns;
         self.compare_copies(memory, out);
+        self.merge_edges(memory, out);
         self.release_held(received);
         self.stripes.unstall();
         for _ in 0..self.stripes.due.len() {

@@ -125,16 +125,17 @@ impl Job {
                 if let Some(present) = present.filter(|job| job.pass == sync.pass) {
                     return Some(present);
                 }
+                let start_lba = view.unit.floor(sync.start_lba);
                 return Some(Self {
                     pass: sync.pass,
                     part: number,
                     part_start,
                     total,
-                    begun: sync.start_lba,
-                    next: sync.start_lba,
+                    begun: start_lba,
+                    next: start_lba,
                     steps: Vec::with_capacity(STEPS_IDLE),
                     allowance: Allowance::default(),
-                    checkpoint: sync.start_lba,
+                    checkpoint: start_lba,
                     incomplete: false,
                     ended: false,
                     kind: sync.kind,
@@ -279,6 +280,7 @@ pub(super) fn plan(
     if planted::is(Bug::ResyncFromWrongMirror) && phase == Phase::Read {
         return plan_wrong_read(index, (lba, sectors), view, out);
     }
+    let unit = view.unit.sectors();
     match phase {
         Phase::Read | Phase::ReadAgain => plan_read(index, lba, sectors, (suspects, 0), view, out),
         Phase::Compare(copy) => plan_compare(index, copy, (lba, sectors), view, out),
@@ -287,19 +289,24 @@ pub(super) fn plan(
             plan_copies(index, is_to_all, (lba, sectors, 0), view, out);
             true
         }
-        Phase::Sift => (0..sectors).all(|sector| {
+        Phase::Sift => units(view, sectors).all(|sector| {
             let at = lba + u64::from(sector);
-            plan_read(index, at, 1, (suspects, sector), view, out)
+            plan_read(index, at, unit, (suspects, sector), view, out)
         }),
         Phase::WriteSifted => {
-            for sector in (0..sectors).filter(|sector| lost >> sector & 1 == 0) {
-                let place = (lba + u64::from(sector), 1, sector);
+            for sector in units(view, sectors).filter(|sector| lost >> sector & 1 == 0) {
+                let place = (lba + u64::from(sector), unit, sector);
                 plan_copies(index, true, place, view, out);
             }
             true
         }
         Phase::Noting => true,
     }
+}
+
+/// The units of a step, by their first sectors.
+fn units(view: &LunView, sectors: u32) -> impl Iterator<Item = u32> + use<> {
+    (0..sectors).step_by(view.unit.sectors() as usize)
 }
 
 #[cfg(feature = "planted")]
@@ -646,11 +653,12 @@ impl Target {
         };
         let view = Arc::clone(&lun.view);
         let mut report = 0;
-        for sector in 0..sectors {
+        let unit = view.unit.sectors();
+        for sector in units(&view, sectors) {
             if lost & sector_mask(sector, 1) == 0 {
                 continue;
             }
-            for_each_segment(&view, lba + u64::from(sector), 1, |_, part, segment| {
+            for_each_segment(&view, lba + u64::from(sector), unit, |_, part, segment| {
                 let source = pick_copy(part, &segment, 0).map(|(_, member)| member);
                 let bits = |is_lacking: &dyn Fn(u8) -> bool| {
                     let lacking = segment.mirrors.into_iter().filter(|m| is_lacking(*m));
@@ -658,6 +666,7 @@ impl Target {
                 };
                 let lacking = Lacking {
                     member_sector: segment.member_sector,
+                    sectors: segment.sectors,
                     elements: bits(&|member| is_target(part, member, source)),
                     twins: bits(&|member| part.twin(member).is_some()),
                 };

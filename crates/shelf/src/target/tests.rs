@@ -5,6 +5,7 @@ mod again;
 mod arrival;
 mod ata;
 mod config;
+mod edges;
 mod failure;
 mod fuzz;
 mod loan;

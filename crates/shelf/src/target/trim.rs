@@ -4,7 +4,8 @@
 //! ranges at once ([`crate::order`]), from its arrival until it is answered. What it asks for is put in
 //! order, and worked on in steps of at most [`STEP_SECTORS`], one after the other; the range of the command
 //! is that of its step. A step is planned, waits, fails and is planned anew as a write is. Drives are asked
-//! with [`Operation::WriteZeroes`], once for each run of sectors on a device.
+//! with [`Operation::WriteZeroes`], once for each run of sectors on a device. Where drives have larger
+//! sectors, what lies inside one of them is a step of its own (`super::edges`).
 //!
 //! Invariants:
 //! * it is answered with success only when each sector that it asks for is zero, durably, on every present
@@ -28,10 +29,10 @@ use crate::plane::{LunView, MemberView};
 use aoe::{AtaRegisters, Header, SECTOR_BYTES, sectors_per_frame};
 use ata::Outcome;
 use ata::trim::{BLOCKS_MAX, ENTRY_BYTES, Entry};
-use raid::Geometry;
 use raid::geometry::Segment;
 #[cfg(feature = "planted")]
 use raid::planted::{self, Bug};
+use raid::{Geometry, Unit};
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -109,7 +110,7 @@ impl Target {
             self.reply_ata(asked, registers, Outcome::OutOfRange, Body::Empty, out);
             return;
         }
-        let Some(first) = next_step(&self.extents, 0) else {
+        let Some(first) = next_step(&self.extents, 0, view.unit) else {
             self.release(index);
             self.statistics.count(asked.who(), |tally| tally.trims += 1);
             self.reply_ata(asked, registers, Outcome::Success, Body::Empty, out);
@@ -123,7 +124,10 @@ impl Target {
             self.release(index);
             return;
         }
-        let Some(may_run) = self.order.enter_wide(index, number, &self.extents) else {
+        let Some(may_run) = self
+            .order
+            .enter_wide(index, (number, view.unit), &self.extents)
+        else {
             // The initiator asks again.
             self.count_no_buffer(asked);
             self.release(index);
@@ -185,9 +189,10 @@ impl Target {
 
     /// A step of a TRIM is done: goes on with the next one. False if there is none.
     pub(super) fn next_trim_step(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
+        let unit = self.own_view(index).unit;
         let command = &mut self.commands[usize::from(index)];
         let end = command.lba + u64::from(command.sectors);
-        let Some(next) = next_step(self.order.extents(index), end) else {
+        let Some(next) = next_step(self.order.extents(index), end, unit) else {
             return false;
         };
         #[cfg(feature = "planted")]
@@ -228,13 +233,20 @@ pub(super) fn bytes_of(extents: &[Extent]) -> u64 {
     sectors * SECTOR_BYTES as u64
 }
 
-/// The first step that has sectors from this one on: first sector, sectors.
-fn next_step(extents: &[Extent], from: u64) -> Option<(u64, u32)> {
+/// The first step that has sectors from this one on: first sector, sectors. It is of whole units, or inside
+/// one.
+fn next_step(extents: &[Extent], from: u64, unit: Unit) -> Option<(u64, u32)> {
     let extent = extents.iter().find(|extent| extent.end() > from)?;
     let lba = extent.lba.max(from);
     let step_end = (lba / STEP_SECTORS + 1) * STEP_SECTORS;
-    let sectors = u32::try_from(step_end.min(extent.end()) - lba).ok()?;
-    Some((lba, sectors))
+    let end = step_end.min(extent.end());
+    let unit_end = unit.floor(lba) + u64::from(unit.sectors());
+    let end = if unit.divides(lba) && unit_end <= end {
+        unit.floor(end)
+    } else {
+        end.min(unit_end)
+    };
+    Some((lba, u32::try_from(end - lba).ok()?))
 }
 
 /// The I/O of a step: for each present device the runs of its sectors. Returns whether every segment has a

@@ -6,7 +6,7 @@ use crate::content::SECTOR;
 use crate::worker;
 use aoe::{AtaRegisters, Header};
 use shelf::shard::Place;
-use shelf::target::{Action, BufferIndex, Io, IoOwner, Operation, PortIndex, Target};
+use shelf::target::{Action, Io, IoOwner, Operation, PortIndex, Target};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -81,8 +81,8 @@ impl<'a> Bench<'a> {
         let mut actions = Vec::new();
         let port = PortIndex(0);
         let admitted = self.target.receive(port, &frame, frame.len(), &mut actions);
-        let command = admitted.ok_or("a write was not admitted")?.command;
-        let start = PLAN.sectors_of(BufferIndex::of_command(command)).start * SECTOR;
+        let admitted = admitted.ok_or("a write was not admitted")?;
+        let (command, start) = (admitted.command, admitted.place(&PLAN).start);
         let payload = &frame[aoe::ATA_FRAME_BYTES..];
         self.arena[start..start + payload.len()].copy_from_slice(payload);
         let mut arena = worker::Arena {

@@ -8,7 +8,7 @@ use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::plane::{
     DataPlane, Detached, DriveError, Impostor, LunView, MemberView, MetadataDrive, PartView,
-    RateLimit,
+    RateLimit, Unit,
 };
 use crate::target::MendTicket;
 use aoe::Shelf;
@@ -74,6 +74,8 @@ impl Power {
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     pub(super) sectors: u64,
+    /// What it takes at least.
+    pub(super) unit: Unit,
     pub(super) written: BTreeMap<u64, Vec<u8>>,
     pub(super) foreign: Option<String>,
     pub(super) is_present: bool,
@@ -92,6 +94,15 @@ pub(super) struct Image {
 }
 
 impl Image {
+    /// Nothing is asked of a drive but whole sectors of its own.
+    fn expect_whole(&self, sector: u64, bytes: usize) {
+        let is_whole = bytes.is_multiple_of(self.unit.bytes() as usize);
+        assert!(
+            is_whole && self.unit.divides(sector),
+            "{bytes} bytes at sector {sector}"
+        );
+    }
+
     pub(super) fn read(&self, sector: u64, buffer: &mut [u8]) {
         for (at, bytes) in (sector..).zip(buffer.chunks_exact_mut(512)) {
             match self.written.get(&at) {
@@ -143,8 +154,13 @@ impl MetadataDrive for MemoryDrive {
         self.sectors
     }
 
+    fn unit(&self) -> Unit {
+        self.image.lock().unwrap().unit
+    }
+
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), DriveError> {
         let image = self.image.lock().unwrap();
+        image.expect_whole(sector, buffer.len());
         if image.is_silent {
             return Err(silent("read", sector, buffer.len()));
         }
@@ -157,6 +173,7 @@ impl MetadataDrive for MemoryDrive {
 
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError> {
         let mut image = self.image.lock().unwrap();
+        image.expect_whole(sector, data.len());
         if image.is_silent {
             return Err(silent("write", sector, data.len()));
         }
@@ -164,12 +181,21 @@ impl MetadataDrive for MemoryDrive {
             return Err(error("write", sector, data.len()));
         }
         let (done, succeeds) = self.power.lock().unwrap().write();
+        let unit = image.unit;
         match done {
             Tear::Nothing => {}
-            Tear::FirstSector => image.write(sector, &data[..512]),
-            Tear::AllButTheFirst => image.write(sector + 1, &data[512..]),
+            // Its own sectors a drive writes whole.
+            Tear::FirstSector => image.write(sector, &data[..unit.bytes() as usize]),
+            Tear::AllButTheFirst => {
+                image.write(
+                    sector + u64::from(unit.sectors()),
+                    &data[unit.bytes() as usize..],
+                );
+            }
             Tear::EveryOther => {
-                for (at, bytes) in (sector..).zip(data.chunks(512)).skip(1).step_by(2) {
+                let places = (sector..).step_by(unit.sectors() as usize);
+                let pieces = places.zip(data.chunks(unit.bytes() as usize));
+                for (at, bytes) in pieces.skip(1).step_by(2) {
                     image.write(at, bytes);
                 }
             }

@@ -157,6 +157,7 @@ fn rebuilding() -> (World, Manager, u64) {
 fn lacking(member_sector: u64) -> Lacking {
     Lacking {
         member_sector,
+        sectors: 1,
         elements: 1 << 1,
         twins: 0,
     }

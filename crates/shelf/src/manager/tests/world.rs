@@ -9,7 +9,7 @@ use crate::admin::{
     MemberChoice, ScrubStatus,
 };
 use crate::manager::{Drive, Manager, NoDrive, Parts};
-use crate::plane::LunView;
+use crate::plane::{LunView, Unit};
 use crate::target::ScrubFinding;
 use aoe::Shelf;
 use raid::Level;
@@ -64,6 +64,7 @@ impl World {
         let image = |&sectors: &u64| {
             Arc::new(Mutex::new(Image {
                 sectors,
+                unit: Unit::SECTOR,
                 written: BTreeMap::new(),
                 foreign: None,
                 is_present: true,
@@ -87,6 +88,15 @@ impl World {
             uuids: Arc::new(AtomicU64::new(1)),
             days: Arc::default(),
         }
+    }
+
+    /// The same, where some drives have sectors of 4096 bytes.
+    pub(super) fn with_blocks(sizes_sectors: &[u64], drives: &[usize]) -> Self {
+        let world = Self::new(sizes_sectors);
+        for &drive in drives {
+            world.image(drive).unit = Unit::BLOCK;
+        }
+        world
     }
 
     /// The same again, to be changed apart; with power, and the drives in other slots.

@@ -7,6 +7,7 @@ use crate::plane::{MemberView, SyncKind};
 use crate::target::memory::{INPUTS_MAX, Span};
 use crate::target::sync::is_well;
 use crate::target::{Action, BufferIndex, Given, Kind as CommandKind, Memory, ScrubFinding};
+use raid::Unit;
 use raid::geometry::MEMBERS_MAX;
 use raid::parity::{
     Role, Verdict, Wanted, check_parity, parity_and_checksums, pq_parity, recover, update_parity,
@@ -35,9 +36,8 @@ pub(super) type Masks = [SectorMask; COLUMNS_MAX];
 /// The checksum of what each element gets.
 pub(super) type Checksums = [u64; COLUMNS_MAX];
 
-/// Whether a round overwrites a range of all data, and nobody is missing or being rebuilt: then the log has
-/// checksums only.
-pub(super) fn is_whole(site: &Site, range: SectorMask, new: &Masks) -> bool {
+/// Whether a round overwrites a range of all data, and nobody is missing or being rebuilt.
+fn is_whole(site: &Site, range: SectorMask, new: &Masks) -> bool {
     let is_in_sync = |member: &Option<MemberView>| member.is_some_and(|member| member.in_sync);
     let mut data = (0..site.layout.columns()).map(|column| site.layout.data(column));
     data.all(|element| new[usize::from(element)] & range == range)
@@ -74,6 +74,29 @@ impl<const MAX: usize> Spans<MAX> {
 }
 
 impl Target {
+    /// Whether the log has only the checksums of a round: what it overwrites may be lost when it is cut off.
+    /// So all of it is what initiators have asked for: what lies beside that in its units is not to be lost.
+    pub(super) fn is_known_by_checksums(
+        &self,
+        index: u16,
+        site: &Site,
+        range: SectorMask,
+        new: &Masks,
+    ) -> bool {
+        is_whole(site, range, new)
+            && (site.view.unit == Unit::SECTOR || !self.has_edges_in_round(index))
+    }
+
+    #[cold]
+    fn has_edges_in_round(&self, index: u16) -> bool {
+        let pieces = self.stripes.cache.get(index).pieces;
+        let mut pieces = self.stripes.pieces.list(pieces);
+        pieces.any(|(piece, _)| {
+            let command = &self.commands[usize::from(Pieces::command(piece))];
+            u32::from(command.own) != command.sectors
+        })
+    }
+
     /// All that a round needs is in memory: computes what it writes or gives.
     pub(super) fn compute_round(
         &mut self,
@@ -162,7 +185,8 @@ impl Target {
         match method {
             Method::Reconstruct | Method::Recover => {
                 let has_log = site.part().log.is_some();
-                checksums = (has_log && is_whole(site, range, &new)).then_some([0; COLUMNS_MAX]);
+                checksums = (has_log && self.is_known_by_checksums(index, site, range, &new))
+                    .then_some([0; COLUMNS_MAX]);
                 self.compute_parity(index, site, range, checksums.as_mut(), memory);
             }
             Method::ReadModifyWrite => {}
@@ -481,7 +505,7 @@ impl Target {
             let is_written = !member.in_sync
                 || unreadable >> element & 1 == 1
                 || (is_parity && unsynced && !matches);
-            let mended = hull(mended[usize::from(element)]);
+            let mended = site.view.unit.around_mask(mended[usize::from(element)]);
             self.column_mut(index, element).home = if is_written { range } else { mended };
         }
     }

@@ -10,7 +10,7 @@
 //! * an open group holds record buffers, and is closed in the turn in which it was opened unless
 //!   others are being written: nobody waits for buffers while holding some.
 
-use super::compute::{Checksums, Masks, Spans, is_whole};
+use super::compute::{Checksums, Masks, Spans};
 use super::round::Site;
 use super::{Key, NONE, Phase, Target, elements};
 use crate::ids::LunNumber;
@@ -297,7 +297,8 @@ impl Target {
                 homes.masks[element] = home;
             }
         }
-        if is_all && is_whole(site, range, &self.new_masks(index)) {
+        let new = self.new_masks(index);
+        if is_all && self.is_known_by_checksums(index, site, range, &new) {
             homes.kind = Kind::Intent;
         }
         homes

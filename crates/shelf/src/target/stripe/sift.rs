@@ -1,8 +1,9 @@
 //! Steps of a pass over a slice of which not all can be had, and such as only copy to twins.
 //!
 //! A step wants all of a slice at once. When more of it is lost than parity makes good it goes on sector by
-//! sector: sectors that can be had are done like whole slices, and of each other one it is reported who
-//! lacks it. When all are done, the step waits until the administration has noted that.
+//! sector (unit by unit: [`raid::Unit`]): sectors that can be had are done like whole slices, and of each
+//! other one it is reported who lacks it. When all are done, the step waits until the administration has
+//! noted that.
 
 use super::pieces::Pieces;
 use super::round::Site;
@@ -50,7 +51,7 @@ impl Target {
         if sift == 0 {
             site.all()
         } else {
-            sift & sift.wrapping_neg()
+            site.view.unit.first_of(sift)
         }
     }
 
@@ -178,6 +179,7 @@ impl Target {
         let parities = 1_u64 << site.layout.p() | site.layout.q().map_or(0, |q| 1 << q);
         let mut lacking = Lacking {
             member_sector: site.place(sector).0,
+            sectors: sector.count_ones(),
             elements: 0,
             twins: 0,
         };

@@ -3,7 +3,7 @@
 use super::rig::{Arena, PORT_MAC, lun, view, write};
 use crate::shard::{self, Place, WORKERS_MAX, WorkerIndex};
 use crate::target::{
-    Action, BufferPlan, Io, IoOwner, Operation, Payload, PortIndex, PortView, Rounds, Route, Target,
+    Action, BufferPlan, Io, IoOwner, Operation, PortIndex, PortView, Rounds, Route, Target,
 };
 use proptest::prelude::*;
 use raid::Level;
@@ -137,10 +137,11 @@ impl World {
         let admitted = worker
             .target
             .receive(PORT, &frame, frame.len(), &mut actions);
-        if let Some(Payload { command, .. }) = admitted {
+        if let Some(admitted) = admitted {
+            let command = admitted.command;
             worker.holds[usize::from(command)] = sent.number;
             let mut memory = Arena::new(PLAN);
-            memory.fill(command, &frame[36..]);
+            memory.fill(&admitted, &frame[36..]);
             worker.target.filled(command, &mut memory, &mut actions);
         }
         self.follow(own, &actions);

@@ -2,9 +2,7 @@
 
 use super::rig::{Arena, PORT_MAC, view, write};
 use crate::shard::{Place, WorkerIndex};
-use crate::target::{
-    Action, BufferPlan, Io, Payload, PeerMessage, PortIndex, PortView, Route, Target,
-};
+use crate::target::{Action, BufferPlan, Io, PeerMessage, PortIndex, PortView, Route, Target};
 use raid::Level;
 use std::sync::Arc;
 
@@ -49,12 +47,12 @@ fn request(lba: u64, sectors: usize) -> Vec<u8> {
 fn take_in(target: &mut Target, frame: &[u8]) -> Following {
     let mut actions = Vec::new();
     let payload = target.receive(PortIndex(0), frame, frame.len(), &mut actions);
-    let Some(Payload { command, .. }) = payload else {
+    let Some(admitted) = payload else {
         panic!("not admitted")
     };
     let mut memory = Arena::new(PLAN);
-    memory.fill(command, &frame[36..]);
-    target.filled(command, &mut memory, &mut actions);
+    memory.fill(&admitted, &frame[36..]);
+    target.filled(admitted.command, &mut memory, &mut actions);
     sorted(&actions)
 }
 

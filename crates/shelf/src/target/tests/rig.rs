@@ -6,13 +6,12 @@ use super::super::{
 };
 use crate::access::Access;
 use crate::admin::{DriveSlot, LunNumber};
-use crate::order::CommandIndex;
 use crate::patience::Stage;
 use crate::plane::{LogView, LunView, MemberView, PartView};
 use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use raid::bad_blocks::BadRange;
 use raid::log::LogParameters;
-use raid::{Geometry, Level};
+use raid::{Geometry, Level, Unit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -47,6 +46,8 @@ pub(super) struct Rig {
     pub(super) bad_sectors: BTreeSet<(u16, u64)>,
     pub(super) bad_writes: BTreeSet<(u16, u64)>,
     pub(super) commands: u16,
+    /// What every drive takes at least: the largest unit of the LUNs.
+    unit: Unit,
 }
 
 /// The buffers.
@@ -63,9 +64,9 @@ impl Arena {
         }
     }
 
-    /// Puts what came with a command into its buffer.
-    pub(super) fn fill(&mut self, command: CommandIndex, payload: &[u8]) {
-        let buffer = self.buffer(BufferIndex::of_command(command));
+    /// Puts what came with a command where it belongs.
+    pub(super) fn fill(&mut self, admitted: &Payload, payload: &[u8]) {
+        let buffer = &mut self.bytes[admitted.place(&self.plan)];
         let bytes = payload.len().min(buffer.len());
         buffer[..bytes].copy_from_slice(&payload[..bytes]);
     }
@@ -112,6 +113,7 @@ pub(super) fn view(number: u8, level: Level, members: u8) -> LunView {
         shelf: Shelf(1),
         online: true,
         capacity_sectors: geometry.capacity_sectors(),
+        unit: raid::Unit::SECTOR,
         parts: vec![PartView {
             geometry,
             members: (0..u16::from(members)).map(member).collect(),
@@ -166,6 +168,7 @@ impl Rig {
             bad_sectors: BTreeSet::new(),
             bad_writes: BTreeSet::new(),
             commands,
+            unit: Unit::SECTOR,
         };
         for view in views {
             rig.attach(view);
@@ -175,6 +178,7 @@ impl Rig {
     }
 
     pub(super) fn attach(&mut self, view: LunView) {
+        self.unit = self.unit.max(view.unit);
         let mut actions = Vec::new();
         self.target.attach(Arc::new(view), &mut actions);
         self.absorb(actions);
@@ -192,8 +196,10 @@ impl Rig {
         let admitted = self
             .target
             .receive(PortIndex(port), frame, frame.len(), &mut actions);
-        if let Some(Payload { command, offset }) = admitted {
-            self.memory.fill(command, &frame[offset.min(frame.len())..]);
+        if let Some(admitted) = admitted {
+            let payload = &frame[admitted.offset.min(frame.len())..];
+            self.memory.fill(&admitted, payload);
+            let command = admitted.command;
             self.target.filled(command, &mut self.memory, &mut actions);
         }
         self.absorb(actions);
@@ -250,6 +256,8 @@ impl Rig {
     /// Does the pending I/O at `index`.
     pub(super) fn complete(&mut self, index: usize) {
         let io = self.pending.remove(index);
+        let places = io.sector | u64::from(io.sectors) | u64::from(io.offset_sectors);
+        assert!(self.unit.divides(places), "not of whole units: {io:?}");
         let drive = usize::from(io.drive.0);
         let place = usize::try_from(io.sector).unwrap() * 512;
         let bytes = io.sectors as usize * 512;

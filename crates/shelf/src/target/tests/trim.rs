@@ -1,7 +1,7 @@
 //! TRIM.
 
+use super::super::Target;
 use super::super::{Action, BufferPlan, Io, Operation, PortIndex, PortView, Purpose, Report};
-use super::super::{Payload, Target};
 use super::rig::{Arena, PORT_MAC, Rig, ata, lun, outcome, view, write};
 use crate::access::Access;
 use crate::ids::DriveSlot;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A TRIM of ranges: first sector, sectors.
-fn trim(ranges: &[(u64, u16)]) -> Vec<u8> {
+pub(super) fn trim(ranges: &[(u64, u16)]) -> Vec<u8> {
     let entries = ranges.iter().map(|&(lba, sectors)| Entry { lba, sectors });
     let mut data: Vec<u8> = entries.flat_map(Entry::encode).collect();
     data.resize(data.len().next_multiple_of(512).max(512), 0);
@@ -436,8 +436,9 @@ impl Large {
         let admitted = self
             .target
             .receive(port, request, request.len(), &mut actions);
-        let Payload { command, offset } = admitted.unwrap();
-        self.memory.fill(command, &request[offset..]);
+        let admitted = admitted.unwrap();
+        self.memory.fill(&admitted, &request[admitted.offset..]);
+        let command = admitted.command;
         self.target.filled(command, &mut self.memory, &mut actions);
         self.follow(actions).0
     }
