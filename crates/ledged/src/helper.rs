@@ -3,7 +3,7 @@
 //! Under the unit of the package the daemon is no root: it may make no socket of the Internet and stop no
 //! machine (`ledge-helper.socket`), and it may send no commands to drives and write nothing of `/sys`
 //! (`ledge-drives.socket`). Who may ask is a property of these sockets, which only the daemon's user may
-//! open.
+//! open. A daemon that was started as root does all that itself, and keeps the rights for it.
 //!
 //! Invariants:
 //! * a question is some words, and one of those that [`question`] knows; anything else does nothing;
@@ -55,9 +55,14 @@ pub(crate) fn power(verb: &str) -> io::Result<()> {
     ask(Helper::System, &[verb]).map(drop)
 }
 
-/// Has drives and their slots asked by the helper, if there is one and we are not root ourselves.
+/// Whether drives and their slots are asked by the helper: there is one, and we are not root ourselves.
+pub(crate) fn asks_drives() -> bool {
+    !rustix::process::geteuid().is_root() && Path::new(Helper::Drives.path()).exists()
+}
+
+/// Has drives and their slots asked by the helper, where it is its part.
 pub(crate) fn ask_for_drives() {
-    if rustix::process::geteuid().is_root() || !Path::new(Helper::Drives.path()).exists() {
+    if !asks_drives() {
         return;
     }
     match std::env::current_exe() {

@@ -14,8 +14,6 @@ mod calls;
 mod capabilities;
 mod files;
 
-pub(crate) use calls::confine_worker;
-
 use crate::config::Config;
 use caps::{CapSet, Capability};
 use rustix::io::Errno;
@@ -55,4 +53,13 @@ pub(crate) fn enter(config: &Config) -> anyhow::Result<()> {
     files::confine(config)?;
     calls::confine_daemon()?;
     Ok(())
+}
+
+/// Gives up, on the thread of a worker, what only the others need.
+///
+/// # Errors
+/// As [`enter`].
+pub(crate) fn confine_worker() -> Result<(), String> {
+    let confined = capabilities::leave_to_others().and_then(|()| calls::confine_worker());
+    confined.map_err(|error| format!("{error:#}"))
 }

@@ -15,8 +15,12 @@ use testbed::{Ledge, LedgeOptions, PairNetwork};
 
 const LUN: (u16, u8) = (1, 0);
 
-/// `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_IPC_LOCK`, `CAP_SYS_RAWIO`, `CAP_PERFMON`, `CAP_BPF`.
-const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 38 | 1 << 39;
+/// `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_IPC_LOCK`, `CAP_SYS_RAWIO`, `CAP_PERFMON`, `CAP_BPF`, and, since it
+/// is root here and has no helper that asks NVMe drives, `CAP_SYS_ADMIN`.
+const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 38 | 1 << 39 | SYS_ADMIN;
+
+/// `CAP_SYS_ADMIN`, which workers do not have.
+const SYS_ADMIN: u64 = 1 << 21;
 
 fn options() -> LedgeOptions {
     LedgeOptions {
@@ -90,6 +94,8 @@ fn every_thread_is_confined_and_workers_most() -> Result<()> {
         }
         let filters = thread.number("Seccomp_filters")?;
         if name.starts_with("worker-") {
+            let has = thread.mask("CapPrm")? | thread.mask("CapEff")?;
+            ensure!(has & SYS_ADMIN == 0, "{name} has {has:#x}");
             ensure!(filters == 2, "{name}: {filters}");
             workers += 1;
         } else {

@@ -231,16 +231,13 @@ pub(super) fn confine_daemon() -> anyhow::Result<()> {
 }
 
 /// Restricts this thread to what a worker does.
-pub(crate) fn confine_worker() -> Result<(), String> {
-    let restrict = || -> anyhow::Result<()> {
-        // Interfaces are asked for their MTU and link through one of these.
-        let unix = u64::try_from(libc::AF_UNIX)?;
-        let family = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, unix)?;
-        let socket = (libc::SYS_socket, SeccompRule::new(vec![family])?);
-        let filter = compile(&[THREAD, DATA], Some(socket))?;
-        seccompiler::apply_filter(&filter).context("seccomp")
-    };
-    restrict().map_err(|error| format!("{error:#}"))
+pub(super) fn confine_worker() -> anyhow::Result<()> {
+    // Interfaces are asked for their MTU and link through one of these.
+    let unix = u64::try_from(libc::AF_UNIX)?;
+    let family = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, unix)?;
+    let socket = (libc::SYS_socket, SeccompRule::new(vec![family])?);
+    let filter = compile(&[THREAD, DATA], Some(socket))?;
+    seccompiler::apply_filter(&filter).context("seccomp")
 }
 
 fn compile(

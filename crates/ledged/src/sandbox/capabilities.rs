@@ -1,5 +1,6 @@
 //! Capabilities: what is left of root.
 
+use crate::helper;
 use anyhow::Context;
 use caps::{CapSet, Capability, CapsHashSet};
 
@@ -17,10 +18,18 @@ const NEEDED: &[Capability] = &[
     Capability::CAP_SYS_RAWIO,
 ];
 
+/// The same of NVMe drives, which the kernel asks more for. Where a helper asks drives, it has this, and not
+/// the daemon.
+const NEEDED_WITHOUT_HELPER: Capability = Capability::CAP_SYS_ADMIN;
+
 /// Gives up all others, for this thread, those that it starts, and programs.
 pub(super) fn keep_needed() -> anyhow::Result<()> {
     let had = caps::read(None, CapSet::Permitted).context("capabilities")?;
-    let kept: CapsHashSet = NEEDED.iter().copied().filter(|c| had.contains(c)).collect();
+    let own = (!helper::asks_drives()).then_some(NEEDED_WITHOUT_HELPER);
+    let needed = NEEDED.iter().copied().chain(own);
+    let kept: CapsHashSet = needed
+        .filter(|capability| had.contains(capability))
+        .collect();
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).context("capabilities")? {
         let bounding = caps::read(None, CapSet::Bounding).context("capabilities")?;
         for capability in bounding.difference(&kept) {
@@ -33,5 +42,13 @@ pub(super) fn keep_needed() -> anyhow::Result<()> {
     // In this order: what is effective is permitted.
     caps::set(None, CapSet::Effective, &kept).context("capabilities")?;
     caps::set(None, CapSet::Permitted, &kept).context("capabilities")?;
+    Ok(())
+}
+
+/// Gives up, for this thread, what only threads that ask drives need.
+pub(super) fn leave_to_others() -> anyhow::Result<()> {
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::drop(None, set, NEEDED_WITHOUT_HELPER).context("capabilities")?;
+    }
     Ok(())
 }

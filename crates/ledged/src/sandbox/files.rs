@@ -5,6 +5,7 @@
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::helper;
 use anyhow::Context;
 use disk::DriveSpec;
 use landlock::{
@@ -26,6 +27,9 @@ const SYSTEM: &[&str] = &["/etc", "/proc", "/sys", "/run"];
 /// Devices: drives under any of their names.
 const DEVICES: &str = "/dev";
 
+/// Where the LEDs of slots are.
+const LEDS: &str = "/sys/devices";
+
 /// Restricts this thread and those that it starts.
 pub(super) fn confine(config: &Config) -> anyhow::Result<()> {
     let all = AccessFs::from_all(VERSION);
@@ -45,6 +49,7 @@ pub(super) fn confine(config: &Config) -> anyhow::Result<()> {
         .and_then(|rules| rules.add_rules(beneath(search_path(), look | AccessFs::Execute)))
         .and_then(|rules| rules.add_rules(beneath(SYSTEM, look)))
         .and_then(|rules| rules.add_rules(beneath([DEVICES], devices)))
+        .and_then(|rules| rules.add_rules(beneath(leds(), look | AccessFs::WriteFile)))
         .and_then(|rules| rules.add_rules(beneath(config_places(config), look)))
         .and_then(|rules| rules.add_rules(beneath(own_places(config), own)))
         .and_then(|rules| rules.add_rules(beneath(clock_place(), own)))
@@ -82,6 +87,11 @@ fn search_path() -> Vec<PathBuf> {
     directories
         .filter(|directory| directory.is_absolute())
         .collect()
+}
+
+/// What the daemon switches itself where no helper does it.
+fn leds() -> Option<&'static str> {
+    (!helper::asks_drives()).then_some(LEDS)
 }
 
 /// Where the configuration is, to be read again.
