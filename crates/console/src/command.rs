@@ -406,8 +406,8 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
     }))
 }
 
-/// Why a command has too few operands, or too many. Types that Coraid's shelves had and this one has not are told
-/// as such, because some of them took no drives.
+/// Why a command has too few operands, or too many. Types that Coraid's shelves had and this one has not
+/// are told as such, because some of them took no drives.
 fn miscounted(command: &Command, operands: &[String]) -> Problem {
     let level = operands.get(1).map(|word| word.parse::<Level>());
     match (command.verb, level) {

@@ -1,7 +1,7 @@
 //! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
-//! and `saveconfig` over a saved configuration; and `offline` of what hosts use, whose file systems may not get
-//! over it. They ask once, for all of it; but not where a script types:
-//! without a keyboard at `ledge`, and in batch mode.
+//! and `saveconfig` over a saved configuration; and `offline` of what hosts use, whose file systems may not
+//! get over it. They ask once, for all of it; but not where a script types: without a keyboard at `ledge`,
+//! and in batch mode.
 
 use super::meanwhile::{KnownDrive, KnownLun};
 use super::{Outcome, Pending, gigabytes};
@@ -86,8 +86,8 @@ const IN_USE: Duration = Duration::from_secs(60);
 /// Most hosts that a question names for a LUN.
 const NAMED_MAX: usize = 8;
 
-/// Asks whether LUNs are to go offline, if hosts use one of them. A word that names no LUN ends what is done, so
-/// that only those before it count.
+/// Asks whether LUNs are to go offline, if hosts use one of them. A word that names no LUN ends what is
+/// done, so that only those before it count.
 pub(super) fn offline(admin: &dyn Admin, words: &[String]) -> Option<Outcome> {
     let all = admin.luns();
     let named: Vec<&LunStatus> = words
@@ -118,8 +118,8 @@ pub(super) fn offline(admin: &dyn Admin, words: &[String]) -> Option<Outcome> {
     Some(ask(report, Consent::Offline { words, luns }))
 }
 
-/// Whether a host uses a LUN: it asked it for something since it is known, was heard lately, and does more than
-/// to look who is there. When it was heard is known for all its LUNs together.
+/// Whether a host uses a LUN: it has asked it for something, was heard lately, and does more than to look
+/// who is there. When it was heard is known for all its LUNs together: rather one question too many.
 fn is_in_use(lun: LunNumber, host: &Initiator) -> bool {
     let of = &host.statistics;
     let tally = &of.tally;

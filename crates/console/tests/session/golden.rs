@@ -211,17 +211,8 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
             mend(shelf, slot.parse().expect("a number"), sectors);
         }
         ["work"] => top::work(shelf),
-        ["no", "firmware"] => bench.host.has_firmware = false,
-        ["no", "time", "service"] => {
-            bench.host.has_time_service = false;
-            bench.host.is_clock_kept = false;
-        }
+        ["no", what @ ..] => lack(bench, &what.join(" ")),
         ["clock", seconds] => bench.host.clock_seconds = seconds.parse().expect("a number"),
-        ["no", "power"] => bench.host.has_power = false,
-        ["no", "smartctl"] => {
-            let text = "smartctl is not installed: apt-get install smartmontools";
-            bench.host.smart_fault = Some(text.to_owned());
-        }
         ["image", running] => {
             bench.host.image = Some(ImageVersions {
                 running: (*running).to_owned(),
@@ -243,6 +234,24 @@ fn apply(bench: &mut Bench, change: &str) -> Option<Reply> {
         _ => panic!("no such change: {change}"),
     }
     None
+}
+
+/// The box lacks something.
+fn lack(bench: &mut Bench, what: &str) {
+    let host = &mut bench.host;
+    match what {
+        "firmware" => host.has_firmware = false,
+        "time service" => {
+            host.has_time_service = false;
+            host.is_clock_kept = false;
+        }
+        "power" => host.has_power = false,
+        "smartctl" => {
+            let text = "smartctl is not installed: apt-get install smartmontools";
+            host.smart_fault = Some(text.to_owned());
+        }
+        other => panic!("no such lack: {other}"),
+    }
 }
 
 /// `bad SECTOR ...`, then perhaps how a job ends.
