@@ -268,7 +268,7 @@ fn go_offline(ledge: &Ledge) -> Result<Pty> {
     Pty::start(command)
 }
 
-/// Who takes a LUN away from a host is asked, with the name of the host; not when it only looked who is there.
+/// Who takes a LUN away from a host is asked, with its name; not when it only looked who is there.
 #[test]
 fn offline_asks_when_a_host_uses_the_lun() -> Result<()> {
     let network = PairNetwork::new(9000)?;
