@@ -17,6 +17,7 @@ use crate::commands::{MISSING, is_mask};
 use crate::lexer::{self, Word};
 use crate::problem::Problem;
 use nearest::nearest;
+use raid::Level;
 use std::ops::RangeInclusive;
 
 /// What a row of the table does.
@@ -302,10 +303,19 @@ pub struct Options {
     pub yes: bool,
     /// The letters that were given, but for `-j`.
     pub letters: Vec<char>,
-    /// The value of the option that takes one; most commands have one at most.
+    /// The value of the option that takes one, of a command that has one such option.
     pub value: Option<String>,
-    /// The values of all options that take one, as they were given.
+    /// The values of all options that take one, as they were given; each letter once.
     pub values: Vec<(char, String)>,
+}
+
+impl Options {
+    /// The value of an option, if it was given.
+    pub(crate) fn value_of(&self, letter: char) -> Option<&str> {
+        let mut values = self.values.iter();
+        let found = values.find(|(given, _)| *given == letter);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// A command as it was typed: known, with right options and a right number of operands.
@@ -364,10 +374,16 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
             Some("-") if !options_end => options_end = true,
             Some(_) if command.verb == Verb::Mask && is_mask(&word) => operands.push(word),
             Some(letters) if !options_end && !letters.is_empty() => {
+                if let Some(problem) = elsewhere(name, letters) {
+                    return Err(problem);
+                }
                 for letter in letters.chars() {
                     command.set(&mut options, letter)?;
                     if command.takes_value(letter) {
                         let value = words.next().ok_or(Problem::Usage(command.usage))?;
+                        if options.value_of(letter).is_some() {
+                            return Err(Problem::NamedTwice(format!("-{letter}")));
+                        }
                         options.values.push((letter, value.clone()));
                         options.value = Some(value);
                     }
@@ -377,7 +393,7 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
         }
     }
     if operands.len() < command.operands_min || operands.len() > command.operands_max {
-        return Err(Problem::Usage(command.usage));
+        return Err(miscounted(command, &operands));
     }
     if let Some(word) = twice(command, &operands) {
         return Err(Problem::NamedTwice(word.to_owned()));
@@ -388,6 +404,31 @@ pub(crate) fn parse(words: &[Word]) -> Result<Option<Invocation>, Problem> {
         options,
         operands,
     }))
+}
+
+/// Why a command has too few operands, or too many. Types that Coraid's shelves had and this one has not
+/// are told as such, because some of them took no drives.
+fn miscounted(command: &Command, operands: &[String]) -> Problem {
+    let level = operands.get(1).map(|word| word.parse::<Level>());
+    match (command.verb, level) {
+        (Verb::Make | Verb::Grow, Some(Err(unknown))) => unknown.into(),
+        _ => Problem::Usage(command.usage),
+    }
+}
+
+/// What SRX 7 did with options of `drives`, and other commands do here.
+fn elsewhere(name: &str, letters: &str) -> Option<Problem> {
+    let is_one = |letter: &char| matches!(letter, 'r' | 'w' | 'x' | 'l');
+    let letter = letters.chars().find(is_one).filter(|_| name == "drives")?;
+    let instead = match letter {
+        'l' => "smartlog shows what drives tell of their health, errors too",
+        'x' => "erase overwrites drives, and secureerase tells what they can do beyond that",
+        _ => "erctimers lists and sets how long drives try",
+    };
+    Some(Problem::Elsewhere {
+        option: format!("-{letters}"),
+        instead,
+    })
 }
 
 /// The operands of which each does something of its own, so that none may be named twice: the last ones, of
@@ -566,6 +607,13 @@ mod tests {
         assert_eq!(invocation.options.value.as_deref(), Some("16"));
         assert!(invocation.options.clean);
         assert_eq!(invocation.operands.len(), 5);
+        let line = "make -s 'a b' -k 16 0 raid5 -V 1.2 1.0-2";
+        let invocation = read(line).unwrap().unwrap();
+        let given = ['s', 'k', 'V', 'x'].map(|letter| invocation.options.value_of(letter));
+        assert_eq!(given, [Some("a b"), Some("16"), Some("1.2"), None]);
+        assert_eq!(invocation.operands.len(), 5);
+        let twice = read("make -k 16 -k 32 0 raid5 1.0-2");
+        assert_eq!(twice, Err(Problem::NamedTwice("-k".to_owned())));
         for line in ["spare -l", "spare -:", "spare -fl"] {
             assert!(matches!(read(line), Err(Problem::Usage(_))), "{line}");
         }

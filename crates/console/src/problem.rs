@@ -23,6 +23,11 @@ pub(crate) enum Problem {
     },
     #[error("usage: {0}")]
     Usage(&'static str),
+    #[error("drives has no {option} here; {instead}")]
+    Elsewhere {
+        option: String,
+        instead: &'static str,
+    },
     #[error("LUN must be an integer between 0 and 254 inclusive")]
     InvalidLun(String),
     #[error("drive {0} does not exist: a drive is named shelf.slot, as 1.0")]
@@ -97,6 +102,13 @@ pub(crate) enum Problem {
         "invalid rate {0}: bytes a second, with K, M or G in units of 1024; 2G at most, 0 for no limit"
     )]
     InvalidRate(String),
+    #[error(
+        "LUNs are made with metadata of format 1.2, that of Linux md, which -V takes; not with format {0}: 0 and 1 were \
+         those of Coraid's shelves"
+    )]
+    InvalidFormat(String),
+    #[error("a raw LUN has no metadata, so that -V says nothing of it")]
+    NoFormat,
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     #[error("{0} since you were asked; action canceled")]
@@ -130,6 +142,7 @@ impl Problem {
             Self::UnknownCommand { .. } => "unknown_command",
             Self::NotAvailable { .. } => "not_available",
             Self::Usage(_) => "usage",
+            Self::Elsewhere { .. } => "not_available",
             Self::InvalidLun(_) => "invalid_lun",
             Self::InvalidDrive(_) => "no_such_drive",
             Self::InvalidElement(_) => "no_such_element",
@@ -153,6 +166,7 @@ impl Problem {
             Self::NamedTwice(_) => "named_twice",
             Self::InvalidVlan(_) => "invalid_vlan",
             Self::InvalidChunk(_) => "invalid_chunk",
+            Self::InvalidFormat(_) | Self::NoFormat => "invalid_format",
             Self::InvalidRate(_) => "invalid_rate",
             Self::InvalidSeconds(_) | Self::InvalidWait(_) => "invalid_seconds",
             Self::InvalidTimer(_) | Self::InvalidMinutes(_) => "invalid_time",
@@ -179,6 +193,8 @@ impl Problem {
         match self {
             Self::Lex(LexError::SeriesBackwards(word) | LexError::SeriesTooLarge(word))
             | Self::UnknownCommand { name: word, .. }
+            | Self::Elsewhere { option: word, .. }
+            | Self::InvalidFormat(word)
             | Self::InvalidLun(word)
             | Self::InvalidDrive(word)
             | Self::InvalidElement(word)
@@ -223,6 +239,7 @@ impl Problem {
             | Self::Fixed(_)
             | Self::InvalidMotd
             | Self::InvalidProduct
+            | Self::NoFormat
             | Self::Canceled => None,
         }
     }

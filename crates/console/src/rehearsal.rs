@@ -228,9 +228,12 @@ impl Admin for Rehearsal<'_> {
         let members = self.members(request);
         let (lun, level) = (request.lun, request.level);
         self.copy.make(request)?;
-        let size = gigabytes(self.lun(lun)?.size_bytes);
+        let made = self.lun(lun)?;
+        let size = gigabytes(made.size_bytes);
+        let labelled = |label| format!(", labelled '{label}'");
+        let label = made.label.map_or_else(String::new, labelled);
         self.note(format!(
-            "make LUN {lun}, {level} of {members}, {size}GB, offline"
+            "make LUN {lun}, {level} of {members}, {size}GB, offline{label}"
         ))
     }
 

@@ -30,6 +30,8 @@ mod golden;
 mod grow;
 #[path = "session/hardware.rs"]
 mod hardware;
+#[path = "session/offline.rs"]
+mod offline;
 #[path = "session/plans.rs"]
 mod plans;
 #[path = "session/plugins.rs"]
@@ -212,21 +214,24 @@ fn make_refuses_wrong_arguments() {
     for (line, output) in [
         (
             "make",
-            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+            "usage: make [-c] [-f] [-k KiB] [-s label] [-V format] LUN type drive ...\n",
         ),
         (
             "make 0 raid1",
-            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+            "usage: make [-c] [-f] [-k KiB] [-s label] [-V format] LUN type drive ...\n",
         ),
         (
             "make -x 0 raid1 1.0-1",
-            "usage: make [-c] [-f] [-k KiB] LUN type drive ...\n",
+            "usage: make [-c] [-f] [-k KiB] [-s label] [-V format] LUN type drive ...\n",
         ),
         (
             "make 255 jbod 1.0",
             "error: LUN must be an integer between 0 and 254 inclusive\n",
         ),
-        ("make 0 raid7 1.0-3", "error: unsupported raid type raid7\n"),
+        (
+            "make 0 raid7 1.0-3",
+            "error: unsupported raid type raid7; types: raw jbod raid0 raid1 raid5 raid6 raid10\n",
+        ),
         ("make -k 100 0 raid5 1.0-3", {
             "error: invalid chunk size 100: a power of two from 16 to 512, in KiB\n"
         }),

@@ -8,12 +8,14 @@ use aoe::{ConfigCommand, MacAddress, SECTOR_BYTES};
 use ata::opcode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::shelf::check_log;
 use support::wire::{Ata, Wire};
 use support::{E10, LIMIT, MODES, memory_disks, with_lun};
 use testbed::network::TARGET_INTERFACE;
-use testbed::{Ledge, PairNetwork};
+use testbed::pty::Pty;
+use testbed::{Ledge, PairNetwork, paths};
 use zerocopy::IntoBytes;
 
 /// The other host: its frames are sent by the same socket.
@@ -254,6 +256,46 @@ fn check_sums(ledge: &Ledge) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// `ledge offline 0` at a keyboard.
+fn go_offline(ledge: &Ledge) -> Result<Pty> {
+    let mut command = Command::new(paths::binary("ledge")?);
+    command
+        .arg("--socket")
+        .arg(ledge.control_socket())
+        .args(["offline", "0"]);
+    Pty::start(command)
+}
+
+/// Who takes a LUN away from a host is asked, with its name; not when it only looked who is there.
+#[test]
+fn offline_asks_when_a_host_uses_the_lun() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let mut wire = Wire::open(&network)?;
+    let mut ledge = with_lun(&network, memory_disks("packet"))?;
+    let to = wire.discover(E10)?;
+    let mut user = go_offline(&ledge)?;
+    ensure!(user.exit_code()? == Some(0), "{}", user.heard());
+    ledge.console_ok("online 0")?;
+
+    wire.read(to, E10, 0, 8)?;
+    for (answer, word) in [("n", "online"), ("y", "offline")] {
+        let mut user = go_offline(&ledge)?;
+        user.expect(&format!("in use by {} ({TARGET_INTERFACE}, ", wire.mac()))?;
+        user.expect("[n]: ")?;
+        user.type_text(&format!("{answer}\r"))?;
+        let is_done = user.exit_code()? == Some(0);
+        ensure!(is_done == (answer == "y"), "{}", user.heard());
+        let listed = ledge.console_ok("list 0")?;
+        ensure!(listed.trim_end().ends_with(word), "{answer}: {listed}");
+    }
+    ledge.console_ok("online 0")?;
+    wire.read(to, E10, 0, 8)?;
+    // A script has no keyboard.
+    ledge.console_ok("offline 0")?;
+    check_log(&ledge.log())?;
+    ledge.stop()
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl fmt::Display for Level {
 
 /// A word that names no RAID level.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("unsupported raid type {0}")]
+#[error("unsupported raid type {0}; types: raw jbod raid0 raid1 raid5 raid6 raid10")]
 pub struct UnknownLevel(pub String);
 
 impl FromStr for Level {

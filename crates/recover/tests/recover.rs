@@ -165,6 +165,7 @@ fn served_from(disks: usize, orderly: bool) -> Images {
         force: false,
         clean: true,
         chunk_kib: None,
+        label: None,
     };
     let first_part = u16::try_from(MEMBERS).unwrap();
     manager.make(&request(Level::Raid5, 0..first_part)).unwrap();

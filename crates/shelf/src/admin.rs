@@ -236,6 +236,9 @@ pub struct MakeRequest {
     pub clean: bool,
     /// Chunk size: a power of two from 16 to 512; `None` for the default, 64.
     pub chunk_kib: Option<u32>,
+    /// Label of the new LUN, as [`Admin::set_label`] takes it. A LUN that grows keeps the one that it has, so
+    /// that [`Admin::grow`] refuses one.
+    pub label: Option<String>,
 }
 
 /// A job on a drive: the one that is under way, or the last.

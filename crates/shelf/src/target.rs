@@ -140,10 +140,8 @@ struct Command {
     epoch: u32,
     lba: u64,
     sectors: u32,
-    /// What of that the initiator asked for, where it is more ([`edges`]): the first sector, counted from
-    /// `lba`, and how many.
-    skip: u8,
-    own: u8,
+    /// What of that the initiator asked for, where that is not all of it ([`edges`]).
+    cut: Option<edges::Cut>,
     /// What is being done about the rest.
     edges: Option<edges::Edges>,
     /// The first 36 bytes of the request; the reply is made in place.
@@ -227,8 +225,7 @@ impl Command {
             epoch: 0,
             lba: 0,
             sectors: 0,
-            skip: 0,
-            own: 0,
+            cut: None,
             edges: None,
             head: [0; ATA_FRAME_BYTES],
             outstanding: 0,

@@ -708,6 +708,7 @@ pub(crate) fn make(
             force: true,
             clean,
             chunk_kib,
+            label: None,
         })
         .expect("a LUN can be made of empty disks");
     manager

@@ -293,7 +293,7 @@ fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
 
     let appliance = set_up(&site)?;
     site.wait_for_normal()?;
-    site.cec("offline 0")?;
+    site.cec("offline -f 0")?;
     site.cec("halt -f")?;
     appliance.wait_for_end(BOOT)?;
 

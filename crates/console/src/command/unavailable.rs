@@ -17,11 +17,19 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
          has the newer data; for one that works: replace LUN.part.drive DRIVE; for one that nothing makes up for: \
          stop ledged, on the box ddrescue OLD NEW MAPFILE, pull the old drive for good, start ledged",
     ),
+    // LUNs.
+    (
+        "resetserial",
+        "hosts know the disk by its serial number, and with another one it is another disk to them: mounts by id and \
+         multipath would lose it, in use or not; lunserial tells it; a new LUN has a new one: make",
+    ),
     // System, network, log.
     ("cmenable", NO_CACHE_CARD),
     ("cmdisable", NO_CACHE_CARD),
     ("cmstat", NO_CACHE_CARD),
     ("cmlist", NO_CACHE_CARD),
+    ("cmlunid", NO_CACHE_CARD),
+    ("cmcheck", NO_CACHE_CARD),
     ("fcadd", NO_FLASH_CACHE),
     ("fcremove", NO_FLASH_CACHE),
     ("fclun", NO_FLASH_CACHE),

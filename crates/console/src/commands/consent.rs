@@ -1,6 +1,7 @@
 //! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
-//! and `saveconfig` over a saved configuration. They ask once, for all of it; but not where a script types:
-//! without a keyboard at `ledge`, and in batch mode.
+//! and `saveconfig` over a saved configuration; and `offline` of what hosts use, whose file systems may not
+//! get over it. They ask once, for all of it; but not where a script types: without a keyboard at `ledge`,
+//! and in batch mode.
 
 use super::meanwhile::{KnownDrive, KnownLun};
 use super::{Outcome, Pending, gigabytes};
@@ -10,6 +11,8 @@ use crate::report::Report;
 use shelf::admin::{
     AccessChange, AccessStatus, Admin, AdminError, LunNumber, LunStatus, MakeRequest, MemberChoice,
 };
+use shelf::observe::Initiator;
+use std::time::Duration;
 
 /// A change that waits for its answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,12 @@ pub(crate) enum Consent {
         request: MakeRequest,
         lun: Box<KnownLun>,
         drives: Vec<KnownDrive>,
+    },
+    /// LUNs are to go offline, some of which are in use.
+    Offline {
+        /// What was asked for.
+        words: Vec<String>,
+        luns: Vec<KnownLun>,
     },
     /// Reservations are to be cleared.
     ClearReservations(Vec<(LunNumber, AccessStatus)>),
@@ -71,6 +80,69 @@ fn try_grow(admin: &mut dyn Admin, request: &MakeRequest) -> Result<u64, AdminEr
     grown
 }
 
+/// A host that was not heard for longer than this is taken not to use its LUNs any more.
+const IN_USE: Duration = Duration::from_secs(60);
+
+/// Most hosts that a question names for a LUN.
+const NAMED_MAX: usize = 8;
+
+/// Asks whether LUNs are to go offline, if hosts use one of them. A word that names no LUN ends what is
+/// done, so that only those before it count.
+pub(super) fn offline(admin: &dyn Admin, words: &[String]) -> Option<Outcome> {
+    let all = admin.luns();
+    let named: Vec<&LunStatus> = words
+        .iter()
+        .map_while(|word| super::luns::named(&all, word).ok())
+        .collect();
+    let initiators = admin.initiators().known;
+    let mut report = Report::default();
+    for lun in named.iter().filter(|lun| lun.online) {
+        let hosts: Vec<&Initiator> = initiators
+            .iter()
+            .filter(|host| is_in_use(lun.lun, host))
+            .collect();
+        if !hosts.is_empty() {
+            let hosts = hosts_line(&hosts);
+            report.line(format!(
+                "Request to take LUN {} offline, which is in use by {hosts}",
+                lun.lun
+            ));
+        }
+    }
+    if report.is_empty() {
+        return None;
+    }
+    let luns = named.iter().map(|lun| KnownLun::now(lun.lun, admin));
+    let luns = luns.collect();
+    let words = words.to_vec();
+    Some(ask(report, Consent::Offline { words, luns }))
+}
+
+/// Whether a host uses a LUN: it has asked it for something, was heard lately, and does more than to look
+/// who is there. When it was heard is known for all its LUNs together: rather one question too many.
+fn is_in_use(lun: LunNumber, host: &Initiator) -> bool {
+    let of = &host.statistics;
+    let tally = &of.tally;
+    let transfers = tally.reads + tally.writes + tally.flushes + tally.trims;
+    let commands = transfers + tally.identifies + tally.other_ata;
+    of.luns.contains(&lun) && of.last_seen < IN_USE && commands > 0
+}
+
+/// `020000000001 (eth1, heard 2 s ago)`, those first that were heard last.
+fn hosts_line(hosts: &[&Initiator]) -> String {
+    let mut hosts = hosts.to_vec();
+    hosts.sort_by_key(|host| (host.statistics.last_seen, host.statistics.mac));
+    let named = hosts.iter().take(NAMED_MAX).map(|host| {
+        let (mac, seconds) = (host.statistics.mac, host.statistics.last_seen.as_secs());
+        format!("{mac} ({}, heard {seconds} s ago)", host.interface)
+    });
+    let mut words: Vec<String> = named.collect();
+    if hosts.len() > NAMED_MAX {
+        words.push(format!("and {} more: initiators", hosts.len() - NAMED_MAX));
+    }
+    words.join(", ")
+}
+
 /// Asks whether the reservations of LUNs are to be cleared.
 pub(super) fn clear_reservations(luns: &[&LunStatus]) -> Outcome {
     let mut report = Report::default();
@@ -113,6 +185,13 @@ impl Consent {
             Self::Grow { request, .. } => {
                 format!("'n' to cancel, or 'y' to grow LUN {} [n]: ", request.lun)
             }
+            Self::Offline { words, .. } => {
+                let noun = if words.len() == 1 { "LUN" } else { "LUNs" };
+                format!(
+                    "'n' to cancel, or 'y' to take {noun} {} offline [n]: ",
+                    words.join(" ")
+                )
+            }
             Self::ClearReservations(_) => "'n' to cancel, or 'y' to clear them [n]: ".to_owned(),
             Self::RemoveUser(name) => format!("'n' to cancel, or 'y' to remove {name} [n]: "),
             Self::Overwrite(name) => format!("'n' to cancel, or 'y' to replace {name} [n]: "),
@@ -135,6 +214,7 @@ impl Consent {
             Self::Grow { lun, drives, .. } => lun
                 .change(admin)
                 .or_else(|| drives.iter().find_map(|drive| drive.change(admin))),
+            Self::Offline { luns, .. } => luns.iter().find_map(|lun| lun.change(admin)),
             Self::ClearReservations(held) => {
                 let luns = admin.luns();
                 held.iter().find_map(|(number, before)| {
@@ -156,6 +236,7 @@ impl Consent {
         let admin = &mut *world.admin;
         match self {
             Self::Grow { request, .. } => super::luns::grown(&mut report, admin, &request),
+            Self::Offline { words, .. } => super::luns::go_offline(&mut report, admin, &words),
             Self::ClearReservations(held) => {
                 let words: Vec<String> = held.iter().map(|(lun, _)| lun.to_string()).collect();
                 super::luns::each(&mut report, &words, |lun| {

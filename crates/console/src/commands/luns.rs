@@ -14,7 +14,7 @@ use shelf::admin::{MakeRequest, MemberChoice, PartStatus};
 /// The word that stands for a member that is not there.
 pub(crate) const MISSING: &str = "missing";
 
-const MAKE_USAGE: &str = "make [-c] [-f] [-k KiB] LUN type drive ...";
+const MAKE_USAGE: &str = "make [-c] [-f] [-k KiB] [-s label] [-V format] LUN type drive ...";
 const GROW_USAGE: &str = "grow [-c] [-f] [-y] [-k KiB] LUN type drive ...";
 
 /// Lists all LUNs, or those that are named.
@@ -47,6 +47,31 @@ pub(super) fn list_served(report: &mut Report, admin: &dyn Admin, online: bool) 
         let record = Record::Lun(LunRecord::new(shelf, lun));
         report.row(lun_line(lun), record);
     }
+}
+
+/// Stops serving LUNs, or asks whether to; without words, lists those that are not served.
+pub(super) fn offline(
+    admin: &mut dyn Admin,
+    usage: &'static str,
+    options: &Options,
+    words: &[String],
+) -> Outcome {
+    let mut report = Report::default();
+    match words {
+        [] if options.force => report.fail(Problem::Usage(usage), &[]),
+        [] => list_served(&mut report, admin, false),
+        _ if options.force => go_offline(&mut report, admin, words),
+        _ => match consent::offline(admin, words) {
+            Some(outcome) => return outcome,
+            None => go_offline(&mut report, admin, words),
+        },
+    }
+    report.into()
+}
+
+/// Stops serving LUNs.
+pub(super) fn go_offline(report: &mut Report, admin: &mut dyn Admin, words: &[String]) {
+    each(report, words, |lun| admin.offline(lun));
 }
 
 /// The LUN that a word names.
@@ -199,17 +224,35 @@ fn make_request(
     if shelf.is_none() {
         return Err(AdminError::ShelfUnset.into());
     }
+    let lun = parse_lun(lun)?;
+    let level = level.parse()?;
+    check_format(options.value_of('V'), level)?;
     Ok(MakeRequest {
-        lun: parse_lun(lun)?,
-        level: level.parse()?,
+        lun,
+        level,
         members: drives
             .iter()
             .map(|word| member(word, shelf))
             .collect::<Result<_, _>>()?,
         force: options.force,
         clean: options.clean,
-        chunk_kib: options.value.as_deref().map(chunk).transpose()?,
+        chunk_kib: options.value_of('k').map(chunk).transpose()?,
+        label: options.value_of('s').map(str::to_owned),
     })
+}
+
+/// The format of the metadata, as `show -c` tells it.
+const FORMAT: &str = "1.2";
+
+/// Whether a LUN has metadata of the format that was asked for: a script of Coraid's shelves may ask for one
+/// that they read.
+fn check_format(word: Option<&str>, level: Level) -> Result<(), Problem> {
+    match word {
+        None => Ok(()),
+        Some(FORMAT) if level == Level::Raw => Err(Problem::NoFormat),
+        Some(FORMAT) => Ok(()),
+        Some(other) => Err(Problem::InvalidFormat(other.to_owned())),
+    }
 }
 
 /// Reads a chunk size in KiB; a K may follow the number.
@@ -247,6 +290,7 @@ fn jbod_of(admin: &mut dyn Admin, force: bool, word: &str) -> Result<(), Problem
         force,
         clean: false,
         chunk_kib: None,
+        label: None,
     };
     Ok(admin.make(&request)?)
 }

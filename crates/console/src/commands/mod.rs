@@ -258,8 +258,7 @@ fn run_of_shelf(
         Verb::List => luns::list(&mut report, admin, options.long, operands),
         Verb::Online if operands.is_empty() => luns::list_served(&mut report, admin, true),
         Verb::Online => luns::each(&mut report, operands, |lun| admin.online(lun)),
-        Verb::Offline if operands.is_empty() => luns::list_served(&mut report, admin, false),
-        Verb::Offline => luns::each(&mut report, operands, |lun| admin.offline(lun)),
+        Verb::Offline => return luns::offline(admin, command.usage, options, operands),
         Verb::Remove | Verb::Eject => {
             return remove::remove(command.verb, name, admin, options.force, operands);
         }

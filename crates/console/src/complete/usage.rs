@@ -93,9 +93,9 @@ pub(super) const KEYWORDS: &[&str] = &[
 /// Words of usages that stand for something that is not completed.
 #[cfg(test)]
 const FREE: &[&str] = &[
-    "address", "array", "bytes", "day", "DAYS", "file", "id", "KiB", "lines", "minutes", "ms", "n",
-    "name", "newlun", "number", "oldlun", "oldshelf", "secs", "sector", "server", "size", "slot",
-    "string", "text", "time", "user", "value",
+    "address", "array", "bytes", "day", "DAYS", "file", "format", "id", "KiB", "label", "lines",
+    "minutes", "ms", "n", "name", "newlun", "number", "oldlun", "oldshelf", "secs", "sector",
+    "server", "size", "slot", "string", "text", "time", "user", "value",
 ];
 
 /// The types that `make` knows.

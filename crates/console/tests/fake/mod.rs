@@ -332,13 +332,19 @@ impl Admin for FakeShelf {
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
         }
+        if let Some(label) = &request.label {
+            check_label(label)?;
+            if request.level == Level::Raw {
+                return Err(AdminError::NotRecorded(request.lun));
+            }
+        }
         let part = self.new_part(request, 0)?;
         self.made += 1;
         self.luns.push(LunStatus {
             lun: request.lun,
             size_bytes: part.size_bytes,
             online: false,
-            label: None,
+            label: request.label.clone(),
             serial: format!("serial{:02}", self.made),
             config_string: Vec::new(),
             access: AccessStatus::default(),
@@ -559,6 +565,7 @@ impl Admin for FakeShelf {
             force: true,
             clean: true,
             chunk_kib: None,
+            label: None,
         })
     }
 
@@ -592,6 +599,7 @@ impl Admin for FakeShelf {
             force: true,
             clean: true,
             chunk_kib: None,
+            label: None,
         })
     }
 

@@ -159,7 +159,7 @@ fn check_json(line: &str, output: &str) {
 }
 
 /// Lines whose arguments contradict one another, or one of them the command.
-const CONTRADICTIONS: [&str; 81] = [
+const CONTRADICTIONS: [&str; 96] = [
     "erase -f",
     "erase stop",
     "erase -f stop 1.8",
@@ -188,6 +188,21 @@ const CONTRADICTIONS: [&str; 81] = [
     "make 4 raid1 1.8 1.8",
     "make -k 64 4 raid1 1.8-9",
     "make 4 jbod 1.8 1.9",
+    "make -s '' 4 jbod 1.8",
+    "make -s 0123456789abcdefg 4 jbod 1.8",
+    "make -s 4 jbod 1.8",
+    "make -s a -s b 4 jbod 1.8",
+    "make -s web 4 raw 1.8",
+    "make -V 1.2 4 raw 1.8",
+    "make -V 0 4 jbod 1.8",
+    "make -V 1 4 jbod 1.8",
+    "make 4 nil",
+    "make 4 raidl 1.8-9",
+    "offline -f",
+    "drives -sr 100 1.8",
+    "drives -sw 1.8",
+    "drives -x erase 1.8",
+    "drives -l 1.8",
     "replace 0.0.1 1.0",
     "remove 1 1",
     "remove -f 1 1",

@@ -30,13 +30,19 @@ fn show_tells_what_a_drive_carries_and_why_it_is_down() {
     // A slot without a drive is its name and the word, and so is in place of the size why there is none.
     let words =
         |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
-    for name in ["disks", "drives", "/disks", "drives -l"] {
+    for name in ["disks", "drives", "/disks", "disks -l"] {
         let listed = bench.good(name);
         let rows: Vec<Vec<String>> = listed.lines().skip(1).map(words).collect();
         assert_eq!(rows[3], ["1.3", "missing"], "{name}");
         assert_eq!(rows[2][..2], ["1.2", "down"], "{name}");
         assert!(rows[0][1].starts_with("4000.787"), "{name}");
     }
+    // That was the error log of SRX 7, which had sizes without it.
+    let told = "smartlog shows what drives tell of their health, errors too";
+    assert_eq!(
+        bench.bad("drives -pl"),
+        format!("error: drives has no -pl here; {told}\n")
+    );
     assert_eq!(bench.bad("make 0 jbod 1.1"), {
         "error: 1.1 carries an ext4 file system; use -f to overwrite it\n"
     });

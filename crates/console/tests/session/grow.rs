@@ -33,7 +33,7 @@ fn luns_grow_by_further_raids() {
         ("grow 0 raid1 1.8-9", "error: 1.8 already in use\n"),
         (
             "grow 0 raid99 1.13",
-            "error: unsupported raid type raid99\n",
+            "error: unsupported raid type raid99; types: raw jbod raid0 raid1 raid5 raid6 raid10\n",
         ),
     ] {
         assert_eq!(bench.bad(line), output, "{line}");

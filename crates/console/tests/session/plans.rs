@@ -14,10 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What can be typed of each command, on a shelf with LUNs, and what that would do.
-const LINES: [(&str, &str); 73] = [
+const LINES: [(&str, &str); 76] = [
     (
         "make 9 raid10 1.8-11",
         "make LUN 9, raid10 of 4 drives (1.8-11), 8001.573GB, offline",
+    ),
+    (
+        "make -s web 9 jbod 1.8",
+        "make LUN 9, jbod of 1 drive (1.8), 4000.786GB, offline, labelled 'web'",
     ),
     (
         "jbod 1.8",
@@ -30,6 +34,7 @@ const LINES: [(&str, &str); 73] = [
     ("online 1", "bring LUN 1 online"),
     ("online 0", "change nothing"),
     ("offline 0", "take LUN 0 offline"),
+    ("offline -f 0", "take LUN 0 offline"),
     (
         "remove 1",
         "erase configuration of 1 drive (1.4), 4000.786GB of data on LUN 1",
@@ -54,6 +59,7 @@ const LINES: [(&str, &str); 73] = [
     ("confstr 0 abc", "set the config string of LUN 0, 3 bytes"),
     ("ratelimit 0", "let passes go without a limit"),
     ("fail 0.0.1", "fail 0.0.1"),
+    ("fail -y 0.0.1", "fail 0.0.1"),
     ("unfail 3.0.1", "rebuild 3.0.1 on its own drive"),
     ("replace 0.0.1 1.9", "rebuild 0.0.1 on 1.9"),
     ("spare -l 0 1.9", "make 1.9 a spare of LUN 0"),

@@ -9,11 +9,13 @@ use console::Next;
 use console::command::COMMANDS;
 
 /// Commands, and what undoes them.
-const UNDONE: [(&str, &[&str]); 24] = [
+const UNDONE: [(&str, &[&str]); 26] = [
     ("make 9 raid1 1.8-9", &["remove -f 9"]),
+    ("make -s web 9 jbod 1.8", &["remove -f 9"]),
     ("jbod 1.8", &["remove -f 8"]),
     ("online 1", &["offline 1"]),
     ("offline 0", &["online 0"]),
+    ("offline -f 0", &["online 0"]),
     ("mask 0 +001004012e81", &["mask 0 -001004012e81"]),
     ("rmmask 2", &["mask 2 +001004012e85"]),
     ("setvlan 5 2", &["setvlan 7 2"]),

@@ -8,7 +8,7 @@ use console::command::{COMMANDS, NOT_AVAILABLE};
 pub(super) struct Line(String);
 
 /// Words with a meaning that are no numbers.
-const KEYWORDS: [&str; 55] = [
+const KEYWORDS: [&str; 60] = [
     "missing",
     "clear",
     "on",
@@ -61,6 +61,11 @@ const KEYWORDS: [&str; 55] = [
     "disable",
     "-w",
     "-s",
+    "-V",
+    "-y",
+    "1.2",
+    "nil",
+    "resetserial",
     "good.update",
     "slow.update",
     "bad.update",
@@ -91,12 +96,13 @@ const NUMBERS: [&str; 20] = [
 ];
 
 /// Lines that make something to work on.
-const SCENES: [&str; 12] = [
+const SCENES: [&str; 13] = [
     "make 0 raid1 1.0-1",
     "make -c 0 raid1 1.0-1",
     "make 1 raid5 1.2-4",
     "make -c 1 raid6 1.1-4",
     "make 2 jbod 1.5",
+    "make -s web 5 raid0 1.8-9",
     "make 3 raw 1.3",
     "grow -y 0 raid1 1.2-3",
     "jbod 1.0-5",

@@ -170,5 +170,6 @@ fn request(number: u8, level: Level, drives: std::ops::Range<u16>, clean: bool) 
         force: false,
         clean,
         chunk_kib: has_chunks.then_some(CHUNK_KIB),
+        label: None,
     }
 }

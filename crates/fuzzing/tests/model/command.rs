@@ -19,7 +19,7 @@ pub(crate) enum ScrubWord {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Make(u8, Level, Vec<u16>),
+    Make(u8, Level, Vec<u16>, Option<String>),
     Grow(u8, Level, Vec<u16>),
     Jbod(Vec<u16>),
     Online(Vec<u8>),
@@ -83,6 +83,11 @@ fn raid() -> impl Strategy<Value = (u8, Level, Vec<u16>)> {
     })
 }
 
+fn label() -> impl Strategy<Value = Option<String>> {
+    let labels = vec!["vm store", "it's", "0123456789abcdef"];
+    prop::option::of(prop::sample::select(labels).prop_map(str::to_owned))
+}
+
 /// A command; many do not fit what there is.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let policies = vec![ScrubRepair::Report, ScrubRepair::Located, ScrubRepair::All];
@@ -95,7 +100,9 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     ];
     let stations = || prop::collection::vec(1_u8..4, 0..3);
     let changes = prop_oneof![
-        8 => raid().prop_map(|(lun, level, drives)| Command::Make(lun, level, drives)),
+        8 => (raid(), label()).prop_map(|((lun, level, drives), label)| {
+            Command::Make(lun, level, drives, label)
+        }),
         2 => raid().prop_map(|(lun, level, drives)| Command::Grow(lun, level, drives)),
         1 => prop::collection::vec(0_u16..4, 1..3).prop_map(Command::Jbod),
         4 => some_luns().prop_map(Command::Online),
@@ -118,8 +125,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(lun, add, remove)| Command::Mask { lun, add, remove }),
         1 => lun().prop_map(Command::ClearMasks),
         1 => lun().prop_map(Command::ClearReservations),
-        2 => (lun(), prop::option::of(prop::sample::select(vec!["vm store", "it's", "0123456789abcdef"])))
-            .prop_map(|(lun, label)| Command::Label(lun, label.map(str::to_owned))),
+        2 => (lun(), label()).prop_map(|(lun, label)| Command::Label(lun, label)),
         2 => (prop::sample::select(vec![0, 1, 7, 4094]), some_luns())
             .prop_map(|(vlan, luns)| Command::Vlan(vlan, luns)),
         2 => (lun(), any::<bool>()).prop_map(|(lun, on)| Command::ReadOnly(lun, on)),
@@ -138,7 +144,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 }
 
 /// Lines that are wrong whatever the shelf is like.
-const WRONG: [&str; 70] = [
+const WRONG: [&str; 79] = [
     "make",
     "make 0",
     "make 0 raid1",
@@ -153,6 +159,15 @@ const WRONG: [&str; 70] = [
     "make -k 17 0 raid0 1.0 1.1",
     "make -k 64 0 raid1 1.0 1.1",
     "make -z 0 raid1 1.0 1.1",
+    "make -s '' 0 raid1 1.0 1.1",
+    "make -s 0123456789abcdefg 0 raid1 1.0 1.1",
+    "make -s web 0 raw 1.0",
+    "make -s a -s a 0 raid1 1.0 1.1",
+    "make -V 1 0 raid1 1.0 1.1",
+    "make 0 nil",
+    "offline -f",
+    "resetserial 0",
+    "drives -sr 100 1.0",
     "make 0 raid1 1.3-1",
     "make 0 raid1 1.0-99999",
     "make 0 raid1 'x",
@@ -243,7 +258,11 @@ impl Command {
         let drive = |slot: &u16| format!("{}.{slot}", model.shelf);
         let drives = |slots: &[u16]| lexer::join(slots.iter().map(drive));
         match self {
-            Self::Make(lun, level, slots) => format!("make -c {lun} {level} {}", drives(slots)),
+            Self::Make(lun, level, slots, label) => {
+                let label = label.iter().map(|label| format!("-s {} ", quoted(label)));
+                let label: String = label.collect();
+                format!("make -c {label}{lun} {level} {}", drives(slots))
+            }
             Self::Grow(lun, level, slots) => format!("grow -c {lun} {level} {}", drives(slots)),
             Self::Jbod(slots) => format!("jbod {}", drives(slots)),
             Self::Online(luns) => format!("online {}", list(luns)),
@@ -304,7 +323,9 @@ impl Command {
     fn says_twice(&self) -> bool {
         let numbers = |luns: &[u8]| luns.iter().copied().map(u16::from).collect();
         let words: Vec<u16> = match self {
-            Self::Make(_, _, slots) | Self::Grow(_, _, slots) | Self::Jbod(slots) => slots.clone(),
+            Self::Make(_, _, slots, _) | Self::Grow(_, _, slots) | Self::Jbod(slots) => {
+                slots.clone()
+            }
             Self::Remove { luns, .. }
             | Self::Online(luns)
             | Self::Offline(luns)
@@ -339,12 +360,19 @@ impl Command {
         }
         let mut next = model.clone();
         match self {
-            Self::Make(lun, level, slots) => {
+            Self::Make(lun, level, slots, label) => {
                 if model.luns.contains_key(lun) || !model.are_free(slots) {
                     return Expect::Refused;
                 }
                 next.free_spares_of(*lun);
-                next.luns.insert(*lun, Lun::new(*level, slots));
+                let label = label.clone();
+                next.luns.insert(
+                    *lun,
+                    Lun {
+                        label,
+                        ..Lun::new(*level, slots)
+                    },
+                );
             }
             Self::Grow(lun, level, slots) => {
                 let Some(grown) = next.luns.get_mut(lun).filter(|_| model.are_free(slots)) else {

@@ -53,6 +53,8 @@ impl Manager {
             Some(format!("it has {PARTS_MAX} RAIDs, and that is the most"))
         } else if !lun.is_recorded() || request.level == Level::Raw {
             Some("a raw drive has no place for the record of a LUN of several RAIDs".to_owned())
+        } else if request.label.is_some() {
+            Some("it keeps its label while it grows; label gives it another one".to_owned())
         } else {
             lun.refusal().or_else(|| self.reason_to_wait(&lun))
         };

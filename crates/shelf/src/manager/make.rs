@@ -11,7 +11,7 @@ use super::raid::{Member, Metadata, Raid};
 use super::removal::erase_drive;
 use super::rounds::{md_name, reasons};
 use super::{LunNumber, Manager};
-use crate::admin::{AdminError, DriveSlot, MakeRequest, MemberChoice, PartId};
+use crate::admin::{AdminError, DriveSlot, MakeRequest, MemberChoice, PartId, check_label};
 use aoe::Shelf;
 use raid::bad_blocks::BadBlocks;
 use raid::bitmap::Bitmap;
@@ -45,6 +45,12 @@ impl Manager {
         self.shelf.ok_or(AdminError::ShelfUnset)?;
         if self.lun(request.lun).is_ok() {
             return Err(AdminError::LunExists(request.lun));
+        }
+        if let Some(label) = &request.label {
+            check_label(label)?;
+            if request.level == Level::Raw {
+                return Err(AdminError::NotRecorded(request.lun));
+            }
         }
         self.check_no_second_set(request)?;
         self.plan_raid(request, PartId::first(request.lun))
@@ -187,7 +193,7 @@ impl Manager {
             element: 0,
             elements: geometry.members(),
             level: geometry.level(),
-            label: None,
+            label: request.label.clone(),
             online: false,
             serial: serial(set_uuid, id.lun, created_unix_seconds),
             config_string: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! Budget (`corebench stages admit`): 100 ns, 1400 instructions.
 
-use super::edges::{self, Widened};
+use super::edges;
 use super::{
     Action, Asked, Body, BufferIndex, BufferPlan, Change, Command, Kind, Memory, PortIndex, State,
     Target, Wish,
@@ -378,24 +378,38 @@ impl Target {
         asked: Asked<'_>,
         registers: &AtaRegisters,
         kind: Kind,
+        range: (u64, u8),
+        out: &mut Vec<Action>,
+    ) -> Option<CommandIndex> {
+        if asked.view.unit == Unit::SECTOR {
+            self.admit_as::<false>(asked, registers, kind, range, out)
+        } else {
+            self.admit_as::<true>(asked, registers, kind, range, out)
+        }
+    }
+
+    /// As [`Target::admit`], for a LUN whose commands are widened or not.
+    #[inline]
+    fn admit_as<const WIDENS: bool>(
+        &mut self,
+        asked: Asked<'_>,
+        registers: &AtaRegisters,
+        kind: Kind,
         (lba, count): (u64, u8),
         out: &mut Vec<Action>,
     ) -> Option<CommandIndex> {
         let (index, epoch) = self.take_slot(asked)?;
-        let (widened, edges) = if asked.view.unit == Unit::SECTOR {
-            (Widened::exact(lba, count), None)
+        let own = (lba, count);
+        let (lba, sectors) = if WIDENS {
+            asked.view.unit.around(lba, count.into())
         } else {
-            self.widen(asked, index, (kind, lba, count))?
+            (lba, u32::from(count))
         };
-        match kind {
-            Kind::Read => self.counters.reads += 1,
-            Kind::Write => self.counters.writes += 1,
-            Kind::Flush => self.counters.flushes += 1,
-            Kind::Trim | Kind::Sync(_) => unreachable!("they have ways of their own"),
-        }
         let lun = asked.view.lun;
-        let (lba, sectors) = (widened.lba, u64::from(widened.sectors));
-        let extent = Extent { lba, sectors };
+        let extent = Extent {
+            lba,
+            sectors: u64::from(sectors),
+        };
         let lenders = if self.place.is_alone() || kind == Kind::Flush {
             WorkerSet::default()
         } else {
@@ -407,10 +421,7 @@ impl Target {
             lun,
             port: asked.port,
             lba,
-            sectors: widened.sectors,
-            skip: widened.skip,
-            own: widened.own,
-            edges,
+            sectors,
             head: head_bytes(asked.header, registers),
             is_ordered: kind != Kind::Flush,
             lenders,
@@ -419,8 +430,17 @@ impl Target {
             epoch,
             ..Command::free()
         };
+        if WIDENS && !self.note_cut(asked, index, own) {
+            return None;
+        }
+        match kind {
+            Kind::Read => self.counters.reads += 1,
+            Kind::Write => self.counters.writes += 1,
+            Kind::Flush => self.counters.flushes += 1,
+            Kind::Trim | Kind::Sync(_) => unreachable!("they have ways of their own"),
+        }
         let writes = kind == Kind::Write;
-        let may_run = kind == Kind::Flush || self.enter_order(index, lun, &widened, writes);
+        let may_run = kind == Kind::Flush || self.enter_order(index, (lun, extent), writes);
         if kind == Kind::Read {
             self.borrow(index, extent, out);
         }
@@ -437,17 +457,21 @@ impl Target {
     }
 
     /// Puts a command behind those of its units that came before. Returns whether it may run at once.
+    #[inline]
     fn enter_order(
         &mut self,
         index: CommandIndex,
-        lun: LunNumber,
-        widened: &Widened,
+        (lun, extent): (LunNumber, Extent),
         writes: bool,
     ) -> bool {
-        let (lba, sectors) = (widened.lba, u64::from(widened.sectors));
+        let Extent { lba, sectors } = extent;
         #[cfg(feature = "planted")]
         let (lba, sectors) = if planted::is(Bug::EdgesUnlocked) {
-            (lba + u64::from(widened.skip), u64::from(widened.own))
+            let command = &self.commands[usize::from(index)];
+            (
+                lba + u64::from(command.skip()),
+                command.own_sectors().into(),
+            )
         } else {
             (lba, sectors)
         };

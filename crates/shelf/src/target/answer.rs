@@ -3,7 +3,7 @@
 //! Budget (`corebench stages reply`): 100 ns, 1100 instructions.
 
 use super::trim::bytes_of;
-use super::{Action, Asked, Body, BufferIndex, Command, Kind, Memory, Reply, Span, State, Target};
+use super::{Action, Asked, Body, BufferIndex, Kind, Memory, Reply, Span, State, Target};
 use crate::order::CommandIndex;
 use aoe::{AtaRegisters, Header, SECTOR_BYTES};
 use ata::Outcome;
@@ -17,7 +17,7 @@ impl Target {
             // A TRIM is long by itself, and says nothing of how busy drives are.
             self.pace.answered(command.since_ns);
         }
-        let bytes = u64::from(command.own) * SECTOR_BYTES as u64;
+        let bytes = u64::from(command.own_sectors()) * SECTOR_BYTES as u64;
         let failed = command.failed || command.unmapped;
         let (outcome, body) = match (command.kind, failed) {
             (Kind::Read, true) => (Outcome::Unreadable, Body::Empty),
@@ -103,16 +103,5 @@ impl Target {
             reply.body = Body::Data(self.commands[usize::from(index)].answer_in(own));
         }
         self.given_back(given.slice);
-    }
-}
-
-impl Command {
-    /// What of the data that was read is the answer.
-    const fn answer_in(&self, all: Span) -> Span {
-        Span {
-            buffer: all.buffer,
-            start_sector: all.start_sector + self.skip as u32,
-            sectors: self.own as u32,
-        }
     }
 }

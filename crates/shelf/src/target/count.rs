@@ -42,13 +42,10 @@ impl Target {
         let who = command.who();
         self.statistics.answered(Answered {
             who,
-            lba: command.lba + u64::from(command.skip),
+            lba: command.lba + u64::from(command.skip()),
             latency_ns: self.statistics.now_ns().saturating_sub(command.since_ns),
             tag: command.tag(),
-            sectors: match kind {
-                AnsweredKind::Trim => u8::try_from(command.sectors).unwrap_or(u8::MAX),
-                _ => command.own,
-            },
+            sectors: u8::try_from(command.own_sectors()).unwrap_or(u8::MAX),
             kind,
             is_success,
         });

@@ -24,9 +24,15 @@ use super::{
     Action, Asked, BUFFER_SECTORS, BufferIndex, Command, Kind, Memory, Span, State, Target,
 };
 use crate::order::CommandIndex;
-use crate::plane::LunView;
 use aoe::sectors_per_frame;
 use raid::Unit;
+
+/// What of the units of a command is its own: the first sector, counted from the first of them, and how many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Cut {
+    skip: u8,
+    own: u8,
+}
 
 /// What a command wants of the units that it was widened to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,16 +46,6 @@ pub(super) struct Widened {
 }
 
 impl Widened {
-    /// A command of single sectors, which is not widened.
-    pub(super) const fn exact(lba: u64, count: u8) -> Self {
-        Self {
-            skip: 0,
-            own: count,
-            lba,
-            sectors: count as u32,
-        }
-    }
-
     /// A command of so many sectors, at most 255.
     fn new(unit: Unit, lba: u64, count: u8) -> Self {
         let (start, sectors) = unit.around(lba, u32::from(count));
@@ -117,27 +113,38 @@ pub(super) fn sectors_max(unit: Unit, mtu_bytes: usize) -> usize {
 }
 
 impl Target {
-    /// Widens a command that has its slot to the unit of its LUN. `None` when it needs a second slot, and all
-    /// are taken: then its own was given back.
+    /// A command has its slot, and was widened to the unit of its LUN: notes what of that is its own. False
+    /// when it needs a second slot, and all are taken: then its own was given back.
     #[cold]
-    pub(super) fn widen(
+    pub(super) fn note_cut(
         &mut self,
         asked: Asked<'_>,
         index: CommandIndex,
-        (kind, lba, count): (Kind, u64, u8),
-    ) -> Option<(Widened, Option<Edges>)> {
+        (lba, count): (u64, u8),
+    ) -> bool {
         let widened = Widened::new(asked.view.unit, lba, count);
-        if kind != Kind::Write || !widened.is_partial() {
-            return Some((widened, None));
+        if !widened.is_partial() {
+            return true;
         }
-        let payload = self.take_payload_slot(asked, index)?;
-        Some((widened, begin(widened, payload)))
+        let Widened { skip, own, .. } = widened;
+        self.commands[usize::from(index)].cut = Some(Cut { skip, own });
+        if self.commands[usize::from(index)].kind != Kind::Write {
+            return true;
+        }
+        let Some(payload) = self.take_payload_slot(asked, index) else {
+            return false;
+        };
+        let Some(edges) = begin(widened, payload) else {
+            unreachable!("a write that has sectors of others has an edge");
+        };
+        self.commands[usize::from(index)].edges = Some(edges);
+        true
     }
 
     /// The second slot of a write with edges; `None` when all are taken: then its own was given back.
     fn take_payload_slot(&mut self, asked: Asked<'_>, index: CommandIndex) -> Option<CommandIndex> {
         let Some((payload, _)) = self.take_slot(asked) else {
-            self.give_back_slot(asked.view, index);
+            self.release(index);
             return None;
         };
         self.counters.partial_writes += 1;
@@ -149,34 +156,26 @@ impl Target {
         Some(payload)
     }
 
-    fn give_back_slot(&mut self, view: &LunView, index: CommandIndex) {
-        self.commands[usize::from(index)].lun = view.lun;
-        self.release(index);
-    }
-
     /// Where the payload of a write lies.
     pub(super) fn payload_span(&self, index: CommandIndex) -> Span {
         let command = &self.commands[usize::from(index)];
-        let holder = match command.edges {
+        let holder = match self.commands[usize::from(index)].edges {
             Some(Edges::Write { payload, .. }) => payload,
             _ => index,
         };
         Span {
             buffer: BufferIndex::of_command(holder),
-            start_sector: u32::from(command.skip),
-            sectors: u32::from(command.own),
+            start_sector: command.skip(),
+            sectors: command.own_sectors(),
         }
     }
 
-    /// A command that has edges, or may have some, is to be planned: its range and kind are those of what is
-    /// to be done next.
+    /// A command that has edges is to be planned: its range and kind are those of what is to be done next.
     #[cold]
     pub(super) fn aim_at_edge(&mut self, index: CommandIndex) {
-        if self.commands[usize::from(index)].kind == Kind::Trim {
-            self.note_trim_edge(index);
-        }
+        let edges = self.commands[usize::from(index)].edges;
         let command = &mut self.commands[usize::from(index)];
-        match command.edges {
+        match edges {
             Some(Edges::Write { whole, at, .. }) => {
                 command.kind = Kind::Read;
                 (command.lba, command.sectors) = (whole.lba + u64::from(at), UNIT_SECTORS);
@@ -189,26 +188,32 @@ impl Target {
         }
     }
 
-    /// A step of a TRIM that does not cover whole units goes by its edge.
-    fn note_trim_edge(&mut self, index: CommandIndex) {
-        let unit = self.own_view(index).unit;
+    /// Sets what a TRIM does next. A step that does not cover whole units goes by its edge.
+    pub(super) fn set_trim_step(
+        &mut self,
+        index: CommandIndex,
+        unit: Unit,
+        (lba, sectors): (u64, u32),
+    ) {
         let command = &mut self.commands[usize::from(index)];
-        if command.edges.is_none() && !unit.divides(command.lba | u64::from(command.sectors)) {
-            self.counters.partial_writes += 1;
-            command.edges = Some(Edges::Trim {
-                lba: command.lba,
-                sectors: command.sectors,
-                is_read: false,
-            });
+        (command.lba, command.sectors) = (lba, sectors);
+        if unit.divides(lba | u64::from(sectors)) {
+            return;
         }
+        self.counters.partial_writes += 1;
+        command.edges = Some(Edges::Trim {
+            lba,
+            sectors,
+            is_read: false,
+        });
     }
 
     /// All of the I/O of a command with edges is done, well or not; false if the command ends with that.
     #[cold]
     pub(super) fn edge_done(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
-        let command = &mut self.commands[usize::from(index)];
+        let command = &self.commands[usize::from(index)];
         let is_well = !command.failed && !command.unmapped;
-        match command.edges {
+        match self.commands[usize::from(index)].edges {
             Some(Edges::Trim {
                 lba,
                 sectors,
@@ -221,7 +226,7 @@ impl Target {
             }
             Some(_) if is_well => {
                 // Its bytes are put together when memory is at hand.
-                let number = command.lun;
+                let number = self.commands[usize::from(index)].lun;
                 self.uncount(index);
                 self.merges.push(index);
                 self.settle(number, out);
@@ -237,8 +242,10 @@ impl Target {
     /// Nothing more is to be done about the edges of a command: it is what it was when it came.
     #[cold]
     pub(super) fn forget_edges(&mut self, index: CommandIndex) {
+        let edges = self.commands[usize::from(index)].edges;
         let command = &mut self.commands[usize::from(index)];
-        match command.edges.take() {
+        command.edges = None;
+        match edges {
             Some(Edges::Write { payload, whole, .. }) => {
                 command.kind = Kind::Write;
                 (command.lba, command.sectors) = (whole.lba, whole.sectors);
@@ -338,11 +345,12 @@ impl Target {
             sectors,
         };
         memory.compute(&[], &[zeroed], &mut |_, written| written[0].fill(0));
-        self.commands[usize::from(index)].edges = Some(Edges::Trim {
+        let edges = Edges::Trim {
             lba,
             sectors,
             is_read: true,
-        });
+        };
+        self.commands[usize::from(index)].edges = Some(edges);
     }
 }
 
@@ -353,6 +361,33 @@ fn copy(from: Span, to: Span, memory: &mut impl Memory) {
 }
 
 impl Command {
+    /// The first sector that the initiator asked for, counted from the first of its units.
+    pub(super) fn skip(&self) -> u32 {
+        self.cut.map_or(0, |cut| u32::from(cut.skip))
+    }
+
+    /// How many sectors the initiator asked for.
+    pub(super) fn own_sectors(&self) -> u32 {
+        self.cut.map_or(self.sectors, |cut| u32::from(cut.own))
+    }
+
+    /// Whether all that it writes is what an initiator asked for.
+    pub(super) fn is_whole_write(&self) -> bool {
+        self.kind == Kind::Write && self.cut.is_none() && self.edges.is_none()
+    }
+
+    /// What of the data that was read is the answer.
+    pub(super) fn answer_in(&self, all: Span) -> Span {
+        let Some(cut) = self.cut else {
+            return all;
+        };
+        Span {
+            buffer: all.buffer,
+            start_sector: all.start_sector + u32::from(cut.skip),
+            sectors: cut.own.into(),
+        }
+    }
+
     /// What the initiator asked for, whatever is being done for it.
     pub(super) const fn asked_kind(&self) -> Kind {
         match self.edges {

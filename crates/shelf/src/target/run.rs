@@ -50,8 +50,7 @@ impl Target {
         if self.awaits_loans(index, out) || self.is_shut_out(index, out) {
             return;
         }
-        let command = &self.commands[usize::from(index)];
-        if command.edges.is_some() || command.kind == Kind::Trim {
+        if self.commands[usize::from(index)].edges.is_some() {
             self.aim_at_edge(index);
         }
         if !self.regions_ready_or_wait(index, out) {

@@ -135,11 +135,12 @@ impl Target {
         };
         self.counters.trims += 1;
         let hull = hull(&self.extents);
+        let unit = view.unit;
         let lenders = self.lenders(view, hull);
         let command = &mut self.commands[usize::from(index)];
         (command.lenders, command.awaits) = (lenders, lenders);
-        (command.lba, command.sectors) = first;
         command.is_ordered = true;
+        self.set_trim_step(index, unit, first);
         self.borrow(index, hull, out);
         if may_run {
             self.ready.push(index);
@@ -190,7 +191,7 @@ impl Target {
     /// A step of a TRIM is done: goes on with the next one. False if there is none.
     pub(super) fn next_trim_step(&mut self, index: CommandIndex, out: &mut Vec<Action>) -> bool {
         let unit = self.own_view(index).unit;
-        let command = &mut self.commands[usize::from(index)];
+        let command = &self.commands[usize::from(index)];
         let end = command.lba + u64::from(command.sectors);
         let Some(next) = next_step(self.order.extents(index), end, unit) else {
             return false;
@@ -199,7 +200,8 @@ impl Target {
         if planted::is(Bug::TrimEndsEarly) {
             return false;
         }
-        (command.lba, command.sectors) = next;
+        self.set_trim_step(index, unit, next);
+        let command = &mut self.commands[usize::from(index)];
         // It has not begun, so that whoever may not do it any more is refused it.
         command.state = State::Waiting;
         command.replans = 0;

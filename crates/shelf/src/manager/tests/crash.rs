@@ -5,7 +5,7 @@
 
 use super::memory::{TEARS, Tear};
 use super::world::{Seen, World, number, seen};
-use crate::admin::{AccessChange, Admin, AdminError, ElementId, ElementState};
+use crate::admin::{AccessChange, Admin, AdminError, ElementId, ElementState, MakeRequest};
 use crate::manager::Manager;
 use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, MacAddress};
@@ -121,7 +121,11 @@ fn make_is_done_wholly_or_not_at_all() {
         let drives: Vec<usize> = (0..members).collect();
         // The serial number tells apart two makes; one world makes it once.
         let change = move |world: &World, manager: &mut Manager| {
-            manager.make(&world.request(0, level, &drives)).is_ok()
+            let request = MakeRequest {
+                label: Some("vm store".to_owned()),
+                ..world.request(0, level, &drives)
+            };
+            manager.make(&request).is_ok()
         };
         check_make(&base, &change);
     }

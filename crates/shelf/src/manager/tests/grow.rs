@@ -139,6 +139,14 @@ fn what_cannot_grow_says_why() {
         manager.grow(&missing),
         Err(AdminError::TooManyMissing { .. })
     ));
+    let labelled = MakeRequest {
+        label: Some("web".to_owned()),
+        ..world.request(0, Level::Raid1, &[3, 4])
+    };
+    assert!(matches!(
+        manager.grow(&labelled),
+        Err(AdminError::CannotGrow { .. })
+    ));
     manager.shutdown();
     let stopped = manager.grow(&world.request(0, Level::Raid1, &[3, 4]));
     assert_eq!(stopped, Err(AdminError::Stopping));

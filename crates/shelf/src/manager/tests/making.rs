@@ -317,6 +317,29 @@ fn a_failing_drive_leaves_no_lun_and_no_member() {
     );
 }
 
+/// A label is refused as `label` refuses it, before anything is written.
+#[test]
+fn a_lun_is_made_with_its_label_or_not_at_all() {
+    let world = World::new(&[2 * MIB; 2]);
+    let with = |level, drives: &[usize], label: &str| MakeRequest {
+        label: Some(label.to_owned()),
+        ..world.request(0, level, drives)
+    };
+    let pair = |label: &str| with(Level::Raid1, &[0, 1], label);
+    for label in ["", "0123456789abcdefg"] {
+        assert_eq!(refusal(&world, &pair(label)), AdminError::LabelLength);
+    }
+    let unprintable = refusal(&world, &pair("a\u{7}"));
+    assert_eq!(unprintable, AdminError::LabelUnprintable);
+    let lost = refusal(&world, &with(Level::Raw, &[0], "web"));
+    assert_eq!(lost, AdminError::NotRecorded(number(0)));
+    let mut manager = world.start();
+    manager.make(&pair("vm store")).unwrap();
+    for manager in [manager, world.fork().start()] {
+        assert_eq!(manager.luns()[0].label.as_deref(), Some("vm store"));
+    }
+}
+
 #[test]
 fn raw_is_the_whole_drive_and_forgotten() {
     let world = World::new(&[2 * MIB, 2 * MIB]);

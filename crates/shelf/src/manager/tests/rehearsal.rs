@@ -3,7 +3,7 @@
 
 use super::memory::Told;
 use super::world::{MIB, World, number, seen};
-use crate::admin::{AccessChange, Admin, AdminError, ElementId, ScrubAction};
+use crate::admin::{AccessChange, Admin, AdminError, ElementId, MakeRequest, ScrubAction};
 use crate::manager::Manager;
 use raid::Level;
 use std::collections::BTreeMap;
@@ -22,8 +22,17 @@ fn element((lun, member): (u8, u8)) -> ElementId {
     }
 }
 
+fn labelled(world: &World, label: &str) -> MakeRequest {
+    MakeRequest {
+        label: Some(label.to_owned()),
+        ..world.request(3, Level::Raid5, &[6, 7, 8])
+    }
+}
+
 /// Something of every kind; some of it is refused.
-const ACTS: [Act; 20] = [
+const ACTS: [Act; 22] = [
+    |world, admin| admin.make(&labelled(world, "web")),
+    |world, admin| admin.make(&labelled(world, "")),
     |world, admin| admin.make(&world.request(3, Level::Raid5, &[6, 7, 8])),
     |world, admin| admin.make(&world.request(3, Level::Raid1, &[0, 8])),
     |world, admin| admin.grow(&world.request(0, Level::Raid1, &[7, 8])),

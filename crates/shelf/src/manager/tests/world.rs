@@ -208,6 +208,7 @@ impl World {
             force: false,
             clean: true,
             chunk_kib: None,
+            label: None,
         }
     }
 

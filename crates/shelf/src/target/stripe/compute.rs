@@ -93,7 +93,7 @@ impl Target {
         let mut pieces = self.stripes.pieces.list(pieces);
         pieces.any(|(piece, _)| {
             let command = &self.commands[usize::from(Pieces::command(piece))];
-            u32::from(command.own) != command.sectors
+            !command.is_whole_write()
         })
     }
 
