@@ -267,9 +267,23 @@ impl Scene {
         let mut parts = before.luns.iter().flat_map(|lun| &lun.parts);
         let has_raw = parts.any(|part| part.level == Level::Raw);
         if !std::mem::take(&mut self.was_ejected) && !has_raw {
-            oracle::check_restart(&before, &self.house.state(), is_orderly);
+            let after = self.house.state();
+            oracle::check_restart(&forget_raw(before, &after), &after, is_orderly);
         }
     }
+}
+
+/// What was, without what only the running shelf knows: that a raw LUN which is gone had a drive. A start
+/// looks at what is on that.
+fn forget_raw(mut before: State, after: &State) -> State {
+    for (drive, now) in before.drives.iter_mut().zip(&after.drives) {
+        let is_left =
+            matches!(&drive.role, DriveRole::Foreign(what) if what.starts_with("what raw LUN"));
+        if is_left {
+            drive.role = now.role.clone();
+        }
+    }
+    before
 }
 
 /// Whether a LUN was let go of, which nothing records.
