@@ -18,8 +18,8 @@ use shelf::target::MendTicket;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 const MEMBERS: usize = 4;
@@ -122,8 +122,16 @@ fn served(orderly: bool) -> Images {
     served_from(MEMBERS, orderly)
 }
 
+/// A program that is being started holds, until it runs, the files that other tests have open, with their
+/// claims: images are open, and programs are started, by one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// As [`served`], from so many images; the LUN has grown by a mirror of those that the raid5 does not need.
 fn served_from(disks: usize, orderly: bool) -> Images {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..disks)
         .map(|index| dir.path().join(format!("disk{index}")))
@@ -250,11 +258,16 @@ impl Images {
     }
 
     fn recover(&self, options: &[&str], disks: &[usize]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_ledge-recover"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ledge-recover"));
+        command
             .args(options)
             .args(disks.iter().map(|index| &self.paths[*index]))
-            .output()
-            .unwrap()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let alone = alone();
+        let child = command.spawn().unwrap();
+        drop(alone);
+        child.wait_with_output().unwrap()
     }
 }
 
@@ -391,6 +404,7 @@ fn wrong_disks_are_refused() {
         "{}",
         text(&too_few)
     );
+    let _alone = alone();
     let none = Command::new(env!("CARGO_BIN_EXE_ledge-recover"))
         .output()
         .unwrap();
