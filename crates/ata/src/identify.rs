@@ -145,8 +145,9 @@ mod tests {
         u16::from_le_bytes([data[index * 2], data[index * 2 + 1]])
     }
 
-    fn build(sectors: u64) -> [u8; 512] {
-        let spec = IdentifySpec {
+    /// A disk that is aligned, and does not TRIM.
+    fn spec(sectors: u64) -> IdentifySpec<'static> {
+        IdentifySpec {
             sectors,
             serial: "ABC",
             firmware: "0.1.0",
@@ -155,22 +156,19 @@ mod tests {
             wwn: Some(0x3123_4567_89ab_cdef),
             is_aligned: true,
             trims: false,
-        };
-        spec.build()
+        }
+    }
+
+    fn build(sectors: u64) -> [u8; 512] {
+        spec(sectors).build()
     }
 
     #[test]
     fn row_103_trim_is_told_where_it_works() {
         assert_eq!([69, 105, 169].map(|at| word(&build(8), at)), [0; 3]);
         let spec = IdentifySpec {
-            sectors: 8,
-            serial: "",
-            firmware: "",
-            model: "",
-            solid_state: false,
-            wwn: None,
-            is_aligned: false,
             trims: true,
+            ..spec(8)
         };
         let words = [69, 105, 169].map(|at| word(&spec.build(), at));
         assert_eq!(words, [0x4020, 2, 1]);
@@ -226,14 +224,8 @@ mod tests {
             [0x6003, 0, 0, 0x4000]
         );
         let spec = IdentifySpec {
-            sectors: 8,
-            serial: "",
-            firmware: "",
-            model: "",
-            solid_state: false,
-            wwn: None,
             is_aligned: false,
-            trims: false,
+            ..spec(8)
         };
         assert_eq!([106, 209].map(|at| word(&spec.build(), at)), [0x6003, 0]);
     }

@@ -7,28 +7,13 @@
 
 use crate::facts::{Facts, System};
 use crate::program::{command, ends, stand_in};
+use shelf::led::LedState;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-
-/// What a slot shows.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Shown {
-    /// Nothing.
-    #[default]
-    Off,
-    /// Here it is.
-    Locate,
-    /// The drive is bad.
-    Fault,
-    /// The drive is being filled.
-    Rebuild,
-    /// The drive is a spare.
-    Spare,
-}
 
 /// The LEDs of a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,14 +28,14 @@ enum Kind {
 }
 
 /// Files of an enclosure's bay.
-const ENCLOSURE: [(&str, Shown); 2] = [("locate", Shown::Locate), ("fault", Shown::Fault)];
+const ENCLOSURE: [(&str, LedState); 2] = [("locate", LedState::Locate), ("fault", LedState::Fault)];
 
 /// What NPEM calls what is shown.
-const NPEM: [(&str, Shown); 4] = [
-    ("locate", Shown::Locate),
-    ("fail", Shown::Fault),
-    ("rebuild", Shown::Rebuild),
-    ("hotspare", Shown::Spare),
+const NPEM: [(&str, LedState); 4] = [
+    ("locate", LedState::Locate),
+    ("fail", LedState::Fault),
+    ("rebuild", LedState::Rebuild),
+    ("hotspare", LedState::Spare),
 ];
 
 impl SlotLeds {
@@ -68,7 +53,7 @@ impl SlotLeds {
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub fn show(&self, shown: Shown) -> io::Result<()> {
+    pub fn show(&self, shown: LedState) -> io::Result<()> {
         match &self.0 {
             Kind::Enclosure(bay) => set_all(&ENCLOSURE, shown, |name| bay.join(name)),
             Kind::Npem(prefix) => {
@@ -98,7 +83,7 @@ pub enum LedctlError {
 ///
 /// # Errors
 /// It is not installed, it knows no LED of this device, or it took too long.
-pub fn ledctl(device: &Path, shown: Shown, patience: Duration) -> Result<(), LedctlError> {
+pub fn ledctl(device: &Path, shown: LedState, patience: Duration) -> Result<(), LedctlError> {
     let failed = |error: io::Error| LedctlError::Failed(error.to_string());
     let mut command = command(OsStr::new("ledctl")).ok_or(LedctlError::NotInstalled)?;
     let mut child = command
@@ -150,24 +135,28 @@ fn switch(file: &Path, text: &str) -> io::Result<()> {
 }
 
 /// What `ledctl` is told. Without its first word it would put out the LEDs of all other slots.
-fn ledctl_arguments(device: &Path, shown: Shown) -> [String; 2] {
+fn ledctl_arguments(device: &Path, shown: LedState) -> [String; 2] {
     let request = format!("{}={}", ledctl_pattern(shown), device.display());
     ["--listed-only".to_owned(), request]
 }
 
 /// What `ledctl` calls it. Its word `off` leaves the LED that locates a drive on.
-const fn ledctl_pattern(shown: Shown) -> &'static str {
+const fn ledctl_pattern(shown: LedState) -> &'static str {
     match shown {
-        Shown::Off => "normal",
-        Shown::Locate => "locate",
-        Shown::Fault => "failure",
-        Shown::Rebuild => "rebuild",
-        Shown::Spare => "hotspare",
+        LedState::Off => "normal",
+        LedState::Locate => "locate",
+        LedState::Fault => "failure",
+        LedState::Rebuild => "rebuild",
+        LedState::Spare => "hotspare",
     }
 }
 
 /// Turns on the LED for this, then the others off, so that it is never dark in between.
-fn set_all(leds: &[(&str, Shown)], shown: Shown, file: impl Fn(&str) -> PathBuf) -> io::Result<()> {
+fn set_all(
+    leds: &[(&str, LedState)],
+    shown: LedState,
+    file: impl Fn(&str) -> PathBuf,
+) -> io::Result<()> {
     let (on, off): (Vec<_>, Vec<_>) = leds.iter().partition(|(_, means)| *means == shown);
     for (names, text) in [(on, "1"), (off, "0")] {
         for (name, _) in names {
@@ -241,11 +230,11 @@ mod tests {
             ]
         };
         for (shown, expected) in [
-            (Shown::Locate, ["1", "0"]),
-            (Shown::Fault, ["0", "1"]),
-            (Shown::Rebuild, ["0", "0"]),
-            (Shown::Fault, ["0", "1"]),
-            (Shown::Off, ["0", "0"]),
+            (LedState::Locate, ["1", "0"]),
+            (LedState::Fault, ["0", "1"]),
+            (LedState::Rebuild, ["0", "0"]),
+            (LedState::Fault, ["0", "1"]),
+            (LedState::Off, ["0", "0"]),
         ] {
             leds.show(shown).unwrap();
             assert_eq!(state(), expected, "{shown:?}");
@@ -255,9 +244,9 @@ mod tests {
     #[test]
     fn ledctl_leaves_other_slots_alone() {
         let of = |shown| ledctl_arguments(Path::new("/dev/sda"), shown).join(" ");
-        assert_eq!(of(Shown::Locate), "--listed-only locate=/dev/sda");
-        assert_eq!(of(Shown::Off), "--listed-only normal=/dev/sda");
-        assert_eq!(of(Shown::Spare), "--listed-only hotspare=/dev/sda");
+        assert_eq!(of(LedState::Locate), "--listed-only locate=/dev/sda");
+        assert_eq!(of(LedState::Off), "--listed-only normal=/dev/sda");
+        assert_eq!(of(LedState::Spare), "--listed-only hotspare=/dev/sda");
     }
 
     #[test]
@@ -272,17 +261,17 @@ mod tests {
             fake.write(&led(name), "0");
         }
         let leds = SlotLeds::of(&fake.system(), &facts).unwrap();
-        leds.show(Shown::Rebuild).unwrap();
+        leds.show(LedState::Rebuild).unwrap();
         assert_eq!(
             (read(&fake, &led("rebuild")), read(&fake, &led("fail"))),
             ("1".into(), "0".into())
         );
-        leds.show(Shown::Fault).unwrap();
+        leds.show(LedState::Fault).unwrap();
         assert_eq!(
             (read(&fake, &led("rebuild")), read(&fake, &led("fail"))),
             ("0".into(), "1".into())
         );
-        leds.show(Shown::Spare).unwrap();
+        leds.show(LedState::Spare).unwrap();
         assert_eq!(read(&fake, &led("fail")), "0", "it has none for spares");
     }
 }

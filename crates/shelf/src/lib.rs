@@ -14,6 +14,7 @@ mod bad_sectors;
 pub mod ids;
 pub mod job;
 mod latency;
+pub mod led;
 pub mod manager;
 pub mod observe;
 pub mod order;

@@ -13,7 +13,7 @@ use super::{For, Hardware};
 use crate::administration::Administration;
 use console::host::{Fan, HostError, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
 use disk::facts::{Facts, System};
-use disk::leds::{Shown, SlotLeds, ledctl};
+use disk::leds::{SlotLeds, ledctl};
 use disk::sensors::{Chip, chips};
 use shelf::admin::{Admin, DriveRole, DriveSlot, DriveState, DriveStatus, ElementState, LunStatus};
 use std::collections::BTreeMap;
@@ -115,16 +115,6 @@ fn wanted(
         }
     }
     wanted
-}
-
-fn shown(state: LedState) -> Shown {
-    match state {
-        LedState::Off => Shown::Off,
-        LedState::Locate => Shown::Locate,
-        LedState::Fault => Shown::Fault,
-        LedState::Rebuild => Shown::Rebuild,
-        LedState::Spare => Shown::Spare,
-    }
 }
 
 struct Chassis {
@@ -252,7 +242,7 @@ impl Slot {
             return false;
         }
         self.has_tried = true;
-        match ledctl(Path::new(&self.path), shown(state), PATIENCE) {
+        match ledctl(Path::new(&self.path), state, PATIENCE) {
             Ok(()) => {
                 self.way = Way::Ledctl(self.path.clone());
                 true
@@ -266,9 +256,9 @@ impl Slot {
 
     fn show(&self, state: LedState) -> Result<(), String> {
         match &self.way {
-            Way::Kernel(leds) => leds.show(shown(state)).map_err(|error| error.to_string()),
+            Way::Kernel(leds) => leds.show(state).map_err(|error| error.to_string()),
             Way::Ledctl(device) => {
-                ledctl(Path::new(device), shown(state), PATIENCE).map_err(|error| error.to_string())
+                ledctl(Path::new(device), state, PATIENCE).map_err(|error| error.to_string())
             }
             Way::None => Ok(()),
         }
