@@ -43,7 +43,7 @@ pub use executor::{
 };
 pub use metadata::MetadataHandle;
 pub use presence::Presence;
-pub use program::ask_by;
+pub use program::{ask_by, ends};
 pub use spec::{DriveSpec, ParseSizeError};
 pub use uevents::Uevents;
 pub use uring::{Loan, StableMemory};

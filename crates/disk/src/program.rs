@@ -62,7 +62,10 @@ fn find(name: &OsStr) -> Option<PathBuf> {
 }
 
 /// Waits for a process so long; whether it has ended.
-pub(crate) fn ends(child: &mut Child, patience: Duration) -> io::Result<bool> {
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn ends(child: &mut Child, patience: Duration) -> io::Result<bool> {
     let until = Instant::now() + patience;
     loop {
         if child.try_wait()?.is_some() {

@@ -10,17 +10,12 @@
 
 use console::host::{ClockStatus, HostError, TimeSource};
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a program may take.
 const LIMIT: Duration = Duration::from_secs(3);
-
-/// How often it is looked whether a program has ended.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// The service whose servers can be set here.
 const TIMESYNCD: &str = "systemd-timesyncd";
@@ -316,34 +311,24 @@ fn told_by(path: &Path, arguments: &[&str]) -> Result<Told, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + LIMIT;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => thread::sleep(LOOK),
-            Ok(None) => {
-                end(&mut child);
-                return Err(format!("it has not answered for {} s", LIMIT.as_secs()));
-            }
-            Err(error) => {
-                end(&mut child);
-                return Err(error.to_string());
-            }
+    match disk::ends(&mut child, LIMIT) {
+        Ok(true) => {}
+        Ok(false) => {
+            end(&mut child);
+            return Err(format!("it has not answered for {} s", LIMIT.as_secs()));
         }
-    };
-    let mut text = String::new();
-    let mut errors = String::new();
-    let read = |error: std::io::Error| error.to_string();
-    if let Some(mut pipe) = child.stdout.take() {
-        pipe.read_to_string(&mut text).map_err(read)?;
+        Err(error) => {
+            end(&mut child);
+            return Err(error.to_string());
+        }
     }
-    if let Some(mut pipe) = child.stderr.take() {
-        pipe.read_to_string(&mut errors).map_err(read)?;
-    }
+    let said = child.wait_with_output();
+    let said = said.map_err(|error| error.to_string())?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     Ok(Told {
-        text,
-        errors,
-        is_well: status.success(),
+        text: text(&said.stdout),
+        errors: text(&said.stderr),
+        is_well: said.status.success(),
     })
 }
 
