@@ -7,7 +7,7 @@
 //! serve, and then it waits for somebody to ask for it. The other is left alone. What was served is
 //! served again, also without members that are late; but not when its halves were served apart.
 
-use super::drives::Usage;
+use super::drives::{Usage, of_removed};
 use super::further::names;
 use super::lun::{Lun, ids_of};
 use super::raid::{Member, Raid};
@@ -41,7 +41,8 @@ impl Manager {
         }
         for set in &mut sets {
             for (drive, what) in std::mem::take(&mut set.spurious) {
-                self.drives.set_usage(drive, Usage::Foreign(what));
+                let set = set.uuid;
+                self.drives.set_usage(drive, Usage::Former { what, set });
             }
         }
         let (mut sets, mut others): (Vec<Set>, Vec<Set>) =
@@ -102,8 +103,9 @@ impl Manager {
             } else {
                 "a former"
             };
-            let usage = Usage::Foreign(candidate.called(kind));
-            self.drives.set_usage(candidate.drive, usage);
+            let (what, set) = (candidate.called(kind), candidate.superblock.set_uuid());
+            self.drives
+                .set_usage(candidate.drive, Usage::Former { what, set });
         }
         candidates
     }
@@ -162,7 +164,7 @@ impl Manager {
         let (uuid, mut raid) = (set.uuid, set.raid);
         let (id, number) = (raid.id, raid.id.lun);
         if raid.record.state == RecordState::Complete && self.is_removed(&raid) {
-            let what = format!("removed LUN {number} (set {uuid})");
+            let what = of_removed(id, uuid);
             self.notices.push(format!("not served: {what}"));
             self.mark(&raid, &Usage::Foreign(what));
             return None;

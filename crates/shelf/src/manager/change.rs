@@ -289,10 +289,14 @@ impl Manager {
         Ok(failures)
     }
 
-    /// A LUN is no more; its drives are what they were, or free if they were erased.
+    /// A LUN is no more; its drives are what they were, or free if they were erased. What its former elements
+    /// carry is told as the next start tells it, which knows no LUN of which they were.
     pub(super) fn forget(&mut self, number: LunNumber) {
         let is_ours = |entry: &Entry| matches!(entry.usage, Usage::Element(id) if id.lun == number);
         for raid in self.take_out(number) {
+            if let Some(set) = raid.set_uuid {
+                self.drives.set_removed(raid.id, set);
+            }
             for drive in raid.members.iter().flat_map(Member::drives) {
                 if !self.drives.get(drive).is_some_and(is_ours) {
                     continue;

@@ -1,7 +1,7 @@
 //! The drives of the shelf: what is in each slot and what it is used for.
 
 use super::jobs::left_by;
-use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber};
+use crate::admin::{DriveRole, DriveSlot, DriveState, DriveStatus, ElementId, LunNumber, PartId};
 use crate::job::{Job, JobHandle, JobKind, Pace};
 use crate::plane::{DriveError, MetadataDrive};
 use crate::smart::{Smart, SmartMiss, WARNINGS_LIMIT};
@@ -56,6 +56,8 @@ pub(super) enum Usage {
     Free,
     /// For something that is not ours.
     Foreign(String),
+    /// For nothing any more: what an element of a LUN left that is there without it.
+    Former { what: String, set: Uuid },
     /// For another set of a LUN of this shelf, which is not served.
     Second { lun: LunNumber, set: Uuid },
     /// For a LUN of another shelf.
@@ -233,7 +235,7 @@ impl Usage {
     /// What the drive carries that is not ours.
     pub(super) fn foreign(&self) -> Option<String> {
         match self {
-            Self::Foreign(what) => Some(what.clone()),
+            Self::Foreign(what) | Self::Former { what, .. } => Some(what.clone()),
             Self::Second { lun, set } => {
                 Some(format!("LUN {lun} of this shelf a second time (set {set})"))
             }
@@ -241,6 +243,16 @@ impl Usage {
             Self::Unfinished(work) => Some(left_by(*work).to_owned()),
             Self::Free | Self::Spare | Self::Element(_) | Self::Working(_) => None,
         }
+    }
+}
+
+/// What a RAID left on a drive that was away when its LUN was removed.
+pub(super) fn of_removed(raid: PartId, set: Uuid) -> String {
+    let lun = raid.lun;
+    if raid == PartId::first(lun) {
+        format!("removed LUN {lun} (set {set})")
+    } else {
+        format!("raid {raid} of removed LUN {lun} (set {set})")
     }
 }
 
@@ -337,6 +349,15 @@ impl Drives {
         if let Some(entry) = self.get_mut(slot) {
             entry.usage = usage;
             entry.is_ejected = false;
+        }
+    }
+
+    /// The LUN that some drives were once of is removed.
+    pub(super) fn set_removed(&mut self, raid: PartId, set: Uuid) {
+        for entry in &mut self.entries {
+            if matches!(entry.usage, Usage::Former { set: of, .. } if of == set) {
+                entry.usage = Usage::Foreign(of_removed(raid, set));
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! number or shelf their own records say; those are corrected. A set that no first RAID names is not
 //! touched, but for one that its LUN was about to grow by, which is erased ([`super::grow`]).
 
-use super::drives::Usage;
+use super::drives::{Usage, of_removed};
 use super::lun::Lun;
 use super::raid::{Member, Raid};
 use super::rounds::Rounds;
@@ -54,7 +54,7 @@ impl Manager {
         let (uuid, raid) = (set.uuid, set.raid);
         let (id, record) = (raid.id, &raid.record);
         if self.is_removed(&raid) {
-            let what = format!("raid {id} of removed LUN {} (set {uuid})", id.lun);
+            let what = of_removed(id, uuid);
             self.notices.push(format!("not served: {what}"));
             self.mark(&raid, &Usage::Foreign(what));
             return;

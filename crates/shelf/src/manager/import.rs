@@ -89,7 +89,7 @@ impl Manager {
         let foreign: Vec<(DriveSlot, u64)> = self
             .drives
             .iter()
-            .filter(|entry| matches!(entry.usage, Usage::Foreign(_)))
+            .filter(|entry| matches!(entry.usage, Usage::Foreign(_) | Usage::Former { .. }))
             .filter_map(|entry| Some((entry.drive.slot, entry.size_sectors()?)))
             .collect();
         let mut arrays: BTreeMap<Uuid, Array> = BTreeMap::new();

@@ -111,6 +111,7 @@ impl Manager {
             }
             Usage::Free
             | Usage::Foreign(_)
+            | Usage::Former { .. }
             | Usage::Second { .. }
             | Usage::Elsewhere { .. }
             | Usage::Working(_)

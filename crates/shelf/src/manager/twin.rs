@@ -363,7 +363,7 @@ impl Manager {
             if member.is_some_and(|member| !member.drives().any(|own| own == drive)) {
                 let set = raid.set_uuid.unwrap_or_default();
                 let what = format!("a former element {id} (set {set})");
-                self.drives.set_usage(drive, Usage::Foreign(what));
+                self.drives.set_usage(drive, Usage::Former { what, set });
             }
         }
     }

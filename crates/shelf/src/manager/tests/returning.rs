@@ -2,7 +2,7 @@
 //! number, halves of a mirror, members that Linux has had, and what was not erased.
 
 use super::world::{MIB, World, number, seen};
-use crate::admin::{Admin, AdminError, DriveRole, MakeRequest};
+use crate::admin::{Admin, AdminError, DriveRole, ElementId, MakeRequest};
 use crate::manager::Manager;
 use crate::target::ChangeDecision;
 use aoe::{ConfigCommand, Shelf};
@@ -56,6 +56,37 @@ fn a_removed_lun_does_not_return_with_a_drive_that_was_away() {
     };
     manager.make(&request).unwrap();
     assert_eq!(seen(&world.fork().start()).luns.len(), 1);
+}
+
+/// What was said of them differed before and after a start.
+#[test]
+fn former_elements_of_a_lun_that_is_removed_are_called_what_the_next_start_calls_them() {
+    let world = with_mirror(4);
+    let mut manager = world.start();
+    let element = |member| ElementId {
+        lun: number(0),
+        part: 0,
+        member,
+    };
+    // One drive that failed, and one that was copied.
+    manager.fail(element(1)).unwrap();
+    manager.replace(element(1), world.slot(2), false).unwrap();
+    world.finish_pass(&mut manager, 0);
+    manager.replace(element(0), world.slot(3), true).unwrap();
+    world.finish_pass(&mut manager, 0);
+    for drive in ["drive0", "drive1"] {
+        assert!(foreign(&manager, drive).starts_with("a former element 0.0."));
+    }
+    let restarted = world.fork();
+    let mut restarted_manager = restarted.start();
+    for (world, manager) in [(world, &mut manager), (restarted, &mut restarted_manager)] {
+        manager.remove(number(0), true).unwrap();
+        let before = seen(manager);
+        assert_eq!(seen(&world.fork().start()).drives, before.drives);
+        for drive in ["drive0", "drive1"] {
+            assert!(foreign(manager, drive).starts_with("removed LUN 0"));
+        }
+    }
 }
 
 /// Without the note of what was removed (the state directory is new): the old LUN had seen more
