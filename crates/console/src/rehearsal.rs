@@ -322,19 +322,12 @@ impl Admin for Rehearsal<'_> {
         self.step(step, |copy| copy.eject(lun, force))
     }
 
+    fn look_elsewhere(&mut self) -> Result<(), AdminError> {
+        self.look_again(|copy| copy.look_elsewhere())
+    }
+
     fn rescan(&mut self) -> Result<(), AdminError> {
-        let before = self.copy.luns();
-        let spares = self.copy.spares();
-        self.copy.rescan()?;
-        self.note("look at all drives that are in no LUN".to_owned())?;
-        self.note_found(&before)?;
-        for spare in self.copy.spares() {
-            if !spares.iter().any(|known| known.drive == spare.drive) {
-                let name = self.name(spare.drive);
-                self.note(format!("take {name} in as a spare"))?;
-            }
-        }
-        Ok(())
+        self.look_again(|copy| copy.rescan())
     }
 
     fn adopt(&mut self, shelf: u16, lun: LunNumber, number: LunNumber) -> Result<(), AdminError> {
@@ -491,6 +484,25 @@ impl Admin for Rehearsal<'_> {
 }
 
 impl Rehearsal<'_> {
+    /// Looks at the drives, and notes what was found.
+    fn look_again(
+        &mut self,
+        look: impl FnOnce(&mut dyn Admin) -> Result<(), AdminError>,
+    ) -> Result<(), AdminError> {
+        let before = self.copy.luns();
+        let spares = self.copy.spares();
+        look(self.copy)?;
+        self.note("look at all drives that are in no LUN".to_owned())?;
+        self.note_found(&before)?;
+        for spare in self.copy.spares() {
+            if !spares.iter().any(|known| known.drive == spare.drive) {
+                let name = self.name(spare.drive);
+                self.note(format!("take {name} in as a spare"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes LUNs that were not there before.
     fn note_found(&mut self, before: &[LunStatus]) -> Result<(), AdminError> {
         for lun in self.copy.luns() {

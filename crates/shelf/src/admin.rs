@@ -810,6 +810,12 @@ pub trait Admin: Observe {
     /// When the shelf is stopping.
     fn rescan(&mut self) -> Result<(), AdminError>;
 
+    /// Looks at the drives again for what other shelves left there. A LUN of this one that was ejected stays so.
+    ///
+    /// # Errors
+    /// When the shelf is stopping.
+    fn look_elsewhere(&mut self) -> Result<(), AdminError>;
+
     /// The LUNs and spares of other shelves, as they were when the drives were looked at last. `number` is
     /// the one that a LUN would get; `None` for its own.
     fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus>;

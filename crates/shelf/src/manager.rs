@@ -491,6 +491,15 @@ impl Admin for Manager {
         Ok(())
     }
 
+    fn look_elsewhere(&mut self) -> Result<(), AdminError> {
+        if self.is_stopping {
+            return Err(AdminError::Stopping);
+        }
+        self.settle_jobs();
+        self.assemble(Occasion::Elsewhere);
+        Ok(())
+    }
+
     fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
         self.list_elsewhere(number)
     }

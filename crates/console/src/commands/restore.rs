@@ -62,7 +62,7 @@ fn wanted(words: &[String]) -> Result<Wanted<'_>, Problem> {
 
 /// Takes over all LUNs of another shelf under their numbers, until one cannot be, and its spares.
 fn whole_shelf(report: &mut Report, admin: &mut dyn Admin, shelf: u16) {
-    if let Err(error) = admin.rescan() {
+    if let Err(error) = admin.look_elsewhere() {
         return report.fail(error, &[]);
     }
     let found = admin.elsewhere(None);

@@ -533,6 +533,10 @@ impl Admin for FakeShelf {
         Ok(())
     }
 
+    fn look_elsewhere(&mut self) -> Result<(), AdminError> {
+        Ok(())
+    }
+
     fn elsewhere(&self, number: Option<LunNumber>) -> Vec<ElsewhereStatus> {
         let mut found = self.elsewhere.clone();
         for status in &mut found {

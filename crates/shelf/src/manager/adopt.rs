@@ -163,7 +163,7 @@ impl Manager {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
-        self.assemble(Occasion::Asked);
+        self.assemble(Occasion::Elsewhere);
         let is_it = |set: &Set| {
             set.raid.id.part == 0 && set.raid.id.lun == lun && set.raid.record.shelf == shelf
         };
@@ -196,7 +196,7 @@ impl Manager {
         };
         let recorded = rounds.record(record);
         // From here on it is found as ours, as after a start.
-        self.assemble(Occasion::Asked);
+        self.assemble(Occasion::Elsewhere);
         recorded.map_err(|reason| AdminError::NotAdoptable { shelf, lun, reason })?;
         for id in self.ids(number) {
             self.rename(id, own);

@@ -232,6 +232,11 @@ fn an_ejected_lun_is_found_again() {
         manager.eject(number(0), true),
         Err(AdminError::NoSuchLun(lun))
     );
+    // Who asks for what is of another shelf does not get it back; that was found by fuzzing.
+    let of_other = manager.adopt(2, number(0), number(0));
+    assert!(matches!(of_other, Err(AdminError::NothingElsewhere { .. })));
+    manager.look_elsewhere().unwrap();
+    assert!(manager.luns().is_empty());
     manager.rescan().unwrap();
     assert_eq!(seen(&manager), before);
     assert!(world.view(0).is_some());

@@ -30,7 +30,7 @@ fn labelled(world: &World, label: &str) -> MakeRequest {
 }
 
 /// Something of every kind; some of it is refused.
-const ACTS: [Act; 22] = [
+const ACTS: [Act; 23] = [
     |world, admin| admin.make(&labelled(world, "web")),
     |world, admin| admin.make(&labelled(world, "")),
     |world, admin| admin.make(&world.request(3, Level::Raid5, &[6, 7, 8])),
@@ -53,6 +53,7 @@ const ACTS: [Act; 22] = [
     |_, admin| admin.set_label(number(0), Some("web")),
     |_, admin| admin.set_shelf(7),
     |_, admin| admin.rescan(),
+    |_, admin| admin.look_elsewhere(),
 ];
 
 fn world() -> (World, Manager) {
