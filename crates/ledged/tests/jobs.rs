@@ -482,8 +482,7 @@ fn a_failing_disk_is_copied_with_zeroes_where_it_cannot_be_read() -> Result<()> 
     ensure!(content(&shelf, 1)? == wanted, "it is no copy");
     let health = shelf.console("health")?;
     ensure!(
-        health
-            .contains("drive 1.0 has 3 bad sectors, in the place of which its copy 1.1 has zeroes"),
+        health.contains("drive 1.0 has 3 bad sectors, which its copy 1.1 lacks"),
         "{health}"
     );
     wait_for(

@@ -108,6 +108,15 @@ impl JobKind {
         }
     }
 
+    /// The drive that it copies, if that is no member.
+    #[must_use]
+    pub fn foreign_source(self) -> Option<DriveSlot> {
+        match self {
+            Self::Extract(extract) if extract.element.is_some() => None,
+            kind => kind.source(),
+        }
+    }
+
     /// Whether it takes a drive from everybody else: as the one that it is on, or the one that it copies.
     #[must_use]
     pub fn concerns(self, own: DriveSlot, drive: DriveSlot) -> bool {

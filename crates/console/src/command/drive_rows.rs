@@ -67,9 +67,10 @@ pub(super) const EXTRACT: Command = Command {
     summary: "copy all of the first drive onto the second one, to save what a drive that fails still gives: what can be \
               read first, then what could not, by the sector; the second one must carry nothing and be as large; it \
               ends at a sector that cannot be read, -f goes on, with zeroes there, and lists them; -s goes on with a \
-              copy that was stopped, at the sector that is shown; asks; -y does not ask; an element of a LUN is \
-              refused: replace copies it; afterwards pull one of the two before a host looks for what is on them; \
-              stop ends it; without a drive, list what was copied",
+              copy that was stopped, at the sector that is shown; asks; -y does not ask; an element of a \
+              LUN is refused where replace copies it; of a LUN without redundancy, which must be offline, the copy \
+              takes its place, and what was not read is an error to read; else pull one of the two afterwards, before \
+              a host looks for what is on them; stop ends it; without a drive, list what was copied",
     examples: &[
         "extract 1.20 1.21",
         "extract -n 1.20 1.21",

@@ -430,13 +430,17 @@ fn of_copy(job: &JobStatus, [old, new]: [String; 2], tell: &mut Tell) {
     let (drive, problem) = match &progress.end {
         Some(JobEnd::Failed(reason)) => (new, format!("did not become a copy of {old}: {reason}")),
         _ if bad > 0 => {
-            let text =
-                format!("has {bad} bad sectors, in the place of which its copy {new} has zeroes");
+            let text = format!("has {bad} bad sectors, which its copy {new} lacks");
             (old, text)
         }
         _ => return,
     };
-    let advice = "extract lists which they are, and how it goes on".to_owned();
+    let advice = if bad > 0 {
+        "extract lists which they are; replace the old drive"
+    } else {
+        "extract tells how it goes on"
+    };
+    let advice = advice.to_owned();
     tell(format!("drive {drive}"), problem, advice);
 }
 

@@ -131,6 +131,7 @@ fn copy_of(
         source,
         first_sector,
         passes_over: options.force,
+        element: None,
     });
     let known = admin.drives();
     let status = |drive| known.iter().find(|one| one.slot == drive).cloned();
@@ -142,6 +143,9 @@ fn copy_of(
     target.check(admin, kind)?;
     Ok((kind, target))
 }
+
+/// What is to be done with a drive and its copy.
+const PULL_ONE: &str = "afterwards pull one of them before a host looks for what is on it";
 
 /// Asks whether one drive is to be copied onto another.
 fn extract(admin: &mut dyn Admin, options: &Options, words: [&String; 2]) -> Outcome {
@@ -161,14 +165,20 @@ fn extract(admin: &mut dyn Admin, options: &Options, words: [&String; 2]) -> Out
         gigabytes(status.as_ref().map_or(0, |status| status.whole_bytes))
     };
     let (old, new) = (size(&target.source), size(&target.was));
-    let carried = match target.source.as_ref().map(|source| &source.role) {
-        Some(DriveRole::Foreign(what)) => format!("carries {what}"),
-        _ => "carries nothing that is known".to_owned(),
+    let (what, after) = match target.source.as_ref().map(|source| &source.role) {
+        Some(DriveRole::Element(id)) => (
+            format!("is {id}"),
+            format!("afterwards it is {id}, and the other a former one: pull that for good"),
+        ),
+        Some(DriveRole::Foreign(what)) => (format!("carries {what}"), PULL_ONE.to_owned()),
+        _ => (
+            "carries nothing that is known".to_owned(),
+            PULL_ONE.to_owned(),
+        ),
     };
     let [source, drive] = words;
     report.line(format!(
-        "Request to overwrite {drive} ({new}GB) with a copy of {source} ({old}GB), which {carried}; afterwards pull \
-         one of them before a host looks for what is on it"
+        "Request to overwrite {drive} ({new}GB) with a copy of {source} ({old}GB), which {what}; {after}"
     ));
     Destruction {
         kind,

@@ -5,7 +5,7 @@ use crate::names::drive_name;
 use aoe::Shelf;
 use serde::Serialize;
 use shelf::admin::JobStatus;
-use shelf::job::{BadSectors, JobEnd};
+use shelf::job::{BadSectors, JobEnd, JobKind};
 use std::ops::Range;
 
 const SECTOR_BYTES: u64 = 512;
@@ -19,6 +19,8 @@ pub(crate) struct JobRecord {
     job: &'static str,
     /// The drive that an extract copies.
     source: Option<String>,
+    /// The element whose place the copy is to take.
+    element: Option<String>,
     /// `running`, `stopping`, `complete`, `stopped` or `failed`.
     state: &'static str,
     /// Why it failed.
@@ -79,6 +81,10 @@ impl JobRecord {
             slot: job.drive.0,
             job: job.kind.name(),
             source: (job.kind.source()).map(|source| drive_name(shelf, source)),
+            element: match job.kind {
+                JobKind::Extract(extract) => extract.element.map(|id| id.to_string()),
+                _ => None,
+            },
             state: job_state(job),
             reason: match &progress.end {
                 Some(JobEnd::Failed(reason)) => Some(reason.clone()),

@@ -115,6 +115,12 @@ impl FakeShelf {
         format!("{}.{slot}", self.shelf.map_or(0xffff, |shelf| shelf.0))
     }
 
+    fn is_redundant(&self, id: ElementId) -> bool {
+        let lun = self.luns.iter().find(|lun| lun.lun == id.lun);
+        let part = lun.and_then(|lun| lun.parts.get(usize::from(id.part)));
+        part.is_some_and(|part| part.level.is_redundant())
+    }
+
     /// Whether one drive may be copied onto another.
     fn check_extract(&self, slot: DriveSlot, extract: Extract) -> Result<(), AdminError> {
         let refused = |reason| {
@@ -143,6 +149,7 @@ impl FakeShelf {
             return refused(format!("it carries {what}; erase empties it"));
         }
         match &source.role {
+            DriveRole::Element(id) if !self.is_redundant(*id) => Ok(()),
             DriveRole::Element(id) => refused(format!(
                 "{old} is {id}; replace {id} DRIVE copies it while the LUN is served, with what the others hold in \
                  the place of what cannot be read"
@@ -786,7 +793,12 @@ impl Admin for FakeShelf {
         if kind.takes_drive() {
             self.drives[usize::from(slot.0)].role = DriveRole::Working(kind);
         }
-        if let Some(source) = kind.source() {
+        if let Some(source) = kind.source()
+            && !matches!(
+                self.drives[usize::from(source.0)].role,
+                DriveRole::Element(_)
+            )
+        {
             self.drives[usize::from(source.0)].role = DriveRole::Working(kind);
         }
         self.jobs.retain(|job| job.drive != slot);

@@ -308,7 +308,9 @@ pub(super) fn work(
         };
         drive.unfinished = (!is_well).then_some(work);
         let source = job.kind.source();
-        if let Some(source) = source.and_then(|slot| shelf.drives.get_mut(usize::from(slot.0))) {
+        if let Some(source) = source.and_then(|slot| shelf.drives.get_mut(usize::from(slot.0)))
+            && !matches!(source.role, DriveRole::Element(_))
+        {
             source.role = DriveRole::Free;
         }
     }

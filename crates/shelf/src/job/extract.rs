@@ -9,6 +9,9 @@
 //! 4. The place of the mark, but for its first sector, with what the old drive has there; when that is durable,
 //!    that sector too, in one write.
 //!
+//! A copy of a member that takes its place leaves the mark: in its place goes a superblock of its own, which the
+//! administration writes.
+//!
 //! A copy that does not go on past what cannot be read ends with the first such sector, and puts nothing off.
 //!
 //! Invariants:
@@ -17,7 +20,7 @@
 //! * what could not be read reads as zeroes on the new drive, and is listed.
 
 use super::{BLOCK_SECTORS, Job, JobEnd, Pass, SMALL_SECTORS, Step, StepEnd, StepKind, mark_range};
-use crate::ids::DriveSlot;
+use crate::ids::{DriveSlot, ElementId};
 use raid::Unit;
 use std::ops::Range;
 use std::time::Duration;
@@ -38,6 +41,9 @@ pub struct Extract {
     pub first_sector: u64,
     /// Goes on past sectors that cannot be read.
     pub passes_over: bool,
+    /// The element that the old drive is, and the new one is to be. The administration says so; who asks for a
+    /// copy leaves it out.
+    pub element: Option<ElementId>,
 }
 
 impl Extract {
@@ -48,6 +54,7 @@ impl Extract {
             source,
             first_sector: 0,
             passes_over: false,
+            element: None,
         }
     }
 
@@ -75,6 +82,10 @@ impl Extract {
         }
         let last = mark.start..mark.end.min(mark.start + u64::from(unit.sectors()));
         passes.push(fetch(0..mark.start));
+        if self.element.is_some() {
+            passes.push(Pass::flush());
+            return passes;
+        }
         passes.push(fetch(last.end..mark.end));
         passes.push(Pass::flush());
         passes.push(fetch(last));

@@ -152,8 +152,12 @@ impl Manager {
         self.jobs.iter().map(status).collect()
     }
 
-    /// Whether a drive may have a job; gives the sectors that it would be over.
-    pub(super) fn fit_job(&mut self, slot: DriveSlot, kind: JobKind) -> Result<u64, AdminError> {
+    /// Whether a drive may have a job; gives the sectors that it would be over, and what it would be.
+    pub(super) fn fit_job(
+        &mut self,
+        slot: DriveSlot,
+        kind: JobKind,
+    ) -> Result<(u64, JobKind), AdminError> {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
@@ -192,8 +196,11 @@ impl Manager {
             self.expect_quiet(slot)?;
         }
         match kind {
-            JobKind::Extract(extract) => self.fit_extract(slot, extract),
-            _ => Ok(entry.whole_sectors()),
+            JobKind::Extract(extract) => {
+                let (sectors, extract) = self.fit_extract(slot, extract)?;
+                Ok((sectors, JobKind::Extract(extract)))
+            }
+            _ => Ok((entry.whole_sectors(), kind)),
         }
     }
 
@@ -213,7 +220,7 @@ impl Manager {
         kind: JobKind,
     ) -> Result<(), AdminError> {
         self.settle_jobs();
-        let sectors = self.fit_job(slot, kind)?;
+        let (sectors, kind) = self.fit_job(slot, kind)?;
         let drive = self.drive_name(slot);
         let refused = |reason| AdminError::JobRefused {
             drive: drive.clone(),
@@ -222,11 +229,14 @@ impl Manager {
         };
         let begun_unix_seconds = (self.now_unix_seconds)();
         if let Some(work) = kind.work() {
-            let source = kind.source().map(|source| self.known_by(source, sectors));
+            let source = match kind {
+                JobKind::Extract(extract) => self.known_by(extract, sectors),
+                _ => 0,
+            };
             let mark = Mark {
                 work,
                 begun_unix_seconds,
-                source: source.unwrap_or(0),
+                source,
             };
             self.mark_drive(slot, sectors, mark).map_err(&refused)?;
         }
@@ -243,7 +253,9 @@ impl Manager {
                 entry.is_ejected = false;
             }
         }
-        let source = kind.source().and_then(|source| self.drives.get_mut(source));
+        self.hold_still(kind);
+        let source = kind.foreign_source();
+        let source = source.and_then(|source| self.drives.get_mut(source));
         let source_was =
             source.map(|entry| std::mem::replace(&mut entry.usage, Usage::Working(kind)));
         self.jobs.retain(|job| job.drive != slot);
@@ -356,6 +368,7 @@ impl Manager {
                 handle.set_pace(pace);
                 continue;
             };
+            let copied = report.clone();
             let bad = report.progress.bad.sectors();
             let rewritten = report.progress.rewritten.sectors();
             self.jobs[index].state = JobState::Over(report);
@@ -366,8 +379,8 @@ impl Manager {
             }
             let source_was = self.jobs[index].source_was.take();
             self.job_ended(slot, kind, &end, bad);
-            if let (Some(source), Some(was)) = (kind.source(), source_was) {
-                self.extract_ended(slot, (source, was), &end);
+            if let JobKind::Extract(extract) = kind {
+                self.extract_ended((slot, extract), source_was, &copied);
             }
         }
     }

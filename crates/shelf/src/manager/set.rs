@@ -72,7 +72,7 @@ pub(super) fn put_together(
     });
     let freshest = group.first()?.clone();
     let is_begun = judge_versions(&group, &freshest, other_versions);
-    let mut spurious = Vec::new();
+    let (mut spurious, outrun) = (Vec::new(), outrun(&group));
     let (places, twins) = place(group, &freshest, &mut spurious);
     let present = || places.iter().chain(&twins).flatten();
     let (generation, record, is_level) = newest_record(present, &freshest);
@@ -81,7 +81,9 @@ pub(super) fn put_together(
         Resync::DirtyFrom(sector) => (true, freshest.geometry.lba_of_md_resync(sector)),
     };
     let (mut unfit, bad) = judge_bad_blocks(&places, &freshest);
-    let events_ahead = events_ahead(present, &freshest, &bad);
+    let ahead_of_outrun = outrun.iter().map(|(_, former)| former.events() + 2);
+    let events_ahead =
+        events_ahead(present, &freshest, &bad).max(ahead_of_outrun.max().unwrap_or(0));
     let is_used = |place: &Candidate| keeps_up(place, &freshest) && !bad.contains(&place.drive);
     let used: Vec<&Candidate> = places
         .iter()
@@ -115,6 +117,7 @@ pub(super) fn put_together(
         unfit: is_begun.or(unfit),
         rivals,
         late,
+        outrun,
         set_uuid: Some(uuid),
         events_ahead,
         generation,
@@ -263,9 +266,33 @@ fn place(
     (places, twins)
 }
 
+/// The devices whose number a fresher one has, under another name, and that do not know it: a copy has taken
+/// their places ([`super::extract`]).
+fn outrun(group: &[Candidate]) -> Vec<(DriveSlot, Superblock)> {
+    let is_outrun = |one: &&Candidate| {
+        let own = &one.superblock;
+        let is_fresher = |other: &Candidate| {
+            let fresh = &other.superblock;
+            fresh.dev_number() == own.dev_number()
+                && fresh.device_uuid() != own.device_uuid()
+                && fresh.events() > own.events()
+        };
+        matches!(own.role(own.dev_number()), Role::Active(_)) && group.iter().any(is_fresher)
+    };
+    let outrun = group.iter().filter(is_outrun);
+    outrun
+        .map(|one| (one.drive, one.superblock.clone()))
+        .collect()
+}
+
 /// What a candidate is whose place has another one.
 fn kind_of(placed: &Candidate, candidate: &Candidate) -> &'static str {
-    if placed.superblock.dev_number() == candidate.superblock.dev_number() {
+    let device = |candidate: &Candidate| {
+        let own = &candidate.superblock;
+        (own.dev_number(), own.device_uuid())
+    };
+    // A device whose place a copy has taken has its number, and another name.
+    if device(placed) == device(candidate) {
         "a copy of"
     } else {
         "a former"

@@ -86,6 +86,8 @@ impl Pair {
     fn run(&mut self, extract: Extract, unit: Unit) -> Job {
         let sectors = self.held.len() as u64;
         let mut job = Job::new(JobKind::Extract(extract), sectors, unit);
+        let from = usize::try_from(extract.first_sector.max(16)).unwrap();
+        let mut checked = from;
         while let Some(step) = job.next() {
             let (begin, end) = (step.sector, step.sector + step.sectors);
             assert!(unit.divides(begin) && unit.divides(end), "{step:?}");
@@ -106,9 +108,9 @@ impl Pair {
             let progress = job.progress();
             assert!(progress.done_sectors <= progress.total_sectors);
             let resume = usize::try_from(progress.resume_sector.unwrap()).unwrap();
-            let from = usize::try_from(extract.first_sector.max(16)).unwrap();
-            let copied = &self.durable[from..resume.max(from)];
+            let copied = &self.durable[checked..resume.max(checked)];
             assert!(copied.iter().all(|held| *held != Held::Old), "{resume}");
+            checked = resume.max(checked);
         }
         job
     }
@@ -118,6 +120,7 @@ const ALL: Extract = Extract {
     source: DriveSlot(7),
     first_sector: 0,
     passes_over: true,
+    element: None,
 };
 
 /// A sector of one drive in the place of which the new one has zeroes.
@@ -176,6 +179,24 @@ fn what_cannot_be_read_is_put_off_and_then_zeroed_by_the_sector() {
         9 * MIB - 16 - 3 * 2048 + 16,
         "all but three steps, of which one is shorter"
     );
+}
+
+#[test]
+fn a_copy_of_a_member_leaves_the_mark() {
+    let element = Some(crate::ids::ElementId {
+        lun: crate::ids::LunNumber::new(3).unwrap(),
+        part: 0,
+        member: 0,
+    });
+    let mut pair = Pair::new(5 * MIB, [9, 77]);
+    let job = pair.run(Extract { element, ..ALL }, Unit::SECTOR);
+    let progress = job.progress();
+    assert_eq!(progress.end, Some(JobEnd::Complete));
+    assert_eq!(progress.done_sectors, 5 * MIB - 8);
+    assert_eq!(listed(&progress.bad), [77]);
+    for (sector, held) in (0_u64..).zip(&pair.durable) {
+        assert_eq!(*held == Held::Old, (8..16).contains(&sector), "{sector}");
+    }
 }
 
 #[test]

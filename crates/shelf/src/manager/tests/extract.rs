@@ -259,8 +259,10 @@ fn what_has_a_name_in_a_lun_is_not_copied() {
     manager.online(number(0)).unwrap();
     let told = refusal(&world, &mut manager, (0, 6));
     assert!(told.contains("1.0 is 0.0.0; replace 0.0.0 DRIVE"), "{told}");
+    manager.online(number(1)).unwrap();
     let told = refusal(&world, &mut manager, (2, 6));
-    assert!(told.contains("1.2 is 1.0.0: a copy has its name"), "{told}");
+    assert!(told.contains("1.2 is 1.0.0; nothing of its LUN"), "{told}");
+    manager.offline(number(1)).unwrap();
     let told = refusal(&world, &mut manager, (3, 6));
     assert!(
         told.contains("1.3 is a spare, which holds nothing"),
@@ -282,7 +284,7 @@ fn what_has_a_name_in_a_lun_is_not_copied() {
     };
     manager.fail(element).unwrap();
     let told = refusal(&world, &mut manager, (1, 6));
-    assert!(told.contains("1.1 is 0.0.1: a copy has its name"), "{told}");
+    assert!(told.contains("replace 0.0.1 DRIVE makes it anew"), "{told}");
     manager.replace(element, world.slot(4), false).unwrap();
     let told = refusal(&world, &mut manager, (1, 6));
     assert!(
@@ -480,4 +482,275 @@ fn an_orderly_stop_ends_it_and_a_rehearsal_begins_nothing() {
     drop(manager);
     let manager = world.start();
     assert_eq!(role(&world, &manager, 2), carries(LEFT));
+}
+
+/// Drives 0 and 1 are a raid0, or drive 0 a jbod; 4 and 5 are free.
+fn striped(level: Level) -> (World, Manager) {
+    let world = World::new(&[4 * MIB; 6]);
+    let mut manager = world.start();
+    let members: &[usize] = if level == Level::Jbod { &[0] } else { &[0, 1] };
+    world.make(&mut manager, 3, level, members);
+    for &index in members {
+        let byte = u8::try_from(index).unwrap() + 1;
+        for sector in [1000, 1001, 5000, 5001, 6000] {
+            world.image(index).write(sector, &[byte; 512]);
+        }
+    }
+    (world, manager)
+}
+
+const SHAPES: [Level; 2] = [Level::Jbod, Level::Raid0];
+
+fn element() -> ElementId {
+    ElementId {
+        lun: number(3),
+        part: 0,
+        member: 0,
+    }
+}
+
+/// The drive that is the first element, and whether its LUN can be served.
+fn holder(manager: &Manager) -> (Option<crate::admin::DriveSlot>, bool) {
+    let luns = manager.luns();
+    let lun = luns.iter().find(|lun| lun.lun == number(3)).unwrap();
+    let drive = lun.parts[0].elements[0].drive;
+    (drive, lun.trouble.is_none() && !lun.parts[0].state.failed)
+}
+
+fn holds_data(world: &World, index: usize) -> bool {
+    let (image, mut bytes) = (world.image(index), [0; 512]);
+    [1000, 1001, 5000, 5001, 6000].iter().all(|sector| {
+        image.read(*sector, &mut bytes);
+        bytes == [1; 512]
+    })
+}
+
+#[test]
+fn a_copy_of_a_member_without_redundancy_takes_its_place() {
+    for level in SHAPES {
+        let (world, mut manager) = striped(level);
+        manager.online(number(3)).unwrap();
+        let told = refusal(&world, &mut manager, (0, 4));
+        assert!(told.contains("offline 3 first"), "{told}");
+        manager.offline(number(3)).unwrap();
+        begin(&world, &mut manager, of(&world, 0), 4).unwrap();
+        world.works.step(3);
+        // Nothing of the LUN changes meanwhile.
+        let before = [0, 1].map(|index| world.image(index).written.clone());
+        assert!(manager.online(number(3)).is_err());
+        assert!(manager.remove(number(3), true).is_err());
+        assert!(manager.eject(number(3), true).is_err());
+        assert!(manager.set_label(number(3), Some("x")).is_err());
+        assert!(manager.set_config_string(number(3), b"x").is_err());
+        assert!(manager.set_shelf(9).is_err());
+        let grown = manager.grow(&world.request(3, Level::Jbod, &[5]));
+        assert!(grown.is_err());
+        manager.rescan().unwrap();
+        assert!(manager.begin_job(world.slot(0), JobKind::ReadTest).is_err());
+        assert_eq!(
+            [0, 1].map(|index| world.image(index).written.clone()),
+            before
+        );
+        let told = manager.luns()[0].trouble.clone().unwrap();
+        assert!(told.contains("is being copied"), "{told}");
+        world.works.finish();
+        // It took every write that the old one had taken.
+        let stamp = world.image(0).stamp;
+        world.image(4).stamp = stamp;
+        manager.tick(Duration::from_secs(1));
+        assert_eq!(progress(&world, &manager, 4).end, Some(JobEnd::Complete));
+        assert_eq!(holder(&manager), (Some(world.slot(4)), true));
+        assert_eq!(role(&world, &manager, 4), DriveRole::Element(element()));
+        let DriveRole::Foreign(what) = role(&world, &manager, 0) else {
+            panic!("{:?}", role(&world, &manager, 0));
+        };
+        assert!(what.starts_with("a former element 3.0.0 (set "), "{what}");
+        assert!(holds_data(&world, 4));
+        manager.online(number(3)).unwrap();
+        manager.set_label(number(3), Some("x")).unwrap();
+        manager.shutdown();
+        drop(manager);
+        // Whatever is in the box: the new one, or nothing.
+        let both = world.fork();
+        let mut manager = both.start();
+        assert_eq!(holder(&manager), (Some(both.slot(4)), true));
+        manager.offline(number(3)).unwrap();
+        let told = refusal(&both, &mut manager, (0, 5));
+        assert!(told.contains("3.0.0 (set "), "{told}");
+        let new_only = world.fork();
+        new_only.image(0).is_present = false;
+        assert_eq!(holder(&new_only.start()), (Some(new_only.slot(4)), true));
+        let old_only = world.fork();
+        old_only.image(4).is_present = false;
+        let mut manager = old_only.start();
+        assert!(manager.luns().iter().all(|lun| !lun.online));
+        assert!(
+            manager.online(number(3)).is_err(),
+            "it missed what was written since"
+        );
+    }
+}
+
+#[test]
+fn what_could_not_be_read_of_a_member_is_an_error_to_read_and_no_zeroes() {
+    for level in SHAPES {
+        let (world, mut manager) = striped(level);
+        // A private slot, and data.
+        world
+            .image(0)
+            .unreadable
+            .extend([70, 130, 5000, 5001, 7000]);
+        begin(&world, &mut manager, lenient(&world, 0), 4).unwrap();
+        world.works.finish();
+        manager.tick(Duration::from_secs(1));
+        assert_eq!(progress(&world, &manager, 4).end, Some(JobEnd::Complete));
+        let world = world.fork();
+        world.image(0).is_present = false;
+        let mut manager = world.start();
+        assert_eq!(holder(&manager), (Some(world.slot(4)), true));
+        manager.online(number(3)).unwrap();
+        let bad = world
+            .log
+            .lock()
+            .unwrap()
+            .bad_blocks
+            .get(&world.slot(4))
+            .cloned();
+        let bad: Vec<_> = bad
+            .unwrap()
+            .iter()
+            .map(|range| (range.sector, range.sectors))
+            .collect();
+        assert_eq!(bad, [(5000, 2), (7000, 1)]);
+        let status = &manager.luns()[0].parts[0].elements[0];
+        assert_eq!(status.bad_sectors, 3);
+    }
+}
+
+#[test]
+fn more_than_the_bad_block_log_holds_leaves_the_member_in_its_place() {
+    let (world, mut manager) = striped(Level::Jbod);
+    world.image(0).unreadable.extend((1024..4096).step_by(4));
+    let before = world.image(0).written.clone();
+    begin(&world, &mut manager, lenient(&world, 0), 4).unwrap();
+    world.works.finish();
+    manager.tick(Duration::from_secs(1));
+    assert_eq!(progress(&world, &manager, 4).end, Some(JobEnd::Complete));
+    assert_eq!(holder(&manager), (Some(world.slot(0)), true));
+    assert_eq!(role(&world, &manager, 4), carries(LEFT));
+    assert_eq!(world.image(0).written, before);
+    let told = manager.take_notices().join("\n");
+    assert!(
+        told.contains("does not take the place of 3.0.0: what could not be read"),
+        "{told}"
+    );
+    drop(manager);
+    let manager = world.start();
+    assert_eq!(holder(&manager), (Some(world.slot(0)), true));
+}
+
+/// Power is cut at every write, in every way: the one drive is the element or the other, each with all data.
+#[test]
+fn a_power_cut_leaves_one_of_them_as_the_element() {
+    for level in SHAPES {
+        let (complete, mut manager) = striped(level);
+        let already = complete.power.lock().unwrap().writes;
+        begin(&complete, &mut manager, of(&complete, 0), 4).unwrap();
+        complete.works.finish();
+        manager.tick(Duration::from_secs(1));
+        let writes = complete.power.lock().unwrap().writes - already;
+        let mut ends = [0, 0];
+        for tear in TEARS {
+            for cut in 0..writes {
+                let (base, mut manager) = striped(level);
+                base.cut_power_after(cut, tear);
+                let kind = JobKind::Extract(of(&base, 0));
+                let _ = manager.begin_job(base.slot(4), kind);
+                base.works.finish();
+                manager.tick(Duration::from_secs(1));
+                let world = base.fork();
+                let mut manager = world.start();
+                let told = format!("{level} {tear:?} after {cut} of {writes}");
+                let (drive, can_serve) = holder(&manager);
+                assert!(can_serve, "{told}");
+                let index = if drive == Some(world.slot(4)) { 4 } else { 0 };
+                assert_eq!(drive, Some(world.slot(index)), "{told}");
+                assert!(holds_data(&world, index), "{told}");
+                ends[usize::from(index == 4)] += 1;
+                manager.online(number(3)).expect(&told);
+                manager.shutdown();
+                drop(manager);
+                // It stays so, and whatever the other one is now, it is not served in its place.
+                let alone = world.fork();
+                alone.image(index).is_present = false;
+                let mut manager = alone.start();
+                assert!(manager.luns().iter().all(|lun| !lun.online), "{told}");
+                assert!(manager.online(number(3)).is_err(), "{told}");
+                drop(manager);
+                let again = world.fork();
+                assert_eq!(
+                    holder(&again.start()),
+                    (Some(again.slot(index)), true),
+                    "{told}"
+                );
+            }
+        }
+        assert!(ends[0] > 0 && ends[1] > 0, "{ends:?}");
+    }
+}
+
+#[test]
+fn a_member_that_is_pulled_or_a_stop_leaves_the_lun_as_it_was() {
+    for level in SHAPES {
+        let (world, mut manager) = striped(level);
+        let before = world.image(0).written.clone();
+        begin(&world, &mut manager, of(&world, 0), 4).unwrap();
+        world.works.step(2);
+        manager
+            .stop_job(world.slot(4), &[JobKind::EXTRACT])
+            .unwrap();
+        world.works.finish();
+        manager.tick(Duration::from_secs(1));
+        assert_eq!(holder(&manager), (Some(world.slot(0)), true));
+        assert_eq!(role(&world, &manager, 4), carries(LEFT));
+        assert_eq!(world.image(0).written, before);
+        begin(&world, &mut manager, of(&world, 0), 4).unwrap();
+        world.works.step(2);
+        world.image(0).is_present = false;
+        manager.drive_pulled(world.slot(0));
+        world.works.finish();
+        manager.tick(Duration::from_secs(1));
+        let reason = JobEnd::Failed("the old drive was pulled".to_owned());
+        assert_eq!(progress(&world, &manager, 4).end, Some(reason));
+        assert_eq!(role(&world, &manager, 4), carries(LEFT));
+        world.image(0).is_present = true;
+        manager.drive_inserted(world.drive(0));
+        assert_eq!(holder(&manager), (Some(world.slot(0)), true));
+        manager.online(number(3)).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_that_was_begun_before_its_lun_was_written_is_not_gone_on_with() {
+    let (world, mut manager) = striped(Level::Jbod);
+    begin(&world, &mut manager, of(&world, 0), 4).unwrap();
+    world.works.step(4);
+    manager
+        .stop_job(world.slot(4), &[JobKind::EXTRACT])
+        .unwrap();
+    world.works.finish();
+    manager.tick(Duration::from_secs(1));
+    let on = Extract {
+        first_sector: 2064,
+        ..of(&world, 0)
+    };
+    let kind = JobKind::Extract(on);
+    manager.check_job(world.slot(4), kind).unwrap();
+    manager.online(number(3)).unwrap();
+    manager.offline(number(3)).unwrap();
+    let told = manager
+        .check_job(world.slot(4), kind)
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("the copy on it is not one of 1.0"), "{told}");
 }
