@@ -7,7 +7,7 @@
 //! | read test | reads everything | |
 //! | write test | writes a pattern everywhere, then compares all of it | the mark, if all was right |
 //! | condition | reads everything; what cannot be read is then written with zeroes (`mend`) | |
-//! | extract | copies another drive onto it, its beginning last (`extract`) | what the other has in the place of the mark |
+//! | extract | copies another drive onto it, its beginning last (`extract`) | the place of the mark, copied |
 //!
 //! What fails in a large step is done again in smaller ones, down to a sector of the drive, so that what is
 //! bad is known by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are
@@ -318,7 +318,8 @@ pub fn fill_pattern(sector: u64, bytes: &mut [u8]) {
     }
 }
 
-/// What a job goes over, in order. `sectors` are those of its drive; of a copy those of the drive that is copied.
+/// What a job goes over, in order. `sectors` are those of its drive; of a copy those of the drive that is
+/// copied.
 fn passes(kind: JobKind, sectors: u64, unit: Unit) -> Vec<Pass> {
     let mark = mark_range(sectors);
     let of = Pass::of;

@@ -1,16 +1,16 @@
 //! A copy of a drive onto another one: what a drive that fails still gives, first, and what it does not give
 //! at once, after that.
 //!
-//! 1. Large steps go over everything behind the place of the mark, a GiB at a time, each with a flush. One that
-//!    cannot be read is put off, so that a bad place, at which a drive may take seconds for each sector, does
-//!    not keep the rest from being copied while the drive lasts.
+//! 1. Large steps go over everything behind the place of the mark, with a flush after each GiB. One that
+//!    cannot be read is put off, so that a bad place, at which a drive may take seconds for each sector,
+//!    does not keep the rest from being copied while the drive lasts.
 //! 2. What was put off is read by blocks and then by sectors; zeroes take the place of what cannot be read.
 //! 3. The first sectors: without them nobody takes the drive for anything.
-//! 4. The place of the mark, but for its first sector, with what the old drive has there; when that is durable,
-//!    that sector too, in one write.
+//! 4. The place of the mark, but for its first sector, with what the old drive has there; when that is
+//!    durable, that sector too, in one write.
 //!
-//! A copy of a member that takes its place leaves the mark: in its place goes a superblock of its own, which the
-//! administration writes.
+//! A copy of a member that takes its place leaves the mark: in its place goes a superblock of its own, which
+//! the administration writes.
 //!
 //! A copy that does not go on past what cannot be read ends with the first such sector, and puts nothing off.
 //!
@@ -41,8 +41,8 @@ pub struct Extract {
     pub first_sector: u64,
     /// Goes on past sectors that cannot be read.
     pub passes_over: bool,
-    /// The element that the old drive is, and the new one is to be. The administration says so; who asks for a
-    /// copy leaves it out.
+    /// The element that the old drive is, and the new one is to be. The administration says so; who asks
+    /// for a copy leaves it out.
     pub element: Option<ElementId>,
 }
 

@@ -1,9 +1,9 @@
 //! Copies of one drive onto another (`extract`): which drive may be copied, and onto which.
 //!
-//! It is for drives that this shelf makes nothing of: with an array or a file system of others, or with bytes
-//! that nobody knows. Such a copy is the old drive a second time, for whoever knows that: one of them is to be
-//! pulled before its host looks for it. Here both are foreign, and an array of others of which a device is
-//! there twice is not taken over ([`super::import`]).
+//! It is for drives that this shelf makes nothing of: with an array or a file system of others, or with
+//! bytes that nobody knows. Such a copy is the old drive a second time, for whoever knows that: one of them
+//! is to be pulled before its host looks for it. Here both are foreign, and an array of others of which a
+//! device is there twice is not taken over ([`super::import`]).
 //!
 //! A member of a LUN is not copied so. The copy would have its name, and after a restart nothing on either
 //! would tell which of them has missed what was written since. `replace` makes a copy with a name of its own,
@@ -24,8 +24,8 @@
 //! * nobody else makes anything of either drive while the copy runs;
 //! * nothing is written to the old drive, but for the last step of a member that leaves;
 //! * what could not be read of a member is an error to read, never zeroes;
-//! * the new drive carried nothing, and carries a mark until it holds everything. The mark says of which drive
-//!   it is a copy: none goes on with what another one was begun with.
+//! * the new drive carried nothing, and carries a mark until it holds everything. The mark says of which
+//!   drive it is a copy: none goes on with what another one was begun with.
 
 use super::bad_blocks::write_log;
 use super::drives::{Entry, Usage};

@@ -15,8 +15,8 @@
 //! place of what its RAID can make good, and a file system likewise. It destroys nothing that can be read,
 //! needs no mark, and may be interrupted at any write.
 //!
-//! A copy takes two drives ([`super::extract`]): the one that it is on, which is destroyed as by an erase, and
-//! the one that it copies, of which it only reads.
+//! A copy takes two drives ([`super::extract`]): the one that it is on, which is destroyed as by an erase,
+//! and the one that it copies, of which it only reads.
 //!
 //! Invariants:
 //! * a drive with a role has no job that writes, and no drive has two jobs;

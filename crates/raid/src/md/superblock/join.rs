@@ -62,8 +62,8 @@ impl Superblock {
         joined
     }
 
-    /// The superblock of a copy of this device, which takes its place: everything is as here, but for the name
-    /// of the device.
+    /// The superblock of a copy of this device, which takes its place: everything is as here, but for the
+    /// name of the device.
     #[must_use]
     pub fn copied(&self, device_uuid: Uuid) -> Self {
         let mut copied = self.clone();
