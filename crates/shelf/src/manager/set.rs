@@ -81,9 +81,7 @@ pub(super) fn put_together(
         Resync::DirtyFrom(sector) => (true, freshest.geometry.lba_of_md_resync(sector)),
     };
     let (mut unfit, bad) = judge_bad_blocks(&places, &freshest);
-    let ahead_of_outrun = outrun.iter().map(|(_, former)| former.events() + 2);
-    let events_ahead =
-        events_ahead(present, &freshest, &bad).max(ahead_of_outrun.max().unwrap_or(0));
+    let events_ahead = events_ahead(present, &freshest, &bad, &outrun);
     let is_used = |place: &Candidate| keeps_up(place, &freshest) && !bad.contains(&place.drive);
     let used: Vec<&Candidate> = places
         .iter()
@@ -108,10 +106,8 @@ pub(super) fn put_together(
         bitmap: bitmap.as_ref(),
         is_torn: is_dirty && !is_unsynced,
     };
-    let devices = places.into_iter().zip(twins);
-    let members = devices
-        .map(|(place, twin)| seats.member(place, twin))
-        .collect();
+    let seat = |(place, twin)| seats.member(place, twin);
+    let members = places.into_iter().zip(twins).map(seat).collect();
     let raid = Raid {
         is_untouchable: is_begun.is_some(),
         unfit: is_begun.or(unfit),
@@ -466,6 +462,7 @@ fn events_ahead<'a, I: Iterator<Item = &'a Candidate>>(
     present: impl Fn() -> I,
     freshest: &Candidate,
     bad: &[DriveSlot],
+    outrun: &[(DriveSlot, Superblock)],
 ) -> u64 {
     let is_used =
         |candidate: &Candidate| keeps_up(candidate, freshest) && !bad.contains(&candidate.drive);
@@ -480,7 +477,8 @@ fn events_ahead<'a, I: Iterator<Item = &'a Candidate>>(
     let away = active
         .any(|(device, _)| !is_member(device))
         .then(|| freshest.superblock.events() + 3);
-    stale.chain(away).max().unwrap_or(0)
+    let outrun = outrun.iter().map(|(_, former)| former.events() + 2);
+    stale.chain(away).chain(outrun).max().unwrap_or(0)
 }
 
 /// Whether a member has missed nothing that the freshest one knows, and does not deny it either.
