@@ -146,6 +146,8 @@ pub enum DriveVerb {
     Disktest,
     /// Writes anew what of them cannot be read.
     Condition,
+    /// Copies one onto another.
+    Extract,
     /// Sets how much of them is used.
     Setsize,
 }

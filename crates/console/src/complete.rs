@@ -316,6 +316,10 @@ fn drives(command: &Command, admin: &dyn Admin) -> Vec<String> {
             drive.role,
             DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_)
         ),
+        Verb::OfDrive(DriveVerb::Extract) => matches!(
+            drive.role,
+            DriveRole::Free | DriveRole::Foreign(_) | DriveRole::Working(_)
+        ),
         Verb::OfDrive(DriveVerb::Condition) => {
             matches!(drive.role, DriveRole::Free | DriveRole::Working(_))
         }

@@ -18,7 +18,7 @@ use shelf::admin::{
     ElsewhereStatus, JobStatus, LunNumber, LunStatus, MakeRequest, MemberChoice, PortStatus,
     RateLimit, ScrubAction, SpareStatus, SuperblockStatus,
 };
-use shelf::job::JobKind;
+use shelf::job::{Extract, JobKind};
 use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::plane::{CounterGroup, RunningPass};
 use shelf::statistics::{LunStatistics, Rates};
@@ -413,7 +413,7 @@ impl Admin for Rehearsal<'_> {
         self.copy.jobs()
     }
 
-    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+    fn check_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
         self.copy.check_job(drive, kind)
     }
 
@@ -438,6 +438,7 @@ impl Admin for Rehearsal<'_> {
                 format!("read {name}, {size}GB{from}, and write zeroes over what cannot be read")
             }
             JobKind::Erase => format!("erase {name}, {size}GB{carried}"),
+            JobKind::Extract(extract) => self.copying(extract, &drives, &name),
             JobKind::WriteTest if carried.is_empty() => {
                 format!("overwrite {name}, {size}GB, and read it back")
             }
@@ -501,6 +502,23 @@ impl Rehearsal<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a copy of a drive would be.
+    fn copying(&self, extract: Extract, drives: &[DriveStatus], name: &str) -> String {
+        let source = drives.iter().find(|status| status.slot == extract.source);
+        let size = gigabytes(source.map_or(0, |source| source.whole_bytes));
+        let old = self.name(extract.source);
+        let from = match extract.first_sector {
+            0 => String::new(),
+            sector => format!(" from sector {sector}"),
+        };
+        let past = if extract.passes_over {
+            ", with zeroes where it cannot be read"
+        } else {
+            ""
+        };
+        format!("copy {old}, {size}GB{from}, onto {name}{past}")
     }
 
     /// Notes LUNs that were not there before.

@@ -14,7 +14,8 @@ use crate::zeroing::Zeroing;
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 use shelf::job::{
-    Job, JobHandle, JobReport, Pace, Step, StepEnd, StepKind, TRANSFER_SECTORS, fill_pattern,
+    Job, JobHandle, JobReport, JobSource, Pace, Step, StepEnd, StepKind, TRANSFER_SECTORS,
+    fill_pattern,
 };
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,12 @@ impl JobThread {
     ///
     /// # Errors
     /// There is no memory, or no thread for it; or the drive keeps nothing.
-    pub(crate) fn start(drive: &Arc<Drive>, job: Job, pace: Pace) -> Result<Self, String> {
+    pub(crate) fn start(
+        drive: &Arc<Drive>,
+        job: Job,
+        source: Option<Box<dyn JobSource>>,
+        pace: Pace,
+    ) -> Result<Self, String> {
         let buffer = Pages::new_zeroed(TRANSFER_BYTES / PAGE_BYTES);
         let mut buffer = buffer.ok_or("there is no memory for its buffer")?;
         let shared = Arc::new(Shared {
@@ -81,7 +87,7 @@ impl JobThread {
         let of_thread = (Arc::clone(drive), Arc::clone(&shared));
         thread::Builder::new()
             .name("job".to_owned())
-            .spawn(move || run(&of_thread.0, &of_thread.1, &mut buffer))
+            .spawn(move || run(&of_thread.0, &of_thread.1, source, &mut buffer))
             .map_err(|error| format!("there is no thread for it: {error}"))?;
         Ok(Self {
             drive: Arc::clone(drive),
@@ -136,8 +142,37 @@ fn way_of(drive: &Drive) -> &'static str {
     }
 }
 
+/// A drive that a job on another one copies.
+pub(crate) struct Source(Arc<Drive>);
+
+impl Source {
+    pub(crate) fn new(drive: &Arc<Drive>) -> Self {
+        Self(Arc::clone(drive))
+    }
+}
+
+impl JobSource for Source {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> StepEnd {
+        let read = match self.0.medium() {
+            Medium::Null => Err(Failure::Wrong("a null drive keeps nothing")),
+            Medium::Ram(ram) => {
+                ram.read(sector, buffer);
+                Ok(())
+            }
+            Medium::File(file) => {
+                let place = sector * SECTOR_BYTES as u64;
+                read_exact(file, place, buffer).map_err(Failure::Kernel)
+            }
+        };
+        match end_of(&read) {
+            StepEnd::Gone(reason) => StepEnd::Gone(format!("of the old one, {reason}")),
+            end => end,
+        }
+    }
+}
+
 /// What the thread does.
-fn run(drive: &Drive, shared: &Shared, buffer: &mut Pages) {
+fn run(drive: &Drive, shared: &Shared, mut source: Option<Box<dyn JobSource>>, buffer: &mut Pages) {
     loop {
         let mut state = shared.lock();
         if state.is_to_stop {
@@ -151,14 +186,25 @@ fn run(drive: &Drive, shared: &Shared, buffer: &mut Pages) {
         let began = Instant::now();
         state.waits_since = Some(began);
         drop(state);
-        let end = carry_out(drive, step, buffer);
+        let end = match (step.kind, &mut source) {
+            (StepKind::Fetch, Some(source)) => {
+                source.read(step.sector, &mut buffer[..memory_bytes(step.sectors)])
+            }
+            _ => carry_out(drive, step, buffer),
+        };
         let took = began.elapsed();
         let mut state = shared.lock();
         state.waits_since = None;
         state.job.ended(end, took);
         let pace = state.pace;
         drop(state);
-        let pause = pace.pause(step.sectors * SECTOR_BYTES as u64, took);
+        // What is copied counts once.
+        let counted = if step.kind == StepKind::Store {
+            0
+        } else {
+            step.sectors
+        };
+        let pause = pace.pause(counted * SECTOR_BYTES as u64, took);
         // Another pace counts at once.
         shared.wait(pause, |state| !state.is_to_stop && state.pace == pace);
     }
@@ -181,17 +227,27 @@ fn carry_out(drive: &Drive, step: Step, buffer: &mut Pages) -> StepEnd {
                     ram.write(step.sector, &buffer[..bytes]);
                     Ok(())
                 }
+                StepKind::Store => {
+                    ram.write(step.sector, &buffer[..bytes]);
+                    Ok(())
+                }
                 StepKind::Read | StepKind::Compare => {
                     ram.read(step.sector, &mut buffer[..bytes]);
                     check(step, &buffer[..bytes])
                 }
+                StepKind::Fetch => Err(NO_SOURCE),
             }
         }
         Medium::File(file) => on_file(drive, file, step, buffer),
     };
+    end_of(&done)
+}
+
+/// How a step ended that was done, or not.
+fn end_of(done: &Result<(), Failure>) -> StepEnd {
     match done {
         Ok(()) => StepEnd::Done,
-        Err(Failure::Wrong(text)) => StepEnd::Failed(text.to_owned()),
+        Err(Failure::Wrong(text)) => StepEnd::Failed((*text).to_owned()),
         Err(Failure::Kernel(errno @ (Errno::NODEV | Errno::NXIO | Errno::NOMEDIUM))) => {
             StepEnd::Gone(format!("the drive is gone: {errno}"))
         }
@@ -205,6 +261,9 @@ fn memory_bytes(sectors: u64) -> usize {
         .unwrap_or(usize::MAX)
         .saturating_mul(SECTOR_BYTES)
 }
+
+/// A copy was begun without the drive to copy.
+const NO_SOURCE: Failure = Failure::Wrong("there is no drive to copy");
 
 /// Why a step was not done.
 enum Failure {
@@ -234,6 +293,8 @@ fn on_file(drive: &Drive, file: &File, step: Step, buffer: &mut Pages) -> Result
             data.fill(0);
             write_all(file, place, data, ReadWriteFlags::empty())?;
         }
+        StepKind::Store => write_all(file, place, data, ReadWriteFlags::empty())?,
+        StepKind::Fetch => return Err(NO_SOURCE),
         StepKind::Zero | StepKind::Read | StepKind::Compare => {
             read_exact(file, place, data)?;
             check(step, data)?;

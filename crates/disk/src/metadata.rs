@@ -8,10 +8,10 @@
 use crate::SECTOR_BYTES;
 use crate::drive::{Drive, Medium};
 use crate::helper::{Helper, HelperError};
-use crate::job::JobThread;
+use crate::job::{JobThread, Source};
 use crate::page::{PAGE_BYTES, Pages};
 use rustix::io::{Errno, ReadWriteFlags};
-use shelf::job::{Job, JobHandle, Pace};
+use shelf::job::{Job, JobHandle, JobSource, Pace};
 use shelf::plane::Unit;
 use shelf::plane::{DriveError, MetadataDrive};
 use std::fmt;
@@ -175,8 +175,17 @@ impl MetadataDrive for MetadataHandle {
             .map_err(|errno| DriveError::new("write", sector, bytes, errno.to_string()))
     }
 
-    fn begin(&mut self, job: Job, pace: Pace) -> Result<Box<dyn JobHandle>, String> {
-        Ok(Box::new(JobThread::start(&self.drive, job, pace)?))
+    fn begin(
+        &mut self,
+        job: Job,
+        source: Option<Box<dyn JobSource>>,
+        pace: Pace,
+    ) -> Result<Box<dyn JobHandle>, String> {
+        Ok(Box::new(JobThread::start(&self.drive, job, source, pace)?))
+    }
+
+    fn source(&self) -> Result<Box<dyn JobSource>, String> {
+        Ok(Box::new(Source::new(&self.drive)))
     }
 }
 

@@ -431,3 +431,149 @@ fn a_kill_in_the_middle_of_a_condition_leaves_the_drive_as_it_was() -> Result<()
     ledge.console_ok("make 2 jbod 1.3")?;
     ledge.stop()
 }
+
+/// Makes a file a swap area, which no member of a LUN is.
+fn make_swap_area(file: &std::fs::File) -> Result<()> {
+    let mut header = [0; 4096];
+    header[1024..1028].copy_from_slice(&1_u32.to_le_bytes());
+    header[1028..1032].copy_from_slice(&1000_u32.to_le_bytes());
+    header[4086..].copy_from_slice(b"SWAPSPACE2");
+    file.write_all_at(&header, 0)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "a skipped test must say so")]
+fn a_failing_disk_is_copied_with_zeroes_where_it_cannot_be_read() -> Result<()> {
+    if let Some(reason) = FaultyDisks::unavailable() {
+        eprintln!("SKIPPED: {reason}");
+        return Ok(());
+    }
+    let mut shelf = Faulty::start()?;
+    let disk = std::fs::OpenOptions::new()
+        .write(true)
+        .open(shelf.disks.path(0))?;
+    // Not where a superblock would be, at which the shelf may look at any time.
+    disk.write_all_at(&vec![0xa5; 16 * MIB - 8192], 8192)?;
+    disk.sync_all()?;
+    let mut wanted = content(&shelf, 0)?;
+    let (sector, sectors) = (5000, 3);
+    shelf
+        .disks
+        .set(0, Behaviour::Unreadable { sector, sectors });
+    shelf.console("extract -y 1.0 1.1")?;
+    let told = wait_for(|| shelf.console("extract"), "extract of 1.0 failed")?;
+    ensure!(told.contains("sector 5000 cannot be read"), "{told}");
+    ensure!(
+        told.contains("goes on with: extract -f -s 16 1.0 1.1"),
+        "{told}"
+    );
+    let left = "foreign: what an extract that did not end has left";
+    ensure!(shelf.console("show -l 1.1")?.contains(left));
+    shelf.console("extract -y -f -s 16 1.0 1.1")?;
+    shelf.console("wait -t 120 1.1")?;
+    let told = wait_for(|| shelf.console("extract"), "complete 100.00%")?;
+    ensure!(
+        told.contains(" 3 bad sectors\n       bad: 5000-5002: "),
+        "{told}"
+    );
+    wanted[5000 * 512..5003 * 512].fill(0);
+    ensure!(content(&shelf, 1)? == wanted, "it is no copy");
+    let health = shelf.console("health")?;
+    ensure!(
+        health.contains("drive 1.0 has 3 bad sectors, which its copy 1.1 lacks"),
+        "{health}"
+    );
+    wait_for(
+        || shelf.console("log -n 500"),
+        "extract of drive 1.0 onto 1.1 complete: 3 bad sectors",
+    )?;
+    // An old disk that hangs or vanishes.
+    shelf.disks.set(0, Behaviour::Well);
+    shelf.console("ratelimit 1M")?;
+    shelf.console("extract -y 1.0 1.2")?;
+    shelf.disks.set(0, Behaviour::Hanging);
+    wait_for(|| shelf.console("when"), "no answer for")?;
+    shelf.console("extract stop 1.2")?;
+    shelf.disks.set(0, Behaviour::Well);
+    wait_for(|| shelf.console("show -l 1.2"), left)?;
+    shelf.console("extract -y 1.0 1.2")?;
+    shelf.disks.set(0, Behaviour::Gone);
+    let told = wait_for(|| shelf.console("extract"), "extract of 1.0 failed")?;
+    ensure!(told.contains("of the old one, the drive is gone"), "{told}");
+    if let Some(daemon) = shelf.daemon.take() {
+        check_log(&daemon.log())?;
+        daemon.terminate(PATIENCE)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kill_in_the_middle_of_an_extract_leaves_no_half_copy_that_is_taken_for_one() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let options = LedgeOptions {
+        disk_bytes: 64 * MIB as u64,
+        ..file_disks("packet")
+    };
+    let mut ledge = Ledge::start(&network.target, options)?;
+    fill(&ledge, 2)?;
+    make_swap_area(
+        &std::fs::OpenOptions::new()
+            .write(true)
+            .open(ledge.disk_path(2))?,
+    )?;
+    ledge.kill()?;
+    ledge.start_again()?;
+    let carried = ledge.console_ok("show -l 1.2")?;
+    ensure!(carried.contains("foreign: "), "{carried}");
+    let before = std::fs::read(ledge.disk_path(2))?;
+    ledge.console_ok("ratelimit 1M")?;
+    // The wrong way round it is refused.
+    let refused = ledge.console("extract -y 1.3 1.2")?;
+    ensure!(
+        refused.status == 1 && refused.output.contains("erase empties it"),
+        "{}",
+        refused.output
+    );
+    ledge.console_ok("extract -y 1.2 1.3")?;
+    for line in [
+        "make -f 2 jbod 1.3",
+        "make -f 2 jbod 1.2",
+        "spare -f 1.2",
+        "erase -f 1.2",
+        "erase -f 1.3",
+    ] {
+        let refused = ledge.console(line)?;
+        ensure!(refused.status == 1, "{line}: {}", refused.output);
+    }
+    ensure!(ledge.console_ok("show -l 1.2")?.contains("in use: extract"));
+    ledge.kill()?;
+    ledge.start_again()?;
+    let shown = ledge.console_ok("show -l 1.3")?;
+    ensure!(
+        shown.contains("what an extract that did not end has left"),
+        "{shown}"
+    );
+    ensure!(ledge.console_ok("show -l 1.2")? == carried);
+    ensure!(std::fs::read(ledge.disk_path(2))? == before);
+    let health = ledge.console_ok("health")?;
+    ensure!(
+        health.contains("drive 1.3 holds a part of a copy"),
+        "{health}"
+    );
+    ledge.console_ok("ratelimit 0")?;
+    ledge.console_ok("extract -y 1.2 1.3")?;
+    ledge.console_ok("wait -t 120 1.3")?;
+    wait_for(|| ledge.console_ok("extract"), "complete 100.00%")?;
+    ensure!(
+        std::fs::read(ledge.disk_path(3))? == before,
+        "it is no copy"
+    );
+    ensure!(std::fs::read(ledge.disk_path(2))? == before);
+    ledge.kill()?;
+    ledge.start_again()?;
+    let copied = ledge.console_ok("show -l 1.3")?;
+    ensure!(copied == carried.replace("1.2", "1.3"), "{copied}");
+    ledge.stop()
+}

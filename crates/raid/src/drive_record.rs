@@ -7,6 +7,7 @@
 //!
 //! * A [`Mark`] lies where a member has its md superblock ([`crate::layout::SUPERBLOCK_SECTOR`]), and takes
 //!   its place in one write: from then on the drive is nobody's member, and says so until the work is done.
+//!   The mark of a copy says of which drive it is, so that no other one is taken to go on with it.
 //! * A [`Clip`] lies in the last 4 KiB of the drive, which a drive that is used in part has to spare. It
 //!   moves with the drive, and nothing that is written to the used part touches it.
 //!
@@ -54,6 +55,8 @@ pub enum Work {
     Erase = 1,
     /// It is written with a pattern, which is read back.
     WriteTest = 2,
+    /// Another drive is copied onto it.
+    Extract = 3,
 }
 
 /// Says that work on a drive was begun and is not done.
@@ -63,6 +66,16 @@ pub struct Mark {
     pub work: Work,
     /// When it was begun.
     pub begun_unix_seconds: u64,
+    /// Of a copy: what the drive is known by that is copied ([`fingerprint`]); 0 of other work.
+    pub source: u64,
+}
+
+/// What a drive is known by that is copied: its size, and what its first sectors hold; nothing of them when
+/// they cannot be read.
+#[must_use]
+pub fn fingerprint(drive_sectors: u64, head: &[u8]) -> u64 {
+    let size = crc32c::crc32c(&drive_sectors.to_le_bytes());
+    u64::from(size) << 32 | u64::from(crc32c::crc32c(head))
 }
 
 /// Says how much of a drive is used.
@@ -109,21 +122,23 @@ impl Mark {
     /// As a sector.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {
-        encode(self.work as u32, self.begun_unix_seconds, 0)
+        encode(self.work as u32, self.begun_unix_seconds, self.source)
     }
 
     /// What a sector holds, if it is a mark.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (kind, begun_unix_seconds, _) = decode(bytes)?;
+        let (kind, begun_unix_seconds, source) = decode(bytes)?;
         let work = match kind {
             1 => Work::Erase,
             2 => Work::WriteTest,
+            3 => Work::Extract,
             _ => return None,
         };
         Some(Self {
             work,
             begun_unix_seconds,
+            source,
         })
     }
 }
@@ -160,10 +175,11 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_back_and_nothing_else_is_one() {
-        for work in [Work::Erase, Work::WriteTest] {
+        for work in [Work::Erase, Work::WriteTest, Work::Extract] {
             let mark = Mark {
                 work,
                 begun_unix_seconds: 1_700_000_000,
+                source: fingerprint(8192, b"the drive that is copied"),
             };
             let bytes = mark.encode();
             assert_eq!(Mark::decode(&bytes), Some(mark));
@@ -175,6 +191,19 @@ mod tests {
         }
         assert_eq!(Mark::decode(&[0; 512]), None);
         assert_eq!(Mark::decode(&[0; 10]), None);
+    }
+
+    #[test]
+    fn a_drive_is_known_by_its_size_and_its_first_sectors() {
+        let own = fingerprint(8192, b"own");
+        assert_eq!(own, fingerprint(8192, b"own"));
+        for other in [
+            fingerprint(8193, b"own"),
+            fingerprint(8192, b"other"),
+            fingerprint(8192, b""),
+        ] {
+            assert_ne!(own, other);
+        }
     }
 
     #[test]

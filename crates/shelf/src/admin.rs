@@ -889,10 +889,11 @@ pub trait Admin: Observe {
     ///
     /// # Errors
     /// As [`Admin::begin_job`], but for a drive that fails to be written.
-    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError>;
+    fn check_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError>;
 
     /// Begins a job on a drive. One that destroys what is on it takes drives that have no role, whatever they
-    /// carry.
+    /// carry; but a copy of another drive takes only one that carries nothing, and nobody has that one either
+    /// while it is copied.
     ///
     /// # Errors
     /// No such drive, it is not up, has a role or a job, or could not be marked. It may have been

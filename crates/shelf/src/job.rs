@@ -7,6 +7,7 @@
 //! | read test | reads everything | |
 //! | write test | writes a pattern everywhere, then compares all of it | the mark, if all was right |
 //! | condition | reads everything; what cannot be read is then written with zeroes (`mend`) | |
+//! | extract | copies another drive onto it, its beginning last (`extract`) | the place of the mark, copied |
 //!
 //! What fails in a large step is done again in smaller ones, down to a sector of the drive, so that what is
 //! bad is known by the sector. Where [`PROBE_AFTER`] sectors fail on end, other places of the drive are
@@ -17,15 +18,20 @@
 //!   done and flushed; if a sector was not, the mark stays;
 //! * every sector is counted once in each pass, whether it was good or bad;
 //! * a condition writes nothing before it has read everything, and nothing that can be read;
+//! * a copy writes nowhere but on its own drive, and there each sector once: with what was read, or zeroes;
 //! * after an end nothing is asked for.
 
 mod bad;
+mod extract;
 mod mend;
 mod pace;
 
 pub use bad::{BAD_RANGES_MAX, BadSectors};
+pub use extract::Extract;
 pub use pace::Pace;
 
+use crate::ids::DriveSlot;
+use extract::Copying;
 use mend::Mend;
 use raid::Unit;
 use raid::drive_record::Work;
@@ -70,11 +76,16 @@ pub enum JobKind {
         /// Where it begins; what is before that is left alone. Rounded down to [`BLOCK_SECTORS`].
         first_sector: u64,
     },
+    /// Copies another drive onto it.
+    Extract(Extract),
 }
 
 impl JobKind {
     /// One over the whole drive.
     pub const CONDITION: Self = Self::Condition { first_sector: 0 };
+
+    /// A copy of whichever drive, to ask with whether a job is one.
+    pub const EXTRACT: Self = Self::Extract(Extract::of(DriveSlot(0)));
 
     /// The word for it.
     #[must_use]
@@ -84,7 +95,32 @@ impl JobKind {
             Self::ReadTest => "read test",
             Self::WriteTest => "write test",
             Self::Condition { .. } => "condition",
+            Self::Extract(_) => "extract",
         }
+    }
+
+    /// The drive that it copies.
+    #[must_use]
+    pub const fn source(self) -> Option<DriveSlot> {
+        match self {
+            Self::Extract(extract) => Some(extract.source),
+            Self::Erase | Self::ReadTest | Self::WriteTest | Self::Condition { .. } => None,
+        }
+    }
+
+    /// The drive that it copies, if that is no member.
+    #[must_use]
+    pub fn foreign_source(self) -> Option<DriveSlot> {
+        match self {
+            Self::Extract(extract) if extract.element.is_some() => None,
+            kind => kind.source(),
+        }
+    }
+
+    /// Whether it takes a drive from everybody else: as the one that it is on, or the one that it copies.
+    #[must_use]
+    pub fn concerns(self, own: DriveSlot, drive: DriveSlot) -> bool {
+        own == drive || self.source() == Some(drive)
     }
 
     /// Whether the other one is the same work, wherever that begins.
@@ -106,6 +142,7 @@ impl JobKind {
             Self::Erase => Some(Work::Erase),
             Self::ReadTest | Self::Condition { .. } => None,
             Self::WriteTest => Some(Work::WriteTest),
+            Self::Extract(_) => Some(Work::Extract),
         }
     }
 }
@@ -130,6 +167,10 @@ pub enum StepKind {
     Read,
     /// They are to be read, and hold [`fill_pattern`].
     Compare,
+    /// They are to be read from the drive that is copied, and kept for the next step.
+    Fetch,
+    /// They are to hold what was fetched in the step before.
+    Store,
     /// What was written is to be durable.
     Flush,
 }
@@ -191,6 +232,8 @@ pub struct Progress {
     pub last_reason: Option<String>,
     /// The slowest places, the slowest first.
     pub slowest: Vec<SlowPlace>,
+    /// Of a copy: where one that goes on with it is to begin. Everything before that is copied, durably.
+    pub resume_sector: Option<u64>,
     /// How it ended.
     pub end: Option<JobEnd>,
 }
@@ -202,6 +245,30 @@ struct Pass {
     range: Range<u64>,
     /// Only if nothing was bad before.
     is_of_success: bool,
+    /// Sectors of a step.
+    step_sectors: u64,
+    /// Of a copy: what is read in large steps only, before anything is dealt with that such a step failed.
+    is_bulk: bool,
+}
+
+impl Pass {
+    const fn of(kind: StepKind, range: Range<u64>) -> Self {
+        Self {
+            kind,
+            range,
+            is_of_success: false,
+            step_sectors: match kind {
+                StepKind::Flush => 0,
+                StepKind::Zero => ZERO_SECTORS,
+                _ => TRANSFER_SECTORS as u64,
+            },
+            is_bulk: false,
+        }
+    }
+
+    const fn flush() -> Self {
+        Self::of(StepKind::Flush, 0..0)
+    }
 }
 
 /// A job: what to do next, and how far it is.
@@ -222,6 +289,8 @@ pub struct Job {
     failed_on_end: u64,
     /// After the passes of a condition: what is done about what was bad.
     mend: Option<Mend>,
+    /// What a copy is doing.
+    copying: Option<Copying>,
     progress: Progress,
 }
 
@@ -249,48 +318,55 @@ pub fn fill_pattern(sector: u64, bytes: &mut [u8]) {
     }
 }
 
+/// What a job goes over, in order. `sectors` are those of its drive; of a copy those of the drive that is
+/// copied.
+fn passes(kind: JobKind, sectors: u64, unit: Unit) -> Vec<Pass> {
+    let mark = mark_range(sectors);
+    let of = Pass::of;
+    let on_success = |kind, range| Pass {
+        is_of_success: true,
+        ..of(kind, range)
+    };
+    let around = |kind| [of(kind, 0..mark.start), of(kind, mark.end..sectors)];
+    let mut passes = Vec::new();
+    match kind {
+        JobKind::ReadTest => passes.push(of(StepKind::Read, 0..sectors)),
+        JobKind::Condition { first_sector } => {
+            let first = first_sector.min(sectors) / BLOCK_SECTORS * BLOCK_SECTORS;
+            passes.push(of(StepKind::Read, first..sectors));
+        }
+        JobKind::Erase => {
+            let tail = sectors.saturating_sub(TAIL_SECTORS).max(mark.end);
+            passes.push(of(StepKind::Zero, tail..sectors));
+            passes.push(of(StepKind::Zero, 0..mark.start));
+            passes.push(of(StepKind::Zero, mark.end..tail));
+            passes.push(Pass::flush());
+        }
+        JobKind::WriteTest => {
+            passes.extend(around(StepKind::Write));
+            passes.push(Pass::flush());
+            passes.extend(around(StepKind::Compare));
+        }
+        JobKind::Extract(extract) => return extract.passes(sectors, unit),
+    }
+    if kind.work().is_some() && !mark.is_empty() {
+        passes.push(on_success(StepKind::Zero, mark));
+        passes.push(on_success(StepKind::Flush, 0..0));
+    }
+    passes
+}
+
 impl Job {
-    /// A job on a drive of so many sectors, which takes whole units.
+    /// A job on a drive of so many sectors, which takes whole units. A copy goes over as many sectors as the
+    /// drive that is copied has.
     #[must_use]
     pub fn new(kind: JobKind, drive_sectors: u64, unit: Unit) -> Self {
-        let mark = mark_range(drive_sectors);
-        let of = |kind, range| Pass {
-            kind,
-            range,
-            is_of_success: false,
-        };
-        let flush = || of(StepKind::Flush, 0..0);
-        let on_success = |kind, range| Pass {
-            kind,
-            range,
-            is_of_success: true,
-        };
-        let around = |kind| [of(kind, 0..mark.start), of(kind, mark.end..drive_sectors)];
-        let mut passes = Vec::new();
-        match kind {
-            JobKind::ReadTest => passes.push(of(StepKind::Read, 0..drive_sectors)),
-            JobKind::Condition { first_sector } => {
-                let first = first_sector.min(drive_sectors) / BLOCK_SECTORS * BLOCK_SECTORS;
-                passes.push(of(StepKind::Read, first..drive_sectors));
-            }
-            JobKind::Erase => {
-                let tail = drive_sectors.saturating_sub(TAIL_SECTORS).max(mark.end);
-                passes.push(of(StepKind::Zero, tail..drive_sectors));
-                passes.push(of(StepKind::Zero, 0..mark.start));
-                passes.push(of(StepKind::Zero, mark.end..tail));
-                passes.push(flush());
-            }
-            JobKind::WriteTest => {
-                passes.extend(around(StepKind::Write));
-                passes.push(flush());
-                passes.extend(around(StepKind::Compare));
-            }
-        }
-        if kind.work().is_some() && !mark.is_empty() {
-            passes.push(on_success(StepKind::Zero, mark));
-            passes.push(on_success(StepKind::Flush, 0..0));
-        }
+        let passes = passes(kind, drive_sectors, unit);
         let total_sectors = passes.iter().map(|pass| pass.range.end - pass.range.start);
+        let copying = match kind {
+            JobKind::Extract(extract) => Some(Copying::new(extract, drive_sectors)),
+            _ => None,
+        };
         let mut job = Self {
             kind,
             unit,
@@ -302,8 +378,10 @@ impl Job {
             mend: None,
             progress: Progress {
                 total_sectors: total_sectors.sum(),
+                resume_sector: copying.as_ref().map(Copying::resume_sector),
                 ..Progress::default()
             },
+            copying,
             passes,
         };
         job.skip_what_is_done();
@@ -332,7 +410,11 @@ impl Job {
             return mend.next();
         }
         let pass = self.passes.get(self.pass)?;
-        let kind = pass.kind;
+        let copying = self.copying.as_ref().filter(|_| self.probes.is_empty());
+        let kind = match (pass.kind, copying) {
+            (StepKind::Fetch, Some(copying)) => copying.next_kind(),
+            (kind, _) => kind,
+        };
         let of = |sector, sectors| {
             Some(Step {
                 kind,
@@ -346,13 +428,7 @@ impl Job {
         if let Some((range, piece)) = self.pieces.last() {
             return of(range.start, (range.end - range.start).min(*piece));
         }
-        let most = match kind {
-            StepKind::Flush => 0,
-            StepKind::Zero => ZERO_SECTORS,
-            StepKind::Write | StepKind::Rewrite | StepKind::Read | StepKind::Compare => {
-                TRANSFER_SECTORS as u64
-            }
-        };
+        let most = pass.step_sectors;
         of(self.cursor, (pass.range.end - self.cursor).min(most))
     }
 
@@ -377,7 +453,11 @@ impl Job {
             (StepKind::Flush, StepEnd::Failed(reason)) => {
                 return self.finish(JobEnd::Failed(format!("a flush failed: {reason}")));
             }
-            (StepKind::Flush, _) => self.next_pass(),
+            (StepKind::Flush, _) => {
+                self.note_flushed();
+                self.next_pass();
+            }
+            (_, end) if self.copying.is_some() => self.copied(step, end, took),
             (_, StepEnd::Failed(reason)) => self.step_failed(step, reason),
             (_, _) => {
                 self.note_time(step, took);
@@ -401,8 +481,17 @@ impl Job {
 
     fn step_failed(&mut self, step: Step, reason: String) {
         self.progress.last_reason = Some(reason);
+        if !self.divide(step) && self.note_bad(step) {
+            self.advance(step.sectors);
+            self.doubt(step.sectors);
+        }
+    }
+
+    /// A step that failed is to be done again in smaller ones, unless there are none.
+    fn divide(&mut self, step: Step) -> bool {
         let unit = u64::from(self.unit.sectors());
-        if step.sectors > unit {
+        let is_divided = step.sectors > unit;
+        if is_divided {
             let piece = if step.sectors > SMALL_SECTORS {
                 SMALL_SECTORS
             } else {
@@ -410,24 +499,40 @@ impl Job {
             };
             self.pieces
                 .push((step.sector..step.sector + step.sectors, piece));
-            return;
         }
+        is_divided
+    }
+
+    /// Notes what is bad. With too much of that the job ends, and this is false.
+    fn note_bad(&mut self, step: Step) -> bool {
         let mut bad = step.sector..step.sector + step.sectors;
-        if !bad.all(|sector| self.progress.bad.add(sector)) {
+        let has_room = bad.all(|sector| self.progress.bad.add(sector));
+        if !has_room {
             let places = BAD_RANGES_MAX;
             let text = format!("it is bad at {places} places and more; the rest was not looked at");
-            return self.finish(JobEnd::Failed(text));
+            self.finish(JobEnd::Failed(text));
         }
-        self.failed_on_end += step.sectors;
-        self.advance(step.sectors);
-        if self.failed_on_end >= PROBE_AFTER {
-            self.failed_on_end = 0;
-            let range = &self.passes[self.pass].range;
-            let middle = self.unit.floor(range.start.midpoint(range.end));
-            // The last one is tried first.
-            self.probes = vec![range.start, middle, range.end - unit];
-            self.probes.dedup();
+        has_room
+    }
+
+    /// So many more sectors have failed on end: perhaps nothing works any more.
+    fn doubt(&mut self, sectors: u64) {
+        self.failed_on_end += sectors;
+        if self.failed_on_end < PROBE_AFTER {
+            return;
         }
+        self.failed_on_end = 0;
+        let range = match &self.copying {
+            Some(copying) => copying.all(),
+            None => self.passes[self.pass].range.clone(),
+        };
+        let middle = self.unit.floor(range.start.midpoint(range.end));
+        let unit = u64::from(self.unit.sectors());
+        // The last one is tried first.
+        self.probes = vec![range.start, middle, range.end - unit];
+        let last_read = self.copying.as_ref().and_then(Copying::last_read);
+        self.probes.extend(last_read);
+        self.probes.dedup();
     }
 
     /// One of the places that were tried answers, or none does.
@@ -460,6 +565,7 @@ impl Job {
 
     fn next_pass(&mut self) {
         self.pass += 1;
+        self.take_up_deferred();
         if let Some(pass) = self.passes.get(self.pass) {
             self.cursor = pass.range.start;
         }
@@ -492,7 +598,10 @@ impl Job {
     }
 
     fn note_time(&mut self, step: Step, took: Duration) {
-        let is_timed = matches!(step.kind, StepKind::Read | StepKind::Compare);
+        let is_timed = matches!(
+            step.kind,
+            StepKind::Read | StepKind::Compare | StepKind::Fetch
+        );
         if !is_timed || step.sectors < TRANSFER_SECTORS as u64 {
             return;
         }
@@ -517,6 +626,12 @@ pub struct JobReport {
     pub silent: Duration,
     /// How the drive is zeroed, in words.
     pub way: Option<String>,
+}
+
+/// The drive that a job copies, as whoever carries the job out reads it.
+pub trait JobSource: Send {
+    /// Fills `buffer`, which begins at a page of memory and is whole sectors of the drive, from `sector` on.
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> StepEnd;
 }
 
 /// A job in the hands of whoever carries it out. Nothing here waits for the drive but [`JobHandle::join`].

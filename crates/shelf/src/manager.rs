@@ -46,6 +46,7 @@ mod assemble;
 mod bad_blocks;
 mod change;
 mod drives;
+mod extract;
 mod failure;
 mod further;
 mod grow;
@@ -571,7 +572,7 @@ impl Admin for Manager {
         self.list_jobs()
     }
 
-    fn check_job(&self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+    fn check_job(&mut self, drive: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
         self.fit_job(drive, kind).map(drop)
     }
 

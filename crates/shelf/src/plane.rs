@@ -6,7 +6,7 @@
 
 use crate::access::Access;
 use crate::ids::{DriveSlot, LunNumber};
-use crate::job::{Job, JobHandle, Pace};
+use crate::job::{Job, JobHandle, JobSource, Pace};
 use crate::observe::Observe;
 use crate::patience::DriveHealth;
 use crate::target::MendTicket;
@@ -402,12 +402,25 @@ pub trait MetadataDrive: Send {
     /// When not all of it could be made durable; any part of it may be on the drive.
     fn write(&mut self, sector: u64, data: &[u8]) -> Result<(), DriveError>;
 
-    /// Begins a job on the whole drive, beside everything else.
+    /// Begins a job on the whole drive, beside everything else. A copy gets the drive that it copies.
     ///
     /// # Errors
     /// Why it is not carried out. A drive of a kind that has no jobs says so.
-    fn begin(&mut self, job: Job, pace: Pace) -> Result<Box<dyn JobHandle>, String> {
-        let _ = pace;
+    fn begin(
+        &mut self,
+        job: Job,
+        source: Option<Box<dyn JobSource>>,
+        pace: Pace,
+    ) -> Result<Box<dyn JobHandle>, String> {
+        let _ = (source, pace);
         Err(format!("a drive of this kind has no {}", job.kind()))
+    }
+
+    /// The drive as one that a job on another one copies.
+    ///
+    /// # Errors
+    /// Why it cannot be copied. A drive of a kind that has no jobs says so.
+    fn source(&self) -> Result<Box<dyn JobSource>, String> {
+        Err("a drive of this kind cannot be copied".to_owned())
     }
 }

@@ -59,6 +59,32 @@ pub(super) const CONDITION: Command = Command {
     operands_max: ANY_NUMBER,
 };
 
+pub(super) const EXTRACT: Command = Command {
+    verb: Verb::OfDrive(DriveVerb::Extract),
+    name: "extract",
+    aliases: &[],
+    usage: "extract [-f] [-y] [-s sector] drive drive | extract stop drive ...",
+    summary: "copy all of the first drive onto the second one, to save what a drive that fails still gives: what can be \
+              read first, then what could not, by the sector; the second one must carry nothing and be as large; it \
+              ends at a sector that cannot be read, -f goes on, with zeroes there, and lists them; -s goes on with a \
+              copy that was stopped, at the sector that is shown; asks; -y does not ask; an element of a \
+              LUN is refused where replace copies it; of a LUN without redundancy, which must be offline, the copy \
+              takes its place, and what was not read is an error to read; else pull one of the two afterwards, before \
+              a host looks for what is on them; stop ends it; without a drive, list what was copied",
+    examples: &[
+        "extract 1.20 1.21",
+        "extract -n 1.20 1.21",
+        "extract -f 1.20 1.21",
+        "extract -f -s 4194304 1.20 1.21",
+        "extract stop 1.21",
+        "extract",
+    ],
+    needs: Needs::AdminUnless(Lists::WithoutOperands),
+    options: "fys:",
+    operands_min: 0,
+    operands_max: ANY_NUMBER,
+};
+
 pub(super) const SETSIZE: Command = Command {
     verb: Verb::OfDrive(DriveVerb::Setsize),
     name: "setsize",

@@ -511,6 +511,7 @@ pub const COMMANDS: &[Command] = &[
     drive_rows::ERASE,
     drive_rows::DISKTEST,
     drive_rows::CONDITION,
+    drive_rows::EXTRACT,
     drive_rows::SETSIZE,
     hardware::SMARTLOG,
     hardware::SMARTENABLE,

@@ -11,12 +11,6 @@ pub const NOT_AVAILABLE: &[(&str, &str)] = &[
         "not in this version; erase makes a drive read as zeroes; to have it forget beyond that, on the box, for one \
          that show names as free: hdparm --security-erase, or nvme format DEVICE",
     ),
-    (
-        "extract",
-        "a copy of a member is a second drive of the same name, and after a restart nobody could tell which of them \
-         has the newer data; for one that works: replace LUN.part.drive DRIVE; for one that nothing makes up for: \
-         stop ledged, on the box ddrescue OLD NEW MAPFILE, pull the old drive for good, start ledged",
-    ),
     // LUNs.
     (
         "resetserial",

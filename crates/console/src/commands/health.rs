@@ -9,8 +9,8 @@ use crate::record::Record;
 use crate::report::Report;
 use aoe::{Shelf, advertised_sector_count};
 use shelf::admin::{
-    Admin, DriveRole, DriveState, DriveStatus, ElementId, ElementState, ElementStatus, LunStatus,
-    PartStatus, PortStatus, READ_ERRORS_LIMIT, ScrubStatus, Work,
+    Admin, DriveRole, DriveState, DriveStatus, ElementId, ElementState, ElementStatus, JobStatus,
+    LunStatus, PartStatus, PortStatus, READ_ERRORS_LIMIT, ScrubStatus, Work,
 };
 use shelf::job::{JobEnd, JobKind};
 use shelf::smart::{MISSES_LIMIT, WEAR_LIMIT_PERCENT};
@@ -379,6 +379,12 @@ fn of_jobs(admin: &dyn Admin, tell: &mut Tell) {
                 "holds what a write test has left that did not come to its end",
                 format!("erase {name}, or disktest -w {name} begins anew"),
             ),
+            Some(Work::Extract) => (
+                "holds a part of a copy that did not come to its end",
+                format!(
+                    "extract OLD {name} begins anew, with -s it goes on; erase {name} empties it"
+                ),
+            ),
             None => continue,
         };
         tell(format!("drive {name}"), problem.to_owned(), advice);
@@ -387,6 +393,10 @@ fn of_jobs(admin: &dyn Admin, tell: &mut Tell) {
         let name = drive_name(shelf, job.drive);
         let progress = &job.report.progress;
         let bad = progress.bad.sectors();
+        if let Some(source) = job.kind.source() {
+            of_copy(job, [drive_name(shelf, source), name], tell);
+            continue;
+        }
         let problem = match &progress.end {
             Some(JobEnd::Failed(reason)) => {
                 format!("did not come through its {}: {reason}", job.kind)
@@ -411,6 +421,27 @@ fn of_jobs(admin: &dyn Admin, tell: &mut Tell) {
         };
         tell(format!("drive {name}"), problem, advice);
     }
+}
+
+/// A copy that did not come to its end, or that lacks something.
+fn of_copy(job: &JobStatus, [old, new]: [String; 2], tell: &mut Tell) {
+    let progress = &job.report.progress;
+    let bad = progress.bad.sectors();
+    let (drive, problem) = match &progress.end {
+        Some(JobEnd::Failed(reason)) => (new, format!("did not become a copy of {old}: {reason}")),
+        _ if bad > 0 => {
+            let text = format!("has {bad} bad sectors, which its copy {new} lacks");
+            (old, text)
+        }
+        _ => return,
+    };
+    let advice = if bad > 0 {
+        "extract lists which they are; replace the old drive"
+    } else {
+        "extract tells how it goes on"
+    };
+    let advice = advice.to_owned();
+    tell(format!("drive {drive}"), problem, advice);
 }
 
 fn of_spares(admin: &dyn Admin, shelf: Option<Shelf>, tell: &mut Tell) {

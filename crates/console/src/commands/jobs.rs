@@ -1,4 +1,4 @@
-//! `erase`, `disktest` and `condition`: jobs on whole drives.
+//! `erase`, `disktest`, `condition` and `extract`: jobs on whole drives.
 //!
 //! What writes is asked for each drive, by its name, as `remove` does: every drive is looked at before the
 //! first question, so that nobody is asked in vain, and after its answer, because another console may have
@@ -13,16 +13,19 @@ use crate::record::{JobRecord, Record};
 use crate::report::Report;
 use aoe::Shelf;
 use shelf::admin::{Admin, DriveRole, DriveSlot, DriveStatus, JobStatus};
-use shelf::job::{BadSectors, JobEnd, JobKind, Progress};
+use shelf::job::{BadSectors, Extract, JobEnd, JobKind, Progress};
 use std::collections::VecDeque;
 
 const ERASE_USAGE: &str = "erase [-f] drive ... | erase stop drive ...";
 const TEST_USAGE: &str = "disktest [-r] [-w] [-f] drive ... | disktest stop drive ...";
 const CONDITION_USAGE: &str = "condition [-f] [-s sector] drive ... | condition stop drive ...";
 
+const EXTRACT_USAGE: &str = "extract [-f] [-y] [-s sector] drive drive | extract stop drive ...";
+
 const TESTS: &[JobKind] = &[JobKind::ReadTest, JobKind::WriteTest];
 const ERASES: &[JobKind] = &[JobKind::Erase];
 const CONDITIONS: &[JobKind] = &[JobKind::CONDITION];
+const EXTRACTS: &[JobKind] = &[JobKind::EXTRACT];
 
 /// Runs of bad sectors that are shown of each drive; JSON has all.
 const RUNS_SHOWN: usize = 8;
@@ -40,6 +43,8 @@ struct Target {
     drive: DriveSlot,
     /// What was there when the command was given.
     was: Option<DriveStatus>,
+    /// The drive that is to be copied onto it, as it was then.
+    source: Option<DriveStatus>,
 }
 
 /// The commands about whole drives.
@@ -54,6 +59,7 @@ pub(super) fn of_drives(
         DriveVerb::Erase => (ERASES, "erase", ERASE_USAGE),
         DriveVerb::Disktest => (TESTS, "test", TEST_USAGE),
         DriveVerb::Condition => (CONDITIONS, "condition", CONDITION_USAGE),
+        DriveVerb::Extract => (EXTRACTS, "extract", EXTRACT_USAGE),
         DriveVerb::Setsize => {
             super::setsize::setsize(&mut report, admin, options, words);
             return report.into();
@@ -74,6 +80,12 @@ pub(super) fn of_drives(
         });
         return report.into();
     }
+    if verb == DriveVerb::Extract {
+        return match words {
+            [old, new] => extract(admin, options, [old, new]),
+            _ => Report::from(Problem::Usage(usage)).into(),
+        };
+    }
     match kind_of(verb, options) {
         Ok(Some(kind)) if !words.is_empty() => begin(admin, kind, command, options.force, words),
         Ok(_) => Report::from(Problem::Usage(usage)).into(),
@@ -86,19 +98,94 @@ fn kind_of(verb: DriveVerb, options: &Options) -> Result<Option<JobKind>, Proble
     Ok(match (verb, options.read, options.write) {
         (DriveVerb::Erase, _, _) => Some(JobKind::Erase),
         (DriveVerb::Condition, _, _) => {
-            let first_sector = match &options.value {
-                None => 0,
-                Some(word) => (word.bytes().all(|byte| byte.is_ascii_digit()))
-                    .then(|| word.parse().ok())
-                    .flatten()
-                    .ok_or_else(|| Problem::InvalidSector(word.clone()))?,
-            };
+            let first_sector = first_sector(options)?;
             Some(JobKind::Condition { first_sector })
         }
         (DriveVerb::Disktest, true, false) => Some(JobKind::ReadTest),
         (DriveVerb::Disktest, false, true) => Some(JobKind::WriteTest),
-        (DriveVerb::Disktest | DriveVerb::Setsize, _, _) => None,
+        (DriveVerb::Disktest | DriveVerb::Extract | DriveVerb::Setsize, _, _) => None,
     })
+}
+
+/// The sector to begin with.
+fn first_sector(options: &Options) -> Result<u64, Problem> {
+    let Some(word) = &options.value else {
+        return Ok(0);
+    };
+    let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+    let sector = is_number.then(|| word.parse().ok()).flatten();
+    sector.ok_or_else(|| Problem::InvalidSector(word.clone()))
+}
+
+/// The copy that is asked for, if it could be begun.
+fn copy_of(
+    admin: &mut dyn Admin,
+    options: &Options,
+    words: [&String; 2],
+) -> Result<(JobKind, Target), Problem> {
+    let shelf = admin.shelf();
+    let first_sector = first_sector(options)?;
+    let [source, drive] = words.map(|word| parse_drive(word, shelf));
+    let (source, drive) = (source?, drive?);
+    let kind = JobKind::Extract(Extract {
+        source,
+        first_sector,
+        passes_over: options.force,
+        element: None,
+    });
+    let known = admin.drives();
+    let status = |drive| known.iter().find(|one| one.slot == drive).cloned();
+    let target = Target {
+        drive,
+        was: status(drive),
+        source: status(source),
+    };
+    target.check(admin, kind)?;
+    Ok((kind, target))
+}
+
+/// What is to be done with a drive and its copy.
+const PULL_ONE: &str = "afterwards pull one of them before a host looks for what is on it";
+
+/// Asks whether one drive is to be copied onto another.
+fn extract(admin: &mut dyn Admin, options: &Options, words: [&String; 2]) -> Outcome {
+    let shelf = admin.shelf();
+    let (kind, target) = match copy_of(admin, options, words) {
+        Ok(copy) => copy,
+        Err(problem) => return Report::from(problem).into(),
+    };
+    let mut report = Report::default();
+    if options.yes {
+        if let Err(problem) = begin_one(&mut report, admin, target.drive, kind) {
+            report.fail(problem, &[]);
+        }
+        return report.into();
+    }
+    let size = |status: &Option<DriveStatus>| {
+        gigabytes(status.as_ref().map_or(0, |status| status.whole_bytes))
+    };
+    let (old, new) = (size(&target.source), size(&target.was));
+    let (what, after) = match target.source.as_ref().map(|source| &source.role) {
+        Some(DriveRole::Element(id)) => (
+            format!("is {id}"),
+            format!("afterwards it is {id}, and the other a former one: pull that for good"),
+        ),
+        Some(DriveRole::Foreign(what)) => (format!("carries {what}"), PULL_ONE.to_owned()),
+        _ => (
+            "carries nothing that is known".to_owned(),
+            PULL_ONE.to_owned(),
+        ),
+    };
+    let [source, drive] = words;
+    report.line(format!(
+        "Request to overwrite {drive} ({new}GB) with a copy of {source} ({old}GB), which {what}; {after}"
+    ));
+    Destruction {
+        kind,
+        shelf,
+        targets: VecDeque::from([target]),
+    }
+    .proceed(admin, report, false)
 }
 
 fn begin(
@@ -122,7 +209,8 @@ fn begin(
     for word in words {
         let target = parse_drive(word, shelf).and_then(|drive| {
             let was = known.iter().find(|one| one.slot == drive).cloned();
-            let target = Target { drive, was };
+            let source = None;
+            let target = Target { drive, was, source };
             target.check(admin, kind).map(|()| target)
         });
         match target {
@@ -193,14 +281,15 @@ fn begun(report: &mut Report, admin: &dyn Admin, job: &JobStatus) {
     let shelf = admin.shelf();
     let drive = drive_name(shelf, job.drive);
     let drives = admin.drives();
-    let status = drives.iter().find(|status| status.slot == job.drive);
+    let copied = job.kind.source().unwrap_or(job.drive);
+    let status = drives.iter().find(|status| status.slot == copied);
     let size = gigabytes(status.map_or(0, |status| status.whole_bytes));
     let way = job.report.way.as_ref();
     let way = way.map(|way| format!(", {way}")).unwrap_or_default();
     report.row(
         format!(
             "{drive}: {} of {size}GB begun{way}; when tells how far it is",
-            job.kind
+            kind_name(shelf, job.kind)
         ),
         Record::Job(JobRecord::new(shelf, job)),
     );
@@ -215,6 +304,12 @@ impl Destruction {
             JobKind::Erase => "erase",
             JobKind::ReadTest | JobKind::WriteTest => "overwrite",
             JobKind::Condition { .. } => "write zeroes over what cannot be read of",
+            JobKind::Extract(extract) => {
+                let old = drive_name(self.shelf, extract.source);
+                return format!(
+                    "'n' to cancel, or type {name} to copy {old} onto drive {name} [n]: "
+                );
+            }
         };
         format!("'n' to cancel, or type {name} to {what} drive {name} [n]: ")
     }
@@ -289,17 +384,24 @@ impl Target {
     }
 
     /// Whether the job can be begun, and the drive is what it was when the command was given.
-    fn check(&self, admin: &dyn Admin, kind: JobKind) -> Result<(), Problem> {
+    fn check(&self, admin: &mut dyn Admin, kind: JobKind) -> Result<(), Problem> {
         admin.check_job(self.drive, kind)?;
         let drives = admin.drives();
-        let now = drives.iter().find(|status| status.slot == self.drive);
         let same = |now: &DriveStatus, was: &DriveStatus| {
             (&now.role, &now.path, now.whole_bytes) == (&was.role, &was.path, was.whole_bytes)
         };
-        match (now, &self.was) {
-            (Some(now), Some(was)) if same(now, was) => Ok(()),
-            _ => Err(Problem::DriveChanged(drive_name(admin.shelf(), self.drive))),
+        let concerned = [(Some(self.drive), &self.was), (kind.source(), &self.source)];
+        for (slot, was) in concerned {
+            let Some(slot) = slot else { continue };
+            let now = drives.iter().find(|status| status.slot == slot);
+            let is_same = now
+                .zip(was.as_ref())
+                .is_some_and(|(now, was)| same(now, was));
+            if !is_same {
+                return Err(Problem::DriveChanged(drive_name(admin.shelf(), slot)));
+            }
         }
+        Ok(())
     }
 }
 
@@ -327,13 +429,21 @@ pub(crate) fn state_of(job: &JobStatus) -> &'static str {
     }
 }
 
+/// What a job does, as in `extract of 1.2`.
+pub(crate) fn kind_name(shelf: Option<Shelf>, kind: JobKind) -> String {
+    match kind.source() {
+        Some(source) => format!("{kind} of {}", drive_name(shelf, source)),
+        None => kind.to_string(),
+    }
+}
+
 fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
     let progress = &job.report.progress;
     let bytes_per_s = rate_of(progress.done_sectors, job.report.elapsed);
     let mut line = format!(
         "{:<6} {} {} {}% {}.{:02} KBps, {} bad sectors",
         drive_name(shelf, job.drive),
-        job.kind,
+        kind_name(shelf, job.kind),
         state_of(job),
         percent(progress.done_sectors, progress.total_sectors),
         bytes_per_s / 1000,
@@ -356,6 +466,7 @@ fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
         let runs = runs_of(&progress.rewritten);
         lines.push(format!("       written anew: {runs}"));
     }
+    lines.extend(resume_line(shelf, job));
     if !progress.slowest.is_empty() {
         let places = progress.slowest.iter();
         let places: Vec<String> = places
@@ -364,6 +475,28 @@ fn lines(shelf: Option<Shelf>, job: &JobStatus) -> Vec<String> {
         lines.push(format!("       slowest MiB: {}", places.join(", ")));
     }
     lines
+}
+
+/// How a copy goes on that did not come to its end.
+fn resume_line(shelf: Option<Shelf>, job: &JobStatus) -> Option<String> {
+    let JobKind::Extract(extract) = job.kind else {
+        return None;
+    };
+    let progress = &job.report.progress;
+    let (Some(JobEnd::Stopped | JobEnd::Failed(_)), Some(sector)) =
+        (&progress.end, progress.resume_sector)
+    else {
+        return None;
+    };
+    let is_past = extract.passes_over || progress.bad.sectors() > 0;
+    let force = if is_past { "-f " } else { "" };
+    let (old, new) = (
+        drive_name(shelf, extract.source),
+        drive_name(shelf, job.drive),
+    );
+    Some(format!(
+        "       goes on with: extract {force}-s {sector} {old} {new}"
+    ))
 }
 
 /// The bad sectors, in runs.

@@ -2,7 +2,7 @@
 //! its own; self-tests of drives are among them.
 
 use super::hardware::running_self_tests;
-use super::jobs::state_of;
+use super::jobs::{kind_name, state_of};
 use crate::names::drive_name;
 use crate::record::{JobRecord, Record};
 use crate::report::Report;
@@ -53,7 +53,7 @@ fn job_line(shelf: Option<Shelf>, job: &JobStatus) -> String {
         percent(place.done_sectors, place.total_sectors),
         bytes_per_s / 1000,
         bytes_per_s % 1000 / 10,
-        job.kind,
+        kind_name(shelf, job.kind),
     );
     if job.is_stopping {
         line.push_str(&format!(" {}", state_of(job)));

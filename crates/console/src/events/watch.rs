@@ -144,7 +144,11 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
 }
 
 fn of_job(was: Option<&JobStatus>, job: &JobStatus, said: &mut Said) {
-    let what = format!("{} of drive {}", job.kind, said.drive(job.drive));
+    let drive = said.drive(job.drive);
+    let what = match job.kind.source() {
+        Some(source) => format!("{} of drive {} onto {drive}", job.kind, said.drive(source)),
+        None => format!("{} of drive {drive}", job.kind),
+    };
     if was.is_none() {
         let text = format!("beginning {what}");
         said.say(Severity::Notice, "DRIVE_JOB_STARTED", &text);

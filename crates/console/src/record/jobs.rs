@@ -5,7 +5,7 @@ use crate::names::drive_name;
 use aoe::Shelf;
 use serde::Serialize;
 use shelf::admin::JobStatus;
-use shelf::job::{BadSectors, JobEnd};
+use shelf::job::{BadSectors, JobEnd, JobKind};
 use std::ops::Range;
 
 const SECTOR_BYTES: u64 = 512;
@@ -15,8 +15,12 @@ const SECTOR_BYTES: u64 = 512;
 pub(crate) struct JobRecord {
     drive: String,
     slot: u16,
-    /// `erase`, `read test`, `write test` or `condition`.
+    /// `erase`, `read test`, `write test`, `condition` or `extract`.
     job: &'static str,
+    /// The drive that an extract copies.
+    source: Option<String>,
+    /// The element whose place the copy is to take.
+    element: Option<String>,
     /// `running`, `stopping`, `complete`, `stopped` or `failed`.
     state: &'static str,
     /// Why it failed.
@@ -38,6 +42,8 @@ pub(crate) struct JobRecord {
     rewritten: Vec<RunRecord>,
     /// The slowest MiB.
     slowest: Vec<SlowRecord>,
+    /// Where an extract is to begin that goes on with this one.
+    resume_sector: Option<u64>,
     /// How an erase makes zeroes: `deallocated`, `zeroed by the kernel` or `written with zeroes`.
     way: Option<String>,
     /// For how long the drive has not answered.
@@ -74,6 +80,11 @@ impl JobRecord {
             drive: drive_name(shelf, job.drive),
             slot: job.drive.0,
             job: job.kind.name(),
+            source: (job.kind.source()).map(|source| drive_name(shelf, source)),
+            element: match job.kind {
+                JobKind::Extract(extract) => extract.element.map(|id| id.to_string()),
+                _ => None,
+            },
             state: job_state(job),
             reason: match &progress.end {
                 Some(JobEnd::Failed(reason)) => Some(reason.clone()),
@@ -95,6 +106,7 @@ impl JobRecord {
                     ms: u64::try_from(place.took.as_millis()).unwrap_or(u64::MAX),
                 })
                 .collect(),
+            resume_sector: progress.resume_sector,
             way: job.report.way.clone(),
             silent_seconds: job.report.silent.as_secs(),
         }

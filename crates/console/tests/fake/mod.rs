@@ -13,7 +13,7 @@ use shelf::admin::{
     LunStatus, MakeRequest, MemberChoice, PartStatus, PortStatus, RaidState, RateLimit,
     ScrubAction, ScrubRepair, ScrubStatus, SpareStatus, SuperblockStatus, check_label,
 };
-use shelf::job::{Job, JobKind, JobReport};
+use shelf::job::{Extract, Job, JobKind, JobReport};
 use shelf::observe::{DriveLoad, Initiators, Observe, PortStatistics, WorkerLoad};
 use shelf::statistics::{LunStatistics, Rates};
 use std::collections::BTreeMap;
@@ -113,6 +113,50 @@ impl FakeShelf {
 
     fn name(&self, slot: DriveSlot) -> String {
         format!("{}.{slot}", self.shelf.map_or(0xffff, |shelf| shelf.0))
+    }
+
+    fn is_redundant(&self, id: ElementId) -> bool {
+        let lun = self.luns.iter().find(|lun| lun.lun == id.lun);
+        let part = lun.and_then(|lun| lun.parts.get(usize::from(id.part)));
+        part.is_some_and(|part| part.level.is_redundant())
+    }
+
+    /// Whether one drive may be copied onto another.
+    fn check_extract(&self, slot: DriveSlot, extract: Extract) -> Result<(), AdminError> {
+        let refused = |reason| {
+            Err(AdminError::JobRefused {
+                drive: self.name(slot),
+                kind: JobKind::Extract(extract),
+                reason,
+            })
+        };
+        let old = self.name(extract.source);
+        if extract.source == slot {
+            return refused("it is the drive to copy".to_owned());
+        }
+        let mut drives = self.drives.iter();
+        let Some(source) = drives.find(|status| status.slot == extract.source) else {
+            return Err(AdminError::NoSuchDrive(old));
+        };
+        let mut running = self.jobs.iter().filter(|job| job.is_running());
+        if let Some(job) = running.find(|job| job.kind.concerns(job.drive, extract.source)) {
+            let (drive, kind) = (old, job.kind);
+            return Err(AdminError::DriveBusy { drive, kind });
+        }
+        if let DriveRole::Foreign(what) = &self.drives[usize::from(slot.0)].role
+            && self.drives[usize::from(slot.0)].unfinished.is_none()
+        {
+            return refused(format!("it carries {what}; erase empties it"));
+        }
+        match &source.role {
+            DriveRole::Element(id) if !self.is_redundant(*id) => Ok(()),
+            DriveRole::Element(id) => refused(format!(
+                "{old} is {id}; replace {id} DRIVE copies it while the LUN is served, with what the others hold in \
+                 the place of what cannot be read"
+            )),
+            DriveRole::Spare => refused(format!("{old} is a spare, which holds nothing to copy")),
+            _ => Ok(()),
+        }
     }
 
     fn check_drive(&self, slot: DriveSlot, force: bool) -> Result<(), AdminError> {
@@ -694,7 +738,7 @@ impl Admin for FakeShelf {
         self.jobs.clone()
     }
 
-    fn check_job(&self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
+    fn check_job(&mut self, slot: DriveSlot, kind: JobKind) -> Result<(), AdminError> {
         let drive = self.name(slot);
         let Some(status) = self.drives.iter().find(|status| status.slot == slot) else {
             return Err(AdminError::NoSuchDrive(drive));
@@ -707,13 +751,13 @@ impl Admin for FakeShelf {
                 reason,
             });
         }
-        if let Some(job) = self
-            .jobs
-            .iter()
-            .find(|job| job.drive == slot && job.is_running())
-        {
+        let mut running = self.jobs.iter().filter(|job| job.is_running());
+        if let Some(job) = running.find(|job| job.kind.concerns(job.drive, slot)) {
             let kind = job.kind;
             return Err(AdminError::DriveBusy { drive, kind });
+        }
+        if let JobKind::Extract(extract) = kind {
+            self.check_extract(slot, extract)?;
         }
         let role = match &status.role {
             DriveRole::Element(id) if kind.is_like(JobKind::CONDITION) => {
@@ -752,6 +796,14 @@ impl Admin for FakeShelf {
         self.check_job(slot, kind)?;
         if kind.takes_drive() {
             self.drives[usize::from(slot.0)].role = DriveRole::Working(kind);
+        }
+        if let Some(source) = kind.source()
+            && !matches!(
+                self.drives[usize::from(source.0)].role,
+                DriveRole::Element(_)
+            )
+        {
+            self.drives[usize::from(source.0)].role = DriveRole::Working(kind);
         }
         self.jobs.retain(|job| job.drive != slot);
         self.made += 1;

@@ -159,7 +159,7 @@ fn check_json(line: &str, output: &str) {
 }
 
 /// Lines whose arguments contradict one another, or one of them the command.
-const CONTRADICTIONS: [&str; 96] = [
+const CONTRADICTIONS: [&str; 105] = [
     "erase -f",
     "erase stop",
     "erase -f stop 1.8",
@@ -173,6 +173,15 @@ const CONTRADICTIONS: [&str; 96] = [
     "condition -s 8",
     "condition -s x 1.8",
     "condition -f 1.8 1.8",
+    "extract stop",
+    "extract -f stop 1.8",
+    "extract 1.8",
+    "extract -y",
+    "extract 1.8 1.8",
+    "extract 1.8 1.9 1.10",
+    "extract -s 1.8 1.9",
+    "extract -s 8 stop 1.8",
+    "extract -s x 1.8 1.9",
     "setsize -c",
     "setsize 1G",
     "setsize 1G 1.8 1.8",

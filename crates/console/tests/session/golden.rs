@@ -298,13 +298,21 @@ pub(super) fn work(
         drive.role = DriveRole::Free;
     }
     if let (Some(end), Some(work)) = (&end, job.kind.work()) {
-        let is_well = *end == JobEnd::Complete && bad.is_empty();
+        let is_copy = job.kind.source().is_some();
+        let is_well = *end == JobEnd::Complete && (is_copy || bad.is_empty());
+        let name = if is_copy { "extract" } else { "erase" };
         drive.role = if is_well {
             DriveRole::Free
         } else {
-            DriveRole::Foreign("what an erase that did not end has left".to_owned())
+            DriveRole::Foreign(format!("what an {name} that did not end has left"))
         };
         drive.unfinished = (!is_well).then_some(work);
+        let source = job.kind.source();
+        if let Some(source) = source.and_then(|slot| shelf.drives.get_mut(usize::from(slot.0)))
+            && !matches!(source.role, DriveRole::Element(_))
+        {
+            source.role = DriveRole::Free;
+        }
     }
     progress.end = end;
 }

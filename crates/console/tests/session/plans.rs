@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What can be typed of each command, on a shelf with LUNs, and what that would do.
-const LINES: [(&str, &str); 76] = [
+const LINES: [(&str, &str); 78] = [
     (
         "make 9 raid10 1.8-11",
         "make LUN 9, raid10 of 4 drives (1.8-11), 8001.573GB, offline",
@@ -77,6 +77,11 @@ const LINES: [(&str, &str); 76] = [
     (
         "condition 1.8",
         "read 1.8, 4000.787GB, and write zeroes over what cannot be read",
+    ),
+    ("extract 1.8 1.9", "copy 1.8, 4000.787GB, onto 1.9"),
+    (
+        "extract -f -y -s 4096 1.8 1.9",
+        "copy 1.8, 4000.787GB from sector 4096, onto 1.9, with zeroes where it cannot be read",
     ),
     ("setsize 1000G 1.8", "use 1000.000GB of 1.8"),
     ("setiomode random 0", "change nothing"),

@@ -39,12 +39,13 @@ const UNDONE: [(&str, &[&str]); 26] = [
 ];
 
 /// Commands that ask, or were told not to.
-const ASKING: [&str; 11] = [
+const ASKING: [&str; 12] = [
     "remove 1",
     "eject 1",
     "erase 1.8",
     "disktest -w 1.8",
     "condition 1.8",
+    "extract 1.8 1.9",
     "grow 0 raid1 1.8-9",
     "reservations -c 2",
     "reboot",

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::DriveSpec;
-use shelf::job::{JobEnd, JobKind};
+use shelf::admin::DriveSlot;
+use shelf::job::{Extract, JobEnd, JobKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -21,7 +22,7 @@ fn filled(bytes: usize) -> tempfile::NamedTempFile {
 
 fn run_to_end(drive: &Arc<Drive>, kind: JobKind) -> JobReport {
     let job = Job::new(kind, drive.size_sectors(), drive.unit());
-    let mut thread = JobThread::start(drive, job, Pace::default()).unwrap();
+    let mut thread = JobThread::start(drive, job, None, Pace::default()).unwrap();
     assert!(thread.join(LONG));
     thread.report()
 }
@@ -97,7 +98,7 @@ fn a_job_that_is_stopped_has_ended_when_it_says_so() {
         is_gentle: false,
     };
     let job = Job::new(JobKind::ReadTest, drive.size_sectors(), drive.unit());
-    let mut thread = JobThread::start(&drive, job, pace).unwrap();
+    let mut thread = JobThread::start(&drive, job, None, pace).unwrap();
     assert!(!thread.join(Duration::from_millis(1)), "it takes a minute");
     thread.stop();
     assert!(thread.join(LONG));
@@ -115,12 +116,51 @@ fn another_pace_counts_at_once() {
         is_gentle: false,
     };
     let job = Job::new(JobKind::ReadTest, drive.size_sectors(), drive.unit());
-    let mut thread = JobThread::start(&drive, job, crawling).unwrap();
+    let mut thread = JobThread::start(&drive, job, None, crawling).unwrap();
     assert!(!thread.join(Duration::from_millis(100)), "it takes weeks");
     thread.set_pace(Pace::default());
     assert!(thread.join(LONG));
     let report = thread.report();
     assert_eq!(report.progress.end, Some(JobEnd::Complete));
+}
+
+/// Files and memory, onto one another, also onto what is larger.
+#[test]
+fn a_drive_is_copied_onto_another_one_of_any_kind() {
+    let content: Vec<u8> = (0..3 * MIB + 512)
+        .map(|at| u8::try_from((at / 512 + at) % 251).unwrap())
+        .collect();
+    let spec = DriveSpec::Ram {
+        size_bytes: content.len() as u64,
+    };
+    let ram_source = Arc::new(Drive::open(&spec).unwrap());
+    let Medium::Ram(ram) = ram_source.medium() else {
+        panic!()
+    };
+    ram.write(0, &content);
+    let file = filled(content.len());
+    file.as_file().write_all_at(&content, 0).unwrap();
+    for source in [ram_source, open(file.path())] {
+        let larger = filled(content.len() + 4096);
+        let spec = DriveSpec::Ram {
+            size_bytes: content.len() as u64,
+        };
+        for drive in [open(larger.path()), Arc::new(Drive::open(&spec).unwrap())] {
+            let kind = JobKind::Extract(Extract::of(DriveSlot(0)));
+            let job = Job::new(kind, source.size_sectors(), drive.unit());
+            let from: Box<dyn JobSource> = Box::new(Source::new(&source));
+            let mut thread = JobThread::start(&drive, job, Some(from), Pace::default()).unwrap();
+            assert!(thread.join(LONG));
+            assert_eq!(thread.report().progress.end, Some(JobEnd::Complete));
+            let mut copied = vec![0; content.len()];
+            match drive.medium() {
+                Medium::Ram(ram) => ram.read(0, &mut copied),
+                _ => copied = std::fs::read(larger.path()).unwrap(),
+            }
+            assert!(copied.starts_with(&content));
+            assert!(copied[content.len()..].iter().all(|byte| *byte == 0xa5));
+        }
+    }
 }
 
 /// No medium of a test machine is bad: the reads of some sectors are made to fail here, between job and

@@ -5,7 +5,9 @@ use raid::bad_blocks::BadRange;
 use raid::md::Superblock;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
-use shelf::job::{Job, JobHandle, JobReport, Pace, Step, StepEnd, StepKind, fill_pattern};
+use shelf::job::{
+    Job, JobHandle, JobReport, JobSource, Pace, Step, StepEnd, StepKind, fill_pattern,
+};
 use shelf::manager::ShelfStore;
 use shelf::observe::Observe;
 use shelf::patience::DriveHealth;
@@ -144,14 +146,50 @@ impl MetadataDrive for MemoryDrive {
         Ok(())
     }
 
-    fn begin(&mut self, mut job: Job, _: Pace) -> Result<Box<dyn JobHandle>, String> {
-        let durable = &mut *self.durable.lock();
-        let image = &mut durable.images[self.index];
-        while let Some(step) = job.next().filter(|_| !durable.holds_jobs) {
-            let end = image.carry_out(step);
+    fn begin(
+        &mut self,
+        mut job: Job,
+        mut source: Option<Box<dyn JobSource>>,
+        _: Pace,
+    ) -> Result<Box<dyn JobHandle>, String> {
+        let copied = job.kind().source().map(|slot| usize::from(slot.0));
+        let holds_jobs = self.durable.lock().holds_jobs;
+        let mut fetched = Vec::new();
+        while let Some(step) = job.next().filter(|_| !holds_jobs) {
+            let end = match (step.kind, &mut source) {
+                (StepKind::Fetch, Some(source)) => {
+                    fetched = vec![[0; 512]; usize::try_from(step.sectors).unwrap_or(0)];
+                    source.read(step.sector, fetched.as_flattened_mut())
+                }
+                (StepKind::Store, _) => {
+                    let images = &mut self.durable.lock().images;
+                    if step.sector == 0 {
+                        images[self.index].foreign =
+                            copied.and_then(|copied| images[copied].foreign);
+                    }
+                    let written = &mut images[self.index].written;
+                    written.extend((step.sector..).zip(fetched.drain(..)));
+                    StepEnd::Done
+                }
+                _ => self.durable.lock().images[self.index].carry_out(step),
+            };
             job.ended(end, Duration::ZERO);
         }
         Ok(Box::new(HouseJob(job)))
+    }
+
+    fn source(&self) -> Result<Box<dyn JobSource>, String> {
+        Ok(Box::new(Self {
+            durable: self.durable.clone(),
+            index: self.index,
+        }))
+    }
+}
+
+impl JobSource for MemoryDrive {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> StepEnd {
+        self.durable.lock().images[self.index].read(sector, buffer);
+        StepEnd::Done
     }
 }
 
@@ -188,6 +226,7 @@ impl Image {
                     self.written.insert(sector, bytes);
                 }
                 StepKind::Read | StepKind::Compare | StepKind::Flush => {}
+                StepKind::Fetch | StepKind::Store => panic!("a copy does that with two drives"),
             }
         }
         if matches!(step.kind, StepKind::Zero | StepKind::Write) && step.sector == 0 {

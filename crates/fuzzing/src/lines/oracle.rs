@@ -6,7 +6,7 @@ use console::lexer;
 use shelf::admin::LunStatus;
 
 /// Listings of everything, for everybody.
-pub(super) const LISTINGS: [&str; 17] = [
+pub(super) const LISTINGS: [&str; 18] = [
     "list -l -j",
     "show -l -j",
     "spares -j",
@@ -22,6 +22,7 @@ pub(super) const LISTINGS: [&str; 17] = [
     "erase -j",
     "disktest -j",
     "condition -j",
+    "extract -j",
     "iostats -j",
     "ifstat -j",
 ];

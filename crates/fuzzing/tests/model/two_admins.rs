@@ -138,6 +138,8 @@ fn a_drive_that_is_erased_is_in_use() {
         "erase -f 1.4",
         "disktest -r 1.4",
         "condition -f 1.4",
+        "extract -y 1.4 1.5",
+        "extract -y 1.5 1.4",
     ] {
         let before = house.state();
         let (ok, _, output) = type_line(&mut house, line);

@@ -3,6 +3,8 @@
 use super::*;
 use std::collections::BTreeSet;
 
+mod extract;
+
 const MIB: u64 = 2048;
 
 /// A drive of which it is known what was last done to each sector.

@@ -237,6 +237,7 @@ impl Manager {
             self.notices
                 .push(format!("an interrupted change was not finished: {error}"));
         }
+        self.finish_moves(id);
     }
 
     /// An older set of a LUN number is not served by itself, also when the newer one is away some day.

@@ -239,7 +239,7 @@ fn remove_but(
 }
 
 /// Writes the bad-block log of a member.
-fn write_log(
+pub(super) fn write_log(
     drives: &mut super::drives::Drives,
     drive: DriveSlot,
     metadata: &Metadata,

@@ -167,6 +167,7 @@ impl Manager {
     }
 
     pub(super) fn remove_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
+        self.expect_not_copied(number)?;
         let was_live = self.lun(number)?.is_live();
         if was_live && !force {
             return Err(AdminError::LunOnline {
@@ -200,6 +201,7 @@ impl Manager {
 
     /// Lets go of a LUN and its drives, on which it stays.
     pub(super) fn eject_lun(&mut self, number: LunNumber, force: bool) -> Result<(), AdminError> {
+        self.expect_not_copied(number)?;
         let was_live = self.lun(number)?.is_live();
         if was_live && !force {
             return Err(AdminError::LunOnline {

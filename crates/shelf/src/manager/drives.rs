@@ -455,12 +455,15 @@ impl Drives {
         job: Job,
         pace: Pace,
     ) -> Result<Box<dyn JobHandle>, String> {
-        let is_rehearsal = self.noted.is_some();
-        let device = self.device(slot)?;
-        if is_rehearsal {
+        if self.noted.is_some() {
+            self.device(slot)?;
             return Ok(Box::new(super::jobs::Told::default()));
         }
-        device.begin(job, pace)
+        let source = match job.kind().source() {
+            Some(source) => Some(self.device(source)?.source()?),
+            None => None,
+        };
+        self.device(slot)?.begin(job, source, pace)
     }
 
     /// What the drive of a slot takes at least; a sector, where there is none.

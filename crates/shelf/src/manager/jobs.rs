@@ -15,6 +15,9 @@
 //! place of what its RAID can make good, and a file system likewise. It destroys nothing that can be read,
 //! needs no mark, and may be interrupted at any write.
 //!
+//! A copy takes two drives ([`super::extract`]): the one that it is on, which is destroyed as by an erase,
+//! and the one that it copies, of which it only reads.
+//!
 //! Invariants:
 //! * a drive with a role has no job that writes, and no drive has two jobs;
 //! * a drive that carries anything is not conditioned;
@@ -39,10 +42,12 @@ pub(super) struct DriveJob {
     drive: DriveSlot,
     number: u64,
     kind: JobKind,
+    /// What the drive was used for that it copies.
+    source_was: Option<Usage>,
     begun_unix_seconds: u64,
     is_stopping: bool,
-    /// Its drive is not there any more.
-    is_pulled: bool,
+    /// Its drive, or the one that it copies, is not there any more.
+    pulled: Option<DriveSlot>,
     state: JobState,
 }
 
@@ -76,9 +81,10 @@ impl DriveJob {
             drive: self.drive,
             number: self.number,
             kind: self.kind,
+            source_was: self.source_was.clone(),
             begun_unix_seconds: self.begun_unix_seconds,
             is_stopping: self.is_stopping,
-            is_pulled: self.is_pulled,
+            pulled: self.pulled,
             state: match &self.state {
                 JobState::Running(handle) => JobState::Running(Box::new(Told(handle.report()))),
                 JobState::Over(report) => JobState::Over(report.clone()),
@@ -129,6 +135,7 @@ pub(super) const fn left_by(work: Work) -> &'static str {
     match work {
         Work::Erase => "what an erase that did not end has left",
         Work::WriteTest => "what a write test that did not end has left",
+        Work::Extract => "what an extract that did not end has left",
     }
 }
 
@@ -145,8 +152,12 @@ impl Manager {
         self.jobs.iter().map(status).collect()
     }
 
-    /// Whether a drive may have a job; gives the sectors of all of it.
-    pub(super) fn fit_job(&self, slot: DriveSlot, kind: JobKind) -> Result<u64, AdminError> {
+    /// Whether a drive may have a job; gives the sectors that it would be over, and what it would be.
+    pub(super) fn fit_job(
+        &mut self,
+        slot: DriveSlot,
+        kind: JobKind,
+    ) -> Result<(u64, JobKind), AdminError> {
         if self.is_stopping {
             return Err(AdminError::Stopping);
         }
@@ -184,13 +195,19 @@ impl Manager {
             }
             self.expect_quiet(slot)?;
         }
-        Ok(entry.whole_sectors())
+        match kind {
+            JobKind::Extract(extract) => {
+                let (sectors, extract) = self.fit_extract(slot, extract)?;
+                Ok((sectors, JobKind::Extract(extract)))
+            }
+            _ => Ok((entry.whole_sectors(), kind)),
+        }
     }
 
-    /// Refuses a drive that has a job.
+    /// Refuses a drive that has a job, or is copied.
     pub(super) fn expect_no_job(&self, slot: DriveSlot) -> Result<(), AdminError> {
         let mut running = self.jobs.iter().filter(|job| job.is_running());
-        let Some(job) = running.find(|job| job.drive == slot) else {
+        let Some(job) = running.find(|job| job.kind.concerns(job.drive, slot)) else {
             return Ok(());
         };
         let (drive, kind) = (self.drive_name(slot), job.kind);
@@ -203,7 +220,7 @@ impl Manager {
         kind: JobKind,
     ) -> Result<(), AdminError> {
         self.settle_jobs();
-        let sectors = self.fit_job(slot, kind)?;
+        let (sectors, kind) = self.fit_job(slot, kind)?;
         let drive = self.drive_name(slot);
         let refused = |reason| AdminError::JobRefused {
             drive: drive.clone(),
@@ -212,8 +229,16 @@ impl Manager {
         };
         let begun_unix_seconds = (self.now_unix_seconds)();
         if let Some(work) = kind.work() {
-            self.mark_drive(slot, sectors, work, begun_unix_seconds)
-                .map_err(&refused)?;
+            let source = match kind {
+                JobKind::Extract(extract) => self.known_by(extract, sectors),
+                _ => 0,
+            };
+            let mark = Mark {
+                work,
+                begun_unix_seconds,
+                source,
+            };
+            self.mark_drive(slot, sectors, mark).map_err(&refused)?;
         }
         let pace = self.pace_of(slot);
         let job = Job::new(kind, sectors, self.drives.unit(slot));
@@ -228,46 +253,51 @@ impl Manager {
                 entry.is_ejected = false;
             }
         }
+        self.hold_still(kind);
+        let source = kind.foreign_source();
+        let source = source.and_then(|source| self.drives.get_mut(source));
+        let source_was =
+            source.map(|entry| std::mem::replace(&mut entry.usage, Usage::Working(kind)));
         self.jobs.retain(|job| job.drive != slot);
         self.last_job += 1;
         self.jobs.push(DriveJob {
             drive: slot,
             number: self.last_job,
             kind,
+            source_was,
             begun_unix_seconds,
             is_stopping: false,
-            is_pulled: false,
+            pulled: None,
             state: JobState::Running(handle),
         });
         self.jobs.sort_by_key(|job| job.drive);
-        self.notices
-            .push(format!("beginning {kind} of drive {drive}"));
+        let what = self.called(slot, kind);
+        self.notices.push(format!("beginning {what}"));
         self.settle_jobs();
         Ok(())
     }
 
+    /// A job, as in `erase of drive 1.3`.
+    fn called(&self, slot: DriveSlot, kind: JobKind) -> String {
+        let drive = self.drive_name(slot);
+        match kind.source() {
+            Some(source) => format!("{kind} of drive {} onto {drive}", self.drive_name(source)),
+            None => format!("{kind} of drive {drive}"),
+        }
+    }
+
     /// Makes a drive nobody's, durably.
-    fn mark_drive(
-        &mut self,
-        slot: DriveSlot,
-        sectors: u64,
-        work: Work,
-        begun_unix_seconds: u64,
-    ) -> Result<(), String> {
+    fn mark_drive(&mut self, slot: DriveSlot, sectors: u64, mark: Mark) -> Result<(), String> {
         let place = mark_range(sectors);
         if place.is_empty() {
             return Ok(());
         }
-        let mark = Mark {
-            work,
-            begun_unix_seconds,
-        };
         let mut block = [0; BLOCK_BYTES];
         block[..RECORD_BYTES].copy_from_slice(&mark.encode());
         let written = self.drives.write(slot, place.start, &block);
         // What it was before it is no more, or is not known.
         self.spares_elsewhere.retain(|spare| spare.drive != slot);
-        self.drives.set_unfinished(slot, work);
+        self.drives.set_unfinished(slot, mark.work);
         written
     }
 
@@ -291,13 +321,14 @@ impl Manager {
         Ok(())
     }
 
-    /// The drive of a slot is gone: its job ends, also if the drive has not answered yet.
+    /// The drive of a slot is gone: its job ends, also if the drive has not answered yet; and so does one
+    /// that copies it.
     pub(super) fn job_drive_pulled(&mut self, slot: DriveSlot) {
-        let mut jobs = self.jobs.iter_mut();
-        let is_own = |job: &&mut DriveJob| job.drive == slot && job.is_running();
-        if let Some(job) = jobs.find(is_own) {
+        let concerned =
+            |job: &&mut DriveJob| job.is_running() && job.kind.concerns(job.drive, slot);
+        for job in self.jobs.iter_mut().filter(concerned) {
             job.stop();
-            job.is_pulled = true;
+            job.pulled = Some(slot);
         }
     }
 
@@ -320,18 +351,24 @@ impl Manager {
         for index in 0..self.jobs.len() {
             let (slot, kind) = (self.jobs[index].drive, self.jobs[index].kind);
             let pace = self.pace_of(slot);
-            let is_pulled = self.jobs[index].is_pulled;
+            let pulled = self.jobs[index].pulled;
             let JobState::Running(handle) = &mut self.jobs[index].state else {
                 continue;
             };
             let mut report = handle.report();
-            if is_pulled && report.progress.end.is_some() {
-                report.progress.end = Some(JobEnd::Failed("the drive was pulled".to_owned()));
+            if let Some(pulled) = pulled.filter(|_| report.progress.end.is_some()) {
+                let which = if pulled == slot {
+                    "the drive"
+                } else {
+                    "the old drive"
+                };
+                report.progress.end = Some(JobEnd::Failed(format!("{which} was pulled")));
             }
             let Some(end) = report.progress.end.clone() else {
                 handle.set_pace(pace);
                 continue;
             };
+            let copied = report.clone();
             let bad = report.progress.bad.sectors();
             let rewritten = report.progress.rewritten.sectors();
             self.jobs[index].state = JobState::Over(report);
@@ -340,30 +377,34 @@ impl Manager {
                 let text = format!("{rewritten} sectors of drive {drive} were written anew");
                 self.notices.push(text);
             }
+            let source_was = self.jobs[index].source_was.take();
             self.job_ended(slot, kind, &end, bad);
+            if let JobKind::Extract(extract) = kind {
+                self.extract_ended((slot, extract), source_was, &copied);
+            }
         }
     }
 
     fn job_ended(&mut self, slot: DriveSlot, kind: JobKind, end: &JobEnd, bad: u64) {
-        let drive = self.drive_name(slot);
         let is_there = self.drives.get(slot).is_some_and(|entry| !entry.is_empty());
         if is_there && let JobKind::Condition { .. } = kind {
             self.drives.release(slot);
         }
         if let Some(work) = kind.work().filter(|_| is_there) {
-            if *end == JobEnd::Complete && bad == 0 {
+            // A copy is none without its end, and one with it, also of a drive with bad sectors.
+            let is_whole = bad == 0 || kind.source().is_some();
+            if *end == JobEnd::Complete && is_whole {
                 self.drives.erased(slot);
             } else {
                 self.drives.set_unfinished(slot, work);
             }
         }
+        let what = self.called(slot, kind);
         self.notices.push(match end {
-            JobEnd::Complete if bad == 0 => format!("{kind} of drive {drive} is complete"),
-            JobEnd::Complete => {
-                format!("WARNING: {kind} of drive {drive} is complete: {bad} bad sectors")
-            }
-            JobEnd::Stopped => format!("{kind} of drive {drive} was stopped"),
-            JobEnd::Failed(reason) => format!("WARNING: {kind} of drive {drive} failed: {reason}"),
+            JobEnd::Complete if bad == 0 => format!("{what} is complete"),
+            JobEnd::Complete => format!("WARNING: {what} is complete: {bad} bad sectors"),
+            JobEnd::Stopped => format!("{what} was stopped"),
+            JobEnd::Failed(reason) => format!("WARNING: {what} failed: {reason}"),
         });
     }
 

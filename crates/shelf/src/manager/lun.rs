@@ -104,7 +104,11 @@ impl<'a> Lun<'a> {
 
     /// Why it cannot be served.
     pub(super) fn refusal(&self) -> Option<String> {
-        let of_raids = || self.raids().find_map(Raid::refusal);
+        let of_raids = || {
+            let is_copied = self.raids().any(|raid| raid.is_copied);
+            let copied = is_copied.then(|| BEING_COPIED.to_owned());
+            copied.or_else(|| self.raids().find_map(Raid::refusal))
+        };
         let of_lost = |(id, raid): (PartId, &FurtherRaid)| {
             let (level, elements) = (raid.level, raid.elements);
             format!("raid {id} is missing: none of its drives is here ({level} of {elements})")
@@ -189,6 +193,10 @@ impl<'a> Lun<'a> {
         }
     }
 }
+
+/// Why a LUN is not served, nor changed.
+pub(super) const BEING_COPIED: &str =
+    "an element of it is being copied: wait for the extract, or stop it";
 
 /// The world wide name of a LUN: of the kind that is assigned locally (NAA 3), from what is random in the
 /// UUID of its first RAID.

@@ -283,6 +283,10 @@ pub(super) struct Raid {
     pub(super) unfit: Option<String>,
     /// Nothing is to be written to its members: another version has begun with them.
     pub(super) is_untouchable: bool,
+    /// Drives whose place a copy has taken, which have not been told so: what their superblocks say.
+    pub(super) outrun: Vec<(DriveSlot, Superblock)>,
+    /// One of its members is being copied, by an extract: it is not served, and nothing of it is changed.
+    pub(super) is_copied: bool,
     /// Why it is not served before somebody asks for it.
     pub(super) doubt: Option<String>,
     /// Drives of the other half of a mirror whose halves were served apart.
@@ -323,6 +327,8 @@ impl Raid {
             is_view_stale: false,
             unfit: None,
             is_untouchable: false,
+            outrun: Vec::new(),
+            is_copied: false,
             doubt: None,
             rivals: Vec::new(),
             late: Vec::new(),

@@ -19,6 +19,7 @@
 
 use super::Manager;
 use super::drives::Drives;
+use super::lun::BEING_COPIED;
 use super::raid::{Member, Metadata, Raid};
 use super::twin::{Device, DeviceMut, devices_mut};
 use crate::admin::PartId;
@@ -87,6 +88,9 @@ impl Rounds<'_> {
 
     /// Whether something may be written to the members.
     fn check_touchable(&self) -> Result<(), String> {
+        if self.raid.is_copied {
+            return Err(BEING_COPIED.to_owned());
+        }
         let reason = self
             .raid
             .unfit

@@ -199,6 +199,26 @@ fn look_at(
     })))
 }
 
+/// What a drive is in LUNs or pools of this software, wherever they are, in words; `None` when it is nothing
+/// of that.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn find_own(
+    drives: &mut Drives,
+    drive: DriveSlot,
+    size_sectors: u64,
+) -> Result<Option<String>, String> {
+    Ok(
+        match look_at(drives, drive, size_sectors, &mut Vec::new())? {
+            Look::NotMd | Look::Unfinished(_) | Look::Foreign(_) => None,
+            Look::Candidate(candidate) => Some(candidate.called("an")),
+            Look::OtherVersion(other) => Some(format!("a member {}", other_format(other.format))),
+            Look::Spare(_) => Some("a spare".to_owned()),
+        },
+    )
+}
+
 /// What is told of a record of another version.
 pub(super) fn other_format(format: u32) -> String {
     format!(

@@ -72,7 +72,7 @@ pub(super) fn put_together(
     });
     let freshest = group.first()?.clone();
     let is_begun = judge_versions(&group, &freshest, other_versions);
-    let mut spurious = Vec::new();
+    let (mut spurious, outrun) = (Vec::new(), outrun(&group));
     let (places, twins) = place(group, &freshest, &mut spurious);
     let present = || places.iter().chain(&twins).flatten();
     let (generation, record, is_level) = newest_record(present, &freshest);
@@ -81,7 +81,7 @@ pub(super) fn put_together(
         Resync::DirtyFrom(sector) => (true, freshest.geometry.lba_of_md_resync(sector)),
     };
     let (mut unfit, bad) = judge_bad_blocks(&places, &freshest);
-    let events_ahead = events_ahead(present, &freshest, &bad);
+    let events_ahead = events_ahead(present, &freshest, &bad, &outrun);
     let is_used = |place: &Candidate| keeps_up(place, &freshest) && !bad.contains(&place.drive);
     let used: Vec<&Candidate> = places
         .iter()
@@ -106,15 +106,14 @@ pub(super) fn put_together(
         bitmap: bitmap.as_ref(),
         is_torn: is_dirty && !is_unsynced,
     };
-    let devices = places.into_iter().zip(twins);
-    let members = devices
-        .map(|(place, twin)| seats.member(place, twin))
-        .collect();
+    let seat = |(place, twin)| seats.member(place, twin);
+    let members = places.into_iter().zip(twins).map(seat).collect();
     let raid = Raid {
         is_untouchable: is_begun.is_some(),
         unfit: is_begun.or(unfit),
         rivals,
         late,
+        outrun,
         set_uuid: Some(uuid),
         events_ahead,
         generation,
@@ -263,9 +262,33 @@ fn place(
     (places, twins)
 }
 
+/// The devices whose number a fresher one has, under another name, and that do not know it: a copy has taken
+/// their places ([`super::extract`]).
+fn outrun(group: &[Candidate]) -> Vec<(DriveSlot, Superblock)> {
+    let is_outrun = |one: &&Candidate| {
+        let own = &one.superblock;
+        let is_fresher = |other: &Candidate| {
+            let fresh = &other.superblock;
+            fresh.dev_number() == own.dev_number()
+                && fresh.device_uuid() != own.device_uuid()
+                && fresh.events() > own.events()
+        };
+        matches!(own.role(own.dev_number()), Role::Active(_)) && group.iter().any(is_fresher)
+    };
+    let outrun = group.iter().filter(is_outrun);
+    outrun
+        .map(|one| (one.drive, one.superblock.clone()))
+        .collect()
+}
+
 /// What a candidate is whose place has another one.
 fn kind_of(placed: &Candidate, candidate: &Candidate) -> &'static str {
-    if placed.superblock.dev_number() == candidate.superblock.dev_number() {
+    let device = |candidate: &Candidate| {
+        let own = &candidate.superblock;
+        (own.dev_number(), own.device_uuid())
+    };
+    // A device whose place a copy has taken has its number, and another name.
+    if device(placed) == device(candidate) {
         "a copy of"
     } else {
         "a former"
@@ -439,6 +462,7 @@ fn events_ahead<'a, I: Iterator<Item = &'a Candidate>>(
     present: impl Fn() -> I,
     freshest: &Candidate,
     bad: &[DriveSlot],
+    outrun: &[(DriveSlot, Superblock)],
 ) -> u64 {
     let is_used =
         |candidate: &Candidate| keeps_up(candidate, freshest) && !bad.contains(&candidate.drive);
@@ -453,7 +477,8 @@ fn events_ahead<'a, I: Iterator<Item = &'a Candidate>>(
     let away = active
         .any(|(device, _)| !is_member(device))
         .then(|| freshest.superblock.events() + 3);
-    stale.chain(away).max().unwrap_or(0)
+    let outrun = outrun.iter().map(|(_, former)| former.events() + 2);
+    stale.chain(away).chain(outrun).max().unwrap_or(0)
 }
 
 /// Whether a member has missed nothing that the freshest one knows, and does not deny it either.

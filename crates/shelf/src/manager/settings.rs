@@ -53,6 +53,10 @@ impl Manager {
         if self.raids.values().any(|raid| raid.is_live) {
             return Err(AdminError::OnlineLuns);
         }
+        let mut copied = self.raids.values().filter(|raid| raid.is_copied);
+        if let Some(number) = copied.next().map(|raid| raid.id.lun) {
+            self.expect_not_copied(number)?;
+        }
         self.check_nobody_is_there(shelf)?;
         let ids: Vec<PartId> = self.raids.keys().copied().collect();
         let intended = self

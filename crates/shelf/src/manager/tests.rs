@@ -7,6 +7,7 @@ mod changes;
 mod condition;
 mod crash;
 mod every_write;
+mod extract;
 mod failures;
 mod grow;
 mod huge;

@@ -62,6 +62,15 @@ impl Superblock {
         joined
     }
 
+    /// The superblock of a copy of this device, which takes its place: everything is as here, but for the
+    /// name of the device.
+    #[must_use]
+    pub fn copied(&self, device_uuid: Uuid) -> Self {
+        let mut copied = self.clone();
+        copied.raw.device_uuid = device_uuid.into_bytes();
+        copied
+    }
+
     /// The superblock of a spare: the only device of a mirror of one, in which it has no role. md
     /// never starts that array, and knows the device as one that is in use.
     ///

@@ -7,7 +7,7 @@ use raid::Level;
 use std::collections::BTreeMap;
 
 /// An array as Linux leaves it: members without records of ours, stopped in order or not.
-fn foreign(level: Level, members: usize, is_clean: bool) -> World {
+pub(super) fn foreign(level: Level, members: usize, is_clean: bool) -> World {
     let world = World::new(&vec![2 * MIB; members + 1]);
     let mut manager = world.start();
     world.make(&mut manager, 0, level, &(0..members).collect::<Vec<_>>());

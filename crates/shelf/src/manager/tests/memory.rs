@@ -1,8 +1,8 @@
 //! What the tests put in place of drives, workers and the state directory.
 
-use super::workers::{MemoryJob, Works};
+use super::workers::{MemoryJob, MemorySource, Works};
 use crate::admin::{DriveSlot, LunNumber};
-use crate::job::{Job, JobHandle, Pace};
+use crate::job::{Job, JobHandle, JobSource, Pace};
 use crate::manager::ShelfStore;
 use crate::observe::Observe;
 use crate::patience::DriveHealth;
@@ -208,14 +208,24 @@ impl MetadataDrive for MemoryDrive {
         }
     }
 
-    fn begin(&mut self, job: Job, pace: Pace) -> Result<Box<dyn JobHandle>, String> {
+    fn begin(
+        &mut self,
+        job: Job,
+        source: Option<Box<dyn JobSource>>,
+        pace: Pace,
+    ) -> Result<Box<dyn JobHandle>, String> {
         let (image, power) = (Arc::clone(&self.image), Arc::clone(&self.power));
         Ok(Box::new(MemoryJob::begin(
             &self.works,
             (image, power),
             job,
+            source,
             pace,
         )))
+    }
+
+    fn source(&self) -> Result<Box<dyn JobSource>, String> {
+        Ok(Box::new(MemorySource(Arc::clone(&self.image))))
     }
 }
 

@@ -1,12 +1,17 @@
 //! Whoever carries out jobs on the drives of the tests: step by step, when the test wants it.
 
 use super::memory::{Image, Power, Tear};
-use crate::job::{Job, JobHandle, JobReport, Pace, Step, StepEnd, StepKind, fill_pattern};
+use crate::job::{
+    Job, JobHandle, JobReport, JobSource, Pace, Step, StepEnd, StepKind, fill_pattern,
+};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 struct Work {
     job: Job,
+    /// The drive that it copies, and what was fetched from there.
+    source: Option<Box<dyn JobSource>>,
+    fetched: Vec<u8>,
     image: Arc<Mutex<Image>>,
     power: Arc<Mutex<Power>>,
     pace: Pace,
@@ -26,10 +31,13 @@ impl MemoryJob {
         works: &Works,
         (image, power): (Arc<Mutex<Image>>, Arc<Mutex<Power>>),
         job: Job,
+        source: Option<Box<dyn JobSource>>,
         pace: Pace,
     ) -> Self {
         let work = Arc::new(Mutex::new(Work {
             job,
+            source,
+            fetched: Vec::new(),
             image,
             power,
             pace,
@@ -89,7 +97,11 @@ impl Work {
         !self.is_over
     }
 
-    fn carry_out(&self, step: Step) -> StepEnd {
+    fn carry_out(&mut self, step: Step) -> StepEnd {
+        if let (StepKind::Fetch, Some(source)) = (step.kind, &mut self.source) {
+            self.fetched = vec![0; usize::try_from(step.sectors).unwrap() * 512];
+            return source.read(step.sector, &mut self.fetched);
+        }
         let mut image = self.image.lock().unwrap();
         let range = step.sector..step.sector + step.sectors;
         if image.bad.range(range.clone()).next().is_some() {
@@ -116,6 +128,11 @@ impl Work {
                 };
             }
             StepKind::Write => fill_pattern(step.sector, &mut sectors),
+            StepKind::Store => {
+                assert_eq!(self.fetched.len(), sectors.len());
+                sectors.clone_from(&self.fetched);
+            }
+            StepKind::Fetch => panic!("there is nothing to copy"),
             StepKind::Zero | StepKind::Rewrite => {}
         }
         match self.power.lock().unwrap().write() {
@@ -129,6 +146,25 @@ impl Work {
                 return StepEnd::Gone("no power".to_owned());
             }
         }
+        StepEnd::Done
+    }
+}
+
+/// A drive that is copied.
+pub(super) struct MemorySource(pub(super) Arc<Mutex<Image>>);
+
+impl JobSource for MemorySource {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> StepEnd {
+        let image = self.0.lock().unwrap();
+        let range = sector..sector + (buffer.len() / 512) as u64;
+        if !image.is_present {
+            return StepEnd::Gone("the old drive is gone: No such device".to_owned());
+        }
+        let mut failing = image.bad.range(range.clone());
+        if failing.next().is_some() || image.unreadable.range(range).next().is_some() {
+            return StepEnd::Failed("Medium error".to_owned());
+        }
+        image.read(sector, buffer);
         StepEnd::Done
     }
 }
