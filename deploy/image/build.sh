@@ -5,6 +5,7 @@
 # Usage: build.sh DIRECTORY_OF_THE_BINARIES OUTPUT_DIRECTORY
 #   VERSION            what the image calls itself (default: the version of this tree)
 #   SOURCE_DATE_EPOCH  the time of everything in it (default: that of the last commit)
+#   TRIAL_SECONDS      how long this version may take, as an update, until it is healthy (default: 600)
 #   UPDATE_KEY, UPDATE_CERTIFICATE  who signs updates (default: a key of its own, made in OUTPUT_DIRECTORY/keys)
 #   MIRROR, SECURITY_MIRROR         where packages come from (default: what this machine's apt uses)
 #
@@ -24,6 +25,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH TZ=UTC LC_ALL=C.UTF-8
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../../Cargo.toml" | head -n 1)}
 [[ $VERSION =~ ^[0-9]+(\.[0-9]+)*$ ]] || { echo "error: VERSION=$VERSION: digits and dots only" >&2; exit 1; }
+[[ ${TRIAL_SECONDS:-600} =~ ^[1-9][0-9]{1,4}$ ]] || { echo "error: TRIAL_SECONDS=$TRIAL_SECONDS: 10 to 99999" >&2; exit 1; }
 product=ledge
 architecture=x86_64
 
@@ -177,7 +179,7 @@ kernel_image() {
     # No partition of a data disk is looked at or mounted by itself (gpt_auto, swap, md), and nobody gets a shell
     # in the initrd: what cannot go on starts again, and the boot loader has the version before.
     printf '%s' "root=/dev/mapper/root roothash=$hash rootfstype=squashfs ro systemd.gpt_auto=0 systemd.swap=0 raid=noautodetect" \
-        " rd.shell=0 rd.emergency=reboot systemd.default_timeout_start_sec=300 panic=30 systemd.crash_reboot=1 no_timer_check quiet console=tty0 console=ttyS0,115200" >"$work/cmdline"
+        " rd.shell=0 rd.emergency=reboot systemd.default_timeout_start_sec=300 panic=30 systemd.crash_reboot=1 no_timer_check quiet console=tty0 console=ttyS0,115200${TRIAL_SECONDS:+ ledge.trial=$TRIAL_SECONDS}" >"$work/cmdline"
     objcopy -p --add-section .osrel="$work/os-release" --change-section-vma .osrel=0x20000 \
         --add-section .cmdline="$work/cmdline" --change-section-vma .cmdline=0x30000 \
         --add-section .linux="$work/linux" --change-section-vma .linux=0x2000000 \

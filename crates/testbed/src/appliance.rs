@@ -83,6 +83,17 @@ pub fn artifact(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A partition of the boot disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its first byte.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// Its UUID, in lower case.
+    pub uuid: String,
+}
+
 /// A machine with its disks, on or off.
 #[derive(Debug)]
 pub struct Machine {
@@ -116,22 +127,56 @@ impl Machine {
         self.directory.path().join(name)
     }
 
+    /// Where a partition of the boot disk is, if there is one of this name.
+    ///
+    /// # Errors
+    /// The disk has no table.
+    pub fn partition(&self, name: &str) -> Result<Option<Partition>> {
+        let mut list = std::process::Command::new("/usr/sbin/sfdisk");
+        list.arg("--json").arg(self.path("boot"));
+        let list = run(list, Duration::from_secs(60))?;
+        // Whatever it has to say of a table that is being written comes after it.
+        let end = list.output.rfind('}').map_or(0, |at| at + 1);
+        let table: serde_json::Value = serde_json::from_str(&list.output[..end])
+            .with_context(|| format!("sfdisk: {}", list.output))?;
+        let partitions = table["partitiontable"]["partitions"].as_array();
+        let mut partitions = partitions.context("partitions")?.iter();
+        let Some(found) = partitions.find(|found| found["name"] == name) else {
+            return Ok(None);
+        };
+        let of = |name: &str| found[name].as_u64().context("sfdisk").map(|n| n * 512);
+        Ok(Some(Partition {
+            start: of("start")?,
+            size: of("size")?,
+            uuid: found["uuid"].as_str().context("uuid")?.to_lowercase(),
+        }))
+    }
+
+    /// The kernels on the boot partition, by the names that the boot loader counts their tries in.
+    ///
+    /// # Errors
+    /// mtools is missing, or the partition is damaged.
+    pub fn kernels(&self) -> Result<Vec<String>> {
+        let esp = self.partition("ledge-esp")?.context("no boot partition")?;
+        let mut list = std::process::Command::new("mdir");
+        list.env("MTOOLS_SKIP_CHECK", "1");
+        list.args(["-b", "-i"]);
+        list.arg(format!("{}@@{}", self.path("boot").display(), esp.start));
+        list.arg("::/EFI/Linux");
+        let said = run(list, Duration::from_secs(60))?.success("mdir")?;
+        let name = |line: &str| line.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(said.lines().map(name).collect())
+    }
+
     /// Changes the state partition of a machine that is off: a script for bash, to which it is the file `$1`.
     ///
     /// # Errors
     /// There is none, or the script fails.
     pub fn change_state(&self, script: &str) -> Result<()> {
         let boot = self.path("boot");
-        let mut list = std::process::Command::new("/usr/sbin/sfdisk");
-        list.arg("--json").arg(&boot);
-        let said = run(list, Duration::from_secs(60))?.success("sfdisk")?;
-        let table: serde_json::Value = serde_json::from_str(&said).context("sfdisk")?;
-        let partitions = table["partitiontable"]["partitions"].as_array();
-        let mut partitions = partitions.context("partitions")?.iter();
-        let found = partitions.find(|found| found["name"] == "ledge-state");
-        let found = found.context("no state partition: it is made at the first start")?;
-        let of = |name: &str| found[name].as_u64().context("sfdisk").map(|n| n * 512);
-        let (start, size) = (of("start")?, of("size")?);
+        let state = self.partition("ledge-state")?;
+        let state = state.context("no state partition: it is made at the first start")?;
+        let Partition { start, size, .. } = state;
         let (boot, copy) = (boot.display(), self.path("state"));
         let copy = copy.display();
         let line = format!(
