@@ -147,11 +147,14 @@ sed -i "s/^version=.*/version=$2/" manifest
 const WRONG_HASHES: &str =
     r#"head -c "$(stat -c %s root.verity)" /dev/zero >zeroes; mv zeroes root.verity"#;
 
-/// It starts, but its daemon never does; nor does it get the usual time to become healthy.
+/// It starts, but its daemon never does; nor does it get the usual time to become healthy. The command line of its
+/// kernel keeps its length: objcopy changes no section of a program for UEFI.
 const SICK: &str = r#"
-objcopy -O binary --only-section=.cmdline kernel.efi cmdline
-printf ' systemd.mask=ledged.service ledge.trial=120' >>cmdline
-objcopy -p --update-section .cmdline=cmdline kernel.efi
+there='systemd\.default_timeout_start_sec=300 panic=30'
+instead='systemd.mask=ledged.service ledge.trial=120   '
+LC_ALL=C sed -i "s/$there/$instead/" kernel.efi
+LC_ALL=C grep -qaF "$instead" kernel.efi
+[ "$(stat -c %s kernel.efi)" = "$(stat -c %s ../parts/kernel.efi)" ]
 "#;
 
 /// Makes updates with parts of a byte, which are refused before anybody looks at those.
