@@ -430,7 +430,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
         let path = dir.path().join("settings.toml");
-        let newer = "product = 'SRX'\ncolour = 'red'\n[mail]\nto = ['a', 'b']\nsince = 2027-01-01\n";
+        let newer =
+            "product = 'SRX'\ncolour = 'red'\n[mail]\nto = ['a', 'b']\nsince = 2027-01-01\n";
         fs::write(&path, newer).unwrap();
         let settings = state.settings().unwrap();
         assert_eq!(settings.product, "SRX");

@@ -121,6 +121,70 @@ impl Machine {
         Ok(machine)
     }
 
+    /// A machine with two empty data disks and no boot disk.
+    ///
+    /// # Errors
+    /// The files cannot be made.
+    pub fn without_boot_disk() -> Result<Self> {
+        let directory = TempDir::new().context("directory of the machine")?;
+        let machine = Self { directory };
+        for disk in &DISKS[..2] {
+            File::create(machine.path(disk))?.set_len(DISK_BYTES)?;
+        }
+        fs::copy(FIRMWARE[1], machine.path("variables"))
+            .context("OVMF: deploy/packages.sh image")?;
+        Ok(machine)
+    }
+
+    /// Switches on a machine without a boot disk, whose firmware fetches `file` by TFTP from the emulator, which
+    /// answers DHCP on a network of its own; beside that it has its port at `end`.
+    ///
+    /// # Errors
+    /// The emulator does not start.
+    pub fn switch_on_from_network(
+        &self,
+        file: &Path,
+        (namespace, end, mtu): (&Namespace, GuestEnd, u16),
+    ) -> Result<Appliance> {
+        let directory = file.parent().context("directory of the file")?.display();
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.context("name of the file")?;
+        let mut command = self.with_firmware(namespace, 2048)?;
+        command.arg("-netdev").arg(format!(
+            "user,id=boot,restrict=on,tftp={directory},bootfile={name}"
+        ));
+        command.args(["-device", "virtio-net-pci,netdev=boot,romfile=,bootindex=0"]);
+        for disk in &DISKS[..2] {
+            vm::attach_image(&mut command, disk, &self.path(disk));
+            command.args(["-device", &format!("nvme,drive={disk},serial={disk}")]);
+        }
+        vm::attach_network(&mut command, 0, end, mtu);
+        Appliance::start(command)
+    }
+
+    /// An emulator with firmware for UEFI, and nothing to start from yet.
+    fn with_firmware(
+        &self,
+        namespace: &Namespace,
+        memory_mib: u32,
+    ) -> Result<std::process::Command> {
+        let mut command = namespace.command(requirements::program(vm::EMULATOR)?);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        command.args(["-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem"]);
+        command.args(["-smp", "2", "-m", &memory_mib.to_string()]);
+        for (file, options) in [
+            (PathBuf::from(FIRMWARE[0]), ",readonly=on"),
+            (self.path("variables"), ""),
+        ] {
+            let file = file.display();
+            command.args([
+                "-drive",
+                &format!("if=pflash,format=raw{options},file={file}"),
+            ]);
+        }
+        Ok(command)
+    }
+
     /// The file behind a disk: `boot`, or one of [`DISKS`].
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
@@ -228,21 +292,7 @@ impl Machine {
     /// # Errors
     /// The emulator does not start.
     pub fn switch_on(&self, namespace: &Namespace, end: GuestEnd, mtu: u16) -> Result<Appliance> {
-        let mut command = namespace.command(requirements::program(vm::EMULATOR)?);
-        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-        command.args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
-        ]);
-        for (file, options) in [
-            (PathBuf::from(FIRMWARE[0]), ",readonly=on"),
-            (self.path("variables"), ""),
-        ] {
-            let file = file.display();
-            command.args([
-                "-drive",
-                &format!("if=pflash,format=raw{options},file={file}"),
-            ]);
-        }
+        let mut command = self.with_firmware(namespace, 1024)?;
         vm::attach_image(&mut command, "boot", &self.path("boot"));
         command.args(["-device", "virtio-blk-pci,drive=boot,bootindex=0"]);
         for (number, bay) in (1..).zip(BAYS) {

@@ -11,6 +11,8 @@ use testbed::appliance::{Appliance, DISKS, Machine, VERSION, artifact, cec};
 use testbed::network::{BRIDGE, GuestEnd};
 use testbed::{Client, Vm, VmNetwork, VmOptions, lock_vm, transcript};
 
+#[path = "appliance/network.rs"]
+mod network;
 #[path = "appliance/updates.rs"]
 mod updates;
 
