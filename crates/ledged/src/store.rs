@@ -9,8 +9,8 @@
 //!
 //! Configurations that `saveconfig` saved are in `config`, bundles of `sos` in `sos`.
 //!
-//! What is set on a console is kept in `settings.toml`, replaced atomically. Keys that this version does not know,
-//! since a newer one has written them, stay there as they are, and are told of.
+//! What is set on a console is kept in `settings.toml`, replaced atomically. Keys that this version does not
+//! know, since a newer one has written them, stay there as they are, and are told of.
 //!
 //! The sets are kept in `removed`, a UUID a line, the last one removed last, replaced atomically. Of
 //! more than [`REMOVED_MAX`] the first are forgotten.
@@ -424,7 +424,8 @@ mod tests {
         }
     }
 
-    /// What a box falls back to understands what it can of the settings, and the newer version finds its own again.
+    /// What a box falls back to understands what it can of the settings, and the newer version finds its own
+    /// again.
     #[test]
     fn what_a_newer_version_has_set_is_kept() {
         let dir = tempfile::tempdir().unwrap();

@@ -455,8 +455,8 @@ fn a_damaged_shelf_number_is_refused_with_the_cure() -> Result<()> {
     daemon.terminate(LIMIT)
 }
 
-/// What a box has fallen back to finds what the newer version has written: it serves, takes what it knows of the
-/// settings, says what it does not know, and leaves it for the newer one.
+/// What a box has fallen back to finds what the newer version has written: it serves, takes what it knows of
+/// the settings, says what it does not know, and leaves it for the newer one.
 #[test]
 fn the_state_of_a_newer_version_is_left_to_it() -> Result<()> {
     let setup = Setup::new()?;

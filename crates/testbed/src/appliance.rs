@@ -136,8 +136,8 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Switches on a machine without a boot disk, whose firmware fetches `file` by TFTP from the emulator, which
-    /// answers DHCP on a network of its own; beside that it has its port at `end`.
+    /// Switches on a machine without a boot disk, whose firmware fetches `file` by TFTP from the emulator,
+    /// which answers DHCP on a network of its own; beside that it has its port at `end`.
     ///
     /// # Errors
     /// The emulator does not start.

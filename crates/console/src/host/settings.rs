@@ -1,7 +1,8 @@
 //! What is set on a console and is no property of a LUN.
 //!
-//! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; what this version
-//! does not know, the daemon keeps beside it: an older version, to which a box has fallen back, loses nothing of it.
+//! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; what this
+//! version does not know, the daemon keeps beside it: an older version, to which a box has fallen back, loses
+//! nothing of it.
 
 use super::TimeSource;
 use core::net::SocketAddr;

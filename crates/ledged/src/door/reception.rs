@@ -165,8 +165,8 @@ impl Reception {
         self.registry.publish(&Arc::new(event));
     }
 
-    /// What is wrong with the consoles themselves and with the clock, and was with the machine and the settings
-    /// when it started.
+    /// What is wrong with the consoles themselves and with the clock, and was with the machine and the
+    /// settings when it started.
     pub(crate) fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = self.of_start.to_vec();
         let mut tell = |subject: &str, problem: Option<&str>, advice: &str| {

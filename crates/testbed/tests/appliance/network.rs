@@ -1,5 +1,5 @@
-//! The image without a boot disk: the firmware fetches it over the network, and the state is on a partition of a
-//! data disk that is there for it, or in memory.
+//! The image without a boot disk: the firmware fetches it over the network, and the state is on a partition
+//! of a data disk that is there for it, or in memory.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! Updates of the image in the machine: what is not for it is refused, a version that does not come up gives
 //! way to the one before, and whenever the power is cut the box serves afterwards.
 //!
-//! **Invariant**: moments of an update are not waited for by the clock but seen on the boot disk, so that a cut
-//! hits the same step however busy the machine of the test is.
+//! **Invariant**: moments of an update are not waited for by the clock but seen on the boot disk, so that a
+//! cut hits the same step however busy the machine of the test is.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -97,8 +97,8 @@ impl Files {
         self.directory.path().join(name)
     }
 
-    /// Runs a script of bash in the directory, to which these are known: `$good`, the update of the next version,
-    /// unpacked in `parts`, `$sign`, the signer, `$keys`, `$next`, and the words that it is given.
+    /// Runs a script of bash in the directory, to which these are known: `$good`, the update of the next
+    /// version, unpacked in `parts`, `$sign`, the signer, `$keys`, `$next`, and the words that it is given.
     fn script(&self, script: &str, words: &[&str]) -> Result<()> {
         let mut command = Command::new("bash");
         let sign = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/image/sign.sh");
@@ -147,8 +147,8 @@ sed -i "s/^version=.*/version=$2/" manifest
 const WRONG_HASHES: &str =
     r#"head -c "$(stat -c %s root.verity)" /dev/zero >zeroes; mv zeroes root.verity"#;
 
-/// It starts, but its daemon never does; nor does it get the usual time to become healthy. The command line of its
-/// kernel keeps its length: objcopy changes no section of a program for UEFI.
+/// It starts, but its daemon never does; nor does it get the usual time to become healthy. The command line
+/// of its kernel keeps its length: objcopy changes no section of a program for UEFI.
 const SICK: &str = r#"
 there='systemd\.default_timeout_start_sec=300 panic=30'
 instead='systemd.mask=ledged.service ledge.trial=120   '
@@ -341,8 +341,8 @@ impl Watched<'_> {
         Ok(Some((partition.start + offset, content)))
     }
 
-    /// Takes back what an earlier update has left at the place of the moment; the machine is off, or does not use
-    /// the slot.
+    /// Takes back what an earlier update has left at the place of the moment; the machine is off, or does not
+    /// use the slot.
     fn prepare(&self, moment: Moment) -> Result<()> {
         if let Some((offset, _)) = self.place(moment)? {
             let disk = File::options()
