@@ -340,7 +340,13 @@ fn what_is_not_for_this_machine_changes_nothing() -> Result<()> {
     let file = machine.update("1.3", unchanged)?;
     machine.refuses(&file, "has room for")?;
     fs::remove_file(machine.path("run/running"))?;
-    machine.refuses(&file, "not known which slot")
+    machine.refuses(&file, "not known which slot")?;
+    // Nothing of this has a place on a machine without a boot disk, and a file is not even looked for.
+    fs::write(
+        machine.path("run/cmdline"),
+        format!("quiet ledge.roothash={ROOT_HASH}\n"),
+    )?;
+    machine.refuses(&machine.path("nothing"), "started over the network")
 }
 
 /// Then the other slot has what the machine falls back to.
