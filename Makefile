@@ -14,7 +14,7 @@ help:
 	@echo 'make test    everything that CI runs (as root: namespaces, XDP, a virtual machine)'
 	@echo 'make test-md all arrays in all states, judged by Linux md of two kernels (as root; about 15 minutes)'
 	@echo 'make test-vm long tests with virtual machines, under two kernels: bad wires, restarts, growth, mirrors, hot plug (as root; about 40 minutes)'
-	@echo 'make image   a disk image that boots a machine into a shelf, and its update file, into $(IMAGE_DIR) (as root)'
+	@echo 'make image   a disk image that boots a machine into a shelf, its update file, and the same for a start over the network, into $(IMAGE_DIR) (as root)'
 	@echo 'make test-appliance  the package in both Debians; the image in virtual machines: first start, pulled disks, power cuts, updates, wrong inputs (as root; hours)'
 	@echo 'make check   what needs no root: format, lints, unit and property tests'
 	@echo 'make sim     the simulator for an hour (SIM_SECONDS=60: a minute; SEED=N: one seed, with what happened in it)'

@@ -22,7 +22,7 @@ fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-com
 debhelper debian-archive-keyring lintian mmdebstrap systemd systemd-container"
 
 # To make the image (mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
-image="mmdebstrap binutils cryptsetup-bin debian-archive-keyring dosfstools fdisk git mtools openssl ovmf squashfs-tools systemd"
+image="mmdebstrap binutils cpio cryptsetup-bin debian-archive-keyring dosfstools fdisk git mtools openssl ovmf squashfs-tools systemd"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;

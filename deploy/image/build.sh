@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The appliance: a disk image that boots a machine into a shelf, and the update file of the same version, from
-# Debian packages and the programs of this tree. README.md beside this has the picture.
+# The appliance: a disk image that boots a machine into a shelf, the update file of the same version, and a program
+# that a machine without a boot disk starts over the network (pxe/), from Debian packages and the programs of this
+# tree. README.md beside this has the picture.
 #
 # Usage: build.sh DIRECTORY_OF_THE_BINARIES OUTPUT_DIRECTORY
 #   VERSION            what the image calls itself (default: the version of this tree)
 #   SOURCE_DATE_EPOCH  the time of everything in it (default: that of the last commit)
+#   TRIAL_SECONDS      how long this version may take, as an update, until it is healthy (default: 600)
 #   UPDATE_KEY, UPDATE_CERTIFICATE  who signs updates (default: a key of its own, made in OUTPUT_DIRECTORY/keys)
 #   MIRROR, SECURITY_MIRROR         where packages come from (default: what this machine's apt uses)
 #
@@ -24,6 +26,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH TZ=UTC LC_ALL=C.UTF-8
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../../Cargo.toml" | head -n 1)}
 [[ $VERSION =~ ^[0-9]+(\.[0-9]+)*$ ]] || { echo "error: VERSION=$VERSION: digits and dots only" >&2; exit 1; }
+[[ ${TRIAL_SECONDS:-600} =~ ^[1-9][0-9]{1,4}$ ]] || { echo "error: TRIAL_SECONDS=$TRIAL_SECONDS: 10 to 99999" >&2; exit 1; }
 product=ledge
 architecture=x86_64
 
@@ -169,20 +172,40 @@ fits() {
     [ "$(stat -c %s "$1")" -le "$(($2 << 20))" ] || { echo "error: $(basename "$1") is larger than $2 MiB" >&2; exit 1; }
 }
 
-# Kernel, initrd and command line, which has the root hash, in one program for UEFI.
-kernel_image() {
-    say "kernel image"
+# Kernel, initrd and command line in one program for UEFI: what it is to start from, the initrd, the program.
+program() {
     printf 'ID=%s\nNAME=Ledge\nPRETTY_NAME="Ledge %s"\nVERSION_ID=%s\n' "$product" "$VERSION" "$VERSION" >"$work/os-release"
     # no_timer_check: what the kernel does by itself where it knows the hypervisor; a slow emulator fails that check.
-    # No partition of a data disk is looked at or mounted by itself (gpt_auto, swap, md), and nobody gets a shell
-    # in the initrd: what cannot go on starts again, and the boot loader has the version before.
-    printf '%s' "root=/dev/mapper/root roothash=$hash rootfstype=squashfs ro systemd.gpt_auto=0 systemd.swap=0 raid=noautodetect" \
-        " rd.shell=0 rd.emergency=reboot systemd.default_timeout_start_sec=300 panic=30 systemd.crash_reboot=1 no_timer_check quiet console=tty0 console=ttyS0,115200" >"$work/cmdline"
+    # No partition of a data disk is looked at or mounted by itself (gpt_auto, swap, md). What cannot go on in the
+    # initrd starts again (dracut/emergency.service), and the boot loader has the version before.
+    printf '%s' "root=/dev/mapper/root $1 rootfstype=squashfs ro systemd.gpt_auto=0 systemd.swap=0 raid=noautodetect" \
+        " systemd.default_timeout_start_sec=300 panic=30 systemd.crash_reboot=1 no_timer_check quiet console=tty0 console=ttyS0,115200${TRIAL_SECONDS:+ ledge.trial=$TRIAL_SECONDS}" >"$work/cmdline"
     objcopy -p --add-section .osrel="$work/os-release" --change-section-vma .osrel=0x20000 \
         --add-section .cmdline="$work/cmdline" --change-section-vma .cmdline=0x30000 \
         --add-section .linux="$work/linux" --change-section-vma .linux=0x2000000 \
-        --add-section .initrd="$work/initrd" --change-section-vma .initrd=0x4000000 \
-        "$work/linuxx64.efi.stub" "$work/kernel.efi"
+        --add-section .initrd="$2" --change-section-vma .initrd=0x4000000 \
+        "$work/linuxx64.efi.stub" "$3"
+}
+
+# What starts from a slot: by the root hash it finds the partitions.
+kernel_image() {
+    say "kernel image"
+    program "roothash=$hash" "$work/initrd" "$work/kernel.efi"
+}
+
+# What starts over the network: the root and its hashes are in the initrd, behind what is there anyway. The kernel
+# takes what is not compressed from whole words of four bytes on.
+network_image() {
+    say "kernel image for the network"
+    mkdir -p "$work/net/ledge" "$out/pxe"
+    cp "$work/root.squashfs" "$work/root.verity" "$work/net/ledge/"
+    find "$work/net" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+    cp "$work/initrd" "$work/initrd.net"
+    truncate -s %4 "$work/initrd.net"
+    (cd "$work/net" && printf 'ledge\nledge/root.squashfs\nledge/root.verity\n' \
+        | cpio --quiet -o -H newc --reproducible --owner=+0:+0) >>"$work/initrd.net"
+    program "ledge.roothash=$hash" "$work/initrd.net" "$work/network.efi"
+    install -m 644 "$work/network.efi" "$out/pxe/$product-$VERSION.efi"
 }
 
 # What is updated, and what it is: signed as a whole.
@@ -257,7 +280,8 @@ initrd
 trim
 seal
 kernel_image
+network_image
 update_file
 boot_partition
 disk_image
-(cd "$out" && sha256sum "$product-$VERSION.img" "$product-$VERSION.update")
+(cd "$out" && sha256sum "$product-$VERSION.img" "$product-$VERSION.update" "pxe/$product-$VERSION.efi")

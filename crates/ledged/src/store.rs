@@ -9,7 +9,8 @@
 //!
 //! Configurations that `saveconfig` saved are in `config`, bundles of `sos` in `sos`.
 //!
-//! What is set on a console is kept in `settings.toml`, replaced atomically.
+//! What is set on a console is kept in `settings.toml`, replaced atomically. Keys that this version does not
+//! know, since a newer one has written them, stay there as they are, and are told of.
 //!
 //! The sets are kept in `removed`, a UUID a line, the last one removed last, replaced atomically. Of
 //! more than [`REMOVED_MAX`] the first are forgotten.
@@ -76,13 +77,47 @@ impl StateDir {
     }
 }
 
+/// What is in the file of settings.
+#[derive(Default, serde::Deserialize)]
+struct StoredSettings {
+    #[serde(flatten)]
+    settings: Settings,
+    /// Of a newer version, or misspelt.
+    #[serde(flatten)]
+    unknown: toml::Table,
+}
+
 impl StateDir {
     /// What was set on consoles; the defaults if nothing ever was.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
+        self.stored_settings().map(|stored| stored.settings)
+    }
+
+    /// What is wrong with the file of settings, if something is, and what to do.
+    pub(crate) fn settings_trouble(&self) -> Option<(String, &'static str)> {
+        match self.stored_settings() {
+            Ok(stored) if stored.unknown.is_empty() => None,
+            Ok(stored) => {
+                let names: Vec<&str> = stored.unknown.keys().map(String::as_str).collect();
+                let path = self.path.join("settings.toml");
+                let text = format!(
+                    "{} has {}, which this version does not know: kept as it is",
+                    path.display(),
+                    names.join(", ")
+                );
+                Some((text, "nothing, if a newer version has written it"))
+            }
+            Err(reason) => Some((reason, "until then the defaults hold")),
+        }
+    }
+
+    fn stored_settings(&self) -> Result<StoredSettings, String> {
         let path = self.path.join("settings.toml");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Settings::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(StoredSettings::default());
+            }
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
         toml::from_str(&text).map_err(|error| {
@@ -94,9 +129,11 @@ impl StateDir {
         })
     }
 
-    /// Replaces what was set on consoles.
+    /// Replaces what was set on consoles; what this version does not know stays.
     pub(crate) fn save_settings(&self, settings: &Settings) -> Result<(), String> {
-        let text = toml::to_string(settings).map_err(|error| error.to_string())?;
+        let mut table = toml::Table::try_from(settings).map_err(|error| error.to_string())?;
+        table.extend(self.stored_settings()?.unknown);
+        let text = toml::to_string(&table).map_err(|error| error.to_string())?;
         self.replace("settings.toml", &text)
     }
 
@@ -377,10 +414,42 @@ mod tests {
         };
         state.save_settings(&settings).unwrap();
         assert_eq!(state.settings(), Ok(settings));
-        for damaged in ["product = 1", "colour = 'red'", "product"] {
+        for damaged in ["product = 1", "product"] {
             fs::write(dir.path().join("settings.toml"), damaged).unwrap();
             assert!(state.settings().unwrap_err().contains("mend"), "{damaged}");
+            let (told, _) = state.settings_trouble().unwrap();
+            assert!(told.contains("mend"), "{told}");
+            // It is not written over.
+            assert!(state.save_settings(&Settings::default()).is_err());
         }
+    }
+
+    /// What a box falls back to understands what it can of the settings, and the newer version finds its own
+    /// again.
+    #[test]
+    fn what_a_newer_version_has_set_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let path = dir.path().join("settings.toml");
+        let newer =
+            "product = 'SRX'\ncolour = 'red'\n[mail]\nto = ['a', 'b']\nsince = 2027-01-01\n";
+        fs::write(&path, newer).unwrap();
+        let settings = state.settings().unwrap();
+        assert_eq!(settings.product, "SRX");
+        let (told, _) = state.settings_trouble().unwrap();
+        assert!(told.contains("has colour, mail, which"), "{told}");
+        let changed = Settings {
+            motd: "hello".to_owned(),
+            ..settings
+        };
+        state.save_settings(&changed).unwrap();
+        assert_eq!(state.settings(), Ok(changed));
+        let read = |text: &str| text.parse::<toml::Table>().unwrap();
+        let (now, before) = (read(&fs::read_to_string(&path).unwrap()), read(newer));
+        for key in ["product", "colour", "mail"] {
+            assert_eq!(now[key], before[key], "{key}");
+        }
+        assert_eq!(now["motd"].as_str(), Some("hello"));
     }
 
     #[test]

@@ -454,3 +454,49 @@ fn a_damaged_shelf_number_is_refused_with_the_cure() -> Result<()> {
     says(&daemon.log(), &["shelf is 7", "the configuration says 1"])?;
     daemon.terminate(LIMIT)
 }
+
+/// What a box has fallen back to finds what the newer version has written: it serves, takes what it knows of
+/// the settings, says what it does not know, and leaves it for the newer one.
+#[test]
+fn the_state_of_a_newer_version_is_left_to_it() -> Result<()> {
+    let setup = Setup::new()?;
+    let files = [setup.disk("a", 32 << 20)?, setup.disk("b", 32 << 20)?];
+    setup.write_config(&[&files[0], &files[1]])?;
+    let daemon = setup.start()?;
+    for line in ["shelf 7", "make 0 raid1 7.0-1", "online 0"] {
+        setup.console(line)?.success(line)?;
+    }
+    daemon.terminate(LIMIT)?;
+
+    let written = [
+        ("users", "admin admin - two-factor\n"),
+        ("ratelimit", "1000000 per-drive nightly\n"),
+        ("future", "of a file that this version does not have\n"),
+        ("alerts", "{\"last\":9,\"epoch\":3}\n"),
+    ];
+    let state = setup.path("state");
+    for (name, text) in written {
+        fs::write(state.join(name), text)?;
+    }
+    let settings = state.join("settings.toml");
+    fs::write(&settings, "product = \"SRX\"\ncolour = \"red\"\n")?;
+    let daemon = setup.start()?;
+    let listed = setup.console("list")?.success("list")?;
+    says(&listed, &["online"])?;
+    let health = setup.console("health")?.output;
+    says(
+        &health,
+        &[
+            "has colour, which this version does not know",
+            "users: line 1",
+        ],
+    )?;
+    setup.console("motd hello")?.success("motd")?;
+    daemon.terminate(LIMIT)?;
+    let kept = fs::read_to_string(&settings)?;
+    says(&kept, &["SRX", "colour = \"red\"", "hello"])?;
+    for (name, text) in &written[..3] {
+        ensure!(fs::read_to_string(state.join(name))? == *text, "{name}");
+    }
+    Ok(())
+}

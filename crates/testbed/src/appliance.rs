@@ -83,6 +83,17 @@ pub fn artifact(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A partition of the boot disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its first byte.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// Its UUID, in lower case.
+    pub uuid: String,
+}
+
 /// A machine with its disks, on or off.
 #[derive(Debug)]
 pub struct Machine {
@@ -110,10 +121,115 @@ impl Machine {
         Ok(machine)
     }
 
+    /// A machine with two empty data disks and no boot disk.
+    ///
+    /// # Errors
+    /// The files cannot be made.
+    pub fn without_boot_disk() -> Result<Self> {
+        let directory = TempDir::new().context("directory of the machine")?;
+        let machine = Self { directory };
+        for disk in &DISKS[..2] {
+            File::create(machine.path(disk))?.set_len(DISK_BYTES)?;
+        }
+        fs::copy(FIRMWARE[1], machine.path("variables"))
+            .context("OVMF: deploy/packages.sh image")?;
+        Ok(machine)
+    }
+
+    /// Switches on a machine without a boot disk, whose firmware fetches `file` by TFTP from the emulator,
+    /// which answers DHCP on a network of its own; beside that it has its port at `end`.
+    ///
+    /// # Errors
+    /// The emulator does not start.
+    pub fn switch_on_from_network(
+        &self,
+        file: &Path,
+        (namespace, end, mtu): (&Namespace, GuestEnd, u16),
+    ) -> Result<Appliance> {
+        let directory = file.parent().context("directory of the file")?.display();
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.context("name of the file")?;
+        let mut command = self.with_firmware(namespace, 2048)?;
+        command.arg("-netdev").arg(format!(
+            "user,id=boot,restrict=on,tftp={directory},bootfile={name}"
+        ));
+        command.args(["-device", "virtio-net-pci,netdev=boot,romfile=,bootindex=0"]);
+        for disk in &DISKS[..2] {
+            vm::attach_image(&mut command, disk, &self.path(disk));
+            command.args(["-device", &format!("nvme,drive={disk},serial={disk}")]);
+        }
+        vm::attach_network(&mut command, 0, end, mtu);
+        Appliance::start(command)
+    }
+
+    /// An emulator with firmware for UEFI, and nothing to start from yet.
+    fn with_firmware(
+        &self,
+        namespace: &Namespace,
+        memory_mib: u32,
+    ) -> Result<std::process::Command> {
+        let mut command = namespace.command(requirements::program(vm::EMULATOR)?);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        command.args(["-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem"]);
+        command.args(["-smp", "2", "-m", &memory_mib.to_string()]);
+        for (file, options) in [
+            (PathBuf::from(FIRMWARE[0]), ",readonly=on"),
+            (self.path("variables"), ""),
+        ] {
+            let file = file.display();
+            command.args([
+                "-drive",
+                &format!("if=pflash,format=raw{options},file={file}"),
+            ]);
+        }
+        Ok(command)
+    }
+
     /// The file behind a disk: `boot`, or one of [`DISKS`].
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where a partition of the boot disk is, if there is one of this name.
+    ///
+    /// # Errors
+    /// The disk has no table.
+    pub fn partition(&self, name: &str) -> Result<Option<Partition>> {
+        let mut list = std::process::Command::new("/usr/sbin/sfdisk");
+        list.arg("--json").arg(self.path("boot"));
+        let list = run(list, Duration::from_secs(60))?;
+        // Whatever it has to say of a table that is being written comes after it.
+        let end = list.output.rfind('}').map_or(0, |at| at + 1);
+        let table: serde_json::Value = serde_json::from_str(&list.output[..end])
+            .with_context(|| format!("sfdisk: {}", list.output))?;
+        let partitions = table["partitiontable"]["partitions"].as_array();
+        let mut partitions = partitions.context("partitions")?.iter();
+        let Some(found) = partitions.find(|found| found["name"] == name) else {
+            return Ok(None);
+        };
+        let of = |name: &str| found[name].as_u64().context("sfdisk").map(|n| n * 512);
+        Ok(Some(Partition {
+            start: of("start")?,
+            size: of("size")?,
+            uuid: found["uuid"].as_str().context("uuid")?.to_lowercase(),
+        }))
+    }
+
+    /// The kernels on the boot partition, by the names that the boot loader counts their tries in.
+    ///
+    /// # Errors
+    /// mtools is missing, or the partition is damaged.
+    pub fn kernels(&self) -> Result<Vec<String>> {
+        let esp = self.partition("ledge-esp")?.context("no boot partition")?;
+        let mut list = std::process::Command::new("mdir");
+        list.env("MTOOLS_SKIP_CHECK", "1");
+        list.args(["-b", "-i"]);
+        list.arg(format!("{}@@{}", self.path("boot").display(), esp.start));
+        list.arg("::/EFI/Linux");
+        let said = run(list, Duration::from_secs(60))?.success("mdir")?;
+        let name = |line: &str| line.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(said.lines().map(name).collect())
     }
 
     /// Changes the state partition of a machine that is off: a script for bash, to which it is the file `$1`.
@@ -122,16 +238,9 @@ impl Machine {
     /// There is none, or the script fails.
     pub fn change_state(&self, script: &str) -> Result<()> {
         let boot = self.path("boot");
-        let mut list = std::process::Command::new("/usr/sbin/sfdisk");
-        list.arg("--json").arg(&boot);
-        let said = run(list, Duration::from_secs(60))?.success("sfdisk")?;
-        let table: serde_json::Value = serde_json::from_str(&said).context("sfdisk")?;
-        let partitions = table["partitiontable"]["partitions"].as_array();
-        let mut partitions = partitions.context("partitions")?.iter();
-        let found = partitions.find(|found| found["name"] == "ledge-state");
-        let found = found.context("no state partition: it is made at the first start")?;
-        let of = |name: &str| found[name].as_u64().context("sfdisk").map(|n| n * 512);
-        let (start, size) = (of("start")?, of("size")?);
+        let state = self.partition("ledge-state")?;
+        let state = state.context("no state partition: it is made at the first start")?;
+        let Partition { start, size, .. } = state;
         let (boot, copy) = (boot.display(), self.path("state"));
         let copy = copy.display();
         let line = format!(
@@ -183,21 +292,7 @@ impl Machine {
     /// # Errors
     /// The emulator does not start.
     pub fn switch_on(&self, namespace: &Namespace, end: GuestEnd, mtu: u16) -> Result<Appliance> {
-        let mut command = namespace.command(requirements::program(vm::EMULATOR)?);
-        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-        command.args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
-        ]);
-        for (file, options) in [
-            (PathBuf::from(FIRMWARE[0]), ",readonly=on"),
-            (self.path("variables"), ""),
-        ] {
-            let file = file.display();
-            command.args([
-                "-drive",
-                &format!("if=pflash,format=raw{options},file={file}"),
-            ]);
-        }
+        let mut command = self.with_firmware(namespace, 1024)?;
         vm::attach_image(&mut command, "boot", &self.path("boot"));
         command.args(["-device", "virtio-blk-pci,drive=boot,bootindex=0"]);
         for (number, bay) in (1..).zip(BAYS) {

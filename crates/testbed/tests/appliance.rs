@@ -3,16 +3,18 @@
 //! put in, a restart and a power cut lose nothing, and whatever comes of an update, the box serves.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use testbed::appliance::{Appliance, DISKS, Machine, VERSION, artifact, cec, next_version};
+use testbed::appliance::{Appliance, DISKS, Machine, VERSION, artifact, cec};
 use testbed::network::{BRIDGE, GuestEnd};
-use testbed::process::run;
 use testbed::{Client, Vm, VmNetwork, VmOptions, lock_vm, transcript};
+
+#[path = "appliance/network.rs"]
+mod network;
+#[path = "appliance/updates.rs"]
+mod updates;
 
 const MTU: u16 = 9000;
 const SHELF: u16 = 7;
@@ -162,110 +164,6 @@ fn the_image_becomes_a_shelf_that_a_linux_host_uses() -> Result<()> {
     client.verify_files("writing", &acknowledged)?;
     client.check_kernel_log()
 }
-
-/// Cuts of the power during an update.
-const CUTS: u32 = 10;
-
-#[test]
-fn whatever_comes_of_an_update_the_box_serves() -> Result<()> {
-    let _lock = lock_vm()?;
-    let site = Site::new()?;
-    let directory = tempfile::tempdir()?;
-    let next = next_version();
-    let good = artifact(&format!("ledge-{next}.update"))?;
-    let broken = broken_update(&good, directory.path())?;
-    let short = directory.path().join("short.update");
-    fs::write(&short, &fs::read(&good)?[..100_000_000])?;
-    site.machine.fill_stick(&[&good, &broken, &short])?;
-
-    let mut appliance = set_up(&site)?;
-    refuses(&mut appliance, "short.update", "truncated")?;
-    refuses(&mut appliance, "none.update", "on no USB stick")?;
-    let runs = format!("version {VERSION} runs");
-
-    // A version that cannot start: the one that ran before is there again, by itself.
-    let start = Instant::now();
-    appliance.type_line("update -r broken.update")?;
-    appliance.expect("runs after a reboot", WORK)?;
-    let whole = start.elapsed();
-    // Three tries, and the version before.
-    for _ in 0..3 {
-        appliance.wait_for_end(BOOT)?;
-        appliance = site.machine.switch_on(&site.network.client, PORT, MTU)?;
-    }
-    appliance.wait_for_end(BOOT)?;
-    appliance = site.boot(PROMPT)?;
-    site.wait("update", ANSWER, |said| {
-        said.contains(&runs) && said.contains(".2 did not come up")
-    })?;
-    site.wait("list", ANSWER, |said| said.contains("online"))?;
-
-    let name = good.file_name().and_then(|name| name.to_str());
-    let update = format!("update {}", name.context("name")?);
-    let now_runs = format!("version {next} runs");
-    for cut in 0..CUTS {
-        appliance.type_line(&update)?;
-        thread::sleep(whole * cut / CUTS);
-        transcript::note(&format!("power cut {cut} of {CUTS}"));
-        drop(appliance);
-        appliance = site.boot(PROMPT)?;
-        site.wait("list", ANSWER, |said| said.contains("online"))?;
-        let versions = site.cec("update")?;
-        ensure!(
-            versions.contains(&runs) || versions.contains(&now_runs),
-            "{versions}"
-        );
-        if versions.contains(&now_runs) && !versions.contains(&runs) {
-            // It was faster than the first one; there is nothing left to cut off.
-            ensure!(cut > 0, "an update that takes no time");
-            return Ok(());
-        }
-    }
-    appliance.type_line(&format!("{update} -r"))?;
-    appliance.wait_for_end(BOOT)?;
-    appliance = site.boot(PROMPT)?;
-    site.wait("list", ANSWER, |said| said.contains("online"))?;
-    // It is kept: its tries are over when it is good.
-    let is_new = |said: &str| said.lines().any(|line| line.trim_end() == now_runs);
-    site.wait("update", WORK, is_new)?;
-    site.wait("health", WORK, |said| said.contains("ok"))?;
-    drop(appliance);
-    let _appliance = site.boot(PROMPT)?;
-    site.wait("update", ANSWER, is_new).map(drop)
-}
-
-/// Types an update that is refused for a reason.
-fn refuses(appliance: &mut Appliance, file: &str, reason: &str) -> Result<()> {
-    appliance.type_line(&format!("update {file}"))?;
-    appliance.expect(reason, WORK).map(drop)
-}
-
-/// An update of a still newer version, rightly signed, whose hashes are not those of its root.
-fn broken_update(good: &Path, directory: &Path) -> Result<PathBuf> {
-    let parts = directory.join("parts");
-    fs::create_dir(&parts)?;
-    let file = directory.join("broken.update");
-    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/image/sign.sh");
-    let mut command = Command::new("bash");
-    command
-        .args(["-euc", SPOIL, "bash"])
-        .args([good, &parts, &recipe, &artifact("keys")?, &file])
-        .args([next_version(), format!("{VERSION}.2")]);
-    run(command, Duration::from_secs(300))?.success("a broken update")?;
-    Ok(file)
-}
-
-/// Arguments: the update, a directory, the signer, its keys, the new update, the versions of both.
-const SPOIL: &str = r#"
-tar -C "$2" -xf "$1"
-cd "$2"
-head -c "$(stat -c %s root.verity)" /dev/zero >zeroes
-mv zeroes root.verity
-sum=$(sha256sum <root.verity | cut -d ' ' -f 1)
-sed -i "s/^version=.*/version=$7/; s/^\(part=root.verity [0-9]* \).*/\1$sum/" manifest
-grep -qx "version=$7" manifest
-"$3" "$4/update.key" "$4/update.pem" . "$5"
-"#;
 
 /// What is on data disks, to see that nothing has changed it.
 fn contents(site: &Site) -> Result<Vec<Vec<u8>>> {

@@ -50,6 +50,7 @@ impl Machine {
         fs::write(machine.path("lib/image"), image)?;
         fs::write(machine.path("run/running"), "a\n")?;
         fs::write(machine.path("run/disk"), "none\n")?;
+        fs::write(machine.path("run/roothash"), "ff".repeat(32) + "\n")?;
         fs::write(
             machine.path("esp/EFI/Linux/ledge_1.2.efi"),
             "the kernel that runs",
@@ -293,6 +294,16 @@ fn an_update_goes_into_the_slot_that_is_not_in_use() -> Result<()> {
         status == "running 1.2\nnext 1.2\nfailed 1.3\nok: version 1.2 runs\n",
         "{status}"
     );
+    // The box says so, too.
+    machine.run(&["--tell"])?.success("--tell")?;
+    let troubles = fs::read_to_string(machine.path("run/troubles"))?;
+    let fields: Vec<&str> = troubles.trim_end().split('\t').collect();
+    ensure!(
+        fields.len() == 3
+            && fields[0] == "update"
+            && fields[1] == "version 1.3 did not come up in three tries: version 1.2 runs",
+        "{troubles}"
+    );
     // And it may be written again.
     machine.run(&[file])?.success("update")?;
     machine.holds_the_update()
@@ -313,6 +324,14 @@ fn what_is_not_for_this_machine_changes_nothing() -> Result<()> {
         let file = machine.update("1.3", |manifest| manifest.replacen(from, to, 1))?;
         machine.refuses(&file, reason)?;
     }
+    // The root that runs, by another version.
+    let hash = ROOT_HASH.to_owned();
+    fs::write(machine.path("run/roothash"), format!("{hash}\n"))?;
+    let file = machine.update("1.3", unchanged)?;
+    machine.refuses(&file, "same root as version 1.2")?;
+    fs::remove_file(machine.path("run/roothash"))?;
+    machine.refuses(&file, "not known which root")?;
+    fs::write(machine.path("run/roothash"), "ff".repeat(32) + "\n")?;
     // A slot that is too small.
     fs::File::options()
         .write(true)
@@ -321,7 +340,13 @@ fn what_is_not_for_this_machine_changes_nothing() -> Result<()> {
     let file = machine.update("1.3", unchanged)?;
     machine.refuses(&file, "has room for")?;
     fs::remove_file(machine.path("run/running"))?;
-    machine.refuses(&file, "not known which slot")
+    machine.refuses(&file, "not known which slot")?;
+    // Nothing of this has a place on a machine without a boot disk, and a file is not even looked for.
+    fs::write(
+        machine.path("run/cmdline"),
+        format!("quiet ledge.roothash={ROOT_HASH}\n"),
+    )?;
+    machine.refuses(&machine.path("nothing"), "started over the network")
 }
 
 /// Then the other slot has what the machine falls back to.

@@ -1,7 +1,8 @@
 //! What is set on a console and is no property of a LUN.
 //!
-//! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; one that
-//! is not known is refused, so that nothing is lost when an older version writes the file.
+//! The daemon keeps it in one file, replaced as a whole. A field that a file lacks has its default; what this
+//! version does not know, the daemon keeps beside it: an older version, to which a box has fallen back, loses
+//! nothing of it.
 
 use super::TimeSource;
 use core::net::SocketAddr;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is set on a console and is no property of a LUN.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Settings {
     /// First word of the prompt. Scripts look for `SR` or `SRX`.
     pub product: String,

@@ -10,6 +10,7 @@ use super::cec_ports::CecPorts;
 use super::peer::Groups;
 use super::registry::Registry;
 use crate::config::Config;
+use crate::store::StateDir;
 use console::events::Event;
 use console::host::{Caller, DoorKind, EntryKind, LogEntry, Trouble};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,13 @@ impl Reception {
         if let Some(trouble) = audit.trouble() {
             tracing::error!("{trouble}");
         }
-        let of_start = crate::image::troubles_of_start();
+        let mut of_start = crate::image::troubles_of_start();
+        let settings = StateDir::open(&config.state_dir)?.settings_trouble();
+        of_start.extend(settings.map(|(problem, advice)| Trouble {
+            subject: "settings".to_owned(),
+            problem,
+            advice: advice.to_owned(),
+        }));
         for trouble in &of_start {
             tracing::error!("{}: {}", trouble.subject, trouble.problem);
         }
@@ -158,8 +165,8 @@ impl Reception {
         self.registry.publish(&Arc::new(event));
     }
 
-    /// What is wrong with the consoles themselves and with the clock, and was with the machine when it
-    /// started.
+    /// What is wrong with the consoles themselves and with the clock, and was with the machine and the
+    /// settings when it started.
     pub(crate) fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = self.of_start.to_vec();
         let mut tell = |subject: &str, problem: Option<&str>, advice: &str| {

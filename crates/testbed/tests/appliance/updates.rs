@@ -1,0 +1,466 @@
+//! Updates of the image in the machine: what is not for it is refused, a version that does not come up gives
+//! way to the one before, and whenever the power is cut the box serves afterwards.
+//!
+//! **Invariant**: moments of an update are not waited for by the clock but seen on the boot disk, so that a
+//! cut hits the same step however busy the machine of the test is.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use testbed::appliance::{Appliance, DISKS, Partition, VERSION, artifact, next_version};
+use testbed::network::BRIDGE;
+use testbed::process::run;
+use testbed::{lock_vm, paths, transcript};
+
+use super::{ANSWER, BOOT, MTU, PORT, PROMPT, SHELF, Site, WORK};
+
+/// Tries that the boot loader gives a new version.
+const TRIES: u32 = 3;
+
+/// How often the boot disk is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Bytes that are compared to see that a place of a slot was written.
+const PLACE_BYTES: usize = 4096;
+
+/// What no update has at such a place.
+const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
+
+/// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
+/// each of the many starts longer.
+fn set_up_mirror(site: &Site) -> Result<Appliance> {
+    for disk in &DISKS[2..] {
+        fs::remove_file(site.machine.path(disk))?;
+    }
+    let mut appliance = site.boot("SR shelf unset> ")?;
+    appliance.type_line(&format!("shelf {SHELF}"))?;
+    appliance.expect("shelf number is 7", ANSWER)?;
+    site.wait("show -l", ANSWER, |said| said.contains("7.1"))?;
+    site.cec("make 0 raid1 7.0-1")?;
+    site.cec("online 0")?;
+    serves(site)?;
+    Ok(appliance)
+}
+
+/// The LUN is online, and is found and read by an initiator.
+fn serves(site: &Site) -> Result<()> {
+    site.wait("list", ANSWER, |said| said.contains("online"))?;
+    let mut read = site.network.client.command(paths::binary("aoeload")?);
+    read.args(["--interface", BRIDGE, "--target", &format!("{SHELF}.0")]);
+    read.args([
+        "--op",
+        "read",
+        "--size",
+        "4096",
+        "--depth",
+        "1",
+        "--seconds",
+        "1",
+    ]);
+    read.args(["--backend", "packet"]);
+    run(read, ANSWER)?.success("aoeload").map(drop)
+}
+
+/// Waits until a kernel of this name is on the boot partition.
+fn wait_for_kernel(site: &Site, name: &str) -> Result<()> {
+    let deadline = Instant::now() + WORK;
+    loop {
+        let kernels = site.machine.kernels()?;
+        if kernels.iter().any(|kernel| kernel == name) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "no {name}, but {kernels:?}");
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The files that the story brings on a stick.
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        fs::create_dir(directory.path().join("parts"))?;
+        let files = Self { directory };
+        files.script(UNPACK, &[])?;
+        Ok(files)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs a script of bash in the directory, to which these are known: `$good`, the update of the next
+    /// version, unpacked in `parts`, `$sign`, the signer, `$keys`, `$next`, and the words that it is given.
+    fn script(&self, script: &str, words: &[&str]) -> Result<()> {
+        let mut command = Command::new("bash");
+        let sign = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/image/sign.sh");
+        command
+            .current_dir(self.directory.path())
+            .env("good", good()?)
+            .env("running", artifact(&format!("ledge-{VERSION}.update"))?)
+            .env("sign", sign)
+            .env("keys", artifact("keys")?)
+            .env("next", next_version())
+            .env("now", VERSION)
+            .args(["-euo", "pipefail", "-c", script, "bash"])
+            .args(words);
+        run(command, Duration::from_secs(600))?
+            .success(script)
+            .map(drop)
+    }
+
+    /// Rightly signed, with this version; the script changes the parts, of which it finds a copy here.
+    fn spoilt(&self, name: &str, version: &str, change: &str) -> Result<PathBuf> {
+        self.script(&SPOIL.replace("CHANGE", change), &[name, version])?;
+        Ok(self.path(name))
+    }
+}
+
+/// The update of the next version.
+fn good() -> Result<PathBuf> {
+    artifact(&format!("ledge-{}.update", next_version()))
+}
+
+const UNPACK: &str = r#"tar -C parts -xf "$good""#;
+
+/// Arguments: the file, its version.
+const SPOIL: &str = r#"
+rm -rf work && cp -r parts work && cd work
+CHANGE
+for part in kernel.efi root.verity; do
+    sum=$(sha256sum <"$part" | cut -d ' ' -f 1)
+    sed -i "s/^\(part=$part \).*/\1$(stat -c %s "$part") $sum/" manifest
+done
+sed -i "s/^version=.*/version=$2/" manifest
+"$sign" "$keys/update.key" "$keys/update.pem" . "../$1"
+"#;
+
+/// Its hashes are not those of its root, so that nothing starts from it.
+const WRONG_HASHES: &str =
+    r#"head -c "$(stat -c %s root.verity)" /dev/zero >zeroes; mv zeroes root.verity"#;
+
+/// It starts, but its daemon never does; nor does it get the usual time to become healthy. The command line
+/// of its kernel keeps its length: objcopy changes no section of a program for UEFI.
+const SICK: &str = r#"
+there='systemd\.default_timeout_start_sec=300 panic=30'
+instead='systemd.mask=ledged.service ledge.trial=120   '
+LC_ALL=C sed -i "s/$there/$instead/" kernel.efi
+LC_ALL=C grep -qaF "$instead" kernel.efi
+[ "$(stat -c %s kernel.efi)" = "$(stat -c %s ../parts/kernel.efi)" ]
+"#;
+
+/// Makes updates with parts of a byte, which are refused before anybody looks at those.
+const REFUSED: &str = r#"
+mkdir tiny other && "$sign" --new-key other
+tiny() {
+    for part in kernel.efi root.verity root.squashfs; do printf x >"tiny/$part"; done
+    sed "$2" parts/manifest >tiny/manifest
+    "$sign" "${3:-$keys}/update.key" "${3:-$keys}/update.pem" tiny "$1.update"
+}
+tiny foreign "" other
+tiny same "s/^version=.*/version=$now/"
+tiny older "s/^version=.*/version=0.0.1/"
+tiny root "s/^roothash=.*/$(tar -xOf "$running" manifest | grep ^roothash=)/"
+tiny product "s/^product=.*/product=edge/"
+tiny arm "s/^architecture=.*/architecture=aarch64/"
+tiny damaged ""
+tar -C tiny -cf unsigned.update manifest kernel.efi root.verity root.squashfs
+head -c 100000000 "$good" >short.update
+"#;
+
+/// The files of [`REFUSED`], and one that is not there, each with a word of why.
+const REASONS: [(&str, &str); 10] = [
+    ("foreign.update", "not signed by whom"),
+    ("unsigned.update", "is no update"),
+    ("same.update", "runs already"),
+    ("older.update", "is older than"),
+    ("root.update", "has the same root as"),
+    ("product.update", "is for the product edge"),
+    ("arm.update", "is for the architecture aarch64"),
+    ("damaged.update", "is damaged in kernel.efi"),
+    ("short.update", "is truncated"),
+    ("none.update", "on no USB stick"),
+];
+
+/// Updates to a version that does not come up, and waits for the one before to be there by itself.
+fn falls_back(
+    site: &Site,
+    mut appliance: Appliance,
+    version: &str,
+    file: &str,
+    each: &str,
+) -> Result<Appliance> {
+    let start = Instant::now();
+    appliance.type_line(&format!("update -r {file}"))?;
+    appliance.expect("runs after a reboot", WORK)?;
+    transcript::note(&format!(
+        "{file}: written after {} s",
+        start.elapsed().as_secs()
+    ));
+    appliance.wait_for_end(BOOT)?;
+    for try_number in 1..=TRIES {
+        let start = Instant::now();
+        appliance = site.machine.switch_on(&site.network.client, PORT, MTU)?;
+        if !each.is_empty() {
+            appliance.expect(each, BOOT)?;
+        }
+        appliance.wait_for_end(BOOT)?;
+        let seconds = start.elapsed().as_secs();
+        transcript::note(&format!("{file}: try {try_number} ended after {seconds} s"));
+    }
+    let failed = format!("ledge_{version}+0-{TRIES}.efi");
+    let kernels = site.machine.kernels()?;
+    ensure!(kernels.contains(&failed), "{kernels:?}");
+    let appliance = site.boot(PROMPT)?;
+    serves(site)?;
+    let runs = format!("version {VERSION} runs");
+    let told = format!("version {version} did not come up");
+    for line in ["update", "health"] {
+        site.wait(line, ANSWER, |said| {
+            said.contains(&told) && said.contains(&runs)
+        })?;
+    }
+    Ok(appliance)
+}
+
+#[test]
+fn a_version_that_does_not_come_up_gives_way_to_the_one_before() -> Result<()> {
+    let _lock = lock_vm()?;
+    let site = Site::new()?;
+    let files = Files::new()?;
+    let (never, sick) = (format!("{VERSION}.2"), format!("{VERSION}.3"));
+    let broken = files.spoilt("broken.update", &never, WRONG_HASHES)?;
+    let masked = files.spoilt("sick.update", &sick, SICK)?;
+    files.script(REFUSED, &[])?;
+    let refused = REASONS.map(|(file, _)| files.path(file));
+    let good = good()?;
+    let mut stick: Vec<&Path> = vec![&good, &broken, &masked];
+    stick.extend(
+        refused
+            .iter()
+            .filter(|file| file.exists())
+            .map(PathBuf::as_path),
+    );
+    site.machine.fill_stick(&stick)?;
+
+    let mut appliance = set_up_mirror(&site)?;
+    for (file, reason) in REASONS {
+        appliance.type_line(&format!("update {file}"))?;
+        appliance.expect(reason, WORK)?;
+    }
+    let appliance = falls_back(&site, appliance, &never, "broken.update", "")?;
+    let unhealthy = "did not come up healthy in time";
+    let mut appliance = falls_back(&site, appliance, &sick, "sick.update", unhealthy)?;
+
+    // One that is good is kept, and its tries are over.
+    let next = next_version();
+    appliance.type_line(&format!("update -r ledge-{next}.update"))?;
+    appliance.wait_for_end(BOOT)?;
+    let appliance = site.boot(PROMPT)?;
+    is_kept(&site, appliance)
+}
+
+/// The next version runs, serves and stays.
+fn is_kept(site: &Site, appliance: Appliance) -> Result<()> {
+    let next = next_version();
+    serves(site)?;
+    wait_for_kernel(site, &format!("ledge_{next}.efi"))?;
+    let runs = format!("version {next} runs");
+    let is_new = |said: &str| said.lines().any(|line| line.trim_end() == runs);
+    site.wait("update", ANSWER, is_new)?;
+    site.wait("health", WORK, |said| said.contains("ok"))?;
+    transcript::note("power cut of the version that was kept");
+    drop(appliance);
+    let _appliance = site.boot(PROMPT)?;
+    serves(site)?;
+    site.wait("update", ANSWER, is_new).map(drop)
+}
+
+/// When the power is cut.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// So many tenths of the time that it takes to verify the file have passed.
+    Verifying(u32),
+    /// So many tenths of the root are on the disk.
+    Root(u32),
+    /// The last of the hashes is on the disk.
+    Hashes,
+    /// A partition has the name by which the new kernel finds it.
+    Named(&'static str),
+    /// The kernel is on the boot partition, under a name that does not start.
+    KernelWritten,
+    /// The kernel has its name.
+    KernelNamed,
+}
+
+const MOMENTS: [Moment; 10] = [
+    Moment::Verifying(1),
+    Moment::Verifying(6),
+    Moment::Root(0),
+    Moment::Root(5),
+    Moment::Root(10),
+    Moment::Hashes,
+    Moment::Named("ledge-root-b"),
+    Moment::Named("ledge-verity-b"),
+    Moment::KernelWritten,
+    Moment::KernelNamed,
+];
+
+/// What an update changes on the boot disk.
+struct Watched<'a> {
+    site: &'a Site,
+    files: Files,
+    root: Partition,
+    hashes: Partition,
+    root_hash: String,
+    /// How long the file takes to be verified.
+    verified: Duration,
+}
+
+impl Watched<'_> {
+    /// A place of slot b, and what the update has there: partition, part, offset.
+    fn place(&self, moment: Moment) -> Result<Option<(u64, Vec<u8>)>> {
+        let (partition, part, tenths) = match moment {
+            Moment::Root(tenths) => (&self.root, "root.squashfs", tenths),
+            Moment::Hashes => (&self.hashes, "root.verity", 10),
+            _ => return Ok(None),
+        };
+        let file = File::open(self.files.path("parts").join(part))?;
+        let last = file.metadata()?.len() / PLACE_BYTES as u64 - 1;
+        let offset = last * u64::from(tenths) / 10 * PLACE_BYTES as u64;
+        let mut content = vec![0; PLACE_BYTES];
+        file.read_exact_at(&mut content, offset)?;
+        Ok(Some((partition.start + offset, content)))
+    }
+
+    /// Takes back what an earlier update has left at the place of the moment; the machine is off, or does not
+    /// use the slot.
+    fn prepare(&self, moment: Moment) -> Result<()> {
+        if let Some((offset, _)) = self.place(moment)? {
+            let disk = File::options()
+                .write(true)
+                .open(self.site.machine.path("boot"))?;
+            disk.write_all_at(&UNWRITTEN, offset)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the moment has come on the disk.
+    fn has_come(&self, moment: Moment) -> Result<bool> {
+        if let Some((offset, content)) = self.place(moment)? {
+            let mut found = vec![0; PLACE_BYTES];
+            File::open(self.site.machine.path("boot"))?.read_exact_at(&mut found, offset)?;
+            return Ok(found == content);
+        }
+        let kernel = format!("ledge_{}+{TRIES}.efi", next_version());
+        match moment {
+            Moment::Named(name) => {
+                let half = if name == "ledge-root-b" { 0 } else { 32 };
+                let digits = &self.root_hash[half..half + 32];
+                let found = self.site.machine.partition(name)?.context(name)?;
+                Ok(found.uuid.replace('-', "") == digits)
+            }
+            Moment::KernelWritten => {
+                let kernels = self.site.machine.kernels()?;
+                Ok(kernels.iter().any(|name| name.starts_with(&kernel)))
+            }
+            _ => Ok(self.site.machine.kernels()?.contains(&kernel)),
+        }
+    }
+
+    /// Waits for the moment.
+    fn wait(&self, moment: Moment) -> Result<()> {
+        if let Moment::Verifying(tenths) = moment {
+            thread::sleep(self.verified * tenths / 10);
+            return Ok(());
+        }
+        let deadline = Instant::now() + WORK;
+        while !self.has_come(moment)? {
+            ensure!(Instant::now() < deadline, "{moment:?} does not come");
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn whenever_the_power_is_cut_during_an_update_the_box_serves() -> Result<()> {
+    let _lock = lock_vm()?;
+    let site = Site::new()?;
+    let good = good()?;
+    site.machine.fill_stick(&[&good])?;
+    let mut appliance = set_up_mirror(&site)?;
+    let next = next_version();
+    let update = format!("update ledge-{next}.update");
+    let start = Instant::now();
+    appliance.type_line(&format!("update -n ledge-{next}.update"))?;
+    appliance.expect("would write version", WORK)?;
+    let files = Files::new()?;
+    let manifest = fs::read_to_string(files.path("parts/manifest"))?;
+    let root_hash = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("roothash="));
+    let watched = Watched {
+        site: &site,
+        root: site.machine.partition("ledge-root-b")?.context("slot b")?,
+        hashes: site
+            .machine
+            .partition("ledge-verity-b")?
+            .context("slot b")?,
+        root_hash: root_hash.context("roothash")?.to_owned(),
+        files,
+        verified: start.elapsed(),
+    };
+    transcript::note(&format!("verified after {} s", watched.verified.as_secs()));
+
+    let (now_runs, next_runs) = (
+        format!("version {VERSION} runs\n"),
+        format!("version {next} runs\n"),
+    );
+    let mut is_new = false;
+    for (number, moment) in (1..).zip(MOMENTS) {
+        watched.prepare(moment)?;
+        let start = Instant::now();
+        appliance.type_line(&update)?;
+        watched.wait(moment)?;
+        drop(appliance);
+        let seconds = start.elapsed().as_secs();
+        let kernels = site.machine.kernels()?;
+        transcript::note(&format!(
+            "power cut {number} at {moment:?}, after {seconds} s: {kernels:?}"
+        ));
+        let start = Instant::now();
+        appliance = site.boot(PROMPT)?;
+        serves(&site)?;
+        let said = site.cec("update")?.replace('\r', "");
+        transcript::note(&format!("serves after {} s", start.elapsed().as_secs()));
+        // Only when its kernel may be there has the new version begun.
+        is_new = said.contains(&next_runs);
+        let may_be_new = matches!(moment, Moment::KernelWritten | Moment::KernelNamed);
+        ensure!(
+            if is_new {
+                may_be_new
+            } else {
+                said.contains(&now_runs)
+            },
+            "{moment:?}: {said}"
+        );
+        if is_new {
+            break;
+        }
+    }
+    if !is_new {
+        appliance.type_line(&format!("update -r ledge-{next}.update"))?;
+        appliance.wait_for_end(BOOT)?;
+        appliance = site.boot(PROMPT)?;
+    }
+    is_kept(&site, appliance)
+}
