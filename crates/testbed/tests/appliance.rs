@@ -71,13 +71,15 @@ impl Site {
     /// Repeats a command over Ethernet until its answer is as wanted.
     fn wait(&self, line: &str, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
         let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_secs(1);
         loop {
             let output = self.cec(line)?;
             if wanted(&output) {
                 return Ok(output);
             }
             ensure!(Instant::now() < deadline, "{line}: {output}");
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(8));
         }
     }
 
