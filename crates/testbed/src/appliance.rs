@@ -53,8 +53,8 @@ const BOOT_BYTES: u64 = 2 << 30;
 /// Bytes of a USB stick.
 const STICK_BYTES: u64 = 1 << 30;
 
-/// One that the kernel keeps no page tables of its own for, as it does where Meltdown is a danger: the emulator
-/// forgets all that it knows of memory at each change of them, and a boot costs a third more.
+/// One for which the kernel has no page tables of its own, as it does where Meltdown is a danger: the
+/// emulator forgets all that it knows of memory at each change of them, and a boot costs a third more.
 const PROCESSOR: &str = "EPYC,-svm,-xsavec";
 
 /// How long the machine may take to let go of a disk.

@@ -107,8 +107,8 @@ fn set_up(site: &Site) -> Result<Appliance> {
     Ok(appliance)
 }
 
-/// What the daemon, which is no root, is told by others: of NVMe and SATA drives by its helper, of versions by the
-/// image. `reboot` is of that kind, too.
+/// What the daemon, which is no root, is told by others: of NVMe and SATA drives by its helper, of versions
+/// by the image. `reboot` is of that kind, too.
 fn asks_of_others(site: &Site) -> Result<()> {
     for drive in ["7.0", "7.2"] {
         let line = format!("smartlog {drive}");
@@ -355,8 +355,8 @@ fn add_foreign_disks(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// A clock at 1970, of which the firmware makes 2070: the box becomes a shelf as any other, and says that its times
-/// are wrong.
+/// A clock at 1970, of which the firmware makes 2070: the box becomes a shelf as any other, and says that
+/// its times are wrong.
 fn first_start_without_a_clock(site: &mut Site) -> Result<()> {
     site.machine.set_clock(Some("1970-01-01"));
     let appliance = set_up(site)?;
@@ -372,8 +372,8 @@ fn first_start_without_a_clock(site: &mut Site) -> Result<()> {
     appliance.wait_for_end(BOOT)
 }
 
-/// A configuration of a newer version, a state partition without room, all disks swapped around, and disks of
-/// others: it serves with what it knows, says all that, and writes on no disk.
+/// A configuration of a newer version, a state partition without room, all disks swapped around, and disks
+/// of others: it serves with what it knows, says all that, and writes on no disk.
 fn start_with_all_at_once(site: &Site) -> Result<()> {
     let mut disks = DISKS.to_vec();
     disks.extend(MORE_DISKS);
