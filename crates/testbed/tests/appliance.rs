@@ -420,8 +420,11 @@ fn start_with_too_little(site: &Site) -> Result<()> {
     )?;
     let told = ["the state partition is damaged"];
     let mut appliance = boot_told(site, "SR shelf unset> ", &told)?;
+    // It does not know its number, and whose LUN that is; told that, it knows what is missing.
+    answers(&mut appliance, "show -l", &["LUN 0 of shelf 7"])?;
+    answers(&mut appliance, "shelf 7", &["shelf number is 7"])?;
     answers(&mut appliance, "list -l", &["raid6 failed"])?;
-    answers(&mut appliance, "health", &["LUN 0"])?;
+    answers(&mut appliance, "health", &["too many elements are missing"])?;
     answers(&mut appliance, "online 0", &["error: "])?;
     drop(appliance);
     site.machine
@@ -453,10 +456,12 @@ fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
     answers(&mut appliance, "make 0 jbod 0", &["error: "])
 }
 
+/// Zeroes would be holes, and fill nothing; what is too long fills all that there is.
 const NEWER_AND_FULL: &str = r#"
 echo 'future = 1' >"$1.toml"
 debugfs -w -R "write $1.toml etc/ledge/ledge.toml" "$1" 2>/dev/null
-head -c 2000000000 /dev/zero >"$1.fill"
+{ yes || true; } | head -c 2000000000 >"$1.fill"
 debugfs -w -R "write $1.fill fill" "$1" 2>/dev/null || true
 rm "$1.fill"
+dumpe2fs -h "$1" 2>/dev/null | grep '^Free blocks: *0$' >/dev/null
 "#;
