@@ -400,8 +400,8 @@ fn start_with_all_at_once(site: &Site) -> Result<()> {
         ensure!(said.contains(text), "{said}");
     }
     // What is somebody's is not taken, whoever asks.
-    answers(&mut appliance, "make 1 jbod 7.6", &["error: "])?;
-    answers(&mut appliance, "make 1 jbod 7.7", &["error: "])?;
+    answers(&mut appliance, "make 1 jbod 7.6", &["md array", "use -f"])?;
+    answers(&mut appliance, "make 1 jbod 7.7", &["ext4", "use -f"])?;
     drop(appliance);
     ensure!(contents(site, &disks)? == before, "a data disk was changed");
     Ok(())
@@ -425,7 +425,7 @@ fn start_with_too_little(site: &Site) -> Result<()> {
     answers(&mut appliance, "shelf 7", &["shelf number is 7"])?;
     answers(&mut appliance, "list -l", &["raid6 failed"])?;
     answers(&mut appliance, "health", &["too many elements are missing"])?;
-    answers(&mut appliance, "online 0", &["error: "])?;
+    answers(&mut appliance, "online 0", &["cannot go online"])?;
     drop(appliance);
     site.machine
         .change_state("sha256sum --check --quiet <(sed \"s,-,$1,\" \"$1.sum\")")?;
@@ -453,7 +453,7 @@ fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
         }
     }
     let mut appliance = boot_told(&site, "SR shelf unset> ", &[])?;
-    answers(&mut appliance, "make 0 jbod 0", &["error: "])
+    answers(&mut appliance, "make 0 jbod 0", &["error:"])
 }
 
 /// Zeroes would be holes, and fill nothing; what is too long fills all that there is.
