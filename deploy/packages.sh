@@ -21,8 +21,8 @@ test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod l
 fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade \
 debhelper debian-archive-keyring lintian mmdebstrap systemd systemd-container"
 
-# To make the image (mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
-image="mmdebstrap binutils cpio cryptsetup-bin debian-archive-keyring dosfstools fdisk git mtools openssl ovmf squashfs-tools systemd"
+# To make the image (the package, mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
+image="mmdebstrap binutils cpio cryptsetup-bin debhelper debian-archive-keyring dosfstools fdisk git mtools openssl ovmf python3 squashfs-tools systemd"
 
 case "${1:-}" in
 build) wanted="$build $run" ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The appliance: a disk image that boots a machine into a shelf, the update file of the same version, and a program
-# that a machine without a boot disk starts over the network (pxe/), from Debian packages and the programs of this
-# tree. README.md beside this has the picture.
+# that a machine without a boot disk starts over the network (pxe/), from Debian packages and the package of this
+# tree, made of its programs. README.md beside this has the picture.
 #
 # Usage: build.sh DIRECTORY_OF_THE_BINARIES OUTPUT_DIRECTORY
 #   VERSION            what the image calls itself (default: the version of this tree)
@@ -104,16 +104,36 @@ trim() {
         "$root"/usr/share/{bash-completion,zsh,bug,lintian,perl,info} "$root"/etc/apt
 }
 
+# The shelf as Debian gets it: the daemon without root, its helpers and all that narrows them. Its users have
+# numbers of their own before the package would choose some, as what is on the state partition is theirs in all
+# versions.
+install_package() {
+    say "package of $product $VERSION"
+    "$bin/manual" "$work/manual"
+    LEDGE_DEB_VERSION=$VERSION "$here/../deb.sh" "$bin" "$work/manual" "$work/package" >/dev/null
+    mv "$work"/package/ledge_*.deb "$root/ledge.deb"
+    inside groupadd --system --gid 990 ledge
+    inside groupadd --system --gid 991 ledge-read
+    inside groupadd --system --gid 992 ledged
+    inside useradd --system --uid 992 --gid ledged --home-dir /var/lib/ledge --no-create-home --shell /usr/sbin/nologin ledged
+    # Without triggers: Debian's own initrd would be made anew, and nobody starts it.
+    inside dpkg --no-triggers --path-include='/usr/share/doc/ledge/*' --install /ledge.deb >"$work/package.log" 2>&1 \
+        || { cat "$work/package.log" >&2; echo "error: the package cannot be installed into $suite" >&2; exit 1; }
+    # For machines with an initrd of their own, and for whoever updates them by packages.
+    rm -rf "$root/ledge.deb" "$root/etc/needrestart" "$root/usr/share/initramfs-tools"
+}
+
 populate() {
     say "root file system of $product $VERSION"
     root=$work/root
     mkdir "$root"
     tar -C "$root" --numeric-owner -xpf "$out/debian.tar"
     release=$(basename "$root"/boot/vmlinuz-* | sed 's/^vmlinuz-//')
+    install_package
     cp -R --no-preserve=ownership,timestamps -T "$here/root" "$root/"
-    for program in ledged ledge cec ledge-recover; do
-        install -m 755 "$bin/$program" "$root/usr/bin/$program"
-    done
+    # The clock goes from this time on where it would be earlier, by the time of this file.
+    : >"$root/usr/lib/clock-epoch"
+    touch -d "@$SOURCE_DATE_EPOCH" "$root/usr/lib/clock-epoch"
     printf 'product=%s\narchitecture=%s\nversion=%s\n' "$product" "$architecture" "$VERSION" >"$root/usr/lib/ledge/image"
     install -m 644 "$certificate" "$root/usr/lib/ledge/update.pem"
     {
@@ -129,11 +149,9 @@ populate() {
     # Of no machine that runs this: made at random when the package is installed.
     rm -f "$root"/etc/nvme/hostid "$root"/etc/nvme/hostnqn
     printf 'proc /proc proc defaults 0 0\ntmpfs /tmp tmpfs mode=1777,nodev,nosuid,size=25%% 0 0\n' >"$root/etc/fstab"
-    inside groupadd --system --gid 990 ledge
-    inside groupadd --system --gid 991 ledge-read
     inside useradd --uid 1000 --gid ledge --groups systemd-journal --home-dir /usr/lib/ledge --no-create-home --shell /usr/lib/ledge/console shelf
     # useradd counts days since 1970 by the clock; its backups tell nothing.
-    sed -i "s/^\(shelf:[^:]*:\)[0-9]*/\1$((SOURCE_DATE_EPOCH / 86400))/" "$root/etc/shadow"
+    sed -i -E "s/^((shelf|ledged):[^:]*:)[0-9]*/\1$((SOURCE_DATE_EPOCH / 86400))/" "$root/etc/shadow"
     rm -f "$root"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
     systemctl --quiet --root="$root" enable ledged.service efi.mount ledge-update.socket ledge-health.service ledge-trial.timer systemd-networkd.service
     systemctl --quiet --root="$root" mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \

@@ -2,12 +2,19 @@
 //! console answers on the serial line and from outside, a Linux host uses a LUN while disks are pulled and
 //! put in, a restart and a power cut lose nothing, and whatever comes of an update, the box serves.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use testbed::appliance::{Appliance, DISKS, Machine, VERSION, artifact, cec};
+use raid::layout::MemberLayout;
+use raid::md::superblock::{NewMember, Resync, Superblock};
+use raid::{Geometry, Level};
+use testbed::appliance::{Appliance, DISKS, MORE_DISKS, Machine, VERSION, artifact, cec};
 use testbed::network::{BRIDGE, GuestEnd};
 use testbed::{Client, Vm, VmNetwork, VmOptions, lock_vm, transcript};
 
@@ -66,13 +73,15 @@ impl Site {
     /// Repeats a command over Ethernet until its answer is as wanted.
     fn wait(&self, line: &str, limit: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
         let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_secs(1);
         loop {
             let output = self.cec(line)?;
             if wanted(&output) {
                 return Ok(output);
             }
             ensure!(Instant::now() < deadline, "{line}: {output}");
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(8));
         }
     }
 
@@ -98,6 +107,18 @@ fn set_up(site: &Site) -> Result<Appliance> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     site.wait("ifstat", ANSWER, |said| said.contains(" 9000 "))?;
     Ok(appliance)
+}
+
+/// What the daemon, which is no root, is told by others: of NVMe and SATA drives by its helper, of versions
+/// by the image. `reboot` is of that kind, too.
+fn asks_of_others(site: &Site) -> Result<()> {
+    for drive in ["7.0", "7.2"] {
+        let line = format!("smartlog {drive}");
+        site.wait(&line, WORK, |said| said.contains("normal,"))?;
+    }
+    let runs = format!("version {VERSION} runs");
+    site.wait("update", ANSWER, |said| said.contains(&runs))
+        .map(drop)
 }
 
 /// A Linux host that has mounted a file system on the LUN.
@@ -138,6 +159,7 @@ fn the_image_becomes_a_shelf_that_a_linux_host_uses() -> Result<()> {
     let _lock = lock_vm()?;
     let site = Site::new()?;
     let mut appliance = set_up(&site)?;
+    asks_of_others(&site)?;
     let mut client = client(&site)?;
     let checksums = client.write_files("files", 10, 256)?;
 
@@ -165,82 +187,179 @@ fn the_image_becomes_a_shelf_that_a_linux_host_uses() -> Result<()> {
     client.check_kernel_log()
 }
 
-/// What is on data disks, to see that nothing has changed it.
-fn contents(site: &Site) -> Result<Vec<Vec<u8>>> {
-    let read = |disk: &str| fs::read(site.machine.path(disk)).context("disk");
-    DISKS.into_iter().map(read).collect()
+/// What is on the disks of these names, as sums of their bytes, to see that nothing has changed it.
+fn contents(site: &Site, disks: &[&str]) -> Result<BTreeSet<String>> {
+    let sum = |disk: &&str| {
+        let mut command = Command::new("sha256sum");
+        command.arg("--").arg(site.machine.path(disk));
+        let said = run(command, Duration::from_secs(300))?.success("sha256sum")?;
+        let sum = said.split_whitespace().next().context("sha256sum")?;
+        Ok(sum.to_owned())
+    };
+    let sums = disks.iter().map(sum).collect::<Result<BTreeSet<_>>>()?;
+    ensure!(sums.len() == disks.len(), "some disks have the same bytes");
+    Ok(sums)
 }
 
-/// Boots with a state in which the shelf has lost its number, and expects what the console says of it.
+/// Switches the machine on, and expects what the console says before its prompt.
 fn boot_told(site: &Site, prompt: &str, told: &[&str]) -> Result<Appliance> {
     let mut appliance = site.machine.switch_on(&site.network.client, PORT, MTU)?;
+    let said = appliance.expect(prompt, BOOT)?;
     for text in told {
-        appliance.expect(text, BOOT)?;
+        ensure!(
+            said.contains(text),
+            "the console does not say {text:?}: {said}"
+        );
     }
-    appliance.expect(prompt, BOOT)?;
+    transcript::note(&format!("{prompt}came by itself, after:\n{said}"));
     Ok(appliance)
+}
+
+/// A command on the serial line, whose answer has these texts, in this order.
+fn answers(appliance: &mut Appliance, line: &str, texts: &[&str]) -> Result<()> {
+    appliance.type_line(line)?;
+    let mut said = String::new();
+    for text in texts {
+        said += &appliance.expect(text, ANSWER)?;
+        said += text;
+    }
+    transcript::note(&said);
+    Ok(())
+}
+
+/// Disks that somebody else has written: a member of an array of Linux, and a file system.
+fn add_foreign_disks(site: &Site) -> Result<()> {
+    const BYTES: u64 = 256 << 20;
+    let [array, system] = MORE_DISKS.map(|disk| site.machine.path(disk));
+    let layout = MemberLayout::new(BYTES / 512, 0)?;
+    let geometry = Geometry::new(Level::Raid1, 2, 0, layout.data_sectors)?;
+    let superblock = Superblock::new(&NewMember {
+        set_uuid: uuid::Uuid::from_u128(0xaaaa),
+        device_uuid: uuid::Uuid::from_u128(0xbbbb),
+        name: "nas:data",
+        created_unix_seconds: 1_700_000_000,
+        geometry: &geometry,
+        layout,
+        element: 0,
+        resync: Resync::Clean,
+    });
+    let file = File::create(array)?;
+    file.set_len(BYTES)?;
+    file.write_all_at(&superblock.encode(), 4096)?;
+    File::create(&system)?.set_len(BYTES)?;
+    let mut format = Command::new("/usr/sbin/mkfs.ext4");
+    format.args(["-q", "-F", "-L", "theirs"]).arg(system);
+    run(format, Duration::from_secs(60))?.success("mkfs.ext4")?;
+    Ok(())
+}
+
+/// A clock at 1970, of which the firmware makes 2070: the box becomes a shelf as any other, and says that
+/// its times are wrong.
+fn first_start_without_a_clock(site: &mut Site) -> Result<()> {
+    site.machine.set_clock(Some("1970-01-01"));
+    let appliance = set_up(site)?;
+    site.machine.set_clock(None);
+    let said = site.cec("health")?;
+    ensure!(
+        said.contains("the clock of this machine was at 2070-01-01"),
+        "{said}"
+    );
+    site.wait_for_normal()?;
+    site.cec("offline -f 0")?;
+    site.cec("halt -f")?;
+    appliance.wait_for_end(BOOT)
+}
+
+/// A configuration of a newer version, a state partition without room, all disks swapped around, and disks
+/// of others: it serves with what it knows, says all that, and writes on no disk.
+fn start_with_all_at_once(site: &Site) -> Result<()> {
+    let mut disks = DISKS.to_vec();
+    disks.extend(MORE_DISKS);
+    let last = DISKS.len() - 1;
+    for (from, to) in [
+        (DISKS[0], "swap"),
+        (DISKS[last], DISKS[0]),
+        ("swap", DISKS[last]),
+    ] {
+        fs::rename(site.machine.path(from), site.machine.path(to))?;
+    }
+    add_foreign_disks(site)?;
+    let before = contents(site, &disks)?;
+    site.machine.change_state(NEWER_AND_FULL)?;
+    let mut appliance = boot_told(site, PROMPT, &["takes no files", "unknown field `future`"])?;
+    let said = site.cec("health")?;
+    for text in ["takes no files", "unknown field `future`"] {
+        ensure!(said.contains(text), "{said}");
+    }
+    // LUNs do not depend on places.
+    site.wait("list -l", ANSWER, |said| said.contains("raid6 normal"))?;
+    let said = site.cec("show -l")?;
+    for text in ["nas:data", "ext4 file system"] {
+        ensure!(said.contains(text), "{said}");
+    }
+    // What is somebody's is not taken, whoever asks.
+    answers(&mut appliance, "make 1 jbod 7.6", &["md array", "use -f"])?;
+    answers(&mut appliance, "make 1 jbod 7.7", &["ext4", "use -f"])?;
+    drop(appliance);
+    ensure!(contents(site, &disks)? == before, "a data disk was changed");
+    Ok(())
+}
+
+/// A state partition that nobody can read, and disks of which too few are left: both are said, and left as
+/// they are.
+fn start_with_too_little(site: &Site) -> Result<()> {
+    let (gone, left) = DISKS.split_at(3);
+    let before = contents(site, left)?;
+    for disk in gone {
+        fs::remove_file(site.machine.path(disk))?;
+    }
+    site.machine.change_state(
+        "dd if=/dev/urandom of=\"$1\" bs=1M count=64 conv=notrunc status=none; sha256sum <\"$1\" >\"$1.sum\"",
+    )?;
+    let told = ["the state partition is damaged"];
+    let mut appliance = boot_told(site, "SR shelf unset> ", &told)?;
+    // It does not know its number, and whose LUN that is; told that, it knows what is missing.
+    answers(&mut appliance, "show -l", &["LUN 0 of shelf 7"])?;
+    answers(&mut appliance, "shelf 7", &["shelf number is 7"])?;
+    answers(&mut appliance, "list -l", &["raid6 failed"])?;
+    answers(&mut appliance, "health", &["too many elements are missing"])?;
+    answers(&mut appliance, "online 0", &["cannot go online"])?;
+    drop(appliance);
+    site.machine
+        .change_state("sha256sum --check --quiet <(sed \"s,-,$1,\" \"$1.sum\")")?;
+    ensure!(contents(site, left)? == before, "a data disk was changed");
+    Ok(())
 }
 
 #[test]
 fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
     let _lock = lock_vm()?;
-    let site = Site::new()?;
+    let mut site = Site::new()?;
     let mut bios = site.machine.switch_on_without_uefi()?;
     bios.expect("starts by UEFI only", ANSWER)?;
     drop(bios);
 
-    let appliance = set_up(&site)?;
-    site.wait_for_normal()?;
-    site.cec("offline -f 0")?;
-    site.cec("halt -f")?;
-    appliance.wait_for_end(BOOT)?;
-
-    // A configuration of a newer version, and a state partition without room: it serves, and says so.
-    site.machine.change_state(NEWER_AND_FULL)?;
-    let appliance = boot_told(&site, PROMPT, &["takes no files", "unknown field `future`"])?;
-    let said = site.cec("health")?;
-    ensure!(
-        said.contains("unknown field `future`") && said.contains("takes no files"),
-        "{said}"
-    );
-    site.wait("list -l", ANSWER, |said| said.contains("raid6 normal"))?;
-    drop(appliance);
-
-    // All disks swapped around: LUNs do not depend on places.
-    let (first, last) = (DISKS[0], DISKS[DISKS.len() - 1]);
-    for (from, to) in [(first, "swap"), (last, first), ("swap", last)] {
-        fs::rename(site.machine.path(from), site.machine.path(to))?;
-    }
-    let appliance = site.boot(PROMPT)?;
-    site.wait("list -l", ANSWER, |said| said.contains("raid6 normal"))?;
-    drop(appliance);
-
-    // A state partition that nobody can read, and is left as it is; no disk is changed.
-    let before = contents(&site)?;
-    site.machine.change_state(
-        "dd if=/dev/urandom of=\"$1\" bs=1M count=64 conv=notrunc status=none; sha256sum <\"$1\" >\"$1.sum\"",
-    )?;
-    let appliance = boot_told(
-        &site,
-        "SR shelf unset> ",
-        &["the state partition is damaged"],
-    )?;
-    drop(appliance);
-    site.machine
-        .change_state("sha256sum --check --quiet <(sed \"s,-,$1,\" \"$1.sum\")")?;
-    ensure!(contents(&site)? == before, "a data disk was changed");
+    first_start_without_a_clock(&mut site)?;
+    start_with_all_at_once(&site)?;
+    start_with_too_little(&site)?;
 
     // No disks at all.
-    for disk in DISKS {
-        fs::remove_file(site.machine.path(disk))?;
+    for disk in DISKS.into_iter().chain(MORE_DISKS) {
+        let path = site.machine.path(disk);
+        if path.exists() {
+            fs::remove_file(path)?;
+        }
     }
-    boot_told(&site, "SR shelf unset> ", &[]).map(drop)
+    let mut appliance = boot_told(&site, "SR shelf unset> ", &[])?;
+    answers(&mut appliance, "make 0 jbod 0", &["error:"])
 }
 
+/// Zeroes would be holes, and fill nothing; what is too long fills all that there is.
 const NEWER_AND_FULL: &str = r#"
 echo 'future = 1' >"$1.toml"
 debugfs -w -R "write $1.toml etc/ledge/ledge.toml" "$1" 2>/dev/null
-head -c 2000000000 /dev/zero >"$1.fill"
+{ yes || true; } | head -c 2000000000 >"$1.fill"
 debugfs -w -R "write $1.fill fill" "$1" 2>/dev/null || true
 rm "$1.fill"
+dumpe2fs -h "$1" 2>/dev/null | grep '^Free blocks: *0$' >/dev/null
 "#;
