@@ -5,23 +5,26 @@ mod idle;
 mod loans;
 mod messages;
 mod patience;
+mod port_changes;
 mod replies;
 mod stale;
 mod unreached;
 mod wait_set;
 
 pub use idle::Spin;
+pub use port_changes::{NewPort, PortChange};
 pub use replies::Paces;
 
 use handover::take_in;
 use idle::{Idle, Spent, Turn};
 use loans::Loans;
+use port_changes::Gate;
 use replies::Waiting;
 use unreached::Unreached;
 use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
-use crate::peers::{Peers, Seat};
+use crate::peers::{PORTS_MAX, Peers, Seat};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -130,7 +133,9 @@ pub struct Worker {
     ports: Vec<Box<dyn Port>>,
     wait_set: WaitSet,
     /// Which of them are not another worker's.
-    own_ports: Box<[bool]>,
+    own_ports: Vec<bool>,
+    /// For each port whether frames are taken from it.
+    gates: Vec<Gate>,
     /// The other workers, if there are any.
     peers: Option<Peers>,
     inbox: Receiver<ToWorker>,
@@ -139,11 +144,11 @@ pub struct Worker {
     /// What the target asked for and is not carried out yet; empty between stages.
     actions: Vec<Action>,
     /// For each port the replies that wait for room in it, or for their time.
-    waiting: Box<[Waiting]>,
+    waiting: Vec<Waiting>,
     /// What ports send from the buffers.
     loans: Loans,
     /// For each port how often it reported an error since its last frame.
-    errors_in_row: Box<[u32]>,
+    errors_in_row: Vec<u32>,
     /// When to ask ports for their MTU and link again.
     interface_check: Instant,
     turns: u32,
@@ -197,6 +202,8 @@ pub fn spawn(
     let (settled, settled_receiver) = unbounded();
     let outbox = Outbox { events, settled };
     let wake = seat.wake.clone();
+    let ports = seat.ports.iter().map(|port| port.facts().clone()).collect();
+    let commands = options.commands;
     let (started, start) = bounded(1);
     let heartbeat = Arc::<AtomicU64>::default();
     let heart = Arc::clone(&heartbeat);
@@ -236,6 +243,8 @@ pub fn spawn(
         wake,
         heartbeat,
         thread,
+        ports,
+        commands,
     })
 }
 
@@ -249,8 +258,8 @@ impl Worker {
     ) -> Result<Self, String> {
         let Seat {
             place,
-            ports,
-            own: own_ports,
+            mut ports,
+            own: mut own_ports,
             wake,
             peers,
         } = seat;
@@ -259,9 +268,17 @@ impl Worker {
             .map(|(port, is_own)| view_of(port.facts(), *is_own))
             .collect();
         let pacers = ports.iter().map(|port| options.paces.of(port.facts()));
-        let waiting = pacers
+        let mut waiting: Vec<Waiting> = pacers
             .map(|pacer| Waiting::new(options.commands, pacer))
             .collect();
+        let (mut errors_in_row, mut gates) = (vec![0; views.len()], vec![Gate::Open; views.len()]);
+        // For those to come: nothing is moved when a port is added.
+        let to_come = PORTS_MAX.saturating_sub(views.len());
+        ports.reserve(to_come);
+        own_ports.reserve(to_come);
+        waiting.reserve(to_come);
+        errors_in_row.reserve(to_come);
+        gates.reserve(to_come);
         let plan = plan(options.commands);
         let executor = Executor::with_memory(drives, options.room, plan, Box::new(memory))
             .map_err(|error| error.to_string())?;
@@ -273,6 +290,7 @@ impl Worker {
             ports,
             wait_set,
             own_ports,
+            gates,
             peers,
             inbox,
             outbox,
@@ -282,7 +300,7 @@ impl Worker {
             ),
             waiting,
             loans: Loans::new(options.commands),
-            errors_in_row: vec![0; views.len()].into(),
+            errors_in_row,
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
@@ -432,6 +450,9 @@ impl Worker {
         let Ok(number) = u8::try_from(index).map(PortIndex) else {
             return false;
         };
+        if self.gates[index] != Gate::Open {
+            return self.discard(index);
+        }
         let Self {
             target,
             executor,
