@@ -194,8 +194,8 @@ impl Workers {
         names.len()
     }
 
-    /// Gives the workers the ports of an interface of which they have none, as [`port::open_as`] gave them: all
-    /// of them, or none.
+    /// Gives the workers the ports of an interface of which they have none, as [`port::open_as`] gave them:
+    /// all of them, or none.
     ///
     /// # Errors
     /// What a worker said, or that there are too many.
@@ -230,8 +230,8 @@ impl Workers {
     /// a while, where the interface `is_gone`. The ports are closed when this returns.
     ///
     /// # Errors
-    /// Something that came by it is still not answered and sent: then it goes on as before, but for frames that
-    /// came meanwhile. Or a worker does not answer.
+    /// Something that came by it is still not answered and sent: then it goes on as before, but for frames
+    /// that came meanwhile. Or a worker does not answer.
     pub fn remove_ports(&self, interface: &str, is_gone: bool) -> Result<(), String> {
         // Not locked meanwhile: what is under way may wait for a LUN to be attached anew.
         let numbers = self.all_ports().numbers_of(interface);

@@ -13,8 +13,8 @@
 //! --handover` measures it.
 //!
 //! Invariants:
-//! * nothing is allocated after [`seats`] but for ports that are added, and an inbox never overflows: it has room for all buffers and for
-//!   all that targets can have to say to one another;
+//! * nothing is allocated after [`seats`] but for ports that are added, and an inbox never overflows: it has
+//!   room for all buffers and for all that targets can have to say to one another;
 //! * whoever finds no buffer drops a request, and counts it, or lets a reply wait; nobody waits for another
 //!   worker;
 //! * a worker that sleeps is woken by whoever puts something into its inbox, at the end of his turn.

@@ -24,7 +24,7 @@ use unreached::Unreached;
 use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
 
 use crate::message::{EngineCounters, FromWorker, ToWorker};
-use crate::peers::{PORTS_MAX, Peers, Seat};
+use crate::peers::{Peers, Seat};
 use crate::wake::Wake;
 use crate::workers::WorkerHandle;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
@@ -258,8 +258,8 @@ impl Worker {
     ) -> Result<Self, String> {
         let Seat {
             place,
-            mut ports,
-            own: mut own_ports,
+            ports,
+            own: own_ports,
             wake,
             peers,
         } = seat;
@@ -268,17 +268,9 @@ impl Worker {
             .map(|(port, is_own)| view_of(port.facts(), *is_own))
             .collect();
         let pacers = ports.iter().map(|port| options.paces.of(port.facts()));
-        let mut waiting: Vec<Waiting> = pacers
+        let waiting = pacers
             .map(|pacer| Waiting::new(options.commands, pacer))
             .collect();
-        let (mut errors_in_row, mut gates) = (vec![0; views.len()], vec![Gate::Open; views.len()]);
-        // For those to come: nothing is moved when a port is added.
-        let to_come = PORTS_MAX.saturating_sub(views.len());
-        ports.reserve(to_come);
-        own_ports.reserve(to_come);
-        waiting.reserve(to_come);
-        errors_in_row.reserve(to_come);
-        gates.reserve(to_come);
         let plan = plan(options.commands);
         let executor = Executor::with_memory(drives, options.room, plan, Box::new(memory))
             .map_err(|error| error.to_string())?;
@@ -290,7 +282,7 @@ impl Worker {
             ports,
             wait_set,
             own_ports,
-            gates,
+            gates: vec![Gate::Open; views.len()],
             peers,
             inbox,
             outbox,
@@ -300,7 +292,7 @@ impl Worker {
             ),
             waiting,
             loans: Loans::new(options.commands),
-            errors_in_row,
+            errors_in_row: vec![0; views.len()],
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,

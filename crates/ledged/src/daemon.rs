@@ -99,12 +99,7 @@ impl Daemon {
             cec: reception.cec.clone(),
         };
         let ports = Ports::of(config, opened_ports.failures, parts);
-        for (index, receiver) in workers.event_receivers().into_iter().enumerate() {
-            let (workers, administration) = (workers.clone(), administration.clone());
-            spawn("events", move || {
-                events::run(&receiver, (&workers, index), &administration);
-            })?;
-        }
+        hear_workers(&workers, &administration)?;
         let timed = (administration.clone(), reception.clone(), hardware.clone());
         spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
         let plugged = (administration.clone(), workers.clone());
@@ -161,6 +156,17 @@ impl Daemon {
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
     }
+}
+
+/// Has what workers report carried to the administration.
+fn hear_workers(workers: &Workers, administration: &Administration) -> anyhow::Result<()> {
+    for (index, receiver) in workers.event_receivers().into_iter().enumerate() {
+        let (workers, administration) = (workers.clone(), administration.clone());
+        spawn("events", move || {
+            events::run(&receiver, (&workers, index), &administration);
+        })?;
+    }
+    Ok(())
 }
 
 /// How fast the stations of each port are sent to.

@@ -1,13 +1,13 @@
 //! Ports: the first ones, and those that come and go while the shelf serves.
 //!
-//! A thread looks once a second. An interface of the configuration that was not there, or down, gets its port
-//! when it can; one that is gone loses it, and gets it again when it is back, under whichever number the kernel
-//! has for it then. A configuration that is taken over says for which interfaces that is so.
+//! A thread looks once a second. An interface of the configuration that was not there, or down, gets its
+//! port when it can; one that is gone loses it, and gets it again when it is back, under whichever number the
+//! kernel has for it then. A configuration that is taken over says for which interfaces that is so.
 //!
 //! Invariants:
 //! * of the other ports no frame is dropped by any of it;
-//! * a port is closed for the administrator only when all that came by it is answered, and the last one that is
-//!   open never;
+//! * a port is closed for the administrator only when all that came by it is answered, and the last one that
+//!   is open never;
 //! * what keeps a port from being opened is told of once, and again when it is something else.
 
 use crate::administration::Administration;
@@ -179,7 +179,8 @@ impl Ports {
         }
     }
 
-    /// There is a `[[port]]` more. When it cannot be opened now that is told of, and it is opened when it can.
+    /// There is a `[[port]]` more. When it cannot be opened now that is told of, and it is opened once it
+    /// can.
     pub(crate) fn add(&self, config: &PortConfig) {
         let mut state = self.lock();
         let (cec, interface) = (&state.parts.cec, &config.interface);
@@ -220,15 +221,16 @@ impl Ports {
         Ok(())
     }
 
-    /// Changes how many Mbit/s each station of a port is sent; whether it had a limit.
+    /// Changes how many Mbit/s each station of a port is sent; whether it had a limit, or is not open.
     pub(crate) fn set_pace(&self, interface: &str, mbit_per_second: u64) -> bool {
         let mut state = self.lock();
         let is_set = state.parts.paces.set(interface, mbit_per_second);
         let mut all = state.wanted.iter_mut();
-        if let Some(port) = all.find(|port| port.config.interface == interface) {
-            port.config.pace_mbit_per_second = mbit_per_second;
-        }
-        is_set
+        let Some(port) = all.find(|port| port.config.interface == interface) else {
+            return is_set;
+        };
+        port.config.pace_mbit_per_second = mbit_per_second;
+        is_set || port.open.is_none()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! * a file that is wrong changes nothing;
-//! * no frame is dropped: what is not changed goes on as it is, and what is added or taken out is so beside it;
+//! * no frame is dropped: what is not changed goes on as it is, and what is added or taken out is so beside
+//!   it;
 //! * what cannot be taken over is named each time, until a restart.
 
 use crate::config::{self, Config, Live};

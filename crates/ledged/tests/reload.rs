@@ -138,19 +138,41 @@ fn disks_come_and_go_with_the_configuration_and_one_that_is_used_stays() -> Resu
         ensure!(wire.read(to, lun, 64, 16)? == [7; 8192], "LUN {lun:?}");
     }
 
+    check_log(&ledge.log())?;
+
+    // All of it holds after a restart.
+    ledge.stop()?;
+    ledge.start_again()?;
+    let to = wire.discover((1, 1))?;
+    ensure!(
+        wire.read(to, (1, 1), 64, 16)? == [7; 8192],
+        "LUN 1 after a restart"
+    );
+    ledge.stop()
+}
+
+#[test]
+fn paths_lead_elsewhere_and_what_has_no_room_needs_a_restart() -> Result<()> {
+    let network = PairNetwork::new(9000)?;
+    let mut wire = Wire::open(&network)?;
+    let mut ledge = with_lun(&network, file_disks("native"))?;
+    serves(&mut wire, 7)?;
+    let moved = config(&ledge)?;
+    let third = ledge.disk_path(2).display().to_string();
+
     // A path that leads nowhere is waited for; memory is made at once; what has no room needs a restart.
     let later = ledge.disk_path(2).with_file_name("later");
-    let waits = with_disk(&moved, 3, &later.display().to_string());
-    let waits = with_disk(&with_disk(&waits, 4, "ram:8M"), 1000, "ram:8M");
+    let waits = with_disk(&moved, 5, &later.display().to_string());
+    let waits = with_disk(&with_disk(&waits, 6, "ram:8M"), 1000, "ram:8M");
     reload(
         &mut ledge,
         &waits,
         "not taken over: disk of slot 1000 (new): room was made for slots 0 to",
     )?;
-    wait_until(&ledge, "show -l 1.3", |said| said.contains("missing"))?;
-    wait_until(&ledge, "show -l 1.4", is_up)?;
+    wait_until(&ledge, "show -l 1.5", |said| said.contains("missing"))?;
+    wait_until(&ledge, "show -l 1.6", is_up)?;
     fs::File::create(&later)?.set_len(8 << 20)?;
-    wait_until(&ledge, "show -l 1.3", is_up)?;
+    wait_until(&ledge, "show -l 1.5", is_up)?;
 
     // The paths of two free slots are exchanged, and another name of a disk in use changes nothing.
     let name = ledge.disk_path(0).with_file_name("by-name");
@@ -160,8 +182,8 @@ fn disks_come_and_go_with_the_configuration_and_one_that_is_used_stays() -> Resu
     let exchanged = exchanged.replace('…', &third);
     let own = format!("\"{}\"", ledge.disk_path(0).display());
     let exchanged = exchanged.replace(&own, &format!("\"{}\"", name.display()));
-    reload(&mut ledge, &exchanged, "taken over: path of slot 9")?;
-    for slot in ["1.3", "1.9", "1.0"] {
+    reload(&mut ledge, &exchanged, "taken over: path of slot 5")?;
+    for slot in ["1.0", "1.2", "1.5"] {
         wait_until(&ledge, &format!("show -l {slot}"), is_up)?;
     }
     ensure!(
@@ -358,11 +380,12 @@ impl Host {
                 && header.is_response()
                 && header.command == 0
             {
-                answers.push((header.tag.get(), header.is_error(), rest.get(3).copied()));
+                answers.push((header.tag.get(), header.error, rest.get(3).copied()));
             }
         });
-        for (tag, is_error, status) in &answers {
-            ensure!(!is_error && *status == Some(0x40), "tag {tag}: {status:?}");
+        for (tag, error, status) in &answers {
+            let is_done = *error == 0 && *status == Some(0x40);
+            ensure!(is_done, "tag {tag}: error {error}, status {status:?}");
             let place = self.open.iter_mut().find(|open| **open == Some(*tag));
             *place.with_context(|| format!("{tag} is answered twice"))? = None;
         }

@@ -1,14 +1,14 @@
 //! Ports that are added and taken out while the worker runs.
 //!
-//! The way of a port that is added: first every worker has it, closed, so that each can send by it; then it is
-//! opened. One that is taken out goes the other way round: it is closed everywhere; when nothing that came by
-//! it is under way any more it leaves all workers, and is closed for good by whoever asked.
+//! The way of a port that is added: first every worker has it, closed, so that each can send by it; then it
+//! is opened. One that is taken out goes the other way round: it is closed everywhere; when nothing that came
+//! by it is under way any more it leaves all workers, and is closed for good by whoever asked.
 //!
 //! Invariants:
-//! * a port keeps its number for ever: the number of one that was taken out is used again for the same queue
-//!   of the same interface only;
-//! * what comes to a port that is closed is dropped and counted (`stale_frames`): hosts ask again, and nothing
-//!   that has waited there is done later;
+//! * a port keeps its number for ever: the number of one that was taken out is used again only for the
+//!   same queue of the same interface;
+//! * what comes to a port that is closed is dropped and counted (`stale_frames`): hosts ask again, and
+//!   nothing that has waited there is done later;
 //! * the other ports go on meanwhile, and nothing of theirs is dropped.
 
 use super::replies::{Paces, Waiting};

@@ -24,6 +24,7 @@ impl Box {
         let clock = SystemClock {
             root,
             programs: Some(directory.path().to_owned()),
+            is_asked: false,
         };
         let known = Self { directory, clock };
         known.has("can", "yes");

@@ -149,8 +149,8 @@ impl Manager {
         self.look_again();
     }
 
-    /// The configuration has no such slot any more: its drive is let go of, and the slot is not listed. Nothing
-    /// of it is in the data path: a drive that nobody uses has no I/O.
+    /// The configuration has no such slot any more: its drive is let go of, and the slot is not listed.
+    /// Nothing of it is in the data path: a drive that nobody uses has no I/O.
     ///
     /// # Errors
     /// The drive is used, and for what; then nothing has changed.
