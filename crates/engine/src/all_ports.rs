@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two looks whether it is.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// For each worker its new ports, and the numbers of all.
+type Dealt = (Vec<Vec<NewPort>>, Arc<[u8]>);
+
 /// A port: the queue of an interface.
 #[derive(Debug)]
 struct Known {
@@ -97,11 +100,7 @@ impl AllPorts {
     }
 
     /// For each worker what is to be added, and the numbers.
-    fn deal_out(
-        &mut self,
-        mut queues: Vec<Queue>,
-        paces: &Paces,
-    ) -> Result<(Vec<Vec<NewPort>>, Arc<[u8]>), String> {
+    fn deal_out(&mut self, mut queues: Vec<Queue>, paces: &Paces) -> Result<Dealt, String> {
         let mut numbers = Vec::new();
         for facts in queues.iter().filter_map(Queue::facts) {
             let number = self.number_of(&facts.interface, facts.queue_index);
