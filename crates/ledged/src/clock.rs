@@ -102,7 +102,7 @@ impl SystemClock {
     pub(crate) fn set(&self, unix_seconds: u64) -> Result<(), HostError> {
         self.may_be_set(unix_seconds)?;
         if self.is_asked {
-            return helper::set_clock(unix_seconds).map_err(asked);
+            return helper::set_clock(unix_seconds).map_err(|error| asked(&error));
         }
         let time = format!("@{unix_seconds}");
         self.run("timedatectl", &["set-time", &time]).map(drop)
@@ -143,7 +143,7 @@ impl SystemClock {
     pub(crate) fn keep(&self, source: &TimeSource) -> Result<(), HostError> {
         self.may_be_kept(source)?;
         if self.is_asked {
-            return helper::keep_clock(source, false).map_err(asked);
+            return helper::keep_clock(source, false).map_err(|error| asked(&error));
         }
         let before = fs::read(self.drop_in()).ok();
         let servers = match source {
@@ -170,7 +170,7 @@ impl SystemClock {
         };
         self.systemd()?;
         if self.is_asked {
-            return helper::keep_clock(source, true).map_err(asked);
+            return helper::keep_clock(source, true).map_err(|error| asked(&error));
         }
         if self.write_servers(Some(servers))? {
             self.restart()?;
@@ -323,7 +323,7 @@ impl SystemClock {
 }
 
 /// What the helper says.
-fn asked(error: std::io::Error) -> HostError {
+fn asked(error: &std::io::Error) -> HostError {
     HostError::Io(error.to_string())
 }
 

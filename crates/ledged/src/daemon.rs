@@ -102,10 +102,7 @@ impl Daemon {
         hear_workers(&workers, &administration)?;
         let timed = (administration.clone(), reception.clone(), hardware.clone());
         spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
-        let plugged = (administration.clone(), workers.clone());
-        spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
-        let followed = ports.clone();
-        spawn("ports", move || followed.follow())?;
+        follow(slots, ports.clone(), (&administration, &workers))?;
         hardware.serve(&administration, config.smart_interval)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
@@ -156,6 +153,17 @@ impl Daemon {
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
     }
+}
+
+/// Has drives and interfaces followed that come and go.
+fn follow(
+    slots: Slots,
+    ports: Ports,
+    (administration, workers): (&Administration, &Workers),
+) -> anyhow::Result<()> {
+    let (administration, workers) = (administration.clone(), workers.clone());
+    spawn("plug", move || slots.follow(&administration, &workers))?;
+    spawn("ports", move || ports.follow())
 }
 
 /// Has what workers report carried to the administration.

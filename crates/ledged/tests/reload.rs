@@ -344,7 +344,7 @@ impl Host {
         let own = self.port.facts().stations.first();
         let header = Header::request(self.to, own, Shelf(1), Slot(0), 0, Tag(tag));
         let lba = 16 * u64::try_from(place)?;
-        let is_write = tag % 2 == 0;
+        let is_write = tag.is_multiple_of(2);
         let code = if is_write {
             opcode::WRITE_EXT
         } else {
