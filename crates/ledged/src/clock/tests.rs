@@ -25,6 +25,7 @@ impl Box {
             root,
             programs: Some(directory.path().to_owned()),
             is_asked: false,
+            is_asked: false,
         };
         let known = Self { directory, clock };
         known.has("can", "yes");
