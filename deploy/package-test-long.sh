@@ -8,14 +8,18 @@ sources() {
         "${found:-http://deb.debian.org/debian}" "$1"
 }
 
-# A root of a release, kept since it takes minutes.
+# What the roots have beside the least.
+ROOT_PACKAGES=systemd-sysv,systemd-timesyncd,dbus,udev,iproute2,procps,kmod,passwd,libelf1
+
+# A root of a release, kept since it takes minutes, until it is to have something else.
 debian() {
-    local suite=$1 tar=$LEDGE_PACKAGE_CACHE/$1.tar
+    local suite=$1 tar
+    tar=$LEDGE_PACKAGE_CACHE/$1-$(cksum <<<"$ROOT_PACKAGES" | cut -d' ' -f1).tar
     if [ ! -s "$tar" ]; then
         say "$suite: Debian packages"
         mkdir -p "$LEDGE_PACKAGE_CACHE"
         sources "$suite" | mmdebstrap --quiet --mode=root --variant=minbase \
-            --include=systemd-sysv,dbus,udev,iproute2,procps,kmod,passwd,libelf1 "$suite" "$LEDGE_PACKAGE_CACHE/new-$suite.tar" -
+            --include="$ROOT_PACKAGES" "$suite" "$LEDGE_PACKAGE_CACHE/new-$suite.tar" -
         mv "$LEDGE_PACKAGE_CACHE/new-$suite.tar" "$tar"
     fi
     mkdir "$work/$suite"
@@ -23,7 +27,7 @@ debian() {
 }
 
 # Runs systemd there. Only what it started itself is ended. A machine with the old hierarchies of control
-# groups gets the new one, in a namespace of its own.
+# groups gets the new one, in a namespace of its own. Nobody there may set a clock: it is this machine's.
 boot() {
     unshare --mount --propagation private bash -c '
         if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
@@ -31,7 +35,7 @@ boot() {
             mount -t cgroup2 cgroup2 /sys/fs/cgroup
         fi
         exec systemd-nspawn --register=no --keep-unit --quiet --directory="$1" --console=pipe --private-network \
-            --capability=all --boot \
+            --capability=all --drop-capability=CAP_SYS_TIME --boot \
             --system-call-filter="bpf perf_event_open landlock_create_ruleset landlock_add_rule landlock_restrict_self"' \
         bash "$1" >"$work/console" 2>&1 </dev/null &
     nspawn=$!
@@ -101,12 +105,41 @@ EOF
 AmbientCapabilities=CAP_IPC_LOCK
 CapabilityBoundingSet=CAP_IPC_LOCK
 EOF
+    # So that timedated tells why it does not set the clock.
+    inside mkdir -p /run/systemd/system/systemd-timedated.service.d
+    inside tee /run/systemd/system/systemd-timedated.service.d/debug.conf >/dev/null <<'EOF'
+[Service]
+Environment=SYSTEMD_LOG_LEVEL=debug
+EOF
     inside systemctl daemon-reload
 }
 
 serves() {
     inside aoeload --interface eth0 --target 7.0 --op write --random --depth 4 --seconds 1 --verify >"$work/load" 2>&1 ||
         { cat "$work/load" >&2; journal >&2; fail "the LUN is not served"; }
+}
+
+# The daemon's user may set no clock: the helper has it done by timedated, which may not do it here either, but
+# comes as far as that.
+clock_of() {
+    local suite=$1 file=/run/systemd/timesyncd.conf.d/ledge.conf
+    system() { inside setpriv --reuid="$1" --clear-groups --regid=nogroup timedatectl "${@:2}" >"$work/asked" 2>&1; }
+    ! system ledged set-ntp false || fail "the daemon's user may switch time services by itself"
+    inside ledge ntp 192.0.2.1 ntp.example >"$work/asked" 2>&1 || { cat "$work/asked" >&2; journal >&2; fail "ntp SERVER"; }
+    inside setpriv --reuid=systemd-timesync --clear-groups --regid=nogroup grep -qx 'NTP=192.0.2.1 ntp.example' "$file" ||
+        fail "timesyncd does not see its servers"
+    # It does not run in a container, and is enabled all the same.
+    [ "$(inside systemctl is-enabled systemd-timesyncd || true)" = enabled ] || fail "ntp SERVER switches no time service on"
+    inside ledge ntp off >"$work/asked" 2>&1 || { cat "$work/asked" >&2; fail "ntp off"; }
+    [ "$(inside systemctl is-enabled systemd-timesyncd || true)" = disabled ] || fail "ntp off leaves the time service on"
+    ! inside test -e "$file" || fail "ntp off leaves servers behind"
+    ! inside ledge date 2031-01-01 00:00:00 >"$work/asked" 2>&1 || fail "the clock was set, which nobody may here"
+    # Access denied is what timedatectl makes of any refusal; timedated has come to the kernel's.
+    grep -q 'Failed to set time: ' "$work/asked" || { cat "$work/asked" >&2; fail "date"; }
+    inside journalctl --unit=systemd-timedated --no-pager --output=cat >"$work/timedated"
+    grep -q 'Failed to set local time: Operation not permitted' "$work/timedated" || { cat "$work/timedated" >&2; fail "date"; }
+    inside ledge ntp 192.0.2.1 >"$work/asked" 2>&1 || { cat "$work/asked" >&2; fail "ntp SERVER once more"; }
+    say "$suite: the daemon's user keeps and sets the clock by the helper"
 }
 
 in_debian() {
@@ -141,6 +174,8 @@ in_debian() {
     grep -q 'Permission denied' "$work/asked" || { cat "$work/asked" >&2; fail "somebody else may ask"; }
     say "$suite: the helper for drives answers the daemon only"
 
+    clock_of "$suite"
+
     # A wrong configuration changes nothing, and whoever reloads is told.
     first=$(pid)
     inside sed -i 's/^shelf = 7$/shelf = 7\ncec_idle_minutes = 3000/' /etc/ledge/ledge.toml
@@ -170,6 +205,7 @@ in_debian() {
 
     inside dpkg --remove ledge >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "remove"; }
     ! inside test -e /run/ledge/control.sock || fail "removed, and still running"
+    ! inside test -e /run/systemd/timesyncd.conf.d/ledge.conf || fail "removed, and its time servers are left"
     inside dpkg --purge ledge >"$work/dpkg" 2>&1 || { cat "$work/dpkg" >&2; fail "purge"; }
     installed_files >"$work/after"
     diff -u "$work/before" "$work/after" || fail "purged, and this differs"

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::cast_possible_truncation)]
 
+mod all_ports;
 pub mod message;
 mod peers;
 mod ports;
@@ -23,5 +24,5 @@ mod workers;
 
 pub use message::{EngineCounters, FromWorker, Question, ToWorker, WorkerReport};
 pub use peers::{Seat, seats};
-pub use worker::{Paces, Spin, Worker, WorkerOptions, spawn, worker_memories};
+pub use worker::{NewPort, Paces, PortChange, Spin, Worker, WorkerOptions, spawn, worker_memories};
 pub use workers::{Heartbeats, WorkerHandle, Workers};

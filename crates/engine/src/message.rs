@@ -1,5 +1,6 @@
 //! What workers and administration say to one another.
 
+use crate::worker::PortChange;
 use aoe::Shelf;
 use crossbeam::channel::Sender;
 use disk::{NewDrive, Removal, Zeroing};
@@ -64,6 +65,8 @@ pub enum ToWorker {
     BadBlocks(DriveSlot, Arc<[BadRange]>),
     /// Sectors that a write has written are off the list of bad ones, durably; or they stay on it.
     BadSectorsSettled(MendTicket, bool),
+    /// Add ports, or take some out.
+    ChangePorts(PortChange),
     /// Tell what was measured.
     Ask(Question),
     /// End, after what is in flight.
@@ -160,6 +163,8 @@ pub struct WorkerReport {
     pub ports: Vec<(PortFacts, PortCounters)>,
     /// Which of them are not another worker's.
     pub own_ports: Vec<bool>,
+    /// Which of them are there: those that were taken out keep their numbers.
+    pub ports_present: Vec<bool>,
     /// What the target counts of each of them.
     pub port_tallies: Vec<PortTally>,
     /// Passes over mirrors that are running.
@@ -195,6 +200,7 @@ impl WorkerReport {
             name: "target".to_owned(),
             counters: target,
         }];
+        // One that was taken out is nobody's.
         let own = self.ports.iter().zip(&self.own_ports);
         let own = own.filter(|(_, is_own)| **is_own);
         groups.extend(own.map(|((facts, counters), _)| CounterGroup {

@@ -13,8 +13,8 @@
 //! --handover` measures it.
 //!
 //! Invariants:
-//! * nothing is allocated after [`seats`], and an inbox never overflows: it has room for all buffers and for
-//!   all that targets can have to say to one another;
+//! * nothing is allocated after [`seats`] but for ports that are added, and an inbox never overflows: it has
+//!   room for all buffers and for all that targets can have to say to one another;
 //! * whoever finds no buffer drops a request, and counts it, or lets a reply wait; nobody waits for another
 //!   worker;
 //! * a worker that sleeps is woken by whoever puts something into its inbox, at the end of his turn.
@@ -44,6 +44,9 @@ const BUFFER_BYTES: usize = (BUFFER_SECTORS * aoe::SECTOR_BYTES + 64).next_multi
 /// Messages between targets that are on their way to a worker, for each command slot of the sender: two of a
 /// loan of it, and one of a loan that it gives.
 const MESSAGES_PER_COMMAND: usize = 3;
+
+/// The most ports that there may ever be: frames name theirs in a byte.
+pub(crate) const PORTS_MAX: usize = u8::MAX as usize;
 
 /// Memory for one frame.
 #[derive(Debug)]
@@ -165,13 +168,17 @@ impl Exchange {
                 rounds: CachePadded::default(),
             })
         };
-        let link = |facts: &PortFacts| LinkState {
-            mtu_bytes: AtomicUsize::new(facts.mtu_bytes),
-            has_link: AtomicBool::new(facts.has_link),
+        let link = |port: usize| {
+            let facts = facts.get(port);
+            LinkState {
+                mtu_bytes: AtomicUsize::new(facts.map_or(0, |facts| facts.mtu_bytes)),
+                has_link: AtomicBool::new(facts.is_some_and(|facts| facts.has_link)),
+            }
         };
         Ok(Self {
             ends: (0..workers).map(end).collect::<io::Result<_>>()?,
-            links: facts.iter().map(link).collect(),
+            // Also of ports to come.
+            links: (0..PORTS_MAX).map(link).collect(),
             landing: (0..drives).map(|_| AtomicU32::new(0)).collect(),
         })
     }
@@ -236,21 +243,26 @@ pub(crate) struct Peers {
     exchange: Arc<Exchange>,
     place: Place,
     /// For each port the one of ours that is of the same interface, or itself.
-    aliases: Box<[u8]>,
+    aliases: Vec<u8>,
     /// To be woken at the end of the turn, if they sleep.
     told: WorkerSet,
     /// For each drive how many of our writes were abandoned and may still land.
     landing: Box<[u32]>,
     /// Which ports are of a queue that the workers share.
-    shared: Box<[bool]>,
+    shared: Vec<bool>,
     /// For each port the frames of others that wait for room in it.
-    waiting: Box<[VecDeque<Parcel>]>,
+    waiting: Vec<VecDeque<Parcel>>,
     /// Requests that were handed over, and that were dropped because there was no buffer.
     pub(crate) handed_over: u64,
     pub(crate) dropped: u64,
 }
 
 impl Peers {
+    /// Which worker this is.
+    pub(crate) const fn own(&self) -> WorkerIndex {
+        self.place.own
+    }
+
     /// Hands a frame to whoever is to take it in; false if that is this worker.
     pub(crate) fn pass_on(
         &mut self,
@@ -438,6 +450,41 @@ impl Peers {
         end.is_asleep.store(false, Ordering::Relaxed);
     }
 
+    /// A port is new: behind the last one, or in the place of one that was taken out. What is sent by it is
+    /// sent by `owner`, if it is none of ours.
+    pub(crate) fn put_port(
+        &mut self,
+        port: PortIndex,
+        (facts, owner): (&PortFacts, WorkerIndex),
+        alias: u8,
+        waiting: VecDeque<Parcel>,
+    ) -> RemotePort {
+        let index = usize::from(port.0);
+        self.link_changed(port, facts);
+        let is_shared = facts.sharer.is_some();
+        if index == self.aliases.len() {
+            self.aliases.push(alias);
+            self.shared.push(is_shared);
+            self.waiting.push(waiting);
+        } else {
+            self.aliases[index] = alias;
+            self.shared[index] = is_shared;
+        }
+        let ends = (self.place.own, owner);
+        RemotePort::new(facts.clone(), Arc::clone(&self.exchange), ends, port.0)
+    }
+
+    /// A port is gone: nothing is looked for there any more.
+    pub(crate) fn take_out_port(&mut self, port: PortIndex) {
+        self.shared[usize::from(port.0)] = false;
+        self.aliases[usize::from(port.0)] = port.0;
+    }
+
+    /// Whether frames of other workers wait for room in a port.
+    pub(crate) fn has_waiting(&self, port: PortIndex) -> bool {
+        !self.waiting[usize::from(port.0)].is_empty()
+    }
+
     /// Tells the others of MTU and link of one of our ports.
     pub(crate) fn link_changed(&self, port: PortIndex, facts: &PortFacts) {
         let link = &self.exchange.links[usize::from(port.0)];
@@ -477,7 +524,7 @@ pub struct Seat {
     /// All ports of the shelf; those of other workers only to send by.
     pub(crate) ports: Vec<Box<dyn Port>>,
     /// Which of them are its own: of those that all workers share it is the first one's.
-    pub(crate) own: Box<[bool]>,
+    pub(crate) own: Vec<bool>,
     pub(crate) wake: Wake,
     /// Unless there is only one worker.
     pub(crate) peers: Option<Peers>,
@@ -529,7 +576,7 @@ pub fn seats(
     if workers == 1 {
         return Ok(vec![Seat {
             place: Place::ALONE,
-            own: vec![true; ports.len()].into(),
+            own: vec![true; ports.len()],
             ports,
             wake: Wake::new()?,
             peers: None,
@@ -538,30 +585,24 @@ pub fn seats(
     let mut queues = queues_of(ports, workers);
     let facts: Vec<PortFacts> = queues.iter().filter_map(Queue::facts).collect();
     let exchange = Arc::new(Exchange::new(workers, &facts, commands, drives)?);
-    let owner = |port: u8| WorkerIndex(port % workers);
+    let owner = |port: u8| owner_of(port, workers);
     let seat = |own: WorkerIndex| {
-        let numbered = || (0u8..).zip(&facts);
+        let numbered: Vec<(u8, &PortFacts)> = (0u8..).zip(&facts).collect();
         let is_own = |port: u8| owner(port) == own;
-        let is_here = |port: u8, facts: &PortFacts| facts.sharer.is_some() || is_own(port);
-        let alias = |(port, facts): (u8, &PortFacts)| {
-            if is_here(port, facts) {
-                return port;
-            }
-            let mut ours = numbered().filter(|(other, facts)| is_here(*other, facts));
-            let same = ours.find(|(_, other)| other.interface == facts.interface);
-            same.map_or(port, |(other, _)| other)
-        };
         let place = Place::among(own, workers);
         let peers = Peers {
             exchange: Arc::clone(&exchange),
             place,
-            aliases: numbered().map(alias).collect(),
+            aliases: numbered
+                .iter()
+                .map(|(port, _)| alias_of(*port, &numbered, (own, workers)))
+                .collect(),
             told: WorkerSet::default(),
             landing: vec![0; drives].into(),
             shared: facts.iter().map(|facts| facts.sharer.is_some()).collect(),
             waiting: facts
                 .iter()
-                .map(|_| VecDeque::with_capacity(usize::from(commands) * usize::from(workers)))
+                .map(|_| room_for_others(commands, workers))
                 .collect(),
             handed_over: 0,
             dropped: 0,
@@ -576,7 +617,7 @@ pub fn seats(
         Seat {
             place,
             ports: ports.collect(),
-            own: numbered().map(|(port, _)| is_own(port)).collect(),
+            own: numbered.iter().map(|(port, _)| is_own(*port)).collect(),
             wake: exchange.end(own).wake.clone(),
             peers: Some(peers),
         }
@@ -584,17 +625,52 @@ pub fn seats(
     Ok((0..workers).map(WorkerIndex).map(seat).collect())
 }
 
+/// Room for the frames of other workers that wait for room in a port.
+pub(crate) fn room_for_others(commands: u16, workers: u8) -> VecDeque<Parcel> {
+    VecDeque::with_capacity(usize::from(commands) * usize::from(workers))
+}
+
+/// The worker whose port it is, of so many.
+pub(crate) const fn owner_of(port: u8, workers: u8) -> WorkerIndex {
+    WorkerIndex(port % workers)
+}
+
+/// Which port a frame counts as having come from at a worker that has these ports: one of its own, if it has
+/// one of the interface, else itself.
+pub(crate) fn alias_of(
+    port: u8,
+    all: &[(u8, &PortFacts)],
+    (own, workers): (WorkerIndex, u8),
+) -> u8 {
+    let is_here =
+        |port: u8, facts: &PortFacts| facts.sharer.is_some() || owner_of(port, workers) == own;
+    let Some((_, facts)) = all.iter().find(|(other, _)| *other == port) else {
+        return port;
+    };
+    if is_here(port, facts) {
+        return port;
+    }
+    let mut ours = all.iter().filter(|(other, facts)| is_here(*other, facts));
+    let same = ours.find(|(_, other)| other.interface == facts.interface);
+    same.map_or(port, |(other, _)| *other)
+}
+
 /// The ports of a receive queue: one, or one for each worker.
-struct Queue(Vec<Option<Box<dyn Port>>>);
+#[derive(Debug)]
+pub(crate) struct Queue(Vec<Option<Box<dyn Port>>>);
 
 impl Queue {
-    fn facts(&self) -> Option<PortFacts> {
+    pub(crate) fn facts(&self) -> Option<PortFacts> {
         let first = self.0.first()?.as_ref()?;
         Some(first.facts().clone())
     }
 
     /// The port of a worker, if it has one.
-    fn take(&mut self, worker: WorkerIndex, owner: WorkerIndex) -> Option<Box<dyn Port>> {
+    pub(crate) fn take(
+        &mut self,
+        worker: WorkerIndex,
+        owner: WorkerIndex,
+    ) -> Option<Box<dyn Port>> {
         match &mut self.0[..] {
             [only] if worker == owner => only.take(),
             [_] => None,
@@ -604,7 +680,7 @@ impl Queue {
 }
 
 /// Puts together what is of one queue.
-fn queues_of(ports: Vec<Box<dyn Port>>, workers: u8) -> Vec<Queue> {
+pub(crate) fn queues_of(ports: Vec<Box<dyn Port>>, workers: u8) -> Vec<Queue> {
     let mut queues: Vec<Queue> = Vec::new();
     for port in ports {
         match (port.facts().sharer, queues.last_mut()) {

@@ -19,7 +19,11 @@ struct Sums {
 pub(crate) fn statistics(reports: &[WorkerReport]) -> Vec<PortStatistics> {
     let mut ports: Vec<Sums> = Vec::new();
     for report in reports {
-        for ((facts, counters), tally) in report.ports.iter().zip(&report.port_tallies) {
+        let counted = report.ports.iter().zip(&report.port_tallies);
+        let present = counted
+            .zip(&report.ports_present)
+            .filter(|(_, is_there)| **is_there);
+        for (((facts, counters), tally), _) in present {
             let rows = port_rows(counters);
             let known = |port: &&mut Sums| port.interface == facts.interface;
             if let Some(port) = ports.iter_mut().find(known) {

@@ -5,17 +5,20 @@ mod idle;
 mod loans;
 mod messages;
 mod patience;
+mod port_changes;
 mod replies;
 mod stale;
 mod unreached;
 mod wait_set;
 
 pub use idle::Spin;
+pub use port_changes::{NewPort, PortChange};
 pub use replies::Paces;
 
 use handover::take_in;
 use idle::{Idle, Spent, Turn};
 use loans::Loans;
+use port_changes::Gate;
 use replies::Waiting;
 use unreached::Unreached;
 use wait_set::{PORT_ERRORS_MAX, SOURCES_MAX, Source, WaitSet, Watched};
@@ -130,7 +133,9 @@ pub struct Worker {
     ports: Vec<Box<dyn Port>>,
     wait_set: WaitSet,
     /// Which of them are not another worker's.
-    own_ports: Box<[bool]>,
+    own_ports: Vec<bool>,
+    /// For each port whether frames are taken from it.
+    gates: Vec<Gate>,
     /// The other workers, if there are any.
     peers: Option<Peers>,
     inbox: Receiver<ToWorker>,
@@ -139,11 +144,11 @@ pub struct Worker {
     /// What the target asked for and is not carried out yet; empty between stages.
     actions: Vec<Action>,
     /// For each port the replies that wait for room in it, or for their time.
-    waiting: Box<[Waiting]>,
+    waiting: Vec<Waiting>,
     /// What ports send from the buffers.
     loans: Loans,
     /// For each port how often it reported an error since its last frame.
-    errors_in_row: Box<[u32]>,
+    errors_in_row: Vec<u32>,
     /// When to ask ports for their MTU and link again.
     interface_check: Instant,
     turns: u32,
@@ -197,6 +202,8 @@ pub fn spawn(
     let (settled, settled_receiver) = unbounded();
     let outbox = Outbox { events, settled };
     let wake = seat.wake.clone();
+    let ports = seat.ports.iter().map(|port| port.facts().clone()).collect();
+    let commands = options.commands;
     let (started, start) = bounded(1);
     let heartbeat = Arc::<AtomicU64>::default();
     let heart = Arc::clone(&heartbeat);
@@ -236,6 +243,8 @@ pub fn spawn(
         wake,
         heartbeat,
         thread,
+        ports,
+        commands,
     })
 }
 
@@ -273,6 +282,7 @@ impl Worker {
             ports,
             wait_set,
             own_ports,
+            gates: vec![Gate::Open; views.len()],
             peers,
             inbox,
             outbox,
@@ -282,7 +292,7 @@ impl Worker {
             ),
             waiting,
             loans: Loans::new(options.commands),
-            errors_in_row: vec![0; views.len()].into(),
+            errors_in_row: vec![0; views.len()],
             port_is_full: false,
             interface_check: Instant::now() + INTERFACE_INTERVAL,
             turns: 0,
@@ -432,6 +442,9 @@ impl Worker {
         let Ok(number) = u8::try_from(index).map(PortIndex) else {
             return false;
         };
+        if self.gates[index] != Gate::Open {
+            return self.discard(index);
+        }
         let Self {
             target,
             executor,

@@ -1,12 +1,13 @@
 //! All workers as the administration sees them.
 
+use crate::all_ports::AllPorts;
 use crate::message::{FromWorker, Question, ToWorker, WorkerReport};
 use crate::ports;
 use crate::wake::Wake;
 use aoe::{MacAddress, Shelf};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use disk::{Drive, NewDrive, Removal};
-use port::Spreader;
+use port::{PortFacts, Spreader};
 use raid::bad_blocks::BadRange;
 use raid::regions::RegionSet;
 use shelf::admin::{DriveSlot, LunNumber};
@@ -45,6 +46,9 @@ pub struct WorkerHandle {
     pub(crate) wake: Wake,
     pub(crate) heartbeat: Arc<AtomicU64>,
     pub(crate) thread: JoinHandle<()>,
+    /// The ports of its start, and its command slots.
+    pub(crate) ports: Vec<PortFacts>,
+    pub(crate) commands: u16,
 }
 
 impl WorkerHandle {
@@ -90,44 +94,38 @@ impl Heartbeats {
 #[derive(Clone, Debug)]
 pub struct Workers {
     workers: Arc<Mutex<Vec<WorkerHandle>>>,
-    /// Of interfaces whose queues they share.
-    spreaders: Arc<[Spreader]>,
+    /// Their ports. Locked before the workers are.
+    ports: Arc<Mutex<AllPorts>>,
 }
 
 impl Workers {
-    /// Takes charge of running workers.
+    /// Takes charge of running workers, which all have the same ports.
     #[must_use]
     pub fn new(workers: Vec<WorkerHandle>) -> Self {
+        let ports = AllPorts::of(&workers);
         Self {
             workers: Arc::new(Mutex::new(workers)),
-            spreaders: [].into(),
+            ports: Arc::new(Mutex::new(ports)),
         }
     }
 
     /// The same, who share the receive queues of some interfaces.
     #[must_use]
     pub fn spreading_by(self, spreaders: Vec<Spreader>) -> Self {
-        Self {
-            spreaders: spreaders.into(),
-            ..self
-        }
+        self.all_ports().spreaders = spreaders;
+        self
     }
 
     /// Tells the interfaces for whom frames of a LUN are from now on.
     fn spread(&self, lun: LunNumber, spread_sectors: Option<u64>) -> Result<(), String> {
-        for spreader in &*self.spreaders {
-            let told = spreader.set(lun.get(), spread_sectors);
-            told.map_err(|error| {
-                format!(
-                    "interface {} cannot be told how to spread LUN {lun}: {error}",
-                    spreader.interface()
-                )
-            })?;
-        }
-        Ok(())
+        self.all_ports().spread(lun, spread_sectors)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
+    pub(crate) fn all_ports(&self) -> MutexGuard<'_, AllPorts> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -222,7 +220,7 @@ impl Workers {
 
 impl WorkerHandle {
     /// Asks; `None` when there is no answer in time.
-    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ToWorker) -> Option<T> {
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ToWorker) -> Option<T> {
         let (sender, receiver) = bounded(1);
         self.say(question(sender)).ok()?;
         receiver.recv_timeout(REPORT_TIMEOUT).ok()

@@ -4,12 +4,17 @@
 //! boot does not find: it is written again when the daemon starts, from its settings, which are the only
 //! place where they are kept. Nothing that somebody has written below `/etc` is touched.
 //!
+//! A daemon that is not root may do none of that: it looks whether it can be done, and the helper does it
+//! ([`crate::helper`]), after the same look.
+//!
 //! Invariants:
 //! * no program is waited for longer than [`LIMIT`]: whoever asks holds the administration;
 //! * what was not done in full leaves the drop-in as it was.
 
+use crate::helper;
 use console::host::{ClockStatus, HostError, TimeSource};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -37,18 +42,29 @@ pub(crate) struct SystemClock {
     root: PathBuf,
     /// Where the programs are; `None` for those of the search path.
     programs: Option<PathBuf>,
+    /// Whether the helper is asked for what is to be changed.
+    is_asked: bool,
 }
 
 impl Default for SystemClock {
     fn default() -> Self {
         Self {
-            root: PathBuf::from("/"),
-            programs: None,
+            is_asked: helper::asks_for_clock(),
+            ..Self::own()
         }
     }
 }
 
 impl SystemClock {
+    /// The clock for who changes it himself.
+    pub(crate) fn own() -> Self {
+        Self {
+            root: PathBuf::from("/"),
+            programs: None,
+            is_asked: false,
+        }
+    }
+
     /// How the clock is kept.
     pub(crate) fn status(&self) -> Result<ClockStatus, HostError> {
         let shown = self.shown()?;
@@ -85,6 +101,9 @@ impl SystemClock {
     /// Sets it, and the clock of the hardware.
     pub(crate) fn set(&self, unix_seconds: u64) -> Result<(), HostError> {
         self.may_be_set(unix_seconds)?;
+        if self.is_asked {
+            return helper::set_clock(unix_seconds).map_err(|error| asked(&error));
+        }
         let time = format!("@{unix_seconds}");
         self.run("timedatectl", &["set-time", &time]).map(drop)
     }
@@ -123,6 +142,9 @@ impl SystemClock {
     /// Has it kept from a source.
     pub(crate) fn keep(&self, source: &TimeSource) -> Result<(), HostError> {
         self.may_be_kept(source)?;
+        if self.is_asked {
+            return helper::keep_clock(source, false).map_err(|error| asked(&error));
+        }
         let before = fs::read(self.drop_in()).ok();
         let servers = match source {
             TimeSource::Servers(servers) => Some(servers.as_slice()),
@@ -147,6 +169,9 @@ impl SystemClock {
             return Ok(());
         };
         self.systemd()?;
+        if self.is_asked {
+            return helper::keep_clock(source, true).map_err(|error| asked(&error));
+        }
         if self.write_servers(Some(servers))? {
             self.restart()?;
         }
@@ -196,6 +221,9 @@ impl SystemClock {
             fs::create_dir_all(directory).map_err(failed)?;
         }
         fs::write(&path, text).map_err(failed)?;
+        // The service is not root, and whoever writes here has a umask that shuts others out.
+        let mode = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(&path, mode).map_err(failed)?;
         Ok(true)
     }
 
@@ -292,6 +320,11 @@ impl SystemClock {
             HostError::Io(format!("{program} {line}: {reason}"))
         })
     }
+}
+
+/// What the helper says.
+fn asked(error: &std::io::Error) -> HostError {
+    HostError::Io(error.to_string())
 }
 
 /// How a program ended.

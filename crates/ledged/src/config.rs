@@ -60,7 +60,7 @@ pub(crate) struct Config {
 }
 
 /// A `[[port]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PortConfig {
     /// Interface name; as it is written a pattern or an address, until [`crate::interfaces`] has named it.
     pub(crate) interface: String,
@@ -79,7 +79,7 @@ pub(crate) struct PortConfig {
 }
 
 /// A `[[disk]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct DiskConfig {
     /// Its slot.
     pub(crate) slot: DriveSlot,
@@ -673,7 +673,7 @@ impl Source<'_> {
 }
 
 /// Whether two paths lead to one file or device. Memory drives are always different ones.
-fn same_file(one: &DriveSpec, other: &DriveSpec) -> bool {
+pub(crate) fn same_file(one: &DriveSpec, other: &DriveSpec) -> bool {
     match (one, other) {
         (DriveSpec::Path(one), DriveSpec::Path(other)) => {
             one == other

@@ -9,19 +9,18 @@ use crate::hardware::Hardware;
 use crate::host::{Machinery, Premises};
 use crate::log::Log;
 use crate::plug::Slots;
+use crate::ports::{self, Ports};
 use crate::reload::Reload;
 use crate::store::StateDir;
 use crate::threads::spawn;
 use crate::{sandbox, watchdog};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use console::events::Watcher;
 use disk::DriveRoom;
 use engine::{Paces, Spin, WorkerOptions, Workers};
-use port::{Opening, Port, SharedMemory, Sharing};
-use shelf::admin::{Admin, PortStatus};
+use shelf::admin::Admin;
 use shelf::manager::{Manager, Parts};
 use shelf::patience::Limits;
-use shelf::shard::GROUP_SECTORS;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -62,12 +61,13 @@ impl Daemon {
         sandbox::lock_memory();
         sandbox::enter(config)?;
         machinery.log().send()?;
-        let (slots, opened) = Slots::open(config, &state);
+        let (slots, slot_changes, opened) = Slots::open(config, &state);
         let room = Slots::room(config);
         let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
             memories.context("memory for buffers")?.into_iter().unzip();
-        let (ports, statuses) = open_ports(config, &shared)?;
+        let opened_ports = ports::open_first(config, &shared)?;
+        let (ports, statuses) = (opened_ports.queues, opened_ports.statuses);
         let spreaders = ports.iter().filter_map(|port| port.spreader()).collect();
         let paces = paces_of(config);
         tell_of_spin(config.spin);
@@ -91,16 +91,18 @@ impl Daemon {
         });
         let administration = Administration::new(manager);
         drop(administration.lock());
-        for (index, receiver) in workers.event_receivers().into_iter().enumerate() {
-            let (workers, administration) = (workers.clone(), administration.clone());
-            spawn("events", move || {
-                events::run(&receiver, (&workers, index), &administration);
-            })?;
-        }
+        let parts = ports::Parts {
+            memories: shared,
+            paces,
+            workers: workers.clone(),
+            administration: administration.clone(),
+            cec: reception.cec.clone(),
+        };
+        let ports = Ports::of(config, opened_ports.failures, parts);
+        hear_workers(&workers, &administration)?;
         let timed = (administration.clone(), reception.clone(), hardware.clone());
         spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
-        let plugged = (administration.clone(), workers.clone());
-        spawn("plug", move || slots.follow(&plugged.0, &plugged.1))?;
+        follow(slots, ports.clone(), (&administration, &workers))?;
         hardware.serve(&administration, config.smart_interval)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
@@ -111,7 +113,8 @@ impl Daemon {
             socket,
             ending: watchdog::Ending::default(),
         };
-        Ok((daemon, Reload::new(config.clone(), reception, paces)))
+        let reload = Reload::new(config.clone(), reception, ports, slot_changes);
+        Ok((daemon, reload))
     }
 
     /// Tells whoever started us that the shelf serves.
@@ -150,6 +153,28 @@ impl Daemon {
         self.workers.stop();
         tracing::info!("ended; everything acknowledged is durable");
     }
+}
+
+/// Has drives and interfaces followed that come and go.
+fn follow(
+    slots: Slots,
+    ports: Ports,
+    (administration, workers): (&Administration, &Workers),
+) -> anyhow::Result<()> {
+    let (administration, workers) = (administration.clone(), workers.clone());
+    spawn("plug", move || slots.follow(&administration, &workers))?;
+    spawn("ports", move || ports.follow())
+}
+
+/// Has what workers report carried to the administration.
+fn hear_workers(workers: &Workers, administration: &Administration) -> anyhow::Result<()> {
+    for (index, receiver) in workers.event_receivers().into_iter().enumerate() {
+        let (workers, administration) = (workers.clone(), administration.clone());
+        spawn("events", move || {
+            events::run(&receiver, (&workers, index), &administration);
+        })?;
+    }
+    Ok(())
 }
 
 /// How fast the stations of each port are sent to.
@@ -238,67 +263,6 @@ fn shelf_number(config: &Config, state: &StateDir) -> anyhow::Result<Option<aoe:
         );
     }
     Ok(stored.or(config.shelf))
-}
-
-type Ports = Vec<Box<dyn Port>>;
-
-/// Opens every port that can be; at least one must. Each is over the memory of the worker that it will be of:
-/// [`engine::seats`].
-fn open_ports(
-    config: &Config,
-    memories: &[SharedMemory],
-) -> anyhow::Result<(Ports, Vec<PortStatus>)> {
-    let mut ports: Ports = Vec::new();
-    let mut statuses = Vec::new();
-    let mut failures = Vec::new();
-    let mut queue_count = 0;
-    for port in &config.ports {
-        let first = queue_count % memories.len();
-        let opening = Opening {
-            mode: port.mode,
-            addresses: port.addresses,
-            busy_poll: port.busy_poll,
-            memory: &|queue| memories.get((first + queue as usize) % memories.len()),
-            sharing: Some(Sharing {
-                memories,
-                first: u8::try_from(first)?,
-                group_sectors: GROUP_SECTORS,
-            }),
-        };
-        match port::open_as(&port.interface, &opening) {
-            Ok(queues) => {
-                if let Some(first) = queues.first().map(|queue| queue.facts()) {
-                    statuses.push(PortStatus {
-                        interface: first.interface.clone(),
-                        stations: first.stations,
-                        mtu_bytes: first.mtu_bytes,
-                        has_link: first.has_link,
-                        mode: first.mode.to_string(),
-                    });
-                }
-                // Of those that workers share, the socket of the first one.
-                let sharers = queues.iter().map(|port| port.facts().sharer);
-                queue_count += sharers
-                    .filter(|sharer| sharer.is_none_or(|of| of == 0))
-                    .count();
-                ports.extend(queues);
-            }
-            Err(error) => failures.push(error.to_string()),
-        }
-    }
-    if config.ports.is_empty() {
-        bail!("no [[port]] stands for an interface of this machine");
-    }
-    if ports.is_empty() {
-        bail!("no port can be opened: {}", failures.join("; "));
-    }
-    for failure in &failures {
-        tracing::error!("port {failure}");
-    }
-    if u8::try_from(queue_count).is_err() {
-        bail!("{queue_count} receive queues are too many: at most 255; fewer queues: ethtool -L");
-    }
-    Ok((ports, statuses))
 }
 
 fn pin(core: usize) -> bool {

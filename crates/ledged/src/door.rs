@@ -4,7 +4,7 @@ mod accounts;
 mod alerts;
 mod attended;
 mod audit;
-mod cec_ports;
+pub(crate) mod cec_ports;
 mod consoles;
 pub(crate) mod ethernet;
 pub(crate) mod peer;

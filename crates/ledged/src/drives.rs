@@ -96,6 +96,11 @@ pub(crate) fn empty(place: &Place, error: &OpenError) -> shelf::manager::Drive {
         OpenError::Missing { .. } => NoDrive::Missing,
         _ => NoDrive::Down(text),
     };
+    without_drive(place, reason)
+}
+
+/// A slot without a drive, as the administration sees it.
+pub(crate) fn without_drive(place: &Place, reason: NoDrive) -> shelf::manager::Drive {
     shelf::manager::Drive {
         slot: place.slot,
         path: place.spec.to_string(),

@@ -87,6 +87,22 @@ impl Finder {
         taken.filter_map(place).collect()
     }
 
+    /// A slot is of the configuration from now on, and so is its disk.
+    pub(crate) fn reserve(&mut self, disk: &DiskConfig) {
+        self.reserved.insert(disk.slot.0);
+        if let DriveSpec::Path(path) = &disk.spec {
+            self.named.push(path.clone());
+        }
+    }
+
+    /// A slot is of the configuration no more: its disk may be found.
+    pub(crate) fn release(&mut self, slot: DriveSlot, spec: &DriveSpec) {
+        self.reserved.remove(&slot.0);
+        if let DriveSpec::Path(path) = spec {
+            self.named.retain(|named| named != path);
+        }
+    }
+
     /// Whether the configuration says what is in a slot.
     pub(crate) fn is_reserved(&self, slot: DriveSlot) -> bool {
         self.reserved.contains(&slot.0)

@@ -1,9 +1,9 @@
 //! What needs more rights than the daemon has: asked of systemd, which starts `ledged --helper` each time.
 //!
-//! Under the unit of the package the daemon is no root: it may make no socket of the Internet and stop no
-//! machine (`ledge-helper.socket`), and it may send no commands to drives and write nothing of `/sys`
-//! (`ledge-drives.socket`). Who may ask is a property of these sockets, which only the daemon's user may
-//! open. A daemon that was started as root does all that itself, and keeps the rights for it.
+//! Under the unit of the package the daemon is no root: it may make no socket of the Internet, stop no
+//! machine and set no clock (`ledge-helper.socket`), and it may send no commands to drives and write nothing
+//! of `/sys` (`ledge-drives.socket`). Who may ask is a property of these sockets, which only the daemon's
+//! user may open. A daemon that was started as root does all that itself, and keeps the rights for it.
 //!
 //! Invariants:
 //! * a question is some words, and one of those that [`question`] knows; anything else does nothing;
@@ -15,7 +15,9 @@
 mod question;
 
 pub(crate) use crate::arguments::Helper;
+use crate::clock::SystemClock;
 use crate::machine;
+use console::host::TimeSource;
 use question::{Program, Question};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
@@ -31,8 +33,8 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-/// Longest question.
-const QUESTION_BYTES_MAX: usize = 1024;
+/// Longest question: so many servers of the clock as the console takes, with names as long as names are.
+const QUESTION_BYTES_MAX: usize = 4096;
 
 /// Longest answer, without what a program said.
 const ANSWER_BYTES_MAX: usize = 1024;
@@ -53,6 +55,35 @@ pub(crate) fn udp_socket(is_ipv4: bool) -> io::Result<UdpSocket> {
 /// Has the machine rebooted or switched off.
 pub(crate) fn power(verb: &str) -> io::Result<()> {
     ask(Helper::System, &[verb]).map(drop)
+}
+
+/// Whether the clock is set by the helper: there is one, and we are not root ourselves.
+pub(crate) fn asks_for_clock() -> bool {
+    !rustix::process::geteuid().is_root() && Path::new(Helper::System.path()).exists()
+}
+
+/// Has the clock of the box set, in seconds since 1970.
+pub(crate) fn set_clock(unix_seconds: u64) -> io::Result<()> {
+    let seconds = unix_seconds.to_string();
+    ask(Helper::System, &["clock-set", &seconds]).map(drop)
+}
+
+/// Has the clock kept from a source; after a boot, only as far as that is not so yet.
+pub(crate) fn keep_clock(source: &TimeSource, is_after_boot: bool) -> io::Result<()> {
+    let verb = if is_after_boot {
+        "clock-restore"
+    } else {
+        "clock-keep"
+    };
+    let words: Vec<&str> = match source {
+        TimeSource::Default => vec![verb, "default"],
+        TimeSource::Off => vec![verb, "off"],
+        TimeSource::Servers(servers) => {
+            let servers = servers.iter().map(String::as_str);
+            [verb, "servers"].into_iter().chain(servers).collect()
+        }
+    };
+    ask(Helper::System, &words).map(drop)
 }
 
 /// Whether drives and their slots are asked by the helper: there is one, and we are not root ourselves.
@@ -117,6 +148,13 @@ fn ask(helper: Helper, question: &[&str]) -> io::Result<Answer> {
 /// Asks by a connected socket, and waits for the answer.
 fn exchange(socket: BorrowedFd<'_>, question: &[&str]) -> io::Result<Answer> {
     let question = question.join(&SEPARATOR.to_string());
+    if question.len() > QUESTION_BYTES_MAX {
+        // The rest would be cut off.
+        let length = question.len();
+        return Err(io::Error::other(format!(
+            "the question is {length} bytes long, and {QUESTION_BYTES_MAX} are the most"
+        )));
+    }
     rustix::net::send(socket, question.as_bytes(), SendFlags::NOSIGNAL)?;
     let mut answer = [0; ANSWER_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -177,6 +215,22 @@ fn act(question: Question) -> io::Result<Answer> {
         Question::Led { file, is_on } => std::fs::write(&file, if is_on { "1" } else { "0" })
             .map_err(|error| io::Error::other(format!("{}: {error}", file.display()))),
         Question::Power(verb) => machine::systemctl(verb).map_err(io::Error::other),
+        Question::SetClock(unix_seconds) => {
+            let done = SystemClock::own().set(unix_seconds);
+            done.map_err(io::Error::other)
+        }
+        Question::KeepClock {
+            source,
+            is_after_boot,
+        } => {
+            let clock = SystemClock::own();
+            let done = if is_after_boot {
+                clock.restore(&source)
+            } else {
+                clock.keep(&source)
+            };
+            done.map_err(io::Error::other)
+        }
     };
     done.map(|()| (0, None))
 }
@@ -249,6 +303,18 @@ mod tests {
         }
         let wrong = asked(Helper::Drives, &["smartctl", "-x", "/dev/null"]).unwrap_err();
         assert_eq!(wrong.to_string(), "/dev/null is no block device");
+    }
+
+    #[test]
+    fn a_question_that_would_be_cut_off_is_not_asked() {
+        let long = "x".repeat(QUESTION_BYTES_MAX);
+        let flags = SocketFlags::CLOEXEC;
+        let (daemon, _helper) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                .unwrap();
+        let told = exchange(daemon.as_fd(), &["clock-keep", "servers", &long]);
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains("are the most"), "{told}");
     }
 
     #[test]

@@ -6,10 +6,10 @@
 //! again.
 //!
 //! Threads: the worker (data path); `events` (what the worker reports to the administration); `timer`
-//! (what is due once a second); `plug` (disks that come and go); `smart` and `chassis` (what drives tell of
-//! their health; LEDs and sensors); `syslog`; `control` and one per connection; `cec` and `cec-run`; under
-//! systemd also `watchdog`; and the main thread, which waits for signals. All but the worker meet in one lock
-//! around the administration.
+//! (what is due once a second); `plug` (disks that come and go); `ports` (interfaces that do); `smart` and
+//! `chassis` (what drives tell of their health; LEDs and sensors); `syslog`; `control` and one per
+//! connection; `cec` and `cec-run`; under systemd also `watchdog`; and the main thread, which waits for
+//! signals. All but the worker meet in one lock around the administration.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -31,6 +31,7 @@ mod log;
 mod look;
 mod machine;
 mod plug;
+mod ports;
 mod read_errors;
 mod reload;
 mod sandbox;

@@ -13,11 +13,17 @@
 //!   any more;
 //! * nothing is written to a disk here.
 
+mod changes;
+
+pub(crate) use changes::{SlotChange, SlotChanges};
+
 use crate::administration::Administration;
 use crate::config::{Config, DiskConfig};
 use crate::drives::{self, Place};
 use crate::finder::Finder;
 use crate::store::StateDir;
+use changes::Asked;
+use crossbeam::channel::Receiver;
 use disk::{Drive, DriveRoom, DriveSpec, OpenError, Presence, Uevents};
 use engine::Workers;
 use shelf::manager::NoDrive;
@@ -30,7 +36,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// However many news there are, no look follows another sooner.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Slots that disks may be found for, and disks that may be at a time.
+/// Slots that disks may be found for, and disks that may be at a time. The room for it is always there: so
+/// disks can be added to a configuration that has none to be found.
 pub(crate) const FOUND_MAX: u16 = 128;
 
 /// What is in a slot.
@@ -53,6 +60,10 @@ struct Slot {
     told: Option<String>,
     /// It is of a disk that was found, and that is not there now: its path may lead to another one.
     is_away: bool,
+    /// The configuration has it no more: it goes as soon as the workers have let go of its drive.
+    is_removed: bool,
+    /// Its drive is memory that was not made yet: a configuration that was taken over has added it.
+    is_new_memory: bool,
 }
 
 impl Slot {
@@ -62,6 +73,8 @@ impl Slot {
             state,
             told,
             is_away: false,
+            is_removed: false,
+            is_new_memory: false,
         }
     }
 }
@@ -72,11 +85,16 @@ pub(crate) struct Slots {
     slots: Vec<Slot>,
     finder: Option<Finder>,
     patience: Duration,
+    room: DriveRoom,
+    /// What the configuration asks for while the shelf runs.
+    asked: Receiver<Asked>,
+    state: StateDir,
 }
 
 impl Slots {
     /// The slots of the configuration, and of disks that are found, with their drives opened.
-    pub(crate) fn open(config: &Config, state: &StateDir) -> (Self, drives::Opened) {
+    /// Gives, too, by what they are changed.
+    pub(crate) fn open(config: &Config, state: &StateDir) -> (Self, SlotChanges, drives::Opened) {
         let mut places: Vec<Place> = config.disks.iter().map(Place::from).collect();
         let mut finder = config
             .finds_disks
@@ -102,12 +120,16 @@ impl Slots {
         };
         let slots = places.into_iter().map(slot).collect();
         let patience = config.disk_timeout;
+        let (changes, asked) = SlotChanges::new();
         let all = Self {
             slots,
             finder,
             patience,
+            room: Self::room(config),
+            asked,
+            state: state.clone(),
         };
-        (all, opened)
+        (all, changes, opened)
     }
 
     /// How many drives there may be.
@@ -116,11 +138,7 @@ impl Slots {
             let slots = disks.iter().map(|disk| usize::from(disk.slot.0) + 1);
             slots.max().unwrap_or(0)
         };
-        let found = if config.finds_disks {
-            usize::from(FOUND_MAX)
-        } else {
-            0
-        };
+        let found = usize::from(FOUND_MAX);
         DriveRoom {
             slots: slots(&config.disks).max(found),
             drives: config.disks.len() + found,
@@ -143,6 +161,9 @@ impl Slots {
                     }
                 }
                 Err(_) => sleep(LOOK),
+            }
+            while let Ok(asked) = self.asked.try_recv() {
+                asked.answer(|change| self.change(change, administration, workers));
             }
             self.look(administration, workers);
             sleep(PAUSE);
@@ -179,6 +200,8 @@ impl Slots {
         for slot in &mut self.slots {
             slot.look(administration, workers, self.patience);
         }
+        let has_gone = |slot: &Slot| slot.is_removed && matches!(slot.state, State::Empty { .. });
+        self.slots.retain(|slot| !has_gone(slot));
     }
 }
 
@@ -191,7 +214,7 @@ impl Slot {
         if matches!(self.state, State::Leaving) && self.has_left(administration, workers) {
             self.state = State::Empty { refused: None };
         }
-        if matches!(self.state, State::Empty { .. }) {
+        if matches!(self.state, State::Empty { .. }) && !self.is_removed {
             self.try_to_fill(administration, workers, patience);
         }
     }
@@ -217,6 +240,9 @@ impl Slot {
         patience: Duration,
     ) {
         let DriveSpec::Path(path) = &self.place.spec else {
+            if std::mem::take(&mut self.is_new_memory) {
+                self.make_memory(administration, workers, patience);
+            }
             return;
         };
         let present = Presence::at(path).filter(|_| !self.is_away);
@@ -251,6 +277,21 @@ impl Slot {
                     };
                 }
             }
+        }
+    }
+
+    /// Memory is opened once: it is not pulled, and what was in it is not there a second time.
+    fn make_memory(
+        &mut self,
+        administration: &Administration,
+        workers: &Workers,
+        patience: Duration,
+    ) {
+        match Drive::open(&self.place.spec) {
+            Ok(drive) => self.fill(drive, administration, workers, patience),
+            Err(error) => administration
+                .lock()
+                .drive_inserted(drives::empty(&self.place, &error)),
         }
     }
 

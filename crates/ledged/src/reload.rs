@@ -2,29 +2,38 @@
 //!
 //! Invariants:
 //! * a file that is wrong changes nothing;
-//! * no frame is dropped: ports, workers and drives go on as they are;
+//! * no frame is dropped: what is not changed goes on as it is, and what is added or taken out is so beside
+//!   it;
 //! * what cannot be taken over is named each time, until a restart.
 
 use crate::config::{self, Config, Live};
 use crate::door::reception::Reception;
 use crate::interfaces;
-use engine::Paces;
+use crate::plug::{SlotChange, SlotChanges};
+use crate::ports::Ports;
 
 /// What a running shelf can change of itself.
 pub(crate) struct Reload {
     /// What it runs with.
     running: Config,
     reception: Reception,
-    paces: Paces,
+    ports: Ports,
+    slots: SlotChanges,
 }
 
 impl Reload {
     /// Of a shelf that was started with a configuration.
-    pub(crate) const fn new(running: Config, reception: Reception, paces: Paces) -> Self {
+    pub(crate) const fn new(
+        running: Config,
+        reception: Reception,
+        ports: Ports,
+        slots: SlotChanges,
+    ) -> Self {
         Self {
             running,
             reception,
-            paces,
+            ports,
+            slots,
         }
     }
 
@@ -71,9 +80,18 @@ impl Reload {
             }
             Live::CecAllow(interface, stations) => self.reception.cec.admit(interface, stations),
             Live::Pace(interface, pace) => {
-                if !self.paces.set(interface, *pace) {
+                if !self.ports.set_pace(interface, *pace) {
                     return Err("it had no limit".to_owned());
                 }
+            }
+            Live::PortNew(port) => self.ports.add(port),
+            Live::PortGone(interface) => return self.ports.remove(interface),
+            Live::DiskNew(disk) => return self.slots.make(SlotChange::Add(disk.clone())),
+            Live::DiskGone(slot) => return self.slots.make(SlotChange::Remove(*slot)),
+            Live::DiskPath(disk) => return self.slots.make(SlotChange::Path(disk.clone())),
+            Live::FindDisks => {
+                let named = self.running.disks.clone();
+                return self.slots.make(SlotChange::Find(named));
             }
         }
         Ok(())

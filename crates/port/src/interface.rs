@@ -145,6 +145,16 @@ pub fn mtu_and_link(name: &str) -> io::Result<(usize, bool)> {
     Ok((request.mtu_bytes(&socket)?, request.has_link(&socket)?))
 }
 
+/// The kernel's number of an interface now: another one of the same name has another number.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let socket = socket_with(CONTROL, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let request = InterfaceRequest::new(name).ok_or(io::ErrorKind::InvalidInput)?;
+    request.index(&socket)
+}
+
 /// Who drives the interface; empty where nobody says.
 fn driver(request: &InterfaceRequest<'_>, socket: &OwnedFd) -> io::Result<String> {
     match request.driver(socket) {

@@ -36,7 +36,7 @@ mod xdp;
 
 pub use error::{OpenError, TransmitError};
 pub use frame::ReceivedFrame;
-pub use interface::mtu_and_link;
+pub use interface::{interface_index, mtu_and_link};
 pub use link::{Link, link};
 pub use memory::{MemoryPort, memory_pair};
 pub use mode::{Mode, ParseModeError, RequestedMode};

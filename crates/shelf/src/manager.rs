@@ -315,6 +315,20 @@ impl Manager {
         self.watch_impostors();
     }
 
+    /// There is a port that was not there, or not any more.
+    pub fn port_opened(&mut self, port: PortStatus) {
+        let notice = format!("port {} is open, in mode {}", port.interface, port.mode);
+        self.notices.push(notice);
+        self.ports.retain(|other| other.interface != port.interface);
+        self.ports.push(port);
+    }
+
+    /// A port is not there any more.
+    pub fn port_closed(&mut self, interface: &str) {
+        self.notices.push(format!("port {interface} is closed"));
+        self.ports.retain(|port| port.interface != interface);
+    }
+
     /// The MTU or the link of a port is another now.
     pub fn interface_changed(&mut self, interface: &str, mtu_bytes: usize, has_link: bool) {
         let mut ports = self.ports.iter_mut();

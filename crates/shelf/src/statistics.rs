@@ -133,7 +133,7 @@ impl Batch {
 /// What a target counts by port, LUN and initiator.
 #[derive(Debug)]
 pub(crate) struct Statistics {
-    ports: Box<[PortTally]>,
+    ports: Vec<PortTally>,
     luns: Box<[Option<Box<LunAccount>>]>,
     stations: Stations,
     repeats: Repeats,
@@ -148,7 +148,7 @@ impl Statistics {
     pub(crate) fn new(ports: usize) -> Self {
         let luns = (0..=LunNumber::MAX).map(|_| None).collect();
         Self {
-            ports: vec![PortTally::default(); ports].into(),
+            ports: vec![PortTally::default(); ports],
             luns,
             stations: Stations::new(),
             repeats: Repeats::new(),
@@ -174,6 +174,11 @@ impl Statistics {
         if !goes_on {
             *account = Some(Box::new(LunAccount::new(view)));
         }
+    }
+
+    /// There is another port, behind the last one.
+    pub(crate) fn add_port(&mut self) {
+        self.ports.push(PortTally::default());
     }
 
     /// What is counted of the frames of a port, but for their sum.

@@ -295,7 +295,7 @@ pub struct Target {
     loans: loan::Loans,
     /// Of writes that came by queues that the workers share.
     arrivals: arrival::Arrivals,
-    ports: Box<[PortView]>,
+    ports: Vec<PortView>,
     luns: Box<[Option<Lun>]>,
     commands: Box<[Command]>,
     free: Vec<CommandIndex>,
@@ -343,7 +343,7 @@ impl Target {
             place,
             loans: loan::Loans::new(commands, others),
             arrivals: arrival::Arrivals::new(ports.len(), ports.iter().any(|port| port.is_shared)),
-            ports: ports.into(),
+            ports: ports.to_vec(),
             luns: vec![None; usize::from(LunNumber::MAX) + 1].into(),
             commands: vec![Command::free(); usize::from(commands)].into(),
             free: (0..commands).rev().collect(),
@@ -418,6 +418,44 @@ impl Target {
     /// The MTU of a port changed: it bounds what is advertised from now on.
     pub fn set_port(&mut self, port: PortIndex, view: PortView) {
         self.ports[usize::from(port.0)] = view;
+    }
+
+    /// A port is new: behind the last one, or in the place of one that was taken out.
+    ///
+    /// # Panics
+    /// If a place would be left out.
+    pub fn put_port(&mut self, port: PortIndex, view: PortView) {
+        let index = usize::from(port.0);
+        if index == self.ports.len() {
+            self.ports.push(view);
+            self.statistics.add_port();
+        } else {
+            self.ports[index] = view;
+        }
+        self.arrivals.begin_anew(port);
+    }
+
+    /// A port is gone. What is counted of it stays.
+    pub fn take_out_port(&mut self, port: PortIndex) {
+        // Of the same kind as before: no command changes its way.
+        let is_shared = self.ports[usize::from(port.0)].is_shared;
+        self.ports[usize::from(port.0)] = PortView {
+            is_shared,
+            ..PortView::ABSENT
+        };
+        self.arrivals.begin_anew(port);
+    }
+
+    /// Whether a command that came by a port is not answered and sent.
+    #[must_use]
+    pub fn has_commands_of(&self, port: PortIndex) -> bool {
+        let mut commands = self.commands.iter();
+        commands.any(|command| {
+            // Steps of passes are nobody's, and a buffer that is held is that of another command.
+            let is_own = !matches!(command.state, State::Free | State::Holding)
+                && !matches!(command.kind, Kind::Sync(_));
+            is_own && command.port == port
+        })
     }
 
     /// Uses `view` from now on. Reports [`Action::Settled`] when nothing runs under an older one;

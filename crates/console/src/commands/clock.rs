@@ -10,9 +10,6 @@ const NTP_USAGE: &str = "ntp [-j] [off | default | server ...]";
 /// Most servers that are set.
 const SERVERS_MAX: usize = 8;
 
-/// Most characters of the name of a server: what DNS has.
-const NAME_CHARACTERS_MAX: usize = 253;
-
 /// No clock of a shelf was ever right before this: 2020-09-13.
 const CLOCK_LEAST: u64 = 1_600_000_000;
 
@@ -53,7 +50,7 @@ pub(super) fn ntp(report: &mut Report, world: &mut World<'_>, words: &[String]) 
             if servers.len() > SERVERS_MAX || names.any(|name| name == "off" || name == "default") {
                 return report.fail(Problem::Usage(NTP_USAGE), &[]);
             }
-            if let Some(name) = servers.iter().find(|name| !is_server(name)) {
+            if let Some(name) = servers.iter().find(|name| !TimeSource::is_server(name)) {
                 return report.fail(Problem::InvalidServer(name.clone()), &[]);
             }
             TimeSource::Servers(servers.to_vec())
@@ -62,16 +59,6 @@ pub(super) fn ntp(report: &mut Report, world: &mut World<'_>, words: &[String]) 
     if let Err(error) = world.host.set_time_source(&source) {
         report.fail(error, &[]);
     }
-}
-
-/// Whether a word can be the name of a server, or an address. What is none is not handed to the time
-/// service: a blank would make it two.
-fn is_server(word: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
-    let begins = word.bytes().next();
-    (1..=NAME_CHARACTERS_MAX).contains(&word.len())
-        && word.bytes().all(is_plain)
-        && begins.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b':')
 }
 
 fn show(report: &mut Report, world: &World<'_>) {

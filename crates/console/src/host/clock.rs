@@ -17,6 +17,23 @@ pub enum TimeSource {
     Servers(Vec<String>),
 }
 
+/// Most characters of the name of a server: what DNS has.
+const NAME_CHARACTERS_MAX: usize = 253;
+
+impl TimeSource {
+    /// Whether a word can be the name of a server, or an address. What is none is not handed to the time
+    /// service: a blank would make it two.
+    #[must_use]
+    pub fn is_server(word: &str) -> bool {
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
+        let begins = word.bytes().next();
+        (1..=NAME_CHARACTERS_MAX).contains(&word.len())
+            && word.bytes().all(is_plain)
+            && begins.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b':')
+    }
+}
+
 /// How the clock is kept.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct ClockStatus {

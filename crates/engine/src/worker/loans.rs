@@ -26,6 +26,12 @@ impl Loans {
         }
     }
 
+    /// Whether a port has something.
+    pub(super) fn has_of(&self, port: PortIndex) -> bool {
+        let lent = &mut self.by_command.iter().flatten();
+        self.count > 0 && lent.any(|(of, _)| *of == port)
+    }
+
     /// Nothing is lent.
     pub(super) const fn is_empty(&self) -> bool {
         self.count == 0

@@ -86,6 +86,7 @@ impl Worker {
                     self.target
                         .bad_sectors_settled(ticket, ok, &mut self.actions);
                 }
+                ToWorker::ChangePorts(change) => self.change_ports(change),
                 ToWorker::Ask(question) => self.answer(question),
                 ToWorker::Stop => self.stopping = Some(Instant::now() + STOP_PATIENCE),
             }
@@ -248,7 +249,8 @@ impl Worker {
                 .iter()
                 .map(|port| (port.facts().clone(), port.counters()))
                 .collect(),
-            own_ports: self.own_ports.to_vec(),
+            own_ports: self.own_ports.clone(),
+            ports_present: self.ports_present(),
             port_tallies: self.target.port_tallies(),
             passes: self.running_passes(),
             commands_in_flight: self.target.commands_in_flight(),

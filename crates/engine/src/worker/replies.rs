@@ -15,7 +15,7 @@ use shelf::pacing::Pacer;
 use shelf::target::{Body, Reply};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// How fast replies are sent by each interface, for all workers of a shelf; clones are of the same.
@@ -23,7 +23,7 @@ use std::time::Instant;
 pub struct Paces {
     /// What the clocks of those who pace together count from.
     epoch: Instant,
-    by_interface: BTreeMap<String, Arc<Pacer>>,
+    by_interface: Arc<Mutex<BTreeMap<String, Arc<Pacer>>>>,
 }
 
 impl Paces {
@@ -36,7 +36,24 @@ impl Paces {
             |(interface, pace): &(String, u64)| (interface.clone(), Arc::new(Pacer::new(*pace)));
         Self {
             epoch: Instant::now(),
-            by_interface: paced.map(pacer).collect(),
+            by_interface: Arc::new(Mutex::new(paced.map(pacer).collect())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Pacer>>> {
+        let all = self.by_interface.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how many Mbit/s each station of an interface is sent whose ports are opened from now on; 0 for as
+    /// fast as can be.
+    pub fn name(&self, interface: &str, mbit_per_second: u64) {
+        let mut all = self.lock();
+        if mbit_per_second > 0 {
+            let pacer = Arc::new(Pacer::new(mbit_per_second));
+            all.insert(interface.to_owned(), pacer);
+        } else {
+            all.remove(interface);
         }
     }
 
@@ -44,16 +61,14 @@ impl Paces {
     /// what waits was made where there was one.
     #[must_use]
     pub fn set(&self, interface: &str, mbit_per_second: u64) -> bool {
-        let pacer = self
-            .by_interface
-            .get(interface)
-            .filter(|_| mbit_per_second > 0);
+        let all = self.lock();
+        let pacer = all.get(interface).filter(|_| mbit_per_second > 0);
         pacer.map(|pacer| pacer.set_rate(mbit_per_second)).is_some()
     }
 
     /// The pacer of the interface of a port, if it has one.
     pub(super) fn of(&self, port: &PortFacts) -> Option<Arc<Pacer>> {
-        self.by_interface.get(&port.interface).cloned()
+        self.lock().get(&port.interface).cloned()
     }
 
     pub(super) const fn epoch(&self) -> Instant {

@@ -11,7 +11,7 @@ use super::{RECEIVE_BUDGET, Worker};
 const PAUSE_NS: u64 = 1_000_000_000;
 
 /// Most frames of a port that are looked at at once: more than its rings hold.
-const QUEUED_MAX: usize = 1 << 15;
+pub(super) const QUEUED_MAX: usize = 1 << 15;
 
 impl Worker {
     /// Drops what has waited while the worker was stopped, or slept with the machine.

@@ -86,6 +86,11 @@ impl WaitSet {
         Ok(())
     }
 
+    /// There is more to watch from now on: the next sleep sees to it.
+    pub(super) const fn has_changed(&mut self) {
+        self.is_watching = false;
+    }
+
     /// The worker goes on without a sleep.
     pub(super) fn stay_awake(&mut self, all: Watched<'_>) {
         if !self.is_watching {

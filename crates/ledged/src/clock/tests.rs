@@ -24,6 +24,7 @@ impl Box {
         let clock = SystemClock {
             root,
             programs: Some(directory.path().to_owned()),
+            is_asked: false,
         };
         let known = Self { directory, clock };
         known.has("can", "yes");
@@ -193,6 +194,7 @@ fn a_program_that_hangs_is_not_waited_for() {
     let clock = SystemClock {
         programs: Some(known.directory.path().join("nowhere")),
         root: known.clock.root.clone(),
+        is_asked: false,
     };
     assert!(
         clock

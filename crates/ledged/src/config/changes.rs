@@ -7,6 +7,7 @@
 use super::{Config, DiskConfig, PortConfig};
 use crate::door::peer::Groups;
 use aoe::MacAddress;
+use shelf::admin::DriveSlot;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -24,6 +25,18 @@ pub(crate) enum Live {
     CecAllow(String, BTreeSet<MacAddress>),
     /// `pace_mbit_per_second` of a port that has one already.
     Pace(String, u64),
+    /// A `[[port]]` that was not there.
+    PortNew(PortConfig),
+    /// A `[[port]]` that is there no more.
+    PortGone(String),
+    /// A `[[disk]]` that was not there.
+    DiskNew(DiskConfig),
+    /// A `[[disk]]` that is there no more.
+    DiskGone(DriveSlot),
+    /// `path` of a disk.
+    DiskPath(DiskConfig),
+    /// `disks = "auto"` of `[discover]`.
+    FindDisks,
 }
 
 impl fmt::Display for Live {
@@ -34,6 +47,12 @@ impl fmt::Display for Live {
             Self::Cec(port, _) => write!(f, "cec of port {port}"),
             Self::CecAllow(port, _) => write!(f, "cec_allow of port {port}"),
             Self::Pace(port, _) => write!(f, "pace_mbit_per_second of port {port}"),
+            Self::PortNew(port) => write!(f, "port {} (new)", port.interface),
+            Self::PortGone(port) => write!(f, "port {port} (removed)"),
+            Self::DiskNew(disk) => write!(f, "disk of slot {} (new)", disk.slot),
+            Self::DiskGone(slot) => write!(f, "disk of slot {slot} (removed)"),
+            Self::DiskPath(disk) => write!(f, "path of slot {}", disk.slot),
+            Self::FindDisks => f.write_str("disks of [discover]"),
         }
     }
 }
@@ -67,7 +86,11 @@ impl Config {
                 "smart_interval_minutes",
                 self.smart_interval != new.smart_interval,
             ),
-            ("disks of [discover]", self.finds_disks != new.finds_disks),
+            // Disks that were found may be in use.
+            (
+                "disks of [discover] (off)",
+                self.finds_disks && !new.finds_disks,
+            ),
         ];
         let changed = shelf_wide.into_iter().filter(|(_, differs)| *differs);
         changes
@@ -84,28 +107,26 @@ impl Config {
         changes
     }
 
+    /// What comes comes first, so that hosts always have a path.
     fn compare_ports(&self, new: &Self, changes: &mut Changes) {
         let of = |config: &Self, name: &str| {
             let mut ports = config.ports.iter();
             ports.find(|port| port.interface == name).cloned()
         };
+        for port in &new.ports {
+            if of(self, &port.interface).is_none() {
+                changes.live.push(Live::PortNew(port.clone()));
+            }
+        }
         for port in &self.ports {
             match of(new, &port.interface) {
                 Some(new) => port.compare(&new, changes),
-                None => changes
-                    .restart
-                    .push(format!("port {} (removed)", port.interface)),
-            }
-        }
-        for port in &new.ports {
-            if of(self, &port.interface).is_none() {
-                changes
-                    .restart
-                    .push(format!("port {} (new)", port.interface));
+                None => changes.live.push(Live::PortGone(port.interface.clone())),
             }
         }
     }
 
+    /// What goes comes first, so that a disk may get another slot at once.
     fn compare_disks(&self, new: &Self, changes: &mut Changes) {
         let of = |config: &Self, disk: &DiskConfig| {
             let mut disks = config.disks.iter();
@@ -114,24 +135,33 @@ impl Config {
         for disk in &self.disks {
             let slot = disk.slot;
             match of(new, disk) {
-                None => changes
-                    .restart
-                    .push(format!("disk of slot {slot} (removed)")),
-                Some(new) if new.spec != disk.spec => {
+                None => changes.live.push(Live::DiskGone(slot)),
+                // What a null drive may be beside is looked at by the start.
+                Some(new)
+                    if new.spec != disk.spec && (new.spec.is_null() || disk.spec.is_null()) =>
+                {
                     changes.restart.push(format!("path of slot {slot}"));
                 }
                 Some(new) if new.io_poll != disk.io_poll => {
                     changes.restart.push(format!("io_poll of slot {slot}"));
                 }
+                Some(new) if new.spec != disk.spec => changes.live.push(Live::DiskPath(new)),
                 Some(_) => {}
             }
         }
         for disk in &new.disks {
-            if of(self, disk).is_none() {
-                changes
-                    .restart
-                    .push(format!("disk of slot {} (new)", disk.slot));
+            if of(self, disk).is_some() {
+                continue;
             }
+            if disk.spec.is_null() {
+                let key = format!("disk of slot {} (new)", disk.slot);
+                changes.restart.push(key);
+            } else {
+                changes.live.push(Live::DiskNew(disk.clone()));
+            }
+        }
+        if new.finds_disks && !self.finds_disks {
+            changes.live.push(Live::FindDisks);
         }
     }
 
@@ -147,6 +177,20 @@ impl Config {
             Live::Pace(name, pace) => {
                 self.change_port(name, |port| port.pace_mbit_per_second = *pace);
             }
+            Live::PortNew(port) => self.ports.push(port.clone()),
+            Live::PortGone(name) => self.ports.retain(|port| port.interface != *name),
+            Live::DiskNew(disk) => {
+                self.disks.push(disk.clone());
+                self.disks.sort_by_key(|disk| disk.slot);
+            }
+            Live::DiskGone(slot) => self.disks.retain(|disk| disk.slot != *slot),
+            Live::DiskPath(new) => {
+                let mut disks = self.disks.iter_mut();
+                if let Some(disk) = disks.find(|disk| disk.slot == new.slot) {
+                    disk.clone_from(new);
+                }
+            }
+            Live::FindDisks => self.finds_disks = true,
         }
     }
 
@@ -217,7 +261,7 @@ mod tests {
         (
             "[[port]]",
             "[discover]\ndisks = \"auto\"\n[[port]]",
-            "disks of [discover]",
+            "live disks of [discover]",
         ),
         (
             "shelf = 1",
@@ -277,9 +321,9 @@ mod tests {
         (
             "[[disk]]",
             "[[port]]\ninterface = \"b\"\n[[disk]]",
-            "port b (new)",
+            "live port b (new)",
         ),
-        ("/dev/null", "/dev/zero", "path of slot 0"),
+        ("/dev/null", "/dev/zero", "live path of slot 0"),
         (
             "slot = 0",
             "slot = 0\nio_poll = \"off\"",
@@ -288,8 +332,9 @@ mod tests {
         (
             "[[disk]]",
             "[[disk]]\nslot = 1\npath = \"ram:1M\"\n[[disk]]",
-            "disk of slot 1 (new)",
+            "live disk of slot 1 (new)",
         ),
+        ("/dev/null\"", "null:1M\"", "path of slot 0"),
     ];
 
     fn told(changes: &Changes) -> Vec<String> {
@@ -313,9 +358,9 @@ mod tests {
         let old = check(OLD).unwrap();
         let new = check("shelf = 1\n[[port]]\ninterface = \"b\"\n").unwrap();
         let expected = [
-            "port a (removed)",
-            "port b (new)",
-            "disk of slot 0 (removed)",
+            "live port b (new)",
+            "live port a (removed)",
+            "live disk of slot 0 (removed)",
         ];
         assert_eq!(told(&old.changes_to(&new)), expected);
     }

@@ -45,6 +45,8 @@ struct Row {
     interface: String,
     is_enabled: bool,
     admitted: BTreeSet<MacAddress>,
+    /// The configuration has no such port any more. Its number stays.
+    is_gone: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,6 +70,7 @@ impl CecPorts {
                 .as_ref()
                 .is_some_and(|changed| changed.get(&port.interface).copied().unwrap_or(port.cec)),
             admitted: port.cec_allow.clone(),
+            is_gone: false,
         };
         let rows = config.ports.iter().map(row).collect();
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).context("cec")?;
@@ -106,6 +109,55 @@ impl CecPorts {
             }
         }
         ports.trouble = ports.trouble.take().or(trouble);
+    }
+
+    /// The configuration has a port that was not there.
+    pub(crate) fn add(&self, interface: &str, is_enabled: bool, stations: &BTreeSet<MacAddress>) {
+        let mut ports = lock(&self.ports);
+        let changed = read(&ports.path).map(|rows| rows.get(interface).copied());
+        let row = Row {
+            interface: interface.to_owned(),
+            // Where the file is not understood it answers nowhere.
+            is_enabled: changed.is_ok_and(|changed| changed.unwrap_or(is_enabled)),
+            admitted: stations.clone(),
+            is_gone: false,
+        };
+        let mut rows = ports.rows.iter();
+        match rows.position(|row| row.interface == interface) {
+            Some(index) => ports.rows[index] = row,
+            None => ports.rows.push(row),
+        }
+    }
+
+    /// The configuration has a port no more. Sessions end as those of hosts that are gone.
+    pub(crate) fn remove(&self, interface: &str) {
+        let mut ports = lock(&self.ports);
+        let mut rows = ports.rows.iter_mut().enumerate();
+        let Some((index, row)) = rows.find(|(_, row)| row.interface == interface) else {
+            return;
+        };
+        row.is_gone = true;
+        if self.server().is_attached(PortIndex(index)) {
+            self.tell(Message::Detach(PortIndex(index)));
+        }
+    }
+
+    /// The interface of a port is there, perhaps again: answers on it, if that is enabled.
+    pub(crate) fn open_anew(&self, interface: &str) {
+        let mut ports = lock(&self.ports);
+        let mut rows = ports.rows.iter().enumerate();
+        let is_it = |row: &Row| row.interface == interface && row.is_enabled && !row.is_gone;
+        let Some((index, row)) = rows.find(|(_, row)| is_it(row)) else {
+            return;
+        };
+        match RawSocket::open(interface, cec::ETHERTYPE) {
+            Ok(socket) => self.attach(index, row, socket),
+            Err(error) => {
+                let reason = format!("it does not answer on {interface}: {error}");
+                tracing::error!("Ethernet console: {reason}");
+                ports.trouble = Some(reason);
+            }
+        }
     }
 
     fn attach(&self, index: usize, row: &Row, socket: RawSocket) {
@@ -161,7 +213,7 @@ impl CecPorts {
     ) -> Result<(usize, Option<RawSocket>), String> {
         let mut rows = ports.rows.iter();
         let index = rows
-            .position(|row| row.interface == interface)
+            .position(|row| row.interface == interface && !row.is_gone)
             .ok_or_else(|| format!("interface {interface} does not exist"))?;
         let is_attached = self.server().is_attached(PortIndex(index));
         let socket = (is_enabled && !is_attached)
@@ -239,7 +291,8 @@ impl CecPorts {
             admitted: row.admitted.iter().copied().collect(),
             sessions: of_port(index),
         };
-        ports.rows.iter().enumerate().map(row).collect()
+        let rows = ports.rows.iter().enumerate();
+        rows.filter(|(_, row)| !row.is_gone).map(row).collect()
     }
 
     /// What is wrong, if anything is.

@@ -5,6 +5,7 @@
 //! list.
 
 use crate::arguments::Helper;
+use console::host::TimeSource;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,13 @@ pub(super) enum Question {
     Udp { is_ipv4: bool },
     /// That the machine be stopped, by a verb of `systemctl`.
     Power(&'static str),
+    /// That the clock be set, in seconds since 1970.
+    SetClock(u64),
+    /// That the clock be kept from a source; after a boot, only as far as that is not so yet.
+    KeepClock {
+        source: TimeSource,
+        is_after_boot: bool,
+    },
     /// That a program be run about a drive.
     Run {
         program: Program,
@@ -70,11 +78,37 @@ impl Question {
             (Helper::System, ["udp6"]) => Ok(Self::Udp { is_ipv4: false }),
             (Helper::System, ["reboot"]) => Ok(Self::Power("reboot")),
             (Helper::System, ["poweroff"]) => Ok(Self::Power("poweroff")),
+            (Helper::System, ["clock-set", seconds]) => seconds
+                .parse()
+                .map(Self::SetClock)
+                .map_err(|_| format!("{seconds:?} is no number of seconds")),
+            (Helper::System, [verb @ ("clock-keep" | "clock-restore"), source @ ..]) => {
+                Ok(Self::KeepClock {
+                    source: time_source(source)?,
+                    is_after_boot: *verb == "clock-restore",
+                })
+            }
             (Helper::Drives, ["smartctl", options @ .., device]) => smartctl(options, device),
             (Helper::Drives, ["ledctl", "--listed-only", request]) => ledctl(request),
             (Helper::Drives, ["led", file, state]) => led(file, state),
             _ => Err("there is no such question".to_owned()),
         }
+    }
+}
+
+/// `off`, `default`, or `servers` and their names, which are lines of a file then: a name is nothing else.
+fn time_source(words: &[&str]) -> Result<TimeSource, String> {
+    match words {
+        ["off"] => Ok(TimeSource::Off),
+        ["default"] => Ok(TimeSource::Default),
+        ["servers", names @ ..] if !names.is_empty() => {
+            if let Some(name) = names.iter().find(|name| !TimeSource::is_server(name)) {
+                return Err(format!("{name:?} is no name of a server"));
+            }
+            let names = names.iter().map(|&name| name.to_owned());
+            Ok(TimeSource::Servers(names.collect()))
+        }
+        _ => Err("there is no such question".to_owned()),
     }
 }
 
@@ -186,6 +220,44 @@ mod tests {
         assert_eq!(refused(&["reboot"]), "there is no such question");
         let smartctl = Question::parse(Helper::System, &["smartctl", "-x", "/dev/null"]);
         assert_eq!(smartctl.unwrap_err(), "there is no such question");
+    }
+
+    #[test]
+    fn the_clock_is_set_and_kept_by_words_that_are_known() {
+        let asked = |words: &[&str]| Question::parse(Helper::System, words);
+        assert_eq!(
+            asked(&["clock-set", "1700000000"]),
+            Ok(Question::SetClock(1_700_000_000))
+        );
+        let kept = |source, is_after_boot| {
+            Ok(Question::KeepClock {
+                source,
+                is_after_boot,
+            })
+        };
+        assert_eq!(asked(&["clock-keep", "off"]), kept(TimeSource::Off, false));
+        let servers = TimeSource::Servers(vec!["ntp.example".into(), "2001:db8::1".into()]);
+        assert_eq!(
+            asked(&["clock-restore", "servers", "ntp.example", "2001:db8::1"]),
+            kept(servers, true)
+        );
+        for wrong in [
+            &["clock-set"][..],
+            &["clock-set", "now"],
+            &["clock-set", "-1"],
+            &["clock-keep"],
+            &["clock-keep", "servers"],
+            &["clock-keep", "servers", "a\n[Time]"],
+            &["clock-keep", "servers", "a b"],
+            &["clock-keep", "servers", ""],
+            &["clock-keep", "on"],
+        ] {
+            assert!(asked(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(
+            refused(&["clock-set", "1700000000"]),
+            "there is no such question"
+        );
     }
 
     #[test]

@@ -286,6 +286,11 @@ impl Drives {
         }
     }
 
+    /// Forgets a slot.
+    pub(super) fn remove(&mut self, slot: DriveSlot) {
+        self.entries.retain(|entry| entry.drive.slot != slot);
+    }
+
     /// Hands all drives to a copy, which only reads them, until [`Drives::take_back`].
     pub(super) fn lend(&mut self) -> Self {
         let copy = |entry: &mut Entry| {

@@ -150,6 +150,42 @@ impl Manager {
         self.look_again();
     }
 
+    /// The configuration has no such slot any more: its drive is let go of, and the slot is not listed.
+    /// Nothing of it is in the data path: a drive that nobody uses has no I/O.
+    ///
+    /// # Errors
+    /// The drive is used, and for what; then nothing has changed.
+    pub fn slot_removed(&mut self, slot: DriveSlot) -> Result<(), String> {
+        self.expect_no_job(slot)
+            .map_err(|error| error.to_string())?;
+        let Some(entry) = self.drives.get(slot) else {
+            return Ok(());
+        };
+        let name = self.drive_name(slot);
+        match &entry.usage {
+            Usage::Element(id) => {
+                return Err(format!(
+                    "drive {name} is element {id}: replace it there, or eject or remove LUN {}",
+                    id.lun
+                ));
+            }
+            Usage::Spare => return Err(format!("drive {name} is a spare: rmspare {name}")),
+            _ => {}
+        }
+        self.plugs.pulled_in_use.remove(&slot);
+        self.silences.retain(|silence| silence.drive() != slot);
+        self.wear.forget(slot);
+        self.told_bad_blocks.remove(&slot);
+        if let Err(reason) = self.plane.set_bad_blocks(slot, [].into()) {
+            self.notices.push(reason);
+        }
+        self.drives.remove(slot);
+        self.forget_job(slot);
+        self.notices
+            .push(format!("drive {name} was taken out of the configuration"));
+        Ok(())
+    }
+
     fn look_again(&mut self) {
         if !self.is_stopping {
             self.assemble(Occasion::Plug);

@@ -36,6 +36,10 @@ pub struct PortView {
 }
 
 impl PortView {
+    /// What stands in the place of a port that was taken out: nothing comes in there, nobody is told of
+    /// anything by it, and its MTU bounds nothing.
+    pub const ABSENT: Self = Self::single(MacAddress([0; 6]), u16::MAX as usize);
+
     /// A port that is the only queue of its interface, with one address.
     #[must_use]
     pub const fn single(mac: MacAddress, mtu_bytes: usize) -> Self {

@@ -69,7 +69,7 @@ struct Looks {
 /// What a worker remembers of writes that came by shared queues.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    ports: Box<[Looks]>,
+    ports: Vec<Looks>,
     /// How often it has looked at any of them.
     looks: u64,
     /// How many of its rounds have ended, and whether it has taken in a write since.
@@ -90,7 +90,7 @@ impl Arrivals {
     pub(super) fn new(ports: usize, is_any_shared: bool) -> Self {
         let room = |entries| if is_any_shared { entries } else { 0 };
         Self {
-            ports: vec![Looks::default(); ports].into(),
+            ports: vec![Looks::default(); ports],
             looks: 0,
             round: 0,
             has_written: false,
@@ -98,6 +98,17 @@ impl Arrivals {
             next: 0,
             forgotten: None,
             lent: Vec::with_capacity(room(LENT_MAX)),
+        }
+    }
+
+    /// A port is another one, or gone: it was never looked at. What comes by it counts as having come before
+    /// all that is remembered, until it was looked at twice.
+    pub(super) fn begin_anew(&mut self, port: PortIndex) {
+        let index = usize::from(port.0);
+        if index == self.ports.len() {
+            self.ports.push(Looks::default());
+        } else {
+            self.ports[index] = Looks::default();
         }
     }
 

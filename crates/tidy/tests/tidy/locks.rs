@@ -79,6 +79,16 @@ const PLACES: &[(&str, &[&str], &str)] = &[
         "the idle wait of a worker",
     ),
     (
+        "crates/engine/src/all_ports.rs",
+        &["sleep("],
+        "whoever takes a port out, on a thread of the daemon, until the workers have answered what came by it",
+    ),
+    (
+        "crates/engine/src/worker/replies.rs",
+        &["Mutex"],
+        "which interface has which pace: looked up where a worker starts and, by the daemon, where a port is added",
+    ),
+    (
         "crates/engine/src/workers.rs",
         &[
             "Mutex",
