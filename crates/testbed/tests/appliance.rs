@@ -321,7 +321,7 @@ fn start_with_too_little(site: &Site) -> Result<()> {
     // It does not know its number, and whose LUN that is; told that, it knows what is missing.
     answers(&mut appliance, "show -l", &["LUN 0 of shelf 7"])?;
     answers(&mut appliance, "shelf 7", &["shelf number is 7"])?;
-    answers(&mut appliance, "list -l", &["raid6 failed"])?;
+    answers(&mut appliance, "list -l", &["raid6 ", "failed"])?;
     answers(&mut appliance, "health", &["too many elements are missing"])?;
     answers(&mut appliance, "online 0", &["cannot go online"])?;
     drop(appliance);
