@@ -810,7 +810,8 @@ pub trait Admin: Observe {
     /// When the shelf is stopping.
     fn rescan(&mut self) -> Result<(), AdminError>;
 
-    /// Looks at the drives again for what other shelves left there. A LUN of this one that was ejected stays so.
+    /// Looks at the drives again for what other shelves left there. A LUN of this one that was ejected stays
+    /// so.
     ///
     /// # Errors
     /// When the shelf is stopping.

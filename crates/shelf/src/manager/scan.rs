@@ -69,7 +69,8 @@ pub(super) enum Occasion {
 }
 
 /// Looks at every drive that is in no LUN, and notes what it carries. A drive that cannot be read is down
-/// from now on. Drives of LUNs that were ejected are left alone unless somebody asks for what is of this shelf.
+/// from now on. Drives of LUNs that were ejected are left alone unless somebody asks for what is of this
+/// shelf.
 pub(super) fn scan(drives: &mut Drives, occasion: Occasion, notices: &mut Vec<String>) -> Scan {
     let is_left = |is_ejected: bool| is_ejected && occasion != Occasion::Asked;
     let idle: Vec<_> = drives
