@@ -171,7 +171,9 @@ impl Asking {
             let found = searches.iter().filter(|one| !one.targets().is_empty());
             found.count()
         };
+        let mut turns = 0;
         for turn in 1..=ASK_MAX {
+            turns = turn;
             for (interface, search) in searches.iter().enumerate() {
                 if search.targets().is_empty() {
                     let request = search.request(self.station(interface)?);
@@ -190,7 +192,13 @@ impl Asking {
         if answered(&searches) == 0 {
             bail!("no answer to Query Config: `aoeload discover` lists who answers");
         }
-        self.wait(SETTLE_NS, &mut |interface, frame| {
+        // What was asked again is answered again, perhaps as late as that.
+        let settle_ns = if turns > 1 {
+            ASK_INTERVAL_NS
+        } else {
+            SETTLE_NS
+        };
+        self.wait(settle_ns, &mut |interface, frame| {
             searches[interface].receive(frame);
             None::<()>
         });
@@ -220,12 +228,19 @@ impl Asking {
 
     fn ask_identity(&mut self, way: Way) -> Result<Identity> {
         let query = IdentityQuery::new(way.route, fresh_tag());
-        for _ in 0..ASK_MAX {
+        for asked in 1..=ASK_MAX {
             self.send(way.interface, &query.request())?;
             let answer = self.wait(ASK_INTERVAL_NS, &mut |_, frame| query.receive(frame));
-            if let Some(identity) = answer {
-                return Ok(identity?);
+            let Some(identity) = answer else { continue };
+            // Each time that it was asked it is answered: what comes late is no frame of the load.
+            let mut late = asked - 1;
+            if late > 0 {
+                self.wait(ASK_INTERVAL_NS, &mut |_, frame| {
+                    late -= u64::from(query.receive(frame).is_some());
+                    (late == 0).then_some(())
+                });
             }
+            return Ok(identity?);
         }
         Err(anyhow!(
             "no answer to IDENTIFY, though it answers Query Config"
