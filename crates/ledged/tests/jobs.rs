@@ -470,7 +470,7 @@ fn a_failing_disk_is_copied_with_zeroes_where_it_cannot_be_read() -> Result<()> 
         "{told}"
     );
     let left = "foreign: what an extract that did not end has left";
-    ensure!(shelf.console("show -l 1.1")?.contains(left));
+    wait_for(|| shelf.console("show -l 1.1"), left)?;
     shelf.console("extract -y -f -s 16 1.0 1.1")?;
     shelf.console("wait -t 120 1.1")?;
     let told = wait_for(|| shelf.console("extract"), "complete 100.00%")?;
@@ -480,11 +480,10 @@ fn a_failing_disk_is_copied_with_zeroes_where_it_cannot_be_read() -> Result<()> 
     );
     wanted[5000 * 512..5003 * 512].fill(0);
     ensure!(content(&shelf, 1)? == wanted, "it is no copy");
-    let health = shelf.console("health")?;
-    ensure!(
-        health.contains("drive 1.0 has 3 bad sectors, which its copy 1.1 lacks"),
-        "{health}"
-    );
+    wait_for(
+        || shelf.console("health"),
+        "drive 1.0 has 3 bad sectors, which its copy 1.1 lacks",
+    )?;
     wait_for(
         || shelf.console("log -n 500"),
         "extract of drive 1.0 onto 1.1 complete: 3 bad sectors",
