@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use raid::md::superblock::{NewMember, Resync, Superblock};
 use raid::{Geometry, Level};
 use testbed::appliance::{Appliance, DISKS, MORE_DISKS, Machine, VERSION, artifact, cec};
 use testbed::network::{BRIDGE, GuestEnd};
+use testbed::process::run;
 use testbed::{Client, Vm, VmNetwork, VmOptions, lock_vm, transcript};
 
 #[path = "appliance/network.rs"]
