@@ -398,7 +398,8 @@ impl Appliance {
         })
     }
 
-    /// Waits until the serial line says `text`, and forgets all up to there. Returns what came before.
+    /// Waits until the serial line says `text`, in whatever colours, and forgets all up to there. Returns what
+    /// came before.
     ///
     /// # Errors
     /// It does not within the limit, or the machine is off.
@@ -417,7 +418,10 @@ impl Appliance {
             let mut buffer = [0; 4096];
             match self.serial.read(&mut buffer) {
                 Ok(0) => bail!("the machine is off; {:?} was awaited{}", text, self.quote()),
-                Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    self.heard.extend_from_slice(&buffer[..count]);
+                    take_colors_away(&mut self.heard);
+                }
                 Err(error) if vm::is_timeout(error.kind()) => {}
                 Err(error) => bail!("serial line: {error}"),
             }
@@ -504,6 +508,26 @@ impl Appliance {
     }
 }
 
+/// Takes out what sets colours: a word for a state may have its own in the middle of a sentence. What is not
+/// whole yet stays until the rest of it has come.
+fn take_colors_away(heard: &mut Vec<u8>) {
+    let mut from = 0;
+    while let Some(found) = heard[from..].windows(2).position(|two| two == b"\x1b[") {
+        let start = from + found;
+        let parameters = heard[start + 2..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+            .count();
+        let end = start + 2 + parameters;
+        if heard.get(end) == Some(&b'm') {
+            heard.drain(start..=end);
+            from = start;
+        } else {
+            from = end;
+        }
+    }
+}
+
 /// One command of the Ethernet console of a shelf, from an interface of a namespace.
 ///
 /// # Errors
@@ -524,4 +548,25 @@ pub fn cec(
     };
     transcript::record("cec>", line, &output.output);
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_the_same_in_all_colors() {
+        let said = "are \x1b[31mmissing\x1b[0m or \x1b[1;33mfailed\x1b[0m\x1b[K: \x1b[H3\r\n";
+        for split in 0..said.len() {
+            let (first, second) = said.as_bytes().split_at(split);
+            let mut heard = first.to_vec();
+            take_colors_away(&mut heard);
+            heard.extend_from_slice(second);
+            take_colors_away(&mut heard);
+            assert_eq!(
+                String::from_utf8_lossy(&heard),
+                "are missing or failed\x1b[K: \x1b[H3\r\n"
+            );
+        }
+    }
 }
