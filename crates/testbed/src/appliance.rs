@@ -119,16 +119,31 @@ impl Machine {
             directory,
             clock: None,
         };
-        let mut copy = std::process::Command::new("cp");
-        copy.arg("--sparse=always")
-            .args([image, &machine.path("boot")]);
-        run(copy, Duration::from_secs(300))?.success("cp")?;
+        copy(image, &machine.path("boot"))?;
         grow(&machine.path("boot"), BOOT_BYTES)?;
         for disk in DISKS {
             File::create(machine.path(disk))?.set_len(DISK_BYTES)?;
         }
         fs::copy(FIRMWARE[1], machine.path("variables"))
             .context("OVMF: deploy/packages.sh image")?;
+        Ok(machine)
+    }
+
+    /// Another machine, off, with what is on the disks of this one, and what its firmware keeps: this one as
+    /// it is after a power cut, if it is on and held ([`Appliance::hold`]). There is no USB stick in it.
+    ///
+    /// # Errors
+    /// The files cannot be made.
+    pub fn cut(&self) -> Result<Self> {
+        let directory = tempfile::tempdir().context("directory of the machine")?;
+        let machine = Self {
+            directory,
+            clock: self.clock.clone(),
+        };
+        let names = ["boot", "variables"].into_iter().chain(DISKS);
+        for name in names.filter(|name| self.path(name).exists()) {
+            copy(&self.path(name), &machine.path(name))?;
+        }
         Ok(machine)
     }
 
@@ -345,6 +360,13 @@ impl Machine {
     }
 }
 
+/// Copies a file with its holes.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("--sparse=always").args([from, to]);
+    run(copy, Duration::from_secs(300))?.success("cp").map(drop)
+}
+
 /// Makes a file longer.
 fn grow(path: &Path, bytes: u64) -> Result<()> {
     let file = File::options().write(true).open(path)?;
@@ -398,8 +420,8 @@ impl Appliance {
         })
     }
 
-    /// Waits until the serial line says `text`, in whatever colours, and forgets all up to there. Returns what
-    /// came before.
+    /// Waits until the serial line says `text`, in whatever colours, and forgets all up to there. Returns
+    /// what came before.
     ///
     /// # Errors
     /// It does not within the limit, or the machine is off.
@@ -442,6 +464,34 @@ impl Appliance {
         self.serial
             .write_all(format!("{line}\r").as_bytes())
             .context("serial line")
+    }
+
+    /// Holds the machine: it does nothing more, and what it has written to its disks is in their files.
+    ///
+    /// # Errors
+    /// The emulator does not.
+    pub fn hold(&mut self) -> Result<()> {
+        self.monitor.execute("stop", &json!({})).map(drop)
+    }
+
+    /// Lets a machine that is held go on.
+    ///
+    /// # Errors
+    /// The emulator does not.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.monitor.execute("cont", &json!({})).map(drop)
+    }
+
+    /// Bytes that the machine has read of a disk since it was switched on.
+    ///
+    /// # Errors
+    /// It has none of this name.
+    pub fn bytes_read(&mut self, disk: &str) -> Result<u64> {
+        let all = self.monitor.execute("query-blockstats", &json!({}))?;
+        let mut all = all.as_array().into_iter().flatten();
+        let found = all.find(|found| found["device"] == disk);
+        let found = found.with_context(|| format!("no disk {disk}"))?;
+        found["stats"]["rd_bytes"].as_u64().context("rd_bytes")
     }
 
     /// Pulls an NVMe disk out of its bay, and waits until it is gone.
