@@ -261,6 +261,28 @@ impl Machine {
         Ok(said.lines().map(name).collect())
     }
 
+    /// Checks that the file system of the boot partition is whole and was left in order, as it is after a
+    /// reboot, however often the power was cut before.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_boot_partition(&self) -> Result<()> {
+        let esp = self.partition("ledge-esp")?.context("no boot partition")?;
+        let Partition { start, size, .. } = esp;
+        let (boot, esp) = (self.path("boot"), self.path("esp"));
+        let line = format!(
+            "dd if={} of={} bs=1M iflag=skip_bytes,count_bytes skip={start} count={size} conv=sparse status=none\n\
+             /usr/sbin/fsck.fat -n {1}",
+            boot.display(),
+            esp.display()
+        );
+        let mut command = std::process::Command::new("bash");
+        command.args(["-ec", &line]);
+        run(command, Duration::from_secs(300))?
+            .success("fsck.fat")
+            .map(drop)
+    }
+
     /// What the clock of the machine shows when it is switched on, e.g. `1970-01-01`; else it goes right.
     pub fn set_clock(&mut self, start: Option<&str>) {
         self.clock = start.map(str::to_owned);

@@ -464,10 +464,11 @@ fn comes_up(site: &Site, moment: Moment) -> Result<()> {
     Ok(())
 }
 
-/// What was left half-way is no obstacle for the next update.
+/// What was left half-way is no obstacle for the next update, and nothing of it is left.
 fn updates_after_all(site: &Site, mut appliance: Appliance) -> Result<()> {
     appliance.type_line(&format!("update -r ledge-{}.update", next_version()))?;
     appliance.wait_for_end(BOOT)?;
+    site.machine.check_boot_partition()?;
     is_kept(site, site.boot(PROMPT)?)
 }
 
