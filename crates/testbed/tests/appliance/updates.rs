@@ -31,6 +31,9 @@ const PLACE_BYTES: usize = 4096;
 /// What no update has at such a place.
 const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 
+/// What `aoeload` says of a target that did not answer within five seconds.
+const SILENT: &str = "no answer to Query Config";
+
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
 fn set_up_mirror(site: &Site) -> Result<Appliance> {
@@ -47,23 +50,28 @@ fn set_up_mirror(site: &Site) -> Result<Appliance> {
     Ok(appliance)
 }
 
-/// The LUN is online, and is found and read by an initiator.
+/// The LUN is online, and is found and read by an initiator. That one asks for five seconds whether a target
+/// is there, in which an emulated machine that has just started may not get to answer: it is asked again.
 fn serves(site: &Site) -> Result<()> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
-    let mut read = site.network.client.command(paths::binary("aoeload")?);
-    read.args(["--interface", BRIDGE, "--target", &format!("{SHELF}.0")]);
-    read.args([
-        "--op",
-        "read",
-        "--size",
-        "4096",
-        "--depth",
-        "1",
-        "--seconds",
-        "1",
-    ]);
-    read.args(["--backend", "packet"]);
-    run(read, ANSWER)?.success("aoeload").map(drop)
+    let deadline = Instant::now() + ANSWER;
+    for turn in 1.. {
+        let mut read = site.network.client.command(paths::binary("aoeload")?);
+        let target = format!("{SHELF}.0");
+        read.args(["--interface", BRIDGE, "--target", &target, "--op", "read"]);
+        read.args(["--size", "4096", "--depth", "1", "--seconds", "1"]);
+        read.args(["--backend", "packet"]);
+        let said = run(read, ANSWER)?;
+        if said.status != 0 && said.output.contains(SILENT) && Instant::now() < deadline {
+            transcript::note(&format!("turn {turn}: the target does not answer yet"));
+            for line in ["list -l", "ifstat -a", "aoestats", "health"] {
+                site.cec(line)?;
+            }
+            continue;
+        }
+        return said.success("aoeload").map(drop);
+    }
+    Ok(())
 }
 
 /// Waits until a kernel of this name is on the boot partition.
