@@ -474,6 +474,8 @@ fn comes_up(site: &Site, moment: Moment) -> Result<()> {
 
 /// What was left half-way is no obstacle for the next update, and nothing of it is left.
 fn updates_after_all(site: &Site, mut appliance: Appliance) -> Result<()> {
+    appliance.type_line(&format!("update -n ledge-{}.update", next_version()))?;
+    appliance.expect("would write version", WORK)?;
     appliance.type_line(&format!("update -r ledge-{}.update", next_version()))?;
     appliance.wait_for_end(BOOT)?;
     site.machine.check_boot_partition()?;
