@@ -17,7 +17,7 @@ run="iproute2 procps util-linux"
 # workers ask of the kernel, smartmontools is asked for the health of drives. The Debian package is built by
 # debhelper, judged by lintian and systemd-analyze, and installed into Debian by mmdebstrap with systemd in a
 # container.
-test="$run aoetools bash busybox-static cpio dpkg e2fsprogs fio gzip ipxe kmod libc-bin lvm2 man-db mdadm mount mtools nmap \
+test="$run aoetools bash busybox-static cpio dosfstools dpkg e2fsprogs fio gzip ipxe kmod libc-bin lvm2 man-db mdadm mount mtools nmap \
 fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade \
 debhelper debian-archive-keyring lintian mmdebstrap systemd systemd-container"
 

@@ -119,16 +119,31 @@ impl Machine {
             directory,
             clock: None,
         };
-        let mut copy = std::process::Command::new("cp");
-        copy.arg("--sparse=always")
-            .args([image, &machine.path("boot")]);
-        run(copy, Duration::from_secs(300))?.success("cp")?;
+        copy(image, &machine.path("boot"))?;
         grow(&machine.path("boot"), BOOT_BYTES)?;
         for disk in DISKS {
             File::create(machine.path(disk))?.set_len(DISK_BYTES)?;
         }
         fs::copy(FIRMWARE[1], machine.path("variables"))
             .context("OVMF: deploy/packages.sh image")?;
+        Ok(machine)
+    }
+
+    /// Another machine, off, with what is on the disks of this one, and what its firmware keeps: this one as
+    /// it is after a power cut, if it is on and held ([`Appliance::hold`]). There is no USB stick in it.
+    ///
+    /// # Errors
+    /// The files cannot be made.
+    pub fn cut(&self) -> Result<Self> {
+        let directory = tempfile::tempdir().context("directory of the machine")?;
+        let machine = Self {
+            directory,
+            clock: self.clock.clone(),
+        };
+        let names = ["boot", "variables"].into_iter().chain(DISKS);
+        for name in names.filter(|name| self.path(name).exists()) {
+            copy(&self.path(name), &machine.path(name))?;
+        }
         Ok(machine)
     }
 
@@ -246,6 +261,28 @@ impl Machine {
         Ok(said.lines().map(name).collect())
     }
 
+    /// Checks that the file system of the boot partition is whole and was left in order, as it is after a
+    /// reboot, however often the power was cut before.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_boot_partition(&self) -> Result<()> {
+        let esp = self.partition("ledge-esp")?.context("no boot partition")?;
+        let Partition { start, size, .. } = esp;
+        let (boot, esp) = (self.path("boot"), self.path("esp"));
+        let line = format!(
+            "dd if={} of={} bs=1M iflag=skip_bytes,count_bytes skip={start} count={size} conv=sparse status=none\n\
+             /usr/sbin/fsck.fat -n {1}",
+            boot.display(),
+            esp.display()
+        );
+        let mut command = std::process::Command::new("bash");
+        command.args(["-ec", &line]);
+        run(command, Duration::from_secs(300))?
+            .success("fsck.fat")
+            .map(drop)
+    }
+
     /// What the clock of the machine shows when it is switched on, e.g. `1970-01-01`; else it goes right.
     pub fn set_clock(&mut self, start: Option<&str>) {
         self.clock = start.map(str::to_owned);
@@ -345,6 +382,13 @@ impl Machine {
     }
 }
 
+/// Copies a file with its holes.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("--sparse=always").args([from, to]);
+    run(copy, Duration::from_secs(300))?.success("cp").map(drop)
+}
+
 /// Makes a file longer.
 fn grow(path: &Path, bytes: u64) -> Result<()> {
     let file = File::options().write(true).open(path)?;
@@ -398,7 +442,8 @@ impl Appliance {
         })
     }
 
-    /// Waits until the serial line says `text`, and forgets all up to there. Returns what came before.
+    /// Waits until the serial line says `text`, in whatever colours, and forgets all up to there. Returns
+    /// what came before.
     ///
     /// # Errors
     /// It does not within the limit, or the machine is off.
@@ -417,7 +462,10 @@ impl Appliance {
             let mut buffer = [0; 4096];
             match self.serial.read(&mut buffer) {
                 Ok(0) => bail!("the machine is off; {:?} was awaited{}", text, self.quote()),
-                Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    self.heard.extend_from_slice(&buffer[..count]);
+                    take_colors_away(&mut self.heard);
+                }
                 Err(error) if vm::is_timeout(error.kind()) => {}
                 Err(error) => bail!("serial line: {error}"),
             }
@@ -438,6 +486,34 @@ impl Appliance {
         self.serial
             .write_all(format!("{line}\r").as_bytes())
             .context("serial line")
+    }
+
+    /// Holds the machine: it does nothing more, and what it has written to its disks is in their files.
+    ///
+    /// # Errors
+    /// The emulator does not.
+    pub fn hold(&mut self) -> Result<()> {
+        self.monitor.execute("stop", &json!({})).map(drop)
+    }
+
+    /// Lets a machine that is held go on.
+    ///
+    /// # Errors
+    /// The emulator does not.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.monitor.execute("cont", &json!({})).map(drop)
+    }
+
+    /// Bytes that the machine has read of a disk since it was switched on.
+    ///
+    /// # Errors
+    /// It has none of this name.
+    pub fn bytes_read(&mut self, disk: &str) -> Result<u64> {
+        let all = self.monitor.execute("query-blockstats", &json!({}))?;
+        let mut all = all.as_array().into_iter().flatten();
+        let found = all.find(|found| found["device"] == disk);
+        let found = found.with_context(|| format!("no disk {disk}"))?;
+        found["stats"]["rd_bytes"].as_u64().context("rd_bytes")
     }
 
     /// Pulls an NVMe disk out of its bay, and waits until it is gone.
@@ -504,6 +580,26 @@ impl Appliance {
     }
 }
 
+/// Takes out what sets colours: a word for a state may have its own in the middle of a sentence. What is not
+/// whole yet stays until the rest of it has come.
+fn take_colors_away(heard: &mut Vec<u8>) {
+    let mut from = 0;
+    while let Some(found) = heard[from..].windows(2).position(|two| two == b"\x1b[") {
+        let start = from + found;
+        let parameters = heard[start + 2..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+            .count();
+        let end = start + 2 + parameters;
+        if heard.get(end) == Some(&b'm') {
+            heard.drain(start..=end);
+            from = start;
+        } else {
+            from = end;
+        }
+    }
+}
+
 /// One command of the Ethernet console of a shelf, from an interface of a namespace.
 ///
 /// # Errors
@@ -524,4 +620,25 @@ pub fn cec(
     };
     transcript::record("cec>", line, &output.output);
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_the_same_in_all_colors() {
+        let said = "are \x1b[31mmissing\x1b[0m or \x1b[1;33mfailed\x1b[0m\x1b[K: \x1b[H3\r\n";
+        for split in 0..said.len() {
+            let (first, second) = said.as_bytes().split_at(split);
+            let mut heard = first.to_vec();
+            take_colors_away(&mut heard);
+            heard.extend_from_slice(second);
+            take_colors_away(&mut heard);
+            assert_eq!(
+                String::from_utf8_lossy(&heard),
+                "are missing or failed\x1b[K: \x1b[H3\r\n"
+            );
+        }
+    }
 }

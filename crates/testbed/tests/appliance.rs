@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use raid::md::superblock::{NewMember, Resync, Superblock};
 use raid::{Geometry, Level};
 use testbed::appliance::{Appliance, DISKS, MORE_DISKS, Machine, VERSION, artifact, cec};
 use testbed::network::{BRIDGE, GuestEnd};
+use testbed::process::run;
 use testbed::{Client, Vm, VmNetwork, VmOptions, lock_vm, transcript};
 
 #[path = "appliance/network.rs"]
@@ -351,7 +352,11 @@ fn whatever_is_wrong_the_box_comes_up_and_says_so() -> Result<()> {
         }
     }
     let mut appliance = boot_told(&site, "SR shelf unset> ", &[])?;
-    answers(&mut appliance, "make 0 jbod 0", &["error:"])
+    answers(&mut appliance, "make 0 jbod 0", &["error:"])?;
+    // Switched off in order at last; what the power cuts before have left is repaired.
+    appliance.type_line("halt -f")?;
+    appliance.wait_for_end(BOOT)?;
+    site.machine.check_boot_partition()
 }
 
 /// Zeroes would be holes, and fill nothing; what is too long fills all that there is.

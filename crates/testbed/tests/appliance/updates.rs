@@ -1,8 +1,8 @@
 //! Updates of the image in the machine: what is not for it is refused, a version that does not come up gives
 //! way to the one before, and whenever the power is cut the box serves afterwards.
 //!
-//! **Invariant**: moments of an update are not waited for by the clock but seen on the boot disk, so that a
-//! cut hits the same step however busy the machine of the test is.
+//! **Invariant**: moments of an update are not waited for by the clock but seen on the disks of a machine
+//! that is held, so that a cut hits the same step however busy the machine of the test is.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use testbed::appliance::{Appliance, DISKS, Partition, VERSION, artifact, next_version};
+use testbed::appliance::{Appliance, DISKS, Machine, Partition, VERSION, artifact, next_version};
 use testbed::network::BRIDGE;
 use testbed::process::run;
 use testbed::{lock_vm, paths, transcript};
@@ -31,6 +31,9 @@ const PLACE_BYTES: usize = 4096;
 /// What no update has at such a place.
 const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 
+/// What `aoeload` says of a target that did not answer within five seconds.
+const SILENT: &str = "no answer to Query Config";
+
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
 fn set_up_mirror(site: &Site) -> Result<Appliance> {
@@ -47,23 +50,28 @@ fn set_up_mirror(site: &Site) -> Result<Appliance> {
     Ok(appliance)
 }
 
-/// The LUN is online, and is found and read by an initiator.
+/// The LUN is online, and is found and read by an initiator. That one asks for five seconds whether a target
+/// is there, in which an emulated machine that has just started may not get to answer: it is asked again.
 fn serves(site: &Site) -> Result<()> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
-    let mut read = site.network.client.command(paths::binary("aoeload")?);
-    read.args(["--interface", BRIDGE, "--target", &format!("{SHELF}.0")]);
-    read.args([
-        "--op",
-        "read",
-        "--size",
-        "4096",
-        "--depth",
-        "1",
-        "--seconds",
-        "1",
-    ]);
-    read.args(["--backend", "packet"]);
-    run(read, ANSWER)?.success("aoeload").map(drop)
+    let deadline = Instant::now() + ANSWER;
+    for turn in 1.. {
+        let mut read = site.network.client.command(paths::binary("aoeload")?);
+        let target = format!("{SHELF}.0");
+        read.args(["--interface", BRIDGE, "--target", &target, "--op", "read"]);
+        read.args(["--size", "4096", "--depth", "1", "--seconds", "1"]);
+        read.args(["--backend", "packet"]);
+        let said = run(read, ANSWER)?;
+        if said.status != 0 && said.output.contains(SILENT) && Instant::now() < deadline {
+            transcript::note(&format!("turn {turn}: the target does not answer yet"));
+            for line in ["list -l", "ifstat -a", "aoestats", "health"] {
+                site.cec(line)?;
+            }
+            continue;
+        }
+        return said.success("aoeload").map(drop);
+    }
+    Ok(())
 }
 
 /// Waits until a kernel of this name is on the boot partition.
@@ -285,9 +293,9 @@ fn is_kept(site: &Site, appliance: Appliance) -> Result<()> {
 }
 
 /// When the power is cut.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
-    /// So many tenths of the time that it takes to verify the file have passed.
+    /// So many tenths of the file have been read, to be verified.
     Verifying(u32),
     /// So many tenths of the root are on the disk.
     Root(u32),
@@ -315,17 +323,32 @@ const MOMENTS: [Moment; 10] = [
 ];
 
 /// What an update changes on the boot disk.
-struct Watched<'a> {
-    site: &'a Site,
+struct Watched {
     files: Files,
     root: Partition,
     hashes: Partition,
     root_hash: String,
-    /// How long the file takes to be verified.
-    verified: Duration,
+    /// Bytes of the stick that were read before.
+    read_before: u64,
 }
 
-impl Watched<'_> {
+impl Watched {
+    /// Looks at a machine before its update.
+    fn new(machine: &Machine, read_before: u64) -> Result<Self> {
+        let files = Files::new()?;
+        let manifest = fs::read_to_string(files.path("parts/manifest"))?;
+        let mut lines = manifest.lines();
+        let root_hash = lines.find_map(|line| line.strip_prefix("roothash="));
+        let hashes = machine.partition("ledge-verity-b")?;
+        Ok(Self {
+            root: machine.partition("ledge-root-b")?.context("slot b")?,
+            hashes: hashes.context("slot b")?,
+            root_hash: root_hash.context("roothash")?.to_owned(),
+            files,
+            read_before,
+        })
+    }
+
     /// A place of slot b, and what the update has there: partition, part, offset.
     fn place(&self, moment: Moment) -> Result<Option<(u64, Vec<u8>)>> {
         let (partition, part, tenths) = match moment {
@@ -341,23 +364,22 @@ impl Watched<'_> {
         Ok(Some((partition.start + offset, content)))
     }
 
-    /// Takes back what an earlier update has left at the place of the moment; the machine is off, or does not
-    /// use the slot.
-    fn prepare(&self, moment: Moment) -> Result<()> {
-        if let Some((offset, _)) = self.place(moment)? {
-            let disk = File::options()
-                .write(true)
-                .open(self.site.machine.path("boot"))?;
-            disk.write_all_at(&UNWRITTEN, offset)?;
+    /// Writes what no update has to the places that will be looked at: nothing uses their slot.
+    fn prepare(&self, machine: &Machine) -> Result<()> {
+        let disk = File::options().write(true).open(machine.path("boot"))?;
+        for moment in MOMENTS {
+            if let Some((offset, _)) = self.place(moment)? {
+                disk.write_all_at(&UNWRITTEN, offset)?;
+            }
         }
         Ok(())
     }
 
-    /// Whether the moment has come on the disk.
-    fn has_come(&self, moment: Moment) -> Result<bool> {
+    /// Whether the moment has come, by what is on the disk.
+    fn is_on_disk(&self, machine: &Machine, moment: Moment) -> Result<bool> {
         if let Some((offset, content)) = self.place(moment)? {
             let mut found = vec![0; PLACE_BYTES];
-            File::open(self.site.machine.path("boot"))?.read_exact_at(&mut found, offset)?;
+            File::open(machine.path("boot"))?.read_exact_at(&mut found, offset)?;
             return Ok(found == content);
         }
         let kernel = format!("ledge_{}+{TRIES}.efi", next_version());
@@ -365,102 +387,120 @@ impl Watched<'_> {
             Moment::Named(name) => {
                 let half = if name == "ledge-root-b" { 0 } else { 32 };
                 let digits = &self.root_hash[half..half + 32];
-                let found = self.site.machine.partition(name)?.context(name)?;
+                let found = machine.partition(name)?.context(name)?;
                 Ok(found.uuid.replace('-', "") == digits)
             }
             Moment::KernelWritten => {
-                let kernels = self.site.machine.kernels()?;
+                let kernels = machine.kernels()?;
                 Ok(kernels.iter().any(|name| name.starts_with(&kernel)))
             }
-            _ => Ok(self.site.machine.kernels()?.contains(&kernel)),
+            Moment::KernelNamed => Ok(machine.kernels()?.contains(&kernel)),
+            _ => Ok(false),
         }
     }
 
-    /// Waits for the moment.
-    fn wait(&self, moment: Moment) -> Result<()> {
-        if let Moment::Verifying(tenths) = moment {
-            thread::sleep(self.verified * tenths / 10);
-            return Ok(());
-        }
+    /// Lets the update go on until the moment has come, and holds the machine there.
+    fn hold_at(&self, site: &Site, appliance: &mut Appliance, moment: Moment) -> Result<()> {
         let deadline = Instant::now() + WORK;
-        while !self.has_come(moment)? {
-            ensure!(Instant::now() < deadline, "{moment:?} does not come");
+        let bytes = fs::metadata(good()?)?.len();
+        loop {
             thread::sleep(LOOK);
+            appliance.hold()?;
+            let has_come = match moment {
+                Moment::Verifying(tenths) => {
+                    let read = appliance.bytes_read("stick")? - self.read_before;
+                    read >= bytes * u64::from(tenths) / 10
+                }
+                _ => self.is_on_disk(&site.machine, moment)?,
+            };
+            if has_come {
+                return Ok(());
+            }
+            appliance.go_on()?;
+            ensure!(Instant::now() < deadline, "{moment:?} does not come");
         }
-        Ok(())
     }
+
+    /// The machine after a power cut at each of the moments of an update. Each is cut at its own: what comes
+    /// next has not come yet.
+    fn cuts(&self, site: &Site, appliance: &mut Appliance) -> Result<Vec<Machine>> {
+        let start = Instant::now();
+        let mut cuts = Vec::new();
+        for (number, moment) in MOMENTS.into_iter().enumerate() {
+            self.hold_at(site, appliance, moment)?;
+            let cut = site.machine.cut()?;
+            appliance.go_on()?;
+            let of_next = MOMENTS.get(number + 1).copied();
+            let is_late = of_next.map_or(Ok(false), |next| self.is_on_disk(&cut, next))?;
+            ensure!(!is_late, "{moment:?} and {of_next:?} came at once");
+            transcript::note(&format!(
+                "cut {} at {moment:?} after {} s: {:?}",
+                number + 1,
+                start.elapsed().as_secs(),
+                cut.kernels()?
+            ));
+            cuts.push(cut);
+        }
+        Ok(cuts)
+    }
+}
+
+/// Switches on what the power was cut of: it serves, with the new version only if the kernel of that may
+/// have been there.
+fn comes_up(site: &Site, moment: Moment) -> Result<()> {
+    let start = Instant::now();
+    let appliance = site.boot(PROMPT)?;
+    serves(site)?;
+    let said = site.cec("update")?.replace('\r', "");
+    let runs = |version: &str| said.contains(&format!("version {version} runs\n"));
+    let (is_old, is_new) = (runs(VERSION), runs(&next_version()));
+    transcript::note(&format!(
+        "after {moment:?} it serves within {} s, with the {} version",
+        start.elapsed().as_secs(),
+        if is_new { "new" } else { "old" }
+    ));
+    match moment {
+        Moment::KernelNamed => ensure!(is_new, "{moment:?}: {said}"),
+        _ => ensure!(is_old, "{moment:?}: {said}"),
+    }
+    if is_new {
+        return is_kept(site, appliance);
+    }
+    if moment == Moment::KernelWritten {
+        return updates_after_all(site, appliance);
+    }
+    Ok(())
+}
+
+/// What was left half-way is no obstacle for the next update, and nothing of it is left.
+fn updates_after_all(site: &Site, mut appliance: Appliance) -> Result<()> {
+    appliance.type_line(&format!("update -n ledge-{}.update", next_version()))?;
+    appliance.expect("would write version", WORK)?;
+    appliance.type_line(&format!("update -r ledge-{}.update", next_version()))?;
+    appliance.wait_for_end(BOOT)?;
+    site.machine.check_boot_partition()?;
+    is_kept(site, site.boot(PROMPT)?)
 }
 
 #[test]
 fn whenever_the_power_is_cut_during_an_update_the_box_serves() -> Result<()> {
     let _lock = lock_vm()?;
-    let site = Site::new()?;
+    let mut site = Site::new()?;
     let good = good()?;
     site.machine.fill_stick(&[&good])?;
     let mut appliance = set_up_mirror(&site)?;
-    let next = next_version();
-    let update = format!("update ledge-{next}.update");
-    let start = Instant::now();
-    appliance.type_line(&format!("update -n ledge-{next}.update"))?;
-    appliance.expect("would write version", WORK)?;
-    let files = Files::new()?;
-    let manifest = fs::read_to_string(files.path("parts/manifest"))?;
-    let root_hash = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("roothash="));
-    let watched = Watched {
-        site: &site,
-        root: site.machine.partition("ledge-root-b")?.context("slot b")?,
-        hashes: site
-            .machine
-            .partition("ledge-verity-b")?
-            .context("slot b")?,
-        root_hash: root_hash.context("roothash")?.to_owned(),
-        files,
-        verified: start.elapsed(),
-    };
-    transcript::note(&format!("verified after {} s", watched.verified.as_secs()));
-
-    let (now_runs, next_runs) = (
-        format!("version {VERSION} runs\n"),
-        format!("version {next} runs\n"),
-    );
-    let mut is_new = false;
-    for (number, moment) in (1..).zip(MOMENTS) {
-        watched.prepare(moment)?;
-        let start = Instant::now();
-        appliance.type_line(&update)?;
-        watched.wait(moment)?;
-        drop(appliance);
-        let seconds = start.elapsed().as_secs();
-        let kernels = site.machine.kernels()?;
-        transcript::note(&format!(
-            "power cut {number} at {moment:?}, after {seconds} s: {kernels:?}"
-        ));
-        let start = Instant::now();
-        appliance = site.boot(PROMPT)?;
-        serves(&site)?;
-        let said = site.cec("update")?.replace('\r', "");
-        transcript::note(&format!("serves after {} s", start.elapsed().as_secs()));
-        // Only when its kernel may be there has the new version begun.
-        is_new = said.contains(&next_runs);
-        let may_be_new = matches!(moment, Moment::KernelWritten | Moment::KernelNamed);
-        ensure!(
-            if is_new {
-                may_be_new
-            } else {
-                said.contains(&now_runs)
-            },
-            "{moment:?}: {said}"
-        );
-        if is_new {
-            break;
+    let watched = Watched::new(&site.machine, appliance.bytes_read("stick")?)?;
+    watched.prepare(&site.machine)?;
+    appliance.type_line(&format!("update ledge-{}.update", next_version()))?;
+    let cuts = watched.cuts(&site, &mut appliance)?;
+    appliance.expect("runs after a reboot", WORK)?;
+    drop(appliance);
+    for (moment, cut) in MOMENTS.into_iter().zip(cuts).rev() {
+        site.machine = cut;
+        if moment == Moment::KernelWritten {
+            site.machine.fill_stick(&[&good])?;
         }
+        comes_up(&site, moment)?;
     }
-    if !is_new {
-        appliance.type_line(&format!("update -r ledge-{next}.update"))?;
-        appliance.wait_for_end(BOOT)?;
-        appliance = site.boot(PROMPT)?;
-    }
-    is_kept(&site, appliance)
+    Ok(())
 }
