@@ -3,12 +3,9 @@
 
 mod support;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-use support::LIMIT;
-use support::shelf::check_log;
+use support::shelf::{check_log, wait_until};
 use support::wire::Wire;
 use testbed::{Ledge, LedgeOptions, PairNetwork};
 
@@ -33,21 +30,6 @@ fn insert(ledge: &Ledge, from: u8, slot: u8) -> Result<()> {
     let away = ledge.disk_path(from).with_extension("pulled");
     fs::rename(away, ledge.disk_path(slot))?;
     Ok(())
-}
-
-/// Waits until a command says something.
-fn wait_until(ledge: &Ledge, line: &str, is_it: impl Fn(&str) -> bool) -> Result<String> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let said = ledge.console_ok(line)?;
-        if is_it(&said) {
-            return Ok(said);
-        }
-        if Instant::now() > deadline {
-            bail!("{line}: {said}\n{}", ledge.log());
-        }
-        sleep(Duration::from_millis(50));
-    }
 }
 
 /// Waits until the elements of LUN 0 are in these states.

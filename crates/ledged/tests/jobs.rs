@@ -32,6 +32,14 @@ fn fill(ledge: &Ledge, slot: u8) -> Result<()> {
     Ok(())
 }
 
+/// Disks on which a job takes long enough to be interrupted.
+fn large_files() -> LedgeOptions {
+    LedgeOptions {
+        disk_bytes: 64 * MIB as u64,
+        ..file_disks("packet")
+    }
+}
+
 fn is_all_zeroes(ledge: &Ledge, slot: u8) -> Result<bool> {
     let content = std::fs::read(ledge.disk_path(slot))?;
     Ok(content.iter().all(|byte| *byte == 0))
@@ -122,11 +130,7 @@ fn memory_disks_have_jobs_too() -> Result<()> {
 #[test]
 fn a_kill_in_the_middle_of_an_erase_leaves_no_member() -> Result<()> {
     let network = PairNetwork::new(9000)?;
-    let options = LedgeOptions {
-        disk_bytes: 64 * MIB as u64,
-        ..file_disks("packet")
-    };
-    let mut ledge = Ledge::start(&network.target, options)?;
+    let mut ledge = Ledge::start(&network.target, large_files())?;
     ledge.console_ok("make -c 1 raid1 1.2-3")?;
     ledge.console_ok("eject -f 1")?;
     ledge.console_ok("ratelimit 1M")?;
@@ -185,11 +189,7 @@ fn a_kill_in_the_middle_of_an_erase_leaves_no_member() -> Result<()> {
 #[test]
 fn a_size_is_kept_in_another_slot() -> Result<()> {
     let network = PairNetwork::new(9000)?;
-    let options = LedgeOptions {
-        disk_bytes: 64 * MIB as u64,
-        ..file_disks("packet")
-    };
-    let mut ledge = Ledge::start(&network.target, options)?;
+    let mut ledge = Ledge::start(&network.target, large_files())?;
     ledge.console_ok("setsize 40M 1.2")?;
     let size = |ledge: &Ledge, slot: u8| ledge.console_ok(&format!("show -l 1.{slot}"));
     ensure!(
@@ -405,11 +405,7 @@ fn sectors_that_cannot_be_read_are_written_anew_and_nothing_else() -> Result<()>
 #[test]
 fn a_kill_in_the_middle_of_a_condition_leaves_the_drive_as_it_was() -> Result<()> {
     let network = PairNetwork::new(9000)?;
-    let options = LedgeOptions {
-        disk_bytes: 64 * MIB as u64,
-        ..file_disks("packet")
-    };
-    let mut ledge = Ledge::start(&network.target, options)?;
+    let mut ledge = Ledge::start(&network.target, large_files())?;
     fill(&ledge, 3)?;
     let before = std::fs::read(ledge.disk_path(3))?;
     ledge.console_ok("ratelimit 1M")?;
@@ -511,11 +507,7 @@ fn a_failing_disk_is_copied_with_zeroes_where_it_cannot_be_read() -> Result<()> 
 #[test]
 fn a_kill_in_the_middle_of_an_extract_leaves_no_half_copy_that_is_taken_for_one() -> Result<()> {
     let network = PairNetwork::new(9000)?;
-    let options = LedgeOptions {
-        disk_bytes: 64 * MIB as u64,
-        ..file_disks("packet")
-    };
-    let mut ledge = Ledge::start(&network.target, options)?;
+    let mut ledge = Ledge::start(&network.target, large_files())?;
     fill(&ledge, 2)?;
     make_swap_area(
         &std::fs::OpenOptions::new()

@@ -7,13 +7,12 @@ use aoe::{AtaRegisters, Header, MacAddress, Shelf, Slot, Tag};
 use ata::opcode;
 use port::{Port, RequestedMode, TransmitError};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use support::shelf::check_log;
+use support::shelf::{check_log, counted, lost_nothing, wait_until};
 use support::wire::Wire;
 use support::{LIMIT, file_disks, memory_disks, with_lun};
 use testbed::netns::{VethEnd, veth_pair};
@@ -74,21 +73,6 @@ fn without_disk(text: &str, slot: u8) -> String {
 
 fn with_disk(text: &str, slot: u16, path: &str) -> String {
     format!("{text}\n[[disk]]\nslot = {slot}\npath = \"{path}\"\n")
-}
-
-/// Waits until a command says something.
-fn wait_until(ledge: &Ledge<'_>, line: &str, is_it: impl Fn(&str) -> bool) -> Result<String> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let said = ledge.console_ok(line)?;
-        if is_it(&said) {
-            return Ok(said);
-        }
-        if Instant::now() > deadline {
-            bail!("{line}: {said}\n{}", ledge.log());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn is_up(said: &str) -> bool {
@@ -438,44 +422,6 @@ impl Load {
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| bail!("the load panicked"))
     }
-}
-
-/// The counters of the shelf; of several of a name the highest.
-fn counted(ledge: &Ledge<'_>) -> Result<BTreeMap<String, u64>> {
-    let text = ledge.console_ok("aoestats -a")?;
-    let mut counted = BTreeMap::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace().rev();
-        if let Some(Ok(count)) = words.next().map(str::parse::<u64>)
-            && let Some(name) = words.next()
-        {
-            let highest: &mut u64 = counted.entry(name.to_owned()).or_default();
-            *highest = (*highest).max(count);
-        }
-    }
-    Ok(counted)
-}
-
-/// What the shelf counts of frames that it did not take, or lost, or saw twice.
-fn lost_nothing(ledge: &Ledge<'_>) -> Result<()> {
-    let names = [
-        "no_buffer",
-        "rx_dropped",
-        "rx_ring_full",
-        "fill_ring_empty",
-        "rx_invalid",
-        "replies_dropped",
-        "stale_frames",
-        "handovers_dropped",
-    ];
-    let counted = counted(ledge)?;
-    for name in names {
-        let count = counted
-            .get(name)
-            .with_context(|| format!("no counter {name}"))?;
-        ensure!(*count == 0, "{name} is {count}");
-    }
-    Ok(())
 }
 
 #[test]

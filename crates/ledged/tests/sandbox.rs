@@ -6,10 +6,7 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-use support::LIMIT;
-use support::shelf::check_log;
+use support::shelf::{check_log, wait_until};
 use support::wire::Wire;
 use testbed::{Ledge, LedgeOptions, PairNetwork};
 
@@ -114,23 +111,6 @@ fn every_thread_is_confined_and_workers_most() -> Result<()> {
     Ok(())
 }
 
-/// Waits until a command says something.
-fn wait_until(ledge: &Ledge, line: &str, text: &str) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let said = ledge.console_ok(line)?;
-        if said.contains(text) {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "{line}: no {text:?} in {said}\n{}",
-            ledge.log()
-        );
-        sleep(Duration::from_millis(50));
-    }
-}
-
 /// A disk whose path leads out of what the configuration named at the start.
 #[test]
 fn a_file_that_is_not_allowed_is_told_of_and_the_shelf_serves_on() -> Result<()> {
@@ -145,9 +125,9 @@ fn a_file_that_is_not_allowed_is_told_of_and_the_shelf_serves_on() -> Result<()>
     fs::copy(ledge.disk_path(1), &other)?;
     let pulled = ledge.disk_path(1).with_extension("pulled");
     fs::rename(ledge.disk_path(1), &pulled)?;
-    wait_until(&ledge, "show -l 1.1", "missing")?;
+    wait_until(&ledge, "show -l 1.1", |said| said.contains("missing"))?;
     symlink(&other, ledge.disk_path(1))?;
-    wait_until(&ledge, "show -l 1.1", "down")?;
+    wait_until(&ledge, "show -l 1.1", |said| said.contains("down"))?;
     let log = ledge.log();
     let told = log.lines().find(|line| line.contains("sandbox"));
     let told = told.with_context(|| format!("it is not told: {log}"))?;
@@ -160,13 +140,13 @@ fn a_file_that_is_not_allowed_is_told_of_and_the_shelf_serves_on() -> Result<()>
     // The right one is taken again, without a restart.
     fs::remove_file(ledge.disk_path(1))?;
     fs::rename(&pulled, ledge.disk_path(1))?;
-    wait_until(&ledge, "show -l 1.1", "up")?;
+    wait_until(&ledge, "show -l 1.1", |said| said.contains("up"))?;
     // With another start the configuration leads there.
     fs::rename(ledge.disk_path(1), &pulled)?;
     symlink(&other, ledge.disk_path(1))?;
     ledge.stop()?;
     ledge.start_again()?;
-    wait_until(&ledge, "show -l 1.1", "up")?;
+    wait_until(&ledge, "show -l 1.1", |said| said.contains("up"))?;
     ledge.stop()?;
     check_log(&ledge.log())?;
     Ok(())

@@ -1,14 +1,16 @@
 //! A daemon with a configuration that the test writes itself, for what must not start and for what
-//! starts crippled.
+//! starts crippled; and what tests ask of a shelf that serves.
 
 use super::LIMIT;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testbed::process::{CommandOutput, run, run_ok};
-use testbed::{Daemon, Namespace, PairNetwork, paths};
+use testbed::{Daemon, Ledge, Namespace, PairNetwork, paths};
 
 /// `[[port]]` of the interface that every [`Setup`] has.
 pub(crate) const PORT: &str = "[[port]]\ninterface = \"eth1\"\nmode = \"packet\"\n";
@@ -203,5 +205,62 @@ fn limited(command: &Command) -> Result<Output> {
 /// The daemon's log never holds the text of a panic.
 pub(crate) fn check_log(log: &str) -> Result<()> {
     ensure!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+/// Waits until a command says something.
+pub(crate) fn wait_until(
+    ledge: &Ledge<'_>,
+    line: &str,
+    is_it: impl Fn(&str) -> bool,
+) -> Result<String> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let said = ledge.console_ok(line)?;
+        if is_it(&said) {
+            return Ok(said);
+        }
+        if Instant::now() > deadline {
+            bail!("{line}: {said}\n{}", ledge.log());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The counters of the shelf; of several of a name the highest.
+pub(crate) fn counted(ledge: &Ledge<'_>) -> Result<BTreeMap<String, u64>> {
+    let text = ledge.console_ok("aoestats -a")?;
+    let mut counted = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace().rev();
+        if let Some(Ok(count)) = words.next().map(str::parse::<u64>)
+            && let Some(name) = words.next()
+        {
+            let highest: &mut u64 = counted.entry(name.to_owned()).or_default();
+            *highest = (*highest).max(count);
+        }
+    }
+    Ok(counted)
+}
+
+/// What the shelf counts of frames that it did not take, or lost, or saw twice.
+pub(crate) fn lost_nothing(ledge: &Ledge<'_>) -> Result<()> {
+    let names = [
+        "no_buffer",
+        "rx_dropped",
+        "rx_ring_full",
+        "fill_ring_empty",
+        "rx_invalid",
+        "replies_dropped",
+        "stale_frames",
+        "handovers_dropped",
+    ];
+    let counted = counted(ledge)?;
+    for name in names {
+        let count = counted
+            .get(name)
+            .with_context(|| format!("no counter {name}"))?;
+        ensure!(*count == 0, "{name} is {count}");
+    }
     Ok(())
 }

@@ -223,10 +223,8 @@ fn it_ends_at_the_first_sector_that_cannot_be_read_unless_it_is_to_go_on() {
     );
 }
 
-#[test]
-fn one_that_was_stopped_goes_on_where_all_is_durable() {
-    let sectors = 3 << 21;
-    let mut pair = Pair::new(sectors, [100]);
+/// A copy that is stopped in its second chunk.
+fn stopped(pair: &mut Pair, sectors: u64) -> Job {
     let mut job = Job::new(JobKind::Extract(ALL), sectors, Unit::SECTOR);
     while let Some(step) = job.next() {
         let end = pair.act(step);
@@ -235,20 +233,21 @@ fn one_that_was_stopped_goes_on_where_all_is_durable() {
             job.stop();
         }
     }
+    job
+}
+
+#[test]
+fn one_that_was_stopped_goes_on_where_all_is_durable() {
+    let sectors = 3 << 21;
+    let mut pair = Pair::new(sectors, [100]);
+    let job = stopped(&mut pair, sectors);
     assert_eq!(
         job.progress().resume_sector,
         Some(16),
         "what was put off counts"
     );
     let mut pair = Pair::new(sectors, []);
-    let mut job = Job::new(JobKind::Extract(ALL), sectors, Unit::SECTOR);
-    while let Some(step) = job.next() {
-        let end = pair.act(step);
-        job.ended(end, Duration::ZERO);
-        if step.sector > (1 << 21) + 5000 {
-            job.stop();
-        }
-    }
+    let job = stopped(&mut pair, sectors);
     let resume = job.progress().resume_sector.unwrap();
     assert_eq!(resume, 1 << 21);
     // Power is cut: only what was flushed is there.
