@@ -90,7 +90,7 @@ inside() {
         mount -t sysfs -o ro sysfs "$root/sys"
         mount -t tmpfs tmpfs "$root/run"
         mount -t tmpfs tmpfs "$root/tmp"
-        exec chroot "$root" "$@"' sh "$root" "$@"
+        exec env --unset=TMPDIR chroot "$root" "$@"' sh "$root" "$@"
 }
 
 # What is not a shelf's: drivers of sound, pictures and radio, and what packages need to be installed.

@@ -34,6 +34,10 @@ const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 /// What `aoeload` says of a target that did not answer within five seconds.
 const SILENT: &str = "no answer to Query Config";
 
+/// Four commands on a console take longer only if the emulator does not get the processor: as long as a target
+/// was asked in vain.
+const STARVED: Duration = Duration::from_secs(5);
+
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
 fn set_up_mirror(site: &Site) -> Result<Appliance> {
@@ -51,7 +55,8 @@ fn set_up_mirror(site: &Site) -> Result<Appliance> {
 }
 
 /// The LUN is online, and is found and read by an initiator. That one asks for five seconds whether a target
-/// is there, in which an emulated machine that has just started may not get to answer: it is asked again.
+/// is there, in which an emulated machine may not get to run at all: then its console does not either, and it
+/// is asked again. A target that keeps silent while the console answers is what must not be.
 fn serves(site: &Site) -> Result<()> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     let deadline = Instant::now() + ANSWER;
@@ -63,10 +68,19 @@ fn serves(site: &Site) -> Result<()> {
         read.args(["--backend", "packet"]);
         let said = run(read, ANSWER)?;
         if said.status != 0 && said.output.contains(SILENT) && Instant::now() < deadline {
-            transcript::note(&format!("turn {turn}: the target does not answer yet"));
-            for line in ["list -l", "ifstat -a", "aoestats", "health"] {
-                site.cec(line)?;
+            let asked = Instant::now();
+            let mut all = String::new();
+            for line in ["aoestats", "list -l", "ifstat -a", "health"] {
+                all += &site.cec(line)?;
             }
+            let took = asked.elapsed();
+            ensure!(
+                took > STARVED,
+                "the target is silent, the console is not ({took:?}): {all}"
+            );
+            transcript::note(&format!(
+                "turn {turn}: the machine does not get to run: {took:?}"
+            ));
             continue;
         }
         return said.success("aoeload").map(drop);
