@@ -34,8 +34,8 @@ const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 /// What `aoeload` says of a target that did not answer within five seconds.
 const SILENT: &str = "no answer to Query Config";
 
-/// Four commands on a console take longer only if the emulator does not get the processor: as long as a target
-/// was asked in vain.
+/// Four commands on a console take longer only if the emulator does not get the processor: as long as a
+/// target was asked in vain.
 const STARVED: Duration = Duration::from_secs(5);
 
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
