@@ -34,7 +34,7 @@ architecture=x86_64
 suite=bookworm
 suite_epoch=1686355200
 kernel=linux-image-amd64/bookworm-backports
-packages="$kernel systemd-sysv udev dbus dracut dmsetup cryptsetup-bin systemd-boot e2fsprogs dosfstools fdisk \
+packages="$kernel systemd-sysv systemd-timesyncd udev dbus dracut dmsetup cryptsetup-bin systemd-boot e2fsprogs dosfstools fdisk \
 kmod iproute2 ethtool pciutils libelf1 zlib1g openssl login passwd util-linux bsdextrautils smartmontools nvme-cli less"
 
 # Bytes of the partitions. The boot partition takes three kernels: two that boot and one that is being written.

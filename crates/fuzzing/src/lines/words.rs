@@ -69,6 +69,7 @@ const KEYWORDS: [&str; 60] = [
     "good.update",
     "slow.update",
     "bad.update",
+    "update -b",
 ];
 
 /// Numbers at which something begins or ends.
