@@ -387,7 +387,7 @@ pub(super) const UPDATE: Command = Command {
               use; it runs after reboot, and the version before it again if it does not come up; -b has the version of \
               the other slot run after reboot, if it is whole, until an update or another -b, which before the reboot \
               takes it back, as it does with an update; it asks; -f does not; -n only verifies; -r reboots when that is \
-              done, without asking; without file and -b: which versions there are",
+              done, without asking again; without file and -b: which versions there are",
     examples: &[
         "update",
         "update -n ledge-1.3.update",

@@ -36,7 +36,7 @@ const SILENT: &str = "no answer to Query Config";
 
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
-fn set_up_mirror(site: &Site) -> Result<Appliance> {
+pub(super) fn set_up_mirror(site: &Site) -> Result<Appliance> {
     for disk in &DISKS[2..] {
         fs::remove_file(site.machine.path(disk))?;
     }
@@ -52,7 +52,7 @@ fn set_up_mirror(site: &Site) -> Result<Appliance> {
 
 /// The LUN is online, and is found and read by an initiator. That one asks for five seconds whether a target
 /// is there, in which an emulated machine that has just started may not get to answer: it is asked again.
-fn serves(site: &Site) -> Result<()> {
+pub(super) fn serves(site: &Site) -> Result<()> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     let deadline = Instant::now() + ANSWER;
     for turn in 1.. {
@@ -75,7 +75,7 @@ fn serves(site: &Site) -> Result<()> {
 }
 
 /// Waits until a kernel of this name is on the boot partition.
-fn wait_for_kernel(site: &Site, name: &str) -> Result<()> {
+pub(super) fn wait_for_kernel(site: &Site, name: &str) -> Result<()> {
     let deadline = Instant::now() + WORK;
     loop {
         let kernels = site.machine.kernels()?;
@@ -133,7 +133,7 @@ impl Files {
 }
 
 /// The update of the next version.
-fn good() -> Result<PathBuf> {
+pub(super) fn good() -> Result<PathBuf> {
     artifact(&format!("ledge-{}.update", next_version()))
 }
 
