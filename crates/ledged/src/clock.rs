@@ -152,13 +152,14 @@ impl SystemClock {
         Err(HostError::Refused(text.to_owned()))
     }
 
-    /// Whether an interface but the loopback has an address that is valid beyond its link.
+    /// Whether an interface but the loopback has an address that is valid beyond its link. Where the kernel does not
+    /// tell, nothing is refused for it.
     fn has_address(&self) -> bool {
-        let read = |file: &str| fs::read_to_string(self.root.join("proc/net").join(file));
-        has_address(
-            &read("fib_trie").unwrap_or_default(),
-            &read("if_inet6").unwrap_or_default(),
-        )
+        // Not below /proc/net: the helper sees of /proc only what is of processes.
+        let read = |file: &str| fs::read_to_string(self.root.join("proc/self/net").join(file));
+        // A kernel without IPv6 has no such file.
+        let of_six = read("if_inet6").unwrap_or_default();
+        read("fib_trie").map_or(true, |of_four| has_address(&of_four, &of_six))
     }
 
     /// Whether nobody but the shelf starts the service: its unit can be switched on by nobody.

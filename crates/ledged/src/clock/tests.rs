@@ -141,12 +141,14 @@ fn a_service_that_nobody_starts_runs_while_servers_are_set() {
     known.has("unit", "static");
     known.has("ntp", "no");
     let source = servers(&["192.168.7.1"]);
+    let net = known.clock.root.join("proc/self/net");
+    fs::create_dir_all(&net).unwrap();
+    let loopback = ADDRESSES.replace("192.168.7.2", "127.0.0.2");
+    fs::write(net.join("fib_trie"), loopback).unwrap();
     let told = refusal(known.clock.keep(&source));
     assert!(told.contains("no IP address"), "{told}");
     assert_eq!((known.drop_in(), known.told("ntp").as_str()), (None, "no"));
 
-    let net = known.clock.root.join("proc/net");
-    fs::create_dir_all(&net).unwrap();
     fs::write(net.join("fib_trie"), ADDRESSES).unwrap();
     known.clock.keep(&source).unwrap();
     assert_eq!(known.told("ntp"), "yes");
