@@ -213,11 +213,12 @@ impl SystemClock {
     }
 
     fn switch(&self, source: &TimeSource) -> Result<(), HostError> {
-        let on = match source {
-            TimeSource::Off => false,
-            TimeSource::Default => !self.is_started_here(),
-            TimeSource::Servers(_) => true,
-        };
+        if self.is_started_here() {
+            // timedated would have all units read anew, for a file that it does not write.
+            let is_kept = matches!(source, TimeSource::Servers(_));
+            return self.restart(if is_kept { "restart" } else { "stop" });
+        }
+        let on = *source != TimeSource::Off;
         if !on && value(&self.shown()?, "CanNTP") != Some("yes") {
             return Ok(());
         }
@@ -229,7 +230,8 @@ impl SystemClock {
         Ok(())
     }
 
-    /// The service reads its servers when it starts. `try-restart` does nothing if it does not run, `restart` starts it.
+    /// The service reads its servers when it starts. `try-restart` does nothing if it does not run, `restart` starts it,
+    /// `stop` has the clock go as it goes. Nobody waits for it.
     fn restart(&self, verb: &str) -> Result<(), HostError> {
         let unit = format!("{TIMESYNCD}.service");
         self.run("systemctl", &["--no-block", verb, &unit])

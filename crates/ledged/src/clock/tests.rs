@@ -151,16 +151,22 @@ fn a_service_that_nobody_starts_runs_while_servers_are_set() {
 
     fs::write(net.join("fib_trie"), ADDRESSES).unwrap();
     known.clock.keep(&source).unwrap();
-    assert_eq!(known.told("ntp"), "yes");
+    let start = "systemctl --no-block restart systemd-timesyncd.service";
+    assert!(known.told("calls").ends_with(start));
     // After a boot, in which it was not started.
     fs::remove_file(known.clock.drop_in()).unwrap();
+    fs::remove_file(known.directory.path().join("calls")).unwrap();
     known.clock.restore(&source).unwrap();
-    let start = "systemctl --no-block restart systemd-timesyncd.service";
     assert!(known.told("calls").ends_with(start));
     assert!(known.drop_in().is_some());
     // There are no servers to go back to.
-    known.clock.keep(&TimeSource::Default).unwrap();
-    assert_eq!((known.drop_in(), known.told("ntp").as_str()), (None, "no"));
+    let stop = "systemctl --no-block stop systemd-timesyncd.service";
+    for nobody in [TimeSource::Default, TimeSource::Off] {
+        known.clock.keep(&source).unwrap();
+        known.clock.keep(&nobody).unwrap();
+        assert!(known.told("calls").ends_with(stop));
+        assert_eq!(known.drop_in(), None);
+    }
     fs::remove_file(known.directory.path().join("calls")).unwrap();
     known.clock.restore(&TimeSource::Default).unwrap();
     assert_eq!(known.told("calls"), "");
