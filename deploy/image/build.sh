@@ -34,7 +34,7 @@ architecture=x86_64
 suite=bookworm
 suite_epoch=1686355200
 kernel=linux-image-amd64/bookworm-backports
-packages="$kernel systemd-sysv udev dbus dracut dmsetup cryptsetup-bin systemd-boot e2fsprogs dosfstools fdisk \
+packages="$kernel systemd-sysv systemd-timesyncd udev dbus dracut dmsetup cryptsetup-bin systemd-boot e2fsprogs dosfstools fdisk \
 kmod iproute2 ethtool pciutils libelf1 zlib1g openssl login passwd util-linux bsdextrautils smartmontools nvme-cli less"
 
 # Bytes of the partitions. The boot partition takes three kernels: two that boot and one that is being written.
@@ -153,6 +153,10 @@ populate() {
     # useradd counts days since 1970 by the clock; its backups tell nothing.
     sed -i -E "s/^((shelf|ledged):[^:]*:)[0-9]*/\1$((SOURCE_DATE_EPOCH / 86400))/" "$root/etc/shadow"
     rm -f "$root"/etc/{passwd,group,shadow,gshadow,subuid,subgid}-
+    # Nothing keeps the clock until `ntp` sets a server: the shelf alone starts this, and stops it, without a file
+    # below /etc, which is never written.
+    sed -i '/^\[Install\]$/,$d' "$root/usr/lib/systemd/system/systemd-timesyncd.service"
+    rm -f "$root"/etc/systemd/system/{dbus-org.freedesktop.timesync1.service,sysinit.target.wants/systemd-timesyncd.service}
     systemctl --quiet --root="$root" enable ledged.service efi.mount ledge-update.socket ledge-health.service ledge-trial.timer systemd-networkd.service
     systemctl --quiet --root="$root" mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
         dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer smartmontools.service nvmf-autoconnect.service \

@@ -295,6 +295,8 @@ pub struct Options {
     pub read: bool,
     /// `-r` of an update.
     pub reboot: bool,
+    /// `-b` of an update.
+    pub back: bool,
     /// `-w` of a test.
     pub write: bool,
     /// `-b`: told once, although somebody is looking.
@@ -526,6 +528,7 @@ impl Command {
             'r' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.read = true,
             'w' if self.verb == Verb::OfDrive(DriveVerb::Disktest) => options.write = true,
             'r' if self.verb == Verb::Box(BoxVerb::Update) => options.reboot = true,
+            'b' if self.verb == Verb::Box(BoxVerb::Update) => options.back = true,
             'r' => options.replacement = true,
             'c' => options.clean = true,
             'd' => options.drives = true,

@@ -26,7 +26,7 @@ pub use consoles::{
 pub use deed::{Checks, Deed};
 pub use hardware::{Fan, Hardware, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
 pub use machine::{
-    BoxFacts, CpuTimes, DriveFacts, ImageVersions, Machine, Power, UpdateId, UpdateState,
+    BoxFacts, CpuTimes, DriveFacts, ImageVersions, Machine, Power, UpdateId, UpdateState, UpdateTo,
 };
 pub use settings::Settings;
 

@@ -334,10 +334,14 @@ pub(crate) enum Record {
         version: String,
         /// `null` on a machine that was not started from the image.
         image: Option<String>,
+        /// In the other slot.
+        other_image: Option<String>,
         next_image: Option<String>,
     },
     Update {
         running: String,
+        /// In the other slot; `null` if none is there that may start.
+        other: Option<String>,
         /// After a restart.
         next: String,
         /// Those that did not come up.

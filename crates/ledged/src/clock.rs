@@ -7,6 +7,9 @@
 //! A daemon that is not root may do none of that: it looks whether it can be done, and the helper does it
 //! ([`crate::helper`]), after the same look.
 //!
+//! On a box whose time service is started by nobody (the image: its unit is static, in the words of systemd), it runs
+//! while servers are set here, and only then; so `default` is nobody there, as on a new box.
+//!
 //! Invariants:
 //! * no program is waited for longer than [`LIMIT`]: whoever asks holds the administration;
 //! * what was not done in full leaves the drop-in as it was.
@@ -129,7 +132,7 @@ impl SystemClock {
                     );
                     Err(HostError::Refused(text))
                 }
-                _ if self.has_timesyncd() => Ok(()),
+                _ if self.has_timesyncd() => self.may_reach_servers(),
                 _ => {
                     let text = "the time service of this box is not systemd-timesyncd: its servers are in its own \
                                 configuration; or, on the box: apt install systemd-timesyncd";
@@ -137,6 +140,33 @@ impl SystemClock {
                 }
             },
         }
+    }
+
+    /// Whether an image of ours has an address, without which no server is reached. Other boxes may get one later.
+    fn may_reach_servers(&self) -> Result<(), HostError> {
+        if !self.is_started_here() || self.has_address() {
+            return Ok(());
+        }
+        let text = "this machine has no IP address, without which no server is reached, and asks for none by itself: write \
+                    etc/network/10-address.network on its state partition, on another machine; or: date DAY TIME";
+        Err(HostError::Refused(text.to_owned()))
+    }
+
+    /// Whether an interface but the loopback has an address that is valid beyond its link. Where the kernel does not
+    /// tell, nothing is refused for it.
+    fn has_address(&self) -> bool {
+        // Not below /proc/net: the helper sees of /proc only what is of processes.
+        let read = |file: &str| fs::read_to_string(self.root.join("proc/self/net").join(file));
+        // A kernel without IPv6 has no such file.
+        let of_six = read("if_inet6").unwrap_or_default();
+        read("fib_trie").map_or(true, |of_four| has_address(&of_four, &of_six))
+    }
+
+    /// Whether nobody but the shelf starts the service: its unit can be switched on by nobody.
+    fn is_started_here(&self) -> bool {
+        let unit = format!("{TIMESYNCD}.service");
+        let told = self.told("systemctl", &["is-enabled", &unit]);
+        told.is_ok_and(|told| told.text.trim() == "static")
     }
 
     /// Has it kept from a source.
@@ -172,13 +202,22 @@ impl SystemClock {
         if self.is_asked {
             return helper::keep_clock(source, true).map_err(|error| asked(&error));
         }
-        if self.write_servers(Some(servers))? {
-            self.restart()?;
+        if !self.write_servers(Some(servers))? {
+            return Ok(());
         }
-        Ok(())
+        let verb = match self.is_started_here() {
+            true => "restart",
+            false => "try-restart",
+        };
+        self.restart(verb)
     }
 
     fn switch(&self, source: &TimeSource) -> Result<(), HostError> {
+        if self.is_started_here() {
+            // timedated would have all units read anew, for a file that it does not write.
+            let is_kept = matches!(source, TimeSource::Servers(_));
+            return self.restart(if is_kept { "restart" } else { "stop" });
+        }
         let on = *source != TimeSource::Off;
         if !on && value(&self.shown()?, "CanNTP") != Some("yes") {
             return Ok(());
@@ -186,15 +225,16 @@ impl SystemClock {
         let on_or_off = if on { "true" } else { "false" };
         self.run("timedatectl", &["set-ntp", on_or_off])?;
         if on && self.has_timesyncd() {
-            self.restart()?;
+            self.restart("try-restart")?;
         }
         Ok(())
     }
 
-    /// The service reads its servers when it starts.
-    fn restart(&self) -> Result<(), HostError> {
+    /// The service reads its servers when it starts. `try-restart` does nothing if it does not run, `restart` starts it,
+    /// `stop` has the clock go as it goes. Nobody waits for it.
+    fn restart(&self, verb: &str) -> Result<(), HostError> {
         let unit = format!("{TIMESYNCD}.service");
-        self.run("systemctl", &["--no-block", "try-restart", &unit])
+        self.run("systemctl", &["--no-block", verb, &unit])
             .map(drop)
     }
 
@@ -320,6 +360,20 @@ impl SystemClock {
             HostError::Io(format!("{program} {line}: {reason}"))
         })
     }
+}
+
+/// Whether there is an address but those of the loopback and of links alone: by what the kernel tells of the routes of
+/// IPv4 (an address, and in the line below it what it is of) and of the addresses of IPv6 (the fourth field is how
+/// far they are valid: 10 on the machine, 20 on the link).
+fn has_address(fib_trie: &str, if_inet6: &str) -> bool {
+    let lines = fib_trie.lines().zip(fib_trie.lines().skip(1));
+    let of_four = lines.filter(|(_, below)| below.contains("/32 host LOCAL"));
+    let mut of_four = of_four.filter_map(|(line, _)| line.trim().strip_prefix("|-- "));
+    let mut of_six = if_inet6
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3));
+    of_four.any(|address| !address.starts_with("127.") && !address.starts_with("169.254."))
+        || of_six.any(|scope| scope != "10" && scope != "20")
 }
 
 /// What the helper says.

@@ -11,7 +11,7 @@ use crate::store::StateDir;
 use console::host::{
     BoxFacts, Caller, Checks, Clock, ClockStatus, Deed, DriveFacts, HostError, ImageVersions,
     Machine, Power, Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, UpdateId,
-    UpdateState, World,
+    UpdateState, UpdateTo, World,
 };
 use shelf::admin::Admin;
 use std::net::SocketAddr;
@@ -139,7 +139,7 @@ impl Checks for Machinery {
                 self.clock.may_be_kept(source)
             }
             Deed::Power(_) => machine::may_be_stopped(),
-            Deed::Update(file) => self.image.check(file),
+            Deed::Update(to) => self.image.check(to),
             Deed::Syslog => self.syslog_target().map(drop),
             // Nothing but a file or the log itself could be in the way.
             Deed::Debugging(_) | Deed::Bundle | Deed::Save(_) => Ok(()),
@@ -250,8 +250,8 @@ impl Machine for Machinery {
         self.image.versions()
     }
 
-    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
-        self.image.begin(file, is_plan)
+    fn begin_update(&mut self, to: UpdateTo<'_>, is_plan: bool) -> Result<UpdateId, HostError> {
+        self.image.begin(to, is_plan)
     }
 
     fn update_state(&self, update: UpdateId) -> UpdateState {

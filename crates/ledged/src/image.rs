@@ -1,13 +1,13 @@
 //! The image that the machine was started from, and its updates. Both are the business of a program of
 //! the image, which this asks over a socket: the daemon itself may not write to the boot disk.
 //!
-//! A request is one line, `status`, `check FILE` or `write FILE`; the answer is text whose last line begins
+//! A request is one line, `status`, `check FILE`, `write FILE`, `check-back` or `back`; the answer is text whose last line begins
 //! with `ok: ` or `error: `.
 //!
 //! **Invariant**: nobody waits for the program under the lock of the administration: a thread does.
 
 use crate::threads::spawn;
-use console::host::{HostError, ImageVersions, Trouble, UpdateId, UpdateState};
+use console::host::{HostError, ImageVersions, Trouble, UpdateId, UpdateState, UpdateTo};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -87,16 +87,20 @@ impl Image {
     }
 
     /// Whether an update would be begun.
-    pub(crate) fn check(&self, file: &str) -> Result<(), HostError> {
-        self.shared().check(file)
+    pub(crate) fn check(&self, to: UpdateTo<'_>) -> Result<(), HostError> {
+        self.shared().check(to)
     }
 
-    /// Begins to verify an update, and to write it if it is not only a plan.
-    pub(crate) fn begin(&self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
+    /// Begins to verify what is to run after a reboot, and to see to it if it is not only a plan.
+    pub(crate) fn begin(&self, to: UpdateTo<'_>, is_plan: bool) -> Result<UpdateId, HostError> {
         let mut shared = self.shared();
-        shared.check(file)?;
-        let verb = if is_plan { "check" } else { "write" };
-        let request = format!("{verb} {file}\n");
+        shared.check(to)?;
+        let request = match (to, is_plan) {
+            (UpdateTo::File(file), true) => format!("check {file}\n"),
+            (UpdateTo::File(file), false) => format!("write {file}\n"),
+            (UpdateTo::Other, true) => "check-back\n".to_owned(),
+            (UpdateTo::Other, false) => "back\n".to_owned(),
+        };
         let asking = self.clone();
         spawn("update", move || asking.update(&request))
             .map_err(|error| HostError::Io(format!("{error:#}")))?;
@@ -174,9 +178,11 @@ fn read_troubles(path: &Path) -> Vec<Trouble> {
 }
 
 impl Shared {
-    fn check(&self, file: &str) -> Result<(), HostError> {
+    fn check(&self, to: UpdateTo<'_>) -> Result<(), HostError> {
         self.versions.clone()?;
-        if file.is_empty() || file.chars().any(char::is_control) {
+        if let UpdateTo::File(file) = to
+            && (file.is_empty() || file.chars().any(char::is_control))
+        {
             return Err(HostError::Refused(format!("{file:?} is no name of a file")));
         }
         if self.is_updating {
@@ -200,7 +206,7 @@ fn verdict(answer: &str) -> Result<String, HostError> {
     }
 }
 
-/// Reads lines `running VERSION`, `next VERSION`, `failed VERSION`.
+/// Reads lines `running VERSION`, `other VERSION`, `next VERSION`, `failed VERSION`.
 fn versions(answer: &str) -> Result<ImageVersions, HostError> {
     verdict(answer)?;
     let of = |name: &str| {
@@ -212,6 +218,7 @@ fn versions(answer: &str) -> Result<ImageVersions, HostError> {
     let first = |name: &str| of(name).into_iter().next().unwrap_or_default();
     Ok(ImageVersions {
         running: first("running"),
+        other: of("other").into_iter().next(),
         next: first("next"),
         failed: of("failed"),
     })
@@ -236,12 +243,19 @@ mod tests {
                 BufReader::new(&stream).read_line(&mut line).unwrap();
                 let answer = match line.as_str() {
                     "status\n" => {
-                        format!("running 1.2\nnext {next}\nfailed 1.1\nok: version 1.2 runs\n")
+                        format!(
+                            "running 1.2\nother 1.3\nnext {next}\nfailed 1.1\nok: version 1.2 runs\n"
+                        )
                     }
                     "check good\n" => "ok: would\n".to_owned(),
                     "write good\n" => {
                         next = "1.3";
                         "version 1.3\nok: done\n".to_owned()
+                    }
+                    "check-back\n" => "ok: would\n".to_owned(),
+                    "back\n" => {
+                        next = "1.3";
+                        "ok: done\n".to_owned()
                     }
                     "write silent\n" => "version 1.3\n".to_owned(),
                     _ => "error: not signed\n".to_owned(),
@@ -264,8 +278,8 @@ mod tests {
     }
 
     /// Begins an update and waits for its end.
-    fn update(image: &Image, file: &str, is_plan: bool) -> UpdateState {
-        let id = image.begin(file, is_plan).unwrap();
+    fn update(image: &Image, to: UpdateTo<'_>, is_plan: bool) -> UpdateState {
+        let id = image.begin(to, is_plan).unwrap();
         wait(|| {
             let is_updating = image.shared().is_updating;
             (!is_updating).then(|| image.update_state(id))
@@ -275,7 +289,10 @@ mod tests {
     #[test]
     fn a_machine_without_the_image_says_so() {
         let image = Image::at(Path::new("/nowhere/socket"));
-        let error = image.begin("good", false).unwrap_err().to_string();
+        let error = image
+            .begin(UpdateTo::File("good"), false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("not started from the image"), "{error}");
         assert!(image.versions().is_err());
     }
@@ -307,6 +324,19 @@ mod tests {
     }
 
     #[test]
+    fn the_way_back_is_asked_for_in_words_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = Image::at(&program(directory.path()));
+        wait(|| image.versions().ok());
+        let would = UpdateState::Done("would".to_owned());
+        assert_eq!(update(&image, UpdateTo::Other, true), would);
+        assert_eq!(image.versions().unwrap().next, "1.2");
+        let done = UpdateState::Done("done".to_owned());
+        assert_eq!(update(&image, UpdateTo::Other, false), done);
+        assert_eq!(image.versions().unwrap().next, "1.3");
+    }
+
+    #[test]
     fn an_update_ends_as_the_program_says() {
         let directory = tempfile::tempdir().unwrap();
         let image = Image::at(&program(directory.path()));
@@ -316,13 +346,14 @@ mod tests {
             ("1.2", "1.2")
         );
         assert_eq!(versions.failed, ["1.1"]);
+        assert_eq!(versions.other.as_deref(), Some("1.3"));
 
         let would = UpdateState::Done("would".to_owned());
-        assert_eq!(update(&image, "good", true), would);
+        assert_eq!(update(&image, UpdateTo::File("good"), true), would);
         assert_eq!(image.versions().unwrap().next, "1.2");
         let first = image.shared().last;
         let done = UpdateState::Done("done".to_owned());
-        assert_eq!(update(&image, "good", false), done);
+        assert_eq!(update(&image, UpdateTo::File("good"), false), done);
         assert_eq!(image.versions().unwrap().next, "1.3");
         // Nobody is told the end of somebody else's.
         let UpdateState::Failed(error) = image.update_state(first) else {
@@ -331,10 +362,10 @@ mod tests {
         assert!(error.to_string().contains("another update"), "{error}");
 
         let refused = UpdateState::Failed(HostError::Refused("not signed".to_owned()));
-        assert_eq!(update(&image, "bad", false), refused);
-        let silent = update(&image, "silent", false);
+        assert_eq!(update(&image, UpdateTo::File("bad"), false), refused);
+        let silent = update(&image, UpdateTo::File("silent"), false);
         assert!(matches!(silent, UpdateState::Failed(HostError::Io(_))));
         // A second line would be a second request.
-        assert!(image.begin("a\nb", false).is_err());
+        assert!(image.begin(UpdateTo::File("a\nb"), false).is_err());
     }
 }

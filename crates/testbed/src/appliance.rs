@@ -516,6 +516,19 @@ impl Appliance {
         found["stats"]["rd_bytes"].as_u64().context("rd_bytes")
     }
 
+    /// The day that the clock of the hardware shows, which goes on when the machine is off: `2031-05-06`.
+    ///
+    /// # Errors
+    /// The emulator does not tell it.
+    pub fn day_of_hardware_clock(&mut self) -> Result<String> {
+        let arguments = json!({ "path": "/machine", "property": "rtc-time" });
+        let time = self.monitor.execute("qom-get", &arguments)?;
+        // As of the C library: years since 1900, months from 0 on.
+        let of = |name: &str| time[name].as_i64().with_context(|| format!("{time}"));
+        let (year, month, day) = (of("tm_year")? + 1900, of("tm_mon")? + 1, of("tm_mday")?);
+        Ok(format!("{year}-{month:02}-{day:02}"))
+    }
+
     /// Pulls an NVMe disk out of its bay, and waits until it is gone.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ use testbed::network::{BRIDGE, GuestEnd};
 use testbed::process::run;
 use testbed::{Client, Vm, VmNetwork, VmOptions, lock_vm, transcript};
 
+#[path = "appliance/back.rs"]
+mod back;
 #[path = "appliance/network.rs"]
 mod network;
 #[path = "appliance/updates.rs"]

@@ -13,6 +13,9 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use testbed::process::{CommandOutput, run};
 
+#[path = "update/back.rs"]
+mod back;
+
 const LIMIT: Duration = Duration::from_secs(120);
 const SLOT_BYTES: u64 = 4 << 20;
 const ROOT_HASH: &str = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
@@ -283,7 +286,7 @@ fn an_update_goes_into_the_slot_that_is_not_in_use() -> Result<()> {
     );
     let status = machine.run(&["--status"])?.output;
     ensure!(
-        status == "running 1.2\nnext 1.3\nok: version 1.2 runs\n",
+        status == "running 1.2\nother 1.3\nnext 1.3\nok: version 1.2 runs\n",
         "{status}"
     );
 

@@ -58,7 +58,7 @@ impl Lists {
                 .all(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
         };
         match self {
-            Self::WithoutOperands => operands.is_empty() && !options.clean,
+            Self::WithoutOperands => operands.is_empty() && !options.clean && !options.back,
             Self::OwnSession => operands.len() <= 1 || operands[0] == "batch",
             Self::NumbersOnly => numbers(operands) && !options.clean,
             Self::OneNumber => operands.len() <= 1 && !options.clean,

@@ -382,17 +382,20 @@ pub(super) const UPDATE: Command = Command {
     verb: Verb::Box(BoxVerb::Update),
     name: "update",
     aliases: &[],
-    usage: "update [-n] [-r] [file]",
+    usage: "update [-n] [-r] [file | -b [-f]]",
     summary: "write a signed update, of which file is the path or the name on a USB stick, into the slot that is not in \
-              use; it runs after reboot, and the version before it again if it does not come up; -n only verifies it; \
-              -r reboots when it is written, without asking; without file: which versions there are",
+              use; it runs after reboot, and the version before it again if it does not come up; -b has the version of \
+              the other slot run after reboot, if it is whole, until an update or another -b, which before the reboot \
+              takes it back, as it does with an update; it asks; -f does not; -n only verifies; -r reboots when that is \
+              done, without asking again; without file and -b: which versions there are",
     examples: &[
         "update",
         "update -n ledge-1.3.update",
         "update -r /var/tmp/ledge-1.3.update",
+        "update -b",
     ],
     needs: Needs::AdminUnless(Lists::WithoutOperands),
-    options: "nr",
+    options: "nrbf",
     operands_min: 0,
     operands_max: 1,
 };

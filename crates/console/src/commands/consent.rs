@@ -1,10 +1,10 @@
 //! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
-//! and `saveconfig` over a saved configuration; and `offline` of what hosts use, whose file systems may not
-//! get over it. They ask once, for all of it; but not where a script types: without a keyboard at `ledge`,
+//! and `saveconfig` over a saved configuration; `offline` of what hosts use, whose file systems may not
+//! get over it; and `update -b`, after which another version runs. They ask once, for all of it; but not where a script types: without a keyboard at `ledge`,
 //! and in batch mode.
 
 use super::meanwhile::{KnownDrive, KnownLun};
-use super::{Outcome, Pending, gigabytes};
+use super::{GoingBack, Outcome, Pending, gigabytes};
 use crate::host::{Deed, HostError, World};
 use crate::problem::Problem;
 use crate::report::Report;
@@ -36,6 +36,8 @@ pub(crate) enum Consent {
     RemoveUser(String),
     /// A saved configuration is to be replaced by the present one.
     Overwrite(String),
+    /// Another version of the image is to run after a reboot.
+    GoBack(Box<GoingBack>),
 }
 
 /// Asks whether a LUN is to grow, if it could.
@@ -171,6 +173,17 @@ pub(super) fn overwrite(name: &str) -> Outcome {
     ask(report, Consent::Overwrite(name.to_owned()))
 }
 
+/// Asks whether another version is to run, which `line` names; and with so many LUNs online, whether to reboot.
+pub(super) fn go_back(line: String, online: Option<usize>, going: GoingBack) -> Outcome {
+    let mut report = Report::default();
+    report.line(line);
+    if let Some(online) = online {
+        let noun = if online == 1 { "LUN" } else { "LUNs" };
+        report.line(format!("Request to reboot with {online} {noun} online"));
+    }
+    ask(report, Consent::GoBack(Box::new(going)))
+}
+
 fn ask(report: Report, consent: Consent) -> Outcome {
     Outcome {
         report,
@@ -195,6 +208,7 @@ impl Consent {
             Self::ClearReservations(_) => "'n' to cancel, or 'y' to clear them [n]: ".to_owned(),
             Self::RemoveUser(name) => format!("'n' to cancel, or 'y' to remove {name} [n]: "),
             Self::Overwrite(name) => format!("'n' to cancel, or 'y' to replace {name} [n]: "),
+            Self::GoBack(going) => going.question(),
         }
     }
 
@@ -202,14 +216,15 @@ impl Consent {
         if !matches!(answer.trim(), "y" | "Y") {
             return Report::from(Problem::Canceled).into();
         }
-        match self.change(world.admin) {
+        match self.change(world) {
             Some(what) => Report::from(Problem::Meanwhile(what)).into(),
             None => self.go(world),
         }
     }
 
     /// What is not as it was when it was asked.
-    fn change(&self, admin: &dyn Admin) -> Option<String> {
+    fn change(&self, world: &World<'_>) -> Option<String> {
+        let admin = &*world.admin;
         match self {
             Self::Grow { lun, drives, .. } => lun
                 .change(admin)
@@ -227,6 +242,7 @@ impl Consent {
             }
             // A user that is gone is told as such, and what is written is what there is then.
             Self::RemoveUser(_) | Self::Overwrite(_) => None,
+            Self::GoBack(going) => going.change(world),
         }
     }
 
@@ -249,6 +265,7 @@ impl Consent {
                 }
             }
             Self::Overwrite(name) => super::configuration::write(&mut report, world, &name),
+            Self::GoBack(going) => return going.go(world),
         }
         report.into()
     }

@@ -52,7 +52,7 @@ pub(crate) use remove::Removal;
 pub(crate) use shelf_number::ShelfChange;
 pub(crate) use terminal::terminal;
 pub(crate) use top::{Top, top};
-pub(crate) use update::Updating;
+pub(crate) use update::{GoingBack, Updating};
 pub(crate) use users::PasswordChange;
 pub(crate) use wait::Waiting;
 pub(crate) use when::{job_seconds_left, percent, rate_of};

@@ -12,10 +12,14 @@ pub(super) fn release(report: &mut Report, world: &World<'_>, session: &SessionO
     let image = world.host.image().ok();
     if let Some(versions) = &image {
         lines.push(format!("image {}", versions.running));
+        if let Some(other) = &versions.other {
+            lines.push(format!("image {other} in the other slot"));
+        }
         if versions.next != versions.running {
             lines.push(format!("image {} after reboot", versions.next));
         }
     }
+    let other_image = image.as_ref().and_then(|image| image.other.clone());
     let (image, next_image) = image.map(|image| (image.running, image.next)).unzip();
     report.rows(
         lines,
@@ -23,6 +27,7 @@ pub(super) fn release(report: &mut Report, world: &World<'_>, session: &SessionO
             product: "ledge",
             version,
             image,
+            other_image,
             next_image,
         },
     );

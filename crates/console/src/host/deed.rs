@@ -1,6 +1,6 @@
 //! What commands do to the box, and whether it would be done.
 
-use super::{HostError, Power, Role, Settings, TimeSource};
+use super::{HostError, Power, Role, Settings, TimeSource, UpdateTo};
 
 /// A change of the box, or something that it is to do: each is a call of [`super::Host`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,7 +14,7 @@ pub enum Deed<'a> {
     /// [`super::Machine::power`].
     Power(Power),
     /// [`super::Machine::begin_update`].
-    Update(&'a str),
+    Update(UpdateTo<'a>),
     /// [`super::Machine::set_debugging`].
     Debugging(bool),
     /// [`super::Machine::send_syslog`].

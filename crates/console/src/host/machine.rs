@@ -42,11 +42,11 @@ pub trait Machine {
     /// The machine was not started from the image.
     fn image(&self) -> Result<ImageVersions, HostError>;
 
-    /// Begins to verify an update, and then to write it if it is not only a plan.
+    /// Begins to verify what is to run after the next reboot, and then to see to it if it is not only a plan.
     ///
     /// # Errors
     /// The machine was not started from the image, an update is under way, or that is no name of a file.
-    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError>;
+    fn begin_update(&mut self, to: UpdateTo<'_>, is_plan: bool) -> Result<UpdateId, HostError>;
 
     /// What has come of an update. Only that of the last one is known.
     fn update_state(&self, update: UpdateId) -> UpdateState;
@@ -143,10 +143,21 @@ pub enum Power {
 pub struct ImageVersions {
     /// The one that runs.
     pub running: String,
+    /// The one in the other slot, if one is there that may start.
+    pub other: Option<String>,
     /// The one that starts next.
     pub next: String,
     /// Those that were tried, and did not come up.
     pub failed: Vec<String>,
+}
+
+/// What is to run after the next reboot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpdateTo<'a> {
+    /// What is in this file.
+    File(&'a str),
+    /// The one that would not: of the version that runs and that in the other slot.
+    Other,
 }
 
 /// An update that was begun: a number of its own, since the start of the daemon.

@@ -6,7 +6,7 @@ use crate::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
     Deed, DriveFacts, Hardware, Host, HostError, ImageVersions, LogEntry, Machine, Power, Role,
     Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, Trouble, UpdateId, UpdateState,
-    UserStatus,
+    UpdateTo, UserStatus,
 };
 use shelf::smart::SmartChange;
 use std::time::Duration;
@@ -218,9 +218,12 @@ impl Machine for RehearsalHost<'_> {
         self.real.image()
     }
 
-    fn begin_update(&mut self, file: &str, _: bool) -> Result<UpdateId, HostError> {
-        let step = format!("verify and write the update {file}");
-        self.step(&Deed::Update(file), step)?;
+    fn begin_update(&mut self, to: UpdateTo<'_>, _: bool) -> Result<UpdateId, HostError> {
+        let step = match to {
+            UpdateTo::File(file) => format!("verify and write the update {file}"),
+            UpdateTo::Other => "have the other version run after a reboot".to_owned(),
+        };
+        self.step(&Deed::Update(to), step)?;
         Ok(UpdateId::default())
     }
 

@@ -4,7 +4,7 @@ use console::host::{
     AlertStatus, BoxFacts, Caller, CecStatus, Checks, Clock, ClockStatus, ConsoleStatus, Consoles,
     CpuTimes, Deed, DoorKind, DriveFacts, Hardware, HostError, ImageVersions, LedState, LogEntry,
     Machine, Power, Role, Sensors, Settings, SettingsStore, SlotLed, Task, TimeSource, Trouble,
-    UpdateId, UpdateState, UserStatus,
+    UpdateId, UpdateState, UpdateTo, UserStatus,
 };
 use shelf::admin::DriveSlot;
 use std::collections::BTreeMap;
@@ -103,6 +103,25 @@ pub(crate) fn administrator() -> Caller {
 }
 
 impl FakeHost {
+    /// What starts next is the other one of two versions.
+    fn go_back(&mut self, mut image: ImageVersions, is_plan: bool) -> UpdateState {
+        let to = match &image.other {
+            _ if image.next != image.running => image.running.clone(),
+            Some(other) => other.clone(),
+            None => {
+                let text = "slot b has no version to go back to";
+                return UpdateState::Failed(HostError::Refused(text.to_owned()));
+            }
+        };
+        if is_plan {
+            return UpdateState::Done(format!("would have version {to} run after a reboot"));
+        }
+        let said = format!("version {to} runs after a reboot");
+        image.next = to;
+        self.image = Some(image);
+        UpdateState::Done(said)
+    }
+
     fn fault(&self) -> Result<(), HostError> {
         self.store_fault
             .as_ref()
@@ -119,7 +138,7 @@ impl Checks for FakeHost {
             Deed::SetClock(seconds) => other.set_clock(seconds),
             Deed::TimeSource(source) => other.set_time_source(source),
             Deed::Power(what) => other.power(what),
-            Deed::Update(file) => other.begin_update(file, true).map(drop),
+            Deed::Update(to) => other.begin_update(to, true).map(drop),
             Deed::Debugging(on) => other.set_debugging(on),
             Deed::Syslog => other.send_syslog(""),
             Deed::Bundle => other.write_bundle(&[]).map(drop),
@@ -306,8 +325,13 @@ impl Machine for FakeHost {
     }
 
     /// Only `good.update` is signed and new; `slow.update` does not end.
-    fn begin_update(&mut self, file: &str, is_plan: bool) -> Result<UpdateId, HostError> {
+    fn begin_update(&mut self, to: UpdateTo<'_>, is_plan: bool) -> Result<UpdateId, HostError> {
         let mut image = self.image()?;
+        let UpdateTo::File(file) = to else {
+            self.update = self.go_back(image, is_plan);
+            self.update_id.0 += 1;
+            return Ok(self.update_id);
+        };
         let refused = |text: String| UpdateState::Failed(HostError::Refused(text));
         self.update = match (file, is_plan) {
             ("good.update", true) => {
@@ -315,6 +339,7 @@ impl Machine for FakeHost {
             }
             ("good.update", false) => {
                 "1.3".clone_into(&mut image.next);
+                image.other = Some(image.next.clone());
                 self.image = Some(image);
                 let text = "version 1.3 is in slot b and runs after a reboot";
                 UpdateState::Done(text.to_owned())

@@ -231,9 +231,10 @@ fn apply_to_box(host: &mut FakeHost, change: &[&str]) {
             let text = "smartctl is not installed: apt-get install smartmontools";
             host.smart_fault = Some(text.to_owned());
         }
-        ["image", running] => {
+        ["image", running, other @ ..] => {
             host.image = Some(ImageVersions {
                 running: (*running).to_owned(),
+                other: other.first().map(|&other| other.to_owned()),
                 next: (*running).to_owned(),
                 failed: vec!["1.1".to_owned()],
             });

@@ -8,7 +8,7 @@ use console::command::{COMMANDS, NOT_AVAILABLE};
 pub(super) struct Line(String);
 
 /// Words with a meaning that are no numbers.
-const KEYWORDS: [&str; 60] = [
+const KEYWORDS: [&str; 61] = [
     "missing",
     "clear",
     "on",
@@ -69,6 +69,7 @@ const KEYWORDS: [&str; 60] = [
     "good.update",
     "slow.update",
     "bad.update",
+    "-b",
 ];
 
 /// Numbers at which something begins or ends.

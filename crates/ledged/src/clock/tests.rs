@@ -32,6 +32,7 @@ impl Box {
         known.has("synchronized", "yes");
         known.has("servers", "");
         known.has("active", TIMESYNCD);
+        known.has("unit", "enabled");
         known
     }
 
@@ -117,6 +118,75 @@ fn servers_are_set_kept_over_a_boot_and_taken_back() {
     known.clock.keep(&source).unwrap();
     known.clock.keep(&TimeSource::Off).unwrap();
     assert_eq!((known.drop_in(), known.told("ntp").as_str()), (None, "no"));
+}
+
+/// What the kernel tells of a machine with the address 192.168.7.2 beside the loopback.
+const ADDRESSES: &str = "\
+Local:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 127.0.0.1
+        /32 host LOCAL
+     |-- 127.255.255.255
+        /32 link BROADCAST
+     |-- 192.168.7.2
+        /32 host LOCAL
+     |-- 192.168.7.255
+        /32 link BROADCAST
+";
+
+/// In the image nobody starts the service but the shelf, and no address is asked for.
+#[test]
+fn a_service_that_nobody_starts_runs_while_servers_are_set() {
+    let known = Box::new();
+    known.has("unit", "static");
+    known.has("ntp", "no");
+    let source = servers(&["192.168.7.1"]);
+    let net = known.clock.root.join("proc/self/net");
+    fs::create_dir_all(&net).unwrap();
+    let loopback = ADDRESSES.replace("192.168.7.2", "127.0.0.2");
+    fs::write(net.join("fib_trie"), loopback).unwrap();
+    let told = refusal(known.clock.keep(&source));
+    assert!(told.contains("no IP address"), "{told}");
+    assert_eq!((known.drop_in(), known.told("ntp").as_str()), (None, "no"));
+
+    fs::write(net.join("fib_trie"), ADDRESSES).unwrap();
+    known.clock.keep(&source).unwrap();
+    let start = "systemctl --no-block restart systemd-timesyncd.service";
+    assert!(known.told("calls").ends_with(start));
+    // After a boot, in which it was not started.
+    fs::remove_file(known.clock.drop_in()).unwrap();
+    fs::remove_file(known.directory.path().join("calls")).unwrap();
+    known.clock.restore(&source).unwrap();
+    assert!(known.told("calls").ends_with(start));
+    assert!(known.drop_in().is_some());
+    // There are no servers to go back to.
+    let stop = "systemctl --no-block stop systemd-timesyncd.service";
+    for nobody in [TimeSource::Default, TimeSource::Off] {
+        known.clock.keep(&source).unwrap();
+        known.clock.keep(&nobody).unwrap();
+        assert!(known.told("calls").ends_with(stop));
+        assert_eq!(known.drop_in(), None);
+    }
+    fs::remove_file(known.directory.path().join("calls")).unwrap();
+    known.clock.restore(&TimeSource::Default).unwrap();
+    assert_eq!(known.told("calls"), "");
+}
+
+#[test]
+fn addresses_of_the_loopback_and_of_a_link_reach_no_server() {
+    assert!(has_address(ADDRESSES, ""));
+    for not in ["127.0.0.2", "169.254.3.4"] {
+        assert!(!has_address(
+            &ADDRESSES.replace("192.168.7.2\n", &format!("{not}\n")),
+            ""
+        ));
+    }
+    let six = |address: &str, scope: &str| format!("{address} 02 40 {scope} 80     eth0\n");
+    let loopback = six("00000000000000000000000000000001", "10");
+    let link = six("fe80000000000000505400fffe000201", "20");
+    assert!(!has_address("", &format!("{loopback}{link}")));
+    let global = six("fd000000000000000000000000000002", "00");
+    assert!(has_address("", &format!("{loopback}{link}{global}")));
 }
 
 #[test]

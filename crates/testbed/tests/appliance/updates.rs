@@ -40,7 +40,7 @@ const STARVED: Duration = Duration::from_secs(5);
 
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
-fn set_up_mirror(site: &Site) -> Result<Appliance> {
+pub(super) fn set_up_mirror(site: &Site) -> Result<Appliance> {
     for disk in &DISKS[2..] {
         fs::remove_file(site.machine.path(disk))?;
     }
@@ -57,7 +57,7 @@ fn set_up_mirror(site: &Site) -> Result<Appliance> {
 /// The LUN is online, and is found and read by an initiator. That one asks for five seconds whether a target
 /// is there, in which an emulated machine may not get to run at all: then its console does not either, and it
 /// is asked again. A target that keeps silent while the console answers is what must not be.
-fn serves(site: &Site) -> Result<()> {
+pub(super) fn serves(site: &Site) -> Result<()> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     let deadline = Instant::now() + ANSWER;
     for turn in 1.. {
@@ -89,7 +89,7 @@ fn serves(site: &Site) -> Result<()> {
 }
 
 /// Waits until a kernel of this name is on the boot partition.
-fn wait_for_kernel(site: &Site, name: &str) -> Result<()> {
+pub(super) fn wait_for_kernel(site: &Site, name: &str) -> Result<()> {
     let deadline = Instant::now() + WORK;
     loop {
         let kernels = site.machine.kernels()?;
@@ -147,7 +147,7 @@ impl Files {
 }
 
 /// The update of the next version.
-fn good() -> Result<PathBuf> {
+pub(super) fn good() -> Result<PathBuf> {
     artifact(&format!("ledge-{}.update", next_version()))
 }
 
