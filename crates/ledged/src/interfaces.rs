@@ -109,22 +109,17 @@ impl Newcomers {
         }
         self.problems = problems;
         let number = |port: &PortConfig| port::interface_index(&port.interface).ok();
-        let now = ports
-            .iter()
-            .filter_map(|port| Some((port.interface.clone(), number(port)?)));
-        let before = std::mem::replace(&mut self.before, now.collect());
-        let is_there = |port: &&PortConfig| {
-            let mut both = before.intersection(&self.before);
-            both.any(|(name, _)| *name == port.interface)
-        };
-        let is_by_name = |port: &&PortConfig| {
-            let mut written = self.written.iter();
-            written.any(|written| written.interface == port.interface)
-        };
-        let new = ports
-            .iter()
-            .filter(|port| is_there(port) && !is_by_name(port));
-        new.cloned().collect()
+        let numbered = |port: &PortConfig| Some((port.interface.clone(), number(port)?));
+        let now = ports.iter().filter_map(numbered).collect();
+        let before = std::mem::replace(&mut self.before, now);
+        let stayed: BTreeSet<&str> = before
+            .intersection(&self.before)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let is_by_name = |name: &str| self.written.iter().any(|port| port.interface == name);
+        let is_newcomer = |name: &str| stayed.contains(name) && !is_by_name(name);
+        let all = ports.into_iter();
+        all.filter(|port| is_newcomer(&port.interface)).collect()
     }
 }
 
