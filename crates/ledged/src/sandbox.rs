@@ -16,6 +16,7 @@ mod capabilities;
 mod files;
 
 use crate::config::Config;
+use anyhow::Context;
 use caps::{CapSet, Capability};
 use rustix::io::Errno;
 use rustix::mm::MlockAllFlags;
@@ -70,10 +71,27 @@ pub(crate) fn enter(config: &Config) -> anyhow::Result<()> {
             tracing::warn!("sandbox = \"kill\": a system call that is not allowed ends the shelf");
         }
     }
+    have_asked()?;
     capabilities::keep_needed()?;
     files::confine(config)?;
     calls::confine_daemon(config.sandbox)?;
     Ok(())
+}
+
+/// Has libc ask what it asks once in a process, by whichever thread is the first to need it: that may be a
+/// worker, which may open no file. An allocator that gives memory of a thread back to the kernel looks how
+/// the kernel counts memory (`vm.overcommit_memory`).
+fn have_asked() -> anyhow::Result<()> {
+    let thread = std::thread::Builder::new().spawn(|| drop(blocks()));
+    let asked = thread.context("a thread")?.join();
+    asked.map_err(|_| anyhow::anyhow!("libc cannot be had to ask beforehand"))
+}
+
+/// More memory than an allocator keeps, in blocks that it does not have the kernel make one by one.
+fn blocks() -> Vec<Vec<u8>> {
+    const BLOCK_BYTES: usize = 64 << 10;
+    const BLOCKS: usize = 64;
+    (0..BLOCKS).map(|_| vec![1; BLOCK_BYTES]).collect()
 }
 
 /// What gives up, on the thread of a worker, what only the others need; what it gives is an error as of
