@@ -134,10 +134,12 @@ fn switch(file: &Path, text: &str) -> io::Result<()> {
     Err(io::Error::other(last_line(&output.stderr)))
 }
 
-/// What `ledctl` is told. Without its first word it would put out the LEDs of all other slots.
-fn ledctl_arguments(device: &Path, shown: LedState) -> [String; 2] {
+/// What `ledctl` is told. Without its second word it would put out the LEDs of all other slots. Its log in
+/// `/var/log` may not be written by us, nor by our helper, and without one it does nothing: it gets another.
+fn ledctl_arguments(device: &Path, shown: LedState) -> [String; 3] {
     let request = format!("{}={}", ledctl_pattern(shown), device.display());
-    ["--listed-only".to_owned(), request]
+    let (log, listed_only) = ("--log=/dev/null", "--listed-only");
+    [log.to_owned(), listed_only.to_owned(), request]
 }
 
 /// What `ledctl` calls it. Its word `off` leaves the LED that locates a drive on.
@@ -244,9 +246,10 @@ mod tests {
     #[test]
     fn ledctl_leaves_other_slots_alone() {
         let of = |shown| ledctl_arguments(Path::new("/dev/sda"), shown).join(" ");
-        assert_eq!(of(LedState::Locate), "--listed-only locate=/dev/sda");
-        assert_eq!(of(LedState::Off), "--listed-only normal=/dev/sda");
-        assert_eq!(of(LedState::Spare), "--listed-only hotspare=/dev/sda");
+        let told = |request: &str| format!("--log=/dev/null --listed-only {request}=/dev/sda");
+        assert_eq!(of(LedState::Locate), told("locate"));
+        assert_eq!(of(LedState::Off), told("normal"));
+        assert_eq!(of(LedState::Spare), told("hotspare"));
     }
 
     #[test]

@@ -203,11 +203,7 @@ fn worker_options(config: &Config, index: usize, paces: &Paces, room: DriveRoom)
         limits: Limits {
             give_up_ns: u64::try_from(config.disk_timeout.as_nanos()).unwrap_or(u64::MAX),
         },
-        prepare: if config.sandbox {
-            sandbox::confine_worker
-        } else {
-            || Ok(())
-        },
+        prepare: sandbox::of_worker(config.sandbox),
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Invariants:
 //! * a name is taken as it is, whether it is there or not: the port tells;
-//! * a pattern stands for the Ethernet interfaces that are there now and that no other port names;
+//! * a pattern stands for the Ethernet interfaces that are there, or come later, and that no other port
+//!   names;
 //! * an address stands for one interface, or for none.
 
 use crate::config::{Config, PortConfig};
 use aoe::MacAddress;
 use nix::ifaddrs::getifaddrs;
+use std::collections::BTreeSet;
 
 /// `ARPHRD_ETHER`: the hardware type of Ethernet interfaces.
 const ETHERNET: u16 = libc::ARPHRD_ETHER;
@@ -51,9 +53,74 @@ pub(crate) fn name_all(config: &mut Config) -> Vec<String> {
             )];
         }
     };
-    let (ports, problems) = named(&config.ports, &present);
+    let (ports, problems) = named(&config.written_ports, &present);
     config.ports = ports;
     problems
+}
+
+/// Interfaces that come while the shelf serves: those that a pattern or an address is for.
+///
+/// One is taken when it was there a look before, too, with the same number: what the kernel has just made
+/// gets its name for good only then, from udev.
+pub(crate) struct Newcomers {
+    written: Vec<PortConfig>,
+    /// By name and number, what the last look has found.
+    before: BTreeSet<(String, u32)>,
+    /// What was told last.
+    problems: Vec<String>,
+}
+
+impl Newcomers {
+    /// Those of a configuration, of which it was told what stands for nothing.
+    pub(crate) fn of(written: &[PortConfig]) -> Self {
+        let mut newcomers = Self {
+            written: written.to_vec(),
+            before: BTreeSet::new(),
+            problems: Vec::new(),
+        };
+        if newcomers.are_possible()
+            && let Ok(present) = present()
+        {
+            newcomers.problems = named(written, &present).1;
+        }
+        newcomers
+    }
+
+    fn are_possible(&self) -> bool {
+        let mut ports = self.written.iter();
+        ports.any(PortConfig::is_pattern_or_address)
+    }
+
+    /// The ports of all interfaces for which a pattern or an address stands now. What stands for nothing any
+    /// more, or for too much, is logged once.
+    pub(crate) fn look(&mut self) -> Vec<PortConfig> {
+        if !self.are_possible() {
+            return Vec::new();
+        }
+        let found = present().map(|present| named(&self.written, &present));
+        let (ports, problems) = found.unwrap_or_else(|error| {
+            let problem = format!("the interfaces of this machine are not known: {error}");
+            (Vec::new(), vec![problem])
+        });
+        for problem in &problems {
+            if !self.problems.contains(problem) {
+                tracing::error!("{problem}");
+            }
+        }
+        self.problems = problems;
+        let number = |port: &PortConfig| port::interface_index(&port.interface).ok();
+        let numbered = |port: &PortConfig| Some((port.interface.clone(), number(port)?));
+        let now = ports.iter().filter_map(numbered).collect();
+        let before = std::mem::replace(&mut self.before, now);
+        let stayed: BTreeSet<&str> = before
+            .intersection(&self.before)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let is_by_name = |name: &str| self.written.iter().any(|port| port.interface == name);
+        let is_newcomer = |name: &str| stayed.contains(name) && !is_by_name(name);
+        let all = ports.into_iter();
+        all.filter(|port| is_newcomer(&port.interface)).collect()
+    }
 }
 
 /// The Ethernet interfaces of the namespace, in the order of their names.
@@ -104,7 +171,7 @@ fn named(ports: &[PortConfig], present: &[Present]) -> (Vec<PortConfig>, Vec<Str
         let is_address = matches!(Selector::of(text), Selector::Address(_));
         if names.is_empty() {
             problems.push(format!(
-                "interface = {text:?} stands for no interface of this machine"
+                "interface = {text:?} stands for no interface of this machine; one that comes gets its port"
             ));
         } else if is_address && names.len() > 1 {
             let all = names.join(" and ");

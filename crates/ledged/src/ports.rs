@@ -2,7 +2,9 @@
 //!
 //! A thread looks once a second. An interface of the configuration that was not there, or down, gets its
 //! port when it can; one that is gone loses it, and gets it again when it is back, under whichever number the
-//! kernel has for it then. A configuration that is taken over says for which interfaces that is so.
+//! kernel has for it then. One that nobody has seen before, and that a pattern or an address of the
+//! configuration is for, gets its port as one that a new configuration names ([`Newcomers`]). A configuration
+//! that is taken over says for which interfaces that is so.
 //!
 //! Invariants:
 //! * of the other ports no frame is dropped by any of it;
@@ -13,6 +15,7 @@
 use crate::administration::Administration;
 use crate::config::{Config, PortConfig};
 use crate::door::cec_ports::CecPorts;
+use crate::interfaces::Newcomers;
 use anyhow::bail;
 use engine::{Paces, Workers};
 use port::{OpenError, Opening, Port, SharedMemory, Sharing};
@@ -134,6 +137,10 @@ pub(crate) struct Ports(Arc<Mutex<State>>);
 
 struct State {
     wanted: Vec<Wanted>,
+    /// Who is looked for; nobody while the configuration is being changed.
+    newcomers: Option<Newcomers>,
+    /// Who has come since the configuration was changed last.
+    come: Vec<PortConfig>,
     parts: Parts,
 }
 
@@ -164,7 +171,12 @@ impl Ports {
             }
         };
         let wanted = config.ports.iter().map(wanted).collect();
-        Self(Arc::new(Mutex::new(State { wanted, parts })))
+        Self(Arc::new(Mutex::new(State {
+            wanted,
+            newcomers: Some(Newcomers::of(&config.written_ports)),
+            come: Vec::new(),
+            parts,
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -179,23 +191,22 @@ impl Ports {
         }
     }
 
+    /// From now on no port is added but by [`Ports::add`]. Gives those that were since the last time.
+    pub(crate) fn begin_changes(&self) -> Vec<PortConfig> {
+        let mut state = self.lock();
+        state.newcomers = None;
+        std::mem::take(&mut state.come)
+    }
+
+    /// The configuration was changed: it is looked for those that it is for now.
+    pub(crate) fn end_changes(&self, written: &[PortConfig]) {
+        self.lock().newcomers = Some(Newcomers::of(written));
+    }
+
     /// There is a `[[port]]` more. When it cannot be opened now that is told of, and it is opened once it
     /// can.
     pub(crate) fn add(&self, config: &PortConfig) {
-        let mut state = self.lock();
-        let (cec, interface) = (&state.parts.cec, &config.interface);
-        cec.add(interface, config.cec, &config.cec_allow);
-        let mut wanted = Wanted {
-            config: config.clone(),
-            open: None,
-            told: None,
-        };
-        if port::interface_index(interface).is_err() {
-            let reason = format!("interface {interface} does not exist");
-            wanted.tell(reason);
-        }
-        wanted.look(&state.parts);
-        state.wanted.push(wanted);
+        self.lock().add(config);
     }
 
     /// There is a `[[port]]` less.
@@ -239,6 +250,33 @@ impl State {
         for wanted in &mut self.wanted {
             wanted.look(&self.parts);
         }
+        let found = self.newcomers.as_mut().map(Newcomers::look);
+        for config in found.unwrap_or_default() {
+            let mut all = self.wanted.iter();
+            if all.any(|wanted| wanted.config.interface == config.interface) {
+                continue;
+            }
+            let interface = &config.interface;
+            tracing::info!("interface {interface} has come, and is a port by its name or address");
+            self.add(&config);
+            self.come.push(config);
+        }
+    }
+
+    fn add(&mut self, config: &PortConfig) {
+        let (cec, interface) = (&self.parts.cec, &config.interface);
+        cec.add(interface, config.cec, &config.cec_allow);
+        let mut wanted = Wanted {
+            config: config.clone(),
+            open: None,
+            told: None,
+        };
+        if port::interface_index(interface).is_err() {
+            let reason = format!("interface {interface} does not exist");
+            wanted.tell(reason);
+        }
+        wanted.look(&self.parts);
+        self.wanted.push(wanted);
     }
 }
 

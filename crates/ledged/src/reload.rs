@@ -49,12 +49,19 @@ impl Reload {
                 return;
             }
         };
-        for problem in interfaces::name_all(&mut new) {
+        // What has come by itself is what it runs with, too; nothing more comes by itself meanwhile.
+        self.running.ports.extend(self.ports.begin_changes());
+        self.take_over(&mut new);
+        self.ports.end_changes(&self.running.written_ports);
+    }
+
+    fn take_over(&mut self, new: &mut Config) {
+        for problem in interfaces::name_all(new) {
             tracing::error!("{problem}");
         }
-        let changes = self.running.changes_to(&new);
+        let changes = self.running.changes_to(new);
         if changes.live.is_empty() && changes.restart.is_empty() {
-            tracing::info!("{}: nothing has changed", path.display());
+            tracing::info!("{}: nothing has changed", self.running.path.display());
         }
         for live in &changes.live {
             match self.apply(live) {
@@ -84,6 +91,8 @@ impl Reload {
                     return Err("it had no limit".to_owned());
                 }
             }
+            // They hold from the end of the changes on.
+            Live::Newcomers(_) => {}
             Live::PortNew(port) => self.ports.add(port),
             Live::PortGone(interface) => return self.ports.remove(interface),
             Live::DiskNew(disk) => return self.slots.make(SlotChange::Add(disk.clone())),

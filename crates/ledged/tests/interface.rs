@@ -13,6 +13,7 @@ use std::time::Duration;
 use support::shelf::{Setup, check_log, disk, ledged_in, refusal};
 use support::wire::{Ata, Wire};
 use support::{E10, LIMIT, MODES, file_disks, with_lun};
+use testbed::ledge::SANDBOX;
 use testbed::process::feed;
 use testbed::requirements::program;
 use testbed::{Daemon, PairNetwork, paths};
@@ -239,7 +240,7 @@ fn a_second_shelf_on_the_same_interface_is_refused_and_harms_nobody() -> Result<
             let config = directory.path().join("ledge.toml");
             let place = directory.path().display();
             let text = format!(
-                "shelf = 2\nstate_dir = \"{place}/state\"\ncontrol_socket = \"{place}/c\"\n\
+                "shelf = 2\nstate_dir = \"{place}/state\"\ncontrol_socket = \"{place}/c\"\n{SANDBOX}\
                  [[port]]\ninterface = \"eth1\"\nmode = \"{second}\"\n"
             );
             std::fs::write(&config, text)?;
@@ -313,7 +314,7 @@ fn an_interface_that_disappears_is_no_panic() -> Result<()> {
         let config = tempfile::tempdir()?;
         let place = config.path().display();
         let text = format!(
-            "shelf = 1\nstate_dir = \"{place}/state\"\ncontrol_socket = \"{place}/c\"\n\
+            "shelf = 1\nstate_dir = \"{place}/state\"\ncontrol_socket = \"{place}/c\"\n{SANDBOX}\
              [[port]]\ninterface = \"eth1\"\nmode = \"{mode}\"\ncec = true\n"
         );
         let file = config.path().join("ledge.toml");

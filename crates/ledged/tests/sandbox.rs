@@ -129,7 +129,7 @@ fn a_file_that_is_not_allowed_is_told_of_and_the_shelf_serves_on() -> Result<()>
     symlink(&other, ledge.disk_path(1))?;
     wait_until(&ledge, "show -l 1.1", |said| said.contains("down"))?;
     let log = ledge.log();
-    let told = log.lines().find(|line| line.contains("sandbox"));
+    let told = log.lines().find(|line| line.contains("(sandbox)"));
     let told = told.with_context(|| format!("it is not told: {log}"))?;
     ensure!(
         told.contains("slot 1") && told.contains("restart"),

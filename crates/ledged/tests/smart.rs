@@ -20,8 +20,10 @@ const DISK_BYTES: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Answers what is in the file of the device's name, and waits while there is one that holds it, or hangs for
-/// good; what was begun goes into a file, too.
+/// good; what was begun goes into a file, too. As the real one it ends with an error when it cannot read its
+/// drive database, here the directory of it.
 const SMARTCTL: &str = r#"#!/bin/sh
+ls /var/lib/smartmontools >/dev/null || exit 1
 directory=$(dirname "$0")
 for device; do :; done
 name=$(basename "$device")
@@ -40,8 +42,14 @@ case " $* " in
 esac
 "#;
 
-/// In the place of `ledctl`: what it is told goes into a file.
+/// In the place of `ledctl`: what it is told goes into a file. As the real one it does nothing, and ends with
+/// this status without a word, when it cannot write its log.
 const LEDCTL: &str = r#"#!/bin/sh
+log=/var/log/ledctl.log
+for word; do
+    case $word in --log=*) log=${word#*=} ;; esac
+done
+true >>"$log" || exit 40
 echo "$*" >>"$(dirname "$0")/leds"
 "#;
 
@@ -201,7 +209,7 @@ fn a_drive_that_says_that_it_will_fail_is_replaced_while_it_works() -> Result<()
 fn the_led_shows_it_until_it_is_well(setup: &Setup, directory: &Path, device: &str) -> Result<()> {
     let leds = directory.join("leds");
     let shows = |pattern: &str| {
-        let row = format!("--listed-only {pattern}={device}");
+        let row = format!("--log=/dev/null --listed-only {pattern}={device}");
         let of_it = format!("={device}");
         until_written(&leds, |text| {
             text.lines().rfind(|row| row.ends_with(&of_it)) == Some(&row)

@@ -83,7 +83,7 @@ fn two_names_of_one_disk_file_are_one_disk() -> Result<()> {
     setup.write_config(&[&file, &link])?;
     says(
         &setup.refused()?,
-        &["ledge.toml:", "is the disk of line 9 already"],
+        &["ledge.toml:", "is the disk of line 10 already"],
     )?;
     // A hard link is found by the claim: the second slot is down.
     let hard = setup.path("hard");

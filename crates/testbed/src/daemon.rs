@@ -2,11 +2,12 @@
 //!
 //! **Invariants**
 //! - Output is read by threads all the time, so a talkative daemon never blocks on a full pipe.
-//! - A dropped [`Daemon`] is killed and reaped.
+//! - A dropped [`Daemon`] is killed and reaped. One that was killed by seccomp before fails the test.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::process::{POLL, describe, status_code, to_text, wait_until};
+use crate::process::{POLL, describe, run, status_code, to_text, wait_until};
 
 /// Lines of a log that an error quotes.
 const QUOTED_LINES: usize = 30;
@@ -90,6 +91,8 @@ pub struct Daemon {
     name: String,
     child: Child,
     log: Log,
+    /// Whether an error has told how it ended.
+    is_told: bool,
 }
 
 impl Daemon {
@@ -113,6 +116,7 @@ impl Daemon {
             name: name.to_owned(),
             child,
             log,
+            is_told: false,
         })
     }
 
@@ -150,19 +154,20 @@ impl Daemon {
             if let Some(line) = self.log.wait_for(text, POLL) {
                 return Ok(line);
             }
-            let name = &self.name;
             if let Some(status) = self.child.try_wait()? {
                 // Its last words may still be on their way through the reading threads.
                 if let Some(line) = self.log.wait_for(text, Duration::from_millis(500)) {
                     return Ok(line);
                 }
+                let status = self.told(status);
+                let name = &self.name;
                 bail!(
                     "{name} ended ({status}) before it said \"{text}\":\n{}",
                     self.log.tail()
                 );
             }
             if Instant::now() >= deadline {
-                let seconds = timeout.as_secs();
+                let (name, seconds) = (&self.name, timeout.as_secs());
                 bail!(
                     "{name} did not say \"{text}\" in {seconds} s:\n{}",
                     self.log.tail()
@@ -176,9 +181,10 @@ impl Daemon {
     /// # Errors
     /// It had ended before, so the test did not show what it meant to show.
     pub fn kill(mut self) -> Result<()> {
-        if let Some(status) = self.exit_status()? {
+        if let Some(status) = self.child.try_wait()? {
+            let status = self.told(status);
             bail!(
-                "{} had ended with status {status}:\n{}",
+                "{} had ended with {status}:\n{}",
                 self.name,
                 self.log.tail()
             );
@@ -226,6 +232,7 @@ impl Daemon {
             );
         };
         if status.code() != Some(0) {
+            let status = self.told(status);
             bail!(
                 "{name} ended with {status} after SIGTERM:\n{}",
                 self.log.tail()
@@ -233,13 +240,42 @@ impl Daemon {
         }
         Ok(())
     }
+
+    /// How it has ended; by a system call that it may not make, with what the kernel says of that.
+    fn told(&mut self, status: ExitStatus) -> String {
+        self.is_told = true;
+        if !was_refused(status) {
+            return status.to_string();
+        }
+        let of_it = format!(" pid={} ", self.id());
+        let kernel = run(Command::new("dmesg"), Duration::from_secs(10));
+        let kernel = kernel.map_or_else(|error| error.to_string(), |said| said.output);
+        let mut lines = kernel.lines().rev();
+        let line = lines.find(|line| line.contains("type=1326") && line.contains(&of_it));
+        let line = line.unwrap_or("the kernel does not say which: dmesg");
+        format!("{status}, a system call that it may not make: {line}")
+    }
+}
+
+/// Whether a program was killed by seccomp.
+fn was_refused(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::SYS.as_raw())
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Both fail only when the process is gone already, which is what is wanted here.
         drop(self.child.kill());
-        drop(self.child.wait());
+        let ended = self.child.wait();
+        // The test may have looked at it for the last time before, and a test that fails has told.
+        if let Ok(status) = ended
+            && was_refused(status)
+            && !self.is_told
+            && !thread::panicking()
+        {
+            let status = self.told(status);
+            panic!("{} ended with {status}", self.name);
+        }
     }
 }
 
@@ -263,6 +299,21 @@ mod tests {
         assert_eq!(daemon.wait_for_line("ready", LIMIT).unwrap(), "now ready");
         daemon.wait_for_line("starting", LIMIT).unwrap();
         daemon.terminate(LIMIT).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_seccomp_has_killed_fails_the_test() {
+        let end = || {
+            let daemon = Daemon::start("stub", shell("kill -SYS $$")).unwrap();
+            thread::sleep(Duration::from_millis(500));
+            drop(daemon);
+        };
+        let panic = thread::spawn(end).join().unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(
+            text.contains("a system call that it may not make"),
+            "{text}"
+        );
     }
 
     #[test]

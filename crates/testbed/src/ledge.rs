@@ -21,6 +21,10 @@ use crate::{paths, transcript};
 /// loading the XDP program take well under a second; the rest is for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A line of every configuration of ours: a system call that the daemon, or a program that it runs, makes
+/// and may not make is not an error that somebody may get over without a word, but its end.
+pub const SANDBOX: &str = "sandbox = \"kill\"\n";
+
 /// How a shelf is configured.
 #[derive(Debug, Clone)]
 pub struct LedgeOptions {
@@ -247,6 +251,7 @@ fn config(options: &LedgeOptions, directory: &Path) -> String {
     text += &format!("state_dir = \"{directory}/state\"\n");
     text += &format!("control_socket = \"{directory}/control.sock\"\n");
     text += &format!("workers = {}\n", options.workers);
+    text += SANDBOX;
     text += &options.lines;
     for interface in &options.interfaces {
         let (mode, cec) = (&options.mode, options.cec);
@@ -277,7 +282,7 @@ mod tests {
             ..LedgeOptions::default()
         };
         let expected = "shelf = 1\nstate_dir = \"/d/state\"\ncontrol_socket = \"/d/control.sock\"\n\
-                        workers = 1\n\n[[port]]\ninterface = \"eth1\"\nmode = \"packet\"\n\
+                        workers = 1\nsandbox = \"kill\"\n\n[[port]]\ninterface = \"eth1\"\nmode = \"packet\"\n\
                         cec = true\n\n[[disk]]\nslot = 0\npath = \"/d/disk0\"\n\n[[disk]]\n\
                         slot = 1\npath = \"/d/disk1\"\n";
         assert_eq!(config(&options, Path::new("/d")), expected);

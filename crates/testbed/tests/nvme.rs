@@ -22,6 +22,7 @@ const CONFIG: &str = r#"
 shelf = 1
 state_dir = "/run/state"
 control_socket = "/run/control.sock"
+sandbox = "kill"
 [[port]]
 interface = "eth1"
 mode = "packet"

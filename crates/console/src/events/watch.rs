@@ -138,7 +138,20 @@ fn compare(before: &Seen, now: &Seen, said: &mut Said) {
                     &format!("port {port} has a link"),
                 );
             }
+            (None, _) => {
+                said.say(
+                    Severity::Notice,
+                    "PORT_OPENED",
+                    &format!("port {port} is open"),
+                );
+            }
             _ => {}
+        }
+    }
+    for port in before.links.keys() {
+        if !now.links.contains_key(port) {
+            let text = format!("port {port} is closed, or its interface is gone");
+            said.say(Severity::Warning, "PORT_CLOSED", &text);
         }
     }
 }

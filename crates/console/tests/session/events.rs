@@ -127,6 +127,13 @@ fn raids_drives_ports_and_spares_are_told_of() {
     assert_eq!(bench.look(), ["2 PORT_DOWN port eth1 has no link"]);
     bench.bench.shelf.ports[0].has_link = true;
     assert_eq!(bench.look(), ["5 PORT_UP port eth1 has a link"]);
+    let port = bench.bench.shelf.ports.remove(0);
+    assert_eq!(
+        bench.look(),
+        ["4 PORT_CLOSED port eth1 is closed, or its interface is gone"]
+    );
+    bench.bench.shelf.ports.insert(0, port);
+    assert_eq!(bench.look(), ["5 PORT_OPENED port eth1 is open"]);
     bench.run("spare 1.12");
     assert_eq!(bench.look(), ["5 SPARE_ADD spare 1.12 added"]);
     bench.run("rmspare 1.12");

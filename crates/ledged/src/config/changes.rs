@@ -6,6 +6,7 @@
 
 use super::{Config, DiskConfig, PortConfig};
 use crate::door::peer::Groups;
+use crate::interfaces::Selector;
 use aoe::MacAddress;
 use shelf::admin::DriveSlot;
 use std::collections::BTreeSet;
@@ -25,6 +26,8 @@ pub(crate) enum Live {
     CecAllow(String, BTreeSet<MacAddress>),
     /// `pace_mbit_per_second` of a port that has one already.
     Pace(String, u64),
+    /// The `[[port]]`s as they are written, when other interfaces than before get a port if they come.
+    Newcomers(Vec<PortConfig>),
     /// A `[[port]]` that was not there.
     PortNew(PortConfig),
     /// A `[[port]]` that is there no more.
@@ -47,6 +50,9 @@ impl fmt::Display for Live {
             Self::Cec(port, _) => write!(f, "cec of port {port}"),
             Self::CecAllow(port, _) => write!(f, "cec_allow of port {port}"),
             Self::Pace(port, _) => write!(f, "pace_mbit_per_second of port {port}"),
+            Self::Newcomers(_) => {
+                f.write_str("patterns and addresses of ports, for what comes later")
+            }
             Self::PortNew(port) => write!(f, "port {} (new)", port.interface),
             Self::PortGone(port) => write!(f, "port {port} (removed)"),
             Self::DiskNew(disk) => write!(f, "disk of slot {} (new)", disk.slot),
@@ -124,6 +130,24 @@ impl Config {
                 None => changes.live.push(Live::PortGone(port.interface.clone())),
             }
         }
+        if self.newcomers() != new.newcomers() {
+            let written = new.written_ports.clone();
+            changes.live.push(Live::Newcomers(written));
+        }
+    }
+
+    /// What says which interfaces that come get a port, and which keys it has then: patterns and addresses,
+    /// and the names that these leave out.
+    fn newcomers(&self) -> Vec<(&str, Option<&PortConfig>)> {
+        let mut written = self.written_ports.iter();
+        if !written.any(PortConfig::is_pattern_or_address) {
+            return Vec::new();
+        }
+        let of = |port| {
+            let is_asked_for = PortConfig::is_pattern_or_address(port);
+            (port.interface.as_str(), is_asked_for.then_some(port))
+        };
+        self.written_ports.iter().map(of).collect()
     }
 
     /// What goes comes first, so that a disk may get another slot at once.
@@ -177,6 +201,7 @@ impl Config {
             Live::Pace(name, pace) => {
                 self.change_port(name, |port| port.pace_mbit_per_second = *pace);
             }
+            Live::Newcomers(written) => self.written_ports.clone_from(written),
             Live::PortNew(port) => self.ports.push(port.clone()),
             Live::PortGone(name) => self.ports.retain(|port| port.interface != *name),
             Live::DiskNew(disk) => {
@@ -203,6 +228,11 @@ impl Config {
 }
 
 impl PortConfig {
+    /// Whether it stands for whatever interfaces there are, and may come.
+    pub(crate) fn is_pattern_or_address(&self) -> bool {
+        Selector::of(&self.interface) != Selector::Name
+    }
+
     fn compare(&self, new: &Self, changes: &mut Changes) {
         let name = &self.interface;
         let fixed = [
@@ -363,6 +393,44 @@ mod tests {
             "live disk of slot 0 (removed)",
         ];
         assert_eq!(told(&old.changes_to(&new)), expected);
+    }
+
+    /// The interfaces that patterns stand for are those of the machine: here `b`.
+    #[test]
+    fn patterns_are_compared_as_they_are_written() {
+        let named = |text: &str| {
+            let mut config = check(text).unwrap();
+            config.ports = check(&text.replace("b*", "b")).unwrap().ports;
+            config
+        };
+        let text = format!("{OLD}[[port]]\ninterface = \"b*\"\n");
+        let mut running = named(OLD);
+        let mut new = named(&text);
+        let later = "live patterns and addresses of ports, for what comes later";
+        assert_eq!(
+            told(&running.changes_to(&new)),
+            ["live port b (new)", later]
+        );
+        for live in running.changes_to(&new).live {
+            running.take_over(&live);
+        }
+        assert_eq!(running.changes_to(&new), Changes::default());
+        // It stands for nothing more now, and has another key for what comes.
+        new = named(&text.replace("b*", "b?"));
+        new.ports.clone_from(&running.ports);
+        assert_eq!(told(&running.changes_to(&new)), [later]);
+        new = named(&format!("{text}cec = true\n"));
+        assert_eq!(
+            told(&running.changes_to(&new)),
+            ["live cec of port b", later]
+        );
+        // A name is left out by the pattern; its other keys are of no concern to it.
+        new = named(&text.replace("second = 100", "second = 200"));
+        let pace = "live pace_mbit_per_second of port a";
+        assert_eq!(told(&running.changes_to(&new)), [pace]);
+        new = named(&text.replace("\"a\"", "\"c\""));
+        let changes = ["live port c (new)", "live port a (removed)", later];
+        assert_eq!(told(&running.changes_to(&new)), changes);
     }
 
     #[test]

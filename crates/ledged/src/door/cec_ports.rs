@@ -228,15 +228,16 @@ impl CecPorts {
         let mut ports = lock(&self.ports);
         // Opened first: what cannot be done is not stored.
         let (index, socket) = self.open(&ports, interface, is_enabled)?;
-        let rows = ports.rows.iter().enumerate().map(|(other, row)| {
-            let enabled = if other == index {
-                is_enabled
-            } else {
-                row.is_enabled
-            };
-            format!("{} {}\n", row.interface, if enabled { "on" } else { "off" })
-        });
-        let content: String = rows.collect();
+        // What was said of ports that are away holds when they come back. A file that is not understood is
+        // replaced: as long as it stands nothing is enabled.
+        let mut switches = read(&ports.path).unwrap_or_default();
+        let of_all = ports.rows.iter();
+        switches.extend(of_all.map(|row| (row.interface.clone(), row.is_enabled)));
+        switches.insert(interface.to_owned(), is_enabled);
+        let word = |is_enabled: bool| if is_enabled { "on" } else { "off" };
+        let lines = switches.iter();
+        let lines = lines.map(|(interface, enabled)| format!("{interface} {}\n", word(*enabled)));
+        let content: String = lines.collect();
         store(&ports.path, &content)
             .map_err(|error| format!("{}: {error}", ports.path.display()))?;
         ports.trouble = None;

@@ -89,7 +89,12 @@ impl Question {
                 })
             }
             (Helper::Drives, ["smartctl", options @ .., device]) => smartctl(options, device),
-            (Helper::Drives, ["ledctl", "--listed-only", request]) => ledctl(request),
+            // A daemon of before an upgrade does not name the log.
+            (
+                Helper::Drives,
+                ["ledctl", "--listed-only", request]
+                | ["ledctl", "--log=/dev/null", "--listed-only", request],
+            ) => ledctl(request),
             (Helper::Drives, ["led", file, state]) => led(file, state),
             _ => Err("there is no such question".to_owned()),
         }
@@ -149,7 +154,12 @@ fn ledctl(request: &str) -> Result<Question, String> {
     let device = block_device(device)?;
     Ok(Question::Run {
         program: Program::Ledctl,
-        arguments: vec!["--listed-only".to_owned(), format!("{pattern}={device}")],
+        arguments: vec![
+            // It does nothing when it cannot write its log, which may not be in /var/log here.
+            "--log=/dev/null".to_owned(),
+            "--listed-only".to_owned(),
+            format!("{pattern}={device}"),
+        ],
     })
 }
 
@@ -207,6 +217,7 @@ mod tests {
             &["; reboot"],
             &["smartctl"],
             &["ledctl", "locate=/dev/null"],
+            &["ledctl", "--log=/etc/passwd", "--listed-only", "locate=/x"],
             &["led", "/sys/x"],
         ] {
             assert_eq!(refused(words), "there is no such question", "{words:?}");
@@ -296,8 +307,12 @@ mod tests {
     #[test]
     fn devices_are_block_devices_and_files_those_of_leds() {
         for device in ["/etc/passwd", "/dev", "--help", "/proc/self/exe"] {
-            let told = refused(&["ledctl", "--listed-only", &format!("locate={device}")]);
-            assert!(told.starts_with(device), "{told}");
+            let request = format!("locate={device}");
+            for log in [&[][..], &["--log=/dev/null"]] {
+                let words = [&["ledctl"], log, &["--listed-only", &request]].concat();
+                let told = refused(&words);
+                assert!(told.starts_with(device), "{told}");
+            }
         }
         let of = |path: &str| is_led(Path::new(path));
         let port = "/sys/devices/pci0000:00/0000:00:01.0";

@@ -21,6 +21,10 @@ const VERSION: ABI = ABI::V5;
 /// Programs that are run, and their libraries.
 const PROGRAMS: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib64"];
 
+/// What programs read elsewhere: `smartctl` refuses to do anything when there is a newer drive database
+/// (`update-smart-drivedb`) that it may not read.
+const DATA_OF_PROGRAMS: &str = "/var/lib/smartmontools";
+
 /// What the system tells.
 const SYSTEM: &[&str] = &["/etc", "/proc", "/sys", "/run"];
 
@@ -48,6 +52,7 @@ pub(super) fn confine(config: &Config) -> anyhow::Result<()> {
         })
         .and_then(|rules| rules.add_rules(beneath(search_path(), look | AccessFs::Execute)))
         .and_then(|rules| rules.add_rules(beneath(SYSTEM, look)))
+        .and_then(|rules| rules.add_rules(beneath([DATA_OF_PROGRAMS], look)))
         .and_then(|rules| rules.add_rules(beneath([DEVICES], devices)))
         .and_then(|rules| rules.add_rules(beneath(leds(), look | AccessFs::WriteFile)))
         .and_then(|rules| rules.add_rules(beneath(config_places(config), look)))

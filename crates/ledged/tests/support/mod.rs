@@ -3,6 +3,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod censor;
+pub(crate) mod load;
 pub(crate) mod mix;
 pub(crate) mod script;
 pub(crate) mod shelf;

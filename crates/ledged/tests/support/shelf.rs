@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testbed::ledge::SANDBOX;
 use testbed::process::{CommandOutput, run, run_ok};
 use testbed::{Daemon, Ledge, Namespace, PairNetwork, paths};
 
@@ -52,11 +53,11 @@ impl Setup {
         self.write_text(&text)
     }
 
-    /// The two keys that keep a daemon inside the directory.
+    /// The keys that keep a daemon inside the directory, and to what it may do.
     pub(crate) fn paths(&self) -> String {
         let directory = self.directory.path().display();
         format!(
-            "state_dir = \"{directory}/state\"\ncontrol_socket = \"{directory}/control.sock\"\n"
+            "state_dir = \"{directory}/state\"\ncontrol_socket = \"{directory}/control.sock\"\n{SANDBOX}"
         )
     }
 

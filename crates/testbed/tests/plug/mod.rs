@@ -46,6 +46,7 @@ const CONFIG: &str = r#"
 shelf = 1
 state_dir = "/mnt/state"
 control_socket = "/run/control.sock"
+sandbox = "kill"
 [discover]
 disks = "auto"
 [[port]]
