@@ -10,7 +10,7 @@ use crate::program::{command, ends, stand_in};
 use shelf::led::LedState;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -121,10 +121,20 @@ fn last_line(errors: &[u8]) -> String {
         .collect()
 }
 
-/// Writes to the file of an LED.
+/// Writes to the file of an LED, which is there already, and is as long as it was: a sandbox that lets files
+/// below `/sys` be written need not let them be cut off.
+///
+/// # Errors
+/// It is not there, or the kernel refuses it.
+pub fn write(file: &Path, text: &str) -> io::Result<()> {
+    let mut open = fs::OpenOptions::new().write(true).open(file)?;
+    open.write_all(text.as_bytes())
+}
+
+/// Has an LED switched, by whoever has the right to.
 fn switch(file: &Path, text: &str) -> io::Result<()> {
     let Some(mut command) = stand_in() else {
-        return fs::write(file, text);
+        return write(file, text);
     };
     command.arg("led").arg(file).arg(text);
     let output = command.stdin(Stdio::null()).output()?;
@@ -239,6 +249,18 @@ mod tests {
             leds.show(shown).unwrap();
             assert_eq!(state(), expected, "{shown:?}");
         }
+    }
+
+    /// To cut off a file is another right than to write to it, which a sandbox does not give for `/sys`.
+    #[test]
+    fn the_file_of_an_led_is_neither_made_nor_cut_off() {
+        let fake = FakeSystem::new();
+        fake.write("bay/locate", "0, as it was");
+        let file = fake.system().path("bay/locate");
+        switch(&file, "1").unwrap();
+        assert_eq!(read(&fake, "bay/locate"), "1, as it was");
+        assert!(switch(&fake.system().path("bay/fault"), "1").is_err());
+        assert!(!fake.system().path("bay/fault").exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where a disk is attached: its bus, its link, its bay, and a name of the place that outlives reboots.
 
 use super::{Bay, Bus, System, names_in, word};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -275,6 +276,9 @@ fn own_bay(system: &System, disk: &Path) -> Option<(Bay, PathBuf)> {
 }
 
 /// All bays for disks of all enclosures, empty ones too, in order, and where the kernel tells of each.
+///
+/// Of an empty bay whose number the enclosure does not tell (SES lets it mark that as invalid) the kernel says
+/// which of all elements it is. Where a disk is in a bay of that number, the empty one is left out until it tells.
 pub(super) fn bays(system: &System) -> Vec<(Bay, PathBuf)> {
     let class = system.path("sys/class/enclosure");
     let mut found = Vec::new();
@@ -294,5 +298,13 @@ pub(super) fn bays(system: &System) -> Vec<(Bay, PathBuf)> {
         }
     }
     found.sort();
+    let filled: BTreeSet<Bay> = found
+        .iter()
+        .filter(|(_, at)| at.join("device").exists())
+        .map(|(bay, _)| bay.clone())
+        .collect();
+    found.retain(|(bay, at)| !filled.contains(bay) || at.join("device").exists());
+    // Of several empty ones one stands for the number.
+    found.dedup_by(|(bay, _), (first, _)| bay == first && !filled.contains(first));
     found
 }

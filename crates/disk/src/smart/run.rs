@@ -183,7 +183,7 @@ impl Smartctl {
         let mut command = command(&self.program).ok_or(SmartError::NotInstalled)?;
         let mut child = command
             .args(&self.prefix)
-            .arg("--json=c")
+            .arg("--json=co")
             .args(options)
             .arg(device)
             .stdin(Stdio::null())
@@ -246,7 +246,8 @@ fn read_aside(output: ChildStdout) -> io::Result<Receiver<io::Result<Vec<u8>>>> 
 fn refused(answer: &Answer) -> SmartError {
     let told = answer
         .complaint()
-        .unwrap_or("the drive could not be opened");
+        .or_else(|| answer.last_words())
+        .unwrap_or("it does not say why the drive cannot be asked");
     let told = told.chars().filter(|character| !character.is_control());
     if answer.exit_status() & EXIT_UNUSABLE == EXIT_UNKNOWN_KIND {
         SmartError::UnknownKind(told.collect())

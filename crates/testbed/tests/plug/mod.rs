@@ -144,6 +144,8 @@ pub(crate) struct Rig {
     monitor: Option<Monitor>,
     pub(crate) namespace: Namespace,
     directory: TempDir,
+    /// What is behind devices beside the disks, in the emulator's words.
+    block_devices: Vec<String>,
 }
 
 impl Rig {
@@ -157,6 +159,7 @@ impl Rig {
             monitor: None,
             namespace,
             directory,
+            block_devices: Vec::new(),
         };
         let own = DISKS.iter().map(|name| (*name, bytes_of(name)));
         let small = IN_USE.iter().map(|(name, _)| (*name, SMALL_BYTES));
@@ -164,6 +167,11 @@ impl Rig {
             File::create(rig.image(name))?.set_len(bytes)?;
         }
         Ok(rig)
+    }
+
+    /// Machines have something behind a device that is no disk.
+    pub(crate) fn add_block_device(&mut self, block_device: String) {
+        self.block_devices.push(block_device);
     }
 
     fn image(&self, name: &str) -> PathBuf {
@@ -177,7 +185,9 @@ impl Rig {
             .map(paths::binary)
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        programs.push(requirements::program("lvm")?);
+        for name in ["lvm", "smartctl"] {
+            programs.push(requirements::program(name)?);
+        }
         let options = VmOptions {
             processors: 2,
             memory_mib: 1280,
@@ -192,6 +202,7 @@ impl Rig {
             .map(|name| (name.to_owned(), self.image(name)));
         let hardware = Hardware {
             media: media.collect(),
+            block_devices: self.block_devices.clone(),
             devices: [board(), disks.to_vec()].concat(),
             mtu: MTU,
         };
