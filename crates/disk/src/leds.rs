@@ -5,7 +5,7 @@
 //!
 //! Invariants: what was not set is left alone; a slot shows one thing at a time.
 
-use crate::facts::{Facts, System};
+use crate::facts::{Facts, System, is_bay, names_in};
 use crate::program::{command, ends, stand_in};
 use shelf::led::LedState;
 use std::ffi::OsStr;
@@ -47,6 +47,29 @@ impl SlotLeds {
         enclosure(system, &device)
             .or_else(|| npem(system, &device))
             .map(Self)
+    }
+
+    /// The directory of the enclosure that they are of.
+    #[must_use]
+    pub fn enclosure(&self) -> Option<&Path> {
+        match &self.0 {
+            Kind::Enclosure(bay) => bay.parent(),
+            Kind::Npem(_) => None,
+        }
+    }
+
+    /// The LEDs of the empty bays of the enclosure that this one is of; none where it is of no enclosure.
+    #[must_use]
+    pub fn of_empty_bays(&self) -> Vec<Self> {
+        let Some(enclosure) = self.enclosure() else {
+            return Vec::new();
+        };
+        let bays = names_in(enclosure).into_iter();
+        let bays = bays.map(|name| enclosure.join(name));
+        let is_empty = |bay: &PathBuf| is_bay(bay) && !bay.join("device").exists();
+        bays.filter(is_empty)
+            .map(|bay| Self(Kind::Enclosure(bay)))
+            .collect()
     }
 
     /// Shows something, and nothing else. What there is no LED for is shown by none.
@@ -233,6 +256,11 @@ mod tests {
             |name: &str| SlotLeds::of(&fake.system(), &Facts::of(&fake.system(), name).unwrap());
         let leds = of("sda").unwrap();
         assert_eq!(of("sdb"), None, "that one is in no bay");
+        let other = "sys/class/enclosure/0:0:8:0/Slot 04";
+        fake.write(&format!("{other}/type"), "array device");
+        fake.write("sys/class/enclosure/0:0:8:0/power/control", "auto");
+        let empty = SlotLeds(Kind::Enclosure(fake.system().path(other)));
+        assert_eq!(leds.of_empty_bays(), [empty]);
         let state = || {
             [
                 read(&fake, &format!("{bay}/locate")),

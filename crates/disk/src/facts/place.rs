@@ -275,6 +275,12 @@ fn own_bay(system: &System, disk: &Path) -> Option<(Bay, PathBuf)> {
     own.next()
 }
 
+/// Whether a directory of an enclosure is that of a bay for a disk.
+pub(crate) fn is_bay(at: &Path) -> bool {
+    let kind = word(&at.join("type"));
+    matches!(kind.as_deref(), Some("device" | "array device"))
+}
+
 /// All bays for disks of all enclosures, empty ones too, in order, and where the kernel tells of each.
 ///
 /// Of an empty bay whose number the enclosure does not tell (SES lets it mark that as invalid) the kernel says
@@ -287,8 +293,7 @@ pub(super) fn bays(system: &System) -> Vec<(Bay, PathBuf)> {
         let id = word(&enclosure.join("id")).unwrap_or_else(|| name.clone());
         for component in names_in(&enclosure) {
             let at = enclosure.join(&component);
-            let kind = word(&at.join("type"));
-            if !matches!(kind.as_deref(), Some("device" | "array device")) {
+            if !is_bay(&at) {
                 continue;
             }
             if let Some(number) = word(&at.join("slot")).and_then(|slot| slot.parse().ok()) {

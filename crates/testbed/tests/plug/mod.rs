@@ -226,12 +226,24 @@ impl Rig {
         self.shell(START).with_context(|| self.log()).map(drop)
     }
 
-    /// Ends the shelf and the machine in order.
-    pub(crate) fn halt(&mut self) -> Result<()> {
+    /// Ends the shelf in the machine in order.
+    fn stop(&mut self) -> Result<()> {
         self.shell(
             "kill $(pidof ledged); for i in $(seq 600); do grep -q 'ended with' /run/log && break; sleep 0.1; done; \
              grep 'ended with 0' /run/log",
-        )?;
+        )
+        .map(drop)
+    }
+
+    /// Ends the shelf in the machine in order, and starts it again.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()
+    }
+
+    /// Ends the shelf and the machine in order.
+    pub(crate) fn halt(&mut self) -> Result<()> {
+        self.stop()?;
         self.shell(
             "swapoff -a; umount /mnt && lvm vgchange --config 'activation { udev_sync=0 udev_rules=0 }' -an other \
              && mdadm --stop /dev/md0",
@@ -274,6 +286,14 @@ impl Rig {
             let log = self.log();
             bail!("{line}: {}\n{log}", said.output);
         }
+        Ok(said.output)
+    }
+
+    /// Why a console command is refused.
+    pub(crate) fn refused(&mut self, line: &str) -> Result<String> {
+        let said = self.run(&format!("ledge --socket /run/control.sock {line}"))?;
+        transcript::record("SR shelf 1>", line, &said.output);
+        ensure!(said.status != 0, "{line}: {}", said.output);
         Ok(said.output)
     }
 
