@@ -14,7 +14,8 @@ run="iproute2 procps util-linux"
 # To test: peers (vblade, aoetools, mdadm, lvm2, nmap), decoders (tcpdump, tshark), ext4, and a virtual machine
 # with Debian's kernel, which apt downloads, or with a LUN that iPXE boots and syslinux and mtools have
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py, strace sees what
-# workers ask of the kernel, smartmontools is asked for the health of drives. The Debian package is built by
+# workers ask of the kernel, smartmontools is asked for the health of drives, qemu-block-extra (iSCSI) puts an
+# enclosure of ours into a virtual machine. The Debian package is built by
 # debhelper, judged by lintian and systemd-analyze, and installed into Debian by mmdebstrap with systemd in a
 # container.
 test="$run aoetools bash busybox-static cpio dosfstools dpkg e2fsprogs fio gzip ipxe kmod libc-bin lvm2 man-db mdadm mount mtools nmap \
