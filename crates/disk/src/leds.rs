@@ -248,10 +248,8 @@ mod tests {
         ] {
             fake.write(&format!("{bay}/{file}"), text);
         }
-        fake.link(
-            &format!("{bay}/device"),
-            "sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0",
-        );
+        let device = "sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0";
+        fake.put_in(device, "0:0:8:0", "Slot 03");
         let of =
             |name: &str| SlotLeds::of(&fake.system(), &Facts::of(&fake.system(), name).unwrap());
         let leds = of("sda").unwrap();

@@ -3,6 +3,8 @@
 //!
 //! **Invariants**
 //! - It lights what it is told to light, and nothing by itself.
+//! - Its bays are the first of its elements, as SES-3 wants it, and as the kernel counts on: with a sensor
+//!   before them Linux 6.12 lights the LED of another bay.
 //! - What the kernel writes must be a whole control page of this configuration; anything else is refused, as
 //!   a real enclosure refuses it.
 

@@ -5,7 +5,7 @@ mod plug;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use plug::load::Load;
 use plug::{INTERFACE, LIMIT, Rig, sas, scsi};
 use testbed::enclosure::{Bay, Enclosure, Lit};
@@ -60,7 +60,7 @@ impl Site {
             }
             if Instant::now() > deadline {
                 let log = self.rig.log();
-                anyhow::bail!("lit: {now:?}, not {lit:?}\n{log}");
+                bail!("lit: {now:?}, not {lit:?}\n{log}");
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -163,8 +163,9 @@ fn locates(site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// Disks of SAS are asked as such. The emulator's `megasas` refuses commands without data, TEST UNIT READY among
-/// them, and `smartctl` asks for nothing else then; a real adapter does them. That it is so, is told.
+/// What a SAS disk tells, and why one behind a RAID adapter tells nothing: the emulator's `megasas` refuses
+/// all commands without data, TEST UNIT READY among them, and `smartctl` asks for nothing else then. Real
+/// adapters do them.
 fn health(site: &mut Site) -> Result<()> {
     // The emulator's disks keep no count of their health, and say so.
     let said = site.rig.refused("smartlog 1.6")?;

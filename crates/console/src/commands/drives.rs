@@ -127,8 +127,8 @@ fn look(world: &World<'_>, drives: Vec<DriveStatus>, forms: &[Form]) -> Vec<Know
     drives.into_iter().zip(celsius).map(known).collect()
 }
 
-/// Whether the path of a drive leads to it. The kernel gives the name of one that was pulled to another one, or
-/// to the same in another slot.
+/// Whether the path of a drive leads to it. The kernel gives the name of one that was pulled to another one,
+/// or to the same in another slot.
 fn is_there(drive: &DriveStatus) -> bool {
     drive.state != DriveState::Missing
 }

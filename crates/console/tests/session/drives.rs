@@ -53,7 +53,8 @@ fn show_tells_what_a_drive_carries_and_why_it_is_down() {
     assert_eq!(bench.good("show 1.1"), "1.1\n");
 }
 
-/// The kernel may have given the name of a disk that was pulled to another one, or to the same in another slot.
+/// The kernel may have given the name of a disk that was pulled to another one, or to the same in another
+/// slot.
 #[test]
 fn nothing_is_told_of_what_has_the_name_of_a_drive_that_is_not_there() {
     let mut bench = Bench::new();

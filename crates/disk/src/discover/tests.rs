@@ -243,8 +243,8 @@ fn bays_of_an_enclosure_have_its_numbers_filled_or_not() {
     assert_eq!(second, named(&[("sdf", 3), ("sde", 7), ("nvme0n1", 9)]));
 }
 
-/// Of an empty bay whose number the enclosure does not tell the kernel says which of all elements it is, which
-/// may be the number of another one.
+/// Of an empty bay that does not tell its number the kernel says which of all elements it is, which may be
+/// the number of another one.
 #[test]
 fn a_bay_that_does_not_tell_its_number_takes_none_from_another() {
     let fake = FakeSystem::new();

@@ -1,6 +1,7 @@
 //! What smartmontools says, as data: `qemu-*` are answers of smartctl 7.3 (Debian 12) in a machine of QEMU
 //! with an NVMe, a SATA and a SCSI disk, and with one behind an adapter that refuses TEST UNIT READY (its
-//! `megasas` does not do commands without data); the others are written by its schema, for drives that QEMU has not.
+//! `megasas` does not do commands without data); the others are written by its schema, for drives that QEMU
+//! has not.
 
 use super::{SmartError, Smartctl, parse};
 use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange};
@@ -253,6 +254,17 @@ fn a_disk_that_sleeps_is_told_from_one_that_is_gone() {
     assert_eq!(
         refuses,
         "smartctl: device Test Unit Ready  [medium or hardware error (serious)]"
+    );
+    let volume = answer(
+        r#"{"smartctl":{"messages":[{"string":"Smartctl open device: /dev/sda failed: DELL or MegaRaid controller,
+        please try adding '-d megaraid,N'"}],"exit_status":2}}"#
+            .replace("\n        ", " ")
+            .as_str(),
+    );
+    let volume = volume.unwrap_err().to_string();
+    assert!(
+        volume.contains("megaraid,N'; it is a volume") && volume.contains("JBOD"),
+        "{volume}"
     );
     let silent = answer(r#"{"smartctl":{"output":["",7],"exit_status":2}}"#);
     let silent = silent.unwrap_err().to_string();

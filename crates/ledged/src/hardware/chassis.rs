@@ -446,6 +446,7 @@ mod tests {
         symlink(&disk, root.join("sys/class/block/sda")).unwrap();
         symlink(&device, disk.join("device")).unwrap();
         symlink(&device, bay.join("device")).unwrap();
+        symlink(&bay, device.join("enclosure_device:Slot 00")).unwrap();
         for (file, text) in [
             ("type", "array device"),
             ("slot", "0"),
