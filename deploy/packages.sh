@@ -14,11 +14,12 @@ run="iproute2 procps util-linux"
 # To test: peers (vblade, aoetools, mdadm, lvm2, nmap), decoders (tcpdump, tshark), ext4, and a virtual machine
 # with Debian's kernel, which apt downloads, or with a LUN that iPXE boots and syslinux and mtools have
 # made bootable; python3 is for the programs in bench/, valgrind for bench/instructions.py, strace sees what
-# workers ask of the kernel, smartmontools is asked for the health of drives. The Debian package is built by
+# workers ask of the kernel, smartmontools is asked for the health of drives, qemu-block-extra (iSCSI) puts an
+# enclosure of ours into a virtual machine. The Debian package is built by
 # debhelper, judged by lintian and systemd-analyze, and installed into Debian by mmdebstrap with systemd in a
 # container.
 test="$run aoetools bash busybox-static cpio dosfstools dpkg e2fsprogs fio gzip ipxe kmod libc-bin lvm2 man-db mdadm mount mtools nmap \
-fdisk openssl python3 qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade \
+fdisk openssl python3 qemu-block-extra qemu-system-x86 smartmontools strace syslinux syslinux-common tcpdump tmux tshark tzdata valgrind vblade \
 debhelper debian-archive-keyring lintian mmdebstrap systemd systemd-container"
 
 # To make the image (the package, mmdebstrap, file systems, boot partition), and to start it: firmware for UEFI.
@@ -30,7 +31,7 @@ test) wanted="$build $test" ;;
 # The parity kernels are measured beside those of ISA-L, the shelf beside vblade, iSCSI (tgt, loaded by
 # libiscsi and qemu-img) and NBD (qemu-nbd, loaded by fio); plots are drawn by matplotlib. Debian starts a
 # tgtd without targets when tgt is installed; nothing here needs it: `systemctl disable --now tgt`.
-bench) wanted="$build $test libisal-dev libiscsi-bin python3-matplotlib qemu-block-extra qemu-utils tgt" ;;
+bench) wanted="$build $test libisal-dev libiscsi-bin python3-matplotlib qemu-utils tgt" ;;
 image) wanted="$build $run $image" ;;
 *)
     echo "usage: $0 build|test|bench|image" >&2

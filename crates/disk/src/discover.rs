@@ -182,6 +182,10 @@ pub fn assign(
     // First those that can have the numbers that they say, so that no other takes them.
     let mut others = Vec::new();
     for (key, number) in new {
+        // Two bays of one number, with a disk in each: they have one slot.
+        if slots.0.contains_key(&key) || others.contains(&key) {
+            continue;
+        }
         match number.filter(|number| is_free(slots, *number)) {
             Some(number) => drop(slots.0.insert(key, number)),
             None => others.push(key),

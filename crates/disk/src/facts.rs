@@ -12,7 +12,7 @@ mod temperature;
 
 pub use temperature::read_temperature;
 
-pub(crate) use place::bay_directory;
+pub(crate) use place::{bay_directory, is_bay};
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,12 +5,12 @@
 //!
 //! Invariants: what was not set is left alone; a slot shows one thing at a time.
 
-use crate::facts::{Facts, System};
+use crate::facts::{Facts, System, is_bay, names_in};
 use crate::program::{command, ends, stand_in};
 use shelf::led::LedState;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -47,6 +47,29 @@ impl SlotLeds {
         enclosure(system, &device)
             .or_else(|| npem(system, &device))
             .map(Self)
+    }
+
+    /// The directory of the enclosure that they are of.
+    #[must_use]
+    pub fn enclosure(&self) -> Option<&Path> {
+        match &self.0 {
+            Kind::Enclosure(bay) => bay.parent(),
+            Kind::Npem(_) => None,
+        }
+    }
+
+    /// The LEDs of the empty bays of the enclosure that this one is of; none where it is of no enclosure.
+    #[must_use]
+    pub fn of_empty_bays(&self) -> Vec<Self> {
+        let Some(enclosure) = self.enclosure() else {
+            return Vec::new();
+        };
+        let bays = names_in(enclosure).into_iter();
+        let bays = bays.map(|name| enclosure.join(name));
+        let is_empty = |bay: &PathBuf| is_bay(bay) && !bay.join("device").exists();
+        bays.filter(is_empty)
+            .map(|bay| Self(Kind::Enclosure(bay)))
+            .collect()
     }
 
     /// Shows something, and nothing else. What there is no LED for is shown by none.
@@ -121,10 +144,20 @@ fn last_line(errors: &[u8]) -> String {
         .collect()
 }
 
-/// Writes to the file of an LED.
+/// Writes to the file of an LED, which is there already, and is as long as it was: a sandbox that lets files
+/// below `/sys` be written need not let them be cut off.
+///
+/// # Errors
+/// It is not there, or the kernel refuses it.
+pub fn write(file: &Path, text: &str) -> io::Result<()> {
+    let mut open = fs::OpenOptions::new().write(true).open(file)?;
+    open.write_all(text.as_bytes())
+}
+
+/// Has an LED switched, by whoever has the right to.
 fn switch(file: &Path, text: &str) -> io::Result<()> {
     let Some(mut command) = stand_in() else {
-        return fs::write(file, text);
+        return write(file, text);
     };
     command.arg("led").arg(file).arg(text);
     let output = command.stdin(Stdio::null()).output()?;
@@ -217,14 +250,17 @@ mod tests {
         ] {
             fake.write(&format!("{bay}/{file}"), text);
         }
-        fake.link(
-            &format!("{bay}/device"),
-            "sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0",
-        );
+        let device = "sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0";
+        fake.put_in(device, "0:0:8:0", "Slot 03");
         let of =
             |name: &str| SlotLeds::of(&fake.system(), &Facts::of(&fake.system(), name).unwrap());
         let leds = of("sda").unwrap();
         assert_eq!(of("sdb"), None, "that one is in no bay");
+        let other = "sys/class/enclosure/0:0:8:0/Slot 04";
+        fake.write(&format!("{other}/type"), "array device");
+        fake.write("sys/class/enclosure/0:0:8:0/power/control", "auto");
+        let empty = SlotLeds(Kind::Enclosure(fake.system().path(other)));
+        assert_eq!(leds.of_empty_bays(), [empty]);
         let state = || {
             [
                 read(&fake, &format!("{bay}/locate")),
@@ -241,6 +277,18 @@ mod tests {
             leds.show(shown).unwrap();
             assert_eq!(state(), expected, "{shown:?}");
         }
+    }
+
+    /// To cut off a file is another right than to write to it, which a sandbox does not give for `/sys`.
+    #[test]
+    fn the_file_of_an_led_is_neither_made_nor_cut_off() {
+        let fake = FakeSystem::new();
+        fake.write("bay/locate", "0, as it was");
+        let file = fake.system().path("bay/locate");
+        switch(&file, "1").unwrap();
+        assert_eq!(read(&fake, "bay/locate"), "1, as it was");
+        assert!(switch(&fake.system().path("bay/fault"), "1").is_err());
+        assert!(!fake.system().path("bay/fault").exists());
     }
 
     #[test]

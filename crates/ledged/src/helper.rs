@@ -212,7 +212,7 @@ fn act(question: Question) -> io::Result<Answer> {
             return Ok((0, Some(UdpSocket::bind(any)?.into())));
         }
         Question::Run { program, arguments } => return run(program, &arguments),
-        Question::Led { file, is_on } => std::fs::write(&file, if is_on { "1" } else { "0" })
+        Question::Led { file, is_on } => disk::leds::write(&file, if is_on { "1" } else { "0" })
             .map_err(|error| io::Error::other(format!("{}: {error}", file.display()))),
         Question::Power(verb) => machine::systemctl(verb).map_err(io::Error::other),
         Question::SetClock(unix_seconds) => {

@@ -163,7 +163,7 @@ fn a_drive_that_says_that_it_will_fail_is_replaced_while_it_works() -> Result<()
     setup.console("selftest short 1.1")?.success("selftest")?;
     let begun = fs::read_to_string(directory.join("changes"))?;
     ensure!(
-        begun == format!("--json=c -t short {}\n", loops[1].0),
+        begun == format!("--json=co -t short {}\n", loops[1].0),
         "{begun}"
     );
     until(&setup, "smartlog 1.1", |told| {

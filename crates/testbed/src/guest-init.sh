@@ -75,7 +75,7 @@ shelf)
     name_disks "$(parameter disks)"
     ;;
 bays)
-    load_modules virtio_pci virtio_net virtio_blk sd_mod nvme ahci mptsas virtio_scsi ext4 md_mod raid1 dm_mod
+    load_modules virtio_pci virtio_net virtio_blk sd_mod nvme ahci mptsas ses megaraid_sas virtio_scsi ext4 md_mod raid1 dm_mod
     ip link set eth0 mtu "$(parameter mtu)" up || give_up "cannot bring up eth0"
     ;;
 *) give_up "role $role" ;;

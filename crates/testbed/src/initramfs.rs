@@ -66,6 +66,8 @@ const MODULES: &[(Role, &[&str])] = &[
             "nvme",
             "ahci",
             "mptsas",
+            "ses",
+            "megaraid_sas",
             "virtio_scsi",
             "ext4",
             "md_mod",

@@ -18,7 +18,7 @@
 //! - [`vm`]: a software-emulated machine that runs one shell command at a time and reports its
 //!   output and exit status; [`client`]: what an AoE client does, said in one call each; [`load`]: fio
 //!   on its device, verified; [`driver`]: what its kernel says of the wire; [`monitor`]: pulls devices out of
-//!   a running machine, and puts them in.
+//!   a running machine, and puts them in; [`enclosure`]: bays of SES around its disks.
 //! - [`appliance`]: the image that `make image` makes, in a machine with firmware and disks of three kinds.
 //! - [`boot_image`]: a disk image with that guest on it, for machines that start from a LUN.
 //! - [`linux_md`]: a machine without a network that has our members as disks and Linux md to judge
@@ -42,10 +42,12 @@ pub mod boot_image;
 pub mod client;
 pub mod daemon;
 pub mod driver;
+pub mod enclosure;
 pub mod faulty;
 mod fetch;
 pub mod guest;
 mod initramfs;
+mod iscsi;
 pub mod ledge;
 pub mod linux_md;
 pub mod load;
@@ -65,6 +67,7 @@ mod writers;
 
 pub use client::Client;
 pub use daemon::Daemon;
+pub use enclosure::Enclosure;
 pub use faulty::{Behaviour, FaultyDisks};
 pub use ledge::{Ledge, LedgeOptions};
 pub use linux_md::LinuxMd;

@@ -40,6 +40,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("resize2fs", "e2fsprogs"),
+    ("smartctl", "smartmontools"),
     ("syslinux", "syslinux"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
@@ -81,6 +82,22 @@ pub fn ipxe() -> Result<PathBuf> {
         bail!("iPXE is missing; install it: apt-get install -y ipxe");
     }
     Ok(path)
+}
+
+/// Checks that the emulator can be an initiator of iSCSI.
+///
+/// # Errors
+/// Debian's part of it for that is not on this machine.
+pub fn check_iscsi() -> Result<()> {
+    let is_there = |directory: PathBuf| directory.join("qemu/block-iscsi.so").is_file();
+    let libraries = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    if !libraries.map(|entry| entry.path()).any(is_there) {
+        bail!("QEMU's iSCSI is missing; install it: apt-get install -y qemu-block-extra");
+    }
+    Ok(())
 }
 
 /// Checks that this process may make network namespaces and taps.

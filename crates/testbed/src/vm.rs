@@ -77,6 +77,8 @@ pub struct Hardware {
     /// Images of disks, raw, each with the name by which the `drive` of a device calls it. What is on one
     /// stays when its device is pulled; no two devices have the same.
     pub media: Vec<(String, PathBuf)>,
+    /// What else is behind devices, in the emulator's words.
+    pub block_devices: Vec<String>,
     /// Devices, in the emulator's words, in the order in which it makes them.
     pub devices: Vec<String>,
     /// MTU of the network, in bytes.
@@ -193,6 +195,9 @@ impl Vm {
         attach_machine(&mut command, "q35", options);
         for (name, path) in &hardware.media {
             attach_medium(&mut command, name, path);
+        }
+        for block_device in &hardware.block_devices {
+            command.arg("-blockdev").arg(block_device);
         }
         for device in &hardware.devices {
             command.arg("-device").arg(device);

@@ -111,13 +111,12 @@ fn look(world: &World<'_>, drives: Vec<DriveStatus>, forms: &[Form]) -> Vec<Know
     let wants_facts = wants(&[Form::Disks, Form::Drives, Form::Attributes, Form::Geometry]);
     let mut celsius = vec![None; drives.len()];
     if wants(&[Form::Temperature]) {
-        let paths: Vec<String> = drives.iter().map(|drive| drive.path.clone()).collect();
-        celsius = world.host.temperatures(&paths);
+        celsius = temperatures(world, &drives);
     }
     // Where the kernel has no sensor, the drive may have told.
     let told = |status: &DriveStatus| status.smart.as_ref()?.celsius.map(i32::from);
     let known = |(status, celsius): (DriveStatus, Option<i32>)| Known {
-        facts: if wants_facts {
+        facts: if wants_facts && is_there(&status) {
             world.host.drive_facts(&status.path)
         } else {
             DriveFacts::default()
@@ -126,6 +125,21 @@ fn look(world: &World<'_>, drives: Vec<DriveStatus>, forms: &[Form]) -> Vec<Know
         status,
     };
     drives.into_iter().zip(celsius).map(known).collect()
+}
+
+/// Whether the path of a drive leads to it. The kernel gives the name of one that was pulled to another one,
+/// or to the same in another slot.
+fn is_there(drive: &DriveStatus) -> bool {
+    drive.state != DriveState::Missing
+}
+
+/// Degrees of each drive, as the kernel measures them.
+pub(super) fn temperatures(world: &World<'_>, drives: &[DriveStatus]) -> Vec<Option<i32>> {
+    let paths = drives.iter().filter(|drive| is_there(drive));
+    let paths: Vec<String> = paths.map(|drive| drive.path.clone()).collect();
+    let mut told = world.host.temperatures(&paths).into_iter();
+    let of = |drive: &DriveStatus| is_there(drive).then(|| told.next()).flatten().flatten();
+    drives.iter().map(of).collect()
 }
 
 /// One table after the other; in JSON one record for each drive, with all of it.

@@ -53,6 +53,29 @@ fn show_tells_what_a_drive_carries_and_why_it_is_down() {
     assert_eq!(bench.good("show 1.1"), "1.1\n");
 }
 
+/// The kernel may have given the name of a disk that was pulled to another one, or to the same in another
+/// slot.
+#[test]
+fn nothing_is_told_of_what_has_the_name_of_a_drive_that_is_not_there() {
+    let mut bench = Bench::new();
+    let about = [
+        "disks -a 1.0",
+        "drives -a 1.0",
+        "disks -aj 1.0",
+        "drivetemp 1.0",
+    ];
+    let words = ["JK1101YAH0ZZZZ", "Hitachi", "34C"];
+    let told = |bench: &mut Bench| -> Vec<String> {
+        let all: String = about.iter().map(|line| bench.good(line)).collect();
+        let found = words.iter().filter(|word| all.contains(**word));
+        found.map(|word| (*word).to_owned()).collect()
+    };
+    assert_eq!(told(&mut bench), words);
+    bench.shelf.drives[0].state = DriveState::Missing;
+    bench.shelf.drives[0].model.clear();
+    assert_eq!(told(&mut bench), [""; 0]);
+}
+
 #[test]
 fn show_without_drives_says_nothing() {
     let mut bench = Bench::new();

@@ -243,6 +243,31 @@ fn bays_of_an_enclosure_have_its_numbers_filled_or_not() {
     assert_eq!(second, named(&[("sdf", 3), ("sde", 7), ("nvme0n1", 9)]));
 }
 
+/// Of an empty bay that does not tell its number the kernel says which of all elements it is, which may be
+/// the number of another one.
+#[test]
+fn a_bay_that_does_not_tell_its_number_takes_none_from_another() {
+    let fake = FakeSystem::new();
+    fake.sas(4, "sde", 2);
+    fake.sas(2, "sdf", 4);
+    // Its directory is named before, and after, that of the disk with its number.
+    for (name, number) in [
+        ("Slot 01", 2),
+        ("Slot 07", 4),
+        ("Slot 08", 5),
+        ("Slot 09", 5),
+    ] {
+        let bay = format!("sys/class/enclosure/6:0:12:0/{name}");
+        fake.write(&format!("{bay}/type"), "array device\n");
+        fake.write(&format!("{bay}/slot"), format!("{number}\n"));
+    }
+    let mut slots = Slots::default();
+    assert_eq!(numbers(&fake, &mut slots), named(&[("sde", 2), ("sdf", 4)]));
+    let again = numbers(&fake, &mut slots);
+    assert_eq!(again, named(&[("sde", 2), ("sdf", 4)]));
+    assert_eq!(slots.text().lines().count(), 3, "{}", slots.text());
+}
+
 #[test]
 fn a_disk_keeps_its_number_when_its_enclosure_begins_to_tell() {
     let fake = FakeSystem::new();

@@ -179,10 +179,18 @@ impl FakeSystem {
             "12.0 Gbit\n",
         );
         self.bay("6:0:12:0", bay);
-        self.link(
-            &format!("sys/class/enclosure/6:0:12:0/Slot {bay:02}/device"),
+        self.put_in(
             &format!("sys/devices/{scsi}"),
+            "6:0:12:0",
+            &format!("Slot {bay:02}"),
         );
+    }
+
+    /// A disk in a bay: the kernel links each to the other.
+    pub(crate) fn put_in(&self, device: &str, enclosure: &str, bay: &str) {
+        let at = format!("sys/class/enclosure/{enclosure}/{bay}");
+        self.link(&format!("{at}/device"), device);
+        self.link(&format!("{device}/enclosure_device:{bay}"), &at);
     }
 
     /// A bay of an enclosure.

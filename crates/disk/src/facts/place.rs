@@ -1,6 +1,7 @@
 //! Where a disk is attached: its bus, its link, its bay, and a name of the place that outlives reboots.
 
 use super::{Bay, Bus, System, names_in, word};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -266,33 +267,65 @@ pub(crate) fn bay_directory(system: &System, disk: &Path) -> Option<PathBuf> {
     own_bay(system, disk).map(|(_, at)| at)
 }
 
+/// The kernel links each to the other, so that there is no need to look at all bays for every disk.
 fn own_bay(system: &System, disk: &Path) -> Option<(Bay, PathBuf)> {
-    let device = disk.join("device").canonicalize().ok()?;
-    let bays = bays(system).into_iter();
-    let mut own =
-        bays.filter(|(_, at)| at.join("device").canonicalize().ok().as_ref() == Some(&device));
-    own.next()
+    let device = disk.join("device");
+    let mut names = names_in(&device).into_iter();
+    let link = names.find(|name| name.starts_with("enclosure_device:"))?;
+    let at = device.join(link).canonicalize().ok()?;
+    let (enclosure, component) = (at.parent()?.file_name()?, at.file_name()?);
+    // As those of all bays are called.
+    let at = system
+        .path("sys/class/enclosure")
+        .join(enclosure)
+        .join(component);
+    Some((bay_at(&at)?, at))
+}
+
+/// What a directory of an enclosure tells, if it is that of a bay for a disk.
+fn bay_at(at: &Path) -> Option<Bay> {
+    if !is_bay(at) {
+        return None;
+    }
+    let enclosure = at.parent()?;
+    let name = enclosure.file_name()?.to_string_lossy();
+    Some(Bay {
+        number: word(&at.join("slot"))?.parse().ok()?,
+        enclosure: word(&enclosure.join("id")).unwrap_or_else(|| name.into_owned()),
+    })
+}
+
+/// Whether a directory of an enclosure is that of a bay for a disk.
+pub(crate) fn is_bay(at: &Path) -> bool {
+    let kind = word(&at.join("type"));
+    matches!(kind.as_deref(), Some("device" | "array device"))
 }
 
 /// All bays for disks of all enclosures, empty ones too, in order, and where the kernel tells of each.
+///
+/// Of an empty bay that does not tell its number (SES lets an enclosure mark that as invalid) the kernel says
+/// which of all elements it is. Where a disk is in a bay of that number, the empty one is left out until it
+/// tells.
 pub(super) fn bays(system: &System) -> Vec<(Bay, PathBuf)> {
     let class = system.path("sys/class/enclosure");
     let mut found = Vec::new();
     for name in names_in(&class) {
         let enclosure = class.join(&name);
-        let id = word(&enclosure.join("id")).unwrap_or_else(|| name.clone());
-        for component in names_in(&enclosure) {
-            let at = enclosure.join(&component);
-            let kind = word(&at.join("type"));
-            if !matches!(kind.as_deref(), Some("device" | "array device")) {
-                continue;
-            }
-            if let Some(number) = word(&at.join("slot")).and_then(|slot| slot.parse().ok()) {
-                let enclosure = id.clone();
-                found.push((Bay { enclosure, number }, at));
-            }
-        }
+        let components = names_in(&enclosure).into_iter();
+        let bays = components.filter_map(|component| {
+            let at = enclosure.join(component);
+            Some((bay_at(&at)?, at))
+        });
+        found.extend(bays);
     }
     found.sort();
+    let filled: BTreeSet<Bay> = found
+        .iter()
+        .filter(|(_, at)| at.join("device").exists())
+        .map(|(bay, _)| bay.clone())
+        .collect();
+    found.retain(|(bay, at)| !filled.contains(bay) || at.join("device").exists());
+    // Of several empty ones one stands for the number.
+    found.dedup_by(|(bay, _), (first, _)| bay == first && !filled.contains(first));
     found
 }

@@ -28,6 +28,9 @@ const LIFE_LEFT: &[&str] = &[
     "Wear_Leveling_Count",
 ];
 
+/// How a line begins that follows the reason.
+const GIVES_UP: &str = "A mandatory SMART command failed";
+
 /// Why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
@@ -133,6 +136,14 @@ impl Answer {
         let messages = self.list("/smartctl/messages").iter();
         let mut texts = messages.filter_map(|message| message.get("string")?.as_str());
         texts.next()
+    }
+
+    /// The last thing that it has written for people: of a command that the drive must not refuse, and has
+    /// refused, it tells nowhere else.
+    pub(super) fn last_words(&self) -> Option<&str> {
+        let lines = self.list("/smartctl/output").iter().rev();
+        let mut lines = lines.filter_map(Value::as_str);
+        lines.find(|line| !line.trim().is_empty() && !line.starts_with(GIVES_UP))
     }
 
     fn has_passed(&self) -> Option<bool> {

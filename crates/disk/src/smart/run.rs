@@ -21,6 +21,9 @@ const EXIT_UNUSABLE: u8 = 0b11;
 /// The first of them: it does not know what kind of device that is.
 const EXIT_UNKNOWN_KIND: u8 = 0b01;
 
+/// What it says of a volume of a RAID adapter, before the word for its make and the number of a disk.
+const VOLUME: &str = "please try adding '-d ";
+
 /// Longest answer that is read. Real ones have some ten thousand bytes.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
@@ -60,6 +63,12 @@ pub enum SmartError {
     /// It does not know how to ask this kind of device, as it does not for virtual disks.
     #[error("smartctl: {0}")]
     UnknownKind(String),
+    /// It is a volume that a RAID adapter makes of disks.
+    #[error(
+        "smartctl: {0}; it is a volume of a RAID adapter, which has no health of its own: let the adapter pass its disks \
+         through (JBOD, HBA mode)"
+    )]
+    Volume(String),
     /// What it said is no answer.
     #[error("smartctl did not answer properly: {0}")]
     Unreadable(String),
@@ -183,7 +192,7 @@ impl Smartctl {
         let mut command = command(&self.program).ok_or(SmartError::NotInstalled)?;
         let mut child = command
             .args(&self.prefix)
-            .arg("--json=c")
+            .arg("--json=co")
             .args(options)
             .arg(device)
             .stdin(Stdio::null())
@@ -246,12 +255,16 @@ fn read_aside(output: ChildStdout) -> io::Result<Receiver<io::Result<Vec<u8>>>> 
 fn refused(answer: &Answer) -> SmartError {
     let told = answer
         .complaint()
-        .unwrap_or("the drive could not be opened");
+        .or_else(|| answer.last_words())
+        .unwrap_or("it does not say why the drive cannot be asked");
     let told = told.chars().filter(|character| !character.is_control());
+    let told: String = told.collect();
     if answer.exit_status() & EXIT_UNUSABLE == EXIT_UNKNOWN_KIND {
-        SmartError::UnknownKind(told.collect())
+        SmartError::UnknownKind(told)
+    } else if told.contains(VOLUME) {
+        SmartError::Volume(told)
     } else {
-        SmartError::Other(told.collect())
+        SmartError::Other(told)
     }
 }
 

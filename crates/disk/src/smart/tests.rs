@@ -1,5 +1,7 @@
 //! What smartmontools says, as data: `qemu-*` are answers of smartctl 7.3 (Debian 12) in a machine of QEMU
-//! with an NVMe, a SATA and a SCSI disk; the others are written by its schema, for drives that QEMU has not.
+//! with an NVMe, a SATA and a SCSI disk, and with one behind an adapter that refuses TEST UNIT READY (its
+//! `megasas` does not do commands without data); the others are written by its schema, for drives that QEMU
+//! has not.
 
 use super::{SmartError, Smartctl, parse};
 use shelf::smart::{RecoveryTimers, SelfTest, SelfTestKind, Smart, SmartChange};
@@ -214,11 +216,11 @@ fn it_is_asked_for_json_and_not_to_wake_anybody_up() {
     assert_eq!(
         lines,
         [
-            "--json=c -n standby,3 -x /dev/sdz",
-            "--json=c -i -s off /dev/sdz",
-            "--json=c -t long /dev/sdz",
-            "--json=c -X /dev/sdz",
-            "--json=c -l scterc,71,0 /dev/sdz",
+            "--json=co -n standby,3 -x /dev/sdz",
+            "--json=co -i -s off /dev/sdz",
+            "--json=co -t long /dev/sdz",
+            "--json=co -X /dev/sdz",
+            "--json=co -l scterc,71,0 /dev/sdz",
         ]
     );
 }
@@ -248,6 +250,25 @@ fn a_disk_that_sleeps_is_told_from_one_that_is_gone() {
         matches!(virtual_disk, Err(SmartError::UnknownKind(_))),
         "{virtual_disk:?}"
     );
+    let refuses = answer(&text("qemu-megasas")).unwrap_err().to_string();
+    assert_eq!(
+        refuses,
+        "smartctl: device Test Unit Ready  [medium or hardware error (serious)]"
+    );
+    let volume = answer(
+        r#"{"smartctl":{"messages":[{"string":"Smartctl open device: /dev/sda failed: DELL or MegaRaid controller,
+        please try adding '-d megaraid,N'"}],"exit_status":2}}"#
+            .replace("\n        ", " ")
+            .as_str(),
+    );
+    let volume = volume.unwrap_err().to_string();
+    assert!(
+        volume.contains("megaraid,N'; it is a volume") && volume.contains("JBOD"),
+        "{volume}"
+    );
+    let silent = answer(r#"{"smartctl":{"output":["",7],"exit_status":2}}"#);
+    let silent = silent.unwrap_err().to_string();
+    assert!(silent.contains("does not say why"), "{silent}");
     for nonsense in ["Segmentation fault", "", "{}"] {
         let nonsense = answer(nonsense);
         assert!(

@@ -6,7 +6,9 @@
 //! Invariants:
 //! * an LED is written only when what it is to show has changed, or could not be shown: then every ten
 //!   seconds, so that none stays lit for a drive that is well;
-//! * at the start every LED is written: what it shows is from before;
+//! * at the start every LED is written, those of empty bays beside drives of the shelf, too: what it shows is
+//!   from before;
+//! * the path of a drive that is missing is not used: the kernel gives its name to another one;
 //! * nothing but its own slot suffers from one that cannot be set.
 
 use super::{For, Hardware};
@@ -16,8 +18,8 @@ use disk::facts::{Facts, System};
 use disk::leds::{SlotLeds, ledctl};
 use disk::sensors::{Chip, chips};
 use shelf::admin::{Admin, DriveRole, DriveSlot, DriveState, DriveStatus, ElementState, LunStatus};
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// From one look to the next.
@@ -49,6 +51,8 @@ struct Slot {
     has_failed: bool,
     /// Whether `ledctl` was tried for this path.
     has_tried: bool,
+    /// Whether its drive is missing.
+    is_missing: bool,
 }
 
 /// What somebody has set, and until when.
@@ -60,6 +64,7 @@ pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
         system: System::default(),
         slots: BTreeMap::new(),
         set: BTreeMap::new(),
+        enclosures: BTreeSet::new(),
     };
     let mut slow = Instant::now();
     loop {
@@ -67,6 +72,7 @@ pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
             let manager = administration.lock();
             (manager.drives(), manager.luns())
         };
+        chassis.miss(&drives);
         let is_slow_round = slow <= Instant::now();
         if is_slow_round {
             slow = Instant::now() + PERIOD_SLOW;
@@ -121,12 +127,31 @@ struct Chassis {
     system: System,
     slots: BTreeMap<DriveSlot, Slot>,
     set: BTreeMap<DriveSlot, Set>,
+    /// Directories of enclosures whose empty bays were put out.
+    enclosures: BTreeSet<PathBuf>,
 }
 
 impl Chassis {
+    /// Lets go of what leads to the LEDs of slots by their drives, where those are missing.
+    fn miss(&mut self, drives: &[DriveStatus]) {
+        for drive in drives {
+            let Some(slot) = self.slots.get_mut(&drive.slot) else {
+                continue;
+            };
+            slot.is_missing = drive.state == DriveState::Missing;
+            if slot.is_missing {
+                slot.has_tried = false;
+                if matches!(slot.way, Way::Ledctl(_)) {
+                    (slot.way, slot.shown) = (Way::None, None);
+                }
+            }
+        }
+    }
+
     /// Looks for the LEDs of slots. Those of a slot whose drive is pulled are still there.
     fn find(&mut self, drives: &[DriveStatus]) {
-        for drive in drives {
+        let present = |drive: &&DriveStatus| drive.state != DriveState::Missing;
+        for drive in drives.iter().filter(present) {
             let facts = Facts::of_path(&self.system, Path::new(&drive.path));
             let leds = facts.and_then(|facts| SlotLeds::of(&self.system, &facts));
             let slot = self.slots.entry(drive.slot).or_insert_with(|| Slot {
@@ -135,8 +160,13 @@ impl Chassis {
                 shown: None,
                 has_failed: false,
                 has_tried: false,
+                is_missing: false,
             });
             if let Some(leds) = leds {
+                let enclosure = leds.enclosure().map(Path::to_owned);
+                if enclosure.is_some_and(|enclosure| self.enclosures.insert(enclosure)) {
+                    put_out(&leds.of_empty_bays());
+                }
                 let way = Way::Kernel(leds);
                 if slot.way != way {
                     (slot.way, slot.shown) = (way, None);
@@ -206,12 +236,18 @@ impl Chassis {
         else {
             return Err(HostError::Refused("not about an LED".to_owned()));
         };
+        self.miss(drives);
         self.find(drives);
         let Some(slot) = self.slots.get_mut(&number) else {
             return Err(HostError::Refused("this slot has no LED".to_owned()));
         };
         if slot.way == Way::None && !slot.path.starts_with("/dev/") {
             let text = "this slot has no LED: its drive is no device";
+            return Err(HostError::Refused(text.to_owned()));
+        }
+        if slot.way == Way::None && slot.is_missing {
+            let text =
+                "this slot has no LED that could be found without its drive, which is missing";
             return Err(HostError::Refused(text.to_owned()));
         }
         if state == LedState::Off {
@@ -234,11 +270,20 @@ impl Chassis {
     }
 }
 
+/// Puts out what was lit for drives that are there no more.
+fn put_out(bays: &[SlotLeds]) {
+    for bay in bays {
+        if let Err(error) = bay.show(LedState::Off) {
+            tracing::warn!("the LEDs of an empty bay cannot be put out: {error}");
+        }
+    }
+}
+
 impl Slot {
     /// Finds out whether `ledctl` knows an LED where the kernel has none. Returns whether it shows this now.
     fn try_ledctl(&mut self, state: LedState) -> bool {
         let is_device = self.path.starts_with("/dev/");
-        if self.way != Way::None || self.has_tried || !is_device {
+        if self.way != Way::None || self.has_tried || !is_device || self.is_missing {
             return false;
         }
         self.has_tried = true;
@@ -303,7 +348,6 @@ mod tests {
     use shelf::smart::Smart;
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     fn drive(slot: u16, role: DriveRole) -> DriveStatus {
@@ -402,6 +446,7 @@ mod tests {
         symlink(&disk, root.join("sys/class/block/sda")).unwrap();
         symlink(&device, disk.join("device")).unwrap();
         symlink(&device, bay.join("device")).unwrap();
+        symlink(&bay, device.join("enclosure_device:Slot 00")).unwrap();
         for (file, text) in [
             ("type", "array device"),
             ("slot", "0"),
@@ -411,6 +456,42 @@ mod tests {
             fs::write(bay.join(file), text).unwrap();
         }
         bay
+    }
+
+    /// The kernel gives the name of a drive that was pulled to another one.
+    #[test]
+    fn no_led_is_set_by_the_path_of_a_drive_that_is_missing() {
+        let number = DriveSlot(0);
+        let slot = Slot {
+            path: "/dev/sd0".to_owned(),
+            way: Way::Ledctl("/dev/sd0".to_owned()),
+            shown: Some(LedState::Fault),
+            has_failed: false,
+            has_tried: true,
+            is_missing: false,
+        };
+        let mut chassis = Chassis {
+            system: System::default(),
+            slots: [(number, slot)].into(),
+            set: BTreeMap::new(),
+            enclosures: BTreeSet::new(),
+        };
+        let mut drives = [drive(0, DriveRole::Free)];
+        chassis.miss(&drives);
+        assert_ne!(chassis.slots[&number].way, Way::None);
+        drives[0].state = DriveState::Missing;
+        chassis.miss(&drives);
+        chassis.update(&BTreeMap::new(), true);
+        let slot = &chassis.slots[&number];
+        assert_eq!(slot.way, Way::None);
+        assert!(!slot.has_tried, "it is not asked for an LED");
+        let locate = Task::Led {
+            slot: number,
+            state: LedState::Locate,
+            seconds: None,
+        };
+        let error = chassis.set(&locate, &drives).unwrap_err().to_string();
+        assert!(error.contains("which is missing"), "{error}");
     }
 
     #[test]
@@ -428,11 +509,13 @@ mod tests {
             shown: None,
             has_failed: false,
             has_tried: false,
+            is_missing: false,
         };
         let mut chassis = Chassis {
             system,
             slots: [(number, slot)].into(),
             set: BTreeMap::new(),
+            enclosures: BTreeSet::new(),
         };
         let read = || ["locate", "fault"].map(|file| fs::read_to_string(bay.join(file)).unwrap());
         let knows = |state| BTreeMap::from([(number, state)]);

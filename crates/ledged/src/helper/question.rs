@@ -62,7 +62,7 @@ impl Program {
 }
 
 /// Options of `smartctl` that are not followed by anything.
-const SMARTCTL_ALONE: [&str; 4] = ["--json=c", "-x", "-i", "-X"];
+const SMARTCTL_ALONE: [&str; 4] = ["--json=co", "-x", "-i", "-X"];
 
 /// What `ledctl` can be told to show.
 const LEDCTL_PATTERNS: [&str; 5] = ["normal", "locate", "failure", "rebuild", "hotspare"];
@@ -282,7 +282,7 @@ mod tests {
             &["-t", "offline"],
             &["-d", "sat"],
             &["-n", "never"],
-            &["--json=c", "-q", "silent"],
+            &["--json=co", "-q", "silent"],
             &["/dev/null"],
         ] {
             let words = [&["smartctl"], options, &["/dev/null"]].concat();
@@ -292,11 +292,11 @@ mod tests {
             );
         }
         for options in [
-            &["--json=c", "-n", "standby,3", "-x"][..],
-            &["--json=c", "-i", "-s", "off"],
-            &["--json=c", "-l", "scterc,70,70"],
-            &["--json=c", "-t", "long"],
-            &["--json=c", "-X"],
+            &["--json=co", "-n", "standby,3", "-x"][..],
+            &["--json=co", "-i", "-s", "off"],
+            &["--json=co", "-l", "scterc,70,70"],
+            &["--json=co", "-t", "long"],
+            &["--json=co", "-X"],
         ] {
             let words = [&["smartctl"], options, &["/dev/null"]].concat();
             // The options are in order, and the device is not.

@@ -145,6 +145,8 @@ pub(crate) struct Rig {
     monitor: Option<Monitor>,
     pub(crate) namespace: Namespace,
     directory: TempDir,
+    /// What is behind devices beside the disks, in the emulator's words.
+    block_devices: Vec<String>,
 }
 
 impl Rig {
@@ -158,6 +160,7 @@ impl Rig {
             monitor: None,
             namespace,
             directory,
+            block_devices: Vec::new(),
         };
         let own = DISKS.iter().map(|name| (*name, bytes_of(name)));
         let small = IN_USE.iter().map(|(name, _)| (*name, SMALL_BYTES));
@@ -165,6 +168,11 @@ impl Rig {
             File::create(rig.image(name))?.set_len(bytes)?;
         }
         Ok(rig)
+    }
+
+    /// Machines have something behind a device that is no disk.
+    pub(crate) fn add_block_device(&mut self, block_device: String) {
+        self.block_devices.push(block_device);
     }
 
     fn image(&self, name: &str) -> PathBuf {
@@ -178,7 +186,9 @@ impl Rig {
             .map(paths::binary)
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        programs.push(requirements::program("lvm")?);
+        for name in ["lvm", "smartctl"] {
+            programs.push(requirements::program(name)?);
+        }
         let options = VmOptions {
             processors: 2,
             memory_mib: 1280,
@@ -193,6 +203,7 @@ impl Rig {
             .map(|name| (name.to_owned(), self.image(name)));
         let hardware = Hardware {
             media: media.collect(),
+            block_devices: self.block_devices.clone(),
             devices: [board(), disks.to_vec()].concat(),
             mtu: MTU,
         };
@@ -216,12 +227,24 @@ impl Rig {
         self.shell(START).with_context(|| self.log()).map(drop)
     }
 
-    /// Ends the shelf and the machine in order.
-    pub(crate) fn halt(&mut self) -> Result<()> {
+    /// Ends the shelf in the machine in order.
+    fn stop(&mut self) -> Result<()> {
         self.shell(
             "kill $(pidof ledged); for i in $(seq 600); do grep -q 'ended with' /run/log && break; sleep 0.1; done; \
              grep 'ended with 0' /run/log",
-        )?;
+        )
+        .map(drop)
+    }
+
+    /// Ends the shelf in the machine in order, and starts it again.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()
+    }
+
+    /// Ends the shelf and the machine in order.
+    pub(crate) fn halt(&mut self) -> Result<()> {
+        self.stop()?;
         self.shell(
             "swapoff -a; umount /mnt && lvm vgchange --config 'activation { udev_sync=0 udev_rules=0 }' -an other \
              && mdadm --stop /dev/md0",
@@ -264,6 +287,14 @@ impl Rig {
             let log = self.log();
             bail!("{line}: {}\n{log}", said.output);
         }
+        Ok(said.output)
+    }
+
+    /// Why a console command is refused.
+    pub(crate) fn refused(&mut self, line: &str) -> Result<String> {
+        let said = self.run(&format!("ledge --socket /run/control.sock {line}"))?;
+        transcript::record("SR shelf 1>", line, &said.output);
+        ensure!(said.status != 0, "{line}: {}", said.output);
         Ok(said.output)
     }
 

@@ -154,12 +154,11 @@ pub(super) fn life(report: &mut Report, world: &World<'_>, words: &[String]) {
 pub(super) fn temperatures(report: &mut Report, world: &World<'_>, words: &[String]) {
     let title = format!("{:<8} {:>8} {:>8}", "DRIVE", "TEMP", "LIMIT");
     let drives = world.admin.drives();
-    let paths: Vec<String> = drives.iter().map(|drive| drive.path.clone()).collect();
     let names = drives
         .iter()
         .map(|drive| drive_name(world.admin.shelf(), drive.slot));
     // What the kernel measures is of now.
-    let now = names.zip(world.host.temperatures(&paths));
+    let now = names.zip(crate::commands::drives::temperatures(world, &drives));
     let now: BTreeMap<String, Option<i32>> = now.collect();
     list(report, world, words, &title, |name, smart| {
         let now = now.get(name).copied().flatten();
