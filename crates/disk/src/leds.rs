@@ -268,14 +268,17 @@ mod tests {
         fake.write(&format!("{other}/type"), "array device");
         fake.write("sys/class/enclosure/0:0:8:0/power/control", "auto");
         let empty = SlotLeds(Kind::Enclosure(fake.system().path(other)));
-        assert_eq!(leds.of_empty_bays(), [empty.clone()]);
+        assert_eq!(leds.of_empty_bays(), std::slice::from_ref(&empty));
         fake.write(&format!("{other}/slot"), "4");
         fake.write(&format!("{other}/fault"), "0");
-        let bay = Bay {
+        let place = Bay {
             enclosure: "0:0:8:0".to_owned(),
             number: 4,
         };
-        assert_eq!(SlotLeds::of_all_empty_bays(&fake.system()), [(bay, empty)]);
+        assert_eq!(
+            SlotLeds::of_all_empty_bays(&fake.system()),
+            [(place, empty)]
+        );
         let state = || {
             [
                 read(&fake, &format!("{bay}/locate")),
