@@ -132,6 +132,12 @@ impl Slots {
         self.0.values().any(|known| *known == number)
     }
 
+    /// The number of a bay.
+    #[must_use]
+    pub fn of_bay(&self, bay: &Bay) -> Option<u16> {
+        self.0.get(&bay_key(bay)).copied()
+    }
+
     /// The number of the place of a disk.
     #[must_use]
     pub fn of(&self, found: &Found) -> Option<u16> {

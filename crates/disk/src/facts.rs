@@ -12,7 +12,7 @@ mod temperature;
 
 pub use temperature::read_temperature;
 
-pub(crate) use place::{bay_directory, is_bay};
+pub(crate) use place::{bay_directories, bay_directory, is_bay};
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -248,7 +248,7 @@ impl Facts {
 /// All bays for disks of all enclosures, empty ones too, in order.
 #[must_use]
 pub fn bays(system: &System) -> Vec<Bay> {
-    let bays = place::bays(system).into_iter();
+    let bays = place::bay_directories(system).into_iter();
     bays.map(|(bay, _)| bay).collect()
 }
 

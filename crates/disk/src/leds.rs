@@ -5,7 +5,7 @@
 //!
 //! Invariants: what was not set is left alone; a slot shows one thing at a time.
 
-use crate::facts::{Facts, System, is_bay, names_in};
+use crate::facts::{Bay, Facts, System, bay_directories, is_bay, names_in};
 use crate::program::{command, ends, stand_in};
 use shelf::led::LedState;
 use std::ffi::OsStr;
@@ -47,6 +47,16 @@ impl SlotLeds {
         enclosure(system, &device)
             .or_else(|| npem(system, &device))
             .map(Self)
+    }
+
+    /// Those of all empty bays of enclosures.
+    #[must_use]
+    pub fn of_all_empty_bays(system: &System) -> Vec<(Bay, Self)> {
+        let bays = bay_directories(system).into_iter();
+        let empty = bays.filter(|(_, at)| at.join("fault").exists() && !at.join("device").exists());
+        empty
+            .map(|(bay, at)| (bay, Self(Kind::Enclosure(at))))
+            .collect()
     }
 
     /// The directory of the enclosure that they are of.
@@ -260,7 +270,17 @@ mod tests {
         fake.write(&format!("{other}/type"), "array device");
         fake.write("sys/class/enclosure/0:0:8:0/power/control", "auto");
         let empty = SlotLeds(Kind::Enclosure(fake.system().path(other)));
-        assert_eq!(leds.of_empty_bays(), [empty]);
+        assert_eq!(leds.of_empty_bays(), std::slice::from_ref(&empty));
+        fake.write(&format!("{other}/slot"), "4");
+        fake.write(&format!("{other}/fault"), "0");
+        let place = Bay {
+            enclosure: "0:0:8:0".to_owned(),
+            number: 4,
+        };
+        assert_eq!(
+            SlotLeds::of_all_empty_bays(&fake.system()),
+            [(place, empty)]
+        );
         let state = || {
             [
                 read(&fake, &format!("{bay}/locate")),

@@ -62,6 +62,7 @@ impl Daemon {
         sandbox::enter(config)?;
         machinery.log().send()?;
         let (slots, slot_changes, opened) = Slots::open(config, &state);
+        let numbers = config.finds_disks.then(|| state.clone());
         let room = Slots::room(config);
         let memories = engine::worker_memories(COMMANDS, config.workers);
         let (shared, memories): (Vec<_>, Vec<_>) =
@@ -103,7 +104,7 @@ impl Daemon {
         let timed = (administration.clone(), reception.clone(), hardware.clone());
         spawn("timer", move || timer(&timed.0, &timed.1, &timed.2))?;
         follow(slots, ports.clone(), (&administration, &workers))?;
-        hardware.serve(&administration, config.smart_interval)?;
+        hardware.serve(&administration, config.smart_interval, numbers)?;
         let premises = Premises::new(administration.clone(), machinery);
         socket.serve(&reception, &premises)?;
         door::ethernet::serve(&reception, &premises)?;

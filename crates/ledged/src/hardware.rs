@@ -7,6 +7,7 @@ mod chassis;
 mod smart;
 
 use crate::administration::Administration;
+use crate::store::StateDir;
 use crate::threads::spawn;
 use console::host::{HostError, Sensors, SlotLed, Task, Trouble};
 use std::collections::{BTreeMap, VecDeque};
@@ -83,11 +84,13 @@ impl Hardware {
         state.done.insert(number, result);
     }
 
-    /// Starts the two threads. Drives are asked for their health so often, or never.
+    /// Starts the two threads. Drives are asked for their health so often, or never. Where disks are found,
+    /// `numbers` has the slots of bays.
     pub(crate) fn serve(
         &self,
         administration: &Administration,
         smart_interval: Option<Duration>,
+        numbers: Option<StateDir>,
     ) -> anyhow::Result<()> {
         self.lock().asks_nobody = smart_interval.is_none();
         crate::helper::ask_for_drives();
@@ -96,7 +99,9 @@ impl Hardware {
             smart::run(&hardware, &shelf, smart_interval);
         })?;
         let (hardware, shelf) = (self.clone(), administration.clone());
-        spawn("chassis", move || chassis::run(&hardware, &shelf))
+        spawn("chassis", move || {
+            chassis::run(&hardware, &shelf, numbers);
+        })
     }
 
     /// What is wrong with all drives at once: nobody would hear that one will fail.

@@ -259,6 +259,14 @@ fn slots_and_states_stand_in_either_order() {
         seconds: Some(600),
     };
     assert_eq!(bench.host.tasks, [(located, Ok(()))]);
+    // A bay is found where a disk is to be put into it.
+    let mut bench = watched();
+    let empty = DriveSlot(40);
+    bench.host.leds.insert(empty, LedState::Off);
+    assert_eq!(bench.line("setslotled locate 40").output, "");
+    assert_eq!(bench.host.leds[&empty], LedState::Locate);
+    assert!(bench.line("slotled 40").output.contains("40       locate"));
+    bench.host.leds.remove(&empty);
     let none = HostError::Refused("this slot has no LED".to_owned());
     let output = bench.line("setslotled locate 0 9 1").output;
     assert_eq!(output, format!("error: 9: {none}\nskipping: 1\n"));

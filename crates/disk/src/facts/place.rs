@@ -306,7 +306,7 @@ pub(crate) fn is_bay(at: &Path) -> bool {
 /// Of an empty bay that does not tell its number (SES lets an enclosure mark that as invalid) the kernel says
 /// which of all elements it is. Where a disk is in a bay of that number, the empty one is left out until it
 /// tells.
-pub(super) fn bays(system: &System) -> Vec<(Bay, PathBuf)> {
+pub(crate) fn bay_directories(system: &System) -> Vec<(Bay, PathBuf)> {
     let class = system.path("sys/class/enclosure");
     let mut found = Vec::new();
     for name in names_in(&class) {

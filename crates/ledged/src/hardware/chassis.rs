@@ -13,7 +13,9 @@
 
 use super::{For, Hardware};
 use crate::administration::Administration;
+use crate::store::StateDir;
 use console::host::{Fan, HostError, LedState, PowerSupply, Sensors, SlotLed, Task, Temperature};
+use disk::discover::Slots;
 use disk::facts::{Facts, System};
 use disk::leds::{SlotLeds, ledctl};
 use disk::sensors::{Chip, chips};
@@ -59,12 +61,13 @@ struct Slot {
 type Set = (LedState, Option<Instant>);
 
 /// Sets LEDs and reads sensors until the process ends.
-pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
+pub(crate) fn run(hardware: &Hardware, administration: &Administration, numbers: Option<StateDir>) {
     let mut chassis = Chassis {
         system: System::default(),
         slots: BTreeMap::new(),
         set: BTreeMap::new(),
         enclosures: BTreeSet::new(),
+        numbers,
     };
     let mut slow = Instant::now();
     loop {
@@ -77,6 +80,7 @@ pub(crate) fn run(hardware: &Hardware, administration: &Administration) {
         if is_slow_round {
             slow = Instant::now() + PERIOD_SLOW;
             chassis.find(&drives);
+            chassis.find_empty(&drives);
             let sensors = sensors(&chips(&chassis.system));
             hardware.lock().sensors = sensors;
         }
@@ -129,6 +133,8 @@ struct Chassis {
     set: BTreeMap<DriveSlot, Set>,
     /// Directories of enclosures whose empty bays were put out.
     enclosures: BTreeSet<PathBuf>,
+    /// Where the slots of bays are, if disks are found.
+    numbers: Option<StateDir>,
 }
 
 impl Chassis {
@@ -179,6 +185,31 @@ impl Chassis {
                     (slot.way, slot.shown) = (Way::None, None);
                 }
             }
+        }
+    }
+
+    /// Looks for the LEDs of slots that have had no drive yet: bays that are empty.
+    fn find_empty(&mut self, drives: &[DriveStatus]) {
+        let Some(state) = &self.numbers else {
+            return;
+        };
+        // Whoever gives the numbers has told of what cannot be read of them.
+        let (numbers, _) = Slots::parse(&state.slots().unwrap_or_default());
+        for (bay, leds) in SlotLeds::of_all_empty_bays(&self.system) {
+            let Some(number) = numbers.of_bay(&bay).map(DriveSlot) else {
+                continue;
+            };
+            if drives.iter().any(|drive| drive.slot == number) {
+                continue;
+            }
+            self.slots.entry(number).or_insert_with(|| Slot {
+                path: String::new(),
+                way: Way::Kernel(leds),
+                shown: None,
+                has_failed: false,
+                has_tried: false,
+                is_missing: true,
+            });
         }
     }
 
@@ -475,6 +506,7 @@ mod tests {
             slots: [(number, slot)].into(),
             set: BTreeMap::new(),
             enclosures: BTreeSet::new(),
+            numbers: None,
         };
         let mut drives = [drive(0, DriveRole::Free)];
         chassis.miss(&drives);
@@ -516,6 +548,7 @@ mod tests {
             slots: [(number, slot)].into(),
             set: BTreeMap::new(),
             enclosures: BTreeSet::new(),
+            numbers: None,
         };
         let read = || ["locate", "fault"].map(|file| fs::read_to_string(bay.join(file)).unwrap());
         let knows = |state| BTreeMap::from([(number, state)]);

@@ -7,19 +7,25 @@ use crate::names::{decimal, parse_drive};
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::report::Report;
-use shelf::admin::{Admin, AdminError, DriveSlot};
+use shelf::admin::{AdminError, DriveSlot};
 
 /// Longest time that a drive can be located: a week.
 const MINUTES_MAX: u64 = 7 * 24 * 60;
 
-/// Reads a bare slot number, or the name of a drive.
-fn slot(admin: &dyn Admin, word: &str) -> Result<DriveSlot, Problem> {
+/// Reads a bare slot number, or the name of a drive. A slot that has an LED is one also without a drive.
+fn slot(world: &World<'_>, word: &str) -> Result<DriveSlot, Problem> {
+    let admin = &*world.admin;
     let bare = decimal(word).and_then(|number| u16::try_from(number).ok());
     let slot = match bare {
         Some(number) => DriveSlot(number),
         None => parse_drive(word, admin.shelf())?,
     };
-    let is_known = admin.drives().iter().any(|drive| drive.slot == slot);
+    let has_drive = || admin.drives().iter().any(|drive| drive.slot == slot);
+    let has_led = || {
+        let leds = world.host.leds();
+        leds.is_ok_and(|leds| leds.iter().any(|led| led.slot == slot))
+    };
+    let is_known = has_drive() || has_led();
     let unknown = || AdminError::NoSuchDrive(word.to_owned()).into();
     is_known.then_some(slot).ok_or_else(unknown)
 }
@@ -44,7 +50,7 @@ fn begin(
 ) -> Outcome {
     let mut tasks = Vec::new();
     for word in words {
-        match slot(world.admin, word) {
+        match slot(world, word) {
             Ok(slot) => {
                 let task = Task::Led {
                     slot,
@@ -93,7 +99,7 @@ pub(super) fn locate(world: &mut World<'_>, usage: &'static str, words: &[String
 pub(super) fn list(report: &mut Report, world: &World<'_>, words: &[String]) {
     let mut wanted = Vec::new();
     for (index, word) in words.iter().enumerate() {
-        match slot(world.admin, word) {
+        match slot(world, word) {
             Ok(slot) => wanted.push(slot),
             Err(problem) => return report.fail(problem, &words[index + 1..]),
         }
