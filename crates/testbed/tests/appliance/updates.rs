@@ -31,8 +31,8 @@ const PLACE_BYTES: usize = 4096;
 /// What no update has at such a place.
 const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 
-/// What `aoeload` says of a target that did not answer within five seconds.
-const SILENT: &str = "no answer to Query Config";
+/// What `aoeload` says of a target that did not answer within its time: to Query Config, or to IDENTIFY.
+const SILENT: &str = "no answer to ";
 
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
