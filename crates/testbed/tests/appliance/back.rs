@@ -144,7 +144,8 @@ fn versions(site: &Site, [running, other, next]: [&str; 3]) -> Result<()> {
 }
 
 /// The names of the kernels of a machine that is off, or that writes none.
-fn has_kernels(site: &Site, wanted: [String; 2]) -> Result<()> {
+fn has_kernels(site: &Site, mut wanted: [String; 2]) -> Result<()> {
+    wanted.sort();
     let mut kernels = site.machine.kernels()?;
     kernels.sort();
     transcript::note(&format!("kernels: {kernels:?}"));

@@ -31,8 +31,8 @@ const PLACE_BYTES: usize = 4096;
 /// What no update has at such a place.
 const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 
-/// What `aoeload` says of a target that did not answer within five seconds.
-const SILENT: &str = "no answer to Query Config";
+/// What `aoeload` says of a target that did not answer within its time: to Query Config, or to IDENTIFY.
+const SILENT: &str = "no answer to ";
 
 /// Four commands on a console take longer only if the emulator does not get the processor: as long as a
 /// target was asked in vain.
