@@ -11,10 +11,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use testbed::appliance::{Appliance, DISKS, Machine, Partition, VERSION, artifact, next_version};
 use testbed::network::BRIDGE;
-use testbed::process::run;
+use testbed::process::{CommandOutput, run};
 use testbed::{lock_vm, paths, transcript};
 
 use super::{ANSWER, BOOT, MTU, PORT, PROMPT, SHELF, Site, WORK};
@@ -34,9 +34,8 @@ const UNWRITTEN: [u8; PLACE_BYTES] = [0xa5; PLACE_BYTES];
 /// What `aoeload` says of a target that did not answer within its time: to Query Config, or to IDENTIFY.
 const SILENT: &str = "no answer to ";
 
-/// Four commands on a console take longer only if the emulator does not get the processor: as long as a
-/// target was asked in vain.
-const STARVED: Duration = Duration::from_secs(5);
+/// The longest time that a console takes for a command on a machine that gets to run.
+const PROMPT_ANSWER: Duration = Duration::from_secs(1);
 
 /// A shelf with a mirror of two disks, which is enough to see whether it serves. More of them would only make
 /// each of the many starts longer.
@@ -54,38 +53,50 @@ pub(super) fn set_up_mirror(site: &Site) -> Result<Appliance> {
     Ok(appliance)
 }
 
-/// The LUN is online, and is found and read by an initiator. That one asks for five seconds whether a target
-/// is there, in which an emulated machine may not get to run at all: then its console does not either, and it
-/// is asked again. A target that keeps silent while the console answers is what must not be.
+/// The LUN is online, and is found and read by an initiator. That one asks for five seconds, in which an
+/// emulated machine may not get to run at all: then its console does not either, and it is asked again. A
+/// target that keeps silent while the console answers is what must not be.
 pub(super) fn serves(site: &Site) -> Result<()> {
     site.wait("list", ANSWER, |said| said.contains("online"))?;
     let deadline = Instant::now() + ANSWER;
-    for turn in 1.. {
-        let mut read = site.network.client.command(paths::binary("aoeload")?);
-        let target = format!("{SHELF}.0");
-        read.args(["--interface", BRIDGE, "--target", &target, "--op", "read"]);
-        read.args(["--size", "4096", "--depth", "1", "--seconds", "1"]);
-        read.args(["--backend", "packet"]);
-        let said = run(read, ANSWER)?;
-        if said.status != 0 && said.output.contains(SILENT) && Instant::now() < deadline {
-            let asked = Instant::now();
-            let mut all = String::new();
-            for line in ["aoestats", "list -l", "ifstat -a", "health"] {
-                all += &site.cec(line)?;
-            }
-            let took = asked.elapsed();
-            ensure!(
-                took > STARVED,
-                "the target is silent, the console is not ({took:?}): {all}"
-            );
-            transcript::note(&format!(
-                "turn {turn}: the machine does not get to run: {took:?}"
-            ));
-            continue;
+    loop {
+        let (said, answers) = read_beside_console(site)?;
+        if said.status == 0 || !said.output.contains(SILENT) || Instant::now() >= deadline {
+            return said.success("aoeload").map(drop);
         }
-        return said.success("aoeload").map(drop);
+        let mut all = String::new();
+        for line in ["aoestats", "list -l", "ifstat -a", "sysstat", "health"] {
+            all += &site.cec(line)?;
+        }
+        let was_starved = answers.len() < 3 || answers.iter().any(|took| *took > PROMPT_ANSWER);
+        ensure!(
+            was_starved,
+            "{}; the console answered in {answers:?}: {all}",
+            said.output
+        );
+        transcript::note(&format!("the machine does not get to run: {answers:?}"));
     }
-    Ok(())
+}
+
+/// Reads the LUN for a second. Gives what came of it, and how long the console took for each of the commands that
+/// it was given meanwhile.
+fn read_beside_console(site: &Site) -> Result<(CommandOutput, Vec<Duration>)> {
+    let mut read = site.network.client.command(paths::binary("aoeload")?);
+    let target = format!("{SHELF}.0");
+    read.args(["--interface", BRIDGE, "--target", &target, "--op", "read"]);
+    read.args(["--size", "4096", "--depth", "1", "--seconds", "1"]);
+    read.args(["--backend", "packet"]);
+    let mut answers = Vec::new();
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| run(read, ANSWER));
+        while !reading.is_finished() {
+            let asked = Instant::now();
+            site.cec("uptime")?;
+            answers.push(asked.elapsed());
+        }
+        let said = reading.join().map_err(|_| anyhow!("a panic"))??;
+        Ok((said, answers))
+    })
 }
 
 /// Waits until a kernel of this name is on the boot partition.
