@@ -5,7 +5,7 @@
 //!
 //! Invariants: what was not set is left alone; a slot shows one thing at a time.
 
-use crate::facts::{Bay, Facts, System, bay_directories, is_bay, names_in};
+use crate::facts::{Bay, Facts, System, bay_directories, is_bay, names_in, word};
 use crate::program::{command, ends, stand_in};
 use shelf::led::LedState;
 use std::ffi::OsStr;
@@ -82,6 +82,16 @@ impl SlotLeds {
             .collect()
     }
 
+    /// Whether any of them is lit, as the kernel tells it.
+    #[must_use]
+    pub fn is_lit(&self) -> bool {
+        let is_on = |file: PathBuf| word(&file).is_some_and(|text| text != "0");
+        match &self.0 {
+            Kind::Enclosure(bay) => ENCLOSURE.iter().any(|(name, _)| is_on(bay.join(name))),
+            Kind::Npem(prefix) => NPEM.iter().any(|(name, _)| is_on(npem_file(prefix, name))),
+        }
+    }
+
     /// Shows something, and nothing else. What there is no LED for is shown by none.
     ///
     /// # Errors
@@ -89,16 +99,15 @@ impl SlotLeds {
     pub fn show(&self, shown: LedState) -> io::Result<()> {
         match &self.0 {
             Kind::Enclosure(bay) => set_all(&ENCLOSURE, shown, |name| bay.join(name)),
-            Kind::Npem(prefix) => {
-                let file = |name: &str| {
-                    let mut path = prefix.clone().into_os_string();
-                    path.push(name);
-                    PathBuf::from(path).join("brightness")
-                };
-                set_all(&NPEM, shown, file)
-            }
+            Kind::Npem(prefix) => set_all(&NPEM, shown, |name| npem_file(prefix, name)),
         }
     }
+}
+
+fn npem_file(prefix: &Path, name: &str) -> PathBuf {
+    let mut path = prefix.to_owned().into_os_string();
+    path.push(name);
+    PathBuf::from(path).join("brightness")
 }
 
 /// Why `ledctl` did not set an LED.
@@ -296,6 +305,7 @@ mod tests {
         ] {
             leds.show(shown).unwrap();
             assert_eq!(state(), expected, "{shown:?}");
+            assert_eq!(leds.is_lit(), expected.contains(&"1"), "{shown:?}");
         }
     }
 
@@ -342,7 +352,9 @@ mod tests {
             (read(&fake, &led("rebuild")), read(&fake, &led("fail"))),
             ("0".into(), "1".into())
         );
+        assert!(leds.is_lit());
         leds.show(LedState::Spare).unwrap();
         assert_eq!(read(&fake, &led("fail")), "0", "it has none for spares");
+        assert!(!leds.is_lit());
     }
 }
