@@ -1,8 +1,8 @@
 //! The image that the machine was started from, and its updates. Both are the business of a program of
 //! the image, which this asks over a socket: the daemon itself may not write to the boot disk.
 //!
-//! A request is one line, `status`, `check FILE`, `write FILE`, `check-back` or `back`; the answer is text whose last line begins
-//! with `ok: ` or `error: `.
+//! A request is one line, `status`, `check FILE`, `write FILE`, `check-back` or `back`; the answer is text
+//! whose last line begins with `ok: ` or `error: `.
 //!
 //! **Invariant**: nobody waits for the program under the lock of the administration: a thread does.
 
@@ -335,7 +335,8 @@ mod tests {
         assert_eq!(read_troubles(directory.path()).len(), 1);
     }
 
-    /// In its last try another version would start next; as soon as it is kept, itself, without anybody asking.
+    /// In its last try another version would start next; as soon as it is kept, itself, without anybody
+    /// asking.
     #[test]
     fn a_version_on_trial_is_looked_at_until_it_is_kept() {
         let directory = tempfile::tempdir().unwrap();
