@@ -567,7 +567,8 @@ eth1            061004012e81             -  9000 native
     assert_eq!(bench.good("ifstat"), "");
     assert_eq!(bench.good("release"), "ledge 9.8.7\n");
     assert_eq!(bench.good("version -j"), {
-        "{\"schema\":1,\"ok\":true,\"data\":[{\"product\":\"ledge\",\"version\":\"9.8.7\",\"image\":null,\"other_image\":null,\"next_image\":null}]}\n"
+        "{\"schema\":1,\"ok\":true,\"data\":[{\"product\":\"ledge\",\"version\":\"9.8.7\",\"image\":null,\
+         \"other_image\":null,\"next_image\":null}]}\n"
     });
 }
 

@@ -7,8 +7,9 @@
 //! A daemon that is not root may do none of that: it looks whether it can be done, and the helper does it
 //! ([`crate::helper`]), after the same look.
 //!
-//! On a box whose time service is started by nobody (the image: its unit is static, in the words of systemd), it runs
-//! while servers are set here, and only then; so `default` is nobody there, as on a new box.
+//! On a box whose time service is started by nobody (the image: its unit is static, in the words of
+//! systemd), it runs while servers are set here, and only then; so `default` is nobody there, as on a new
+//! box.
 //!
 //! Invariants:
 //! * no program is waited for longer than [`LIMIT`]: whoever asks holds the administration;
@@ -142,7 +143,8 @@ impl SystemClock {
         }
     }
 
-    /// Whether an image of ours has an address, without which no server is reached. Other boxes may get one later.
+    /// Whether an image of ours has an address, without which no server is reached. Other boxes may get one
+    /// later.
     fn may_reach_servers(&self) -> Result<(), HostError> {
         if !self.is_started_here() || self.has_address() {
             return Ok(());
@@ -152,8 +154,8 @@ impl SystemClock {
         Err(HostError::Refused(text.to_owned()))
     }
 
-    /// Whether an interface but the loopback has an address that is valid beyond its link. Where the kernel does not
-    /// tell, nothing is refused for it.
+    /// Whether an interface but the loopback has an address that is valid beyond its link. Where the kernel
+    /// does not tell, nothing is refused for it.
     fn has_address(&self) -> bool {
         // Not below /proc/net: the helper sees of /proc only what is of processes.
         let read = |file: &str| fs::read_to_string(self.root.join("proc/self/net").join(file));
@@ -230,8 +232,8 @@ impl SystemClock {
         Ok(())
     }
 
-    /// The service reads its servers when it starts. `try-restart` does nothing if it does not run, `restart` starts it,
-    /// `stop` has the clock go as it goes. Nobody waits for it.
+    /// The service reads its servers when it starts. `try-restart` does nothing if it does not run,
+    /// `restart` starts it, `stop` has the clock go as it goes. Nobody waits for it.
     fn restart(&self, verb: &str) -> Result<(), HostError> {
         let unit = format!("{TIMESYNCD}.service");
         self.run("systemctl", &["--no-block", verb, &unit])
@@ -362,9 +364,9 @@ impl SystemClock {
     }
 }
 
-/// Whether there is an address but those of the loopback and of links alone: by what the kernel tells of the routes of
-/// IPv4 (an address, and in the line below it what it is of) and of the addresses of IPv6 (the fourth field is how
-/// far they are valid: 10 on the machine, 20 on the link).
+/// Whether there is an address but those of the loopback and of links alone: by what the kernel tells of
+/// the routes of IPv4 (an address, and in the line below it what it is of) and of the addresses of IPv6
+/// (the fourth field is how far they are valid: 10 on the machine, 20 on the link).
 fn has_address(fib_trie: &str, if_inet6: &str) -> bool {
     let lines = fib_trie.lines().zip(fib_trie.lines().skip(1));
     let of_four = lines.filter(|(_, below)| below.contains("/32 host LOCAL"));

@@ -1,8 +1,8 @@
 //! The image that the machine was started from, and its updates. Both are the business of a program of
 //! the image, which this asks over a socket: the daemon itself may not write to the boot disk.
 //!
-//! A request is one line, `status`, `check FILE`, `write FILE`, `check-back` or `back`; the answer is text whose last line begins
-//! with `ok: ` or `error: `.
+//! A request is one line, `status`, `check FILE`, `write FILE`, `check-back` or `back`; the answer is text
+//! whose last line begins with `ok: ` or `error: `.
 //!
 //! **Invariant**: nobody waits for the program under the lock of the administration: a thread does.
 
@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Where the image's program listens.
 const SOCKET: &str = "/run/ledge-update.sock";
@@ -19,6 +20,9 @@ const SOCKET: &str = "/run/ledge-update.sock";
 /// What the image found wrong when the machine started, a line each: subject, problem, advice, separated by
 /// tabs.
 const TROUBLES: &str = "/run/ledge-image/troubles";
+
+/// How often it is looked whether a version on trial is kept: what starts next may be another one then.
+const TRIAL_LOOK: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
@@ -41,10 +45,10 @@ struct Shared {
 impl Image {
     /// Asks, in the background, which versions there are, if the machine was started from the image.
     pub(crate) fn open() -> Self {
-        Self::at(Path::new(SOCKET))
+        Self::at(Path::new(SOCKET), TRIAL_LOOK)
     }
 
-    fn at(socket: &Path) -> Self {
+    fn at(socket: &Path, trial_look: Duration) -> Self {
         let text = "this machine was not started from the image of Ledge: update its packages, and restart ledged: \
                     the I/O of hosts waits for it";
         let none = HostError::Refused(text.to_owned());
@@ -59,7 +63,11 @@ impl Image {
         };
         if socket.exists() {
             let asking = image.clone();
-            let started = spawn("image", move || asking.look());
+            let started = spawn("image", move || {
+                while asking.look() {
+                    std::thread::sleep(trial_look);
+                }
+            });
             if let Err(error) = started {
                 image.shared().versions = Err(HostError::Io(format!("{error:#}")));
             }
@@ -127,13 +135,17 @@ impl Image {
         shared.is_updating = false;
     }
 
-    /// Asks which versions there are.
-    fn look(&self) {
-        let versions = self.ask("status\n").and_then(|answer| versions(&answer));
+    /// Asks which versions there are. Whether the one that runs is on trial.
+    fn look(&self) -> bool {
+        let answer = self.ask("status\n");
+        let is_on_trial =
+            matches!(&answer, Ok(told) if told.lines().any(|line| line.starts_with("trial ")));
+        let versions = answer.and_then(|answer| versions(&answer));
         if let Err(error) = &versions {
             tracing::error!("image: {error}");
         }
         self.shared().versions = versions;
+        is_on_trial
     }
 
     fn ask(&self, request: &str) -> Result<String, HostError> {
@@ -229,7 +241,7 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixListener;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     /// A program of the image that knows version 1.2, and signs nothing but `good`.
     fn program(directory: &Path) -> PathBuf {
@@ -288,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_the_image_says_so() {
-        let image = Image::at(Path::new("/nowhere/socket"));
+        let image = Image::at(Path::new("/nowhere/socket"), TRIAL_LOOK);
         let error = image
             .begin(UpdateTo::File("good"), false)
             .unwrap_err()
@@ -323,10 +335,36 @@ mod tests {
         assert_eq!(read_troubles(directory.path()).len(), 1);
     }
 
+    /// In its last try another version would start next; as soon as it is kept, itself, without anybody
+    /// asking.
+    #[test]
+    fn a_version_on_trial_is_looked_at_until_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let on_trial = "running 1.2\nother 1.3\nnext 1.3\ntrial 1.2\nok: version 1.2 runs\n";
+            let kept = "running 1.2\nother 1.3\nnext 1.2\nok: version 1.2 runs\n";
+            for (answer, stream) in [on_trial, on_trial, kept].iter().zip(listener.incoming()) {
+                let mut stream = stream.unwrap();
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let image = Image::at(&path, Duration::from_millis(5));
+        wait(|| {
+            image
+                .versions()
+                .ok()
+                .filter(|versions| versions.next == "1.2")
+        });
+    }
+
     #[test]
     fn the_way_back_is_asked_for_in_words_of_its_own() {
         let directory = tempfile::tempdir().unwrap();
-        let image = Image::at(&program(directory.path()));
+        let image = Image::at(&program(directory.path()), TRIAL_LOOK);
         wait(|| image.versions().ok());
         let would = UpdateState::Done("would".to_owned());
         assert_eq!(update(&image, UpdateTo::Other, true), would);
@@ -339,7 +377,7 @@ mod tests {
     #[test]
     fn an_update_ends_as_the_program_says() {
         let directory = tempfile::tempdir().unwrap();
-        let image = Image::at(&program(directory.path()));
+        let image = Image::at(&program(directory.path()), TRIAL_LOOK);
         let versions = wait(|| image.versions().ok());
         assert_eq!(
             (versions.running.as_str(), versions.next.as_str()),

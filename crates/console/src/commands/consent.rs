@@ -1,7 +1,7 @@
 //! Changes that cannot be undone, though no data is lost by them: `grow`, `reservations -c`, `users remove`,
 //! and `saveconfig` over a saved configuration; `offline` of what hosts use, whose file systems may not
-//! get over it; and `update -b`, after which another version runs. They ask once, for all of it; but not where a script types: without a keyboard at `ledge`,
-//! and in batch mode.
+//! get over it; and `update -b`, after which another version runs. They ask once, for all of it; but not
+//! where a script types: without a keyboard at `ledge`, and in batch mode.
 
 use super::meanwhile::{KnownDrive, KnownLun};
 use super::{GoingBack, Outcome, Pending, gigabytes};
@@ -173,7 +173,8 @@ pub(super) fn overwrite(name: &str) -> Outcome {
     ask(report, Consent::Overwrite(name.to_owned()))
 }
 
-/// Asks whether another version is to run, which `line` names; and with so many LUNs online, whether to reboot.
+/// Asks whether another version is to run, which `line` names; and with so many LUNs online, whether to
+/// reboot.
 pub(super) fn go_back(line: String, online: Option<usize>, going: GoingBack) -> Outcome {
     let mut report = Report::default();
     report.line(line);

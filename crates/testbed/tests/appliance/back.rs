@@ -1,10 +1,12 @@
-//! The way back by hand in the machine: what was set with either version holds with the other, also what only one of
-//! them knows; a version that is gone back to and does not come up gives way. And the clock, which is set by hand, and
-//! then by a server of the network.
+//! The way back by hand in the machine: what was set with either version holds with the other, also what
+//! only one of them knows; a version that is gone back to and does not come up gives way. And the clock,
+//! which is set by hand, and then by a server of the network.
 //!
-//! The two versions are the same programs under two numbers: what the older does not know is written by the test.
+//! The two versions are the same programs under two numbers: what the older does not know is written by the
+//! test.
 //!
-//! **Invariant**: a version is kept from coming up by cuts of the power after its try was counted on the boot partition.
+//! **Invariant**: a version is kept from coming up by cuts of the power after its try was counted on the
+//! boot partition.
 
 use std::process::Command;
 use std::thread;
