@@ -78,8 +78,8 @@ pub(super) fn serves(site: &Site) -> Result<()> {
     }
 }
 
-/// Reads the LUN for a second. Gives what came of it, and how long the console took for each of the commands that
-/// it was given meanwhile.
+/// Reads the LUN for a second. Gives what came of it, and how long the console took for each of the commands
+/// that it was given meanwhile.
 fn read_beside_console(site: &Site) -> Result<(CommandOutput, Vec<Duration>)> {
     let mut read = site.network.client.command(paths::binary("aoeload")?);
     let target = format!("{SHELF}.0");
