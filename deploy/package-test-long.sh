@@ -166,11 +166,11 @@ in_debian() {
 
     # The helper for drives is asked by the daemon's user, knows what it is for, and no more.
     drives() { inside setpriv --reuid="$1" --clear-groups --regid=nogroup ledged --ask "${@:2}" >"$work/asked" 2>&1; }
-    ! drives ledged smartctl --json=c -x /etc/passwd || fail "smartctl of a file"
+    ! drives ledged smartctl --json=co -x /etc/passwd || fail "smartctl of a file"
     grep -q '/etc/passwd is no block device' "$work/asked" || { cat "$work/asked" >&2; fail "the helper for drives"; }
     ! drives ledged reboot || fail "the helper for drives stops the machine"
     grep -q 'there is no such question' "$work/asked" || { cat "$work/asked" >&2; fail "the helper for drives"; }
-    ! drives nobody smartctl --json=c -x /etc/passwd || fail "somebody else is answered"
+    ! drives nobody smartctl --json=co -x /etc/passwd || fail "somebody else is answered"
     grep -q 'Permission denied' "$work/asked" || { cat "$work/asked" >&2; fail "somebody else may ask"; }
     say "$suite: the helper for drives answers the daemon only"
 

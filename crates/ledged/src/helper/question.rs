@@ -61,8 +61,8 @@ impl Program {
     }
 }
 
-/// Options of `smartctl` that are not followed by anything.
-const SMARTCTL_ALONE: [&str; 4] = ["--json=co", "-x", "-i", "-X"];
+/// Options of `smartctl` that are not followed by anything. A daemon of before an upgrade asks for `--json=c`.
+const SMARTCTL_ALONE: [&str; 5] = ["--json=co", "--json=c", "-x", "-i", "-X"];
 
 /// What `ledctl` can be told to show.
 const LEDCTL_PATTERNS: [&str; 5] = ["normal", "locate", "failure", "rebuild", "hotspare"];
@@ -297,6 +297,7 @@ mod tests {
             &["--json=co", "-l", "scterc,70,70"],
             &["--json=co", "-t", "long"],
             &["--json=co", "-X"],
+            &["--json=c", "-n", "standby,3", "-x"],
         ] {
             let words = [&["smartctl"], options, &["/dev/null"]].concat();
             // The options are in order, and the device is not.
