@@ -61,7 +61,8 @@ impl Program {
     }
 }
 
-/// Options of `smartctl` that are not followed by anything. A daemon of before an upgrade asks for `--json=c`.
+/// Options of `smartctl` that are not followed by anything. A daemon of before an upgrade asks for
+/// `--json=c`.
 const SMARTCTL_ALONE: [&str; 5] = ["--json=co", "--json=c", "-x", "-i", "-X"];
 
 /// What `ledctl` can be told to show.
