@@ -63,7 +63,6 @@ impl FakeShelf {
             keeps_nothing: false,
             smart: None,
             is_failing: false,
-            is_former: false,
             smart_miss: None,
             whole_bytes: DRIVE_BYTES,
             unfinished: None,

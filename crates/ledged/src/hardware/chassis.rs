@@ -1,8 +1,7 @@
 //! The thread that sets the LEDs of slots and reads the sensors of the box.
 //!
 //! A slot shows what somebody has set, until it is reset or its time is over; else what the shelf knows:
-//! fault of a drive that failed, also when another one has its place by now: it is the one to be pulled;
-//! rebuild of one that is being filled, and, if that is set, spare.
+//! fault of a drive that failed, rebuild of one that is being filled, and, if that is set, spare.
 //!
 //! Invariants:
 //! * an LED is written only when what it is to show has changed, or could not be shown: then every ten
@@ -108,7 +107,7 @@ fn wanted(
     for drive in drives {
         let state = match (&drive.role, drive.state) {
             (_, DriveState::Down) => LedState::Fault,
-            _ if drive.is_failing || drive.is_former => LedState::Fault,
+            _ if drive.is_failing => LedState::Fault,
             (DriveRole::Spare, DriveState::Up) if shows_spares => LedState::Spare,
             _ => LedState::Off,
         };
@@ -395,7 +394,6 @@ mod tests {
             keeps_nothing: false,
             smart: None,
             is_failing: false,
-            is_former: false,
             smart_miss: None,
             whole_bytes: 1 << 30,
             unfinished: None,
@@ -446,7 +444,7 @@ mod tests {
     #[test]
     fn leds_show_what_the_shelf_knows() {
         let mut drives: Vec<DriveStatus> =
-            (0..7).map(|slot| drive(slot, DriveRole::Free)).collect();
+            (0..6).map(|slot| drive(slot, DriveRole::Free)).collect();
         drives[2].role = DriveRole::Spare;
         drives[3].state = DriveState::Down;
         drives[4].is_failing = true;
@@ -455,9 +453,6 @@ mod tests {
             predicts_failure: true,
             ..Smart::default()
         }));
-        // A spare has its place.
-        drives[6].role = DriveRole::Foreign("a former element 0.0.1".to_owned());
-        drives[6].is_former = true;
         let luns = [lun(vec![
             element(0, ElementState::Failed, 0),
             element(1, ElementState::Replaced, 1),
@@ -468,10 +463,8 @@ mod tests {
             wanted.into_values().collect::<Vec<_>>()
         };
         use LedState::{Fault, Off, Rebuild, Spare};
-        let off = [Fault, Rebuild, Off, Fault, Fault, Off, Fault];
-        assert_eq!(states(false), off);
-        let lit = [Fault, Rebuild, Spare, Fault, Fault, Off, Fault];
-        assert_eq!(states(true), lit);
+        assert_eq!(states(false), [Fault, Rebuild, Off, Fault, Fault, Off]);
+        assert_eq!(states(true), [Fault, Rebuild, Spare, Fault, Fault, Off]);
     }
 
     /// A made-up bay of an enclosure with a disk in it.

@@ -71,8 +71,6 @@ pub struct DriveStatus {
     pub smart: Option<Arc<Smart>>,
     /// It has said often enough that it will fail: [`crate::smart::WARNINGS_LIMIT`].
     pub is_failing: bool,
-    /// It was an element of a RAID that is here and goes on without it.
-    pub is_former: bool,
     /// It did not answer when it was asked last.
     pub smart_miss: Option<Arc<SmartMiss>>,
 }

@@ -190,7 +190,6 @@ impl Entry {
             },
             smart: self.if_up(self.smart.as_ref()).cloned(),
             is_failing: self.is_failing(),
-            is_former: matches!(self.usage, Usage::Former { .. }),
             smart_miss: self.if_up(self.smart_miss.as_ref()).cloned(),
         }
     }
